@@ -1,0 +1,34 @@
+# Each target makes .venv from nothing, with plain pip, where it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := setup.cfg pyproject.toml constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: .venv/.installed
+	$(BIN)/svuprobe demo --out demo
+
+test: lint
+	$(BIN)/python -m pytest -q
+	$(BIN)/svuprobe leaderboard --results benchmarks/results --out leaderboard.md --check
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+# mypy sees the mapped folders (folder X is svuprobe.X) only in a plain install.
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --no-deps --target build/plain .
+	cd build/plain && ../../$(BIN)/mypy --config-file ../../setup.cfg -p svuprobe
+
+.venv/.installed: $(SETUP)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
+	touch $@
+
+.venv/.installed-dev: $(SETUP)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
+	touch $@ .venv/.installed
+
+clean:
+	rm -rf .venv build demo

@@ -1,0 +1,1 @@
+"""Leaderboards and plots, from result files alone."""

@@ -1,0 +1,119 @@
+"""Four tasks on real recordings, as own data: metadata written from a manifest.
+
+``python -m svuprobe.benchmarks.real_audio MANIFEST OUT`` reads a CSV with the columns ``path`` (relative to it) and
+``labels`` (JSON) and writes a TOML and a CSV file per task into OUT:
+
+digits
+    Spoken digit (Free Spoken Digit Dataset). Speaker-disjoint: two speakers train, one validation, one test, so
+    there is no interval over speakers.
+speakers
+    Speaker of the same clips, recordings split at random.
+families
+    Instrument family of notes in NSynth's layout. Instrument-disjoint: of each family's rendered instruments
+    the first trains (with the recorded ones), the second validates, the third tests.
+songs
+    Sung notes of songs with an UltraStar file (voice with accompaniment), split by song.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+Row = dict[str, Any]
+DIGIT_SPLITS = {"jackson": "train", "nicolas": "train", "theo": "valid", "yweweler": "test"}
+
+
+def digits(rows: list[Row]) -> Iterator[Row]:
+    """Spoken digits, by speaker."""
+    for row in _in(rows, "spoken_digits"):
+        speaker = row["speaker"]
+        yield {"path": row["path"], "target": row["digit"], "split": DIGIT_SPLITS[speaker], "group": speaker}
+
+
+def speakers(rows: list[Row]) -> Iterator[Row]:
+    """Speakers of the spoken digits; svuprobe splits the recordings."""
+    for row in _in(rows, "spoken_digits"):
+        yield {"path": row["path"], "target": row["speaker"]}
+
+
+def families(rows: list[Row]) -> Iterator[Row]:
+    """Instrument families, by instrument."""
+    rendered = _in(rows, "nsynthlike")
+    seen: dict[str, list[str]] = {}
+    for row in rendered:
+        known = seen.setdefault(row["family"], [])
+        if _instrument(row) not in known:
+            known.append(_instrument(row))
+    for row in rendered:
+        split = ("train", "valid", "test")[sorted(seen[row["family"]]).index(_instrument(row))]
+        yield {"path": row["path"], "target": row["family"], "split": split, "group": _instrument(row)}
+    for row in _in(rows, "nsynth"):
+        yield {"path": row["path"], "target": row["family"], "split": "train", "group": _instrument(row)}
+
+
+def songs(rows: list[Row]) -> Iterator[Row]:
+    """Songs with their notes: of ten, two validate and two test."""
+    for n, row in enumerate(sorted(_in(rows, "singing_songs"), key=lambda r: r["path"])):
+        split = {3: "valid", 4: "test", 8: "valid", 9: "test"}.get(n, "train")
+        yield {"path": row["path"], "target": row["notes"], "split": split, "group": Path(row["path"]).stem}
+
+
+TASKS = {
+    "digits": ("multiclass", digits),
+    "speakers": ("multiclass", speakers),
+    "families": ("multiclass", families),
+    "songs": ("notes", songs),
+}
+
+
+def _in(rows: list[Row], folder: str) -> list[Row]:
+    return [row for row in rows if row["path"].startswith(f"{folder}/")]
+
+
+def _instrument(row: Row) -> str:
+    """``nsynth/bass_acoustic_000`` of ``nsynth/audio/bass_acoustic_000-036-050.flac``: both folders count from 0."""
+    path = Path(row["path"])
+    return f"{path.parts[0]}/{path.stem.rsplit('-', 2)[0]}"
+
+
+def write(manifest: Path, out: Path) -> list[Path]:
+    """Write the TOML and CSV files; returns the TOML files."""
+    with manifest.open(newline="") as file:
+        rows = [row | json.loads(row["labels"]) for row in csv.DictReader(file)]
+    out.mkdir(parents=True, exist_ok=True)
+    there = Path(os.path.relpath(manifest.parent, out))
+    written = []
+    for name, (kind, select) in TASKS.items():
+        found = [row | {"path": (there / row["path"]).as_posix()} for row in select(rows)]
+        if kind == "notes":
+            found = [row | {"target": (there / row["target"]).as_posix()} for row in found]
+        with (out / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(found[0]))
+            writer.writeheader()
+            writer.writerows(found)
+        toml = out / f"{name}.toml"
+        # The digits and the speakers are the same recordings: one dataset, one extraction.
+        dataset = 'dataset = "fsdd"\n' if name in ("digits", "speakers") else ""
+        toml.write_text(f'name = "{name}"\nkind = "{kind}"\nmetadata = "{name}.csv"\n{dataset}')
+        written.append(toml)
+    return written
+
+
+@click.command()
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+def main(manifest: Path, out: Path) -> None:
+    """Write own-data tasks for the recordings of MANIFEST into OUT."""
+    for path in write(manifest, out):
+        click.echo(path)
+
+
+if __name__ == "__main__":
+    main()

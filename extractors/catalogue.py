@@ -1,0 +1,312 @@
+"""The models svuprobe knows by name, and how every model name is read.
+
+A model name is one of
+
+- a name of the catalogue: ``wavlm-base-plus``, ``mert-v1-95m``, ``logmel``, ...
+- ``hf:ORG/NAME[@REVISION]``: a checkpoint on the Hugging Face hub,
+- ``hf:/local/folder``, ``hf:./folder``, ``hf:~/folder``: a checkpoint in a folder,
+- ``random:NAME[#SEED]``: the architecture of a catalogue entry with random weights, a control.
+
+To add a model, add one line to the table. Nothing here imports torch or transformers before `load`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from svuprobe.extractors.base import ExtractError
+
+if TYPE_CHECKING:
+    from svuprobe.extractors.base import Extractor
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known about a model without loading it.
+
+    Attributes
+    ----------
+    name
+        As typed on the command line.
+    hub
+        Hugging Face id; None for hand-made front ends and for architectures without weights.
+    family
+        wav2vec2, wavlm, hubert, data2vec, mert or handmade.
+    sample_rate
+        Hz.
+    layers, dim
+        Hidden states (the input of the first block counts) and features of each.
+    parameters
+        Weights, to three digits; 0 for hand-made front ends.
+    normalize
+        Whether each clip is scaled to zero mean and unit variance. A checkpoint's own
+        preprocessor_config.json comes first; this is for checkpoints without one and for random weights.
+    licence, reference
+        Of the weights, and the paper.
+    source
+        ``module:function`` that makes a hand-made front end.
+    config
+        What differs from the defaults of the family's transformers configuration class.
+    """
+
+    name: str
+    hub: str | None
+    family: str
+    sample_rate: int
+    layers: int
+    dim: int
+    parameters: int | None
+    normalize: bool
+    licence: str
+    reference: str
+    source: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+
+
+# Every SSL model here keeps the convolution stack of wav2vec 2.0 (kernels 10,3,3,3,3,2,2, strides 5,2,...,2:
+# 400 samples seen every 320), 12 blocks of 768 (base) or 24 of 1024 (large), and, except data2vec, one
+# positional convolution of width 128. These are the defaults of the configuration classes.
+_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+# Five positional convolutions of width 19 replace the single one (Baevski et al. 2022, section 4.2).
+_DATA2VEC = {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19}
+_TINY = {
+    "hidden_size": 96,
+    "num_attention_heads": 4,
+    "intermediate_size": 192,
+    "conv_dim": (32,) * 7,
+    "num_conv_pos_embeddings": 16,
+    # 24 channels a group: torch 2.13 gets bfloat16 convolutions of less than 16 wrong on CPUs with AMX.
+    "num_conv_pos_embedding_groups": 4,
+}
+
+_WAV2VEC2 = "Baevski et al. 2020, wav2vec 2.0, arXiv:2006.11477"
+_WAVLM = "Chen et al. 2022, WavLM, arXiv:2110.13900"
+_HUBERT = "Hsu et al. 2021, HuBERT, arXiv:2106.07447"
+_D2V = "Baevski et al. 2022, data2vec, arXiv:2202.03555"
+_MERT = "Li et al. 2024, MERT, arXiv:2306.00107"
+_MERT_V0 = "Li et al. 2022, arXiv:2212.02508; Li et al. 2024, MERT, arXiv:2306.00107"
+_MUSIC2VEC = "Li et al. 2022, MAP-Music2Vec, arXiv:2212.02508"
+_WAVLM_LICENCE = "MIT (repository) / CC-BY-SA-3.0 (card)"
+_NC = "CC-BY-NC-4.0"
+_HANDMADE = "svuprobe.extractors.handmade"
+
+# fmt: off
+_CARDS = (
+    ModelCard("wav2vec2-base", "facebook/wav2vec2-base", "wav2vec2", 16000, 13, 768, 94_400_000, True,
+              "Apache-2.0", _WAV2VEC2),
+    ModelCard("wav2vec2-large", "facebook/wav2vec2-large", "wav2vec2", 16000, 25, 1024, 315_000_000, True,
+              "Apache-2.0", _WAV2VEC2, config=_LARGE),
+    ModelCard("wav2vec2-large-lv60", "facebook/wav2vec2-large-lv60", "wav2vec2", 16000, 25, 1024, 315_000_000,
+              True, "Apache-2.0", _WAV2VEC2, config={**_LARGE, **_LAYER_NORM, "conv_bias": True}),
+    ModelCard("wavlm-base", "microsoft/wavlm-base", "wavlm", 16000, 13, 768, 94_400_000, False,
+              _WAVLM_LICENCE, _WAVLM),
+    ModelCard("wavlm-base-plus", "microsoft/wavlm-base-plus", "wavlm", 16000, 13, 768, 94_400_000, False,
+              _WAVLM_LICENCE, _WAVLM),
+    ModelCard("wavlm-large", "microsoft/wavlm-large", "wavlm", 16000, 25, 1024, 315_000_000, True,
+              _WAVLM_LICENCE, _WAVLM, config={**_LARGE, **_LAYER_NORM}),
+    ModelCard("hubert-base", "facebook/hubert-base-ls960", "hubert", 16000, 13, 768, 94_400_000, True,
+              "Apache-2.0", _HUBERT),
+    ModelCard("hubert-large", "facebook/hubert-large-ll60k", "hubert", 16000, 25, 1024, 315_000_000, True,
+              "Apache-2.0", _HUBERT, config={**_LARGE, **_LAYER_NORM, "conv_bias": True}),
+    # The checkpoint that was only pretrained; MARBLE's "data2vec" is fine-tuned on transcripts (-base-960h).
+    ModelCard("data2vec-audio-base", "facebook/data2vec-audio-base", "data2vec", 16000, 13, 768, 93_200_000,
+              True, "Apache-2.0", _D2V, config=_DATA2VEC),
+    ModelCard("data2vec-audio-large", "facebook/data2vec-audio-large", "data2vec", 16000, 25, 1024,
+              313_000_000, True, "Apache-2.0", _D2V, config={**_LARGE, **_DATA2VEC}),
+    ModelCard("mert-v0", "m-a-p/MERT-v0", "mert", 16000, 13, 768, 94_400_000, True, _NC, _MERT_V0),
+    ModelCard("mert-v0-public", "m-a-p/MERT-v0-public", "mert", 16000, 13, 768, 94_400_000, True, _NC,
+              _MERT_V0),
+    ModelCard("mert-v1-95m", "m-a-p/MERT-v1-95M", "mert", 24000, 13, 768, 94_400_000, False, _NC, _MERT),
+    # Pre-norm blocks, yet the group norm of the base models in the convolutions: as its config.json says.
+    ModelCard("mert-v1-330m", "m-a-p/MERT-v1-330M", "mert", 24000, 25, 1024, 315_000_000, False, _NC, _MERT,
+              config={**_LARGE, "do_stable_layer_norm": True}),
+    ModelCard("music2vec-v1", "m-a-p/music2vec-v1", "data2vec", 16000, 13, 768, 93_200_000, True, _NC,
+              _MUSIC2VEC, config=_DATA2VEC),
+    ModelCard("logmel", None, "handmade", 16000, 1, 128, 0, False, "Apache-2.0", "128 mel bands, log power",
+              f"{_HANDMADE}:logmel"),
+    ModelCard("mfcc", None, "handmade", 16000, 1, 60, 0, False, "Apache-2.0",
+              "Davis and Mermelstein 1980, 20 coefficients with both deltas", f"{_HANDMADE}:mfcc"),
+    ModelCard("chroma", None, "handmade", 16000, 1, 12, 0, False, "Apache-2.0",
+              "Fujishima 1999, 12 pitch classes", f"{_HANDMADE}:chroma"),
+    # For demos and tests: the layers and the frame grid of wav2vec2-base, small enough for any laptop.
+    ModelCard("wav2vec2-tiny", None, "wav2vec2", 16000, 13, 96, 955_000, True, "none: there are no weights",
+              _WAV2VEC2, config=_TINY),
+)
+# fmt: on
+
+CATALOGUE: Mapping[str, ModelCard] = {card.name: card for card in _CARDS}
+
+_HUB_NAME = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
+def names() -> list[str]:
+    """Catalogue names that `load` accepts as they are, in the order of the table.
+
+    ``wav2vec2-tiny`` is in `CATALOGUE` but not here: it has no weights, only ``random:wav2vec2-tiny``.
+    """
+    return [name for name, card in CATALOGUE.items() if card.hub or card.source]
+
+
+def canonical(name: str) -> str:
+    """The one spelling of a model's name, which results and caches carry.
+
+    ``random:NAME`` becomes ``random:NAME#0``, a local folder becomes absolute; the rest stays as it is.
+
+    Raises
+    ------
+    ExtractError
+        For a name that can't be read, or that isn't in the catalogue.
+    """
+    if name.startswith("random:"):
+        card, seed = _parse_random(name)
+        return f"random:{card.name}#{seed}"
+    if _is_folder(name):
+        return f"hf:{os.path.abspath(os.path.expanduser(name[3:]))}"
+    if name.startswith("hf:"):
+        _parse_hub(name)
+    else:
+        _card(name)
+    return name
+
+
+def check_name(name: str) -> None:
+    """Raise an ExtractError, with the close matches, unless the name can be read.
+
+    Nothing is opened or downloaded: a folder or a repository may still turn out to be missing in `load`.
+    """
+    canonical(name)
+
+
+def is_control(name: str) -> bool:
+    """Whether a model is a control: random weights, or a hand-made front end."""
+    if name.startswith("random:"):
+        return True
+    card = CATALOGUE.get(name)
+    return card is not None and card.family == "handmade"
+
+
+def slug(name: str) -> str:
+    """A folder name for a model: letters, digits, ``.``, ``_`` and ``-`` only, another one for every model.
+
+    >>> slug("random:wav2vec2-base"), slug("hf:org/name")
+    ('random-wav2vec2-base-seed0', 'hf-org--name')
+
+    A local folder keeps its last part, and a digest of its whole path tells it from its namesakes.
+    """
+    name = canonical(name)
+    if name.startswith("random:"):
+        return name.replace(":", "-").replace("#", "-seed")
+    if _is_folder(name):
+        return f"local-{_safe(os.path.basename(name))}-{_digest(name)}"
+    if not name.startswith("hf:"):
+        return name
+    # The hub allows no "--" in an id, so this is unambiguous. A branch name may hold anything.
+    hub, revision = _parse_hub(name)
+    parts = ["hf-" + hub.replace("/", "--")]
+    if revision is not None:
+        parts.append(revision if _safe(revision) == revision else f"{_safe(revision)}-{_digest(revision)}")
+    return "--".join(parts)
+
+
+def load(name: str, *, normalize: bool | None = None) -> Extractor:
+    """Load a model by name.
+
+    Parameters
+    ----------
+    name
+        Any name that `check_name` accepts.
+    normalize
+        Overrides whether the waveform of each clip is scaled to zero mean and unit variance; None does
+        what the checkpoint says. Hand-made front ends have no such step.
+
+    Raises
+    ------
+    ExtractError
+        Unknown name; checkpoint that can't be found, downloaded or used.
+    """
+    name = canonical(name)
+    if name in CATALOGUE and CATALOGUE[name].source:
+        return _load_handmade(CATALOGUE[name], normalize)
+    transformer = import_module("svuprobe.extractors.transformer").TransformerExtractor
+    if name.startswith("random:"):
+        card, seed = _parse_random(name)
+        return transformer.from_random(card, seed, name=name, normalize=normalize)
+    if _is_folder(name):
+        return transformer.from_folder(name[3:], name=name, normalize=normalize)
+    if name in CATALOGUE:
+        card = CATALOGUE[name]
+        return transformer.from_hub(card.hub, name=name, card=card, normalize=normalize)
+    hub, revision = _parse_hub(name)
+    known = next((card for card in CATALOGUE.values() if card.hub == hub), None)
+    return transformer.from_hub(hub, revision, name=name, card=known, normalize=normalize)
+
+
+def _load_handmade(card: ModelCard, normalize: bool | None) -> Extractor:
+    """Call the function named in the card."""
+    if normalize:
+        raise ExtractError(f"{card.name}: a hand-made front end has no waveform normalisation to switch on")
+    module, _, function = str(card.source).partition(":")
+    return getattr(import_module(module), function)()
+
+
+def _card(name: str) -> ModelCard:
+    """The card of a model that has weights or needs none."""
+    card = _known(name, name)
+    if not (card.hub or card.source):
+        raise ExtractError(f"{name!r} is an architecture without published weights: use random:{name}")
+    return card
+
+
+def _known(name: str, typed: str) -> ModelCard:
+    """The card called ``name``; the error quotes what was typed."""
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    close = difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
+    prefix = typed[: len(typed) - len(name)] if typed.endswith(name) else ""
+    matches = f"close matches: {', '.join(prefix + match for match in close)}; " if close else ""
+    raise ExtractError(f"unknown model {typed!r}; {matches}see svuprobe models")
+
+
+def _parse_random(name: str) -> tuple[ModelCard, int]:
+    """Card and seed of ``random:NAME[#SEED]``."""
+    inner, hash_sign, seed = name.removeprefix("random:").partition("#")
+    card = _known(inner, f"random:{inner}")
+    if card.family == "handmade":
+        raise ExtractError(f"{name!r}: {inner} has no weights to draw at random: use {inner}")
+    if hash_sign and not (seed.isascii() and seed.isdigit() and int(seed) < 2**63):
+        raise ExtractError(f"{name!r}: the seed must be a whole number from 0 up, as in random:{inner}#1")
+    return card, int(seed or 0)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether an ``hf:`` name is a path; ``hf:org/name`` is always the hub."""
+    path = name.removeprefix("hf:")
+    return name.startswith("hf:") and (path.startswith((".", "~")) or os.path.isabs(path))
+
+
+def _parse_hub(name: str) -> tuple[str, str | None]:
+    """Hub id and revision of ``hf:ORG/NAME[@REVISION]``."""
+    match = _HUB_NAME.fullmatch(name.removeprefix("hf:"))
+    if match is None:
+        raise ExtractError(
+            f"unknown model {name!r}; write hf:ORG/NAME, hf:ORG/NAME@REVISION, hf:/folder or hf:./folder"
+        )
+    return match["id"], match["revision"]
+
+
+def _safe(text: str) -> str:
+    """Text with everything but letters, digits, ``.``, ``_`` and ``-`` replaced."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text)
+
+
+def _digest(text: str) -> str:
+    """Eight hexadecimal digits that tell texts apart."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

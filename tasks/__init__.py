@@ -1,0 +1,103 @@
+"""What is asked of frozen features: datasets, splits, targets, decoders and metrics.
+
+A new task is one file that makes a :class:`~svuprobe.tasks.types.Task` and one line in ``TABLE``; a task on
+your own data is a TOML file (see :mod:`svuprobe.tasks.own`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+from pathlib import Path
+
+from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
+
+__all__ = [
+    "TABLE",
+    "Clip",
+    "Task",
+    "TaskError",
+    "Windowing",
+    "check_name",
+    "dataset_id",
+    "find_clips",
+    "load",
+]
+
+# Name -> "module:object", loaded when asked for.
+TABLE = {
+    "technique": "svuprobe.tasks.technique:TASK",
+    "singer": "svuprobe.tasks.singer:TASK",
+    "transcription": "svuprobe.tasks.transcription:TASK",
+}
+
+
+def check_name(name: str) -> None:
+    """Raise TaskError for what is neither a task of the table nor a TOML file, with the close matches."""
+    if name in TABLE or name.endswith(".toml"):
+        return
+    close = difflib.get_close_matches(name, TABLE, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(sorted(TABLE))}"
+    raise TaskError(f"unknown task {name!r}: {hint} (your own data: a path to a .toml file; see svuprobe tasks)")
+
+
+def load(name: str) -> Task:
+    """The task of that name, or the one that a TOML file describes."""
+    check_name(name)
+    if name.endswith(".toml"):
+        from svuprobe.tasks.own import load_toml
+
+        return load_toml(Path(name))
+    module, attribute = TABLE[name].split(":")
+    task: Task = getattr(importlib.import_module(module), attribute)
+    return task
+
+
+def is_synthetic(root: Path) -> bool:
+    """Whether a dataset folder was written by ``svuprobe data synth``."""
+    return (root / "SYNTHETIC.json").is_file()
+
+
+def dataset_id(task: Task, synthetic: bool) -> str:
+    """Name of a dataset in caches and results; a synthetic copy never shares one with the real recordings."""
+    return f"{task.dataset}.synthetic" if synthetic else task.dataset
+
+
+def find_clips(task: Task, root: Path) -> list[Clip]:
+    """Every clip of a task under its dataset's folder (ignored for a task on the user's own data).
+
+    Raises TaskError where the folder is absent, unfinished or holds no clip, and where ids repeat or a group
+    that must not cross splits does.
+    """
+    if not task.source and not root.is_dir():
+        raise TaskError(
+            f"{root}: no such folder; put {task.dataset} there, point --data {task.dataset}=PATH at it, "
+            f"or make a synthetic copy: svuprobe data synth --task {task.name} --out {root.parent}"
+        )
+    if (
+        not task.source
+        and is_synthetic(root)
+        and not json.loads((root / "SYNTHETIC.json").read_text()).get("complete", True)
+    ):
+        raise TaskError(f"{root}: its synthesis was interrupted; run svuprobe data synth again")
+    clips = task.clips(root)
+    if not clips:
+        raise TaskError(f"{root}: no clip of {task.dataset} found in its official layout ({task.reference})")
+    _check(task, clips)
+    return clips
+
+
+def _check(task: Task, clips: list[Clip]) -> None:
+    ids: set[str] = set()
+    split_of: dict[str, str] = {}
+    for clip in clips:
+        if clip.id in ids:
+            raise TaskError(f"task {task.name}: clip id {clip.id!r} occurs twice; ids must be unique")
+        ids.add(clip.id)
+        other = split_of.setdefault(clip.group, clip.split)
+        if task.disjoint_groups and other != clip.split:
+            raise TaskError(
+                f"task {task.name}: group {clip.group!r} is in both {other} and {clip.split}; "
+                f"a group may not cross splits"
+            )

@@ -1,0 +1,177 @@
+"""Metrics whose value is known for any resampling of groups, so that intervals cost no more than scores.
+
+Conventions
+-----------
+A metric is a function ``(target, output, group, counts) -> (R,)``:
+
+``target``
+    (N,) int64 classes, (N, C) 0/1 tags or (N, C) values.
+``output``
+    (N, C) logits, or predicted values for regression.
+``group``
+    (N,) int64, the group of each unit: 0 to G - 1.
+``counts``
+    (R, G) how often each group is drawn in each of R resamplings; one row of ones gives the plain score.
+
+Every value equals scikit-learn's on the resampled units (a test compares them). Where a metric averages over
+classes or tags, those it is undefined for in a resampling (no positive, or no negative) are left out of the
+mean; if all are, the value is NaN.
+
+Metrics
+-------
+* multiclass: ``accuracy``, ``macro_f1``, ``balanced_accuracy``, ``top2``, ``top3``
+* multilabel: ``roc_auc``, ``ap`` (both macro)
+* regression: ``r2`` (mean over targets), ``mae``, and ``r2_<target>`` of each
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def group_totals(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Sums of (N, M) values per group: (G, M)."""
+    totals = np.zeros((n_groups, values.shape[1]))
+    np.add.at(totals, group, values)
+    return totals
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b, NaN where b is 0."""
+    return np.divide(a, b, out=np.full(np.broadcast(a, b).shape, np.nan), where=b != 0)
+
+
+def _nanmean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis without NaN; NaN where nothing is left."""
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0).sum(-1), known.sum(-1))
+
+
+def mean_of(values: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean of one value per unit (N,) over each resampling: (R,)."""
+    stacked = np.stack([values, np.ones_like(values)], axis=1)
+    total = counts @ group_totals(stacked, group, counts.shape[1])
+    return _ratio(total[:, 0], total[:, 1])
+
+
+def top(k: int) -> Metric:
+    """Share of units whose true class is among the k largest outputs; ties count against the prediction."""
+
+    def metric(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        own = output[np.arange(len(target)), target][:, None]
+        others = np.arange(output.shape[1]) != target[:, None]
+        rank = (others & (output >= own)).sum(axis=1)
+        return mean_of((rank < k).astype(float), group, counts)
+
+    return metric
+
+
+def accuracy(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Share of units whose largest output is the true class."""
+    return mean_of((output.argmax(axis=1) == target).astype(float), group, counts)
+
+
+def _confusion(
+    target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True positives, units of the class, units predicted as the class: each (R, C)."""
+    n_classes = output.shape[1]
+    eye = np.eye(n_classes)
+    true, predicted = eye[target], eye[output.argmax(axis=1)]
+    totals = group_totals(np.hstack([true * predicted, true, predicted]), group, counts.shape[1])
+    hits, actual, guessed = np.split(counts @ totals, 3, axis=1)
+    return hits, actual, guessed
+
+
+def macro_f1(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean F1 of the classes that occur among targets or predictions."""
+    hits, actual, guessed = _confusion(target, output, group, counts)
+    return _nanmean(_ratio(2 * hits, actual + guessed))
+
+
+def balanced_accuracy(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean recall of the classes that occur among targets."""
+    hits, actual, _ = _confusion(target, output, group, counts)
+    return _nanmean(_ratio(hits, actual))
+
+
+def _over_tags(one: Callable[..., np.ndarray]) -> Metric:
+    def metric(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        weights = counts[:, group].astype(float)  # (R, N)
+        values = [one(target[:, c] > 0.5, output[:, c], weights) for c in range(output.shape[1])]
+        return _nanmean(np.stack(values, axis=-1))
+
+    return metric
+
+
+def _tied_sums(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weight of positives and of negatives at each distinct score, highest score first: each (R, T)."""
+    order = np.argsort(-score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) != 0])
+    ordered, is_positive = weights[:, order], positive[order]
+    up = np.add.reduceat(ordered * is_positive, starts, axis=1)
+    down = np.add.reduceat(ordered * ~is_positive, starts, axis=1)
+    return up, down
+
+
+def _roc_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    up, down = _tied_sums(positive, score, weights)
+    above = np.cumsum(up, axis=1) - up / 2
+    return _ratio((down * above).sum(1), up.sum(1) * down.sum(1))
+
+
+def _average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    up, down = _tied_sums(positive, score, weights)
+    hits, drawn = np.cumsum(up, axis=1), np.cumsum(up + down, axis=1)
+    precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
+    value = _ratio((up * precision).sum(1), up.sum(1))
+    return np.where(down.sum(1) > 0, value, np.nan)
+
+
+def _r2_each(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """R2 of each target, (R, C); NaN where a target is constant."""
+    c = target.shape[1]
+    centred = target - target.mean(axis=0)  # R2 does not change, the sums keep their digits
+    parts = np.hstack([np.ones_like(target), centred, centred**2, (target - output) ** 2])
+    n, first, second, error = np.split(counts @ group_totals(parts, group, counts.shape[1]), 4, axis=1)
+    spread = second - _ratio(first**2, n)
+    return 1 - _ratio(error, np.where(spread > 1e-12 * np.maximum(second, 1e-300), spread, 0)).reshape(-1, c)
+
+
+def r2(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Coefficient of determination, mean over the targets."""
+    return _nanmean(_r2_each(target, output, group, counts))
+
+
+def mae(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean absolute error, mean over the targets. Smaller is better, so it is never a ranked metric."""
+    return mean_of(np.abs(target - output).mean(axis=1), group, counts)
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+    "balanced_accuracy": balanced_accuracy,
+    "top2": top(2),
+    "top3": top(3),
+    "roc_auc": _over_tags(_roc_auc),
+    "ap": _over_tags(_average_precision),
+    "r2": r2,
+    "mae": mae,
+}
+
+
+def metric(name: str, labels: tuple[str, ...] = ()) -> Metric:
+    """A metric by its name; ``r2_<target>`` picks one target of a regression task."""
+    if name in METRICS:
+        return METRICS[name]
+    column = labels.index(name.removeprefix("r2_"))
+
+    def one(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        return r2(target[:, [column]], output[:, [column]], group, counts)
+
+    return one

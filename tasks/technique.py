@@ -1,0 +1,57 @@
+"""Singing technique on VocalSet: 10 classes, unseen singers (Yamamoto 2023; Ma et al. 2023).
+
+Test singers are Wilkins et al.'s; of their 15 training singers three are validation here, so that models are
+selected on unseen singers too. MARBLE selects on recordings of its training singers, which is optimistic; it
+also cuts 2.993 s chunks, trims only the start and drops tails.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from svuprobe.tasks import vocalset
+from svuprobe.tasks.types import Clip, Task
+
+LABELS = (
+    "belt",
+    "breathy",
+    "inhaled",
+    "lip_trill",
+    "spoken",
+    "straight",
+    "trill",
+    "trillo",
+    "vibrato",
+    "vocal_fry",
+)
+TEST = {"female2", "female8", "male3", "male5", "male10"}
+VALID = {"female9", "male9", "male11"}
+
+
+def split_of(singer: str) -> str:
+    """The split of a singer."""
+    return "test" if singer in TEST else "valid" if singer in VALID else "train"
+
+
+def clips(root: Path) -> list[Clip]:
+    """Recordings of the ten techniques; the group is the singer."""
+    return [
+        Clip(r.id, str(r.path), split_of(r.singer), target=r.technique, group=r.singer)
+        for r in vocalset.recordings(root)
+        if r.technique in LABELS
+    ]
+
+
+TASK = Task(
+    name="technique",
+    dataset=vocalset.DATASET,
+    kind="multiclass",
+    labels=LABELS,
+    metrics=("accuracy", "macro_f1", "balanced_accuracy", "top2", "top3"),
+    scored="window",
+    class_weight_alpha=1.0,
+    clips=clips,
+    windowing=vocalset.WINDOWING,
+    licence=vocalset.LICENCE,
+    reference=vocalset.REFERENCE,
+)

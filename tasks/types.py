@@ -1,0 +1,110 @@
+"""The nouns of a task: a clip, how clips are cut into windows, and what is asked of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SPLITS = ("train", "valid", "test")
+
+
+class TaskError(Exception):
+    """A mistake in a task's name, its dataset or its files, as one line for the user."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled stretch of audio.
+
+    ``target`` depends on the kind of the task: a label (multiclass), a tuple of labels (multilabel),
+    a tuple of floats (regression), a tuple of ``(onset_s, offset_s, midi)`` (notes) or of times in
+    seconds (beats). ``group`` is the unit that may not cross splits and that the bootstrap resamples:
+    singer, artist, album, song. ``end`` is None for the end of the file; times are in seconds.
+    """
+
+    id: str
+    path: str
+    split: str
+    target: Any
+    group: str
+    start: float = 0.0
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Windowing:
+    """How a clip becomes the windows an extractor sees.
+
+    ``window_s=None`` takes a clip whole. Otherwise windows do not overlap; the rest at the end is kept, at
+    its own length, if it lasts at least ``tail_s``; the first window is always kept, so no clip vanishes.
+    ``trim`` cuts silence at both ends first.
+    """
+
+    window_s: float | None = None
+    tail_s: float = 0.0
+    trim: bool = False
+
+    @property
+    def key(self) -> str:
+        """The part of a cache's folder name that tells this windowing from others, e.g. ``3s-tail1s-trim``."""
+        parts = ["whole" if self.window_s is None else f"{self.window_s:g}s"]
+        if self.tail_s:
+            parts.append(f"tail{self.tail_s:g}s")
+        if self.trim:
+            parts.append("trim")
+        return "-".join(parts)
+
+    def spans(self, n_samples: int, sample_rate: int) -> list[tuple[int, int]]:
+        """Start and stop sample of every window of a clip of ``n_samples`` at ``sample_rate`` Hz.
+
+        Integer samples decide, so a 30.013 s file cut into 30 s windows with ``tail_s=1`` gives one window.
+        """
+        if self.window_s is None:
+            return [(0, n_samples)]
+        size, tail = round(self.window_s * sample_rate), round(self.tail_s * sample_rate)
+        starts = range(0, max(n_samples, 1), size)
+        return [
+            (a, min(a + size, n_samples))
+            for a in starts
+            if a == 0 or min(size, n_samples - a) >= max(min(tail, size), 1)
+        ]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of a dataset: plain data and one function that finds its clips.
+
+    ``clips(root)`` takes the folder of the dataset and returns every clip with its split and target.
+    ``labels`` are sorted; None means they are found in the data (the sorted labels of its clips).
+    ``metrics`` names them with the ranked one first. ``scored`` says whether clip-level scores count each
+    window or each clip (the mean of its windows' logits). ``version`` rises when any score could change.
+    """
+
+    name: str
+    dataset: str
+    kind: str  # multiclass, multilabel, regression, notes, beats
+    metrics: tuple[str, ...]
+    clips: Callable[[Path], list[Clip]]
+    windowing: Windowing
+    licence: str
+    reference: str
+    version: int = 1
+    labels: tuple[str, ...] | None = None
+    scored: str = "clip"  # or "window"
+    class_weight_alpha: float = 0.0  # cross-entropy weights 1 / n^alpha, normalised to mean 1
+    disjoint_groups: bool = True
+    source: str = ""  # the TOML file of a task on the user's own data
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def level(self) -> str:
+        """``frame`` where targets are times, else ``clip``: what the cache has to hold."""
+        return "frame" if self.kind in ("notes", "beats") else "clip"
+
+
+def natural_key(text: str) -> list[Any]:
+    """Sort key under which ``male2`` comes before ``male10``."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]

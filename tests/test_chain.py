@@ -1,0 +1,86 @@
+"""The whole chain on synthetic singing, through the command line; and on real recordings where they are."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from svuprobe import cli
+from svuprobe.benchmarks import real_audio
+from svuprobe.probe import result as result_file
+
+AUDIO = Path(__file__).parents[1].parent / "shared" / "audio" / "manifest.csv"
+QUICK = ("--protocol", "linear", "--seeds", "2", "--max-epochs", "40", "--learning-rate", "0.005")
+
+
+def call(*words):
+    done = CliRunner().invoke(cli.main, [str(w) for w in words])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """Corpora, caches, results and a leaderboard of three tasks."""
+    root = tmp_path_factory.mktemp("chain")
+    call("data", "synth", "--task", "technique", "--out", root / "data", "--clips", 100)
+    call("data", "synth", "--task", "transcription", "--out", root / "data", "--clips", 8)
+    tasks = [word for task in ("technique", "singer", "transcription") for word in ("--task", task)]
+    words = ("extract", *tasks, "--model", "mfcc", "--model", "logmel", "--data", root / "data")
+    said = call(*words, "--features", root / "features")
+    assert "technique: 100 clips" in said
+    assert "mfcc on vocalset.synthetic, clip level: 100 clips done" in said  # once for both tasks
+    call("probe", "--features", root / "features", "--results", root / "results", *QUICK)
+    call("leaderboard", "--results", root / "results", "--out", root / "leaderboard.md")
+    return root
+
+
+def test_hand_made_features_beat_chance_on_synthetic_singing(chain):
+    results = {(r.task["name"], r.model["name"]): r for r in result_file.load_all(chain / "results")}
+    assert set(results) == {(t, m) for t in ("technique", "singer", "transcription") for m in ("mfcc", "logmel")}
+    for model in ("mfcc", "logmel"):
+        technique = results["technique", model]
+        assert technique.ranked["mean"] > technique.chance["accuracy"] + 0.15
+        assert technique.counts["test"]["groups"] == 5  # unseen singers
+    assert results["transcription", "logmel"].ranked["mean"] > 0.05
+    assert results["transcription", "logmel"].chance["conpoff_f"] == 0
+
+
+def test_everything_made_from_synthetic_audio_says_so(chain):
+    for result in result_file.load_all(chain / "results"):
+        assert result.task["synthetic"]
+    assert (chain / "leaderboard.md").read_text().count("**Synthetic audio**") == 3
+    assert {p.name.rpartition(".")[2] for p in (chain / "results").glob("*/*")} == {"synthetic"}
+    caches = [p.name for p in (chain / "features").glob("*@*/*")]
+    assert caches
+    assert all(".synthetic-" in name for name in caches)
+
+
+def test_a_second_run_does_nothing(chain):
+    said = call(
+        "extract",
+        "--task",
+        "technique",
+        "--model",
+        "mfcc",
+        "--data",
+        chain / "data",
+        "--features",
+        chain / "features",
+    )
+    assert "0 clips done, 100 already cached" in said
+    said = call("probe", "--features", chain / "features", "--results", chain / "results", *QUICK)
+    assert said.count("already there") == 6
+
+
+@pytest.mark.skipif(not AUDIO.is_file(), reason="the recordings are not beside the repository")
+def test_real_recordings_go_from_a_manifest_to_a_result(tmp_path):
+    tomls = real_audio.write(AUDIO, tmp_path)
+    assert [p.stem for p in tomls] == ["digits", "speakers", "families", "songs"]
+    call("extract", "--model", "mfcc", *(w for t in tomls for w in ("--task", t)), "--features", tmp_path / "f")
+    call("probe", "--features", tmp_path / "f", "--results", tmp_path / "r", *QUICK)
+    results = {r.task["name"]: r for r in result_file.load_all(tmp_path / "r")}
+    for name in ("digits", "speakers", "families"):
+        assert results[name].ranked["mean"] > results[name].chance["accuracy"] + 0.08, name
+    assert results["songs"].counts["test"]["clips"] == 2
+    assert not any(r.task["synthetic"] for r in results.values())

@@ -1,0 +1,64 @@
+"""The house: which part may import which, and what a wheel holds."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# DESIGN: data flows one way.
+MAY_IMPORT = {
+    "tasks": {"tasks"},
+    "extractors": {"extractors", "tasks.types"},
+    "probe": {"probe", "extractors", "tasks"},
+    "benchmarks": {"benchmarks", "probe"},
+}
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_each_part_imports_only_what_lies_before_it(folder):
+    for path in (ROOT / folder).rglob("*.py"):
+        for name in imported(path):
+            if name.startswith("svuprobe."):
+                part = name.removeprefix("svuprobe.")
+                allowed = any(part == a or part.startswith(f"{a}.") for a in MAY_IMPORT[folder])
+                assert allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_nothing_imports_the_command_line():
+    for path in ROOT.rglob("*.py"):
+        if not {".venv", "build", "tests"} & set(path.relative_to(ROOT).parts):
+            assert "svuprobe.cli" not in set(imported(path)), path
+
+
+def test_help_answers_without_torch():
+    code = "import sys, svuprobe.cli; print([m for m in ('torch', 'transformers', 'librosa') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+    runs = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run([Path(sys.executable).parent / "svuprobe", "--help"], capture_output=True, check=True)
+        runs.append(time.perf_counter() - started)
+    assert min(runs) < 0.5
+
+
+def test_every_folder_is_installed_under_its_name():
+    import svuprobe.benchmarks
+    import svuprobe.extractors
+    import svuprobe.probe
+    import svuprobe.tasks
+
+    for package in (svuprobe.benchmarks, svuprobe.extractors, svuprobe.probe, svuprobe.tasks):
+        assert Path(package.__file__).parent.name == package.__name__.rpartition(".")[2]
