@@ -26,7 +26,9 @@ Metrics
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 
@@ -152,7 +154,8 @@ def mae(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.nd
     return mean_of(np.abs(target - output).mean(axis=1), group, counts)
 
 
-METRICS: dict[str, Metric] = {
+# Name -> metric, or "module:function" of a metric that belongs to one task.
+METRICS: dict[str, Metric | str] = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,
     "balanced_accuracy": balanced_accuracy,
@@ -167,8 +170,12 @@ METRICS: dict[str, Metric] = {
 
 def metric(name: str, labels: tuple[str, ...] = ()) -> Metric:
     """A metric by its name; ``r2_<target>`` picks one target of a regression task."""
-    if name in METRICS:
-        return METRICS[name]
+    found = METRICS.get(name)
+    if isinstance(found, str):
+        module, function = found.split(":")
+        found = getattr(importlib.import_module(module), function)
+    if found is not None:
+        return cast(Metric, found)
     column = labels.index(name.removeprefix("r2_"))
 
     def one(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -1,0 +1,143 @@
+"""Writing a synthetic corpus: its folder, its marker, its files, side by side and reproducibly.
+
+Conventions
+-----------
+Every file has its own generator, seeded with ``(seed, crc32 of its path)``: the same seed gives the same
+bytes whatever the order, the number of files or of threads. ``SYNTHETIC.json`` in the folder of the dataset
+says so to people and to ``svuprobe data check``. It is written first with ``"complete": false`` and last with
+``"complete": true``, so three kinds of folder can be told apart: ours and finished (nothing to do), ours
+and interrupted (go on), and anybody else's (never touched). Files are renamed into place when whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+
+from svuprobe.tasks.types import TaskError
+
+Audio = NDArray[np.float32]
+
+
+VERSION = 1  # rises whenever the same seed would give other bytes
+
+
+MARKER = "SYNTHETIC.json"
+
+
+T = TypeVar("T")
+
+
+R = TypeVar("R")
+
+
+Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+
+def new_header(dataset: str, seed: int, clips: int | None, *, default: int, high: int) -> dict[str, Any]:
+    """What identifies a corpus: two with equal headers are equal byte by byte."""
+    clips = default if clips is None else clips
+    if not 3 <= clips <= high:  # three: one for each split
+        raise TaskError(f"--clips {clips}: synthetic {dataset} has 3 to {high} clips (default {default})")
+    if seed < 0:
+        raise TaskError(f"--seed {seed}: a seed is 0 or more")
+    return {
+        "synthetic": True,
+        "dataset": dataset,
+        "generator": "svuprobe.tasks.synth",
+        "version": VERSION,
+        "seed": seed,
+        "clips": clips,
+    }
+
+
+def begin(root: Path, header: dict[str, Any]) -> bool:
+    """Claim the folder; False if the corpus is already there, whole.
+
+    Raises
+    ------
+    TaskError
+        The folder is not ours to fill.
+    """
+    marker = root / MARKER
+    if not marker.exists():
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise TaskError(
+                f"{root} is not empty and has no {MARKER}: it may be real data and is never overwritten; "
+                "choose another --out or move it away"
+            )
+        root.mkdir(parents=True, exist_ok=True)
+        write_text(marker, json.dumps({**header, "complete": False}, indent=1))
+        return True
+    found = _marker(marker)
+    for key, wanted in header.items():
+        if found.get(key) != wanted:
+            raise TaskError(
+                f"{root} holds a synthetic corpus with {key}={found.get(key)!r}, asked for {wanted!r}: "
+                "delete the folder or choose another --out"
+            )
+    files = found.get("files", {})
+    return not (found.get("complete") is True and all((root / path).is_file() for path in files))
+
+
+def _marker(path: Path) -> dict[str, Any]:
+    """The content of a marker file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise TaskError(f"{path} can't be read as JSON: delete the folder or choose another --out")
+    return found
+
+
+def finish(root: Path, header: dict[str, Any], seconds: dict[str, float], extra: Sequence[str] = ()) -> None:
+    """Write the final marker: durations summed, every file with its SHA-256."""
+    files = {path: hashlib.sha256((root / path).read_bytes()).hexdigest() for path in [*extra, *seconds]}
+    total = round(sum(seconds.values()), 3)
+    marker = {**header, "complete": True, "seconds": total, "files": dict(sorted(files.items()))}
+    write_text(root / MARKER, json.dumps(marker, indent=1))
+
+
+def mapped(
+    make: Callable[[T], R], todo: Sequence[T], progress: Progress | None, description: str, jobs: int | None
+) -> list[R]:
+    """``make`` over ``todo`` in threads (NumPy and the FFT release the interpreter's lock), in order."""
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        try:
+            made = pool.map(make, todo)
+            return list(progress(made, len(todo), description) if progress else made)
+        except BaseException:  # Ctrl-C included: do not finish the queue first
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def rng_of(seed: int, path: str) -> np.random.Generator:
+    """The generator of one file."""
+    return np.random.default_rng([seed, zlib.crc32(path.encode())])
+
+
+def write_audio(path: Path, audio: Audio, sample_rate: int) -> None:
+    """An audio file of 16 bits (or an MP3), by its suffix, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    kind = path.suffix[1:].upper()
+    sf.write(part, audio, sample_rate, subtype=None if kind in ("MP3", "OGG") else "PCM_16", format=kind)
+    os.replace(part, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, path)
