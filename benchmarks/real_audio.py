@@ -91,7 +91,11 @@ def write(manifest: Path, out: Path) -> list[Path]:
     there = Path(os.path.relpath(manifest.parent, out))
     written = []
     for name, (kind, select) in TASKS.items():
-        found = [row | {"path": (there / row["path"]).as_posix()} for row in select(rows)]
+        # The id is the path below the manifest: the same wherever OUT is.
+        found = [
+            {"id": row["path"], "group": row["path"]} | row | {"path": (there / row["path"]).as_posix()}
+            for row in select(rows)
+        ]
         if kind == "notes":
             found = [row | {"target": (there / row["target"]).as_posix()} for row in found]
         with (out / f"{name}.csv").open("w", newline="") as file:

@@ -34,13 +34,17 @@ _LIBRARIES = ("torch", "transformers", "numpy", "soxr", "svuprobe")
 
 @dataclass
 class Report:
-    """What one extraction did: of ``clips`` wanted, ``cached`` were there and ``done`` were added."""
+    """What one extraction did: of ``clips`` wanted, ``cached`` were there and ``done`` were added.
+
+    ``quiet`` windows were dropped by the windowing's ``min_rms``.
+    """
 
     directory: Path
     clips: int = 0
     cached: int = 0
     done: int = 0
     windows: int = 0
+    quiet: int = 0
     audio_s: float = 0.0
     wall_s: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)
@@ -210,7 +214,10 @@ class _Run:
                 self.report.failures.append((clip.id, str(samples)))
                 continue
             self.report.audio_s += len(samples) / self.header.sample_rate
-            for window in self._cut(clip, samples):
+            windows = list(self._cut(clip, samples))
+            if not windows:
+                self.report.failures.append((clip.id, f"{clip.path}: no window is long and loud enough to be kept"))
+            for window in windows:
                 same = waiting.setdefault(len(window.samples), [])
                 same.append(window)
                 if len(same) * len(window.samples) >= self.batch_seconds * self.header.sample_rate:
@@ -264,6 +271,12 @@ class _Run:
             if frames and b - a < self.header.hop:
                 continue
             piece = padded[a : b + context] if frames else padded[a:b]
+            if (
+                self.windowing.min_rms
+                and np.sqrt(np.mean(np.square(piece, dtype=np.float64))) < self.windowing.min_rms
+            ):
+                self.report.quiet += 1
+                continue
             yield Window(clip.id, number, (first + a) / rate, piece)
 
     def _batch(self, windows: list[Window], done: dict[tuple[str, int], tuple[Window, np.ndarray]]) -> None:

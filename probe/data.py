@@ -213,11 +213,11 @@ class FrameFeatures:
         self.task, self.splits, self.protocol, self.device = listed.task, splits, protocol, device
         self.labels = listed.labels
         self.cache = cache
-        size = int(np.prod(cache.features.shape)) * 2
-        self._kept: dict[int, np.ndarray] | None = {} if size <= _RESIDENT_BYTES else None
+        resident = 4 * int(np.prod(cache.features.shape)) <= _RESIDENT_BYTES
+        self._kept: dict[int, torch.Tensor] | None = {} if resident else None
         self.times = {s: [self._times(rows, n) for n in range(len(rows.clips))] for s, rows in splits.items()}
         self.targets = {s: self._targets(s) for s in splits}
-        train = (torch.from_numpy(self.read(int(r))).to(device) for r in splits["train"].row)
+        train = (torch.from_numpy(cache.read(int(r))).to(device) for r in splits["train"].row)
         self.moments = Moments.over(train, protocol.scale_layers)
 
     def _times(self, rows: Rows, clip: int) -> np.ndarray:
@@ -238,13 +238,14 @@ class FrameFeatures:
             out |= dict(zip(mine.tolist(), np.split(target, ends[:-1]), strict=True))
         return out
 
-    def read(self, row: int) -> np.ndarray:
-        """States of one window, (F, L, D) float16."""
-        if self._kept is None:
-            return self.cache.read(row)
-        if row not in self._kept:
-            self._kept[row] = self.cache.read(row)
-        return self._kept[row]
+    def read(self, row: int) -> torch.Tensor:
+        """States of one window, (F, L, D) float32, centred and scaled where the protocol says so."""
+        if self._kept is not None and row in self._kept:
+            return self._kept[row]
+        states = self.moments.apply(torch.from_numpy(self.cache.read(row)).to(self.device))
+        if self._kept is not None:
+            self._kept[row] = states
+        return states
 
     @property
     def n_outputs(self) -> int:
@@ -257,11 +258,11 @@ class FrameFeatures:
         return self.protocol.frame_batch_size * int(self.cache.n_frames.max())
 
     def _batch(self, split: str, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        states = torch.from_numpy(np.concatenate([self.read(int(r)) for r in rows])).to(self.device)
+        states = torch.cat([self.read(int(r)) for r in rows])
         targets = torch.from_numpy(np.concatenate([self.targets[split][int(r)] for r in rows]))
         if not targets.is_floating_point():
             targets = targets.long()
-        return self.moments.apply(states)[None], targets.to(self.device)
+        return states[None], targets.to(self.device)
 
     def _stream(self, split: str, order: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches of windows in the given order, the next one read while one is used."""

@@ -169,7 +169,7 @@ def _told(model: str, dataset: str, level: str, report: Report) -> str:
     speed = f", {report.audio_s / report.wall_s:.1f} times real time" if report.done and report.wall_s else ""
     return (
         f"{model} on {dataset}, {level} level: {report.done} clips done, {report.cached} already cached "
-        f"({report.wall_s:.1f} s{speed})"
+        f"({report.wall_s:.1f} s{speed}){f', {report.quiet} silent windows left out' if report.quiet else ''}"
     )
 
 

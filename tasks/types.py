@@ -40,12 +40,13 @@ class Windowing:
 
     ``window_s=None`` takes a clip whole. Otherwise windows do not overlap; the rest at the end is kept, at
     its own length, if it lasts at least ``tail_s``; the first window is always kept, so no clip vanishes.
-    ``trim`` cuts silence at both ends first.
+    ``trim`` cuts silence at both ends first; windows whose RMS is under ``min_rms`` (full scale is 1) are dropped.
     """
 
     window_s: float | None = None
     tail_s: float = 0.0
     trim: bool = False
+    min_rms: float = 0.0
 
     @property
     def key(self) -> str:
@@ -55,6 +56,8 @@ class Windowing:
             parts.append(f"tail{self.tail_s:g}s")
         if self.trim:
             parts.append("trim")
+        if self.min_rms:
+            parts.append(f"rms{self.min_rms:g}")
         return "-".join(parts)
 
     def spans(self, n_samples: int, sample_rate: int) -> list[tuple[int, int]]:
@@ -97,7 +100,8 @@ class Task:
     class_weight_alpha: float = 0.0  # cross-entropy weights 1 / n^alpha, normalised to mean 1
     disjoint_groups: bool = True
     source: str = ""  # the TOML file of a task on the user's own data
-    options: Mapping[str, Any] = field(default_factory=dict)
+    expected: Mapping[str, int] = field(default_factory=dict)  # official clips per split, where they are known
+    hours: float = 0.0  # of audio in the whole dataset, about; 0 where unknown
 
     @property
     def level(self) -> str:

@@ -280,3 +280,23 @@ def test_no_cache_is_made_where_every_clip_fails(tmp_path):
     assert [i for i, _ in report.failures] == ["gone"]
     assert not (report.directory / "features.h5").exists()
     assert [i for i, _ in run(clips, tmp_path / "f").failures] == ["gone"]
+
+
+def test_silent_windows_are_dropped_and_counted_and_a_silent_clip_is_named(tmp_path):
+    clips = corpus(tmp_path / "a", 2, seconds=(3.0, 3.0))
+    half = np.concatenate([0.1 * np.ones(16000), np.zeros(16000), 0.005 * np.ones(16000)])
+    soundfile.write(clips[0].path, half, 16000)
+    soundfile.write(clips[1].path, np.zeros(48000), 16000)
+    report = run(clips, tmp_path / "f", windowing=Windowing(1.0, 1.0, min_rms=0.01))
+    assert report.quiet == 5
+    assert [i for i, _ in report.failures] == ["clip1"]
+    with FeatureCache(report.directory) as cache:
+        assert cache.clip_id.tolist() == ["clip0"]
+        assert report.directory.name == "toy-1s-tail1s-rms0.01-clip"
+
+
+def test_features_of_another_part_of_a_file_are_not_taken_for_the_same_clip(tmp_path):
+    (clip,) = corpus(tmp_path / "a", 1, seconds=(3.0, 3.0))
+    run([replace(clip, end=1.0)], tmp_path / "f")
+    with pytest.raises(ExtractError, match="clip0"):
+        run([replace(clip, start=1.0, end=2.0)], tmp_path / "f")
