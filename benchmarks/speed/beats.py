@@ -1,9 +1,9 @@
 """Beat decoding: svuprobe's batched network against looping madmom-infer's Viterbi, in one run.
 
 ``python benchmarks/speed/beats.py [--clips 200] [--seconds 30] [--fps 50] [--loop 20]`` decodes random activations
-with both, checks that the beats are the same, and prints the ratio of wall and CPU seconds per clip. The loop is timed on
-``--loop`` of the clips, which it needs as long for as for any others. madmom-infer's own observation model is broken
-in 0.2.0, so the loop has a mended one, as in ``tests/test_beats.py``.
+with both, checks that the beats are the same, and prints the ratio of wall and CPU seconds per clip. The loop is
+timed on ``--loop`` of the clips. madmom-infer's own observation model is broken in 0.2.0, so the loop has a mended
+one, as in ``tests/test_beats.py``.
 """
 
 from __future__ import annotations
