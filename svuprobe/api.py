@@ -79,6 +79,38 @@ def synth(
     return written
 
 
+def check(
+    task: str,
+    data: Data,
+    thorough: bool = False,
+    *,
+    progress: Callable[..., Any] | None = None,
+    say: Say = _silent,
+) -> bool:
+    """Say what there is of a task's dataset and what is wrong with it; whether it is whole."""
+    from svuprobe.tasks import check as checking
+
+    loaded = load_task(task)
+    root = data.folder(loaded.dataset)
+    if not loaded.source and not root.is_dir():
+        say(checking.absent(loaded, root))
+        return False
+    report = checking.check(loaded, root, find_clips(loaded, root), progress, thorough=thorough)
+    for line in report.lines():
+        say(line)
+    return report.ok
+
+
+def prepare(
+    tasks: Sequence[str], data: Data, *, progress: Callable[..., Any] | None = None, say: Say = _silent
+) -> None:
+    """Download and unpack what may be downloaded of each task's dataset."""
+    from svuprobe.tasks.prepare import prepare as run_preparation
+
+    for dataset in dict.fromkeys(load_task(name).dataset for name in tasks):
+        run_preparation(dataset, data.folder(dataset), progress=progress, say=say)
+
+
 @functools.cache
 def default_device() -> str:
     """``cuda`` where there is one, else ``cpu``."""
@@ -330,9 +362,11 @@ __all__ = [
     "Probed",
     "TaskError",
     "canonical",
+    "check",
     "extract",
     "leaderboard",
     "plot",
+    "prepare",
     "probe",
     "synth",
 ]

@@ -116,7 +116,8 @@ def _show(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None
         return
     from tabulate import tabulate
 
-    click.echo(tabulate([[row[c] for c in columns] for row in rows], columns, disable_numparse=True))
+    cells = [["" if row[c] is None else row[c] for c in columns] for row in rows]
+    click.echo(tabulate(cells, columns, disable_numparse=True))
 
 
 @main.command()
@@ -146,13 +147,16 @@ def tasks(as_json: bool) -> None:
                 "ranked": task.metrics[0],
                 "metrics": list(task.metrics),
                 "window_s": task.windowing.window_s,
+                "clips": sum(task.expected.values()) or None,
+                "splits": dict(task.expected),
+                "hours": task.hours or None,
                 "labels": list(task.labels or ()),
                 "version": task.version,
                 "licence": task.licence,
                 "reference": task.reference,
             }
         )
-    _show(rows, ["name", "dataset", "kind", "ranked", "licence"], as_json)
+    _show(rows, ["name", "dataset", "kind", "ranked", "clips", "hours", "licence"], as_json)
     if not as_json:
         click.echo("\nYour own data: a path to a TOML file in place of the name (see the README).")
 
@@ -182,6 +186,40 @@ def data_synth(names: tuple[str, ...], out: Path, clips: int | None, seed: int) 
     api.synth(names, out, clips=clips, seed=seed, progress=wrap, say=click.echo)
 
 
+data_option = click.option(
+    "--data",
+    "where",
+    multiple=True,
+    default=("data",),
+    envvar="SVUPROBE_DATA",
+    show_default=True,
+    help="The folder that holds the datasets, or DATASET=PATH; repeatable.",
+)
+
+
+@data.command("check")
+@click.option("--task", "names", type=TASK, multiple=True, required=True, help="Repeatable.")
+@data_option
+@click.option("--thorough", is_flag=True, help="Compare the checksums of a synthetic copy too.")
+def data_check(names: tuple[str, ...], where: tuple[str, ...], thorough: bool) -> None:
+    """Counts, durations, missing and damaged files of a dataset, against the official numbers."""
+    from svuprobe import api
+
+    wrong = [name for name in names if not api.check(name, _data(where), thorough, progress=wrap, say=click.echo)]
+    if wrong:
+        raise click.ClickException(f"not as it should be: {', '.join(wrong)}; what is wrong stands above")
+
+
+@data.command("prepare")
+@click.option("--task", "names", type=TASK, multiple=True, required=True, help="Whose dataset; repeatable.")
+@data_option
+def data_prepare(names: tuple[str, ...], where: tuple[str, ...]) -> None:
+    """Download what may be downloaded: resumable, checksummed where a checksum is known."""
+    from svuprobe import api
+
+    api.prepare(names, _data(where), progress=bar, say=click.echo)
+
+
 def _data(values: tuple[str, ...]) -> api.Data:
     """``ROOT`` and any number of ``DATASET=PATH``."""
     from svuprobe import api
@@ -196,15 +234,7 @@ def _data(values: tuple[str, ...]) -> api.Data:
 @main.command()
 @click.option("--model", "model_names", type=MODEL, multiple=True, required=True, help="Repeatable.")
 @click.option("--task", "task_names", type=TASK, multiple=True, required=True, help="Repeatable.")
-@click.option(
-    "--data",
-    "where",
-    multiple=True,
-    default=("data",),
-    envvar="SVUPROBE_DATA",
-    show_default=True,
-    help="The folder that holds the datasets, or DATASET=PATH; repeatable.",
-)
+@data_option
 @features_option
 @device_option
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)

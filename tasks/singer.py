@@ -34,6 +34,7 @@ TASK = Task(
     scored="window",
     clips=clips,
     windowing=vocalset.WINDOWING,
+    hours=vocalset.HOURS,
     licence=vocalset.LICENCE,
     reference=vocalset.REFERENCE,
 )

@@ -52,6 +52,7 @@ TASK = Task(
     class_weight_alpha=1.0,
     clips=clips,
     windowing=vocalset.WINDOWING,
+    hours=vocalset.HOURS,
     licence=vocalset.LICENCE,
     reference=vocalset.REFERENCE,
 )

@@ -51,6 +51,7 @@ TASK = Task(
     metrics=METRICS,
     clips=clips,
     windowing=Windowing(window_s=5.0),
+    expected={"train": 360, "valid": 40, "test": 100},
     licence="annotations without a licence; audio from YouTube, not distributed",
     reference="Wang & Jang 2021, MIR-ST500, https://github.com/york135/singing_transcription_ICASSP2021",
 )

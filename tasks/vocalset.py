@@ -12,6 +12,7 @@ from pathlib import Path
 from svuprobe.tasks.types import TaskError, Windowing, natural_key
 
 DATASET = "vocalset"
+HOURS = 10.1
 LICENCE = "CC BY 4.0"
 REFERENCE = "Wilkins et al. 2018, VocalSet, https://zenodo.org/records/1203819"
 SINGERS = tuple(f"female{n}" for n in range(1, 10)) + tuple(f"male{n}" for n in range(1, 12))

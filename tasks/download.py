@@ -1,0 +1,141 @@
+"""Downloads that go on where they broke off."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from svuprobe.tasks.types import TaskError
+
+BLOCK = 1 << 16  # what of a broken block has come is lost
+
+
+class _Again(Exception):
+    """A transfer broke off in a way that another attempt may mend."""
+
+
+class ResumingDownloader:
+    """A ``downloader`` for pooch that goes on where an earlier attempt, of this or another process, broke off.
+
+    What has arrived is kept in ``part`` with the server's name of the version beside it (``.tag``), so the
+    two halves of a file are never of different versions. It is moved to pooch's own file when its size is the
+    one that the server said.
+
+    Parameters
+    ----------
+    part
+        Where to keep what has arrived.
+    progress
+        Called as ``progress(total=..., initial=..., desc=..., unit="B", ...)`` with bytes; what it returns is a
+        context with ``update(bytes)``, as tqdm's.
+    attempts
+        Give up after so many in a row that brought nothing.
+    """
+
+    def __init__(
+        self,
+        part: Path,
+        progress: Callable[..., Any] | None = None,
+        *,
+        attempts: int = 5,
+        wait_s: float = 1.0,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self.part, self.tag = part, part.with_name(f"{part.name}.tag")
+        self.progress, self.attempts, self.wait_s, self.timeout_s = progress, attempts, wait_s, timeout_s
+
+    def __call__(self, url: str, output_file: str, pooch: Any = None) -> None:
+        import requests
+
+        failures = 0
+        while True:
+            before = size(self.part)
+            try:
+                self._transfer(url)
+                break
+            except (_Again, requests.RequestException) as error:
+                failures = 0 if size(self.part) > before else failures + 1
+                if failures >= self.attempts:
+                    raise TaskError(
+                        f"{url}: {error}; {size(self.part):,} bytes are kept, the same command goes on from there"
+                    ) from None
+                time.sleep(self.wait_s * failures)
+        os.replace(self.part, output_file)
+        self.tag.unlink(missing_ok=True)
+
+    def _transfer(self, url: str) -> None:
+        """One request, for what is missing."""
+        import requests
+
+        have = size(self.part)
+        headers = {"Accept-Encoding": "identity"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+            if self.tag.is_file():
+                headers["If-Range"] = self.tag.read_text()
+        with requests.get(url, headers=headers, stream=True, timeout=self.timeout_s) as answer:
+            have, total = self._agree(url, answer, have)
+            if answer.status_code != 416:
+                self._receive(answer, have, total)
+        if total is not None and size(self.part) != total:
+            raise _Again(f"{size(self.part):,} of {total:,} bytes arrived")
+
+    def _agree(self, url: str, answer: Any, have: int) -> tuple[int, int | None]:
+        """Where the answer begins and how long the whole file is; refuse what is no answer."""
+        span, _, whole = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        if answer.status_code == 416:  # nothing follows: it is whole, or not of this version
+            if whole == str(have):
+                return have, have
+            self.part.unlink(missing_ok=True)
+            raise _Again("the server can't go on from there; starting over")
+        if answer.status_code == 429 or answer.status_code >= 500:
+            raise _Again(f"HTTP {answer.status_code} {answer.reason}")
+        if not answer.ok:
+            raise TaskError(f"{url}: HTTP {answer.status_code} {answer.reason}; has it moved? see the homepage")
+        if answer.status_code == 206:
+            if span.partition("-")[0] != str(have):
+                self.part.unlink(missing_ok=True)
+                raise _Again("the server sent another part than asked for; starting over")
+            return have, int(whole) if whole.isdigit() else None
+        length = answer.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdigit() else None
+
+    def _receive(self, answer: Any, have: int, total: int | None) -> None:
+        missing = (total or 0) - have
+        if missing > shutil.disk_usage(self.part.parent).free:
+            raise TaskError(f"{self.part.parent}: {missing / 1e9:,.1f} GB to download, and less is free on this disk")
+        tag = answer.headers.get("ETag", "")
+        if not tag or tag.startswith("W/"):
+            tag = answer.headers.get("Last-Modified", "")
+        if tag:
+            self.tag.write_text(tag)
+        else:
+            self.tag.unlink(missing_ok=True)
+        with self.part.open("ab" if have else "wb") as file, self._bar(have, total) as bar:
+            for block in answer.iter_content(BLOCK):
+                file.write(block)
+                bar.update(len(block))
+
+    def _bar(self, have: int, total: int | None) -> Any:
+        if self.progress is None:
+            return _NoBar()
+        return self.progress(total=total, initial=have, desc=self.part.stem, unit="B", unit_scale=True)
+
+
+class _NoBar:
+    def __enter__(self) -> _NoBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, n: int) -> None:
+        pass
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
