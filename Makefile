@@ -9,7 +9,8 @@ demo: .venv/.installed
 	$(BIN)/svuprobe demo --out demo
 
 test: lint
-	$(BIN)/python -m pytest -q
+# One file a worker, one thread each: two cores are busy and nothing waits.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 	$(BIN)/svuprobe leaderboard --results benchmarks/results --out leaderboard.md --check
 
 lint: .venv/.installed-dev

@@ -78,6 +78,16 @@ def pool_windows(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
     return np.asarray(np.add.reduceat(outputs, starts, axis=-2) / sizes[:, None])
 
 
+def majority_vote(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
+    """Windows of each clip that vote for each class: (..., N, C) and (N,) sorted clip numbers -> (..., clips, C).
+
+    Their argmax is the vote by which Hsieh et al. 2020 score songs; ties go to the first class.
+    """
+    votes = np.eye(outputs.shape[-1])[outputs.argmax(axis=-1)]
+    starts = np.flatnonzero(np.r_[True, np.diff(clip) != 0])
+    return np.asarray(np.add.reduceat(votes, starts, axis=-2))
+
+
 @dataclass(frozen=True)
 class Moments:
     """What is known of the hidden states over the training set.

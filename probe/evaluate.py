@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from svuprobe.probe.data import ClipFeatures, FrameFeatures, pool_windows
+from svuprobe.probe.data import ClipFeatures, FrameFeatures, majority_vote, pool_windows
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
 from svuprobe.probe.stats import interval
 from svuprobe.probe.train import Fitted
@@ -107,12 +107,14 @@ def _test_clips(features: ClipFeatures, bank: Bank, full: bool) -> Scores:
     scored = features.scored(outputs, "test")
     names = task.metrics if full else task.metrics[:1]
     scores, intervals = _score_units(names, features, scored, *features.units("test"), full)
-    if full and task.scored == "window":  # the same by recording: mean of the logits of its windows
+    if full and task.scored == "window":  # the same by recording: mean of the logits of its windows, and vote
         pooled = pool_windows(outputs, rows.clip)
         by_clip = (features.clip_targets["test"], rows.clip_group)
         more, wider = _score_units(task.metrics[:2], features, pooled, *by_clip, full)
         scores |= {f"recording_{name}": value for name, value in more.items()}
         intervals |= {f"recording_{name}": value for name, value in wider.items()}
+        more, wider = _score_units(("accuracy",), features, majority_vote(outputs, rows.clip), *by_clip, full)
+        scores["vote_accuracy"], intervals["vote_accuracy"] = more["accuracy"], wider["accuracy"]
     predictions = {
         "outputs": outputs.astype(np.float32),
         "clip_id": np.array([rows.clips[n].id for n in rows.clip]),

@@ -30,6 +30,19 @@ TABLE = {
     "technique": "svuprobe.tasks.technique:TASK",
     "singer": "svuprobe.tasks.singer:TASK",
     "transcription": "svuprobe.tasks.transcription:TASK",
+    "genre": "svuprobe.tasks.genre:TASK",
+    "beat": "svuprobe.tasks.beat:TASK",
+    "key": "svuprobe.tasks.key:TASK",
+    "emotion": "svuprobe.tasks.emotion:TASK",
+    "instrument": "svuprobe.tasks.instrument:TASK",
+    "pitch": "svuprobe.tasks.pitch:TASK",
+    "singer-artist20": "svuprobe.tasks.singer_artist20:TASK",
+    "singer-cross-technique": "svuprobe.tasks.singer_cross_technique:TASK",
+    "tagging": "svuprobe.tasks.tagging:TASK",
+    "mtg-instrument": "svuprobe.tasks.mtg_instrument:TASK",
+    "mtg-moodtheme": "svuprobe.tasks.mtg_moodtheme:TASK",
+    "mtg-genre": "svuprobe.tasks.mtg_genre:TASK",
+    "mtg-top50": "svuprobe.tasks.mtg_top50:TASK",
 }
 
 

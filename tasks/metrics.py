@@ -154,8 +154,7 @@ def mae(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.nd
     return mean_of(np.abs(target - output).mean(axis=1), group, counts)
 
 
-# Name -> metric, or "module:function" of a metric that belongs to one task.
-METRICS: dict[str, Metric | str] = {
+METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,
     "balanced_accuracy": balanced_accuracy,
@@ -166,16 +165,21 @@ METRICS: dict[str, Metric | str] = {
     "r2": r2,
     "mae": mae,
 }
+# Metrics that belong to one task, and stand in its file.
+OF_ONE_TASK = {
+    "key_weighted": "svuprobe.tasks.key:weighted_score",
+    "accuracy_semitone": "svuprobe.tasks.pitch:accuracy_semitone",
+    "accuracy_pitch_class": "svuprobe.tasks.pitch:accuracy_pitch_class",
+}
 
 
 def metric(name: str, labels: tuple[str, ...] = ()) -> Metric:
     """A metric by its name; ``r2_<target>`` picks one target of a regression task."""
-    found = METRICS.get(name)
-    if isinstance(found, str):
-        module, function = found.split(":")
-        found = getattr(importlib.import_module(module), function)
-    if found is not None:
-        return cast(Metric, found)
+    if name in METRICS:
+        return METRICS[name]
+    if name in OF_ONE_TASK:
+        module, function = OF_ONE_TASK[name].split(":")
+        return cast(Metric, getattr(importlib.import_module(module), function))
     column = labels.index(name.removeprefix("r2_"))
 
     def one(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -8,4 +8,11 @@ say that the chain works; they say nothing about a model's worth on real voices.
 CORPORA: dict[str, str] = {
     "vocalset": "svuprobe.tasks.synth.corpora:vocalset",
     "mir-st500": "svuprobe.tasks.synth.corpora:mir_st500",
+    "gtzan": "svuprobe.tasks.synth.music:gtzan",
+    "giantsteps": "svuprobe.tasks.synth.music:giantsteps",
+    "emomusic": "svuprobe.tasks.synth.notes_corpora:emomusic",
+    "nsynth": "svuprobe.tasks.synth.notes_corpora:nsynth",
+    "artist20": "svuprobe.tasks.synth.notes_corpora:artist20",
+    "magnatagatune": "svuprobe.tasks.synth.tags:magnatagatune",
+    "mtg-jamendo": "svuprobe.tasks.synth.tags:mtg_jamendo",
 }

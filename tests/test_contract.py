@@ -1,0 +1,144 @@
+"""What holds for every task: a new one is checked by being in the table."""
+
+import importlib
+import re
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from svuprobe import api
+from svuprobe.probe.protocol import Protocol, preset
+from svuprobe.tasks import TABLE, check_name, cliplist, find_clips, kinds, load, types as task_types
+from svuprobe.tasks.datasets import DATASETS
+from svuprobe.tasks.metrics import metric
+from svuprobe.tasks.synth import CORPORA
+
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+QUICK = preset("linear", learning_rates=(5e-3,), seeds=1, max_epochs=60, single_layers=False)
+# How far above chance a linear head on time means (or frames) of a hand-made front end gets on the synthetic copy:
+# the ranked metric must exceed chance by this much.
+MARGIN = {
+    "technique": 0.15,
+    "singer": 0.15,
+    "transcription": 0.05,
+    "genre": 0.3,
+    "beat": 0.3,
+    "key": 0.3,
+    "emotion": 0.3,
+    "instrument": 0.3,
+    "pitch": 0.3,
+    "singer-artist20": 0.2,
+    "singer-cross-technique": 0.08,
+    "tagging": 0.08,
+    "mtg-instrument": 0.1,
+    "mtg-moodtheme": 0.15,
+    "mtg-genre": 0.1,
+    "mtg-top50": 0.1,
+}
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory):
+    """A synthetic copy of every dataset, made when it is first asked for."""
+    root = tmp_path_factory.mktemp("data")
+
+    def copy(task):
+        if not (root / task.dataset).exists():
+            api.synth([task.name], root)
+        return root / task.dataset
+
+    return copy
+
+
+@pytest.fixture(params=TABLE)
+def task(request):
+    return load(request.param)
+
+
+def test_a_task_says_what_it_is(task):
+    assert task.name in TABLE
+    assert check_name(task.name) is None
+    assert task.reference
+    assert task.licence
+    assert task.version >= 1
+    assert task.kind in kinds.KINDS
+    assert task.scored in ("clip", "window")
+    assert task.dataset in DATASETS
+    assert importlib.import_module(TABLE[task.name].split(":")[0]).__doc__
+    assert set(task.expected) <= set(task_types.SPLITS)
+    if task.labels is not None and task.kind != "regression":
+        assert list(task.labels) == sorted(set(task.labels))
+
+
+def test_a_synthetic_copy_is_whole_learnable_in_every_split_and_disjoint(task, synthetic):
+    assert task.dataset in CORPORA
+    root = synthetic(task)
+    clips = find_clips(task, root)  # refuses repeated ids and, where the protocol says so, groups across splits
+    assert {c.split for c in clips} == set(task_types.SPLITS)
+    assert all(Path(c.path).is_file() for c in clips)
+    labels = cliplist.labels_of(task, clips)
+    if task.kind == "multiclass":
+        train = {c.target for c in clips if c.split == "train"}
+        assert {c.target for c in clips} <= train
+        assert train <= set(labels)
+    assert api.check(task.name, api.Data(root.parent))
+    assert len({c.group for c in clips if c.split == "test"}) > 1
+
+
+def test_perfect_predictions_score_1_on_every_metric_and_shuffled_ones_chance(task, synthetic):
+    clips = find_clips(task, synthetic(task))
+    if task.level == "frame":
+        for clip in clips[:3]:
+            estimate = np.array(clip.target, dtype=float)
+            scores = kinds.score_clip(task.kind, clip.target, estimate)
+            assert set(task.metrics) <= set(scores)
+            assert all(scores[name] == pytest.approx(1.0) for name in task.metrics)
+            late = estimate + (0.25 if task.kind == "beats" else np.array([0.25, 0.25, 0.0]))
+            assert kinds.score_clip(task.kind, clip.target, late)[task.metrics[0]] < 0.6
+        return
+    labels = cliplist.labels_of(task, clips)
+    target = kinds.encode(task, labels, clips)
+    outputs = 9.0 * np.eye(len(labels))[target] if task.kind == "multiclass" else target.astype(float)
+    group, everyone = np.arange(len(clips)), np.ones((1, len(clips)))
+    order = np.random.default_rng(0).permutation(len(clips))
+    for name in task.metrics:
+        perfect = metric(name, labels)(target, outputs, group, everyone)[0]
+        assert perfect == pytest.approx(0.0 if name == "mae" else 1.0), name
+    shuffled = metric(task.metrics[0], labels)(target, outputs[order], group, everyone)[0]
+    assert shuffled < 0.65
+
+
+def test_tasks_of_one_dataset_share_clip_ids_and_files(synthetic):
+    seen = {}
+    for name in TABLE:
+        one = load(name)
+        for clip in find_clips(one, synthetic(one)):
+            key = (one.dataset, one.windowing, one.level, clip.id)
+            assert seen.setdefault(key, clip.path) == clip.path
+
+
+def test_every_task_goes_from_synthetic_audio_to_a_score_above_chance(task, synthetic, tmp_path):
+    root = synthetic(task)
+    api.extract(["logmel"], [task.name], data=api.Data(root.parent), features=tmp_path / "f")
+    protocol = QUICK if task.level == "clip" else Protocol(name="quick", hidden=64, learning_rates=(5e-3,), seeds=1)
+    (one,) = api.probe([task.name], features=tmp_path / "f", results=tmp_path / "r", protocol=protocol)
+    ranked = task.metrics[0]
+    assert one.result.ranked["mean"] > one.result.chance[ranked] + MARGIN[task.name], one.result.scores
+    assert one.result.task["synthetic"]
+
+
+def test_the_example_in_contributing_works_as_it_stands(monkeypatch, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(), flags=re.DOTALL)
+    assert len(code.splitlines()) < 60
+    module = types.ModuleType("svuprobe.tasks.vowel")
+    exec(code, module.__dict__)
+    monkeypatch.setitem(sys.modules, "svuprobe.tasks.vowel", module)
+    monkeypatch.setitem(TABLE, "vowel", "svuprobe.tasks.vowel:TASK")
+    api.synth(["vowel"], tmp_path / "d", clips=120)
+    api.extract(["mfcc"], ["vowel"], data=api.Data(tmp_path / "d"), features=tmp_path / "f")
+    (one,) = api.probe(["vowel"], features=tmp_path / "f", results=tmp_path / "r", protocol=QUICK)
+    assert one.result.task["labels"] == ["a", "e", "i", "o", "u"]
+    assert one.result.ranked["mean"] > one.result.chance["accuracy"] + 0.1
