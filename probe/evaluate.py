@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,15 @@ from svuprobe.probe.data import ClipFeatures, FrameFeatures, majority_vote, pool
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
 from svuprobe.probe.stats import interval
 from svuprobe.probe.train import Fitted
-from svuprobe.tasks import kinds
+from svuprobe.tasks import beats, kinds
 from svuprobe.tasks.metrics import mean_of, metric
 
 Features = ClipFeatures | FrameFeatures
+Watch = Callable[..., Iterable[Any]]
+
+
+def _unwatched(items: Iterable[Any], **_: Any) -> Iterable[Any]:
+    return items
 
 
 @dataclass(frozen=True)
@@ -38,17 +43,22 @@ class Tested:
     mix: np.ndarray  # (S, L) weights of the layers
 
 
-def validation_scores(features: Features, fitted: Sequence[Fitted]) -> list[np.ndarray]:
+def validation_scores(features: Features, fitted: Sequence[Fitted], watched: Watch = _unwatched) -> list[np.ndarray]:
     """Ranked metric on validation of every head at its best state: one (H,) per bank."""
     if isinstance(features, ClipFeatures):
         return [f.score for f in fitted]
-    return [_song_scores(features, f.bank, "valid")[features.task.metrics[0]].mean(axis=1) for f in fitted]
+    ranked = features.task.metrics[0]
+    banks = watched([f.bank for f in fitted], unit="bank")
+    return [_song_scores(features, bank, "valid")[ranked].mean(axis=1) for bank in banks]
 
 
-def select(features: Features, fitted: Sequence[Fitted]) -> list[Choice]:
-    """For each layer and the weighted sum, the learning rate with the best mean validation score over seeds."""
+def select(features: Features, fitted: Sequence[Fitted], watched: Watch = _unwatched) -> list[Choice]:
+    """For each layer and the weighted sum, the learning rate with the best mean validation score over seeds.
+
+    ``watched`` wraps an iterable with a progress bar: at frame level every head is decoded.
+    """
     table: dict[int, dict[float, list[float]]] = {}
-    for bank, scores in zip((f.bank for f in fitted), validation_scores(features, fitted), strict=True):
+    for bank, scores in zip((f.bank for f in fitted), validation_scores(features, fitted, watched), strict=True):
         for spec, score in zip(bank.specs, scores, strict=True):
             table.setdefault(spec.layer, {}).setdefault(spec.learning_rate, []).append(float(score))
     choices = []
@@ -172,11 +182,30 @@ def _test_frames(features: FrameFeatures, bank: Bank, full: bool) -> Scores:
                 lambda counts, v=v: mean_of(v.mean(axis=0), rows.clip_group, counts),  # type: ignore[misc]
                 len(rows.groups),
             )
+    if full and features.task.kind == "beats":
+        scores["beat_f_pooled"], intervals["beat_f_pooled"] = _pooled_beats(features, decoded)
     predictions = {f"score_{name}": v for name, v in values.items()}
     predictions["clip_id"] = np.array([c.id for c in rows.clips])
     predictions["group"] = np.array([c.group for c in rows.clips])
     predictions["estimate"] = _flat(decoded)
     return scores, intervals, predictions
+
+
+def _pooled_beats(
+    features: FrameFeatures, decoded: list[list[np.ndarray]]
+) -> tuple[list[float], tuple[float, float] | None]:
+    """F over the beats of all tracks together, as MARBLE's code has it: per seed, and its interval."""
+    rows = features.splits["test"]
+    counts = np.array(
+        [[beats.matched(clip.target, e) for e in each] for clip, each in zip(rows.clips, decoded, strict=True)]
+    )  # (clips, S, 3)
+
+    def pooled(weights: np.ndarray) -> np.ndarray:  # (R, clips) -> (R, S)
+        hits, references, estimates = np.moveaxis(np.einsum("rc,csk->rsk", weights, counts), -1, 0)
+        return np.asarray(2 * hits / np.maximum(references + estimates, 1))
+
+    whole = pooled(np.ones((1, len(rows.clips))))[0].tolist()
+    return whole, interval(lambda drawn: pooled(drawn[:, rows.clip_group]).mean(axis=1), len(rows.groups))
 
 
 def _flat(decoded: list[list[np.ndarray]]) -> np.ndarray:

@@ -46,9 +46,11 @@ def probe(
     loaded = time.perf_counter()
     fitted = fit(features, protocol, cache.header.dim, progress)
     trained = time.perf_counter()
-    choices = {c.layer: c for c in evaluate.select(features, fitted)}
+    watched = progress or (lambda items, **_: items)
+    choices = {c.layer: c for c in evaluate.select(features, fitted, watched)}
     head = WEIGHTED_SUM if WEIGHTED_SUM in choices else 0
-    tested = {n: evaluate.test(features, fitted, c, full=n == head) for n, c in choices.items()}
+    each = watched(list(choices.items()), unit="layer")
+    tested = {n: evaluate.test(features, fitted, c, full=n == head) for n, c in each}
     finished = time.perf_counter()
     names = cache.header.layer_names
     single = [n for n in sorted(tested) if n != WEIGHTED_SUM]

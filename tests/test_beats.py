@@ -295,3 +295,9 @@ def test_empty_and_single_beats():
 def test_messages(call, message):
     with pytest.raises(TaskError, match=message):
         call()
+
+
+def test_pooled_counts_weigh_beats_and_skip_nothing():
+    reference, estimate = np.array([0.5, 1.0, 1.5, 2.0]), np.array([0.5, 1.06, 1.4, 2.0, 2.5])
+    assert beats.matched(reference, estimate) == (3, 4, 5)
+    assert beats.matched([], estimate) == (0, 0, 5)

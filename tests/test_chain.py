@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from svuprobe import cli
 from svuprobe.benchmarks import real_audio
 from svuprobe.probe import result as result_file
+from svuprobe.tasks import beats, notes, own
 
 AUDIO = Path(__file__).parents[1].parent / "shared" / "audio" / "manifest.csv"
 QUICK = ("--protocol", "linear", "--seeds", "2", "--max-epochs", "40", "--learning-rate", "0.005")
@@ -73,7 +75,46 @@ def test_a_second_run_does_nothing(chain):
     assert said.count("already there") == 6
 
 
-@pytest.mark.skipif(not AUDIO.is_file(), reason="the recordings are not beside the repository")
+real = pytest.mark.skipif(not AUDIO.is_file(), reason="the recordings are not beside the repository")
+
+
+@real
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=p.stem) for p in sorted(AUDIO.parent.glob("*songs/*.notes.csv"))]
+)
+def test_notes_of_a_real_song_survive_frames_and_decoding(path):
+    reference = np.array(own.read_notes(path))
+    times = (np.arange(50 * 60) + 0.625) / 50
+    labels = notes.rasterise(reference, times)
+    decoded = notes.decode_frames(labels[:, 0], labels[:, 1], labels[:, 2], labels[:, 3], times)
+    inside = reference[reference[:, 1] < times[-1]]
+    assert len(inside) > 50
+    assert notes.score(inside, decoded)["con_f"] > 0.9
+
+
+@real
+def test_beats_of_real_tracks_go_through_loader_decoder_and_probe(tmp_path):
+    tracks = sorted((AUDIO.parent / "beats").glob("*.beats"))
+    rows = ["path,target,split,start,end"]
+    for track in tracks:
+        reference = own.read_beats(track)
+        activation = np.full(30 * 50, 0.02)
+        activation[[round(50 * beat) for beat in reference if beat < 29.9]] = 0.9
+        (found,) = beats.decode(activation[None], 50)
+        assert beats.score(reference, found)["beat_f"] > 0.95
+        first, second = ("train", "valid") if track is tracks[0] else ("test", "train")
+        rows += [f"{track.with_suffix('.ogg')},{track},{s},{a},{a + 15}" for s, a in ((first, 0), (second, 15))]
+    (tmp_path / "metal.csv").write_text("\n".join(rows) + "\n")
+    toml = tmp_path / "metal.toml"
+    toml.write_text('name = "metal"\nkind = "beats"\nmetadata = "metal.csv"\ndisjoint_groups = false\n')
+    call("extract", "--model", "logmel", "--task", toml, "--features", tmp_path / "f")
+    call("probe", "--task", toml, "--features", tmp_path / "f", "--results", tmp_path / "r", *QUICK)
+    (result,) = result_file.load_all(tmp_path / "r")
+    assert set(result.scores) == {"beat_f", "beat_f_20ms", "cmlt", "amlt", "beat_f_pooled"}
+    assert result.ranked["mean"] > 0.3
+
+
+@real
 def test_real_recordings_go_from_a_manifest_to_a_result(tmp_path):
     tomls = real_audio.write(AUDIO, tmp_path)
     assert [p.stem for p in tomls] == ["digits", "speakers", "families", "songs"]
