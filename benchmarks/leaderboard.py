@@ -123,6 +123,8 @@ def _table(results: list[Result]) -> str:
         text.append(f"Only {test['groups']} groups: the true uncertainty is larger than these intervals.\n")
     if test["groups"] == 1:
         text.append("One group only: nothing can be said about others, so there is no interval.\n")
+    if undefined := first.counts.get("undefined"):
+        text.append(f"Left out of the mean, as test has no positive or no negative: {', '.join(undefined)}.\n")
     if missing := {r.model["name"]: r.counts["missing"] for r in results if r.counts["missing"]}:
         text.append("Clips without features: " + ", ".join(f"{m} {n}" for m, n in missing.items()) + ".\n")
     return "\n".join(text)

@@ -316,7 +316,7 @@ class FrameFeatures:
         for number in range(len(rows.clips)):
             mine = rows.row[rows.clip == number]
             logits = torch.cat([bank(self._batch(split, mine[[n]])[0]) for n in range(len(mine))], dim=1)
-            out.append(kinds.decode(self.task.kind, logits.float().cpu(), self.times[split][number]))
+            out.append(kinds.decode(self.task, logits.float().cpu(), self.times[split][number]))
         return out
 
 

@@ -247,6 +247,6 @@ def _chance_frames(features: FrameFeatures) -> dict[str, float]:
     for clip, times in zip(clips, features.times["test"], strict=True):
         estimate: Any = np.zeros((0, 3))
         if kind == "beats":
-            estimate = kinds.decode(kind, torch.zeros(1, len(times), 1), times)[0]
+            estimate = kinds.decode(features.task, torch.zeros(1, len(times), 1), times)[0]
         values.append(kinds.score_clip(kind, clip.target, estimate))
     return {name: float(np.mean([v[name] for v in values])) for name in features.task.metrics}

@@ -31,7 +31,8 @@ layer_curve
 selected
     Learning rate and validation score of the weighted sum (``head``) and of each single layer (``layers``).
 counts, timings, environment, date
-    Windows, clips and groups per split, missing clips; seconds; versions and device; UTC.
+    Windows, clips and groups per split, ``missing`` clips, ``undefined`` labels (no positive or no negative in the
+    test split: left out of the mean over tags); seconds; versions and device; UTC.
 """
 
 from __future__ import annotations

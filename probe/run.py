@@ -66,7 +66,7 @@ def probe(
             "head": asdict(choices[head]) | {"layer": "sum" if head == WEIGHTED_SUM else names[head]},
             "layers": {names[n]: asdict(choices[n]) | {"layer": names[n]} for n in single},
         },
-        counts=_counts(splits, missing),
+        counts=_counts(splits, missing) | {"undefined": _undefined(features)},
         timings={"load_s": loaded - started, "train_s": trained - loaded, "test_s": finished - trained},
         environment={"python": platform.python_version(), "device": device}
         | {name: version(name) for name in _LIBRARIES},
@@ -86,6 +86,7 @@ def _task(listed: ClipList) -> dict[str, Any]:
         "synthetic": listed.synthetic,
         "ranked": task.metrics[0],
         "scored": task.scored,
+        **({"beat_decoder": task.beat_decoder} if task.kind == "beats" else {}),
         "labels": list(listed.labels),
         "licence": task.licence,
         "reference": task.reference,
@@ -115,6 +116,14 @@ def _layer_weights(mix: np.ndarray, moments: Moments) -> dict[str, Any]:
     effective = mix * moments.seen.cpu().numpy()
     effective = effective / effective.sum(axis=1, keepdims=True)
     return {"softmax": mix.tolist(), "times_rms": effective.tolist(), "rms": moments.rms.tolist()}
+
+
+def _undefined(features: ClipFeatures | FrameFeatures) -> list[str]:
+    """Labels with no positive, or no negative, in the test split: left out of the mean over tags."""
+    if not isinstance(features, ClipFeatures) or features.task.kind != "multilabel":
+        return []
+    share = features.clip_targets["test"].mean(axis=0)
+    return [label for label, s in zip(features.labels, share, strict=True) if s in (0, 1)]
 
 
 def _counts(splits: dict[str, Rows], missing: list[str]) -> dict[str, Any]:

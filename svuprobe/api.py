@@ -315,6 +315,8 @@ def _titled(progress: Callable[..., Any], title: str, *args: Any, **options: Any
 def _same(old: Result, cache: FeatureCache, listed: ClipList, protocol: Protocol) -> bool:
     """Whether a result is what probing again would make: same weights, clips, targets, task and protocol."""
     now = {"version": listed.task.version, "labels": list(listed.labels), **digests(listed.clips)}
+    if listed.task.kind == "beats":
+        now["beat_decoder"] = listed.task.beat_decoder
     same_task = all(old.task.get(key) == value for key, value in now.items())
     same_features = (old.model["digest"], old.model["dtype"]) == (cache.header.digest, cache.header.dtype)
     return same_task and same_features and old.protocol["hash"] == protocol.hash and not old.counts["missing"]

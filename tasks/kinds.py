@@ -98,13 +98,19 @@ def rasterise(kind: str, target: Sequence, times: np.ndarray) -> np.ndarray:
     return notes.rasterise(target, times) if kind == "notes" else beats.rasterise(target, times)
 
 
-def decode(kind: str, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarray]:
+def decode(task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarray]:
     """Notes (n, 3) or beat times (n,) of each head from its logits (H, F, C) on frames at ``times``."""
-    if kind == "notes":
+    if task.kind == "notes":
         return [notes.decode(head.numpy(), times) for head in logits]
-    fps = 1 / float(np.diff(times).mean()) if len(times) > 1 else 1.0
-    found = beats.decode(torch.sigmoid(logits[:, :, 0].double()), round(fps, 6))
-    return [np.asarray(beat) + times[0] if len(times) else beat for beat in found]
+    if len(times) < 2:
+        return [np.zeros(0) for _ in logits]
+    fps = round(1 / float(np.diff(times).mean()), 6)
+    activations = torch.sigmoid(logits[:, :, 0].double())
+    if task.beat_decoder == "peaks":
+        found = [beats.pick_peaks(activation, fps) for activation in activations]
+    else:
+        found = beats.decode(activations, fps)
+    return [np.asarray(beat) + times[0] for beat in found]
 
 
 def score_clip(kind: str, reference: Sequence, estimate: np.ndarray) -> dict[str, float]:

@@ -53,6 +53,7 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "targets": list,
     "class_weight_alpha": (int, float),
     "disjoint_groups": bool,
+    "beat_decoder": str,
     "split_seed": int,
     "licence": str,
     "reference": str,
@@ -81,6 +82,7 @@ def load_toml(path: Path) -> Task:
         scored=spec.get("scored", "clip"),
         class_weight_alpha=float(spec.get("class_weight_alpha", 0.0)),
         disjoint_groups=spec.get("disjoint_groups", True),
+        beat_decoder=spec.get("beat_decoder", "dbn"),
         labels=tuple(names if kind == "regression" else sorted(names)) or None,
         licence=spec.get("licence", "not stated"),
         reference=spec.get("reference", f"own data, {path.name}"),
@@ -118,6 +120,8 @@ def _check_values(path: Path, spec: dict[str, Any]) -> None:
         raise TaskError(f"{path}: kind = {spec['kind']!r}; it is one of {', '.join(KINDS)}")
     if spec.get("scored", "clip") not in ("clip", "window"):
         raise TaskError(f"{path}: scored = {spec['scored']!r}; it is clip or window")
+    if spec.get("beat_decoder", "dbn") not in ("dbn", "peaks"):
+        raise TaskError(f"{path}: beat_decoder = {spec['beat_decoder']!r}; it is dbn or peaks")
     limits = {"window_s": 0.01, "tail_s": 0.0, "class_weight_alpha": 0.0}
     for key, least in limits.items():
         if key in spec and not least <= spec[key] < np.inf:

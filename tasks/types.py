@@ -99,6 +99,7 @@ class Task:
     scored: str = "clip"  # or "window"
     class_weight_alpha: float = 0.0  # cross-entropy weights 1 / n^alpha, normalised to mean 1
     disjoint_groups: bool = True
+    beat_decoder: str = "dbn"  # or "peaks", plain peak picking
     source: str = ""  # the TOML file of a task on the user's own data
     expected: Mapping[str, int] = field(default_factory=dict)  # official clips per split, where they are known
     hours: float = 0.0  # of audio in the whole dataset, about; 0 where unknown

@@ -14,7 +14,7 @@ from svuprobe.probe.data import ClipFeatures, FrameFeatures, rows_by_split
 from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Spec
 from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol, preset
 from svuprobe.probe.train import Dropout, fit, make_banks, specs
-from svuprobe.tasks import cliplist
+from svuprobe.tasks import cliplist, kinds
 
 QUICK = Protocol(name="quick", hidden=32, learning_rates=(1e-3, 1e-2), max_epochs=25, seeds=2)
 
@@ -252,3 +252,40 @@ def test_a_result_with_unknown_keys_is_refused(tmp_path):
     path.write_text(json.dumps(body | {"schema": 99}))
     with pytest.raises(ProbeError, match="schema"):
         result_file.load(path)
+
+
+def test_a_tag_without_a_positive_in_the_test_split_is_said_and_left_out(tmp_path):
+    rows = [
+        {"path": f"{n}.wav", "target": ("a|b" if n % 2 else "a") if s != "test" else "b" * (n % 2), "split": s}
+        for s, r in (("train", range(20)), ("valid", range(20, 28)), ("test", range(28, 36)))
+        for n in r
+    ]
+    toml = write_task(tmp_path, "tags", "multilabel", rows)
+    task = api.load_task(str(toml))
+    rng = np.random.default_rng(0)
+    write_cache(
+        tmp_path / "f",
+        header(task, layers=1, dim=4),
+        {c.id: [rng.normal(size=(1, 1, 4)) + ("b" in c.target)] for c in task.clips(tmp_path)},
+    )
+    one = probe(tmp_path, toml)[0]
+    assert one.result.counts["undefined"] == ["a"]
+    assert one.result.ranked["mean"] > 0.8  # of b alone
+    assert "no positive or no negative: a." in api.leaderboard(tmp_path / "r", tmp_path / "l.md")
+
+
+def test_beats_may_be_picked_as_peaks(tmp_path):
+    toml, kind = kind_of_task(tmp_path, "beats")
+    toml.write_text(toml.read_text() + 'beat_decoder = "peaks"\n')
+    task = api.load_task(str(toml))
+    times = 0.0125 + np.arange(100) / 50
+    logits = np.full((1, 100, 1), -4.0)
+    logits[0, [10, 21, 80]] = 3.0  # no tempo that a model of tempo would believe
+    (found,) = kinds.decode(task, torch.from_numpy(logits), times)
+    np.testing.assert_allclose(found, times[[10, 21, 80]])
+    one = probe(tmp_path, toml, Protocol(name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1))[0]
+    assert one.result.task["beat_decoder"] == "peaks"
+    toml.write_text(toml.read_text().replace('"peaks"', '"dbn"'))
+    assert not probe(tmp_path, toml, Protocol(name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1))[
+        0
+    ].cached

@@ -50,10 +50,10 @@ def test_gtzan_has_the_official_layout_and_its_own_beats(copies: dict[str, Path]
     root = copies["gtzan"]
     clips = find_clips(beat.TASK, root)
     rows = {row["track"]: row for row in splitlists.read("gtzan_fault_filtered.tsv")}
-    assert len(clips) == len(list(root.glob("genres/*/*.wav"))) == len(list(root.glob("beats/*.beats"))) == 30
+    assert len(clips) == len(list(root.glob("genres/*/*.wav"))) - 1 == len(list(root.glob("beats/*.beats"))) == 30
     assert all(clip.split == rows[clip.id]["split"] for clip in clips)
     files = {f"genres/{rows[c.id]['genre']}/{c.id}.wav" for c in clips} | {f"beats/{c.id}.beats" for c in clips}
-    assert set(marker(root)["files"]) == files
+    assert set(marker(root)["files"]) == files | {music.GTZAN_DAMAGED}
     for line in (root / f"beats/{clips[0].id}.beats").read_text().splitlines():
         time, place = line.split("\t")
         assert float(time) >= 0

@@ -88,7 +88,9 @@ def test_magnatagatune_is_read_as_the_real_one(tmp_path, clips):
     found = find_clips(tagging.TASK, tmp_path)
     assert len(found) == clips
     assert {clip.split for clip in found} == set(SPLITS)
-    assert {Path(clip.path).relative_to(tmp_path).as_posix() for clip in found} == set(marker(tmp_path)["files"])
+    assert {Path(clip.path).relative_to(tmp_path).as_posix() for clip in found} == (
+        set(marker(tmp_path)["files"]) - {tags.MTAT_DAMAGED}
+    )
 
 
 @pytest.mark.usefixtures("silence")
@@ -162,7 +164,7 @@ def test_files_are_marked_counted_and_mono_mp3(tmp_path, write):
     seconds = 0.0
     for path, digest in found["files"].items():
         assert hashlib.sha256((tmp_path / path).read_bytes()).hexdigest() == digest
-        if path.endswith(".mp3"):
+        if path.endswith(".mp3") and path != tags.MTAT_DAMAGED:
             info = sf.info(tmp_path / path)
             assert (info.samplerate, info.channels, info.format) == (16000, 1, "MP3")
             seconds += info.duration

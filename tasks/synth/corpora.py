@@ -21,6 +21,7 @@ from svuprobe.tasks.synth.corpus import (
     new_header,
     rng_of,
     write_audio,
+    write_damaged,
     write_text,
 )
 from svuprobe.tasks.synth.techniques import CONTEXTS, EXCERPTS, TECHNIQUES, Note, melody, technique_clip
@@ -49,6 +50,11 @@ _PASSES = ["rev", "r", "r", "e", "r", "r", "e", "r", "r", "v", "r", "e", "r", "r
 _SPLIT_OF = {"r": "train", "e": "test", "v": "valid"}
 
 
+QUIRKS = (
+    "FULL/female2/scales/vibrato/f2_scales_vibrato_a(1).wav",
+    "FULL/male1/scales/belt/._m1_scales_belt_a.wav",
+)
+
 # MIR-ST500: first and last song of each split; validation songs are this project's, from the official train.
 SONGS = {"train": (1, 360), "valid": (361, 400), "test": (401, 500)}
 
@@ -61,7 +67,9 @@ def vocalset(
 ) -> None:
     """Write ``clips`` recordings (default 400) as ``root/FULL/<singer>/<context>/<technique>/*.wav``.
 
-    44.1 kHz mono PCM16, 3.2 to 7 s each, spread evenly over 20 singers and the 10 techniques of the task.
+    44.1 kHz mono PCM16, 3.2 to 7 s each, spread evenly over 20 singers and the 10 techniques of the task. As in the
+    real one, female4's straight scales and arpeggios lack their singer's name, and there is a duplicate and an
+    archive's junk file (both unreadable here: nobody may use them).
     From 30 recordings on every split holds every technique.
 
     Parameters
@@ -92,7 +100,9 @@ def vocalset(
         return path, seconds
 
     made = mapped(make, list(islice(_takes(), header["clips"])), progress, "vocalset (synthetic)", jobs)
-    finish(root, header, dict(made))
+    for path in QUIRKS:
+        write_damaged(root / path, seed)
+    finish(root, header, dict(made), extra=QUIRKS)
 
 
 def _takes() -> Iterator[Take]:
@@ -124,7 +134,8 @@ def _vocalset_path(singer: str, technique: str, context: str, vowel: str) -> str
     """Relative path of a recording, named as in VocalSet 1.1."""
     short = singer.replace("female", "f").replace("male", "m")
     parts = (vowel, technique) if context == "excerpts" else (context, technique, vowel)
-    return f"FULL/{singer}/{context}/{technique}/{'_'.join((short, *parts))}.wav"
+    misnamed = (singer, technique) == ("female4", "straight") and context in ("scales", "arpeggios")
+    return f"FULL/{singer}/{context}/{technique}/{'_'.join(parts if misnamed else (short, *parts))}.wav"
 
 
 def mir_st500(

@@ -29,7 +29,7 @@ from svuprobe.tasks.types import TaskError
 Audio = NDArray[np.float32]
 
 
-VERSION = 1  # rises whenever the same seed would give other bytes
+VERSION = 2  # rises whenever the same seed would give other bytes
 
 
 MARKER = "SYNTHETIC.json"
@@ -141,3 +141,9 @@ def write_text(path: Path, text: str) -> None:
     part = path.with_suffix(".part")
     part.write_text(text + "\n", encoding="utf-8")
     os.replace(part, path)
+
+
+def write_damaged(path: Path, seed: int) -> None:
+    """A file that promises audio and holds none, as every large corpus has some."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"RIFF\x00\x00\x00\x00 damaged " + rng_of(seed, path.name).bytes(64))

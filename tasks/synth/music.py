@@ -22,6 +22,7 @@ from svuprobe.tasks.synth.corpus import (
     new_header,
     rng_of,
     write_audio,
+    write_damaged,
     write_text,
 )
 from svuprobe.tasks.synth.instruments import Style, track
@@ -31,6 +32,7 @@ Row = dict[str, str]
 # After one clip of each class in each split: so many more in a round.
 SHARES = {"train": 4, "valid": 1, "test": 1}
 
+GTZAN_DAMAGED = "genres/jazz/jazz.00033.wav"
 GTZAN_RATE = 22050
 GTZAN_SECONDS = 7.5
 GTZAN_FIRST = 661_794 / GTZAN_RATE  # the usual length of a real file, 30.013 s: one window of 30 s, not two
@@ -90,7 +92,9 @@ def gtzan(
     """Write ``clips`` tracks (default 90) as ``root/genres/<genre>/<genre>.NNNNN.wav`` with their beats.
 
     22.05 kHz mono PCM16 of 7.5 s; the first lasts 30.013 s, as the real ones. Genres differ in instruments, drums and
-    tempo. Beats are in ``root/beats/<track>.beats``, with the place in the bar as their second column. From 30 tracks
+    tempo. One file is damaged, under a number that the fault-filtered list leaves out (the real one, jazz.00054, is
+    on the list: extraction names it). Beats are in ``root/beats/<track>.beats``, with the place in the bar as their
+    second column. From 30 tracks
     on every split holds every genre. Parameters and errors are those of
     :func:`svuprobe.tasks.synth.corpora.vocalset`.
     """
@@ -112,7 +116,9 @@ def gtzan(
         return path, beats, seconds
 
     made = mapped(make, chosen, progress, "gtzan (synthetic)", jobs)
-    finish(root, header, {path: seconds for path, _, seconds in made}, extra=[beats for _, beats, _ in made])
+    write_damaged(root / GTZAN_DAMAGED, seed)
+    extra = [GTZAN_DAMAGED, *(beats for _, beats, _ in made)]
+    finish(root, header, {path: seconds for path, _, seconds in made}, extra=extra)
 
 
 def key_style(key: str, rng: np.random.Generator) -> Style:

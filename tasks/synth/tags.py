@@ -26,12 +26,14 @@ from svuprobe.tasks.synth.corpus import (
     new_header,
     rng_of,
     write_audio,
+    write_damaged,
     write_text,
 )
 from svuprobe.tasks.synth.instruments import Style, track
 from svuprobe.tasks.types import SPLITS
 
 SAMPLE_RATE = 16000  # MagnaTagATune's
+MTAT_DAMAGED = "mp3/6/damaged-0-29.mp3"
 MTAT_SECONDS = 4.0
 MTG_SECONDS, MTG_LONG_SECONDS = 6.0, 32.0  # the long ones have a second window
 DRUMS = 2.0  # loud enough to be heard in a mean over time
@@ -69,8 +71,9 @@ def magnatagatune(
     """Write ``clips`` clips (default 90) of the official list as ``root/mp3/<0-f>/*.mp3``.
 
     16 kHz mono MP3 of 4 s (the recordings last 29 s). Names, splits and tags are those of real clips, chosen so
-    that the tags can be heard together: MTAT_AUDIBLE sound, the others are as in the list. Parameters and errors
-    are those of :func:`svuprobe.tasks.synth.corpora.vocalset`.
+    that the tags can be heard together: MTAT_AUDIBLE sound, the others are as in the list. One file is damaged; as
+    with the three of the real set, the list does not name it. Parameters and errors are those of
+    :func:`svuprobe.tasks.synth.corpora.vocalset`.
     """
     header = new_header("magnatagatune", seed, clips, default=90, high=1000)
     if not begin(root, header):
@@ -85,7 +88,8 @@ def magnatagatune(
         return path, MTAT_SECONDS
 
     made = mapped(make, mtat_rows(header["clips"]), progress, "magnatagatune (synthetic)", jobs)
-    finish(root, header, dict(made))
+    write_damaged(root / MTAT_DAMAGED, seed)
+    finish(root, header, dict(made), extra=[MTAT_DAMAGED])
 
 
 def mtat_style(tags: Sequence[str], rng: np.random.Generator) -> Style:
