@@ -114,7 +114,7 @@ def _table(results: list[Result]) -> str:
         *([SYNTHETIC] if first.task["synthetic"] else []),
         f"{first.task['reference']}. Clips: {total['train']:,} train, {total['valid']:,} validation, "
         f"{total['test']:,} test; scored on {test['windows' if first.task['scored'] == 'window' else 'clips']:,} "
-        f"{first.task['scored']}s in {test['groups']:,} groups. Protocol `{first.protocol['name']}` "
+        f"{first.task['scored']}s in {test['groups']:,} group{'s' if test['groups'] > 1 else ''}. Protocol `{first.protocol['name']}` "
         f"(`{first.protocol['hash']}`), {first.protocol['fields']['seeds']} seeds; split "
         f"`{first.task['split_sha256'][:8]}`, task version {first.task['version']}.\n",
         _markdown(head, rows),
