@@ -108,17 +108,13 @@ def _table(results: list[Result]) -> str:
     guess = [number(m, first.chance.get(m)) for m in names[1:]]
     rows.append(["", "*chance*", number(ranked, first.chance[ranked]), "", "", *guess])
     head = ["", "model", f"**{ranked}**", "95 % interval", "best layer", *names[1:]]
-    test, total = first.counts["test"], first.task["splits"]
     text = [
         f"## {task_title(first)}: {ranked}\n",
         *([SYNTHETIC] if first.task["synthetic"] else []),
-        f"{first.task['reference']}. Clips: {total['train']:,} train, {total['valid']:,} validation, "
-        f"{total['test']:,} test; scored on {test['windows' if first.task['scored'] == 'window' else 'clips']:,} "
-        f"{first.task['scored']}s in {test['groups']:,} group{'s' if test['groups'] > 1 else ''}. Protocol `{first.protocol['name']}` "
-        f"(`{first.protocol['hash']}`), {first.protocol['fields']['seeds']} seeds; split "
-        f"`{first.task['split_sha256'][:8]}`, task version {first.task['version']}.\n",
+        _described(first),
         _markdown(head, rows),
     ]
+    test = first.counts["test"]
     if 1 < test["groups"] < FEW_GROUPS:
         text.append(f"Only {test['groups']} groups: the true uncertainty is larger than these intervals.\n")
     if test["groups"] == 1:
@@ -128,6 +124,19 @@ def _table(results: list[Result]) -> str:
     if missing := {r.model["name"]: r.counts["missing"] for r in results if r.counts["missing"]}:
         text.append("Clips without features: " + ", ".join(f"{m} {n}" for m, n in missing.items()) + ".\n")
     return "\n".join(text)
+
+
+def _described(result: Result) -> str:
+    """What was scored on what, and how."""
+    task, protocol, test = result.task, result.protocol, result.counts["test"]
+    clips = {split: f"{n:,}" for split, n in task["splits"].items()}
+    unit = "windows" if task["scored"] == "window" else "clips"
+    groups = f"{test['groups']:,} group{'s' if test['groups'] > 1 else ''}"
+    return (
+        f"{task['reference']}. Clips: {clips['train']} train, {clips['valid']} validation, {clips['test']} test; "
+        f"scored on {test[unit]:,} {unit} in {groups}. Protocol `{protocol['name']}` (`{protocol['hash']}`), "
+        f"{protocol['fields']['seeds']} seeds; split `{task['split_sha256'][:8]}`, task version {task['version']}.\n"
+    )
 
 
 def _across(results: list[Result]) -> str:
