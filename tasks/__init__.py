@@ -28,6 +28,7 @@ __all__ = [
 # Name -> "module:object", loaded when asked for.
 TABLE = {
     "technique": "svuprobe.tasks.technique:TASK",
+    "technique-marble": "svuprobe.tasks.technique:MARBLE",
     "singer": "svuprobe.tasks.singer:TASK",
     "transcription": "svuprobe.tasks.transcription:TASK",
     "genre": "svuprobe.tasks.genre:TASK",
@@ -37,6 +38,7 @@ TABLE = {
     "instrument": "svuprobe.tasks.instrument:TASK",
     "pitch": "svuprobe.tasks.pitch:TASK",
     "singer-artist20": "svuprobe.tasks.singer_artist20:TASK",
+    "singer-artist20-released": "svuprobe.tasks.singer_artist20:RELEASED",
     "singer-cross-technique": "svuprobe.tasks.singer_cross_technique:TASK",
     "tagging": "svuprobe.tasks.tagging:TASK",
     "mtg-instrument": "svuprobe.tasks.mtg_instrument:TASK",

@@ -45,6 +45,7 @@ TASK = Task(
     scored="window",
     clips=clips,
     windowing=vocalset.WINDOWING,
+    hours=vocalset.HOURS,
     licence=vocalset.LICENCE,
     reference=vocalset.REFERENCE,
 )

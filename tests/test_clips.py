@@ -355,3 +355,18 @@ def test_ids_that_repeat_and_groups_in_two_splits_are_refused():
     with pytest.raises(TaskError, match="group 'g' is in both train and test"):
         find_clips(task, Path())
     assert len(find_clips(replace(task, disjoint_groups=False), Path())) == 2
+
+
+def test_the_marble_split_keeps_the_test_singers_and_shares_the_others(tmp_path):
+    for who in vocalset.SINGERS:
+        for vowel in "aeiou":
+            for how in ("belt", "straight", "trill"):
+                path = tmp_path / "FULL" / who / "scales" / how / f"x_scales_{how}_{vowel}.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+    ours, theirs = (find_clips(load(name), tmp_path) for name in ("technique", "technique-marble"))
+    assert [c.id for c in ours] == [c.id for c in theirs]
+    assert {c.group for c in theirs if c.split == "test"} == {c.group for c in ours if c.split == "test"}
+    valid = [c for c in theirs if c.split == "valid"]
+    assert 0.3 < len(valid) / (len(valid) + sum(c.split == "train" for c in theirs)) < 0.5
+    assert {c.group for c in valid} & {c.group for c in theirs if c.split == "train"}

@@ -22,6 +22,7 @@ QUICK = preset("linear", learning_rates=(5e-3,), seeds=1, max_epochs=60, single_
 # the ranked metric must exceed chance by this much.
 MARGIN = {
     "technique": 0.15,
+    "technique-marble": 0.15,
     "singer": 0.15,
     "transcription": 0.05,
     "genre": 0.3,
@@ -31,6 +32,7 @@ MARGIN = {
     "instrument": 0.3,
     "pitch": 0.3,
     "singer-artist20": 0.2,
+    "singer-artist20-released": 0.2,
     "singer-cross-technique": 0.08,
     "tagging": 0.08,
     "mtg-instrument": 0.1,
