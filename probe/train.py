@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Protocol as Interface
 
 import numpy as np
 import torch
+from joblib import cpu_count
 
 from svuprobe.probe.data import Moments
 from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Spec
@@ -168,9 +168,7 @@ def one_thread_each(device: str) -> Iterator[Callable[..., Any]]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(
-            len(os.sched_getaffinity(0)), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
+        with ThreadPoolExecutor(cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield pool.map
     finally:
         torch.set_num_threads(before)

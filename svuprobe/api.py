@@ -20,7 +20,7 @@ from typing import Any
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, find, write_text
-from svuprobe.extractors.catalogue import canonical, load as load_model, slug
+from svuprobe.extractors.catalogue import load as load_model, slug
 from svuprobe.extractors.run import Report, extract as run_extraction
 from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
@@ -363,7 +363,6 @@ __all__ = [
     "ProbeError",
     "Probed",
     "TaskError",
-    "canonical",
     "check",
     "extract",
     "leaderboard",
