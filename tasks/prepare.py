@@ -166,10 +166,8 @@ def _retrieve(url: str, path: Path, checksum: str | None, progress: Callable[...
 
 
 def _pooch() -> Any:
-    try:
-        import pooch
-    except ImportError:
-        raise TaskError("downloading needs pooch; install it: pip install 'svuprobe[data]'") from None
+    import pooch
+
     pooch.get_logger().setLevel("WARNING")  # its advice is for programmers
     return pooch
 

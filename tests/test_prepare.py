@@ -388,9 +388,3 @@ def test_a_full_disk_is_told_before_the_download(server, tmp_path, monkeypatch):
     monkeypatch.setattr("svuprobe.tasks.download.shutil.disk_usage", lambda path: full)
     with pytest.raises(TaskError, match="GB to download, and less is free"):
         run(tmp_path, Archive("a.csv", (f"{server.url}/a.csv",)))
-
-
-def test_pooch_is_asked_for_by_name(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pooch", None)
-    with pytest.raises(TaskError, match=r"pip install 'svuprobe\[data\]'"):
-        run(tmp_path, Archive("a.csv", ("http://127.0.0.1:9/a.csv",)))
