@@ -159,7 +159,7 @@ def one_thread_each(device: str) -> Iterator[Callable[..., Any]]:
     """A ``map`` that works on banks side by side, each on one core, on a CPU.
 
     Banks are independent, so this needs no barrier inside an operation: torch's own threads wait for each other
-    in each of many small operations, and on a busy machine that costs thirty times the work. It also makes
+    in each of many small operations, and on a busy machine that costs far more than the work. It also makes
     results independent of the number of cores.
     """
     if device.startswith("cuda"):
