@@ -15,7 +15,12 @@ class ExtractError(Exception):
 class Extractor(Protocol):
     """A frozen front end.
 
-    It owns its waveform normalisation; it never resamples, pools, chunks or chooses a device.
+    It owns its waveform normalisation; it never resamples, chunks or chooses a device. A clip's states never depend
+    on what else is in its batch.
+
+    Two more members are optional: ``pooled(audio, lengths) -> (batch, layers, dim)`` float32, where there is a
+    better or faster answer at clip level than the mean over the valid frames; and ``compile()``, which makes later
+    calls faster where few shapes occur.
 
     Attributes
     ----------
@@ -58,7 +63,7 @@ class Extractor(Protocol):
         Parameters
         ----------
         audio
-            (batch, samples) float32 mono; clips shorter than the longest are followed by zeros.
+            (batch, samples) float32 mono; each clip is followed by zeros.
         lengths
             (batch,) int64, valid samples of each clip.
 

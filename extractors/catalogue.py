@@ -5,7 +5,9 @@ A model name is one of
 - a name of the catalogue: ``wavlm-base-plus``, ``mert-v1-95m``, ``logmel``, ...
 - ``hf:ORG/NAME[@REVISION]``: a checkpoint on the Hugging Face hub,
 - ``hf:/local/folder``, ``hf:./folder``, ``hf:~/folder``: a checkpoint in a folder,
-- ``random:NAME[#SEED]``: the architecture of a catalogue entry with random weights, a control.
+- ``random:NAME[#SEED]``: the architecture of a catalogue entry with random weights, a control,
+- ``hear:MODULE[,WEIGHTS]``: a Python module with the HEAR 2021 API, and the file that its ``load_model`` takes,
+- ``py:FILE.py:CLASS``: an extractor of your own, a class in a file.
 
 To add a model, add one line to the table. Nothing here imports torch or transformers before `load`.
 """
@@ -19,6 +21,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from svuprobe.extractors.base import ExtractError
@@ -144,6 +147,11 @@ _CARDS = (
 
 CATALOGUE: Mapping[str, ModelCard] = {card.name: card for card in _CARDS}
 
+OTHER_FORMS = (
+    "hf:ORG/NAME[@REVISION], hf:/local/folder, hear:MODULE[,WEIGHTS], py:FILE.py:CLASS, "
+    "and random:NAME[#SEED] as a control"
+)
+
 _HUB_NAME = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
@@ -158,7 +166,7 @@ def names() -> list[str]:
 def canonical(name: str) -> str:
     """The one spelling of a model's name, which results and caches carry.
 
-    ``random:NAME`` becomes ``random:NAME#0``, a local folder becomes absolute; the rest stays as it is.
+    ``random:NAME`` becomes ``random:NAME#0``, a local folder or file becomes absolute; the rest stays as it is.
 
     Raises
     ------
@@ -170,6 +178,11 @@ def canonical(name: str) -> str:
         return f"random:{card.name}#{seed}"
     if _is_folder(name):
         return f"hf:{os.path.abspath(os.path.expanduser(name[3:]))}"
+    if name.startswith("hear:"):
+        module, weights = _parse_hear(name)
+        return f"hear:{module}" + (f",{weights}" if weights else "")
+    if name.startswith("py:"):
+        return "py:{}:{}".format(*_parse_py(name))
     if name.startswith("hf:"):
         _parse_hub(name)
     else:
@@ -199,13 +212,19 @@ def slug(name: str) -> str:
     >>> slug("random:wav2vec2-base"), slug("hf:org/name")
     ('random-wav2vec2-base-seed0', 'hf-org--name')
 
-    A local folder keeps its last part, and a digest of its whole path tells it from its namesakes.
+    A local folder or file keeps its last part, and a digest of its whole path tells it from its namesakes.
     """
     name = canonical(name)
     if name.startswith("random:"):
         return name.replace(":", "-").replace("#", "-seed")
     if _is_folder(name):
         return f"local-{_safe(os.path.basename(name))}-{_digest(name)}"
+    if name.startswith("hear:"):
+        module, weights = _parse_hear(name)
+        return f"hear-{module}" + (f"--{_safe(os.path.basename(weights))}-{_digest(weights)}" if weights else "")
+    if name.startswith("py:"):
+        path, class_name = _parse_py(name)
+        return f"py-{_safe(os.path.basename(path))}-{class_name}-{_digest(path)}"
     if not name.startswith("hf:"):
         return name
     # The hub allows no "--" in an id, so this is unambiguous. A branch name may hold anything.
@@ -225,7 +244,7 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
         Any name that `check_name` accepts.
     normalize
         Overrides whether the waveform of each clip is scaled to zero mean and unit variance; None does
-        what the checkpoint says. Hand-made front ends have no such step.
+        what the checkpoint says. Models that aren't transformers on the waveform have no such step.
 
     Raises
     ------
@@ -234,27 +253,39 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
     """
     name = canonical(name)
     if name in CATALOGUE and CATALOGUE[name].source:
-        return _load_handmade(CATALOGUE[name], normalize)
-    transformer = import_module("svuprobe.extractors.transformer").TransformerExtractor
+        return _load_function(str(CATALOGUE[name].source), (), name, normalize)
+    if name.startswith("hear:"):
+        return _load_function("svuprobe.extractors.hear:load", (name, *_parse_hear(name)), name, normalize)
+    if name.startswith("py:"):
+        return _load_function("svuprobe.extractors.custom:load", (name, *_parse_py(name)), name, normalize)
     if name.startswith("random:"):
         card, seed = _parse_random(name)
+        transformer = import_module("svuprobe.extractors.transformer").TransformerExtractor
         return transformer.from_random(card, seed, name=name, normalize=normalize)
-    if _is_folder(name):
-        return transformer.from_folder(name[3:], name=name, normalize=normalize)
+    return _load_checkpoint(name, normalize)
+
+
+def _load_function(source: str, arguments: tuple[Any, ...], name: str, normalize: bool | None) -> Extractor:
+    """Call ``module:function``, which makes an extractor without waveform normalisation."""
+    if normalize:
+        raise ExtractError(f"{name}: this model has no waveform normalisation to switch on")
+    module, _, function = source.partition(":")
+    return getattr(import_module(module), function)(*arguments)
+
+
+def _load_checkpoint(name: str, normalize: bool | None) -> Extractor:
+    """A checkpoint in a folder or on the hub: one of the families that svuprobe computes itself, or another."""
+    transformer = import_module("svuprobe.extractors.transformer").TransformerExtractor
     if name in CATALOGUE:
-        card = CATALOGUE[name]
-        return transformer.from_hub(card.hub, name=name, card=card, normalize=normalize)
+        return transformer.from_hub(CATALOGUE[name].hub, name=name, card=CATALOGUE[name], normalize=normalize)
+    load_other = import_module("svuprobe.extractors.generic").load
+    if _is_folder(name):
+        other = load_other(Path(name[3:]), None, name=name, normalize=normalize)
+        return other or transformer.from_folder(name[3:], name=name, normalize=normalize)
     hub, revision = _parse_hub(name)
     known = next((card for card in CATALOGUE.values() if card.hub == hub), None)
-    return transformer.from_hub(hub, revision, name=name, card=known, normalize=normalize)
-
-
-def _load_handmade(card: ModelCard, normalize: bool | None) -> Extractor:
-    """Call the function named in the card."""
-    if normalize:
-        raise ExtractError(f"{card.name}: a hand-made front end has no waveform normalisation to switch on")
-    module, _, function = str(card.source).partition(":")
-    return getattr(import_module(module), function)()
+    other = load_other(hub, revision, name=name, normalize=normalize)
+    return other or transformer.from_hub(hub, revision, name=name, card=known, normalize=normalize)
 
 
 def _card(name: str) -> ModelCard:
@@ -300,6 +331,22 @@ def _parse_hub(name: str) -> tuple[str, str | None]:
             f"unknown model {name!r}; write hf:ORG/NAME, hf:ORG/NAME@REVISION, hf:/folder or hf:./folder"
         )
     return match["id"], match["revision"]
+
+
+def _parse_hear(name: str) -> tuple[str, str | None]:
+    """Module and absolute path of the weights of ``hear:MODULE[,WEIGHTS]``."""
+    module, comma, weights = name.removeprefix("hear:").partition(",")
+    if not all(part.isascii() and part.isidentifier() for part in module.split(".")) or (comma and not weights):
+        raise ExtractError(f"unknown model {name!r}; write hear:MODULE or hear:MODULE,WEIGHTS, as in hear:my.module")
+    return module, os.path.abspath(os.path.expanduser(weights)) if weights else None
+
+
+def _parse_py(name: str) -> tuple[str, str]:
+    """Absolute path and class of ``py:FILE.py:CLASS``."""
+    path, _, class_name = name.removeprefix("py:").rpartition(":")
+    if not path.endswith(".py") or not (class_name.isascii() and class_name.isidentifier()):
+        raise ExtractError(f"unknown model {name!r}; write py:FILE.py:CLASS, as in py:models/mine.py:MyExtractor")
+    return os.path.abspath(os.path.expanduser(path)), class_name
 
 
 def _safe(text: str) -> str:

@@ -1,63 +1,45 @@
-"""Fill a cache: decode, cut into windows, run the model, write shards.
+"""Fill caches: decode each clip once, cut it into windows, run the models, write shards.
 
-Windows are batched only with windows of the same length, so a clip's features never depend on what else is in
-its batch. At frame level windows join without a seam: each is read with the samples its last frame still
-sees, so a 5 s window at 16 kHz has 250 frames on one uniform grid over the whole clip (Yamamoto pads one
-reflected frame per window instead; the true audio is at hand, so it is used).
+Conventions
+-----------
+**Windows** of several clips share a padded batch. Extractors answer exactly in any batch, so a clip's features
+don't depend on what else is extracted. At frame level windows join without a seam: each is read with the
+samples its last frame still sees, so a 5 s window at 16 kHz has 250 frames on one uniform grid over the whole
+clip (Yamamoto pads one reflected frame per window instead; the true audio is at hand, so it is used).
+
+**Flow.** Worker processes decode ahead (`svuprobe.extractors.decode`); this thread forms batches and runs every
+model that lacks the clip on them; one thread writes. All three hold a bounded amount of audio and features
+whatever the length of a file. What a batch holds follows from the plan and ``batch_seconds`` alone, never from
+timing, so an interrupted run that goes on ends with the same bytes.
 """
 
 from __future__ import annotations
 
-import platform
+import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from svuprobe.extractors.audio import fingerprint, load_clip, trim_silence
+from svuprobe.extractors.audio import Finished, Need, Window, identity
 from svuprobe.extractors.base import ExtractError, Extractor
-from svuprobe.extractors.cache import FeatureCache, Header, ShardWriter, join, plan
+from svuprobe.extractors.batches import DTYPES, batch_seconds_for, native_dtype, need_of, pack, window_features
+from svuprobe.extractors.cache import Header, claim, finished_clips, join, plan
 from svuprobe.extractors.catalogue import slug
+from svuprobe.extractors.decode import Decoders
+from svuprobe.extractors.writing import Answer, Features, Report, ShardFile, Writer
 from svuprobe.tasks.types import Clip, Windowing
 
 Progress = Callable[..., Any]
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_LIBRARIES = ("torch", "transformers", "numpy", "soxr", "svuprobe")
-
-
-@dataclass
-class Report:
-    """What one extraction did: of ``clips`` wanted, ``cached`` were there and ``done`` were added.
-
-    ``quiet`` windows were dropped by the windowing's ``min_rms``.
-    """
-
-    directory: Path
-    clips: int = 0
-    cached: int = 0
-    done: int = 0
-    windows: int = 0
-    quiet: int = 0
-    audio_s: float = 0.0
-    wall_s: float = 0.0
-    failures: list[tuple[str, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Samples an extractor sees at once, and where they belong."""
-
-    clip_id: str
-    number: int
-    start_s: float
-    samples: np.ndarray
+Say = Callable[[str], None]
+_DISK_MARGIN = 1.02
+_ESTIMATE_AFTER_S = 10.0
 
 
 def header_for(
@@ -85,7 +67,7 @@ def cache_folder(features: Path, header: Header) -> Path:
 
 
 def extract(
-    extractor: Extractor,
+    extractors: Sequence[Extractor],
     clips: Sequence[Clip],
     features: Path,
     *,
@@ -93,50 +75,382 @@ def extract(
     windowing: Windowing,
     level: str,
     device: str = "cpu",
-    dtype: str = "float32",
-    batch_seconds: float = 60.0,
-    jobs: int = 2,
+    dtype: str = "auto",
+    batch_seconds: float | None = None,
+    jobs: int = 1,
     shard: tuple[int, int] = (1, 1),
+    compiled: bool = False,
     progress: Progress | None = None,
-) -> Report:
-    """Run one model once over every clip that its cache does not hold yet.
+    say: Say | None = None,
+) -> list[Report]:
+    """Run models once over every clip that their caches don't hold yet, decoding each clip once for all of them.
 
     Parameters
     ----------
     clips
         All clips of the dataset that are wanted; ids are unique.
+    dtype
+        ``float32``, ``bfloat16``, or ``auto`` for `native_dtype`. Front ends without weights are always float32.
+    batch_seconds
+        Audio in a batch; None for `batch_seconds_for` the device. A GPU that runs out of memory halves a batch.
+    jobs
+        Decoding processes; 0 decodes in this one.
     shard
         ``(i, n)``: do the i-th of n parts of the plan, for several processes on one cache.
+    compiled
+        Compile models that can be, and pad batches to few lengths.
     progress
-        Wraps an iterable as ``tqdm`` does.
+        Makes a bar as ``tqdm`` does; it advances in seconds of audio.
+    say
+        Takes the plan and the estimate as lines of text.
 
     Returns
     -------
-    Report
-        With a failure ``(clip id, reason)`` for every clip that can't be decoded or is too short; the others
-        are done.
+    list of Report
+        One for each model, with a failure ``(clip id, reason)`` for every clip that can't be decoded or is too
+        short; the others are done.
+
+    Raises
+    ------
+    ExtractError
+        Nothing can be done: the cache is another model's, is damaged, can't be written or won't fit on the disk.
     """
     started = time.perf_counter()
-    header = header_for(extractor, dataset, windowing, level, dtype)
-    directory = cache_folder(features, header)
     by_id = {c.id: c for c in clips}
-    report = Report(directory, clips=len(by_id))
-    todo = _pending(directory, header, by_id, shard, report)
-    if todo:
-        extractor.to(device, DTYPES[dtype])
-        run = _Run(extractor, header, windowing, device, batch_seconds, jobs, report)
-        total = sum(len(ids) for _, ids in todo)
-        with torch.inference_mode(), _bar(progress, total, extractor.name) as bar:
-            for path, ids in todo:
-                run.shard(path, [by_id[i] for i in ids], bar)
-    if list(directory.glob("shard-*.h5")) and (todo or not (directory / "features.h5").exists()):
-        join(directory, header)
-    report.wall_s = time.perf_counter() - started
-    return report
+    sinks = [_sink(e, by_id, features, dataset, windowing, level, device, dtype) for e in extractors]
+    with Decoders(jobs) as decoders:
+        seconds = _durations(decoders, by_id, sinks)
+        batches = _by_clips(sinks, seconds, shard)
+        if batches:
+            if say:
+                say(_announcement(batches, seconds, windowing, level))
+            _refuse_full_disk(features, sum(_bytes(job, seconds, windowing, level) for job in batches))
+            seconds_each = batch_seconds or batch_seconds_for(device)
+            run = _Run(batches, by_id, windowing, level, device, seconds_each, compiled)
+            for sink in dict.fromkeys(sink for job in batches for sink in job.paths):
+                sink.prepare(device, compiled)
+            with torch.inference_mode(), _bar(progress, run.seconds_of(seconds), sinks) as bar:
+                run.all(decoders, _Estimate(bar, run.seconds_of(seconds), say))
+    for sink in sinks:
+        sink.close()
+        sink.report.wall_s = time.perf_counter() - started
+    return [sink.report for sink in sinks]
 
 
-def _bar(progress: Progress | None, total: int, name: str) -> Any:
-    return _NoBar() if progress is None else progress(total=total, desc=f"extract {name}", unit="clip")
+# -- what is to be done -----------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Sink:
+    """One model and the cache it fills."""
+
+    extractor: Extractor
+    header: Header
+    directory: Path
+    report: Report
+    finished: frozenset[str]
+
+    @property
+    def need(self) -> Need:
+        """What windows its model sees."""
+        return need_of(self.extractor, self.header.level)
+
+    def prepare(self, device: str, compiled: bool) -> None:
+        """Move the model to its device and type."""
+        self.extractor.to(device, DTYPES[self.header.dtype])
+        if compiled and hasattr(self.extractor, "compile"):
+            self.extractor.compile()
+
+    def close(self) -> None:
+        """Join what there is, also what an earlier run was killed before it could."""
+        if next(self.directory.glob("shard-*.h5"), None) is not None:
+            join(self.directory, self.header)
+
+
+def _sink(
+    extractor: Extractor,
+    by_id: dict[str, Clip],
+    features: Path,
+    dataset: str,
+    windowing: Windowing,
+    level: str,
+    device: str,
+    dtype: str,
+) -> _Sink:
+    chosen = native_dtype(device) if dtype == "auto" else dtype
+    header = header_for(extractor, dataset, windowing, level, chosen if extractor.parameters else "float32")
+    directory = cache_folder(features, header)
+    finished = finished_clips(directory)
+    _refuse_changed_audio(directory, [c for c in by_id.values() if c.id in finished], finished)
+    report = Report(directory, extractor.name, clips=len(by_id))
+    return _Sink(extractor, header, directory, report, frozenset(finished))
+
+
+def _refuse_changed_audio(directory: Path, clips: Sequence[Clip], known: dict[str, str]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for clip, now in zip(clips, pool.map(identity, clips), strict=True):
+            if now != known[clip.id]:
+                raise ExtractError(
+                    f"{clip.path}: clip {clip.id!r} (its audio, start or end) is not what {directory} was made from; "
+                    f"delete that cache, or keep the other audio under another dataset name"
+                )
+
+
+def _durations(decoders: Decoders, by_id: dict[str, Clip], sinks: Sequence[_Sink]) -> dict[str, float]:
+    """Seconds of each clip that a cache lacks, 0 for the others and for files that can't be opened."""
+    missing = [c for c in by_id.values() if not all(c.id in sink.finished for sink in sinks)]
+    lasting = decoders.durations(missing)
+    return dict.fromkeys(by_id, 0.0) | {c.id: s or 0.0 for c, s in zip(missing, lasting, strict=True)}
+
+
+@dataclass(eq=False)
+class _Job:
+    """Clips that go through some models together: one shard of each."""
+
+    clips: tuple[str, ...]
+    paths: dict[_Sink, Path] = field(default_factory=dict)
+    files: dict[_Sink, ShardFile] = field(default_factory=dict)
+    held: ExitStack = field(default_factory=ExitStack)
+    left: int = 0
+
+
+def _by_clips(sinks: Sequence[_Sink], seconds: dict[str, float], part: tuple[int, int]) -> list[_Job]:
+    """Shards still to be written; those of several models that hold the same clips are one job."""
+    index, of = part
+    jobs: dict[tuple[str, ...], _Job] = {}
+    for sink in sinks:
+        planned = plan(sink.directory, sink.header, seconds)
+        todo = [
+            (n, sink.directory / name, tuple(i for i in ids if i in seconds))
+            for n, (name, ids) in enumerate(sorted(planned.items()))
+            if not (sink.directory / name).exists() and not seconds.keys().isdisjoint(ids)
+        ]
+        sink.report.cached = sink.report.clips - sum(len(ids) for _, _, ids in todo)
+        for n, path, ids in todo:
+            if n % of == index - 1:
+                jobs.setdefault(ids, _Job(ids)).paths[sink] = path
+            else:
+                sink.report.elsewhere += len(ids)
+    return list(jobs.values())
+
+
+def _bytes(job: _Job, seconds: dict[str, float], windowing: Windowing, level: str) -> float:
+    """What the shards of a job will take on the disk, about."""
+    total = 0.0
+    for sink in job.paths:
+        head = sink.header
+        if level == "frame":
+            rows = sum(seconds[i] for i in job.clips) * head.frame_rate
+        else:
+            rows = sum(len(windowing.spans(round(100 * seconds[i]), 100)) for i in job.clips)
+        total += rows * len(head.layer_names) * head.dim * 2
+    return total
+
+
+def _announcement(jobs: Sequence[_Job], seconds: dict[str, float], windowing: Windowing, level: str) -> str:
+    names = list(dict.fromkeys(sink.extractor.name for job in jobs for sink in job.paths))
+    clips = {i for job in jobs for i in job.clips}
+    size = sum(_bytes(job, seconds, windowing, level) for job in jobs)
+    hours = sum(seconds[i] for i in clips) / 3600
+    directory = next(iter(jobs[0].paths)).directory
+    return (
+        f"to do: {len(clips)} clips, {hours:.2f} h of audio, {level} level, through {', '.join(names)}: "
+        f"{_gib(size)} of features ({_gib(_free(directory))} free)"
+    )
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.3g} GiB"
+
+
+def _free(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _refuse_full_disk(features: Path, size: float) -> None:
+    free = _free(features)
+    if size * _DISK_MARGIN > free:
+        raise ExtractError(
+            f"{features}: the features need {_gib(size)} and {_gib(free)} are free; "
+            f"free some space, or choose another disk with --features"
+        )
+
+
+# -- doing it -----------------------------------------------------------------------------------------------
+
+
+class _Run:
+    """Jobs in progress: from windows to batches to files."""
+
+    def __init__(
+        self,
+        jobs: Sequence[_Job],
+        by_id: dict[str, Clip],
+        windowing: Windowing,
+        level: str,
+        device: str,
+        batch_seconds: float,
+        compiled: bool,
+    ) -> None:
+        self.jobs, self.by_id, self.windowing = jobs, by_id, windowing
+        self.device, self.batch_seconds, self.compiled = device, batch_seconds, compiled
+        # Windows wait until a block of this many seconds can be sorted by length. Frames are large: no waiting.
+        self.block_seconds = batch_seconds * (1 if level == "frame" else 8)
+        self.waiting: dict[Need, list[tuple[Clip, Window]]] = {}
+        self.started: deque[_Job] = deque()  # claimed, and not handed to the writer as a whole
+
+    def seconds_of(self, seconds: dict[str, float]) -> float:
+        """Audio of all jobs."""
+        return sum(seconds[i] for job in self.jobs for i in job.clips)
+
+    def all(self, decoders: Decoders, estimate: _Estimate) -> None:
+        """Do every job; a shard is on the disk as soon as its last clip is through."""
+        try:
+            with Writer() as writer:
+                through = 0.0  # seconds of the clip in hand
+                for clip, piece in decoders.windows(self._requests(), self.windowing):
+                    if isinstance(piece, Window):
+                        self._add(clip, piece, writer)
+                        now = piece.start_s
+                    else:
+                        self._finished(clip, piece, writer)
+                        now = piece.seconds
+                    estimate.update(max(0.0, now - through))
+                    through = 0.0 if isinstance(piece, Finished) else max(through, now)
+        finally:
+            for job in self.jobs:
+                job.held.close()
+
+    def _requests(self) -> Iterator[tuple[Clip, Sequence[Need]]]:
+        """Clips of each job in turn. A job is claimed when decoding gets to it, a little before the models do."""
+        for job in self.jobs:
+            for sink, path in list(job.paths.items()):
+                mine = job.held.enter_context(claim(path))
+                if not mine or path.exists():
+                    del job.paths[sink]
+                    sink.report.cached += len(job.clips) if mine else 0
+                    sink.report.busy += 0 if mine else len(job.clips)
+            job.left = len(job.clips)
+            if not job.paths:
+                job.held.close()
+                continue
+            self.started.append(job)
+            needs = tuple(dict.fromkeys(sink.need for sink in job.paths))
+            for clip_id in job.clips:
+                yield self.by_id[clip_id], needs
+
+    def _add(self, clip: Clip, window: Window, writer: Writer) -> None:
+        waiting = self.waiting.setdefault(window.need, [])
+        waiting.append((clip, window))
+        if sum(len(w.samples) for _, w in waiting) >= self.block_seconds * window.need.sample_rate:
+            self._block(window.need, writer)
+
+    def _finished(self, clip: Clip, end: Finished, writer: Writer) -> None:
+        job = self.started[0]
+        job.left -= 1
+        for sink in job.paths:
+            sink.report.audio_s += end.seconds
+            sink.report.quiet += end.quiet
+        if end.failure:
+            for waiting in self.waiting.values():
+                waiting[:] = [(c, w) for c, w in waiting if c is not clip]
+            for sink in job.paths:
+                writer.do(self._file(job, sink, writer).fail, clip.id, end.failure)
+        if job.left == 0:
+            for need in list(self.waiting):
+                self._block(need, writer)
+            for sink in job.paths:
+                writer.do(self._file(job, sink, writer).commit)
+            self.started.popleft()
+            writer.do(job.held.close)
+
+    def _file(self, job: _Job, sink: _Sink, writer: Writer) -> ShardFile:
+        if sink not in job.files:
+            job.files[sink] = ShardFile(job.paths[sink], sink.header, sink.report, len(job.clips))
+            writer.files.append(job.files[sink])
+        return job.files[sink]
+
+    def _block(self, need: Need, writer: Writer) -> None:
+        """Run the windows that wait, and hand them to the files in the order in which they came."""
+        block = self.waiting.pop(need, [])
+        if not block:
+            return
+        job = self.started[0]
+        batches = list(pack([len(w.samples) for _, w in block], self.batch_seconds * need.sample_rate))
+        for sink in [s for s in job.paths if s.need == need]:
+            answers: dict[int, Answer] = {}
+            for rows in batches:
+                self._batch(sink, {row: block[row] for row in rows}, answers)
+            writer.do(self._file(job, sink, writer).add, [answers[row] for row in range(len(block))])
+
+    def _batch(self, sink: _Sink, rows: dict[int, tuple[Clip, Window]], answers: dict[int, Answer]) -> None:
+        """Features of each window, or why there are none: a window the model refuses fails no other."""
+        samples = [window.samples for _, window in rows.values()]
+        frames: list[int] = []
+        made: Features | str
+        try:
+            length = self._padded(max(map(len, samples)))
+            states, frames = window_features(sink.extractor, samples, sink.header.level, self.device, length)
+            made = Features(states)
+        except ExtractError as error:
+            made = str(error)
+        except torch.OutOfMemoryError:
+            made = (
+                f"{sink.extractor.name}: {self.device} has no memory for a window of "
+                f"{len(samples[0]) / sink.header.sample_rate:g} s; use a smaller model or --device cpu"
+            )
+            if len(rows) > 1:
+                self.batch_seconds /= 2
+        if isinstance(made, str) and len(rows) > 1:
+            halves = list(rows.items())
+            for half in (halves[: len(rows) // 2], halves[len(rows) // 2 :]):
+                self._batch(sink, dict(half), answers)
+            return
+        for index, (row, (clip, window)) in enumerate(rows.items()):
+            answers[row] = Answer(clip, window, frames[index] if frames else 0, made, index)
+
+    def _padded(self, samples: int) -> int:
+        """The length of a batch: as it is, or with compiled models one of few, at most an eighth longer."""
+        if not self.compiled:
+            return samples
+        step = 1 << max(8, samples.bit_length() - 4)
+        return -(-samples // step) * step
+
+
+# -- telling ------------------------------------------------------------------------------------------------
+
+
+class _Estimate:
+    """Moves the bar, and says once how long the rest will take."""
+
+    def __init__(self, bar: Any, total: float, say: Say | None) -> None:
+        self._bar, self._total, self._say = bar, total, say
+        self._done, self._started = 0.0, time.perf_counter()
+
+    def update(self, seconds: float) -> None:
+        """Some audio is through."""
+        self._done += seconds
+        self._bar.update(seconds)
+        wall = time.perf_counter() - self._started
+        if self._say and wall > _ESTIMATE_AFTER_S and self._done:
+            left = (self._total - self._done) * wall / self._done
+            if left > _ESTIMATE_AFTER_S:
+                self._say(f"{self._done / wall:.1f} times real time so far; about {_duration(left)} to go")
+            self._say = None
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(1, minutes)} min"
+
+
+def _bar(progress: Progress | None, total: float, sinks: Sequence[_Sink]) -> Any:
+    if progress is None:
+        return _NoBar()
+    names = ", ".join(sink.extractor.name for sink in sinks)
+    return progress(total=round(total), desc=f"extract {names}", unit=" s of audio", unit_scale=True)
 
 
 class _NoBar:
@@ -146,178 +460,5 @@ class _NoBar:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def update(self, n: int) -> None:
+    def update(self, n: float) -> None:
         pass
-
-
-def _pending(
-    directory: Path, header: Header, by_id: dict[str, Clip], part: tuple[int, int], report: Report
-) -> list[tuple[Path, list[str]]]:
-    """Shards still to be written, with their clips; counts what is cached and checks that it is still true."""
-    index, of = part
-    shards = plan(directory, header, by_id)
-    todo = [
-        (n, directory / name, [i for i in ids if i in by_id])
-        for n, (name, ids) in enumerate(sorted(shards.items()))
-        if not (directory / name).exists() and not by_id.keys().isdisjoint(ids)
-    ]
-    report.cached = report.clips - sum(len(ids) for _, _, ids in todo)
-    if report.cached and (directory / "features.h5").exists():
-        _refuse_changed_audio(directory, by_id)
-    return [(path, ids) for n, path, ids in todo if n % of == index - 1]
-
-
-def identity(clip: Clip) -> str:
-    """What a clip's features were made from: its file's content and the part of it."""
-    return f"{fingerprint(clip.path)} {clip.start!r}-{clip.end!r}"
-
-
-def _refuse_changed_audio(directory: Path, by_id: dict[str, Clip]) -> None:
-    with FeatureCache(directory) as cache:
-        known = dict(zip(cache.clip_id.tolist(), cache.fingerprint.tolist(), strict=True))
-    for clip_id, clip in by_id.items():
-        if clip_id in known and known[clip_id] != identity(clip):
-            raise ExtractError(
-                f"{clip.path}: clip {clip_id!r} (its audio, start or end) is not what {directory} was made from; "
-                f"delete that cache, or keep the other audio under another dataset name"
-            )
-
-
-@dataclass
-class _Run:
-    """One extraction in progress."""
-
-    extractor: Extractor
-    header: Header
-    windowing: Windowing
-    device: str
-    batch_seconds: float
-    jobs: int
-    report: Report
-
-    def shard(self, path: Path, clips: Sequence[Clip], bar: Any) -> None:
-        """Write one shard; nothing is written where every clip of it failed."""
-        blocks = [[c] for c in clips] if self.header.level == "frame" else [list(clips)]
-        with ShardWriter(path, self.header) as writer:
-            written = sum(self._block(writer, block, bar) for block in blocks)
-            if written:
-                writer.commit(_versions())
-
-    def _block(self, writer: ShardWriter, clips: list[Clip], bar: Any) -> int:
-        """Decode and run some clips; their windows are appended in the order of the clips."""
-        done: dict[tuple[str, int], tuple[Window, np.ndarray]] = {}
-        waiting: dict[int, list[Window]] = {}
-        marks = {c.id: identity(c) for c in clips}
-        for clip, samples in _decode_ahead(clips, self.header.sample_rate, self.jobs):
-            bar.update(1)
-            if isinstance(samples, ExtractError):
-                self.report.failures.append((clip.id, str(samples)))
-                continue
-            self.report.audio_s += len(samples) / self.header.sample_rate
-            windows = list(self._cut(clip, samples))
-            if not windows:
-                self.report.failures.append((clip.id, f"{clip.path}: no window is long and loud enough to be kept"))
-            for window in windows:
-                same = waiting.setdefault(len(window.samples), [])
-                same.append(window)
-                if len(same) * len(window.samples) >= self.batch_seconds * self.header.sample_rate:
-                    self._batch(waiting.pop(len(window.samples)), done)
-        for same in waiting.values():
-            for batch in self._within_budget(same):
-                self._batch(batch, done)
-        return self._append(writer, clips, marks, done)
-
-    def _within_budget(self, windows: list[Window]) -> Iterator[list[Window]]:
-        seconds = len(windows[0].samples) / self.header.sample_rate
-        size = max(1, int(self.batch_seconds / max(seconds, 1e-3)))
-        for start in range(0, len(windows), size):
-            yield windows[start : start + size]
-
-    def _append(
-        self,
-        writer: ShardWriter,
-        clips: list[Clip],
-        marks: dict[str, str],
-        done: dict[tuple[str, int], tuple[Window, np.ndarray]],
-    ) -> int:
-        failed = {clip_id for clip_id, _ in self.report.failures}
-        order = {c.id: n for n, c in enumerate(clips) if c.id not in failed}
-        keys = sorted((k for k in done if k[0] in order), key=lambda k: (order[k[0]], k[1]))
-        for key in keys:
-            window, states = done[key]
-            n_frames = self._frames(len(window.samples))
-            writer.append(
-                states,
-                clip_id=window.clip_id,
-                window=window.number,
-                start_s=window.start_s,
-                n_frames=n_frames,
-                fingerprint=marks[window.clip_id],
-            )
-        self.report.windows += len(keys)
-        self.report.done += len(order)
-        return len(keys)
-
-    def _frames(self, n_samples: int) -> int:
-        return 1 + max(0, n_samples - self.header.receptive_field) // self.header.hop
-
-    def _cut(self, clip: Clip, samples: np.ndarray) -> Iterator[Window]:
-        """Windows of one clip; at frame level with the samples the last frame still sees."""
-        rate, context = self.header.sample_rate, self.header.receptive_field - self.header.hop
-        first, last = trim_silence(samples, rate) if self.windowing.trim else (0, len(samples))
-        frames = self.header.level == "frame"
-        padded = np.pad(samples[first:last], (0, context if frames else 0))
-        for number, (a, b) in enumerate(self.windowing.spans(last - first, rate)):
-            if frames and b - a < self.header.hop:
-                continue
-            piece = padded[a : b + context] if frames else padded[a:b]
-            if (
-                self.windowing.min_rms
-                and np.sqrt(np.mean(np.square(piece, dtype=np.float64))) < self.windowing.min_rms
-            ):
-                self.report.quiet += 1
-                continue
-            yield Window(clip.id, number, (first + a) / rate, piece)
-
-    def _batch(self, windows: list[Window], done: dict[tuple[str, int], tuple[Window, np.ndarray]]) -> None:
-        """Run windows of one length; a window the model refuses fails its clip and no other."""
-        audio = torch.from_numpy(np.stack([w.samples for w in windows])).to(self.device)
-        lengths = torch.full((len(windows),), audio.shape[1], dtype=torch.int64, device=self.device)
-        try:
-            states, _ = self.extractor(audio, lengths)  # (B, L, F, D)
-        except ExtractError as error:
-            self.report.failures += [(w.clip_id, str(error)) for w in windows]
-            return
-        if self.header.level == "clip":
-            states = states.float().mean(dim=2)[:, :, None]
-        arrays = states.transpose(1, 2).to(torch.float16).cpu().numpy()  # (B, 1 or F, L, D)
-        for window, array in zip(windows, arrays, strict=True):
-            if not np.isfinite(array).all():
-                self.report.failures.append((window.clip_id, "features are not finite in float16"))
-            done[window.clip_id, window.number] = window, array
-
-
-def _decode_ahead(
-    clips: Iterable[Clip], sample_rate: int, jobs: int
-) -> Iterator[tuple[Clip, np.ndarray | ExtractError]]:
-    """Clips in their order with their samples, decoded by ``jobs`` threads a little ahead of their use."""
-    with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        ahead: deque[tuple[Clip, Any]] = deque()
-        for clip in clips:
-            ahead.append((clip, pool.submit(_try_load, clip, sample_rate)))
-            if len(ahead) > 2 * jobs:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        for first, future in ahead:
-            yield first, future.result()
-
-
-def _try_load(clip: Clip, sample_rate: int) -> np.ndarray | ExtractError:
-    try:
-        return load_clip(clip, sample_rate)
-    except ExtractError as error:
-        return error
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}

@@ -4,8 +4,9 @@ Conventions
 -----------
 **Layers** are transformers' own ``hidden_states``: layer 0, ``input``, is what enters the first block (the
 projected convolution features plus the positional convolution, after the encoder's LayerNorm in post-norm
-models), then one layer per block. In pre-norm models (``do_stable_layer_norm``: most large ones) the *last*
-layer has the encoder's final LayerNorm applied and the others have not, as in transformers.
+models), then the output of each block. In pre-norm models (``do_stable_layer_norm``: most large ones) the encoder's
+final LayerNorm comes after the last of them and is left out, as in transformers 5; transformers 4 applied it to the
+last layer.
 
 **Waveform** normalisation and sample rate come from the checkpoint's preprocessor_config.json; without one
 from the catalogue; for a checkpoint the catalogue doesn't know, from ``sample_rate`` in config.json (else
@@ -21,7 +22,7 @@ options that its released checkpoints leave off (CQT input, deepnorm); with one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,12 @@ from svuprobe.extractors.checkpoint import (
     read_json,
     waveform_of,
 )
+from svuprobe.extractors.exact import Encoder, conv_geometry, zero_mean_unit_variance
 
 if TYPE_CHECKING:
     from svuprobe.extractors.catalogue import ModelCard
+
+__all__ = ["TransformerExtractor", "conv_geometry", "zero_mean_unit_variance"]
 
 
 class TransformerExtractor:
@@ -82,6 +86,9 @@ class TransformerExtractor:
         self.dim: int = config.hidden_size
         self.parameters = sum(weights.numel() for weights in model.parameters())
         self.normalization = "zero-mean-unit-variance" if normalize else "none"
+        self._compiled = False
+        self._encoder: Encoder | None = None
+        self._padded: Callable[[torch.Tensor, torch.Tensor | None, bool], torch.Tensor]
 
     @classmethod
     def from_hub(
@@ -195,73 +202,73 @@ class TransformerExtractor:
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
         """Move the weights; outputs are then computed there, in that type."""
         self.model.to(device=device, dtype=dtype)
+        self._encoder = None
+
+    def compile(self) -> None:
+        """Compile the forward at its next call, once for batches of any shape; that takes minutes."""
+        self._compiled = True
+        self._encoder = None
 
     @torch.inference_mode()
     def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states of every layer, for clips of one length.
+        """Hidden states of every layer; those of a clip don't depend on what else is in the batch.
 
         Parameters
         ----------
         audio
-            (batch, samples) float32 mono, at `sample_rate`.
+            (batch, samples) float32 mono, at `sample_rate`. What follows a clip doesn't matter.
         lengths
-            (batch,) int64, all equal to ``samples``.
+            (batch,) int64, best on the CPU: samples of each clip.
 
         Returns
         -------
         states, frames
-            (batch, layers, frames, dim) and (batch,) int64.
+            (batch, layers, frames, dim), zeros after a clip's own frames, and (batch,) int64.
 
         Raises
         ------
-        ValueError
-            For clips of different lengths: padding would change the features of the shorter ones.
         ExtractError
-            For clips shorter than one frame.
+            For a clip shorter than one frame.
         """
-        samples = self._check(audio, lengths)
-        weights = next(self.model.parameters())
-        audio = audio.to(device=weights.device, dtype=torch.float32)
-        if self.normalization != "none":
-            audio = zero_mean_unit_variance(audio)
-        # Someone may have called train() on the model or on a part of it; dropout would go unnoticed.
-        self.model.eval()
-        hidden = self.model(audio.to(weights.dtype), output_hidden_states=True).hidden_states
-        states = torch.stack(hidden, dim=1)  # (batch, layers, frames, dim)
-        frames = 1 + (samples - self.receptive_field) // self.hop
-        return states, torch.full((len(audio),), frames, dtype=torch.int64, device=states.device)
+        states = self._forward(audio, lengths, pooled=False)
+        frames = 1 + (lengths.to(torch.int64) - self.receptive_field) // self.hop
+        return states, frames.to(states.device, non_blocking=True)
 
-    def _check(self, audio: torch.Tensor, lengths: torch.Tensor) -> int:
-        """The common length of the clips, in samples."""
-        if audio.ndim != 2 or lengths.shape != audio.shape[:1]:
+    @torch.inference_mode()
+    def pooled(self, audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Means of the hidden states over each clip's frames, (batch, layers, dim) float32; see `__call__`."""
+        return self._forward(audio, lengths, pooled=True)
+
+    def _forward(self, audio: torch.Tensor, lengths: torch.Tensor, pooled: bool) -> torch.Tensor:
+        self._check(audio, lengths)
+        encoder = self._prepared()
+        device = next(self.model.parameters()).device
+        audio = audio[:, : int(lengths.max())] if not self._compiled else audio
+        audio = audio.to(device=device, dtype=torch.float32)
+        if device.type == "cpu" and not self._compiled:
+            return encoder.packed(audio, lengths.tolist(), pooled)
+        mixed = bool((lengths != audio.shape[1]).any())
+        return self._padded(audio, lengths.to(device, non_blocking=True) if mixed else None, pooled)
+
+    def _prepared(self) -> Encoder:
+        if self._encoder is None:
+            self._encoder = Encoder(self.model.eval(), self.normalization != "none")
+            self._padded = self._encoder.padded
+            if self._compiled:
+                self._padded = torch.compile(self._padded, dynamic=True)
+        return self._encoder
+
+    def _check(self, audio: torch.Tensor, lengths: torch.Tensor) -> None:
+        """Refuse shapes that are no batch, and clips without a frame."""
+        if audio.ndim != 2 or lengths.shape != audio.shape[:1] or (lengths > audio.shape[1]).any():
             raise ValueError(
-                f"audio must be (batch, samples) and lengths (batch,), "
-                f"not {tuple(audio.shape)} and {tuple(lengths.shape)}"
+                f"audio must be (batch, samples) and lengths (batch,) at most samples, "
+                f"not {tuple(audio.shape)} and {lengths.tolist()}"
             )
-        samples = audio.shape[1]
-        if (lengths != samples).any():
-            raise ValueError(
-                f"lengths {lengths.tolist()} must all equal the {samples} samples of the batch: "
-                "padding would change the features, so give clips of different lengths in different batches"
-            )
-        if samples < self.receptive_field:
-            raise ExtractError(
-                f"{self.name}: a clip of {samples} samples is shorter than one frame, "
-                f"{self.receptive_field} samples at {self.sample_rate} Hz"
-            )
-        return samples
-
-
-def zero_mean_unit_variance(audio: torch.Tensor) -> torch.Tensor:
-    """Each row of (batch, samples) as transformers' Wav2Vec2FeatureExtractor scales it."""
-    variance, mean = torch.var_mean(audio, dim=-1, correction=0, keepdim=True)
-    return (audio - mean) / torch.sqrt(variance + 1e-7)
-
-
-def conv_geometry(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
-    """Hop and receptive field, in samples, of a stack of convolutions without padding."""
-    hop, field = 1, 1
-    for kernel, stride in zip(kernels, strides, strict=True):
-        field += (kernel - 1) * hop
-        hop *= stride
-    return hop, field
+        for number, samples in enumerate(lengths.tolist(), start=1):
+            if samples < self.receptive_field:
+                which = f" (number {number} of {len(lengths)} in the batch)" if len(lengths) > 1 else ""
+                raise ExtractError(
+                    f"{self.name}: a clip of {samples} samples{which} is shorter than one frame, "
+                    f"{self.receptive_field} samples at {self.sample_rate} Hz"
+                )

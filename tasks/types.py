@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 SPLITS = ("train", "valid", "test")
+_LONGEST_S = 60.0  # of a clip taken whole: attention over hours of audio fits no memory
 
 
 class TaskError(Exception):
@@ -38,8 +39,9 @@ class Clip:
 class Windowing:
     """How a clip becomes the windows an extractor sees.
 
-    ``window_s=None`` takes a clip whole. Otherwise windows do not overlap; the rest at the end is kept, at
-    its own length, if it lasts at least ``tail_s``; the first window is always kept, so no clip vanishes.
+    ``window_s=None`` takes a clip whole, or in equal parts where it lasts more than a minute. Otherwise windows
+    do not overlap; the rest at the end is kept, at its own length, if it lasts at least ``tail_s``; the first
+    window is always kept, so no clip vanishes.
     ``trim`` cuts silence at both ends first; windows whose RMS is under ``min_rms`` (full scale is 1) are dropped.
     """
 
@@ -66,7 +68,9 @@ class Windowing:
         Integer samples decide, so a 30.013 s file cut into 30 s windows with ``tail_s=1`` gives one window.
         """
         if self.window_s is None:
-            return [(0, n_samples)]
+            parts = max(1, -(-n_samples // round(_LONGEST_S * sample_rate)))
+            ends = [n_samples * part // parts for part in range(parts + 1)]
+            return list(zip(ends[:-1], ends[1:], strict=True))
         size, tail = round(self.window_s * sample_rate), round(self.tail_s * sample_rate)
         starts = range(0, max(n_samples, 1), size)
         return [

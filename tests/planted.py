@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from svuprobe.extractors.cache import Header, ShardWriter, join, plan
+from svuprobe.extractors.cache import Header, Row, ShardWriter, join, plan
 from svuprobe.extractors.run import cache_folder
 from svuprobe.tasks import load
 
@@ -29,20 +29,13 @@ def header(task, layers=13, dim=16, name="hf:made/up", rate=(16000, 320)):
 def write_cache(features, head, states):
     """``states``: clip id -> list of windows, each (1 or frames, layers, dim)."""
     folder = cache_folder(features, head)
-    for name, ids in plan(folder, head, states).items():
+    for name, ids in plan(folder, head, dict.fromkeys(states, 1.0)).items():
         with ShardWriter(folder / name, head) as writer:
             for clip_id in ids:
                 start = 0.0
                 for number, window in enumerate(states[clip_id]):
                     n = len(window) if head.level == "frame" else 50
-                    writer.append(
-                        np.asarray(window, dtype=np.float16),
-                        clip_id=clip_id,
-                        window=number,
-                        start_s=start,
-                        n_frames=n,
-                        fingerprint="",
-                    )
+                    writer.append(np.asarray(window, dtype=np.float16), [Row(clip_id, number, start, n, "")])
                     start += n * head.hop / head.sample_rate
             writer.commit({})
     join(folder, head)

@@ -1,43 +1,54 @@
 """The cache: whole or absent, never mixed, readable by anyone, the same bytes after an interruption."""
 
+import errno
 import hashlib
+import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
+import planted
 import pytest
 import soundfile
+from click.testing import CliRunner
+from recordings import corpus
 
+from svuprobe import api, cli
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import FeatureCache, Header, plan, plans
+from svuprobe.extractors.cache import (
+    FeatureCache,
+    Header,
+    Row,
+    ShardWriter,
+    claim,
+    finished_clips,
+    join,
+    plan,
+)
 from svuprobe.extractors.catalogue import load
+from svuprobe.extractors.keeping import look, prune, verify
+from svuprobe.extractors.planning import read_plan
 from svuprobe.extractors.run import cache_folder, extract, header_for
+from svuprobe.extractors.shards import numbered
 from svuprobe.tasks.types import Clip, Windowing
 
 WINDOWS = Windowing(1.0, 0.3)
 
 
-def corpus(folder, n=70, seconds=(0.4, 2.5), seed=0):
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    clips = []
-    for i in range(n):
-        path = folder / f"clip {i}.wav"
-        soundfile.write(path, 0.1 * rng.normal(size=int(16000 * rng.uniform(*seconds))), 16000)
-        clips.append(Clip(f"clip{i}", str(path), "train", "x", "g"))
-    return clips
-
-
 def run(clips, features, model="logmel", level="clip", windowing=WINDOWS, **options):
-    return extract(
-        load(model), clips, features, dataset="toy", windowing=windowing, level=level, device="cpu", **options
-    )
+    options = {"dtype": "float32", "jobs": 0} | options
+    extractor = load(model) if isinstance(model, str) else model
+    return extract([extractor], clips, features, dataset="toy", windowing=windowing, level=level, **options)[0]
 
 
 def content(directory):
@@ -139,45 +150,6 @@ def test_parts_done_by_several_processes_make_the_same_cache(tmp_path):
     assert len(content(alone.directory)) > len(content(alone.directory).keys() & {("shard-00000.h5", "features")})
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-import test_cache
-from svuprobe.extractors import run
-load = run.load_clip
-def slow(clip, rate):
-    import time
-    time.sleep(0.01)
-    return load(clip, rate)
-run.load_clip = slow
-test_cache.run(test_cache.corpus(Path({folder!r})), Path({features!r}), "random:wav2vec2-tiny")
-"""
-
-
-def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_bytes(tmp_path):
-    clips = corpus(tmp_path / "a")
-    undisturbed = run(clips, tmp_path / "f", "random:wav2vec2-tiny")
-    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "a"), features=str(tmp_path / "g"))
-    process = subprocess.Popen([sys.executable, "-c", code])
-    folder = tmp_path / "g" / undisturbed.directory.relative_to(tmp_path / "f")
-    deadline = time.monotonic() + 60
-    while not list(folder.glob("shard-*.h5")) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    done = list(folder.glob("shard-*.h5"))
-    assert 0 < len(done) < 3
-    assert not (folder / "features.h5").exists()
-    first = {path: path.stat().st_mtime_ns for path in done}
-    resumed = run(clips, tmp_path / "g", "random:wav2vec2-tiny")
-    assert 0 < resumed.cached < 70
-    assert {path: path.stat().st_mtime_ns for path in done} == first
-    assert content(resumed.directory) == content(undisturbed.directory)
-    whole, again = (FeatureCache(r.directory).features[:].tobytes() for r in (undisturbed, resumed))
-    assert whole == again
-
-
 def test_a_clip_that_fails_is_named_the_rest_goes_on_and_mending_it_finishes(tmp_path):
     clips = corpus(tmp_path / "a", 40)
     good = Path(clips[3].path).read_bytes()
@@ -220,17 +192,17 @@ def test_a_header_that_differs_is_refused_with_both_values(tmp_path, field):
     mine = header_for(load("logmel"), "toy", WINDOWS, "clip")
     value = ("other",) if field == "layer_names" else 8000 if field == "sample_rate" else "other"
     with pytest.raises(ExtractError) as error:
-        plan(report.directory, replace(mine, **{field: value}), ["clip0"])
+        plan(report.directory, replace(mine, **{field: value}), {"clip0": 1.0})
     assert field in str(error.value)
     assert repr(value) in str(error.value)
     assert repr(getattr(mine, field)) in str(error.value)
 
 
 def test_another_dtype_never_mixes_with_a_cache(tmp_path):
-    clips = corpus(tmp_path / "a", 3)
-    run(clips, tmp_path / "f")
+    clips = corpus(tmp_path / "a", 3, seconds=(1.0, 1.0))
+    run(clips, tmp_path / "f", "random:wav2vec2-tiny")
     with pytest.raises(ExtractError, match="float32.*bfloat16"):
-        run(clips, tmp_path / "f", dtype="bfloat16")
+        run(clips, tmp_path / "f", "random:wav2vec2-tiny", dtype="bfloat16")
 
 
 def test_a_missing_shard_is_noticed_though_hdf5_would_answer_nan(tmp_path):
@@ -252,18 +224,6 @@ def test_a_clip_does_not_depend_on_what_else_is_extracted(tmp_path):
         one = FeatureCache(run([clip], tmp_path / clip.id, "random:wav2vec2-tiny").directory)
         mine = together.features[:][together.rows_of[clip.id]]
         np.testing.assert_allclose(mine, one.features[:], rtol=2e-3, atol=2e-3)
-
-
-def test_plans_are_the_same_whoever_writes_them(tmp_path):
-    head = header_for(load("mfcc"), "toy", WINDOWS, "clip")
-    ids = [f"c{n}" for n in range(1000)]
-    first, second = (plan(tmp_path / name, head, ids) for name in "ab")
-    assert first == second
-    assert [i for name in sorted(first) for i in first[name]] == ids
-    assert plan(tmp_path / "a", head, ids) == first
-    assert len(plans(tmp_path / "a")) == 1
-    more = plan(tmp_path / "a", head, [*ids, "late"])
-    assert more == {**first, f"shard-{len(first):05d}.h5": ["late"]}
 
 
 def test_header_survives_hdf5(tmp_path):
@@ -300,3 +260,612 @@ def test_features_of_another_part_of_a_file_are_not_taken_for_the_same_clip(tmp_
     run([replace(clip, end=1.0)], tmp_path / "f")
     with pytest.raises(ExtractError, match="clip0"):
         run([replace(clip, start=1.0, end=2.0)], tmp_path / "f")
+
+
+# -- the plan -----------------------------------------------------------------------------------------------
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def at_once(*calls):
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def head(level="clip", layers=3, dim=4):
+    return planted.header(SimpleNamespace(dataset="toy", windowing=WINDOWS, level=level), layers=layers, dim=dim)
+
+
+def test_plans_are_the_same_whoever_writes_them(tmp_path):
+    rng = np.random.default_rng(0)
+    seconds = {f"c{n}": float(rng.integers(1, 20)) for n in range(1000)}
+    turned = dict(reversed(seconds.items()))
+    first, second = plan(tmp_path / "a", head(), seconds), plan(tmp_path / "b", head(), turned)
+    assert first == second
+    assert [p.read_bytes() for p in (tmp_path / "a").iterdir()] == [
+        p.read_bytes() for p in (tmp_path / "b").iterdir()
+    ]
+    assert plan(tmp_path / "a", head(), seconds) == first
+    more = plan(tmp_path / "a", head(), seconds | {"late": 2.0})
+    assert more == {**first, f"shard-{len(first):05d}.h5": ["late"]}
+    assert len(numbered(tmp_path / "a", "plan-*.json")) == 2
+
+
+def test_a_plan_goes_from_the_longest_clip_to_the_shortest(tmp_path):
+    planned = plan(tmp_path, head(), {"b": 1.0, "long": 60.0, "a": 1.0, "short": 0.5})
+    assert planned == {"shard-00000.h5": ["long", "a", "b", "short"]}
+
+
+@pytest.mark.parametrize(
+    ("level", "n", "each", "sizes"),
+    [
+        ("clip", 70, 3.0, [32, 32, 6]),  # 32 clips
+        ("clip", 10240, 3.0, [40] * 256),  # 256 shards
+        ("clip", 10, 2400.0, [3, 3, 3, 1]),  # two hours
+        ("clip", 2, 9000.0, [1, 1]),  # a clip longer than that
+        ("frame", 20, 3.0, [8, 8, 4]),  # eight clips
+        ("frame", 7, 200.0, [3, 3, 1]),  # ten minutes
+        ("frame", 2, 7200.0, [1, 1]),
+    ],
+)
+def test_a_shard_is_bounded_by_its_clips_and_by_their_audio(tmp_path, level, n, each, sizes):
+    planned = plan(tmp_path, head(level), {f"c{i}": each for i in range(n)})
+    assert [len(ids) for ids in planned.values()] == sizes
+
+
+def test_a_lost_plan_costs_nothing_that_is_finished(tmp_path):
+    seconds = {f"c{i}": 1.0 for i in range(70)}
+    first = plan(tmp_path, head(), seconds)
+    fill(tmp_path, head(), first, only=["shard-00001.h5"])
+    (tmp_path / "plan-00000.json").unlink()
+    again = plan(tmp_path, head(), seconds)
+    assert sorted(again["shard-00001.h5"]) == sorted(first["shard-00001.h5"])
+    assert sorted(again) == ["shard-00001.h5", "shard-00002.h5", "shard-00003.h5"]
+    assert sorted(i for ids in again.values() for i in ids) == sorted(seconds)
+
+
+def test_two_processes_that_plan_different_clips_at_once_share_no_shard(tmp_path):
+    wanted = [{f"{task}{i}": 1.0 for i in range(50)} for task in "abcd"] * 2
+    at_once(*(lambda seconds=seconds: plan(tmp_path, head(), seconds) for seconds in wanted))
+    plans = [read_plan(path).shards for path in numbered(tmp_path, "plan-*.json").values()]
+    assert len(plans) == 4
+    ids = [i for shards in plans for several in shards.values() for i in several]
+    assert len(ids) == len(set(ids)) == 200
+    assert sum(map(len, plans)) == len({name for shards in plans for name in shards})
+
+
+# -- one shard ----------------------------------------------------------------------------------------------
+
+
+def states(clip_id, n, layers=3, dim=4):
+    seed = int(hashlib.sha256(clip_id.encode()).hexdigest()[:8], 16)
+    return np.random.default_rng(seed).normal(size=(n, layers, dim)).astype(np.float16)
+
+
+def fill(folder, header, planned, only=None, n=2):
+    """Commit planned shards: n windows (of 3 frames at frame level) for each clip."""
+    frames = 3 if header.level == "frame" else 1
+    for name in planned if only is None else only:
+        with claim(folder / name) as mine, ShardWriter(folder / name, header) as writer:
+            assert mine
+            for clip_id in planned[name]:
+                rows = [Row(clip_id, k, float(k), frames, "print") for k in range(n)]
+                writer.append(states(clip_id, n * frames), rows)
+            writer.commit({"python": "3"})
+    return folder
+
+
+def made(folder, level="clip", clips=70):
+    """A finished cache without audio behind it."""
+    header = head(level)
+    folder = cache_folder(folder, header)
+    fill(folder, header, plan(folder, header, {f"c{i}": 1.0 for i in range(clips)}))
+    join(folder, header)
+    return folder
+
+
+@pytest.mark.parametrize(("level", "chunk"), [("clip", (16, 3, 4)), ("frame", (256, 1, 4))])
+def test_what_is_appended_is_read(tmp_path, level, chunk):
+    folder = made(tmp_path, level, 40)
+    with h5py.File(folder / "shard-00000.h5") as file:
+        assert file["features"].chunks == chunk
+        assert file["features"].dtype == np.float16
+    with FeatureCache(folder) as cache:
+        assert len(cache.rows_of) == 40
+        for clip_id, rows in cache.rows_of.items():
+            assert np.array_equal(
+                np.concatenate([cache.read(r) for r in rows]), states(clip_id, 2 * (1, 3)[level == "frame"])
+            )
+
+
+@pytest.mark.parametrize("level", ["clip", "frame"])
+def test_a_clip_that_fails_in_its_middle_leaves_no_trace(tmp_path, level):
+    header, n = head(level), 300 if level == "frame" else 1
+    for name, clips in (("with", ["a", "bad", "b", "never"]), ("without", ["a", "b"])):
+        with ShardWriter(tmp_path / f"{name}.h5", header) as writer:
+            for clip_id in clips:
+                if clip_id != "never":
+                    writer.append(states(clip_id, n), [Row(clip_id, 0, 0.0, n, "")])
+                if clip_id in ("bad", "never"):
+                    writer.drop(clip_id)
+            assert writer.rows_written == 2
+            with pytest.raises(ValueError, match="not the last"):
+                writer.drop("a")
+            writer.commit({})
+    with h5py.File(tmp_path / "with.h5") as one, h5py.File(tmp_path / "without.h5") as other:
+        assert {name: data[:].tolist() for name, data in one.items()} == {n: d[:].tolist() for n, d in other.items()}
+        assert one.attrs["sha256"] == other.attrs["sha256"]
+
+
+def test_rows_that_do_not_fit_the_features_are_a_bug(tmp_path):
+    with (
+        ShardWriter(tmp_path / "x.h5", head()) as writer,
+        pytest.raises(ValueError, match="2 features for rows of 1"),
+    ):
+        writer.append(states("a", 2), [Row("a", 0, 0.0, 50, "")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_file_has_its_checksum_as_sha256sum_writes_it(tmp_path):
+    folder = made(tmp_path)
+    files = sorted(p for p in folder.iterdir() if p.suffix != ".sha256")
+    assert [p.name for p in files] == ["features.h5", "plan-00000.json", *(f"shard-0000{n}.h5" for n in range(3))]
+    for path in files:
+        text = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        assert path.with_name(f"{path.name}.sha256").read_text() == text
+
+
+def test_the_same_clips_make_the_same_bytes(tmp_path):
+    one, other = made(tmp_path / "a"), made(tmp_path / "b")
+    assert bytes_of(one) == bytes_of(other)
+
+
+# -- who writes ---------------------------------------------------------------------------------------------
+
+
+def test_a_shard_is_claimed_by_one_process_until_it_ends(tmp_path):
+    path = tmp_path / "shard-00000.h5"
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom svuprobe.extractors.cache import claim\n"
+        "with claim(Path(sys.argv[1])) as mine:\n    print(mine, flush=True)\n    time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "True\n"
+    left = path.with_name("shard-00000.h5.tmp-1")
+    left.write_text("half a shard")
+    with claim(path) as mine:
+        assert not mine
+    assert prune(tmp_path) == {}
+    other.kill()
+    other.communicate()
+    with claim(path) as mine, claim(path) as again:
+        assert (mine, again) == (True, False)
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_however_many_claim_at_once_one_of_them_gets_it(tmp_path):
+    holders, most = [], []
+
+    def work():
+        for _ in range(200):
+            with claim(tmp_path / "shard-00000.h5") as mine:
+                if mine:
+                    holders.append(1)
+                    most.append(len(holders))
+                    holders.pop()
+
+    at_once(*[work] * 4)
+    assert set(most) == {1}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_that_join_at_once_lose_no_shard(tmp_path):
+    header = head("frame")
+    planned = plan(tmp_path, header, {f"c{i}": 1.0 for i in range(160)})
+
+    def part(number):
+        for name in list(planned)[number::3]:
+            fill(tmp_path, header, planned, [name])
+            join(tmp_path, header)
+
+    at_once(*(lambda n=n: part(n) for n in range(3)))
+    with FeatureCache(tmp_path) as cache:
+        assert len(cache.rows_of) == 160
+    assert not list(tmp_path.glob("*.tmp-*")) + list(tmp_path.glob("*.lock"))
+
+
+def test_joining_what_is_joined_changes_nothing(tmp_path):
+    folder = made(tmp_path)
+    before = (folder / "features.h5").stat()
+    join(folder, head())
+    after = (folder / "features.h5").stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+    (folder / "shard-00001.h5").unlink()
+    join(folder, head())
+    with FeatureCache(folder) as cache:
+        assert len(cache.rows_of) == 38
+    for name in ("shard-00000.h5", "shard-00002.h5"):
+        (folder / name).unlink()
+    join(folder, head())
+    assert not (folder / "features.h5").exists()
+
+
+# -- damage -------------------------------------------------------------------------------------------------
+
+
+def flip(path, at=None, rng=random):
+    data = bytearray(path.read_bytes())
+    at = rng.randrange(len(data)) if at is None else at
+    data[at] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def truncate(path, keep=0.5):
+    os.truncate(path, int(path.stat().st_size * keep))
+
+
+def test_a_truncated_shard_is_refused_on_opening(tmp_path):
+    folder = made(tmp_path)
+    truncate(folder / "shard-00001.h5", 0.99)
+    with pytest.raises(
+        ExtractError, match=r"shard-00001.h5: has \d+ bytes of \d+; run svuprobe cache verify .* --remove"
+    ):
+        FeatureCache(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 0.3, 0.9])
+def test_a_damaged_features_file_is_refused_on_opening(tmp_path, keep):
+    folder = made(tmp_path)
+    truncate(folder / "features.h5", keep)
+    with pytest.raises(ExtractError, match=r"features.h5: damaged .* run svuprobe cache verify"):
+        FeatureCache(folder)
+
+
+def test_a_cache_of_another_format_is_refused(tmp_path):
+    header = replace(head(), format=1)
+    fill(tmp_path, header, plan(tmp_path, header, {"a": 1.0}))
+    join(tmp_path, header)
+    with pytest.raises(ExtractError, match="has format 1, this svuprobe reads 2"):
+        FeatureCache(tmp_path)
+    with pytest.raises(ExtractError, match="format = 1, asked for 2"):
+        plan(tmp_path, head(), {"a": 1.0})
+
+
+@pytest.mark.parametrize("name", ["shard-00001.h5", "plan-00000.json"])
+def test_extraction_on_a_damaged_cache_is_refused_in_one_line(tmp_path, name):
+    folder = made(tmp_path)
+    truncate(folder / name)
+    (folder / "features.h5").unlink()
+    actions = [lambda: plan(folder, head(), {"c1": 1.0})]
+    if name.startswith("shard"):
+        actions += [lambda: finished_clips(folder), lambda: join(folder, head())]
+    for action in actions:
+        with pytest.raises(ExtractError) as error:
+            action()
+        assert f"{folder / name}: damaged (" in str(error.value)
+        assert f"svuprobe cache verify {folder} --remove" in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_a_whole_cache_is_verified(tmp_path):
+    made(tmp_path)
+    made(tmp_path, "frame", 20)
+    assert verify(tmp_path) == []
+    with pytest.raises(ExtractError, match="no such folder"):
+        verify(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ExtractError, match="no cache there"):
+        verify(tmp_path / "empty")
+
+
+def state_of(folder):
+    return {p.name: (p.stat().st_mtime_ns, p.stat().st_ino, p.read_bytes()) for p in folder.glob("shard-*.h5")}
+
+
+def test_every_damage_is_found_and_just_that_is_made_again(tmp_path):
+    rng = random.Random(0)
+    folder = made(tmp_path)
+    files = [p.name for p in sorted(folder.iterdir()) if p.suffix != ".sha256"]
+    before = bytes_of(folder)
+    for round_ in range(12):
+        name = files[round_ % len(files)]
+        good = state_of(folder)
+        if round_ % 3:
+            flip(folder / name, rng=rng)
+        else:
+            truncate(folder / name, rng.random())
+        assert [d.path for d in verify(folder)] == [folder / name]
+        assert [d.path for d in verify(folder, delete=True)] == [folder / name]
+        with FeatureCache(folder) as cache:  # joined again, without the damaged shard
+            assert len(cache.rows_of) == 70 - 32 * (name in files[2:4]) - 6 * (name == files[4])
+        planned = plan(folder, head(), {f"c{i}": 1.0 for i in range(70)})
+        todo = [name for name in planned if not (folder / name).exists()]
+        assert todo == [name] * name.startswith("shard")
+        fill(folder, head(), planned, todo)
+        join(folder, head())
+        assert verify(folder) == []
+        now = state_of(folder)
+        assert {n: now[n] for n in now if n != name} == {n: good[n] for n in good if n != name}
+        if name.startswith("plan"):  # what is finished needs none
+            assert not list(folder.glob("plan*"))
+            for path in (name, f"{name}.sha256"):
+                (folder / path).write_bytes(before[path])
+    assert bytes_of(folder) == before
+
+
+def test_a_file_without_its_checksum_and_a_checksum_of_another_are_damage(tmp_path):
+    folder = made(tmp_path)
+    (folder / "shard-00000.h5.sha256").unlink()
+    (folder / "shard-00001.h5.sha256").write_bytes(b"\xff" * 80)
+    (folder / "shard-00002.h5").unlink()
+    assert [(d.path.name, d.reason[:10]) for d in verify(folder)] == [
+        ("shard-00000.h5", "has no che"),
+        ("shard-00001.h5", "is not wha"),
+        ("shard-00002.h5", "is missing"),
+    ]
+
+
+def test_a_shard_of_another_cache_is_damage(tmp_path):
+    folder = made(tmp_path / "a")
+    header = replace(head(), digest="other")
+    other = fill(tmp_path / "b", header, plan(tmp_path / "b", header, {"x": 1.0}))
+    for name in ("shard-00000.h5", "shard-00000.h5.sha256"):
+        shutil.copy(other / name, folder / name.replace("00000", "00003"))
+    shutil.copy(folder / "shard-00001.h5", folder / "shard-00004.h5")
+    shutil.copy(folder / "shard-00001.h5.sha256", folder / "shard-00004.h5.sha256")
+    first = sorted(plan(tmp_path / "c", head(), {f"c{i}": 1.0 for i in range(70)})["shard-00001.h5"])[0]
+    assert {d.path.name: d.reason for d in verify(folder, delete=True)} == {
+        "shard-00003.h5": "was made with digest = 'other', the cache with 'd1'",
+        "shard-00004.h5": f"holds clip {first!r}, as shard-00001.h5 does",
+    }
+    assert verify(folder) == []
+    moved = folder.rename(tmp_path / "moved")
+    (wrong,) = verify(moved, delete=True)
+    assert wrong.path == moved
+    assert len(state_of(moved)) == 3
+
+
+def test_what_there_is_is_listed(tmp_path):
+    folder = made(tmp_path)
+    whole = look(folder)
+    assert (whole.model, whole.level, whole.dtype, whole.clips, whole.missing) == (
+        "hf:made/up",
+        "clip",
+        "float32",
+        70,
+        0,
+    )
+    assert whole.state == "complete"
+    assert whole.hours == pytest.approx(70 / 3600)
+    assert whole.size == sum(p.stat().st_size for p in folder.iterdir())
+    plan(folder, head(), {f"c{i}": 1.0 for i in range(75)})
+    assert look(folder).state == "5 clips missing"
+    truncate(folder / "shard-00001.h5")
+    assert look(folder).state == "37 clips missing, 1 files damaged"
+    verify(folder, delete=True)
+    assert look(folder).state == "37 clips missing"
+    (folder / "features.h5").unlink()
+    (folder / "plan-00001.json").unlink()
+    (folder / "plan-00000.json").unlink()
+    lost = look(folder)
+    assert (lost.clips, lost.missing, lost.hours, lost.state) == (38, 0, None, "not joined")
+
+
+def test_what_dead_processes_left_is_pruned_and_nothing_else(tmp_path):
+    folder = made(tmp_path)
+    before = bytes_of(folder)
+    mine = folder / "notes.txt.tmp-1"
+    mine.write_text("not svuprobe's")
+    names = (
+        "shard-00003.h5.tmp-1",
+        "shard-00003.h5.tmp-1.sha256",
+        "shard-00004.h5.lock",
+        "shard-00005.h5.sha256",
+        "plan-00001.json.tmp-7",
+        "features.h5.tmp-3",
+        "plan.lock",
+    )
+    for name in names:
+        (folder / name).write_text("left")
+    with claim(folder / "shard-00006.h5"):
+        (folder / "shard-00006.h5.tmp-9").write_text("in hand")
+        assert {p.name: size for p, size in prune(tmp_path, dry_run=True).items()} == dict.fromkeys(names, 4)
+        assert {p.name: size for p, size in prune(tmp_path).items()} == dict.fromkeys(names, 4)
+        assert (folder / "shard-00006.h5.tmp-9").exists()
+    assert [p.name for p in prune(tmp_path)] == ["shard-00006.h5.tmp-9"]
+    assert prune(tmp_path) == {}
+    mine.unlink()
+    assert bytes_of(folder) == before
+
+
+# -- the system says no -------------------------------------------------------------------------------------
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.planning import read_plan
+from svuprobe.extractors.shards import Row, ShardWriter
+header = read_plan(Path(sys.argv[1]) / "plan-00000.json").header
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+n = 40 if header.level == "clip" else 4000
+for limit in (1, 3000, 60_000, 300_000, 1_000_000, hard):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # as a full disk: EFBIG in the place of ENOSPC
+    try:
+        with ShardWriter(Path(sys.argv[1]) / "shard-00000.h5", header) as writer:
+            for number in range(20):
+                rows = [Row("a", number, 0.0, 100, "")] * (n if header.level == "clip" else n // 100)
+                writer.append(np.zeros((n, *map(int, sys.argv[2:])), "float16"), rows)
+            writer.commit({})
+        print("done")
+    except ExtractError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE")
+@pytest.mark.parametrize("level", ["clip", "frame"])
+def test_a_full_disk_is_one_line_and_leaves_what_is_finished(tmp_path, level):
+    """Plain h5py ends such a process with a segmentation fault."""
+    header = head(level, layers=13, dim=64)
+    planned = plan(tmp_path, header, {f"c{i}": 1.0 for i in range(40)})
+    done = subprocess.run([sys.executable, "-c", FULL, tmp_path, "13", "64"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    *refused, last = done.stdout.splitlines()
+    said = f"{tmp_path}/shard-00000.h5: can't be written (File too large); what was finished before is kept: "
+    assert {line[: len(said)] for line in refused} == {said}
+    assert (len(refused), last) == (5, "done")
+    assert {p.name for p in tmp_path.glob("*.h5*")} == {"shard-00000.h5", "shard-00000.h5.sha256"}
+    assert len(planned) > 1
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "make it writable"), (errno.EIO, "mend that")],
+)
+def test_what_the_system_refuses_is_one_line_with_advice(tmp_path, monkeypatch, number, advice):
+    def refuse(*args, **options):
+        raise OSError(number, os.strerror(number))
+
+    for where in ("mkdir", "write_text"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, where, refuse)
+            with pytest.raises(ExtractError, match=f"can't be written .{os.strerror(number)}.*{advice}"):
+                plan(tmp_path / where, head(), {"a": 1.0})
+    monkeypatch.setattr(os, "open", refuse)
+    with (
+        pytest.raises(ExtractError, match=f"shard-00000.h5: can't be written .*{advice}"),
+        claim(tmp_path / "shard-00000.h5"),
+    ):
+        pass
+
+
+def test_what_is_whole_is_joined_and_planned_where_nothing_may_be_written(tmp_path, monkeypatch):
+    folder = made(tmp_path)
+    monkeypatch.setattr(os, "open", lambda *words: pytest.fail("something was to be written"))
+    join(folder, head())
+    assert sorted(plan(folder, head(), {"c1": 1.0})) == [f"shard-0000{n}.h5" for n in range(3)]
+    assert verify(folder) == []
+
+
+def test_a_folder_that_is_a_file_is_one_line(tmp_path):
+    (tmp_path / "f").write_text("")
+    with pytest.raises(ExtractError, match="f: can't be written .File exists"):
+        plan(tmp_path / "f", head(), {"a": 1.0})
+    with pytest.raises(ExtractError, match="can't be written .Not a directory"):
+        ShardWriter(tmp_path / "f" / "shard-00000.h5", head())
+
+
+# -- killed -------------------------------------------------------------------------------------------------
+
+# A process that has loaded everything forks one that extracts for each line it reads.
+KILLED = """
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_cache
+model = test_cache.load("logmel")
+clips = test_cache.corpus(Path({folder!r}))
+class Slow:
+    def __getattr__(self, name):
+        return getattr(model, name)
+    def __call__(self, audio, lengths):
+        time.sleep(0.02)
+        return model(audio, lengths)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        test_cache.run(clips, Path({features!r}), Slow(), "frame", batch_seconds=5.0)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
+    clips = corpus(tmp_path / "a")
+    undisturbed = run(clips, tmp_path / "f", level="frame", batch_seconds=5.0).directory
+    folder = tmp_path / "g" / undisturbed.relative_to(tmp_path / "f")
+    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "a"), features=str(tmp_path / "g"))
+    words = [sys.executable, "-c", code]
+    pipe = subprocess.PIPE
+    finished = {}
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as server:
+        for kill, delay in enumerate(np.random.default_rng(0).uniform(0, 0.1, 3)):
+            print(file=server.stdin, flush=True)
+            child = int(server.stdout.readline())
+            deadline = time.monotonic() + 60
+            while len(list(folder.glob("shard-*.h5"))) <= 2 * kill and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(delay)
+            os.kill(child, (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[kill])
+            assert server.stdout.readline() != "0\n"
+            now = {name: seen[:2] for name, seen in state_of(folder).items()}
+            assert 2 * kill < len(now) < 9
+            assert {name: now[name] for name in finished} == finished
+            finished = now
+            assert verify(tmp_path / "g") == []
+            assert not (folder / "features.h5").exists()
+        server.stdin.close()
+    resumed = run(clips, tmp_path / "g", level="frame", batch_seconds=5.0)
+    assert {name: seen[:2] for name, seen in state_of(folder).items() if name in finished} == finished
+    planned = read_plan(folder / "plan-00000.json").shards
+    assert resumed.cached == sum(len(ids) for name, ids in planned.items() if name in finished)
+    assert {path.suffix for path in prune(folder)} <= {".lock"}  # of one killed between a shard's end and its lock's
+    assert bytes_of(folder) == bytes_of(undisturbed)
+
+
+# -- the commands -------------------------------------------------------------------------------------------
+
+
+def call(*words):
+    return CliRunner().invoke(cli.main, ["cache", *map(str, words)])
+
+
+def test_the_commands_list_verify_and_prune(tmp_path):
+    folder = made(tmp_path)
+    assert "hf:made/up" in call("list", tmp_path).output
+    (row,) = json.loads(call("list", tmp_path, "--json").output)
+    assert (row["directory"], row["clips"], row["state"]) == (str(folder), 70, "complete")
+    whole = call("verify", tmp_path)
+    assert (whole.exit_code, whole.output) == (0, f"{tmp_path}: every byte is as it was written\n")
+    flip(folder / "shard-00001.h5")
+    found = call("verify", tmp_path)
+    assert found.exit_code == 1
+    assert found.output.splitlines()[0] == f"{folder}/shard-00001.h5: is not what was written: its checksum differs"
+    assert "svuprobe extract --model hf:made/up" in found.output
+    assert f"1 damaged; svuprobe cache verify {tmp_path} --remove deletes them" in found.output
+    mended = call("verify", tmp_path, "--remove")
+    assert mended.exit_code == 1
+    assert "1 damaged; deleted; svuprobe extract makes just these again" in mended.output
+    assert call("verify", tmp_path).exit_code == 0
+    assert "32 clips missing" in call("list", tmp_path).output
+    (folder / "shard-00001.h5.tmp-1").write_bytes(bytes(2048))
+    assert call("prune", tmp_path, "--dry-run").output.endswith("2 KiB would be freed\n")
+    assert call("prune", tmp_path).output.endswith("2 KiB freed\n")
+    assert call("prune", tmp_path).output == "0 B freed\n"
+    assert call("list", tmp_path / "none").exit_code == 1
+
+
+def test_features_are_deleted_only_for_a_model_that_is_named_with_yes(tmp_path):
+    folder = made(tmp_path)
+    assert call("prune", tmp_path, "--model", "mfcc", "--yes").exit_code == 1
+    asked = call("prune", tmp_path, "--model", "hf:made/up")
+    assert asked.exit_code == 1
+    assert str(folder) in asked.output
+    assert "--yes" in asked.output
+    assert call("verify", tmp_path).exit_code == 0
+    with claim(folder / "shard-00009.h5"):
+        busy = call("prune", tmp_path, "--model", "hf:made/up", "--yes")
+        assert (busy.exit_code, "another process" in busy.output) == (1, True)
+    assert call("prune", tmp_path, "--model", "hf:made/up", "--yes").exit_code == 0
+    assert list(tmp_path.iterdir()) == []
+    assert api.cache_list(tmp_path) == []

@@ -53,12 +53,18 @@ TECHNIQUES = (
         (9.9, 3.0, 3.0, 3),
         (9.9, 3.0, 50.0, 3),
         (0.0, 5.0, 0.0, 1),
-        (1000.0, None, 0.0, 1),
+        (1000.0, None, 0.0, 17),
         (0.0, None, 0.0, 1),
     ],
 )
 def test_a_clip_of_some_seconds_has_so_many_windows(seconds, window_s, tail_s, expected, rate):
     assert len(Windowing(window_s, tail_s).spans(round(seconds * rate), rate)) == expected
+
+
+def test_a_whole_clip_of_more_than_a_minute_is_cut_into_equal_windows():
+    assert Windowing().spans(60 * 100, 100) == [(0, 6000)]
+    assert Windowing().spans(60 * 100 + 1, 100) == [(0, 3000), (3000, 6001)]
+    assert len(Windowing().spans(7200 * 100, 100)) == 120
 
 
 @pytest.mark.parametrize("windowing", [Windowing(3.0, 1.0), Windowing(5.0), Windowing(0.7, 0.7), Windowing()])
@@ -71,7 +77,7 @@ def test_windows_follow_each_other_and_only_a_short_tail_is_lost(windowing, rate
         assert all(a < b for a, b in spans)
         assert all(one[1] == other[0] for one, other in pairwise(spans))
         if windowing.window_s is None:
-            assert spans == [(0, n_samples)]
+            assert spans == [(0, n_samples)]  # under a minute
             continue
         size, tail = round(windowing.window_s * rate), round(windowing.tail_s * rate)
         assert all(b - a == size for a, b in spans[:-1])

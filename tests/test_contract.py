@@ -133,7 +133,8 @@ def test_every_task_goes_from_synthetic_audio_to_a_score_above_chance(task, synt
 
 
 def test_the_example_in_contributing_works_as_it_stands(monkeypatch, tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(), flags=re.DOTALL)
+    (code,) = [block for block in blocks if "TASK = Task(" in block]  # tests/test_own_models.py runs the model
     assert len(code.splitlines()) < 60
     module = types.ModuleType("svuprobe.tasks.vowel")
     exec(code, module.__dict__)

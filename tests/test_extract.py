@@ -1,0 +1,317 @@
+"""The run: every clip decoded once, exact whatever the batch, and nothing lost whatever fails."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from recordings import corpus
+
+from svuprobe.extractors import audio, batches, run as running, writing
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.cache import FeatureCache, claim
+from svuprobe.extractors.catalogue import load
+from svuprobe.extractors.run import extract
+from svuprobe.tasks.types import Clip, Windowing
+
+WINDOWS = Windowing(1.0, 0.3)
+
+
+def run(clips, features, models=("logmel",), level="clip", windowing=WINDOWS, **options):
+    """Reports of an extraction in this process, in float32."""
+    loaded = [load(model) if isinstance(model, str) else model for model in models]
+    options = {"dtype": "float32", "jobs": 0} | options
+    return extract(loaded, clips, features, dataset="toy", windowing=windowing, level=level, **options)
+
+
+def content(directory):
+    """Clip id and window -> features."""
+    with FeatureCache(directory) as cache:
+        return {
+            (clip_id, number): cache.read(row)
+            for row, (clip_id, number) in enumerate(zip(cache.clip_id.tolist(), cache.window.tolist(), strict=True))
+        }
+
+
+class Made:
+    """An extractor whose feature is the mean of each 20 ms, made to misbehave."""
+
+    revision = digest = "made"
+    hop = receptive_field = 320
+    layer_names = ("only",)
+    dim = 4
+    parameters = 0
+    normalization = "none"
+
+    def __init__(self, name="hf:made/up", sample_rate=16000, largest=None, refuses=None, spoils=None):
+        self.name, self.sample_rate = name, sample_rate
+        self.largest, self.refuses, self.spoils = largest, refuses, spoils
+        self.batches = []
+
+    def to(self, device, dtype):
+        pass
+
+    def __call__(self, audio, lengths):
+        self.batches.append(tuple(lengths.tolist()))
+        if self.largest and len(audio) > self.largest:
+            raise torch.OutOfMemoryError("no memory")
+        if self.refuses and any(self.refuses(a, n) for a, n in zip(audio, lengths.tolist(), strict=True)):
+            raise ExtractError(f"{self.name}: refused")
+        means = audio[:, : audio.shape[1] // 320 * 320].unflatten(1, (-1, 320)).mean(dim=2)
+        if self.spoils:
+            means = torch.where(self.spoils(means), torch.nan, means)
+        return means[:, None, :, None].expand(-1, -1, -1, 4), lengths // 320
+
+
+def constant(folder, name, values, rate=16000):
+    """A clip with one level a second."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.wav"
+    soundfile.write(path, np.repeat(np.asarray(values, float), rate), rate, subtype="FLOAT")
+    return Clip(name, str(path), "train", "x", "g")
+
+
+@pytest.mark.parametrize("level", ["clip", "frame"])
+def test_several_models_share_each_decoded_clip(tmp_path, monkeypatch, level):
+    clips = corpus(tmp_path / "a", 20)
+    opened = []
+    original = soundfile.SoundFile.__init__
+
+    def counted(self, file, *rest, **options):
+        opened.append(file)
+        original(self, file, *rest, **options)
+
+    models = ("logmel", "mfcc", "random:wav2vec2-tiny", Made(sample_rate=24000))
+    windowing = WINDOWS if level == "clip" else Windowing(1.0)
+    counts = {}
+    for several in (models[:1], models):
+        monkeypatch.setattr(soundfile.SoundFile, "__init__", counted)
+        opened.clear()
+        reports = run(clips, tmp_path / f"{len(several)}", several, level, windowing)
+        monkeypatch.undo()
+        assert all(report.done == 20 for report in reports)
+        counts[len(several)] = len(opened)
+    assert counts[1] == counts[4] == 2 * 20  # once for its length, once for its samples
+
+
+def test_models_that_already_have_some_clips_do_only_the_others(tmp_path):
+    clips = corpus(tmp_path / "a", 40)
+    run(clips[:10], tmp_path / "f", ("logmel",))
+    logmel, mfcc = run(clips, tmp_path / "f", ("logmel", "mfcc"))
+    assert (logmel.cached, logmel.done, mfcc.cached, mfcc.done) == (10, 30, 0, 40)
+    alone = content(run(clips, tmp_path / "g", ("logmel",))[0].directory)
+    both = content(logmel.directory)
+    assert both.keys() == alone.keys()
+    assert all(np.array_equal(both[key], alone[key]) for key in alone)
+
+
+@pytest.mark.parametrize("level", ["clip", "frame"])
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 500.0])
+def test_features_do_not_depend_on_the_batch(tmp_path, level, seconds):
+    clips = corpus(tmp_path / "a", 12)
+    windowing = WINDOWS if level == "clip" else Windowing(1.0)
+    model = "random:wav2vec2-tiny"
+    (report,) = run(clips, tmp_path / "f", (model,), level, windowing, batch_seconds=seconds)
+    found = content(report.directory)
+    for clip in clips[:4]:
+        (one,) = run([clip], tmp_path / clip.id, (model,), level, windowing)
+        for key, expected in content(one.directory).items():
+            np.testing.assert_allclose(found[key], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_a_clip_longer_than_a_minute_taken_whole_goes_through_in_equal_parts(tmp_path):
+    clip = constant(tmp_path, "long", [0.1] * 130)
+    (report,) = run([clip], tmp_path / "f", (Made(),), windowing=Windowing())
+    assert report.windows == 3
+    with FeatureCache(report.directory) as cache:
+        assert np.allclose(cache.start_s, [0, 130 / 3, 260 / 3], atol=1e-3)
+
+
+def test_frames_of_a_long_file_stay_in_order_over_many_blocks(tmp_path):
+    clip = constant(tmp_path, "long", np.arange(40) / 64)
+    (report,) = run([clip], tmp_path / "f", (Made(),), "frame", Windowing(1.0), batch_seconds=2.0)
+    with FeatureCache(report.directory) as cache:
+        assert np.array_equal(cache.features[:, 0, 0], np.repeat(np.arange(40) / 64, 50).astype(np.float16))
+        assert cache.n_frames.tolist() == [50] * 40
+
+
+@pytest.mark.parametrize("level", ["clip", "frame"])
+def test_a_clip_with_one_bad_window_fails_as_a_whole_even_if_others_are_written(tmp_path, level):
+    good = [constant(tmp_path, f"good{n}", [0.1] * 3) for n in range(3)]
+    bad = constant(tmp_path, "bad", [0.1] * 30 + [0.9])  # of all clips the longest, so it comes first
+    made = Made(spoils=lambda means: means > 0.8)
+    windowing = WINDOWS if level == "clip" else Windowing(1.0)
+    (report,) = run([*good, bad], tmp_path / "f", (made,), level, windowing, batch_seconds=2.0)
+    assert report.failures == [("bad", f"{bad.path}: features are not finite in float16")]
+    assert (report.done, report.windows) == (3, 9)
+    with FeatureCache(report.directory) as cache:
+        assert set(cache.clip_id) == {c.id for c in good}
+        assert len(cache.features) == (9 if level == "clip" else 9 * 50)
+        assert np.isfinite(cache.features[:]).all()
+
+
+def test_a_window_the_model_refuses_fails_no_other_of_its_batch(tmp_path):
+    clips = [constant(tmp_path, f"c{n}", [n / 10]) for n in range(9)]
+    made = Made(refuses=lambda samples, n: abs(float(samples[0]) - 0.4) < 0.01)
+    (report,) = run(clips, tmp_path / "f", (made,))
+    assert report.failures == [("c4", "hf:made/up: refused")]
+    assert report.done == 8
+
+
+def test_a_device_out_of_memory_gets_smaller_batches(tmp_path):
+    clips = [constant(tmp_path, f"c{n}", [n / 10]) for n in range(9)]
+    made = Made(largest=2)
+    (report,) = run(clips, tmp_path / "f", (made,))
+    assert (report.done, report.failures) == (9, [])
+    assert max(len(batch) for batch in made.batches if len(batch) <= 2) == 2
+    (report,) = run(clips, tmp_path / "g", (Made(largest=0.5),))
+    assert len(report.failures) == 9
+    assert "no memory for a window of 1 s" in report.failures[0][1]
+
+
+def test_padding_stays_small_and_batches_within_their_budget():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 1000, 300).tolist()
+    made = list(batches.pack(lengths, 5000))
+    assert sorted(row for batch in made for row in batch) == list(range(300))
+    for batch in made:
+        own = [lengths[row] for row in batch]
+        assert max(own) * len(own) <= 5000 or len(own) == 1
+        assert min(own) >= 0.8 * max(own)
+
+
+def test_the_plan_is_told_before_work_and_a_full_disk_refused(tmp_path, monkeypatch):
+    clips = [constant(tmp_path, f"c{n}", [0.1] * 36) for n in range(10)]
+    said = []
+    run(clips, tmp_path / "f", say=said.append)
+    assert said[0].startswith("to do: 10 clips, 0.10 h of audio, clip level, through logmel: ")
+    usage = running.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(running.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(ExtractError, match=r"need .* GiB and 9\.31e-07 GiB are free; free some space"):
+        run(clips, tmp_path / "g")
+    said.clear()
+    run(clips, tmp_path / "f", say=said.append)  # nothing is to be done: nothing is refused
+    assert said == []
+
+
+def test_a_shard_that_another_process_writes_is_left_to_it(tmp_path):
+    clips = corpus(tmp_path / "a", 70)
+    (whole,) = run(clips, tmp_path / "f")
+    folder = tmp_path / "g" / whole.directory.relative_to(tmp_path / "f")
+    folder.mkdir(parents=True)
+    code = (
+        "import sys; from pathlib import Path; from svuprobe.extractors.cache import claim\n"
+        f"with claim(Path({str(folder / 'shard-00001.h5')!r})) as mine: print(mine, flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "True\n"
+    (first,) = run(clips, tmp_path / "g")
+    assert (first.done, first.busy) == (38, 32)
+    other.communicate("")
+    (second,) = run(clips, tmp_path / "g")
+    assert (second.cached, second.done, second.busy) == (38, 32, 0)
+    assert content(second.directory).keys() == content(whole.directory).keys()
+
+
+def test_two_runs_on_one_cache_by_accident_share_the_work(tmp_path):
+    clips = corpus(tmp_path / "a", 200)
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_extract as t\n"
+        "r, = t.run(t.corpus(Path(sys.argv[2]), 200), Path(sys.argv[3]), ('mfcc',)); print(r.done, r.failures)"
+    )
+    words = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / "b"), str(tmp_path / "g")]
+    corpus(tmp_path / "b", 200)
+    both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[0].split() for process in both]
+    assert sum(int(done) for done, _ in said) == 200
+    (alone,) = run(clips, tmp_path / "f", ("mfcc",))
+    (joined,) = run(corpus(tmp_path / "b", 200), tmp_path / "g", ("mfcc",))
+    assert joined.cached == 200
+    mine, theirs = content(alone.directory), content(joined.directory)
+    assert mine.keys() == theirs.keys()
+    assert all(np.array_equal(mine[key], theirs[key]) for key in mine)
+
+
+def test_an_error_while_writing_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    clips = corpus(tmp_path / "a", 70)
+    commits = []
+
+    def failing(writer, versions, original=writing.ShardWriter.commit):
+        commits.append(writer.path.name)
+        if len(commits) == 2:
+            raise ExtractError("disk full")
+        original(writer, versions)
+
+    monkeypatch.setattr(writing.ShardWriter, "commit", failing)
+    with pytest.raises(ExtractError, match="disk full"):
+        run(clips, tmp_path / "f")
+    (folder,) = (tmp_path / "f").glob("*/*")
+    assert [p.name for p in folder.glob("shard-*.h5")] == commits[:1]
+    assert not list(folder.glob("*.tmp-*"))
+    assert not list(folder.glob("shard-*.lock"))
+    assert not [t for t in threading.enumerate() if t.name == "svuprobe-writer"]
+    monkeypatch.undo()
+    (report,) = run(clips, tmp_path / "f")
+    assert (report.cached, report.done) == (32, 38)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_extraction_says_so_in_one_line_and_goes_on_later(tmp_path, number, code):
+    corpus(tmp_path / "a", 200, seconds=(8.0, 9.0))
+    rows = ["path,target"] + [f"a/clip {n}.wav,{'xy'[n % 2]}" for n in range(200)]
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    toml = tmp_path / "t.toml"
+    toml.write_text('name = "t"\nkind = "multiclass"\nmetadata = "t.csv"\n')
+    words = ["extract", "--task", toml, "--model", "random:wav2vec2-tiny", "--features", tmp_path / "f"]
+    command = [sys.executable, "-m", "svuprobe.cli", *map(str, words)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "f").glob("*/*/shard-*.h5")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code, error
+    assert error.splitlines()[-1].startswith("Interrupted: what is finished is kept")
+    assert "Traceback" not in error
+    assert not list((tmp_path / "f").glob("*/*/*.tmp-*"))
+
+
+def test_a_run_killed_before_it_joined_is_joined_by_the_next(tmp_path, monkeypatch):
+    clips = corpus(tmp_path / "a", 40)
+    run(clips[:10], tmp_path / "f")
+    monkeypatch.setattr(running, "join", lambda *_: None)
+    run(clips, tmp_path / "f")
+    monkeypatch.undo()
+    (report,) = run(clips, tmp_path / "f")
+    assert (report.cached, report.done) == (40, 0)
+    with FeatureCache(report.directory) as cache:
+        assert len(cache.rows_of) == 40
+
+
+def test_a_stretch_of_a_file_and_the_whole_are_different_clips(tmp_path):
+    (clip,) = corpus(tmp_path / "a", 1, seconds=(3.0, 3.0))
+    part = replace(clip, end=1.0)
+    assert audio.identity(part) != audio.identity(clip)
+    run([part], tmp_path / "f")
+    with pytest.raises(ExtractError, match="clip0"):
+        run([clip], tmp_path / "f")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
+def test_claims_are_freed_by_a_process_that_ends(tmp_path):
+    path = tmp_path / "shard-00000.h5"
+    code = (
+        "import os; from pathlib import Path; from svuprobe.extractors.cache import claim\n"
+        f"c = claim(Path({str(path)!r})); assert c.__enter__(); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+    with claim(path) as mine:
+        assert mine
