@@ -1,31 +1,37 @@
 """From a cache to batches: what heads train on, at clip and at frame level.
 
-Both classes offer the same four things to the trainer: batches of a training epoch, the loss of each head, a
-validation score of each head, and outputs for a split. States come out as (S or 1, B, layers, dim) float32,
-centred and scaled over the training set where the protocol says so.
+Both classes offer the same to the trainer: the blocks of an epoch, each with its steps; the gradient of each head's
+loss; a validation score of each head. At clip level the splits are in memory as one block each. At frame level they
+are too where they fit the memory allowed; else blocks stream from the disk, the next one read while one is used.
+What a step holds is the same either way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from svuprobe.extractors.cache import FeatureCache
+from svuprobe.probe.gradients import gradient
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks import kinds
 from svuprobe.tasks.cliplist import ClipList
 from svuprobe.tasks.metrics import metric
-from svuprobe.tasks.types import SPLITS, Clip
+from svuprobe.tasks.types import SPLITS, Clip, Task
 
-_EVAL_BATCH = 256
-_RESIDENT_BYTES = 4 << 30
+# Largest tensor that a bank makes of a part of a batch: what a core's cache holds; a GPU wants few and large ones.
+_TENSOR_BYTES = {"cpu": 6 << 20, "cuda": 1 << 30}
+_BLOCK_BYTES = 256 << 20  # of frames that are shuffled together, from this many places of the cache:
+_RUNS = 8
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,13 @@ class Rows:
         return np.array([index[c.group] for c in self.clips], dtype=np.int64)
 
 
-def rows_by_split(cache: FeatureCache, listed: ClipList, allow_missing: bool) -> tuple[dict[str, Rows], list[str]]:
+def rows_by_split(
+    cache: FeatureCache, listed: ClipList, allow_missing: bool, protocol: Protocol | None = None
+) -> tuple[dict[str, Rows], list[str]]:
     """Windows of each split, and the ids of clips that the cache lacks.
 
-    Raises ProbeError where clips are missing and that was not allowed, or where a split would be empty.
+    The training split is what the protocol makes of it. Raises ProbeError where clips are missing and that was not
+    allowed, or where a split would be empty.
     """
     missing = [c.id for c in listed.clips if c.id not in cache.rows_of]
     if missing and not allow_missing:
@@ -65,10 +74,30 @@ def rows_by_split(cache: FeatureCache, listed: ClipList, allow_missing: bool) ->
         clips = tuple(c for c in listed.clips if c.split == split and c.id in cache.rows_of)
         if not clips:
             raise ProbeError(f"task {listed.task.name}: no clip with features in the {split} split")
+        if split == "train" and protocol is not None:
+            clips = training_clips(clips, listed.task, protocol)
         rows = [cache.rows_of[c.id] for c in clips]
         index = np.repeat(np.arange(len(clips)), [len(r) for r in rows])
         splits[split] = Rows(clips, np.concatenate(rows), index)
     return splits, missing
+
+
+def training_clips(clips: tuple[Clip, ...], task: Task, protocol: Protocol) -> tuple[Clip, ...]:
+    """The clips to learn from, in their order: targets dealt anew, a fraction taken, where the protocol says so.
+
+    Fractions are nested, the same for all seeds and models, and keep one clip of each class at least; where a clip
+    has no one class, they are of all clips.
+    """
+    if protocol.shuffle_labels:
+        dealt = np.random.default_rng(1).permutation(len(clips))
+        clips = tuple(replace(c, target=clips[n].target) for c, n in zip(clips, dealt, strict=True))
+    if protocol.train_fraction == 1:
+        return clips
+    places: dict[object, list[int]] = {}
+    for n in np.random.default_rng(0).permutation(len(clips)).tolist():
+        places.setdefault(clips[n].target if task.kind == "multiclass" else None, []).append(n)
+    taken = [n for same in places.values() for n in same[: max(1, round(protocol.train_fraction * len(same)))]]
+    return tuple(clips[n] for n in sorted(taken))
 
 
 def pool_windows(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
@@ -92,101 +121,166 @@ def majority_vote(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
 class Moments:
     """What is known of the hidden states over the training set.
 
-    ``rms`` is each layer's root mean square, (L,). ``apply`` subtracts each feature's ``mean`` (L, D) and divides by
-    each layer's ``scale`` (L,), the RMS that is left. Both commute with pooling and change nothing that a
-    head can express, as its bias takes the mean up; but a log-mel spectrum's mean is ten times what varies in it,
-    and gradient descent does not get past that within a hundred epochs.
+    ``rms`` is each layer's root mean square, (L,). Heads see states less each feature's ``mean`` (L, D), divided by
+    each layer's ``scale`` (L,), the RMS that is left; as they are where not ``used``. Both commute with pooling and
+    change nothing that a head can express, as its bias takes the mean up; but a log-mel spectrum's mean is ten times
+    what varies in it, and gradient descent does not get past that within a hundred epochs.
     """
 
     rms: torch.Tensor
     mean: torch.Tensor
     scale: torch.Tensor
+    used: bool
 
     @classmethod
     def over(cls, states: Iterable[torch.Tensor], use: bool) -> Moments:
-        """Of (N, L, D) tensors; with ``use=False`` (the presets that reproduce papers) apply does nothing."""
+        """Of (N, L, D) tensors; with ``use=False`` (the presets that reproduce papers) states stay as they are."""
         total, square, count = 0.0, 0.0, 0
-        for block in (b.double() for part in states for b in part.split(4096)):
+        for block in (b.double() for part in states for b in part.split(64)):
             total, square, count = total + block.sum(0), square + block.square().sum(0), count + len(block)
         assert isinstance(total, torch.Tensor)
         assert isinstance(square, torch.Tensor)
         mean = total / count
         rms, left = ((m.clamp_min(0).mean(1)).sqrt() for m in (square / count, square / count - mean.square()))
         scale = torch.where(left > 1e-6 * rms, left, torch.ones_like(left))
-        if not use:
-            mean, scale = torch.zeros_like(mean), torch.ones_like(scale)
-        return cls(rms.float(), mean.float(), scale.float())
-
-    def apply(self, states: torch.Tensor) -> torch.Tensor:
-        """(..., L, D) float32."""
-        return (states.float() - self.mean) / self.scale[:, None]
+        return cls(rms.float(), mean.float(), scale.float(), use)
 
     @property
     def seen(self) -> torch.Tensor:
         """RMS of each layer as the heads see it, (L,): equal where layers are scaled."""
-        return torch.where((self.scale == 1).all() & (self.mean == 0).all(), self.rms, torch.ones_like(self.rms))
+        return torch.ones_like(self.rms) if self.used else self.rms
 
 
-class ClipFeatures:
-    """A clip-level cache in memory, on the device."""
+@dataclass(frozen=True)
+class Block:
+    """Rows that are at hand: windows at clip level, frames at frame level."""
 
-    shared_batches = False
+    states: torch.Tensor  # (N, L, D) float16, as in the cache
+    targets: torch.Tensor  # (N, ...)
+    moments: Moments
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def read(self, bank: Bank, rows: torch.Tensor | slice) -> torch.Tensor:
+        """What a bank reads of some rows, float32: (1, B, D) of its only layer, else (L, B, D)."""
+        if len(bank.layers) == 1 and not bank.sums:
+            return self._prepared(self.states[:, bank.layers[0], None], rows, bank.layers)
+        return self._prepared(self.states, rows, slice(None))
+
+    def _prepared(self, states: torch.Tensor, rows: torch.Tensor | slice, layers: slice | list[int]) -> torch.Tensor:
+        """(N, l, D) -> (l, B, D), centred and scaled where the protocol says so."""
+        chosen = states[rows].transpose(0, 1)
+        made = torch.empty(chosen.shape, device=chosen.device).copy_(chosen)
+        if self.moments.used:
+            made.sub_(self.moments.mean[layers][:, None]).div_(self.moments.scale[layers][:, None, None])
+        return made
+
+
+Steps = list[torch.Tensor]  # rows of a block that each step learns from
+
+
+def _rows_at_once(bank: Bank) -> int:
+    """Rows that keep the largest tensor of a bank small."""
+    shape, heads = bank.shape, len(bank)
+    inputs = 1 if len(bank.layers) == 1 and not bank.sums else heads
+    per_row = max(shape.dim * inputs, (shape.hidden or shape.outputs) * heads, 1)
+    return max(64, _TENSOR_BYTES[bank.device.partition(":")[0]] // (4 * per_row))
+
+
+def _chunks(n: int, bank: Bank) -> list[slice]:
+    """Rows 0 to n in parts that are worked on at once."""
+    size = _rows_at_once(bank)
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+class Features:
+    """What both levels share. ``moments`` are over the training split."""
+
+    moments: Moments
+    one_order: bool  # whether all seeds see the same batches
+    weights: torch.Tensor | None = None  # of the classes in the loss
 
     def __init__(
         self, cache: FeatureCache, splits: dict[str, Rows], listed: ClipList, protocol: Protocol, device: str
-    ) -> None:
-        self.task, self.splits, self.protocol, self.device = listed.task, splits, protocol, device
-        self.labels = listed.labels
-        everything = cache.features[:]
-        self.states = {s: torch.from_numpy(everything[r.row]).to(device) for s, r in splits.items()}
-        self.moments = Moments.over([self.states["train"]], protocol.scale_layers)
-        encoded = {s: kinds.encode(self.task, self.labels, r.clips) for s, r in splits.items()}
-        self.clip_targets = encoded
+    ):
+        self.cache, self.splits, self.protocol, self.device = cache, splits, protocol, device
+        self.task, self.labels = listed.task, listed.labels
+        # Of the targets of a regression, which heads learn with mean 0 and deviation 1.
         self.offset, self.spread = np.zeros(1, np.float32), np.ones(1, np.float32)
-        if self.task.kind == "regression":  # heads learn targets of mean 0 and deviation 1
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of a head, per window or frame."""
+        return kinds.n_outputs(self.task.kind, self.labels)
+
+    def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
+        """The rows of a step in the parts that are worked on at once."""
+        return rows.split(_rows_at_once(bank))
+
+    def gradient(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Of each head's mean loss, (H, B, C), for the targets (B, ...) that all share."""
+        return gradient(self.task.kind, outputs, targets, self.weights)
+
+
+class ClipFeatures(Features):
+    """A clip-level cache in memory, on the device."""
+
+    one_order = False
+    resident = True
+
+    def __init__(
+        self,
+        cache: FeatureCache,
+        splits: dict[str, Rows],
+        listed: ClipList,
+        protocol: Protocol,
+        device: str,
+        memory: int | None = None,
+    ) -> None:
+        super().__init__(cache, splits, listed, protocol, device)
+        states = {s: values.to(device) for s, values in _whole(cache, splits).items()}
+        self.moments = Moments.over([states["train"]], protocol.scale_layers)
+        self.clip_targets = {s: kinds.encode(self.task, self.labels, r.clips) for s, r in splits.items()}
+        encoded = self.clip_targets
+        if self.task.kind == "regression":
             self.offset, self.spread = _standard(encoded["train"])
             encoded = {s: (values - self.offset) / self.spread for s, values in encoded.items()}
-        self.targets = {s: torch.from_numpy(encoded[s][r.clip]).to(device) for s, r in splits.items()}
+        targets = {s: torch.from_numpy(encoded[s][r.clip]).to(device) for s, r in splits.items()}
+        self.blocks = {s: Block(states[s], targets[s], self.moments) for s in splits}
         self.weights = self._class_weights()
 
     def _class_weights(self) -> torch.Tensor | None:
         alpha = self.task.class_weight_alpha
         if self.task.kind != "multiclass" or not alpha:
             return None
-        windows = self.targets["train"].cpu().numpy()
+        windows = self.blocks["train"].targets.cpu().numpy()
         return torch.from_numpy(kinds.class_weights(windows, len(self.labels), alpha)).to(self.device)
 
-    @property
-    def n_outputs(self) -> int:
-        """Outputs of a head."""
-        return kinds.n_outputs(self.task.kind, self.labels)
+    def epoch(self, number: int, seed: int) -> Iterator[tuple[Block, Steps]]:
+        """The training split and the rows of each step, in this seed's order."""
+        rows = self.splits["train"]
+        rng = np.random.default_rng([seed, number])
+        if self.protocol.batch_clips:
+            windows = np.split(np.arange(len(rows.clip)), np.flatnonzero(np.diff(rows.clip)) + 1)
+            clips = rng.permutation(len(windows)).tolist()
+            size = self.protocol.batch_size
+            batches = [clips[i : i + size] for i in range(0, len(clips), size)]
+            steps = [torch.from_numpy(np.concatenate([windows[c] for c in batch])) for batch in batches]
+        else:
+            steps = list(torch.from_numpy(rng.permutation(len(rows.row))).split(self.protocol.batch_size))
+        yield self.blocks["train"], [step.to(self.device) for step in steps]
 
-    @property
-    def step_rows(self) -> int:
-        """Rows a head sees per step."""
-        return self.protocol.batch_size
-
-    def prepare(self, states: torch.Tensor) -> torch.Tensor:
-        """float32, centred and scaled where the protocol says so."""
-        return self.moments.apply(states)
-
-    def train_batches(self, epoch: int, seeds: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Shuffled batches of one epoch, each seed in its own order: (S, B, L, D) and (S, B, ...)."""
-        n = len(self.targets["train"])
-        orders = [np.random.default_rng([seed, epoch]).permutation(n) for seed in range(seeds)]
-        order = torch.from_numpy(np.stack(orders)).to(self.device)
-        for part in order.split(self.protocol.batch_size, dim=1):
-            yield self.prepare(self.states["train"][part]), self.targets["train"][part]
-
-    def loss(self, bank: Bank, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Training loss of each head, (H,)."""
-        return kinds.clip_loss(self.task.kind, outputs, targets[bank.seed], self.weights)
+    def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
+        """One: with class weights a batch's mean loss is no mean of parts."""
+        return [rows]
 
     @torch.no_grad()
     def outputs(self, bank: Bank, split: str) -> np.ndarray:
         """Outputs for every window of a split, (H, N, C); in the targets' own units for regression."""
-        parts = [bank(self.prepare(p)[None]) for p in self.states[split].split(_EVAL_BATCH)]
-        values = torch.cat(parts, dim=1).float().cpu().numpy()
+        block = self.blocks[split]
+        parts = [bank(block.read(bank, rows)) for rows in _chunks(len(block), bank)]
+        values = torch.cat(parts, dim=1).cpu().numpy()
         return np.asarray(values * self.spread + self.offset) if self.task.kind == "regression" else values
 
     def units(self, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -207,28 +301,71 @@ class ClipFeatures:
         values = [score(target, o, group, everyone)[0] for o in self.scored(outputs, split)]
         return np.where(np.isfinite(outputs).all(axis=(1, 2)), values, np.nan)
 
-    def monitor(self, banks: Sequence[Bank], each: Callable[..., Any] = map) -> list[np.ndarray]:
-        """Validation score of each head of each bank after an epoch; larger is better."""
-        return list(each(lambda bank: self.ranked(self.outputs(bank, "valid"), "valid"), banks))
+    def validation(self) -> Iterator[Block]:
+        """The validation split."""
+        yield self.blocks["valid"]
+
+    def monitor(self, bank: Bank, block: Block) -> np.ndarray:
+        """Validation score of each head, (H,); larger is better."""
+        return self.ranked(self.outputs(bank, "valid"), "valid")
 
 
-class FrameFeatures:
-    """A frame-level cache read window by window; kept in memory where it fits."""
+def _whole(cache: FeatureCache, splits: dict[str, Rows]) -> dict[str, torch.Tensor]:
+    """Windows of every split, (N, L, D) float16; the cache is read from its start to its end, once."""
+    shape = cache.features.shape[1:]
+    made = {s: np.empty((len(r.row), *shape), np.float16) for s, r in splits.items()}
+    step = max(1, (64 << 20) // (2 * int(np.prod(shape))))
+    for start in range(0, len(cache.features), step):
+        part = cache.features[start : start + step]
+        for split, rows in splits.items():
+            here = np.flatnonzero((rows.row >= start) & (rows.row < start + len(part)))
+            made[split][here] = part[rows.row[here] - start]
+    return {s: torch.from_numpy(values) for s, values in made.items()}
 
-    shared_batches = True
+
+def memory_allowed(device: str) -> int:
+    """Bytes of features to hold at once: half of what is free, on the GPU or of main memory."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(torch.device(device))[0] // 2
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024 // 2
+    except (OSError, KeyError):  # no Linux: a quarter of all there is
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
+class FrameFeatures(Features):
+    """A frame-level cache: in memory where training and validation split fit, else read once in every epoch.
+
+    Frames are shuffled by windows. ``memory`` is what may be held, in bytes; none says `memory_allowed`. An epoch
+    goes through blocks of up to 256 MiB, each from eight places of the cache; its windows make the steps. What fits
+    is learnt from in the same steps. A block takes an eighth of the memory at most, and two are held at once: so with
+    less than 2 GiB blocks are smaller, and their shuffling is coarser.
+    """
+
+    one_order = True
 
     def __init__(
-        self, cache: FeatureCache, splits: dict[str, Rows], listed: ClipList, protocol: Protocol, device: str
+        self,
+        cache: FeatureCache,
+        splits: dict[str, Rows],
+        listed: ClipList,
+        protocol: Protocol,
+        device: str,
+        memory: int | None = None,
     ) -> None:
-        self.task, self.splits, self.protocol, self.device = listed.task, splits, protocol, device
-        self.labels = listed.labels
-        self.cache = cache
-        resident = 4 * int(np.prod(cache.features.shape)) <= _RESIDENT_BYTES
-        self._kept: dict[int, torch.Tensor] | None = {} if resident else None
+        super().__init__(cache, splits, listed, protocol, device)
+        memory = memory or memory_allowed(device)
+        self._per_frame = 2 * int(np.prod(cache.features.shape[1:]))
+        self._block_frames = max(1, min(_BLOCK_BYTES, memory // 8) // self._per_frame)
         self.times = {s: [self._times(rows, n) for n in range(len(rows.clips))] for s, rows in splits.items()}
-        self.targets = {s: self._targets(s) for s in splits}
-        train = (torch.from_numpy(cache.read(int(r))).to(device) for r in splits["train"].row)
-        self.moments = Moments.over(train, protocol.scale_layers)
+        self._targets = {row: t for s in splits for row, t in self._rasterised(s).items()}
+        frames = sum(int(cache.n_frames[splits[s].row].sum()) for s in ("train", "valid"))
+        self.resident = frames * self._per_frame <= memory // 2
+        self._valid_frames = int(cache.n_frames[splits["valid"].row].sum())
+        train = self._stream(self._blocks(self._runs("train")))
+        self.moments = Moments.over((states for _, states in train), protocol.scale_layers)
+        self._held = {s: self._held_block(s) for s in ("train", "valid")} if self.resident else {}
 
     def _times(self, rows: Rows, clip: int) -> np.ndarray:
         """Frame times of all windows of a clip, joined."""
@@ -237,7 +374,7 @@ class FrameFeatures:
             [header.frame_times(float(self.cache.start_s[r]), int(self.cache.n_frames[r])) for r in mine]
         )
 
-    def _targets(self, split: str) -> dict[int, np.ndarray]:
+    def _rasterised(self, split: str) -> dict[int, np.ndarray]:
         """Targets of the frames of each window; rasterised over the whole clip, so no note sees a seam."""
         rows = self.splits[split]
         out: dict[int, np.ndarray] = {}
@@ -248,76 +385,133 @@ class FrameFeatures:
             out |= dict(zip(mine.tolist(), np.split(target, ends[:-1]), strict=True))
         return out
 
-    def read(self, row: int) -> torch.Tensor:
-        """States of one window, (F, L, D) float32, centred and scaled where the protocol says so."""
-        if self._kept is not None and row in self._kept:
-            return self._kept[row]
-        states = self.moments.apply(torch.from_numpy(self.cache.read(row)).to(self.device))
-        if self._kept is not None:
-            self._kept[row] = states
-        return states
+    # -- reading ----------------------------------------------------------------------------------------
 
-    @property
-    def n_outputs(self) -> int:
-        """Outputs of a head, per frame."""
-        return kinds.n_outputs(self.task.kind, self.labels)
+    def _runs(self, split: str) -> list[list[int]]:
+        """The windows of a split in the order of the cache, in runs that are read in one go."""
+        offset, length = self.cache.offset, self.cache.n_frames
+        runs: list[list[int]] = []
+        frames = 0
+        for row in sorted(self.splits[split].row.tolist(), key=lambda r: int(offset[r])):
+            follows = runs and offset[row] == offset[runs[-1][-1]] + length[runs[-1][-1]]
+            if not follows or frames + length[row] > self._block_frames // _RUNS:
+                runs.append([])
+                frames = 0
+            runs[-1].append(row)
+            frames += int(length[row])
+        return runs
 
-    @property
-    def step_rows(self) -> int:
-        """Frames a head sees per step, at most."""
-        return self.protocol.frame_batch_size * int(self.cache.n_frames.max())
+    def _frames(self, runs: Iterable[Sequence[int]]) -> int:
+        return sum(int(self.cache.n_frames[list(run)].sum()) for run in runs)
 
-    def _batch(self, split: str, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        states = torch.cat([self.read(int(r)) for r in rows])
-        targets = torch.from_numpy(np.concatenate([self.targets[split][int(r)] for r in rows]))
+    def _buffer(self, frames: int) -> np.ndarray:
+        return np.empty((frames, *self.cache.features.shape[1:]), np.float16)
+
+    def _load(self, runs: Sequence[Sequence[int]], buffer: np.ndarray) -> torch.Tensor:
+        """Frames of the windows of some runs, (F, L, D) float16, on the device; on a CPU they lie in the buffer."""
+        offset, length = self.cache.offset, self.cache.n_frames
+        spans = [(int(offset[run[0]]), int(offset[run[-1]] + length[run[-1]])) for run in runs]
+        made = buffer[: sum(b - a for a, b in spans)]
+        at = 0
+        for a, b in spans:
+            self.cache.features.read_direct(made, np.s_[a:b], np.s_[at : at + b - a])
+            at += b - a
+        return torch.from_numpy(made).to(self.device)
+
+    def _block(self, runs: Sequence[Sequence[int]], states: torch.Tensor) -> Block:
+        targets = torch.from_numpy(np.concatenate([self._targets[row] for run in runs for row in run]))
         if not targets.is_floating_point():
             targets = targets.long()
-        return states[None], targets.to(self.device)
+        return Block(states, targets.to(self.device), self.moments)
 
-    def _stream(self, split: str, order: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches of windows in the given order, the next one read while one is used."""
-        size = self.protocol.frame_batch_size
-        parts = [order[i : i + size] for i in range(0, len(order), size)]
-        with ThreadPoolExecutor(1) as reader:
-            waiting = reader.submit(self._batch, split, parts[0])
-            for part in parts[1:]:
-                ready, waiting = waiting.result(), reader.submit(self._batch, split, part)
-                yield ready
-            yield waiting.result()
+    def _starts(self, runs: Sequence[Sequence[int]]) -> dict[int, int]:
+        """First frame of each window in the block of some runs."""
+        windows = [row for run in runs for row in run]
+        ends = np.cumsum(self.cache.n_frames[windows])
+        return dict(zip(windows, (ends - self.cache.n_frames[windows]).tolist(), strict=True))
 
-    def train_batches(self, epoch: int, seeds: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Shuffled windows of one epoch, in one order for all heads: (1, F, L, D) and (F, ...)."""
-        rows = self.splits["train"].row
-        yield from self._stream("train", np.random.default_rng([0, epoch]).permutation(rows))
+    def _held_block(self, split: str) -> tuple[Block, dict[int, int]]:
+        runs = self._runs(split)
+        states = self._load(runs, self._buffer(self._frames(runs)))
+        return self._block(runs, states), self._starts(runs)
 
-    def loss(self, bank: Bank, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Training loss of each head, (H,)."""
-        return kinds.frame_loss(self.task.kind, outputs, targets)
-
-    def monitor(self, banks: Sequence[Bank], each: Callable[..., Any] = map) -> list[np.ndarray]:
-        """Minus the validation loss of each head of each bank, the split read once."""
-        totals = [np.zeros(len(bank)) for bank in banks]
+    def _blocks(self, runs: list[list[int]]) -> list[list[list[int]]]:
+        """Runs in their order, as many in a block as its size allows."""
+        blocks: list[list[list[int]]] = []
         frames = 0
-        for states, targets in self._stream("valid", self.splits["valid"].row):
-            frames += len(targets)
-            losses = each(lambda bank, s=states, t=targets: self._total_loss(bank, s, t), banks)
-            totals = [total + loss for total, loss in zip(totals, losses, strict=True)]
-        return [-total / frames for total in totals]
+        for run in runs:
+            length = self._frames([run])
+            if not blocks or frames + length > self._block_frames:
+                blocks.append([])
+                frames = 0
+            blocks[-1].append(run)
+            frames += length
+        return blocks
+
+    def _stream(self, blocks: Sequence[list[list[int]]]) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
+        """The runs and frames of blocks, one after the other: the next one is read while one is used.
+
+        Two buffers take turns, so what is yielded is good until the next is asked for.
+        """
+        largest = max(map(self._frames, blocks))
+        buffers = [self._buffer(largest) for _ in blocks[:2]]
+        with ThreadPoolExecutor(1) as reader:
+            waiting = reader.submit(self._load, blocks[0], buffers[0])
+            for n, block in enumerate(blocks):
+                states = waiting.result()
+                if n + 1 < len(blocks):
+                    waiting = reader.submit(self._load, blocks[n + 1], buffers[(n + 1) % 2])
+                yield block, states
+
+    # -- what the trainer asks for ----------------------------------------------------------------------
+
+    def epoch(self, number: int, seed: int = 0) -> Iterator[tuple[Block, Steps]]:
+        """The blocks of an epoch and the frames of each step, in one order for all heads."""
+        rng = np.random.default_rng([0, number])
+        runs = self._runs("train")
+        blocks = self._blocks([runs[n] for n in rng.permutation(len(runs))])
+        orders = [rng.permutation([row for run in block for row in run]).tolist() for block in blocks]
+        if self.resident:
+            held, starts = self._held["train"]
+            yield held, [step for order in orders for step in self._steps(order, starts)]
+            return
+        for (block, states), order in zip(self._stream(blocks), orders, strict=True):
+            yield self._block(block, states), self._steps(order, self._starts(block))
+
+    def _steps(self, windows: list[int], starts: dict[int, int]) -> Steps:
+        """Frames of a few windows at a time."""
+        size = self.protocol.frame_batch_size
+        frames = [torch.arange(starts[w], starts[w] + int(self.cache.n_frames[w])) for w in windows]
+        return [torch.cat(frames[i : i + size]).to(self.device) for i in range(0, len(frames), size)]
+
+    def validation(self) -> Iterator[Block]:
+        """The validation split in blocks."""
+        if self.resident:
+            yield self._held["valid"][0]
+        else:
+            yield from itertools.starmap(self._block, self._stream(self._blocks(self._runs("valid"))))
 
     @torch.no_grad()
-    def _total_loss(self, bank: Bank, states: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
-        return (self.loss(bank, bank(states), targets) * len(targets)).cpu().numpy()
+    def monitor(self, bank: Bank, block: Block) -> np.ndarray:
+        """A block's part of minus the validation loss of each head, (H,)."""
+        total = torch.zeros(len(bank), device=self.device)
+        for rows in _chunks(len(block), bank):
+            loss = kinds.frame_loss(self.task.kind, bank(block.read(bank, rows)), block.targets[rows])
+            total -= loss * (rows.stop - rows.start)
+        return np.asarray((total / self._valid_frames).cpu().numpy())
 
     @torch.no_grad()
-    def decoded(self, bank: Bank, split: str) -> list[list[np.ndarray]]:
-        """Notes or beats of each head in each clip: ``[clip][head]``."""
+    def decoded(self, banks: Sequence[Bank], split: str) -> Iterator[list[np.ndarray]]:
+        """Notes or beats of every head of all banks, clip after clip; each clip is read once."""
         rows = self.splits[split]
-        out = []
         for number in range(len(rows.clips)):
-            mine = rows.row[rows.clip == number]
-            logits = torch.cat([bank(self._batch(split, mine[[n]])[0]) for n in range(len(mine))], dim=1)
-            out.append(kinds.decode(self.task, logits.float().cpu(), self.times[split][number]))
-        return out
+            mine = [[row] for row in rows.row[rows.clip == number].tolist()]
+            parts: list[list[torch.Tensor]] = [[] for _ in banks]
+            for block in itertools.starmap(self._block, self._stream(self._blocks(mine))):
+                for bank, logits in zip(banks, parts, strict=True):
+                    logits += [bank(block.read(bank, c)).cpu() for c in _chunks(len(block), bank)]
+            times = self.times[split][number]
+            yield [e for logits in parts for e in kinds.decode(self.task, torch.cat(logits, dim=1), times)]
 
 
 def _standard(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from svuprobe.probe.data import ClipFeatures, FrameFeatures, majority_vote, pool_windows
-from svuprobe.probe.heads import WEIGHTED_SUM, Bank
+from svuprobe.probe.heads import Bank
 from svuprobe.probe.stats import interval
 from svuprobe.probe.train import Fitted
 from svuprobe.tasks import beats, kinds
@@ -32,98 +32,95 @@ class Choice:
     valid: float
 
 
-@dataclass(frozen=True)
-class Tested:
+class Tested(NamedTuple):
     """Test scores of the heads of one choice, one per seed."""
 
-    choice: Choice
     scores: dict[str, list[float]]
     intervals: dict[str, tuple[float, float] | None]
     predictions: dict[str, np.ndarray]
-    mix: np.ndarray  # (S, L) weights of the layers
 
 
-def validation_scores(features: Features, fitted: Sequence[Fitted], watched: Watch = _unwatched) -> list[np.ndarray]:
-    """Ranked metric on validation of every head at its best state: one (H,) per bank."""
+def validation_scores(features: Features, fitted: Sequence[Fitted], watched: Watch = _unwatched) -> list[float]:
+    """Ranked metric on validation of every head of all banks at its best state; NaN for one that has diverged."""
     if isinstance(features, ClipFeatures):
-        return [f.score for f in fitted]
-    ranked = features.task.metrics[0]
-    banks = watched([f.bank for f in fitted], unit="bank")
-    return [_song_scores(features, bank, "valid")[ranked].mean(axis=1) for bank in banks]
+        return [float(score) for f in fitted for score in f.score]
+    banks = [f.bank for f in fitted]
+    values = song_scores(features, "valid", watched(features.decoded(banks, "valid"), unit="clip"))
+    return [float(v) for v in values[features.task.metrics[0]].mean(axis=1)]
 
 
-def select(features: Features, fitted: Sequence[Fitted], watched: Watch = _unwatched) -> list[Choice]:
+def select(features: Features, fitted: Sequence[Fitted], watched: Watch = _unwatched) -> dict[int, Choice]:
     """For each layer and the weighted sum, the learning rate with the best mean validation score over seeds.
 
     ``watched`` wraps an iterable with a progress bar: at frame level every head is decoded.
     """
     table: dict[int, dict[float, list[float]]] = {}
-    for bank, scores in zip((f.bank for f in fitted), validation_scores(features, fitted, watched), strict=True):
-        for spec, score in zip(bank.specs, scores, strict=True):
-            table.setdefault(spec.layer, {}).setdefault(spec.learning_rate, []).append(float(score))
-    choices = []
+    specs = [spec for f in fitted for spec in f.bank.specs]
+    for spec, score in zip(specs, validation_scores(features, fitted, watched), strict=True):
+        table.setdefault(spec.layer, {}).setdefault(spec.learning_rate, []).append(score)
+    choices = {}
     for layer, rates in sorted(table.items()):
-        means = {rate: float(np.nan_to_num(np.mean(scores), nan=-np.inf)) for rate, scores in rates.items()}
+        means = {rate: float(np.nan_to_num(np.mean(scores), nan=-np.inf)) for rate, scores in sorted(rates.items())}
         best = max(means, key=lambda rate: means[rate])
-        choices.append(Choice(layer, best, means[best]))
+        choices[layer] = Choice(layer, best, means[best])
     return choices
 
 
 def chosen_bank(fitted: Sequence[Fitted], choice: Choice) -> Bank:
     """The trained heads of one choice, ordered by seed, as a bank of their own."""
-    found: list[tuple[int, Bank, int]] = []
-    for bank in (f.bank for f in fitted):
-        for n, spec in enumerate(bank.specs):
-            if (spec.layer, spec.learning_rate) == (choice.layer, choice.learning_rate):
-                found.append((spec.seed, bank, n))
-    found.sort(key=lambda item: item[0])
-    first = found[0][1]
-    mine = Bank(
-        [bank.specs[n] for _, bank, n in found],
-        n_layers=1,
-        dim=first.parameters["weight0"].shape[1],
-        n_outputs=first.parameters[f"bias{1 if first.hidden else 0}"].shape[2],
-        hidden=first.hidden,
-        device=first.device,
-    )
-    mine.parameters = {
-        name: value.new_tensor(np.stack([bank.parameters[name][n].cpu().numpy() for _, bank, n in found]))
-        for name, value in first.parameters.items()
-    }
-    return mine
+    wanted = (choice.layer, choice.learning_rate)
+    places = [
+        (f.bank, [n for n, s in enumerate(f.bank.specs) if (s.layer, s.learning_rate) == wanted]) for f in fitted
+    ]
+    return Bank.join([bank.part(mine) for bank, mine in places if mine])
 
 
-def test(features: Features, fitted: Sequence[Fitted], choice: Choice, full: bool) -> Tested:
-    """Score the heads of one choice on the test split. ``full`` adds intervals, all metrics and predictions."""
-    bank = chosen_bank(fitted, choice)
-    n_layers = len(features.moments.rms)
-    if choice.layer == WEIGHTED_SUM:
-        mix = bank.mix_weights().detach().cpu().numpy()
-    else:
-        mix = np.tile(np.eye(n_layers)[choice.layer], (len(bank), 1))
+def test(features: Features, banks: Sequence[Bank], full: Sequence[bool], watched: Watch) -> list[Tested]:
+    """Score the heads of each bank on the test split, with the interval of the ranked metric.
+
+    ``full`` says of which banks all metrics and the predictions are wanted. At frame level each clip is read once.
+    """
     if isinstance(features, ClipFeatures):
-        scores, intervals, predictions = _test_clips(features, bank, full)
+        each = zip(watched(banks, unit="layer"), full, strict=True)
+        return [score_clips(features, features.outputs(bank, "test"), f) for bank, f in each]
+    decoded = list(watched(features.decoded(banks, "test"), unit="clip"))
+    ends = np.cumsum([len(bank) for bank in banks])
+    return [
+        score_songs(features, [heads[end - len(bank) : end] for heads in decoded], f)
+        for bank, end, f in zip(banks, ends, full, strict=True)
+    ]
+
+
+def leave_one_out(features: Features, bank: Bank, watched: Watch = _unwatched) -> dict[int, list[float]]:
+    """Ranked metric on test of weighted sums that lack one layer, per seed; nothing is trained again."""
+    layers = [n for n, left_out in enumerate(bank.mask.tolist()) if left_out == 0]
+    if len(layers) < 2:
+        return {}
+    banks = [bank.without(layer) for layer in layers]
+    if isinstance(features, ClipFeatures):
+        values = [features.ranked(features.outputs(b, "test"), "test") for b in watched(banks, unit="layer")]
     else:
-        scores, intervals, predictions = _test_frames(features, bank, full)
-    return Tested(choice, scores, intervals, predictions, mix)
+        decoded = watched(features.decoded(banks, "test"), unit="clip")
+        ranked = song_scores(features, "test", decoded)[features.task.metrics[0]].mean(axis=1)
+        values = list(ranked.reshape(len(banks), -1))
+    return {layer: v.tolist() for layer, v in zip(layers, values, strict=True)}
 
 
-Scores = tuple[dict[str, list[float]], dict[str, "tuple[float, float] | None"], dict[str, np.ndarray]]
+Scores = tuple[dict[str, list[float]], dict[str, "tuple[float, float] | None"]]
 
 
-def _test_clips(features: ClipFeatures, bank: Bank, full: bool) -> Scores:
+def score_clips(features: ClipFeatures, outputs: np.ndarray, full: bool) -> Tested:
+    """What outputs (S, N, C) for the windows of the test split score."""
     task, rows = features.task, features.splits["test"]
-    outputs = features.outputs(bank, "test")  # (S, N, C)
-    scored = features.scored(outputs, "test")
     names = task.metrics if full else task.metrics[:1]
-    scores, intervals = _score_units(names, features, scored, *features.units("test"), full)
+    scores, intervals = _score_units(names, features, features.scored(outputs, "test"), *features.units("test"))
     if full and task.scored == "window":  # the same by recording: mean of the logits of its windows, and vote
         pooled = pool_windows(outputs, rows.clip)
         by_clip = (features.clip_targets["test"], rows.clip_group)
-        more, wider = _score_units(task.metrics[:2], features, pooled, *by_clip, full)
+        more, wider = _score_units(task.metrics[:2], features, pooled, *by_clip)
         scores |= {f"recording_{name}": value for name, value in more.items()}
         intervals |= {f"recording_{name}": value for name, value in wider.items()}
-        more, wider = _score_units(("accuracy",), features, majority_vote(outputs, rows.clip), *by_clip, full)
+        more, wider = _score_units(("accuracy",), features, majority_vote(outputs, rows.clip), *by_clip)
         scores["vote_accuracy"], intervals["vote_accuracy"] = more["accuracy"], wider["accuracy"]
     predictions = {
         "outputs": outputs.astype(np.float32),
@@ -131,36 +128,34 @@ def _test_clips(features: ClipFeatures, bank: Bank, full: bool) -> Scores:
         "group": np.array([rows.clips[n].group for n in rows.clip]),
         "target": features.clip_targets["test"][rows.clip],
     }
-    return scores, intervals, predictions
+    return Tested(scores, intervals, predictions)
 
 
 def _score_units(
-    names: Sequence[str],
-    features: ClipFeatures,
-    outputs: np.ndarray,
-    target: np.ndarray,
-    group: np.ndarray,
-    with_interval: bool,
-) -> tuple[dict[str, list[float]], dict[str, tuple[float, float] | None]]:
+    names: Sequence[str], features: ClipFeatures, outputs: np.ndarray, target: np.ndarray, group: np.ndarray
+) -> Scores:
+    """Metrics of outputs (S, N, C) per seed, and the intervals of their means over seeds."""
     n_groups = len(features.splits["test"].groups)
     scores: dict[str, list[float]] = {}
     intervals: dict[str, tuple[float, float] | None] = {}
     for name in names:
-        function = metric(name, features.labels)
-        scores[name] = [float(function(target, o, group, np.ones((1, n_groups)))[0]) for o in outputs]
-        if with_interval:
-            intervals[name] = interval(
-                lambda counts, f=function: np.mean([f(target, o, group, counts) for o in outputs], axis=0),  # type: ignore[misc]
-                n_groups,
-            )
+
+        def each(counts: np.ndarray, name: str = name) -> np.ndarray:  # (R, G) -> (S, R)
+            function = metric(name, features.labels)
+            return np.stack([function(target, o, group, counts) for o in outputs])
+
+        scores[name] = each(np.ones((1, n_groups)))[:, 0].tolist()
+        intervals[name] = interval(lambda counts, e=each: e(counts).mean(axis=0), n_groups, share=_is_share(name))  # type: ignore[misc]
     return scores, intervals
 
 
-def _song_scores(
-    features: FrameFeatures, bank: Bank, split: str, decoded: list[list[np.ndarray]] | None = None
-) -> dict[str, np.ndarray]:
+def _is_share(name: str) -> bool:
+    """Whether a metric lies in 0 to 1."""
+    return not name.startswith(("r2", "mae"))
+
+
+def song_scores(features: FrameFeatures, split: str, decoded: Iterable[list[np.ndarray]]) -> dict[str, np.ndarray]:
     """Every metric of every head in every clip: name -> (H, clips)."""
-    decoded = decoded if decoded is not None else features.decoded(bank, split)
     clips, kind = features.splits[split].clips, features.task.kind
     table = [
         [kinds.score_clip(kind, clip.target, estimate) for estimate in estimates]
@@ -170,25 +165,27 @@ def _song_scores(
     return {n: np.array([[one[n] for one in heads] for heads in table]).T for n in names}
 
 
-def _test_frames(features: FrameFeatures, bank: Bank, full: bool) -> Scores:
+def score_songs(features: FrameFeatures, decoded: list[list[np.ndarray]], full: bool) -> Tested:
+    """What notes or beats decoded from the test split, ``[clip][seed]``, score."""
     rows = features.splits["test"]
-    decoded = features.decoded(bank, "test")
-    values = _song_scores(features, bank, "test", decoded)
+    values = song_scores(features, "test", decoded)
+    if not full:
+        values = {features.task.metrics[0]: values[features.task.metrics[0]]}
     scores = {name: v.mean(axis=1).tolist() for name, v in values.items()}
-    intervals = {}
-    if full:
-        for name, v in values.items():
-            intervals[name] = interval(
-                lambda counts, v=v: mean_of(v.mean(axis=0), rows.clip_group, counts),  # type: ignore[misc]
-                len(rows.groups),
-            )
+    intervals = {
+        name: interval(
+            lambda counts, v=v: mean_of(v.mean(axis=0), rows.clip_group, counts),  # type: ignore[misc]
+            len(rows.groups),
+        )
+        for name, v in values.items()
+    }
     if full and features.task.kind == "beats":
         scores["beat_f_pooled"], intervals["beat_f_pooled"] = _pooled_beats(features, decoded)
     predictions = {f"score_{name}": v for name, v in values.items()}
     predictions["clip_id"] = np.array([c.id for c in rows.clips])
     predictions["group"] = np.array([c.group for c in rows.clips])
     predictions["estimate"] = _flat(decoded)
-    return scores, intervals, predictions
+    return Tested(scores, intervals, predictions)
 
 
 def _pooled_beats(
@@ -234,8 +231,11 @@ def chance(features: Features) -> dict[str, float]:
         outputs = prior + rng.gumbel(size=(100, len(target), len(prior)))
     else:
         outputs = np.tile(train.mean(axis=0), (1, len(target), 1))
-    scores, _ = _score_units(features.task.metrics, features, outputs, target, group, False)
-    return {name: float(np.mean(values)) for name, values in scores.items()}
+    everyone = np.ones((1, len(features.splits["test"].groups)))
+    return {
+        name: float(np.mean([metric(name, features.labels)(target, o, group, everyone)[0] for o in outputs]))
+        for name in features.task.metrics
+    }
 
 
 def _chance_frames(features: FrameFeatures) -> dict[str, float]:

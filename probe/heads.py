@@ -2,17 +2,21 @@
 
 Heads that share a seed start from the same weights, see the same batches and drop the same units, whatever
 their learning rate or layer: so they compare like with like, and a head in a batch of four hundred trains as
-it would alone.
+it would alone. Gradients are written out: two matrix products and a mask need no graph, and heads that read the
+same batch share its product with their weights.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
 
 WEIGHTED_SUM = -1
+Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -24,136 +28,250 @@ class Spec:
     seed: int
 
 
-class Bank:
-    """Heads that train together: all weighted sums, or all on single layers.
+@dataclass(frozen=True)
+class Shape:
+    """What heads have in common.
 
-    Parameters
+    Attributes
     ----------
-    specs
-        The heads, H of them.
-    n_layers, dim, n_outputs, hidden
-        Sizes; ``hidden=0`` makes linear heads.
+    layers, dim, outputs
+        Sizes of the hidden states and of the output.
+    hidden
+        Units between the two Linear of an MLP; 0 for linear heads.
+    dropout
+        Share of the hidden units dropped in training.
+    mix_from
+        First layer in the weighted sum: 1 leaves out the input of the first block.
+    mix_normal
+        Whether the layers' scalars start at random (standard normal) rather than at zero.
     """
 
-    def __init__(
-        self, specs: list[Spec], *, n_layers: int, dim: int, n_outputs: int, hidden: int, device: str = "cpu"
-    ) -> None:
-        self.specs = specs
-        self.device = device
-        self.layer = torch.tensor([s.layer for s in specs], device=device)
-        self.seed = torch.tensor([s.seed for s in specs], device=device)
-        self.sums = bool((self.layer == WEIGHTED_SUM).all())
-        if not self.sums and bool((self.layer == WEIGHTED_SUM).any()):
-            raise ValueError("a bank holds weighted sums or single layers, not both")
-        sizes = [(dim, hidden), (hidden, n_outputs)] if hidden else [(dim, n_outputs)]
-        self.parameters = self._initial(sizes)
-        if self.sums:
-            self.parameters["mix"] = torch.zeros(len(specs), n_layers)
-        self.parameters = {k: v.to(device).requires_grad_() for k, v in self.parameters.items()}
+    layers: int
+    dim: int
+    outputs: int
+    hidden: int = 0
+    dropout: float = 0.0
+    mix_from: int = 0
+    mix_normal: bool = False
 
-    def _initial(self, sizes: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
-        """``torch.nn.Linear``'s initialisation, one draw per seed."""
-        drawn: dict[int, list[torch.Tensor]] = {}
-        for seed in sorted({s.seed for s in self.specs}):
-            generator = torch.Generator().manual_seed(seed)
-            drawn[seed] = [
-                (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
-                for fan_in, fan_out in sizes
-                for shape in ((fan_in, fan_out), (1, fan_out))
-            ]
-        names = [f"{kind}{n}" for n in range(len(sizes)) for kind in ("weight", "bias")]
-        stacked = [torch.stack(same) for same in zip(*(drawn[s.seed] for s in self.specs), strict=True)]
-        return dict(zip(names, stacked, strict=True))
+    @property
+    def parameters(self) -> dict[str, tuple[tuple[int, int], int]]:
+        """Of the Linear: shape, and number of inputs."""
+        last = self.hidden or self.dim
+        before = {"weight0": ((self.dim, self.hidden), self.dim), "bias0": ((1, self.hidden), self.dim)}
+        after = {"weight": ((self.outputs, last), last), "bias": ((self.outputs, 1), last)}
+        return (before if self.hidden else {}) | after
+
+
+class Bank:
+    """Heads that train together on the same batches: all weighted sums, or all on single layers.
+
+    ``parameters`` are ``weight`` (H, C, hidden or D) and ``bias`` (H, C, 1) of the outputs, for MLPs ``weight0``
+    (H, D, hidden) and ``bias0`` (H, 1, hidden) before them, for weighted sums ``mix`` (H, L), the scalars under the
+    softmax. Weights lie as their products are fastest.
+    """
+
+    def __init__(self, specs: list[Spec], shape: Shape, device: str = "cpu") -> None:
+        self.specs, self.shape, self.device = list(specs), shape, device
+        self.sums = all(s.layer == WEIGHTED_SUM for s in specs)
+        if not self.sums and any(s.layer == WEIGHTED_SUM for s in specs):
+            raise ValueError("a bank holds weighted sums or single layers, not both")
+        self.mask = torch.zeros(shape.layers, device=device)  # added to the scalars: -inf leaves a layer out
+        self.mask[: shape.mix_from] = -torch.inf
+        drawn = {seed: self._initial(seed) for seed in {s.seed for s in specs}}
+        self.parameters = {
+            name: torch.stack([drawn[s.seed][name] for s in specs]).to(device) for name in drawn[specs[0].seed]
+        }
+        self._index()
+
+    def _initial(self, seed: int) -> Tensors:
+        """``torch.nn.Linear``'s initialisation and the start of the mix."""
+        generator = torch.Generator().manual_seed(seed)
+        made = {
+            name: (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
+            for name, (shape, fan_in) in self.shape.parameters.items()
+        }
+        if self.sums:
+            normal = torch.randn(self.shape.layers, generator=generator)
+            made["mix"] = normal if self.shape.mix_normal else torch.zeros(self.shape.layers)
+        return made
+
+    def _index(self) -> None:
+        self.layers = sorted({s.layer for s in self.specs})
+        self.seeds = sorted({s.seed for s in self.specs})
+        self.layer = torch.tensor([s.layer for s in self.specs], device=self.device)
+        self.seed = torch.tensor([self.seeds.index(s.seed) for s in self.specs], device=self.device)
 
     def __len__(self) -> int:
         return len(self.specs)
 
-    @property
-    def hidden(self) -> int:
-        """Units of the hidden layer, 0 for linear heads."""
-        return self.parameters["weight0"].shape[2] if "weight1" in self.parameters else 0
-
     def mix_weights(self) -> torch.Tensor:
         """Softmax of the layer scalars: (H, L)."""
-        return self.parameters["mix"].softmax(dim=1)
+        return (self.parameters["mix"] + self.mask).softmax(dim=1)
+
+    def without(self, layer: int) -> Bank:
+        """The same heads with one layer left out of the sum and the other weights scaled up to 1."""
+        other = self.part(range(len(self)))
+        other.mask = self.mask.clone()
+        other.mask[layer] = -torch.inf
+        return other
+
+    def part(self, keep: range | list[int]) -> Bank:
+        """The heads at some indices, with copies of their parameters."""
+        chosen = {name: value[list(keep)] for name, value in self.parameters.items()}
+        return self._with([self.specs[i] for i in keep], chosen)
+
+    def _with(self, specs: list[Spec], parameters: Tensors) -> Bank:
+        made = Bank.__new__(Bank)
+        made.specs, made.parameters = specs, parameters
+        made.shape, made.device, made.sums, made.mask = self.shape, self.device, self.sums, self.mask
+        made._index()
+        return made
+
+    @classmethod
+    def join(cls, banks: list[Bank]) -> Bank:
+        """The heads of several banks of one kind as one, ordered by seed."""
+        specs = [s for bank in banks for s in bank.specs]
+        joined = {name: torch.cat([bank.parameters[name] for bank in banks]) for name in banks[0].parameters}
+        by_seed = sorted(range(len(specs)), key=lambda n: specs[n].seed)
+        return banks[0]._with(specs, joined).part(by_seed)
+
+    # -- forward and backward ---------------------------------------------------------------------------
+
+    def _shared(self, states: torch.Tensor) -> bool:
+        """Whether all heads read the same (B, D)."""
+        return not self.sums and len(states) == 1
 
     def inputs(self, states: torch.Tensor) -> torch.Tensor:
-        """What each head sees of ``states`` (S or 1, B, L, D): (H, B, D). S is one batch per seed."""
-        seed = self.seed if len(states) > 1 else torch.zeros_like(self.seed)
-        if not self.sums:
-            return states[seed, :, self.layer]
-        weights = self.mix_weights()
-        out = [weights[seed == s] @ batch.transpose(0, 1).flatten(1) for s, batch in enumerate(states)]
-        order = torch.argsort(torch.cat([torch.nonzero(seed == s)[:, 0] for s in range(len(states))]))
-        return torch.cat(out)[order].view(len(self), states.shape[1], states.shape[3])
+        """What each head sees of ``states`` (L or 1, B, D): (H, B, D), or (1, B, D) where all see the same."""
+        if self.sums:
+            return (self.mix_weights() @ states.flatten(1)).view(len(self), *states.shape[1:])
+        return states if len(states) == 1 else states[self.layer]
 
-    def __call__(self, states: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits (H, B, C) of ``states`` (S or 1, B, L, D).
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits (H, B, C) of ``states`` (L, B, D), or (1, B, D) for heads that all read that layer."""
+        return self.forward(states)[0]
+
+    def forward(
+        self, states: torch.Tensor, keep: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor | None]]:
+        """Logits (H, B, C), and what `backward` needs.
 
         ``keep`` (seeds, B, hidden) multiplies the hidden units in training: 0 or 1 / (1 - dropout).
         """
         p = self.parameters
-        x = self._first(states)
-        if not self.hidden:
-            return x
-        x = x.relu()
-        if keep is not None:
-            x = x * keep[self.seed]
-        return torch.baddbmm(p["bias1"], x, p["weight1"])
+        x = self.inputs(states)
+        if not self.shape.hidden and len(x) == 1:  # one product for all heads
+            logits = torch.addmm(_side_by_side(p["bias"]), _side_by_side(p["weight"]), x[0].T)
+            return logits.view(self.shape.outputs, len(self), -1).permute(1, 2, 0), (x, None)
+        units = None
+        if self.shape.hidden:
+            units = torch.baddbmm(p["bias0"], x.expand(len(self), -1, -1), p["weight0"]).relu_()
+            if keep is not None:
+                units *= keep[self.seed] if len(keep) > 1 else keep
+        logits = torch.baddbmm(p["bias"].mT, x if units is None else units, p["weight"].mT)
+        return logits, (x, units)
 
-    def _first(self, states: torch.Tensor) -> torch.Tensor:
-        """The first Linear, (H, B, hidden or C); heads on one layer and one batch share their input."""
-        weight, bias = self.parameters["weight0"], self.parameters["bias0"]
-        layers = {s.layer for s in self.specs}
-        if self.sums or len(states) > 1 or len(layers) > 1:
-            return torch.baddbmm(bias, self.inputs(states), weight)
-        return torch.einsum("bd,hdo->hbo", states[0, :, layers.pop()], weight) + bias
+    def backward(
+        self,
+        states: torch.Tensor,
+        seen: tuple[torch.Tensor, torch.Tensor | None],
+        gradient: torch.Tensor,
+        into: Tensors,
+        *,
+        add: bool = False,
+    ) -> None:
+        """Write (or add) the gradients of all parameters to ``into``, from that of the logits (H, B, C)."""
+        x, units = seen
+        p, beta = self.parameters, int(add)
+        _put(into["bias"], gradient.sum(1)[..., None], add)
+        if units is not None:
+            into["weight"].baddbmm_(gradient.mT, units, beta=beta)
+            gradient = torch.bmm(gradient, p["weight"] / (1 - self.shape.dropout)).mul_(units > 0)  # 0 if dropped
+            _put(into["bias0"], gradient.sum(1, keepdim=True), add)
+            into["weight0"].baddbmm_(x.expand(len(self), -1, -1).mT, gradient, beta=beta)
+        elif len(x) == 1:
+            product = _side_by_side(gradient.mT) @ x[0]
+            _put(into["weight"], product.view(-1, len(self), self.shape.dim).transpose(0, 1), add)
+        else:
+            into["weight"].baddbmm_(gradient.mT, x, beta=beta)
+        if self.sums:
+            back = torch.bmm(gradient, p["weight"] if units is None else p["weight0"].mT)
+            of_weights = back.flatten(1) @ states.flatten(1).T  # (H, L)
+            weights = self.mix_weights()
+            inner = (weights * of_weights).sum(1, keepdim=True)
+            _put(into["mix"], weights * (of_weights - inner), add)
 
-    def select(self, keep: torch.Tensor) -> None:
-        """Keep the heads at the indices ``keep`` and forget the others."""
-        self.specs = [self.specs[i] for i in keep.tolist()]
-        self.layer, self.seed = self.layer[keep], self.seed[keep]
-        self.parameters = {k: v.detach()[keep].requires_grad_() for k, v in self.parameters.items()}
+
+def _side_by_side(values: torch.Tensor) -> torch.Tensor:
+    """(H, C, N) -> (C * H, N), the heads of an output side by side."""
+    return values.transpose(0, 1).reshape(-1, values.shape[2])
+
+
+def _put(into: torch.Tensor, values: torch.Tensor, add: bool) -> None:
+    if add:
+        into.add_(values)
+    else:
+        into.copy_(values)
 
 
 class Adam:
     """Adam (Kingma & Ba 2015) in which every head has its own learning rate.
 
-    torch.optim takes one rate per parameter tensor; here a tensor holds many heads.
+    torch's own fused step, one call for all heads that are at the same rate: a pass over the parameters where
+    separate operations take seven.
     """
 
-    def __init__(self, bank: Bank, learning_rate: torch.Tensor, mix_learning_rate: float) -> None:
+    def __init__(self, bank: Bank, mix_learning_rate: float) -> None:
         self.bank = bank
-        self.learning_rate = learning_rate.clone()  # (H,)
-        self.mix_learning_rate = torch.full_like(learning_rate, mix_learning_rate)
-        if not mix_learning_rate:
-            self.mix_learning_rate = learning_rate.clone()
+        self.rate = [s.learning_rate for s in bank.specs]
+        self.mix_rate = [mix_learning_rate or rate for rate in self.rate]
+        self.gradients = {k: torch.zeros_like(v) for k, v in bank.parameters.items()}
         self.first = {k: torch.zeros_like(v) for k, v in bank.parameters.items()}
         self.second = {k: torch.zeros_like(v) for k, v in bank.parameters.items()}
-        self.steps = 0
+        self.count = torch.zeros((), device=bank.device)
+        self._group()
 
-    @torch.no_grad()
-    def step(self, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
-        """Update every head from the gradients of its loss, and clear them."""
-        self.steps += 1
-        correct1, correct2 = (1 - b**self.steps for b in betas)
-        for name, value in self.bank.parameters.items():
-            gradient, m, v = value.grad, self.first[name], self.second[name]
-            assert gradient is not None
-            m.lerp_(gradient, 1 - betas[0])
-            v.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
-            rate = self.mix_learning_rate if name == "mix" else self.learning_rate
-            scale = (-rate / correct1).view(-1, *[1] * (value.dim() - 1))
-            value.addcmul_(m.div(v.div(correct2).sqrt_().add_(eps)), scale)
-            value.grad = None
+    def _group(self) -> None:
+        """Heads' tensors by their rate: rate -> lists of parameters, gradients, first and second moments."""
+        self.groups: dict[float, list[list[torch.Tensor]]] = defaultdict(lambda: [[], [], [], []])
+        states = (self.bank.parameters, self.gradients, self.first, self.second)
+        for head, name in itertools.product(range(len(self.rate)), self.bank.parameters):
+            rate = self.mix_rate[head] if name == "mix" else self.rate[head]
+            for tensors, values in zip(self.groups[rate], states, strict=True):
+                tensors.append(values[name][head])
 
-    def scale(self, factor: torch.Tensor) -> None:
-        """Multiply each head's learning rates by ``factor`` (H,)."""
-        self.learning_rate *= factor
-        self.mix_learning_rate *= factor
+    def step(self) -> None:
+        """Update every head from ``gradients``."""
+        self.count += 1
+        for rate, (values, gradients, first, second) in self.groups.items():
+            torch._fused_adam_(
+                values,
+                gradients,
+                first,
+                second,
+                [],
+                [self.count] * len(values),
+                lr=rate,
+                beta1=0.9,
+                beta2=0.999,
+                weight_decay=0.0,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+            )
 
-    def select(self, keep: torch.Tensor) -> None:
-        """Follow :meth:`Bank.select`."""
-        self.learning_rate, self.mix_learning_rate = self.learning_rate[keep], self.mix_learning_rate[keep]
-        self.first = {k: v[keep] for k, v in self.first.items()}
-        self.second = {k: v[keep] for k, v in self.second.items()}
+    def scale(self, factors: list[float]) -> None:
+        """Multiply each head's learning rates."""
+        if any(factor != 1 for factor in factors):
+            self.rate = [rate * factor for rate, factor in zip(self.rate, factors, strict=True)]
+            self.mix_rate = [rate * factor for rate, factor in zip(self.mix_rate, factors, strict=True)]
+            self._group()
+
+    def select(self, keep: list[int]) -> None:
+        """Keep the heads at some indices, and forget the others."""
+        self.bank = self.bank.part(keep)
+        self.rate, self.mix_rate = [self.rate[i] for i in keep], [self.mix_rate[i] for i in keep]
+        for tensors in (self.gradients, self.first, self.second):
+            tensors.update({name: value[keep] for name, value in tensors.items()})
+        self._group()

@@ -1,16 +1,42 @@
-"""How heads are trained and chosen. The presets are published protocols; the hash covers every field."""
+"""How heads are trained and chosen. The presets are published protocols; the hash covers every field.
+
+A protocol of your own is a TOML file with the fields that differ from a preset:
+
+.. code-block:: toml
+
+    base = "svuprobe"              # optional, the preset it starts from
+    name = "wide"                  # optional, else the name of the file
+    hidden = 1024
+    learning_rates = [1e-3, 1e-2]
+"""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+import re
+import sys
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 class ProbeError(Exception):
     """A probe that can't be run as asked, as one line for the user."""
+
+
+CHOICES = {
+    "mix_layers": ("all", "blocks"),
+    "mix_start": ("zeros", "normal"),
+    "select": ("sum", "best"),
+    "stopping": ("own", "marble"),
+}
 
 
 @dataclass(frozen=True)
@@ -24,46 +50,81 @@ class Protocol:
     scale_layers
         Subtract each feature's mean over the training set and divide by its layer's RMS (one scalar a layer), so
         that the mixing weights do not trade off against the layers' scale, nor learning against their mean.
+    mix_layers, mix_start
+        The weighted sum is over ``all`` layers or over the ``blocks`` (without the first layer, their input); its
+        weights are a softmax over scalars that start at ``zeros`` or ``normal`` (standard normal).
     mix_learning_rate
-        Of the layer weights, which are a softmax over scalars that start at zero; 0 gives them the head's.
+        Of these scalars; 0 gives them the head's.
     learning_rates
         The grid. With one value nothing is selected.
     single_layers
         Also train a head on each single layer, for the layer curve.
-    batch_size, frame_batch_size
-        Windows per step, at clip and at frame level (8, as Gu et al. 2022 take for transcription).
-    patience
-        Epochs without a better validation score until a head stops; its best state is kept. The score is the
-        ranked metric at clip level and the loss at frame level, where decoding every head in every epoch
+    select
+        What is ranked, at its best learning rate on validation: the weighted ``sum``, or the ``best`` of it and of
+        the single layers.
+    batch_size, batch_clips, frame_batch_size
+        Per step: windows at clip level, or clips with all their windows (``batch_clips``); windows at frame level (8,
+        as Gu et al. 2022 take for transcription).
+    max_epochs, patience
+        Epochs at most, and without a better validation score until a head stops; its best state is kept. The score
+        is the ranked metric at clip level and the loss at frame level, where decoding every head in every epoch
         would cost more than training; the grid point is always chosen by the ranked metric.
     plateau_patience, plateau_factor
         Epochs without a better score until a head's learning rate is multiplied; factor 1 never changes it.
+    stopping
+        ``own``, or ``marble``: on the tasks that MARBLE has, its table replaces ``max_epochs``, ``patience`` and
+        ``plateau_patience`` (see `for_task`).
+    seeds
+        Heads of every grid point, which differ in their start, order of batches and dropout.
+    train_fraction
+        Share of the training clips to learn from; smaller ones are nested in larger ones, and every class keeps its
+        share and one clip at least.
+    shuffle_labels
+        A control: the targets of the training clips are dealt anew among them, so what is learnt is chance.
     """
 
     name: str = "svuprobe"
     hidden: int = 512
     dropout: float = 0.2
     scale_layers: bool = True
+    mix_layers: str = "all"
+    mix_start: str = "zeros"
     mix_learning_rate: float = 1e-2
     learning_rates: tuple[float, ...] = (5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
     single_layers: bool = True
+    select: str = "sum"
     batch_size: int = 64
+    batch_clips: bool = False
     frame_batch_size: int = 8
     max_epochs: int = 100
     patience: int = 10
     plateau_patience: int = 4
     plateau_factor: float = 0.5
+    stopping: str = "own"
     seeds: int = 5
+    train_fraction: float = 1.0
+    shuffle_labels: bool = False
 
     def __post_init__(self) -> None:
-        positive = ("batch_size", "frame_batch_size", "max_epochs", "patience", "seeds")
-        for name in positive:
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise ProbeError(f"name = {self.name!r}; it is part of a file's name: letters, digits, '_', '.' and '-'")
+        for name in ("batch_size", "frame_batch_size", "max_epochs", "patience", "plateau_patience", "seeds"):
             if getattr(self, name) < 1:
                 raise ProbeError(f"{name} = {getattr(self, name)}; it is at least 1")
+        for name in ("hidden", "mix_learning_rate", "plateau_factor"):
+            if getattr(self, name) < 0:
+                raise ProbeError(f"{name} = {getattr(self, name)}; it is at least 0")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ProbeError(f"{name} = {getattr(self, name)!r}; it is one of {', '.join(allowed)}")
         if not self.learning_rates or min(self.learning_rates) <= 0:
             raise ProbeError(f"learning_rates = {self.learning_rates}; each is greater than 0")
         if not 0 <= self.dropout < 1:
             raise ProbeError(f"dropout = {self.dropout}; 0 <= dropout < 1")
+        if not 0 < self.train_fraction <= 1:
+            raise ProbeError(f"train_fraction = {self.train_fraction}; 0 < train_fraction <= 1")
+        if self.select == "best" and not self.single_layers:
+            raise ProbeError("select = 'best' chooses among single layers; set single_layers = true")
 
     @property
     def hash(self) -> str:
@@ -72,14 +133,46 @@ class Protocol:
 
     @property
     def file_name(self) -> str:
-        """``svuprobe`` for a preset as published, ``svuprobe-1a2b3c4d`` where a field was changed."""
-        return self.name if self == PRESETS.get(self.name) else f"{self.name}-{self.hash[:8]}"
+        """``svuprobe`` for a preset as published, ``svuprobe-1a2b3c4d`` where a field was changed.
+
+        What is done to the training set is spelt out: ``svuprobe-train0.05-1a2b3c4d``, ``svuprobe-shuffled-...``.
+        """
+        if self == PRESETS.get(self.name):
+            return self.name
+        share = f"-train{self.train_fraction:g}" if self.train_fraction < 1 else ""
+        return f"{self.name}{share}{'-shuffled' if self.shuffle_labels else ''}-{self.hash[:8]}"
+
+    def for_task(self, task: str) -> Protocol:
+        """The protocol as it is trained on a task: with the stopping that MARBLE's table gives for it."""
+        if self.stopping == "own" or task not in _MARBLE_STOPPING:
+            return self
+        max_epochs, plateau, patience = _MARBLE_STOPPING[task]
+        return replace(self, max_epochs=max_epochs, plateau_patience=plateau + 1, patience=patience)
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Protocol:
         """From JSON."""
         return cls(**values | {"learning_rates": tuple(values["learning_rates"])})
 
+
+# Task -> epochs at most, epochs that torch's ReduceLROnPlateau bears before it acts in the next, patience: the
+# base configurations of MARBLE v1. It stops beats by their F, where this project takes the loss.
+_MARBLE_STOPPING = {
+    "tagging": (100, 3, 10),
+    "key": (100, 5, 20),
+    "genre": (100, 6, 20),
+    "emotion": (100, 5, 20),
+    "instrument": (50, 3, 10),
+    "pitch": (50, 3, 10),
+    "technique": (100, 5, 10),
+    "technique-marble": (100, 5, 10),
+    "singer": (100, 5, 20),
+    "beat": (100, 6, 20),
+    "mtg-instrument": (100, 3, 10),
+    "mtg-moodtheme": (100, 3, 10),
+    "mtg-genre": (100, 3, 10),
+    "mtg-top50": (100, 3, 10),
+}
 
 # Ma et al. 2023: MLP of 512, softmax over 13 raw states with the head's learning rate, lr 1e-3 fixed.
 _MA2023 = Protocol(
@@ -90,13 +183,68 @@ _MA2023 = Protocol(
     learning_rates=(1e-3,),
     plateau_factor=1.0,
 )
-PRESETS = {p.name: p for p in (Protocol(), Protocol(name="linear", hidden=0, dropout=0.0), _MA2023)}
+# MARBLE (Yuan et al. 2023): batches of 64 files, softmax over the 12 blocks, the best of it and of 13 single layers.
+_MARBLE = Protocol(
+    name="marble",
+    scale_layers=False,
+    mix_layers="blocks",
+    mix_start="normal",
+    mix_learning_rate=0.0,
+    select="best",
+    batch_clips=True,
+    frame_batch_size=64,
+    stopping="marble",
+    seeds=1,
+)
+PRESETS = {p.name: p for p in (Protocol(), Protocol(name="linear", hidden=0, dropout=0.0), _MA2023, _MARBLE)}
 
 
 def preset(name: str, **changes: Any) -> Protocol:
-    """A preset by its name, with fields changed; an unknown name answers with the close matches."""
+    """A preset by its name, or the protocol in a TOML file, with fields changed.
+
+    An unknown name answers with the close matches, as does an unknown key of the file.
+    """
+    found = _from_toml(Path(name)) if name.endswith(".toml") else _named(name)
+    return replace(found, **changes)
+
+
+def _named(name: str) -> Protocol:
     if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(PRESETS)}"
-        raise ProbeError(f"unknown protocol {name!r}; {hint}")
-    return replace(PRESETS[name], **changes)
+        raise ProbeError(f"unknown protocol {name!r}; {_hint(name, PRESETS)}, or give a TOML file")
+    return PRESETS[name]
+
+
+def _hint(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+
+
+def _from_toml(path: Path) -> Protocol:
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ProbeError(f"{path}: {error.strerror}; name a preset ({', '.join(PRESETS)}) or a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProbeError(f"{path}: not TOML ({error})") from None
+    base = _named(str(values.pop("base", "svuprobe")))
+    known = [f.name for f in fields(Protocol)]
+    for key, value in values.items():
+        if key not in known:
+            raise ProbeError(f"{path}: unknown key {key!r}; {_hint(key, ['base', *known])}")
+        values[key] = _as(type(getattr(base, key)), value, f"{path}: {key} = {value!r}")
+    try:
+        return replace(base, **{"name": path.stem} | values)
+    except ProbeError as error:
+        raise ProbeError(f"{path}: {error}") from None
+
+
+def _as(kind: type, value: Any, said: str) -> Any:
+    """A TOML value as a field's type: whole numbers may stand for fractions, and nothing else for anything else."""
+    if kind is tuple and isinstance(value, list):
+        return tuple(_as(float, v, said) for v in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a list"}[kind]
+        raise ProbeError(f"{said}; it is {wanted}")
+    return value

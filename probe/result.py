@@ -19,17 +19,24 @@ protocol
     ``name``, ``hash`` and ``fields``, every one of them.
 scores
     Metric -> ``per_seed``, ``mean``, ``std`` (over seeds, n - 1) and ``ci95`` (over the groups of the test split,
-    null with fewer than two) of the ranked head: the weighted sum at its selected learning rate.
+    null with too few, see `svuprobe.probe.stats`) of the ranked head: the weighted sum at its selected learning rate,
+    or under a protocol that selects the ``best`` perhaps a single layer.
 chance
     Metric -> score of guessing from the training set alone (classes drawn with their frequencies, a constant
     prediction, no note at all).
 layer_weights
-    ``softmax`` per seed, ``times_rms`` (weight times the layer's RMS as the head sees it, normalised) per seed,
-    and the ``rms`` of each layer over the training set.
-layer_curve
-    Ranked metric on test of each single layer, per seed: ``{layer name: [...]}``.
+    Of the weighted sum, whatever is ranked: ``softmax`` per seed, ``times_rms`` (weight times the layer's RMS as the
+    head sees it, normalised) per seed, ``entropy`` of the weights per seed in nats (the logarithm of the number of
+    layers where all weigh the same), and the ``rms`` of each layer over the training set.
+layer_curve, layer_ci95
+    Ranked metric on test of each single layer, per seed: ``{layer name: [...]}``, and its interval over groups as in
+    ``scores``.
+layer_drop
+    What the weighted sum loses of the ranked metric on test when one layer is left out and the other weights are
+    scaled up to 1, with nothing trained again, per seed: ``{layer name: [...]}`` of the layers it sums.
 selected
-    Learning rate and validation score of the weighted sum (``head``) and of each single layer (``layers``).
+    ``layer`` (``sum`` or a layer's name), learning rate and validation score of the ranked head (``head``), and of
+    each single layer (``layers``).
 counts, timings, environment, date
     Windows, clips and groups per split, ``missing`` clips, ``undefined`` labels (no positive or no negative in the
     test split: left out of the mean over tags); seconds; versions and device; UTC.
@@ -40,7 +47,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +57,7 @@ from svuprobe.extractors.cache import write_text
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.types import Clip
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class Result:
     timings: dict[str, float]
     environment: dict[str, str]
     date: str
+    layer_ci95: dict[str, Any] = field(default_factory=dict)
+    layer_drop: dict[str, list[float]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property

@@ -6,21 +6,23 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.extractors.catalogue import is_control
 from svuprobe.probe import evaluate
 from svuprobe.probe.data import ClipFeatures, FrameFeatures, Moments, Rows, rows_by_split
-from svuprobe.probe.heads import WEIGHTED_SUM
+from svuprobe.probe.heads import WEIGHTED_SUM, Bank
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.result import Result, digests
-from svuprobe.probe.train import fit
+from svuprobe.probe.train import fit, unthreaded
+from svuprobe.probe.trained import Trained
 from svuprobe.tasks.cliplist import ClipList
 
 _LIBRARIES = ("svuprobe", "torch", "numpy", "scikit-learn", "mir_eval")
@@ -33,46 +35,81 @@ def probe(
     *,
     device: str = "cpu",
     allow_missing: bool = False,
+    memory: int | None = None,
     progress: Callable[..., Any] | None = None,
-) -> tuple[Result, dict[str, np.ndarray]]:
+) -> tuple[Result, dict[str, np.ndarray], Trained]:
     """Train every head of the protocol's grid on a cache, select on validation, score test once.
 
-    Returns the result and, for the ranked head, the predictions of every seed on the test split.
+    ``memory`` bounds, in bytes, what is held of a frame-level cache (see `FrameFeatures`). Returns the result and,
+    of the ranked head, the predictions of every seed on the test split and what answers for new audio.
     """
+    with unthreaded(device):
+        return _probe(cache, listed, protocol, device, allow_missing, memory, progress)
+
+
+def _probe(
+    cache: FeatureCache,
+    listed: ClipList,
+    protocol: Protocol,
+    device: str,
+    allow_missing: bool,
+    memory: int | None,
+    progress: Callable[..., Any] | None,
+) -> tuple[Result, dict[str, np.ndarray], Trained]:
     started = time.perf_counter()
-    splits, missing = rows_by_split(cache, listed, allow_missing)
+    splits, missing = rows_by_split(cache, listed, allow_missing, protocol)
     kind = ClipFeatures if listed.task.level == "clip" else FrameFeatures
-    features = kind(cache, splits, listed, protocol, device)
+    trained_as = protocol.for_task(listed.task.name)
+    features = kind(cache, splits, listed, trained_as, device, memory)
     loaded = time.perf_counter()
-    fitted = fit(features, protocol, cache.header.dim, progress)
+    fitted = fit(features, trained_as, cache.header.dim, progress)
     trained = time.perf_counter()
     watched = progress or (lambda items, **_: items)
-    choices = {c.layer: c for c in evaluate.select(features, fitted, watched)}
-    head = WEIGHTED_SUM if WEIGHTED_SUM in choices else 0
-    each = watched(list(choices.items()), unit="layer")
-    tested = {n: evaluate.test(features, fitted, c, full=n == head) for n, c in each}
-    finished = time.perf_counter()
+    choices = evaluate.select(features, fitted, watched)
+    head = _ranked_head(choices, protocol)
+    banks = {layer: evaluate.chosen_bank(fitted, choice) for layer, choice in choices.items()}
+    scored = evaluate.test(features, list(banks.values()), [layer == head for layer in banks], watched)
+    tested = dict(zip(banks, scored, strict=True))
+    ranked = listed.task.metrics[0]
     names = cache.header.layer_names
     single = [n for n in sorted(tested) if n != WEIGHTED_SUM]
+    summed = banks.get(WEIGHTED_SUM)
+    without = evaluate.leave_one_out(features, summed, watched) if summed is not None else {}
     result = Result(
         task=_task(listed),
         model=_model(cache),
         protocol={"name": protocol.name, "hash": protocol.hash, "fields": asdict(protocol)},
         scores={m: _summary(s, tested[head].intervals[m]) for m, s in tested[head].scores.items()},
         chance=evaluate.chance(features),
-        layer_weights=_layer_weights(tested[head].mix, features.moments),
-        layer_curve={names[n]: tested[n].scores[listed.task.metrics[0]] for n in single},
+        layer_weights=_layer_weights(summed, len(banks[head]), features.moments),
+        layer_curve={names[n]: tested[n].scores[ranked] for n in single},
+        layer_ci95={names[n]: tested[n].intervals[ranked] for n in single},
+        layer_drop={
+            names[n]: (np.array(tested[WEIGHTED_SUM].scores[ranked]) - scores).tolist()
+            for n, scores in without.items()
+        },
         selected={
             "head": asdict(choices[head]) | {"layer": "sum" if head == WEIGHTED_SUM else names[head]},
             "layers": {names[n]: asdict(choices[n]) | {"layer": names[n]} for n in single},
         },
         counts=_counts(splits, missing) | {"undefined": _undefined(features)},
-        timings={"load_s": loaded - started, "train_s": trained - loaded, "test_s": finished - trained},
+        timings={
+            "load_s": loaded - started,
+            "train_s": trained - loaded,
+            "test_s": time.perf_counter() - trained,
+        },
         environment={"python": platform.python_version(), "device": device}
         | {name: version(name) for name in _LIBRARIES},
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-    return result, tested[head].predictions
+    return result, tested[head].predictions, _trained(features, banks[head], cache, listed, protocol)
+
+
+def _ranked_head(choices: dict[int, evaluate.Choice], protocol: Protocol) -> int:
+    """The weighted sum; or what validation likes best, the sum first among equals; or the only layer there is."""
+    if protocol.select == "best":
+        return max(sorted(choices), key=lambda layer: choices[layer].valid)
+    return WEIGHTED_SUM if WEIGHTED_SUM in choices else 0
 
 
 def _task(listed: ClipList) -> dict[str, Any]:
@@ -111,11 +148,40 @@ def _summary(per_seed: list[float], ci95: tuple[float, float] | None) -> dict[st
     return {"per_seed": per_seed, "mean": float(np.mean(per_seed)), "std": std, "ci95": ci95}
 
 
-def _layer_weights(mix: np.ndarray, moments: Moments) -> dict[str, Any]:
-    """Weights per seed as learnt, and times the RMS of what they weigh."""
+def _layer_weights(bank: Bank | None, seeds: int, moments: Moments) -> dict[str, Any]:
+    """Weights of the weighted sum per seed as learnt, times the RMS of what they weigh, and their entropy."""
+    mix = np.ones((seeds, 1)) if bank is None else bank.mix_weights().double().cpu().numpy()
     effective = mix * moments.seen.cpu().numpy()
     effective = effective / effective.sum(axis=1, keepdims=True)
-    return {"softmax": mix.tolist(), "times_rms": effective.tolist(), "rms": moments.rms.tolist()}
+    entropy = -np.where(mix > 0, mix * np.log(np.where(mix > 0, mix, 1)), 0).sum(axis=1)
+    return {
+        "softmax": mix.tolist(),
+        "times_rms": effective.tolist(),
+        "rms": moments.rms.tolist(),
+        "entropy": entropy.tolist(),
+    }
+
+
+def _trained(
+    features: ClipFeatures | FrameFeatures, bank: Bank, cache: FeatureCache, listed: ClipList, protocol: Protocol
+) -> Trained:
+    p, moments = bank.parameters, features.moments
+    one_hot = torch.eye(len(moments.rms), device=bank.device)[bank.layer]  # of no meaning for weighted sums
+    names = ("weight0", "bias0") if bank.shape.hidden else ()
+    last = len(names) // 2
+    tensors = {
+        "mean": moments.mean if moments.used else torch.zeros_like(moments.mean),
+        "scale": moments.scale if moments.used else torch.ones_like(moments.scale),
+        "mix": bank.mix_weights() if bank.sums else one_hot,
+        **{name: p[name] for name in names},
+        f"weight{last}": p["weight"].mT,
+        f"bias{last}": p["bias"].mT,
+        "offset": torch.from_numpy(features.offset),
+        "spread": torch.from_numpy(features.spread),
+    }
+    header = cache.header
+    model = {"name": header.model, "digest": header.digest, "dtype": header.dtype}
+    return Trained(replace(listed.task, labels=listed.labels), model, protocol.file_name, tensors)
 
 
 def _undefined(features: ClipFeatures | FrameFeatures) -> list[str]:

@@ -4,38 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Protocol as Interface
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from joblib import cpu_count
 
-from svuprobe.probe.data import Moments
-from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Spec
+from svuprobe.probe.data import Block, ClipFeatures, FrameFeatures, Steps
+from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol
 
-# Largest tensor of a bank. On a CPU the allocator hands blocks of over 32 MiB back to the system each time, and
-# fetching their pages again costs more than the arithmetic; a GPU wants few and large ones.
-_BANK_BYTES = {"cpu": 24 << 20, "cuda": 1 << 30}
-
-
-class Source(Interface):
-    """What the trainer needs of :class:`~svuprobe.probe.data.ClipFeatures` and ``FrameFeatures``."""
-
-    moments: Moments
-    device: str
-    shared_batches: bool
-
-    @property
-    def n_outputs(self) -> int: ...
-    @property
-    def step_rows(self) -> int: ...
-    def train_batches(self, epoch: int, seeds: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]: ...
-    def loss(self, bank: Bank, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor: ...
-    def monitor(self, banks: Sequence[Bank], each: Callable[..., Any] = map) -> list[np.ndarray]: ...
+Source = ClipFeatures | FrameFeatures
 
 
 @dataclass
@@ -47,58 +31,84 @@ class Fitted:
     epochs: np.ndarray  # (H,) epochs until the best state
 
 
-@dataclass
-class _Run:
-    """A bank in training. ``alive`` maps its heads to their place among all heads of the bank."""
+class Dropout:
+    """Masks of hidden units, a stream of random numbers for each seed."""
 
-    bank: Bank
-    adam: Adam
-    alive: torch.Tensor
-    best: dict[str, torch.Tensor]
-    score: np.ndarray
-    epochs: np.ndarray
-    stale: np.ndarray
-    specs: list[Spec] = field(default_factory=list)
+    def __init__(self, rate: float, hidden: int, seeds: Iterable[int], device: str) -> None:
+        self.rate, self.hidden, self.device = rate, hidden, device
+        self.generators = [torch.Generator(device).manual_seed(10_000 + seed) for seed in seeds]
 
-    def step(self, source: Source, batch: tuple[torch.Tensor, torch.Tensor], keep: torch.Tensor | None) -> None:
-        states, targets = batch
-        loss = source.loss(self.bank, self.bank(states, keep), targets)
-        loss.sum().backward()
+    def mask(self, rows: int) -> torch.Tensor | None:
+        """(seeds, rows, hidden) of 0 and 1 / (1 - rate); None where nothing is dropped."""
+        if not self.rate or not self.hidden:
+            return None
+        shape = (rows, self.hidden)
+        drawn = [torch.rand(shape, generator=g, device=self.device) >= self.rate for g in self.generators]
+        return torch.stack(drawn).float().div_(1 - self.rate)
+
+
+class Run:
+    """A bank in training: the heads that still learn, and the best state of all."""
+
+    def __init__(self, bank: Bank, source: Source, protocol: Protocol) -> None:
+        self.source, self.protocol, self.whole = source, protocol, bank
+        self.adam = Adam(bank.part(range(len(bank))), protocol.mix_learning_rate)
+        self.dropout = Dropout(protocol.dropout, protocol.hidden, bank.seeds, bank.device)
+        self.seeds = bank.seeds
+        self.place = np.arange(len(bank))  # of the heads that still learn
+        self.score = np.full(len(bank), -np.inf)
+        self.epochs, self.stale = np.zeros((2, len(bank)), dtype=int)
+
+    @property
+    def bank(self) -> Bank:
+        """The heads that still learn."""
+        return self.adam.bank
+
+    def learn(self, block: Block, steps: Steps) -> None:
+        """One step of Adam for each batch of rows."""
+        for rows in steps:
+            self.step(block, rows)
+
+    @torch.no_grad()
+    def step(self, block: Block, rows: torch.Tensor) -> None:
+        """One step; what it holds at once is bounded, its gradients are of the whole batch."""
+        keep = self.dropout.mask(len(rows))
+        if keep is not None and self.bank.seeds != self.seeds:  # all heads of a seed have stopped
+            keep = keep[[self.seeds.index(seed) for seed in self.bank.seeds]]
+        done = 0
+        for part in self.source.parts(rows, self.bank):
+            kept = None if keep is None else keep[:, done : done + len(part)]
+            states = block.read(self.bank, part)
+            logits, seen = self.bank.forward(states, kept)
+            gradient = self.source.gradient(logits, block.targets[part])
+            if len(part) < len(rows):
+                gradient *= len(part) / len(rows)
+            self.bank.backward(states, seen, gradient, self.adam.gradients, add=done > 0)
+            done += len(part)
         self.adam.step()
 
-    def update(self, score: np.ndarray, epoch: int, protocol: Protocol) -> None:
-        """Take the validation scores of the living heads: keep best states, lower rates, stop the finished."""
-        place = self.alive.cpu().numpy()
-        running = self.stale[place] < protocol.patience
-        better = running & (np.nan_to_num(score, nan=-np.inf) > self.score[place])
-        self.score[place[better]], self.epochs[place[better]] = score[better], epoch + 1
-        self.stale[place] = np.where(better, 0, self.stale[place] + 1)
-        improved = torch.from_numpy(np.flatnonzero(better)).to(self.alive.device)
-        for name, value in self.bank.parameters.items():
-            self.best[name][self.alive[improved]] = value.detach()[improved]
-        stale = self.stale[place]
-        plateau = (stale > 0) & (stale % protocol.plateau_patience == 0)
-        factor = np.where(plateau, protocol.plateau_factor, 1.0).astype(np.float32)
-        self.adam.scale(torch.from_numpy(factor).to(self.alive.device))
-        self._retire(torch.from_numpy(stale < protocol.patience).to(self.alive.device))
+    def update(self, score: np.ndarray, epoch: int) -> int:
+        """Take the validation scores of the heads: keep best states, lower rates, part with the finished.
 
-    def _retire(self, going: torch.Tensor) -> None:
-        """Drop the finished heads, once they are enough to be worth copying the others."""
-        if int(going.sum()) > 0.8 * len(going) and bool(going.any()) and not bool(going.all()):
-            return
-        if not bool(going.all()):
-            keep = torch.nonzero(going)[:, 0]
-            self.alive = self.alive[keep]
-            self.bank.select(keep)
-            self.adam.select(keep)
+        Returns how many have finished.
+        """
+        place, protocol = self.place, self.protocol
+        better = np.nan_to_num(score, nan=-np.inf) > self.score[place]
+        self.score[place[better]], self.epochs[place[better]] = score[better], epoch + 1
+        for name, value in self.bank.parameters.items():
+            self.whole.parameters[name][place[better]] = value[np.flatnonzero(better)]
+        stale = self.stale[place] = np.where(better, 0, self.stale[place] + 1)
+        plateau = (stale > 0) & (stale % protocol.plateau_patience == 0)
+        self.adam.scale(np.where(plateau, protocol.plateau_factor, 1.0).tolist())
+        going = np.flatnonzero(stale < protocol.patience)
+        if len(going) < len(place):
+            self.place = place[going]
+            self.adam.select(going.tolist())
+        return len(place) - len(going)
 
     def finished(self) -> Fitted:
-        """All heads of the bank again, each with its best state."""
-        self.bank.specs = self.specs
-        self.bank.layer = torch.tensor([s.layer for s in self.specs], device=self.alive.device)
-        self.bank.seed = torch.tensor([s.seed for s in self.specs], device=self.alive.device)
-        self.bank.parameters = self.best
-        return Fitted(self.bank, self.score, self.epochs)
+        """All heads of the bank, each with its best state."""
+        return Fitted(self.whole, self.score, self.epochs)
 
 
 def specs(protocol: Protocol, n_layers: int) -> list[Spec]:
@@ -110,114 +120,129 @@ def specs(protocol: Protocol, n_layers: int) -> list[Spec]:
 
 
 def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
-    """Banks of a size that keeps their tensors small; at frame level, where all heads see the same batch, heads
-    of one layer stay together and share their input.
+    """The grid in banks whose heads see the same batches, weighted sums first.
+
+    On a CPU a bank's heads share their layer too, and so one matrix product: few enough heads for its caches, and
+    as many banks as keep all cores busy. A GPU wants few and large banks.
     """
     n_layers = len(source.moments.rms)
-    width = protocol.hidden or source.n_outputs
-    largest = 4 * max(source.step_rows * max(dim, width), dim * width)  # activations, or weights, of a head
-    size = max(1, _BANK_BYTES["cuda" if source.device.startswith("cuda") else "cpu"] // largest)
+    shape = Shape(
+        layers=n_layers,
+        dim=dim,
+        outputs=source.n_outputs,
+        hidden=protocol.hidden,
+        dropout=protocol.dropout,
+        mix_from=int(protocol.mix_layers == "blocks" and n_layers > 1),
+        mix_normal=protocol.mix_start == "normal",
+    )
+    on_gpu = source.device.startswith("cuda")
+    by_seed = not source.one_order or (not on_gpu and cpu_count() > n_layers)
 
-    def family(spec: Spec) -> int:
-        return spec.layer if source.shared_batches else min(spec.layer, 0)
+    def family(spec: Spec) -> tuple[int, int]:
+        return min(spec.layer, 0) if on_gpu else spec.layer, spec.seed if by_seed else 0
 
-    banks = []
-    for _, same in itertools.groupby(sorted(specs(protocol, n_layers), key=family), key=family):
-        heads = list(same)
-        for start in range(0, len(heads), size):
-            banks.append(
-                Bank(
-                    heads[start : start + size],
-                    n_layers=n_layers,
-                    dim=dim,
-                    n_outputs=source.n_outputs,
-                    hidden=protocol.hidden,
-                    device=source.device,
-                )
-            )
-    return banks
-
-
-class Dropout:
-    """Masks of hidden units, one stream of random numbers per seed."""
-
-    def __init__(self, rate: float, hidden: int, seeds: int, device: str) -> None:
-        self.rate, self.hidden, self.device = rate, hidden, device
-        self.generators = [torch.Generator(device).manual_seed(10_000 + seed) for seed in range(seeds)]
-
-    def mask(self, rows: int) -> torch.Tensor | None:
-        """(seeds, rows, hidden) of 0 and 1 / (1 - rate); None where nothing is dropped."""
-        if not self.rate or not self.hidden:
-            return None
-        shape = (rows, self.hidden)
-        drawn = [torch.rand(shape, generator=g, device=self.device) >= self.rate for g in self.generators]
-        return torch.stack(drawn).float() / (1 - self.rate)
+    grid = sorted(specs(protocol, n_layers), key=family)
+    return [Bank(list(heads), shape, source.device) for _, heads in itertools.groupby(grid, key=family)]
 
 
 @contextlib.contextmanager
-def one_thread_each(device: str) -> Iterator[Callable[..., Any]]:
-    """A ``map`` that works on banks side by side, each on one core, on a CPU.
+def unthreaded(device: str) -> Iterator[None]:
+    """Operations on one core on a CPU, products in TF32 on a GPU.
 
-    Banks are independent, so this needs no barrier inside an operation: torch's own threads wait for each other
-    in each of many small operations, and on a busy machine that costs far more than the work. It also makes
-    results independent of the number of cores.
+    torch's own threads wait for each other in each of many small operations, and on a busy machine that costs far
+    more than the work. One core each also makes results independent of the number of cores.
     """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     if device.startswith("cuda"):
-        yield map
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+        torch.set_float32_matmul_precision("high")
+    else:
+        torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool.map
+        yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+
+
+class Workers:
+    """Works on banks side by side, each on one core, on a CPU; one after the other on a GPU.
+
+    Banks are independent, so they need no barrier inside an operation.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.on_gpu = device.startswith("cuda")
+        self.stop = threading.Event()
+
+    def __enter__(self) -> Workers:
+        if not self.on_gpu:
+            self.pool = ThreadPoolExecutor(cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop.set()  # on an interrupt, what runs ends with its epoch
+        if not self.on_gpu:
+            self.pool.shutdown(cancel_futures=True)
+
+    def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """Results in the order of the items."""
+        return map(work, items) if self.on_gpu else self.pool.map(work, items)
 
 
 def fit(source: Source, protocol: Protocol, dim: int, progress: Callable[..., Any] | None = None) -> list[Fitted]:
-    """Train every head until all have stopped. ``progress`` wraps the range of epochs as tqdm does."""
-    with one_thread_each(source.device) as each:
-        return _fit(source, protocol, dim, progress, each)
+    """Train every head until all have stopped. ``progress`` makes a bar as tqdm does.
+
+    With the features in memory each bank is trained from its first epoch to its last, while its weights are in
+    the cache of a core. Else all banks learn from a block before the next one takes its place.
+    """
+    banks = make_banks(source, protocol, dim)
+    bar: Any = progress(total=sum(map(len, banks)), unit="head") if progress is not None else None
+    with bar or contextlib.nullcontext(), unthreaded(source.device), Workers(source.device) as workers:
+        told = bar.update if bar is not None else lambda heads: None
+        if source.resident:
+            return list(workers.map(lambda bank: _alone(bank, source, protocol, workers.stop, told), banks))
+        return _together(banks, source, protocol, workers, told)
 
 
-def _fit(
-    source: Source,
-    protocol: Protocol,
-    dim: int,
-    progress: Callable[..., Any] | None,
-    each: Callable[..., Any],
+def _alone(
+    bank: Bank, source: Source, protocol: Protocol, stop: threading.Event, told: Callable[[int], Any]
+) -> Fitted:
+    """A bank from its first epoch to its last."""
+    run = Run(bank, source, protocol)
+    for epoch in range(protocol.max_epochs):
+        if stop.is_set() or not len(run.bank):
+            break
+        for block, steps in source.epoch(epoch, bank.specs[0].seed):
+            run.learn(block, steps)
+        parts = [source.monitor(run.bank, block) for block in source.validation()]
+        told(run.update(np.sum(parts, axis=0), epoch))
+    told(len(run.bank))
+    return run.finished()
+
+
+def _learn(block: Block, steps: Steps, run: Run) -> None:
+    run.learn(block, steps)
+
+
+def _monitor(source: Source, block: Block, run: Run) -> np.ndarray:
+    return source.monitor(run.bank, block)
+
+
+def _together(
+    banks: list[Bank], source: Source, protocol: Protocol, workers: Workers, told: Callable[[int], Any]
 ) -> list[Fitted]:
-    runs = [_start(bank, protocol) for bank in make_banks(source, protocol, dim)]
-    dropout = Dropout(protocol.dropout, protocol.hidden, protocol.seeds, source.device)
-    bar: Any = range(protocol.max_epochs)
-    if progress is not None:
-        bar = progress(bar, desc="probe", unit="epoch")
-    for epoch in bar:
-        living = [run for run in runs if (run.stale[run.alive.cpu()] < protocol.patience).any()]
+    """All banks in one pass over the disk per epoch."""
+    runs = [Run(bank, source, protocol) for bank in banks]
+    for epoch in range(protocol.max_epochs):
+        living = [run for run in runs if len(run.bank)]
         if not living:
             break
-        if progress is not None:
-            bar.set_postfix(heads=sum(len(run.bank) for run in living), refresh=False)
-        for batch in source.train_batches(epoch, protocol.seeds):
-            keep = dropout.mask(batch[0].shape[1])
-            list(each(lambda run, b=batch, k=keep: run.step(source, b, k), living))
-        for run, score in zip(living, source.monitor([run.bank for run in living], each), strict=True):
-            run.update(score, epoch, protocol)
-    if progress is not None:
-        bar.close()
+        for block, steps in source.epoch(epoch, 0):
+            list(workers.map(partial(_learn, block, steps), living))
+        scores = [np.zeros(len(run.bank)) for run in living]
+        for block in source.validation():
+            parts = workers.map(partial(_monitor, source, block), living)
+            scores = [score + part for score, part in zip(scores, parts, strict=True)]
+        told(sum(run.update(score, epoch) for run, score in zip(living, scores, strict=True)))
+    told(sum(len(run.bank) for run in runs))
     return [run.finished() for run in runs]
-
-
-def _start(bank: Bank, protocol: Protocol) -> _Run:
-    rates = torch.tensor([s.learning_rate for s in bank.specs], device=bank.device)
-    n = len(bank)
-    return _Run(
-        bank=bank,
-        adam=Adam(bank, rates, protocol.mix_learning_rate),
-        alive=torch.arange(n, device=bank.device),
-        best={k: v.detach().clone() for k, v in bank.parameters.items()},
-        score=np.full(n, -np.inf),
-        epochs=np.zeros(n, dtype=int),
-        stale=np.zeros(n, dtype=int),
-        specs=list(bank.specs),
-    )

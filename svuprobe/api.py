@@ -13,15 +13,17 @@ import functools
 import importlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from svuprobe.extractors import checkmodel, keeping
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, find, write_text
 from svuprobe.extractors.catalogue import load as load_model, slug
-from svuprobe.extractors.run import Report, extract as run_extraction
+from svuprobe.extractors.run import extract as run_extraction
+from svuprobe.extractors.writing import Report
 from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.result import Result, digests
@@ -37,6 +39,10 @@ from svuprobe.tasks import (
 )
 from svuprobe.tasks.cliplist import ClipList
 from svuprobe.tasks.synth import CORPORA
+
+if TYPE_CHECKING:
+    from svuprobe.probe.ft_protocol import FinetuneProtocol, RecipeProtocol
+    from svuprobe.probe.predict import Prediction
 
 Say = Callable[[str], None]
 
@@ -55,6 +61,16 @@ class Data:
     def folder(self, dataset: str) -> Path:
         """The folder of a dataset."""
         return self.elsewhere.get(dataset, self.root / dataset)
+
+
+def check_model(
+    model: str, *, device: str | None = None, dtype: str = "float32", say: Say = _silent
+) -> checkmodel.ModelReport:
+    """Try what the contract of an extractor promises on a model, and say what was seen and how fast it was."""
+    report = checkmodel.check(load_model(model), device or default_device(), dtype)
+    for line in report.lines():
+        say(line)
+    return report
 
 
 def synth(
@@ -126,40 +142,54 @@ def extract(
     data: Data,
     features: Path,
     device: str | None = None,
-    dtype: str = "float32",
-    batch_seconds: float = 60.0,
-    jobs: int = 2,
+    dtype: str = "auto",
+    batch_seconds: float | None = None,
+    jobs: int | None = None,
     shard: tuple[int, int] = (1, 1),
+    compiled: bool = False,
     progress: Callable[..., Any] | None = None,
     say: Say = _silent,
 ) -> list[Report]:
     """Run each model once over the datasets of the tasks; what a cache holds already is left alone.
 
-    Tasks on one dataset with one windowing share a cache. The clips of each task are written beside the
-    features, so probing needs no audio. Failed clips are in the reports; the rest is done.
+    Tasks on one dataset with one windowing share a cache, and all models share each decoded clip. The clips of
+    each task are written beside the features, so probing needs no audio. Failed clips are in the reports; the
+    rest is done. See `svuprobe.extractors.run.extract` for the options; ``jobs=None`` takes a process for every
+    core that the models leave free.
     """
     groups = _by_cache(tasks, data, features, say)
+    extractors = [load_model(name) for name in dict.fromkeys(models)]
+    device = device or default_device()
     reports = []
-    for name in models:
-        extractor = load_model(name)
-        for (dataset, windowing, level), clips in groups.items():
-            report = run_extraction(
-                extractor,
-                clips,
-                features,
-                dataset=dataset,
-                windowing=windowing,
-                level=level,
-                device=device or default_device(),
-                dtype=dtype,
-                batch_seconds=batch_seconds,
-                jobs=jobs,
-                shard=shard,
-                progress=progress,
-            )
-            say(_told(name, dataset, level, report))
-            reports.append(report)
+    for (dataset, windowing, level), clips in groups.items():
+        several = run_extraction(
+            extractors,
+            clips,
+            features,
+            dataset=dataset,
+            windowing=windowing,
+            level=level,
+            device=device,
+            dtype=dtype,
+            batch_seconds=batch_seconds,
+            jobs=_decoders(device) if jobs is None else jobs,
+            shard=shard,
+            compiled=compiled,
+            progress=progress,
+            say=say,
+        )
+        for report in several:
+            say(_told(dataset, level, report))
+        reports += several
     return reports
+
+
+def _decoders(device: str) -> int:
+    """Decoding takes about a hundredth of the time that a base model needs on a CPU, and more than on a GPU."""
+    from joblib import cpu_count
+
+    cores = int(cpu_count())
+    return min(cores, 32) if device.startswith("cuda") else max(1, min(cores // 2, 4))
 
 
 def _by_cache(tasks: Sequence[str], data: Data, features: Path, say: Say) -> dict[tuple[Any, ...], list[Clip]]:
@@ -197,12 +227,75 @@ def _counted(task: Task, clips: Sequence[Clip]) -> str:
     return text
 
 
-def _told(model: str, dataset: str, level: str, report: Report) -> str:
+def _told(dataset: str, level: str, report: Report) -> str:
     speed = f", {report.audio_s / report.wall_s:.1f} times real time" if report.done and report.wall_s else ""
+    more = [
+        f"{number} {what}"
+        for number, what in (
+            (report.elsewhere, "in other parts"),
+            (report.busy, "being done by another process"),
+            (report.quiet, "silent windows left out"),
+        )
+        if number
+    ]
     return (
-        f"{model} on {dataset}, {level} level: {report.done} clips done, {report.cached} already cached "
-        f"({report.wall_s:.1f} s{speed}){f', {report.quiet} silent windows left out' if report.quiet else ''}"
+        f"{report.model} on {dataset}, {level} level: {report.done} clips done, {report.cached} already cached "
+        f"({report.wall_s:.1f} s{speed}){''.join(f', {words}' for words in more)}"
     )
+
+
+def cache_list(directory: Path) -> list[keeping.Kept]:
+    """What there is of every cache below a folder, and whether it is complete."""
+    return [keeping.look(folder) for folder in keeping.folders(directory)]
+
+
+def cache_verify(
+    directory: Path,
+    *,
+    remove: bool = False,
+    progress: Callable[..., Any] | None = None,
+    say: Say = _silent,
+) -> list[keeping.Damage]:
+    """Read every byte of every cache below a folder; say and return what is damaged.
+
+    With ``remove`` damaged files are deleted; extracting again then makes these again and touches no others.
+    """
+    damages = keeping.verify(directory, delete=remove, progress=progress)
+    for damage in damages:
+        say(f"{damage.path}: {damage.reason}")
+    for folder in dict.fromkeys(d.path if d.path.is_dir() else d.path.parent for d in damages):
+        kept = keeping.look(folder)
+        say(
+            f"  {folder.name}: svuprobe extract --model {kept.model}, with the other options that made it, repairs it"
+        )
+    return damages
+
+
+def cache_prune(
+    directory: Path,
+    *,
+    model: str | None = None,
+    dry_run: bool = False,
+    say: Say = _silent,
+) -> int:
+    """Delete what dead processes left in the caches below a folder, or every cache of one model.
+
+    Returns the bytes that are free now, or would be (``dry_run``).
+    """
+    if model is None:
+        gone = keeping.prune(directory, dry_run=dry_run)
+        for path, size in gone.items():
+            say(f"{path}: {keeping.size_text(size)}")
+        return sum(gone.values())
+    folders = [f for f in keeping.folders(directory) if f.parent.name.rpartition("@")[0] == slug(model)]
+    if not folders:
+        raise ExtractError(f"{directory}: no cache of {model}; svuprobe cache list says what there is")
+    sizes = [keeping.size_of(folder) for folder in folders]
+    for folder, size in zip(folders, sizes, strict=True):
+        say(f"{folder}: {keeping.size_text(size)}")
+        if not dry_run:
+            keeping.delete(folder)
+    return sum(sizes)
 
 
 @dataclass(frozen=True)
@@ -224,12 +317,14 @@ def probe(
     device: str | None = None,
     allow_missing: bool = False,
     overwrite: bool = False,
+    memory: int | None = None,
     progress: Callable[..., Any] | None = None,
     say: Say = _silent,
 ) -> list[Probed]:
     """Probe every model that has a cache on every task that has one, or the named ones.
 
     A result that is there already, of the same weights, task, split, targets and protocol, is not made again.
+    ``memory`` is what may be held of a frame-level cache, in bytes; half of what is free.
     """
     protocol = protocol or Protocol()
     names: Sequence[str | None] = tasks or [None]
@@ -238,7 +333,7 @@ def probe(
     for listed in lists:
         for folder in _caches(features, listed, models):
             with FeatureCache(folder) as cache:
-                one = _probe_one(cache, listed, protocol, results, device, allow_missing, overwrite, progress)
+                one = _probe_one(cache, listed, protocol, results, device, allow_missing, overwrite, memory, progress)
             probed.append(one)
             say(_told_probe(one))
     return probed
@@ -282,6 +377,7 @@ def _probe_one(
     device: str | None,
     allow_missing: bool,
     overwrite: bool,
+    memory: int | None,
     progress: Callable[..., Any] | None,
 ) -> Probed:
     name = f"{listed.task.name}{'.synthetic' if listed.synthetic else ''}"
@@ -290,20 +386,24 @@ def _probe_one(
         old = result_file.load(path)
         if _same(old, cache, listed, protocol):
             return Probed(old, path, cached=True)
+    from svuprobe.probe import trained
     from svuprobe.probe.run import probe as run_probe
 
     labelled = None
     if progress is not None:
         title = f"probe {listed.task.name} {cache.header.model}"
         labelled = functools.partial(_titled, progress, title)
-    result, predictions = run_probe(
+    result, predictions, heads = run_probe(
         cache,
         listed,
         protocol,
         device=device or default_device(),
         allow_missing=allow_missing,
+        memory=memory,
         progress=labelled,
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    heads.save(trained.beside(path))
     result_file.save(result, path, predictions)
     return Probed(result, path, cached=False)
 
@@ -334,27 +434,164 @@ def _told_probe(one: Probed) -> str:
     )
 
 
-def leaderboard(results: Path, out: Path, *, check: bool = False) -> str:
-    """Write the leaderboard of all results; with ``check`` raise ProbeError if the file is not what it'd write."""
-    from svuprobe.benchmarks.leaderboard import render
+def finetune(
+    tasks: Sequence[str],
+    models: Sequence[str],
+    *,
+    data: Data,
+    results: Path,
+    protocol: FinetuneProtocol | None = None,
+    recipe: RecipeProtocol | None = None,
+    start: Path | None = None,
+    device: str | None = None,
+    dtype: str = "auto",
+    accumulate: int = 1,
+    checkpointing: bool = False,
+    checkpoint_steps: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    jobs: int | None = None,
+    allow_missing: bool = False,
+    progress: Callable[..., Any] | None = None,
+    say: Say = _silent,
+) -> list[Probed]:
+    """Train models end to end on the audio of tasks, or supervised baselines from random weights.
 
-    text = render(result_file.load_all(results))
-    if not check:
-        write_text(out, text)
-    elif not out.is_file() or out.read_text() != text:
-        state = "is not what the results say" if out.is_file() else "is missing"
-        raise ProbeError(f"{out}: {state}; run svuprobe leaderboard --results {results} --out {out} and commit it")
-    return text
+    Under ``accelerate launch`` each batch is shared out over all processes.
+
+    Parameters
+    ----------
+    models
+        Models by name, which ``protocol`` is for, or baselines, which ``recipe`` is for.
+    start
+        Result of a probe whose heads are taken to start from.
+    dtype
+        ``float32``, ``bfloat16`` (autocast), or ``auto``: the latter on a GPU that has it natively.
+    accumulate
+        Parts that each batch is computed in.
+    checkpointing
+        Compute blocks again in the backward pass instead of keeping them: less memory, more time.
+    checkpoint_steps
+        Steps between checkpoints within an epoch; there is one after each epoch anyway.
+    resume
+        Go on from what an unfinished run left, to the same result.
+    """
+    from svuprobe.extractors.batches import native_dtype
+    from svuprobe.probe import finetune as tuning
+    from svuprobe.probe.ft_protocol import FinetuneProtocol, RecipeProtocol
+    from svuprobe.probe.ft_train import Machine, Ranks
+
+    ranks = Ranks()
+    device = ranks.device or device or default_device()
+    if dtype == "auto":
+        dtype = native_dtype(device) if device.startswith("cuda") else "float32"
+    options = tuning.Options(
+        machine=Machine(device, dtype, accumulate, ranks),
+        checkpointing=checkpointing,
+        every=checkpoint_steps,
+        resume=resume,
+        overwrite=overwrite,
+        jobs=_decoders(device) if jobs is None else jobs,
+        allow_missing=allow_missing,
+    )
+    told, watched = (say, progress) if ranks.first else (_silent, None)
+    done = []
+    for name in dict.fromkeys(tasks):
+        task = load_task(name)
+        root = data.folder(task.dataset)
+        clips = find_clips(task, root)
+        listed = ClipList(task, tuple(clips), cliplist.labels_of(task, clips), not task.source and is_synthetic(root))
+        told(f"{task.name}: {_counted(task, clips)}{' (synthetic)' if listed.synthetic else ''}")
+        for model in dict.fromkeys(models):
+            chosen = (recipe or RecipeProtocol()) if tuning.is_baseline(model) else (protocol or FinetuneProtocol())
+            found = tuning.finetune(
+                listed, model, chosen, results, start=start, options=options, progress=watched, say=told
+            )
+            done.append(Probed(*found))
+            told(_told_probe(done[-1]))
+    return done
+
+
+def predict(
+    run: Path,
+    audio: Sequence[str | Path],
+    *,
+    out: Path | None = None,
+    plots: bool = False,
+    seed: int = 0,
+    device: str | None = None,
+    jobs: int | None = None,
+    progress: Callable[..., Any] | None = None,
+) -> Iterator[tuple[Prediction, list[Path]]]:
+    """What the heads of a result say of audio files, in their order, and the files written.
+
+    Parameters
+    ----------
+    run
+        A result's JSON file, with its heads beside it.
+    audio
+        Files of any length; one that can't be decoded gives a prediction with a ``failure``.
+    out
+        Where MIDI, CSV, JAMS and beat files go, and with ``plots`` a picture of each; None writes nothing.
+    """
+    from svuprobe.probe import draw, formats
+    from svuprobe.probe.predict import load_answers, predict as run_prediction
+
+    device = device or default_device()
+    answers = load_answers(run, seed=seed, device=device)
+    paths = [Path(path) for path in audio]
+    stems = _distinct([path.stem for path in paths])
+    found = run_prediction(answers, paths, jobs=_decoders(device) if jobs is None else jobs, progress=progress)
+    for prediction, stem in zip(found, stems, strict=True):
+        written: list[Path] = []
+        if out is not None and not prediction.failure:
+            written = formats.write(prediction, out / stem)
+            written += [draw.draw(prediction, out / f"{stem}.png")] if plots else []
+        yield prediction, written
+
+
+def _distinct(stems: Sequence[str]) -> list[str]:
+    """Names for files of several folders: the second ``take`` becomes ``take-2``."""
+    seen: Counter[str] = Counter()
+    names = []
+    for stem in stems:
+        seen[stem] += 1
+        names.append(stem if seen[stem] == 1 else f"{stem}-{seen[stem]}")
+    return names
+
+
+def leaderboard(results: Path, out: Path, *, check: bool = False) -> str:
+    """Write the leaderboard of all results, with CSV and JSON beside it; returns the Markdown.
+
+    With ``check`` nothing is written: ProbeError names the first file that is not what the results say.
+    """
+    from svuprobe.benchmarks.leaderboard import files
+
+    texts = files(results, out)
+    for path, text in texts.items():
+        if not check:
+            write_text(path, text)
+        elif not path.is_file() or path.read_text() != text:
+            state = "is not what the results say" if path.is_file() else "is missing"
+            again = f"svuprobe leaderboard --results {results} --out {out}"
+            raise ProbeError(f"{path}: {state}; run {again} and commit it")
+    return texts[out]
 
 
 def plot(kind: str, results: Path, out: Path) -> list[Path]:
-    """Draw ``layer-weights`` or ``layer-curves`` of all results: PNG, SVG and CSV."""
-    from svuprobe.benchmarks import plots
+    """Draw ``scores``, ``layer-weights``, ``layer-curves`` or ``data-efficiency``: PNG, SVG and CSV."""
+    from svuprobe.benchmarks.plots import KINDS
 
-    draw = {"layer-weights": plots.layer_weights, "layer-curves": plots.layer_curves}[kind]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="matplotlib")
-        return draw(result_file.load_all(results), out)
+        return KINDS[kind](result_file.load_all(results), out)
+
+
+def run(suite: str, *, data: Data, out: Path, **options: Any) -> list[str]:
+    """Extract and probe what is missing of a suite, then leaderboard and plots; see `svuprobe.running.run`."""
+    from svuprobe.running import run as run_suite
+
+    return run_suite(suite, data=data, out=out, **options)
 
 
 __all__ = [
@@ -363,11 +600,18 @@ __all__ = [
     "ProbeError",
     "Probed",
     "TaskError",
+    "cache_list",
+    "cache_prune",
+    "cache_verify",
     "check",
+    "check_model",
     "extract",
+    "finetune",
     "leaderboard",
     "plot",
+    "predict",
     "prepare",
     "probe",
+    "run",
     "synth",
 ]

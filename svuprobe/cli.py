@@ -7,8 +7,8 @@ answers at once.
 
 from __future__ import annotations
 
-import functools
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,6 +20,7 @@ import click
 from svuprobe import __version__
 from svuprobe.extractors import catalogue
 from svuprobe.extractors.base import ExtractError
+from svuprobe.probe import baselines, ft_protocol
 from svuprobe.probe.protocol import PRESETS, ProbeError, preset
 from svuprobe.tasks import TABLE, check_name
 from svuprobe.tasks.types import TaskError
@@ -31,13 +32,27 @@ USER_MISTAKES = (TaskError, ExtractError, ProbeError)
 
 
 class OneLineErrors(click.Group):
-    """Turns exactly the project's own errors into one line and exit code 1."""
+    """Turns exactly the project's own errors, Ctrl-C and SIGTERM into one line; exit codes 1, 130 and 143."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        before = signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)
         except USER_MISTAKES as error:
             raise click.ClickException(" ".join(str(error).split())) from None
+        except KeyboardInterrupt as stop:
+            click.echo("Interrupted: what is finished is kept; the same command goes on from there.", err=True)
+            sys.exit(143 if isinstance(stop, Terminated) else 130)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a scheduler sends it when a job's time is up."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 class Checked(click.ParamType):
@@ -70,6 +85,8 @@ class Shard(click.ParamType):
 
 TASK = Checked("task", check_name)
 MODEL = Checked("model", catalogue.check_name)
+TRAINED = Checked("model", lambda name: None if name in baselines.TABLE else catalogue.check_name(name))
+FINETUNE = Checked("preset", lambda name: None if ft_protocol.preset(name) else None)
 PROTOCOL = Checked("protocol", lambda name: None if preset(name) else None)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -127,7 +144,19 @@ def models(as_json: bool) -> None:
     rows = [asdict(card) | {"control": catalogue.is_control(name)} for name, card in catalogue.CATALOGUE.items()]
     _show(rows, ["name", "hub", "layers", "dim", "sample_rate", "licence"], as_json)
     if not as_json:
-        click.echo("\nAlso hf:ORG/NAME[@REVISION], hf:/local/folder, and random:NAME[#SEED] as a control.")
+        click.echo(f"\nAlso {catalogue.OTHER_FORMS}.")
+
+
+@main.command("check-model")
+@click.argument("name", type=MODEL)
+@device_option
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+def check_model(name: str, device: str | None, dtype: str) -> None:
+    """Whether a model keeps the contract of an extractor, and how fast it is here."""
+    from svuprobe import api
+
+    if not api.check_model(name, device=device, dtype=dtype, say=click.echo).ok:
+        raise click.ClickException(f"{name} does not keep the contract; what FAILED stands above")
 
 
 @main.command()
@@ -237,10 +266,21 @@ def _data(values: tuple[str, ...]) -> api.Data:
 @data_option
 @features_option
 @device_option
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
-@click.option("--batch-seconds", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True)
-@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Decoding threads.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="auto: bfloat16 where the hardware multiplies it natively.",
+)
+@click.option(
+    "--batch-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Audio in a batch; found for the device if not given.",
+)
+@click.option("--jobs", type=click.IntRange(min=0), help="Decoding processes; 0 decodes in this one.")
 @click.option("--shard", type=Shard(), default=(1, 1), help="Do the i-th of n parts (several processes).")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the models: pays on a GPU, for many hours.")
 def extract(
     model_names: tuple[str, ...],
     task_names: tuple[str, ...],
@@ -248,9 +288,10 @@ def extract(
     features: Path,
     device: str | None,
     dtype: str,
-    batch_seconds: float,
-    jobs: int,
+    batch_seconds: float | None,
+    jobs: int | None,
     shard: tuple[int, int],
+    compiled: bool,
 ) -> None:
     """Run frozen models once over the datasets of tasks and cache every layer."""
     from svuprobe import api
@@ -265,6 +306,7 @@ def extract(
         batch_seconds=batch_seconds,
         jobs=jobs,
         shard=shard,
+        compiled=compiled,
         progress=bar,
         say=click.echo,
     )
@@ -280,12 +322,21 @@ def extract(
 @click.option("--model", "model_names", type=MODEL, multiple=True, help="Repeatable; every model that has features.")
 @features_option
 @results_option
-@click.option("--protocol", type=PROTOCOL, default="svuprobe", show_default=True)
+@click.option("--protocol", type=PROTOCOL, default="svuprobe", show_default=True, help="A preset, or a TOML file.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Instead of the protocol's; changes its hash.")
 @click.option("--learning-rate", "rates", type=float, multiple=True, help="A grid of your own; repeatable.")
 @click.option("--max-epochs", type=click.IntRange(min=1))
 @click.option("--hidden", type=click.IntRange(min=0), help="Units of the hidden layer, 0 for linear heads.")
 @click.option("--single-layers/--no-single-layers", default=None, help="Whether to draw the layer curve.")
+@click.option(
+    "--train-fraction",
+    "fractions",
+    type=click.FloatRange(0, 1, min_open=True),
+    multiple=True,
+    help="Learn from this share of the training clips; repeatable, smaller ones are within larger ones.",
+)
+@click.option("--shuffle-labels", is_flag=True, default=None, help="A control: deal the training targets anew.")
+@click.option("--memory", type=click.FloatRange(0, min_open=True), help="GiB of frames to hold; half of the free.")
 @device_option
 @click.option("--allow-missing", is_flag=True, help="Leave out clips that the cache lacks.")
 @click.option("--overwrite", is_flag=True, help="Probe again where a result is there.")
@@ -299,27 +350,219 @@ def probe(
     allow_missing: bool,
     overwrite: bool,
     rates: tuple[float, ...],
+    fractions: tuple[float, ...],
+    memory: float | None,
     **fields: Any,
 ) -> None:
     """Train heads on cached features; select on validation, score the test split once."""
     changes = {name: value for name, value in fields.items() if value is not None}
     if rates:
         changes["learning_rates"] = rates
-    asked = preset(protocol, **changes)
+    several = [preset(protocol, **changes)]
+    if fractions:
+        several = [preset(protocol, **changes, train_fraction=share) for share in fractions]
     from svuprobe import api
 
-    api.probe(
+    for asked in several:
+        api.probe(
+            task_names,
+            model_names,
+            features=features,
+            results=results,
+            protocol=asked,
+            device=device,
+            allow_missing=allow_missing,
+            overwrite=overwrite,
+            memory=None if memory is None else round(memory * 2**30),
+            progress=bar,
+            say=click.echo,
+        )
+
+
+def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One option for each field of the protocol of fine-tuning that is worth changing."""
+    for option in reversed(
+        (
+            click.option("--one-stage", is_flag=True, help="No epochs with a frozen transformer first."),
+            click.option("--frozen-epochs", type=click.IntRange(min=0), help="Head and layer weights alone."),
+            click.option("--epochs", type=click.IntRange(min=0), help="Everything; of a baseline at most."),
+            click.option("--last-k", type=click.IntRange(min=1), help="Only the last K blocks."),
+            click.option(
+                "--lora", "lora_rank", type=click.IntRange(min=1), help="Only adapters of this rank (peft)."
+            ),
+            click.option("--bitfit", is_flag=True, default=None, help="Only biases."),
+            click.option("--train-convolutions", is_flag=True, default=None, help="The convolutions on audio too."),
+            click.option("--head-learning-rate", type=float),
+            click.option("--encoder-learning-rate", type=float),
+            click.option("--mix-learning-rate", type=float, help="Of the layer weights; 0 is the head's."),
+            click.option("--hidden", type=click.IntRange(min=0), help="Width of the head, 0 for one linear layer."),
+            click.option("--dropout", type=float, help="Of the head."),
+            click.option("--batch-size", type=click.IntRange(min=1), help="Windows in a step."),
+            click.option("--layerdrop", type=float),
+            click.option("--spec-augment", is_flag=True, default=None, help="Mask stretches of time in training."),
+            click.option("--class-weight-alpha", type=float, help="Weights 1 / n^alpha; the task's if not given."),
+            click.option("--select", type=click.Choice(list(ft_protocol.SELECT)), help="Which epoch counts."),
+            click.option("--seeds", type=click.IntRange(min=1)),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.option("--task", "task_names", type=TASK, multiple=True, required=True, help="Repeatable.")
+@click.option("--model", "model_names", type=TRAINED, multiple=True, required=True, help="Or a baseline; repeatable.")
+@data_option
+@results_option
+@click.option("--preset", "preset_name", type=FINETUNE, default="yamamoto2023", show_default=True)
+@adaptation_options
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Result of a probe whose heads to start from.",
+)
+@device_option
+@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
+@click.option("--accumulate", type=click.IntRange(min=1), default=1, help="Parts to compute each batch in.")
+@click.option("--gradient-checkpointing", "checkpointing", is_flag=True, help="Less memory, more time.")
+@click.option("--checkpoint-steps", type=click.IntRange(min=0), default=0, help="Also save within an epoch.")
+@click.option("--resume", is_flag=True, help="Go on where a run was interrupted.")
+@click.option("--jobs", type=click.IntRange(min=0), help="Decoding processes; 0 decodes in this one.")
+@click.option("--allow-missing", is_flag=True, help="Leave out clips that can't be decoded.")
+@click.option("--overwrite", is_flag=True, help="Start anew where a result, or a part of one, is there.")
+def finetune(
+    task_names: tuple[str, ...],
+    model_names: tuple[str, ...],
+    where: tuple[str, ...],
+    preset_name: str,
+    one_stage: bool,
+    batch_size: int | None,
+    **options: Any,
+) -> None:
+    """Train models end to end on tasks, or supervised baselines; several GPUs with accelerate launch."""
+    names = ft_protocol.FinetuneProtocol.__dataclass_fields__
+    changes = {k: options.pop(k) for k in list(options) if k in names and k != "start"}
+    changes = {k: value for k, value in changes.items() if value is not None}
+    supervised = {k: changes[key] for k, key in (("max_epochs", "epochs"), ("seeds", "seeds")) if key in changes}
+    if one_stage:
+        changes["frozen_epochs"] = 0
+    if batch_size is not None:
+        changes |= {"batch_size": batch_size, "frame_batch_size": batch_size}
+        supervised["batch_size"] = batch_size
+    protocol = ft_protocol.preset(preset_name, **changes)
+    unfit = sorted(changes.keys() - {"epochs", "seeds", "batch_size", "frame_batch_size"})
+    if unfit and (trained := [name for name in model_names if name in baselines.TABLE]):
+        raise click.UsageError(
+            f"{unfit[0]} changes nothing in baseline {trained[0]}, which is trained by its recipe; "
+            "only --epochs, --seeds and --batch-size do"
+        )
+    from svuprobe import api
+
+    api.finetune(
         task_names,
         model_names,
-        features=features,
-        results=results,
-        protocol=asked,
-        device=device,
-        allow_missing=allow_missing,
-        overwrite=overwrite,
+        data=_data(where),
+        protocol=protocol,
+        recipe=ft_protocol.RecipeProtocol(**supervised),
         progress=bar,
         say=click.echo,
+        **options,
     )
+
+
+@main.group()
+def cache() -> None:
+    """Caches of features on disk."""
+
+
+cache_argument = click.argument("directory", type=FOLDER, default="features", envvar="SVUPROBE_FEATURES")
+
+
+@cache.command("list")
+@cache_argument
+@json_option
+def cache_list(directory: Path, as_json: bool) -> None:
+    """What there is of every cache in DIRECTORY, and whether it is complete."""
+    from svuprobe import api
+    from svuprobe.extractors.keeping import size_text
+
+    rows = [asdict(kept) | {"directory": str(kept.directory)} for kept in api.cache_list(directory)]
+    if not as_json:
+        for row in rows:
+            row["revision"] = row["revision"][:8]
+            row["hours"] = row["hours"] and round(row["hours"], 2)
+            row["size"] = size_text(row["size"])
+    columns = "model revision dataset windowing level dtype clips hours size state"
+    _show(rows, columns.split(), as_json)
+
+
+@cache.command("verify")
+@cache_argument
+@click.option("--remove", is_flag=True, help="Delete what is damaged; extract makes it again, and nothing else.")
+def cache_verify(directory: Path, remove: bool) -> None:
+    """Read every byte in DIRECTORY and compare it with the checksums."""
+    from svuprobe import api
+
+    damages = api.cache_verify(directory, remove=remove, progress=bar, say=click.echo)
+    if damages:
+        what = "deleted" if remove else f"svuprobe cache verify {directory} --remove deletes them"
+        raise click.ClickException(f"{len(damages)} damaged; {what}; svuprobe extract makes just these again")
+    click.echo(f"{directory}: every byte is as it was written")
+
+
+@cache.command("prune")
+@cache_argument
+@click.option("--dry-run", is_flag=True, help="Say it, delete nothing.")
+@click.option("--model", type=MODEL, help="Delete every cache of this model instead, of every revision.")
+@click.option("--yes", is_flag=True, help="With --model: yes, delete features.")
+def cache_prune(directory: Path, dry_run: bool, model: str | None, yes: bool) -> None:
+    """Delete what killed processes left in DIRECTORY; never features, unless --model says whose."""
+    from svuprobe import api
+    from svuprobe.extractors.keeping import size_text
+
+    only_said = dry_run or (model is not None and not yes)
+    freed = api.cache_prune(directory, model=model, dry_run=only_said, say=click.echo)
+    click.echo(f"{size_text(freed)} {'would be freed' if only_said else 'freed'}")
+    if only_said and not dry_run:
+        raise click.ClickException(f"nothing was deleted; add --yes to delete these features of {model}")
+
+
+@main.command()
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="A result's JSON file.",
+)
+@click.option("--audio", type=click.Path(path_type=Path), multiple=True, required=True, help="Repeatable.")
+@click.option("--out", type=FOLDER, help="Write MIDI, CSV, JAMS or beats here.")
+@click.option("--plot", "plots", is_flag=True, help="Draw each file's audio and what was found in it.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Whose head answers.")
+@click.option("--format", "style", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@device_option
+def predict(
+    run: Path, audio: tuple[Path, ...], out: Path | None, plots: bool, seed: int, style: str, device: str | None
+) -> None:
+    """Use a trained probe: labels, notes or beats of any audio files."""
+    from svuprobe import api
+    from svuprobe.probe.formats import summary
+
+    found: list[Any] = []
+    failed: list[Any] = []
+    where = out or (Path() if plots else None)
+    for prediction, written in api.predict(
+        run, audio, out=where, plots=plots, seed=seed, device=device, progress=bar
+    ):
+        (failed if prediction.failure else found).append(prediction)
+        for path in written:
+            click.echo(path, err=True)
+    if found:
+        click.echo(summary(found, style), nl=style == "table")
+    if failed:
+        for prediction in failed:
+            click.echo(f"  {prediction.failure}", err=True)
+        raise click.ClickException(f"{len(failed)} of {len(audio)} files failed")
 
 
 @main.command()
@@ -327,7 +570,7 @@ def probe(
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="leaderboard.md", show_default=True)
 @click.option("--check", is_flag=True, help="Write nothing; fail if the file is not what the results say.")
 def leaderboard(results: Path, out: Path, check: bool) -> None:
-    """Write leaderboard.md from the result files."""
+    """Write leaderboard.md from the result files, with CSV and JSON beside it."""
     from svuprobe import api
 
     api.leaderboard(results, out, check=check)
@@ -335,15 +578,36 @@ def leaderboard(results: Path, out: Path, check: bool) -> None:
 
 
 @main.command()
-@click.argument("kind", type=click.Choice(["layer-weights", "layer-curves"]))
+@click.argument("kind", type=click.Choice(["scores", "layer-weights", "layer-curves", "data-efficiency"]))
 @results_option
 @click.option("--out", type=FOLDER, default="plots", show_default=True)
 def plot(kind: str, results: Path, out: Path) -> None:
-    """Draw layer weights or layer curves: PNG, SVG and CSV."""
+    """Draw scores, layer weights, layer curves or scores over training data: PNG, SVG and CSV."""
     from svuprobe import api
 
     for path in api.plot(kind, results, out):
         click.echo(path)
+
+
+@main.command()
+@click.argument("suite")
+@data_option
+@click.option("--out", type=FOLDER, required=True, help="Leaderboard, plots and what has no place of its own.")
+@click.option("--features", type=FOLDER, help="Caches; OUT/features if not given.")
+@click.option("--results", type=FOLDER, help="Results; OUT/results if not given.")
+@device_option
+@click.option("--allow-missing", is_flag=True, help="Leave out clips that can't be read.")
+def run(suite: str, where: tuple[str, ...], **options: Any) -> None:
+    """Extract, probe and rank all of a SUITE (svu, mir13, real, demo or a TOML file): only what is missing."""
+    from svuprobe import api
+
+    failures = api.run(suite, data=_data(where), progress=bar, say=click.echo, **options)
+    if failures:
+        for failure in failures:
+            click.echo(f"  {' '.join(failure.split())}", err=True)
+        raise click.ClickException(
+            f"{len(failures)} parts of the suite are missing, as listed above; the rest is done"
+        )
 
 
 @main.command()
@@ -352,7 +616,7 @@ def demo(out: Path) -> None:
     """The whole chain on synthetic singing, in a few minutes."""
     from svuprobe.demo import run
 
-    run(out, progress=bar, wrap=functools.partial(wrap), say=click.echo)
+    run(out, progress=bar, say=click.echo)
 
 
 if __name__ == "__main__":

@@ -1,64 +1,52 @@
-"""The leaderboard and the plots: from results alone, and saying what may be compared with what."""
+"""The leaderboard: from results and their predictions alone, and saying what may be compared with what."""
 
 import csv
-from dataclasses import asdict, replace
+import json
+from pathlib import Path
 
-import numpy as np
 import pytest
+from made import made, saved
 
-from svuprobe.benchmarks import plots
+from svuprobe import api
+from svuprobe.benchmarks import suite, tables
 from svuprobe.benchmarks.leaderboard import number, render
+from svuprobe.benchmarks.published import FILE, published
+from svuprobe.benchmarks.suite import Wanted
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
-from svuprobe.probe.result import Result
 
 
-def made(model="wavlm-base-plus", mean=0.7, *, layers=3, task="technique", protocol=None, ci95=(0.6, 0.8), **changes):
-    """A result as the probe writes it."""
-    protocol = protocol or Protocol()
-    names = ["input", *(f"block{n:02d}" for n in range(1, layers))]
-    task_keys = {
-        "name": task, "version": 1, "kind": "multiclass", "dataset": "vocalset", "synthetic": False,
-        "ranked": "accuracy", "scored": "window", "labels": ["a", "b"], "licence": "CC BY", "reference": "Somebody",
-        "splits": {"train": 30, "valid": 10, "test": 12}, "split_sha256": "ab" * 32, "target_sha256": "cd" * 32,
-    }  # fmt: skip
-    score = {"per_seed": [mean - 0.01, mean + 0.01], "mean": mean, "std": 0.014, "ci95": ci95}
-    layer = {name: {"layer": name, "learning_rate": 1e-3, "valid": 0.5 + 0.1 * n} for n, name in enumerate(names)}
-    return Result(
-        task=task_keys | changes,
-        model={
-            "name": model, "revision": "0123456789", "digest": "d", "parameters": 1, "dim": 4, "sample_rate": 16000,
-            "frame_rate": 50.0, "normalization": "none", "dtype": "float32", "layer_names": names,
-            "control": model in ("logmel", "mfcc") or model.startswith("random:"),
-        },
-        protocol={"name": protocol.name, "hash": protocol.hash, "fields": asdict(protocol)},
-        scores={"accuracy": score, "macro_f1": score},
-        chance={"accuracy": 0.1, "macro_f1": 0.05},
-        layer_weights={"softmax": [[1 / layers] * layers] * 2, "times_rms": [[1 / layers] * layers] * 2, "rms": [1]},
-        layer_curve={name: [0.9 - 0.1 * n, 0.9 - 0.1 * n] for n, name in enumerate(names)},
-        selected={"head": {"layer": "sum", "learning_rate": 1e-3, "valid": 0.7}, "layers": layer},
-        counts={s: {"clips": 12, "windows": 20, "groups": 12} for s in ("train", "valid", "test")} | {"missing": 0},
-        timings={"train_s": 1.0},
-        environment={"python": "3"},
-        date="2026-01-01T00:00:00+00:00",
-    )  # fmt: skip
+def shown(*results, wanted=()):
+    """The Markdown of results without predictions."""
+    return render([(r, Path("nowhere", f"{n}.json")) for n, r in enumerate(results)], wanted)
 
 
-def tables(text):
+def sections(text):
+    """Tables of one task each."""
     return [part for part in text.split("\n## ") if "Across tasks" not in part][1:]
 
 
-def test_rows_are_ranked_with_spread_interval_and_controls_marked():
-    text = render([made("logmel", 0.4, layers=1), made("wavlm-base-plus", 0.7), made("random:hubert-base#0", 0.5)])
-    (table,) = tables(text)
-    rows = [line.split("|") for line in table.splitlines() if line.startswith("|")][2:]
-    names = [row[2].strip() for row in rows]
+def across(text):
+    return next(part for part in text.split("\n## ") if part.startswith("Across tasks"))
+
+
+def cells(table):
+    """Rows of a Markdown table, without the head."""
+    return [[c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")][2:]
+
+
+def test_rows_are_ranked_with_spread_and_interval_apart_and_controls_marked():
+    text = shown(made("logmel", 0.4, layers=1), made("wavlm-base-plus", 0.7), made("random:hubert-base#0", 0.5))
+    (table,) = sections(text)
+    rows = [row for row in cells(table) if "published" not in row[1]]
+    names = [row[1] for row in rows]
     assert names == ["wavlm-base-plus@01234567", "random:hubert-base#0 *(control)*", "logmel *(control)*", "*chance*"]
-    assert [cell.strip() for cell in rows[0][3:5]] == ["70.0 ± 1.4", "60.0 to 80.0"]
-    assert rows[-1][3].strip() == "10.0"
+    assert rows[0][2:5] == ["70.0", "1.4", "60.0 to 80.0"]
+    assert [row[0] for row in rows] == ["1", "2", "3", ""]
+    assert rows[-1][2] == "10.0"
 
 
 def test_the_best_layer_is_the_one_that_validation_chose():
-    (table,) = tables(render([made()]))  # the curve is best at the input, validation at the last block
+    (table,) = sections(shown(made()))  # the curve is best at the input, validation at the last block
     assert "block02 (70.0)" in table
     assert "input" not in table
 
@@ -69,42 +57,195 @@ def test_the_best_layer_is_the_one_that_validation_chose():
         made("logmel", protocol=preset("linear")),
         made("logmel", protocol=Protocol(seeds=3)),
         made("logmel", split_sha256="ef" * 32),
+        made("logmel", target_sha256="ef" * 32),
         made("logmel", version=2),
         made("logmel", synthetic=True),
         made("logmel", task="singer"),
     ],
 )
-def test_what_differs_in_task_split_or_protocol_never_shares_a_table(other):
-    assert len(tables(render([made(), made("mfcc")]))) == 1
-    assert len(tables(render([made(), other]))) == 2
+def test_what_differs_in_task_split_targets_or_protocol_never_shares_a_table(other):
+    assert len(sections(shown(made(), made("mfcc")))) == 1
+    assert len(sections(shown(made(), other))) == 2
 
 
-def test_synthetic_data_are_marked_everywhere():
-    text = render([made(synthetic=True)])
-    assert "technique (synthetic)" in tables(text)[0].splitlines()[0]
+def test_synthetic_data_are_marked_everywhere_and_meet_no_published_number():
+    text = shown(made(synthetic=True))
+    assert sections(text)[0].startswith("technique (synthetic)")
     assert "**Synthetic audio**" in text
     assert "technique (synthetic)<br>accuracy" in text
-    assert "synthetic" not in render([made()]).lower()
+    assert "published" not in sections(text)[0]
+    assert "synthetic" not in shown(made()).lower()
 
 
-def test_missing_scores_are_shown_as_missing():
-    text = render([made(), made("mfcc", task="singer")])
-    across = next(part for part in text.split("\n## ") if "Across tasks" in part)
-    assert across.count("–") == 2
-    none = made(ci95=None)
-    none.counts["test"]["groups"] = 1
-    assert "there is no interval" in render([none])
-    few = made()
-    few.counts["test"]["groups"] = 5
-    assert "Only 5 groups" in render([few])
+def test_published_numbers_are_rows_of_their_own_with_their_source_and_no_rank():
+    (table,) = sections(shown(made()))
+    rows = {row[1]: row for row in cells(table)}
+    hubert = rows["*hubert-base (published, Ma et al. 2023, Table 1)*"]
+    assert hubert[:3] == ["", *[hubert[1]], "61.0"]
+    assert rows["*mert-v1-330m (published, MARBLE, Table 3)*"][2] == "76.9"
+    assert "arXiv 2307.05161" in table
+    assert "published" not in sections(shown(made(task="digits")))[0]
+
+
+def test_published_numbers_match_our_tasks_and_metrics():
+    names = {"tagging": "roc_auc", "key": "key_weighted", "emotion": "r2_arousal", "transcription": "conpoff_f"}
+    for task, metric in names.items():
+        assert published(task, [metric]), task
+    assert {p.source[:6] for p in published("beat", ["beat_f_20ms"])} == {"Ma et "}
+    assert {p.source[:6] for p in published("beat", ["beat_f_pooled"])} == {"MARBLE"}
+    assert published("technique", ["macro_f1"]) == []
+    with FILE.open() as file:
+        assert sum(row["note"].startswith("pre-training ablation") for row in csv.DictReader(file)) > 100
+    assert not any("span=" in p.system for p in published("genre", ["accuracy"]))
+
+
+def test_models_that_are_told_apart_get_different_letters(tmp_path):
+    saved(tmp_path, made("hubert-base", 0.97), made("logmel", 0.95), made("mfcc", 0.5), groups=20)
+    (table,) = tables.build(tables.read(tmp_path))
+    letters = {row.model: row.group for row in table.models()}
+    assert letters == {"hubert-base": "a", "logmel": "a", "mfcc": "b"}
+    assert 0 < table.detectable < 0.5
+    text = api.leaderboard(tmp_path, tmp_path / "board.md")
+    assert f"Minimum detectable difference: {100 * table.detectable:.1f} points" in text
+
+
+def test_without_predictions_nothing_is_called_different(tmp_path):
+    entries = saved(tmp_path, made("hubert-base", 0.97), made("mfcc", 0.5))
+    entries[1][1].with_suffix(".npz").unlink()
+    text = render(entries)
+    assert "Not compared, as no predictions lie beside the result: mfcc." in text
+    assert "| group" not in text
+
+
+def test_few_groups_are_said_and_not_tested(tmp_path):
+    few = [made(ci95=None), made("mfcc", 0.3, ci95=None)]
+    for result in few:
+        result.counts["test"]["groups"] = 2
+    text = render(saved(tmp_path, *few, groups=2))
+    assert text.count("Only 2 groups in test, under 5") == 1
+    assert "| group" not in text
+    assert cells(sections(text)[0])[0][4] == "–"
+
+
+def test_what_is_missing_is_shown_with_the_command_that_makes_it():
+    text = across(shown(made(), made("mfcc", task="singer")))
+    assert sum(row.count("–") for row in cells(text)) >= 2
+    words = "--task singer --task technique --model wavlm-base-plus --model mfcc"
+    assert f"svuprobe probe {words} --protocol svuprobe" in text
     lacking = made()
     lacking.counts["missing"] = 3
-    assert "Clips without features: wavlm-base-plus 3" in render([lacking])
+    assert "Clips without features: wavlm-base-plus 3" in shown(lacking)
 
 
-def test_the_order_of_results_does_not_matter():
+def asked(model, task, protocol=None):
+    protocol = protocol or Protocol()
+    return Wanted("svu", model, False, task, "accuracy", False, protocol.name, protocol.hash)
+
+
+def test_what_a_suite_asks_for_is_missing_until_it_is_there():
+    wanted = [asked(m, t) for m in ("wavlm-base-plus", "hubert-base") for t in ("technique", "singer")]
+    text = shown(made(), wanted=wanted)
+    assert [row[0] for row in cells(across(text))] == ["hubert-base", "wavlm-base-plus@01234567"]
+    assert "singer<br>accuracy" in across(text)
+    assert "svuprobe run svu" in across(text)
+    (table,) = sections(text)
+    assert ["", "hubert-base", "–"] in [row[:3] for row in cells(table)]
+    whole = shown(made(), made("hubert-base"), wanted=[asked("hubert-base", "technique")])
+    assert "no result yet" not in whole
+
+
+def test_ranks_across_tasks_say_when_they_are_too_few():
+    models = {"hubert-base": 0.7, "mfcc": 0.5, "logmel": 0.4}
+    few = [made(m, score, task=t) for m, score in models.items() for t in ("technique", "singer")]
+    text = across(shown(*few))
+    assert "over 2 tasks" in text
+    assert "no test across tasks is possible" in text
+    rows = {row[0]: row for row in cells(text)}
+    assert rows["hubert-base@01234567"][-2:] == ["1.00", "4"]
+    assert rows["logmel *(control)*"][-2:] == ["3.00", "0"]
+    enough = [made(m, score, task=f"task{t}") for m, score in models.items() for t in range(12)]
+    text = across(shown(*enough))
+    assert "over 12 tasks. Friedman" in text
+    assert "Nemenyi's critical difference, 5 %" in text
+    assert {row[0]: row[-1] for row in cells(text)} == {
+        "hubert-base@01234567": "a",
+        "mfcc *(control)*": "b",
+        "logmel *(control)*": "c",
+    }
+
+
+def test_a_model_with_half_the_tasks_does_not_take_ranks_from_the_others():
+    three = [made(m, task=t) for m in ("hubert-base", "mfcc", "logmel") for t in ("technique", "singer", "pitch")]
+    text = across(shown(*three, made("chroma", task="pitch")))
+    assert "over 3 tasks" in text
+    assert {row[0]: row[-1] for row in cells(text)}["chroma *(control)*"] == "–"
+
+
+def test_shuffled_labels_are_a_column_beside_the_true_ones():
+    true, shuffled = made("hubert-base", 0.7), made("hubert-base", 0.15)
+    for result, flag in ((true, False), (shuffled, True)):
+        result.protocol["fields"]["shuffle_labels"] = flag
+    shuffled.protocol["hash"] = "5" * 16
+    (table,) = sections(shown(true, shuffled, made("mfcc", 0.4, layers=1)))
+    head = [c.strip() for c in next(line for line in table.splitlines() if line.startswith("|")).split("|")[1:-1]]
+    rows = {row[1]: row[head.index("selectivity")] for row in cells(table)}
+    assert rows["hubert-base@01234567"] == "55.0"
+    assert rows["mfcc *(control)*"] == "–"
+    (alone,) = sections(shown(shuffled))
+    assert "training labels shuffled" in alone
+
+
+def test_a_part_of_the_training_set_is_a_table_of_its_own():
+    part = made("hubert-base", 0.5)
+    part.protocol["fields"]["train_fraction"] = 0.05
+    part.protocol["hash"] = "5" * 16
+    text = shown(made("hubert-base", 0.7), part)
+    titles = {s.splitlines()[0] for s in sections(text)}
+    assert titles == {"technique: accuracy", "technique, 5 % of the training set: accuracy"}
+    assert "heads see 5 % of it" in text
+
+
+def test_fine_tuned_models_are_marked():
+    tuned = made("hubert-base")
+    tuned.protocol["name"] = "finetune-two-stage"
+    assert "hubert-base@01234567 *(fine-tuned)*" in sections(shown(tuned))[0]
+
+
+def test_the_order_of_results_does_not_matter(tmp_path):
     results = [made(), made("mfcc", 0.7), made("logmel", 0.2, task="singer"), made("chroma", 0.3)]
-    assert render(results) == render(results[::-1])
+    entries = saved(tmp_path, *results)
+    assert render(entries) == render(entries[::-1])
+
+
+def test_csv_and_json_say_the_same_as_the_tables(tmp_path):
+    saved(tmp_path / "r", made("hubert-base", 0.9), made("mfcc", 0.5))
+    suite.save_wanted(tmp_path / "r", "svu", [asked("music2vec-v1", "technique")])
+    api.leaderboard(tmp_path / "r", tmp_path / "board.md")
+    with (tmp_path / "board.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    first = rows[0]
+    assert (first["model"], first["rank"], first["metric"], first["mean"]) == ("hubert-base", "1", "accuracy", "0.9")
+    assert (first["ci95_low"], first["ci95_high"]) == ("0.6", "0.8")
+    assert {row["kind"] for row in rows} == {"model", "missing", "chance", "published"}
+    body = json.loads((tmp_path / "board.json").read_text())
+    (table,) = body["tables"]
+    assert [row["model"] for row in table["rows"]][:3] == ["hubert-base", "mfcc", "music2vec-v1"]
+    assert body["across"][0]["missing"] == [["music2vec-v1", "technique"]]
+
+
+@pytest.mark.parametrize("suffix", [".md", ".csv", ".json"])
+def test_check_fails_when_any_of_the_three_files_was_edited(tmp_path, suffix):
+    saved(tmp_path / "r", made("hubert-base", 0.9))
+    out = tmp_path / "board.md"
+    api.leaderboard(tmp_path / "r", out)
+    api.leaderboard(tmp_path / "r", out, check=True)
+    file = out.with_suffix(suffix)
+    file.write_text(file.read_text() + " ")
+    with pytest.raises(ProbeError, match=rf"board{suffix}: is not what the results say; run svuprobe leaderboard"):
+        api.leaderboard(tmp_path / "r", out, check=True)
+    file.unlink()
+    with pytest.raises(ProbeError, match=rf"board{suffix}: is missing"):
+        api.leaderboard(tmp_path / "r", out, check=True)
 
 
 def test_shares_are_per_cent_and_errors_are_not():
@@ -113,32 +254,5 @@ def test_shares_are_per_cent_and_errors_are_not():
     assert number("accuracy", None) == "–"
 
 
-@pytest.mark.parametrize("draw", [plots.layer_weights, plots.layer_curves])
-def test_plots_come_as_png_svg_and_the_numbers(tmp_path, draw):
-    results = [made(), made("hubert-base", 0.6, layers=4), made("logmel", 0.3, layers=1), made(task="singer")]
-    paths = draw(results, tmp_path)
-    assert sorted({p.suffix for p in paths}) == [".csv", ".png", ".svg"]
-    assert len(paths) == 6
-    assert all(path.stat().st_size > 100 for path in paths)
-    assert paths[0].read_bytes()[:4] == b"\x89PNG"
-    with next(p for p in paths if p.name.startswith("technique") and p.suffix == ".csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * (3 + 4 + 1)  # seeds x layers
-    column = "weight" if draw is plots.layer_weights else "accuracy"
-    first = [float(r[column]) for r in rows if r["model"] == "wavlm-base-plus" and r["seed"] == "0"]
-    np.testing.assert_allclose(first, [1 / 3] * 3 if column == "weight" else [0.9, 0.8, 0.7])
-
-
-def test_plots_are_the_same_bytes_each_time(tmp_path):
-    first, second = (plots.layer_curves([made()], tmp_path / name) for name in "ab")
-    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
-
-
-def test_groups_that_may_not_be_compared_get_files_of_their_own(tmp_path):
-    paths = plots.layer_curves([made(), made(protocol=preset("linear"))], tmp_path)
-    assert len(set(paths)) == 6
-
-
-def test_one_layer_has_no_layers_to_draw(tmp_path):
-    with pytest.raises(ProbeError, match="no result with more than one layer"):
-        plots.layer_weights([replace(made("logmel", layers=1))], tmp_path)
+def test_no_results_yet():
+    assert "No results yet" in render([])

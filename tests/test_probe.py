@@ -1,6 +1,7 @@
 """Heads: planted truths are found, and a head in a batch is the head it would be alone."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,11 @@ from planted import classes, header, planted_states, write_cache, write_task
 
 from svuprobe import api
 from svuprobe.extractors.cache import FeatureCache
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result as result_file, trained
 from svuprobe.probe.data import ClipFeatures, FrameFeatures, rows_by_split
-from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Spec
-from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol, preset
-from svuprobe.probe.train import Dropout, fit, make_banks, specs
+from svuprobe.probe.heads import WEIGHTED_SUM
+from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.train import fit, specs
 from svuprobe.tasks import cliplist, kinds
 
 QUICK = Protocol(name="quick", hidden=32, learning_rates=(1e-3, 1e-2), max_epochs=25, seeds=2)
@@ -23,16 +24,16 @@ def probe(tmp_path, toml, protocol=QUICK, **options):
     return api.probe([str(toml)], features=tmp_path / "f", results=tmp_path / "r", protocol=protocol, **options)
 
 
-def features_of(tmp_path, toml, protocol, kind):
+def features_of(tmp_path, toml, protocol, kind, memory=None):
     listed = cliplist.find(tmp_path / "f", str(toml))[0]
     cache = FeatureCache(next((tmp_path / "f").glob("*/*/features.h5")).parent)
-    splits, _ = rows_by_split(cache, listed, False)
-    return kind(cache, splits, listed, protocol, "cpu"), cache
+    splits, _ = rows_by_split(cache, listed, False, protocol)
+    return kind(cache, splits, listed, protocol, "cpu", memory), cache
 
 
 @pytest.mark.parametrize(("name", "layer"), [("svuprobe", 5), ("linear", 0), ("ma2023", 12)])
 def test_the_planted_layer_has_the_largest_weight_and_the_best_curve(tmp_path, layer, name):
-    toml, clips = classes(tmp_path)
+    toml, clips = classes(tmp_path, per_class=60)
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=layer))
     protocol = preset(name, seeds=2, max_epochs=40)
     result = probe(tmp_path, toml, protocol)[0].result
@@ -45,20 +46,34 @@ def test_the_planted_layer_has_the_largest_weight_and_the_best_curve(tmp_path, l
     assert np.mean(others) < 0.4  # 0.25 is chance
     assert result.ranked["mean"] > 0.6  # with so few clips the weights are still on their way
     assert np.allclose(weights.sum(axis=1), 1)
+    drop = {name: np.mean(lost) for name, lost in result.layer_drop.items()}
+    assert max(drop, key=lambda name: drop[name]) == result.model["layer_names"][layer]
+    assert drop[result.model["layer_names"][layer]] > 0.3
+    assert set(drop) == set(result.model["layer_names"])
+    assert (np.array(result.layer_weights["entropy"]) < np.log(13)).all()
 
 
 def test_shuffled_labels_score_chance(tmp_path):
     toml, clips = classes(tmp_path, per_class=60)
-    states = planted_states(clips, layer=3)
-    values = list(states.values())
-    order = np.random.default_rng(1).permutation(len(values))
-    shuffled = {key: values[n] for key, n in zip(states, order, strict=True)}
-    write_cache(tmp_path / "f", header(api.load_task(str(toml))), shuffled)
-    result = probe(tmp_path, toml)[0].result
-    low, high = result.ranked["ci95"]
-    assert low <= 0.25 + 0.05
-    assert result.ranked["mean"] < 0.4
-    assert result.chance["accuracy"] == pytest.approx(0.25, abs=0.03)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=3))
+    true = probe(tmp_path, toml)[0]
+    control = probe(tmp_path, toml, replace(QUICK, shuffle_labels=True))[0]
+    assert true.result.ranked["mean"] > 0.7
+    assert abs(control.result.ranked["mean"] - 0.25) < 2.5 * np.sqrt(0.25 * 0.75 / 48)
+    assert control.result.chance["accuracy"] == pytest.approx(0.25, abs=0.03)
+    assert max(np.mean(scores) for scores in control.result.layer_curve.values()) < 0.5
+    assert control.path.name.startswith("quick-shuffled-")
+    assert control.path != true.path
+
+
+def test_scores_rise_with_the_training_fraction(tmp_path):
+    toml, clips = classes(tmp_path, per_class=100)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=3, strength=0.8))
+    made = [probe(tmp_path, toml, replace(QUICK, train_fraction=f))[0].result for f in (0.01, 0.1, 1.0)]
+    assert [one.counts["train"]["clips"] for one in made] == [4, 24, 240]
+    assert len({one.task["split_sha256"] for one in made}) == 1
+    scores = [max(np.mean(scores) for scores in one.layer_curve.values()) for one in made]
+    assert scores[0] < scores[1] < scores[2]
 
 
 def test_weights_ignore_a_layer_that_is_merely_louder(tmp_path):
@@ -96,56 +111,6 @@ def kind_of_task(tmp_path, kind):
     return toml, FrameFeatures if task.level == "frame" else ClipFeatures
 
 
-def train_steps(features, banks, protocol, epochs):
-    adams = [Adam(b, torch.tensor([s.learning_rate for s in b.specs]), protocol.mix_learning_rate) for b in banks]
-    dropout = Dropout(protocol.dropout, protocol.hidden, protocol.seeds, "cpu")
-    for epoch in range(epochs):
-        for states, targets in features.train_batches(epoch, protocol.seeds):
-            keep = dropout.mask(states.shape[1])
-            for bank, adam in zip(banks, adams, strict=True):
-                features.loss(bank, bank(states, keep), targets).sum().backward()
-                adam.step()
-
-
-@pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression", "notes", "beats"])
-@pytest.mark.parametrize("hidden", [0, 12])
-def test_heads_in_a_batch_equal_heads_alone(tmp_path, kind, hidden):
-    toml, features_kind = kind_of_task(tmp_path, kind)
-    protocol = Protocol(hidden=hidden, learning_rates=(1e-3, 1e-2), seeds=2, batch_size=8, frame_batch_size=8)
-    features, cache = features_of(tmp_path, toml, protocol, features_kind)
-    together = make_banks(features, protocol, 8)
-    train_steps(features, together, protocol, epochs=13)  # more than 50 steps
-    for spec in (Spec(WEIGHTED_SUM, 1e-2, 1), Spec(2, 1e-3, 0), Spec(0, 1e-2, 1)):
-        alone = Bank([spec], n_layers=4, dim=8, n_outputs=features.n_outputs, hidden=hidden)
-        train_steps(features, [alone], protocol, epochs=13)
-        bank, n = next((b, b.specs.index(spec)) for b in together if spec in b.specs)
-        for name, value in alone.parameters.items():
-            torch.testing.assert_close(bank.parameters[name][n], value[0], atol=1e-4, rtol=1e-4)
-    cache.close()
-
-
-def test_a_bank_is_torchs_own_layers_and_adam(tmp_path):
-    toml, _ = kind_of_task(tmp_path, "multiclass")
-    protocol = Protocol(hidden=12, dropout=0.0, learning_rates=(1e-2,), seeds=1, batch_size=8, scale_layers=False)
-    features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
-    bank = Bank([Spec(1, 1e-2, 0)], n_layers=4, dim=8, n_outputs=3, hidden=12)
-    plain = torch.nn.Sequential(torch.nn.Linear(8, 12), torch.nn.ReLU(), torch.nn.Linear(12, 3))
-    with torch.no_grad():
-        for layer, n in ((plain[0], 0), (plain[2], 1)):
-            layer.weight.copy_(bank.parameters[f"weight{n}"][0].T)
-            layer.bias.copy_(bank.parameters[f"bias{n}"][0, 0])
-    optimiser = torch.optim.Adam(plain.parameters(), lr=1e-2)
-    for epoch in range(5):
-        for states, targets in features.train_batches(epoch, 1):
-            optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(plain(states[0, :, 1]), targets[0]).backward()
-            optimiser.step()
-    train_steps(features, [bank], protocol, epochs=5)
-    torch.testing.assert_close(bank.parameters["weight0"][0], plain[0].weight.T, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(bank.parameters["bias1"][0, 0], plain[2].bias, atol=1e-5, rtol=1e-5)
-    cache.close()
-
-
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression", "notes", "beats"])
 def test_every_kind_of_task_goes_from_cache_to_result(tmp_path, kind):
     toml, _ = kind_of_task(tmp_path, kind)
@@ -155,6 +120,7 @@ def test_every_kind_of_task_goes_from_cache_to_result(tmp_path, kind):
     assert result.scores == json.loads(json.dumps(one.result.scores))
     assert set(result.layer_curve) == {"input", "block01", "block02", "block03"}
     assert all(len(scores) == 2 for scores in result.layer_curve.values())
+    assert set(result.layer_ci95) == set(result.layer_drop) == set(result.layer_curve)
     assert len(result.ranked["per_seed"]) == 2
     assert result.selected["head"]["learning_rate"] in (1e-3, 1e-2)
     assert one.path.with_suffix(".npz").exists()
@@ -215,19 +181,7 @@ def test_the_grid_is_every_layer_rate_and_seed():
     assert len(specs(Protocol(), 13)) == 14 * 6 * 5
     assert len(specs(Protocol(), 1)) == 6 * 5
     assert {s.layer for s in specs(Protocol(single_layers=False), 13)} == {WEIGHTED_SUM}
-
-
-def test_the_hash_covers_every_field():
-    changed = [
-        Protocol(**{name: value})
-        for name, value in {
-            "name": "x", "hidden": 7, "dropout": 0.1, "scale_layers": False, "mix_learning_rate": 0.5,
-            "learning_rates": (1.0,), "single_layers": False, "batch_size": 3, "frame_batch_size": 3,
-            "max_epochs": 3, "patience": 3, "plateau_patience": 3, "plateau_factor": 0.1, "seeds": 3,
-        }.items()
-    ]  # fmt: skip
-    assert len(changed) == len(Protocol.__dataclass_fields__)
-    assert len({p.hash for p in [*changed, *PRESETS.values()]}) == len(changed) + len(PRESETS)
+    assert len(specs(preset("marble"), 13)) == 84
 
 
 def test_missing_clips_are_refused_unless_allowed(tmp_path):
@@ -289,3 +243,144 @@ def test_beats_may_be_picked_as_peaks(tmp_path):
     assert not probe(tmp_path, toml, Protocol(name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1))[
         0
     ].cached
+
+
+def song_states(toml, frames=60, layers=4, dim=8, strength=1.0):
+    """Two windows a song; layer 2 tells the onset, the silence, the octave and the pitch class of each frame."""
+    task = api.load_task(str(toml))
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(100, dim))
+    states = {}
+    for clip in task.clips(toml.parent):
+        made = rng.normal(size=(2 * frames, layers, dim))
+        labels = kinds.rasterise("notes", clip.target, (np.arange(2 * frames) * 320 + 200) / 16000)
+        for column in range(4):
+            made[:, 2] += strength * directions[labels[:, column] + 20 * column]
+        states[clip.id] = np.split(made, 2)
+    return states
+
+
+def songs(tmp_path, **options):
+    toml, _ = kind_of_task(tmp_path, "notes")
+    write_cache(tmp_path / "s" / "f", header(api.load_task(str(toml)), layers=4, dim=8), song_states(toml, **options))
+    cliplist.save(tmp_path / "s" / "f", api.load_task(str(toml)), api.load_task(str(toml)).clips(tmp_path), False)
+    return toml
+
+
+def test_streaming_from_the_disk_learns_what_memory_does(tmp_path):
+    toml = songs(tmp_path)
+    protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, frame_batch_size=3, max_epochs=4)
+    made = []
+    for resident in (True, False):
+        features, cache = features_of(tmp_path / "s", toml, protocol, FrameFeatures, memory=8 * 700 * 2 * 4 * 8)
+        assert not features.resident
+        if resident:
+            features.resident = True
+            features._held = {s: features._held_block(s) for s in ("train", "valid")}
+        made.append(fit(features, protocol, 8))
+        blocks = list(features.epoch(0))
+        cache.close()
+    assert len(blocks) > 2  # of the stream
+    assert sorted(len(rows) for _, steps in blocks for rows in steps)[-1] == 3 * 60
+    assert sum(len(rows) for _, steps in blocks for rows in steps) == 24 * 2 * 60
+    by_head = [
+        {spec: (f.score[n], f.bank.parameters["weight"][n]) for f in fitted for n, spec in enumerate(f.bank.specs)}
+        for fitted in made
+    ]
+    for spec, (score, weight) in by_head[0].items():
+        assert score == pytest.approx(by_head[1][spec][0], rel=1e-4)
+        torch.testing.assert_close(weight, by_head[1][spec][1], atol=1e-4, rtol=1e-4)
+
+
+def test_what_a_stream_holds_is_bounded_and_read_once(tmp_path, monkeypatch):
+    toml = songs(tmp_path)
+    protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, frame_batch_size=3)
+    memory = 40 * 60 * 2 * 4 * 8
+    features, cache = features_of(tmp_path / "s", toml, protocol, FrameFeatures, memory=memory)
+    frames = []
+    load = features._load
+    monkeypatch.setattr(features, "_load", lambda *a: frames.append(len(load(*a))) or load(*a))
+    for _ in features.epoch(0):
+        pass
+    for _ in features.validation():
+        pass
+    assert sum(frames) == 32 * 2 * 60  # every frame of both splits
+    assert max(frames) * 2 * 4 * 8 <= memory / 8
+    cache.close()
+
+
+def test_notes_are_found_in_the_layer_that_has_them(tmp_path):
+    toml = songs(tmp_path, strength=3.0)
+    protocol = Protocol(name="quick", hidden=0, learning_rates=(3e-2,), seeds=2, max_epochs=60)
+    result = probe(tmp_path / "s", toml, protocol)[0].result
+    curve = {name: np.mean(scores) for name, scores in result.layer_curve.items()}
+    assert max(curve, key=lambda name: curve[name]) == "block02"
+    assert (np.array(result.layer_weights["softmax"]).argmax(axis=1) == 2).all()
+    drop = {name: np.mean(lost) for name, lost in result.layer_drop.items()}
+    assert max(drop, key=lambda name: drop[name]) == "block02"
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression", "notes", "beats"])
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_the_heads_beside_a_result_say_what_was_scored(tmp_path, kind, hidden):
+    toml, features_kind = kind_of_task(tmp_path, kind)
+    protocol = Protocol(name="quick", hidden=hidden, learning_rates=(1e-2,), max_epochs=3, seeds=2)
+    one = probe(tmp_path, toml, protocol)[0]
+    heads = trained.load(one.path)
+    assert heads.seeds == 2
+    features, cache = features_of(tmp_path, toml, protocol, features_kind)
+    if features_kind is ClipFeatures:
+        made = torch.stack([heads(features.blocks["test"].states, seed) for seed in range(2)])
+        wanted = np.load(one.path.with_suffix(".npz"))["outputs"]
+        torch.testing.assert_close(made, torch.from_numpy(wanted), atol=1e-4, rtol=1e-4)
+    else:
+        rows = features.splits["test"]
+        states = [torch.from_numpy(cache.read(r)) for r in rows.row[rows.clip == 0]]
+        (found,) = kinds.decode(features.task, heads(torch.cat(states), 1)[None], features.times["test"][0])
+        flat = np.load(one.path.with_suffix(".npz"))["estimate"]
+        wanted = flat[(flat[:, 0] == 0) & (flat[:, 1] == 1)][:, 2:]
+        np.testing.assert_allclose(found.ravel(), wanted.ravel(), atol=1e-6)
+    cache.close()
+
+
+def test_marble_ranks_the_best_of_sum_and_layers_and_batches_files(tmp_path):
+    toml, clips = classes(tmp_path)
+    states = planted_states(clips, layer=5, strength=1.0, windows=3)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml))), states)
+    protocol = preset("marble", batch_size=10, learning_rates=(1e-3, 1e-2), max_epochs=15, hidden=32)
+    result = probe(tmp_path, toml, protocol)[0].result
+    valid = {name: one["valid"] for name, one in result.selected["layers"].items()}
+    assert result.selected["head"]["valid"] >= max(valid.values())
+    assert result.selected["head"]["layer"] in ("sum", "block05")
+    assert max(valid, key=lambda name: valid[name]) == "block05"
+    assert np.array(result.layer_weights["softmax"])[:, 0].max() == 0
+    assert set(result.layer_drop) == set(result.model["layer_names"][1:])
+    features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
+    ((_, steps),) = features.epoch(0, 0)
+    assert [len(rows) for rows in steps] == [30] * 7 + [6]
+    for rows in steps:
+        assert (np.bincount(features.splits["train"].clip[rows])[features.splits["train"].clip[rows]] == 3).all()
+    cache.close()
+
+
+def test_an_interrupt_stops_the_banks(tmp_path):
+    toml, clips = classes(tmp_path)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
+    features, cache = features_of(tmp_path, toml, replace(QUICK, max_epochs=10**6, patience=10**6), ClipFeatures)
+
+    class Bar:
+        def __init__(self, **options):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def update(self, heads):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(features, features.protocol, 16, Bar)
+    cache.close()

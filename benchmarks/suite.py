@@ -1,0 +1,181 @@
+"""A suite: models x tasks x protocols as a TOML file, and what of it the leaderboard still waits for.
+
+```toml
+name = "mine"
+description = "One sentence."
+models = ["wavlm-base-plus", "hf:./checkpoint"]
+controls = ["random:wavlm-base-plus", "logmel", "mfcc"]    # models too; they come after the others
+tasks = ["technique", "own.toml"]                          # paths are relative to this file
+protocols = ["svuprobe", { base = "linear", seeds = 3 }]    # presets, or with fields changed; or a TOML file
+
+[task_protocols]
+technique = ["linear"]                                     # instead of `protocols`
+```
+
+Optional: ``reference`` (the paper whose models and tasks these are) and ``prepare``, which makes the data:
+``synth`` writes synthetic copies below OUT (``[synth_clips]`` says how many recordings for a task), ``real_audio``
+writes the tasks of :mod:`svuprobe.benchmarks.real_audio` from the ``manifest.csv`` in the data folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from svuprobe.probe.protocol import ProbeError, Protocol, preset
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SHIPPED = Path(__file__).with_name("suites")
+PREPARE = ("", "synth", "real_audio")
+_WANTED = ".suite.json"
+_KEYS = {
+    **dict.fromkeys(("name", "description", "reference", "prepare"), str),
+    **dict.fromkeys(("models", "controls", "tasks", "protocols"), list),
+    **dict.fromkeys(("task_protocols", "synth_clips"), dict),
+}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Models x tasks, each task under one or more protocols; ``folder`` is where the file lies."""
+
+    name: str
+    tasks: tuple[str, ...]
+    folder: Path
+    description: str = ""
+    reference: str = ""
+    models: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
+    protocols: tuple[Protocol, ...] = (Protocol(),)
+    task_protocols: Mapping[str, tuple[Protocol, ...]] = field(default_factory=dict)
+    prepare: str = ""
+    synth_clips: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        """Models, then controls, each once."""
+        return tuple(dict.fromkeys(self.models + self.controls))
+
+    def protocols_of(self, task: str) -> tuple[Protocol, ...]:
+        """The protocols of a task."""
+        return self.task_protocols.get(task, self.protocols)
+
+
+def shipped() -> list[str]:
+    """Names of the suites that come with svuprobe."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def load(name: str) -> Suite:
+    """A suite by its name or from a TOML file; what is wrong with it raises ProbeError."""
+    path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
+    try:
+        return _read(tomllib.loads(path.read_text(encoding="utf-8")), path)
+    except OSError as error:
+        if name.endswith(".toml"):
+            raise ProbeError(f"{path}: can't be read ({error.strerror}); a suite is a TOML file") from None
+        raise ProbeError(f"unknown suite {name!r}; {_hint(name, shipped())}, or a path to a .toml file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProbeError(f"{path}: not TOML: {error}") from None
+    except ProbeError as error:
+        raise ProbeError(f"{path}: {error}") from None
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+
+
+def _read(body: dict[str, Any], path: Path) -> Suite:
+    for key, value in body.items():
+        if key not in _KEYS:
+            raise ProbeError(f"unknown key {key!r}; {_hint(key, list(_KEYS))}")
+        if not isinstance(value, _KEYS[key]):
+            raise ProbeError(f"{key} = {value!r}; it is a {_KEYS[key].__name__}")
+    for key in ("name", "tasks"):
+        if not body.get(key):
+            raise ProbeError(f"the key {key!r} is missing or empty")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", body["name"]):
+        raise ProbeError(f"name = {body['name']!r}; a name has only letters, digits, - and _")
+    if not body.get("models") and not body.get("controls"):
+        raise ProbeError("it names no model; list some in models or controls")
+    if body.get("prepare", "") not in PREPARE:
+        raise ProbeError(f"prepare = {body['prepare']!r}; it is {' or '.join(PREPARE[1:])}, or left out")
+    unknown = [t for key in ("task_protocols", "synth_clips") for t in body.get(key, {}) if t not in body["tasks"]]
+    if unknown:
+        raise ProbeError(f"{unknown[0]!r} is not among its tasks ({', '.join(body['tasks'])})")
+    changes: dict[str, Any] = {key: tuple(body[key]) for key in ("tasks", "models", "controls") if key in body}
+    if "protocols" in body:
+        changes["protocols"] = _protocols(body["protocols"], path.parent)
+    changes["task_protocols"] = {
+        task: _protocols(these, path.parent) for task, these in body.get("task_protocols", {}).items()
+    }
+    return Suite(**body | changes, folder=path.parent)
+
+
+def _protocols(entries: Any, folder: Path) -> tuple[Protocol, ...]:
+    if not isinstance(entries, list) or not entries:
+        raise ProbeError(f"protocols = {entries!r}; it is a list of presets")
+    return tuple(_protocol(entry, folder) for entry in entries)
+
+
+def _protocol(entry: Any, folder: Path) -> Protocol:
+    """A preset or a protocol's TOML file by its name, or ``{ base = ..., field = ... }``."""
+    changes = dict(entry) if isinstance(entry, dict) else {"base": entry}
+    base = changes.pop("base", "svuprobe")
+    if not isinstance(base, str):
+        raise ProbeError(f"protocol {base!r}; it is a name or a table")
+    found = preset(str(folder / base) if base.endswith(".toml") else base)
+    for key, value in changes.items():
+        if key not in asdict(found):
+            raise ProbeError(f"unknown field {key!r} of a protocol; {_hint(key, list(asdict(found)))}")
+        kind = type(getattr(found, key))
+        changes[key] = kind(value) if (kind, type(value)) in ((tuple, list), (float, int)) else value
+        if type(changes[key]) is not kind:
+            raise ProbeError(f"{key} = {value!r} in a protocol; it is a {kind.__name__}")
+    return replace(found, **changes)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A result that a suite asks for: what the leaderboard shows as missing until it is there."""
+
+    suite: str
+    model: str
+    control: bool
+    task: str
+    metric: str
+    synthetic: bool
+    protocol: str
+    hash: str
+
+
+def save_wanted(results: Path, suite: str, wanted: Sequence[Wanted]) -> Path:
+    """Write what a suite asks for beside its results, so that a leaderboard is made from them alone."""
+    path = results / f"{suite}{_WANTED}"
+    text = json.dumps([asdict(one) for one in wanted], indent=1) + "\n"
+    if not path.is_file() or path.read_text() != text:
+        results.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return path
+
+
+def read_wanted(results: Path) -> list[Wanted]:
+    """What all suites that were run into a folder ask for."""
+    found: list[Wanted] = []
+    for path in sorted(results.glob(f"*{_WANTED}")):
+        try:
+            found += [Wanted(**one) for one in json.loads(path.read_text())]
+        except (ValueError, TypeError):
+            raise ProbeError(f"{path}: not what svuprobe run writes; delete it and run the suite again") from None
+    return found

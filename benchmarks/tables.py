@@ -1,0 +1,341 @@
+"""What the leaderboard shows, as data: one table for each task and protocol, and the models across tasks.
+
+Results share a table only where task, version, split, protocol hash and kind of data (real or synthetic) agree.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from svuprobe.benchmarks.published import Published, published
+from svuprobe.benchmarks.suite import Wanted
+from svuprobe.probe import compare, result as result_file
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.result import Result
+from svuprobe.probe.stats import MIN_GROUPS
+
+Entry = tuple[Result, Path]
+Scores = dict[str, dict[str, Any]]  # metric -> mean, and std and ci95 where there are any
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table; ``kind`` is model, missing, chance or published, and only models have a rank."""
+
+    kind: str
+    model: str
+    scores: Scores
+    rank: int | None = None
+    revision: str = ""
+    control: bool = False
+    finetuned: bool = False
+    group: str = ""  # letters: models that share one are not told apart
+    best_layer: str = ""
+    best_layer_score: float | None = None
+    shuffled: float | None = None  # ranked metric with shuffled training labels
+    source: str = ""  # of a published row
+
+
+@dataclass(frozen=True)
+class Table:
+    """One task under one protocol; the first metric is the ranked one, its scores decide the order of the models.
+
+    ``detectable`` is the smallest difference in it that this test set would tell apart in four of five cases.
+    """
+
+    task: str
+    synthetic: bool
+    version: int
+    split_sha256: str
+    protocol: str
+    protocol_hash: str
+    train_fraction: float
+    metrics: list[str]
+    detectable: float | None
+    rows: list[Row]
+    about: str
+    notes: list[str]
+    argument: str = field(repr=False)  # the task as --task takes it
+
+    @property
+    def ranked(self) -> str:
+        """The metric that ranks."""
+        return self.metrics[0]
+
+    @property
+    def title(self) -> str:
+        """The task with its marks."""
+        part = f", {100 * self.train_fraction:g} % of the training set" if self.train_fraction < 1 else ""
+        return self.task + (" (synthetic)" if self.synthetic else "") + part
+
+    def models(self) -> list[Row]:
+        """The ranked rows."""
+        return [row for row in self.rows if row.kind == "model"]
+
+
+@dataclass(frozen=True)
+class Across:
+    """Models x tasks under one protocol: ``scores[model][column]`` is None where there is no result.
+
+    ``columns`` are title and ranked metric. ``missing`` are pairs of a model and a task as typed; ``suites`` are
+    those that ask for one of them. ``ranks`` holds ``mean_rank``, ``borda`` and ``group`` of the models that can be
+    ranked; ``about_ranks`` says over what, and how far mean ranks have to be apart.
+    """
+
+    synthetic: bool
+    protocol: str
+    protocol_hash: str
+    columns: list[tuple[str, str]]
+    scores: dict[str, list[dict[str, Any] | None]]
+    controls: list[str]
+    missing: list[tuple[str, str]]
+    suites: list[str]
+    ranks: dict[str, dict[str, Any]]
+    about_ranks: str
+
+
+def read(results: Path) -> list[Entry]:
+    """Every result under a folder with its path."""
+    if not results.is_dir():
+        raise ProbeError(f"{results}: no such folder of results; run svuprobe probe, or give --results")
+    return [(result_file.load(path), path) for path in sorted(results.glob("*/*/*.json"))]
+
+
+def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table]:
+    """Every table; what a suite asks for and is not there becomes a row marked as missing."""
+    shuffled = {_key(r, True) + _who(r): r for r, _ in entries if is_shuffled(r)}
+    full = {_key(r, True) + _who(r) for r, _ in entries if not is_shuffled(r)}
+    # A result on shuffled labels is a column beside the one on true labels; alone it is a table of its own.
+    kept = [(r, p) for r, p in entries if not (is_shuffled(r) and _key(r, True) + _who(r) in full)]
+    ordered = sorted(kept, key=lambda e: _key(e[0]))
+    return [_table(list(same), shuffled, wanted) for _, same in groupby(ordered, key=lambda e: _key(e[0]))]
+
+
+def _key(result: Result, any_labels: bool = False) -> tuple[Any, ...]:
+    """What has to agree; ``any_labels`` leaves out whether training labels were shuffled."""
+    task, protocol = result.task, result.protocol
+    same = task["synthetic"], task["name"], task["version"], task["split_sha256"], task["target_sha256"]
+    if any_labels:
+        fields = {k: v for k, v in protocol["fields"].items() if k not in ("name", "shuffle_labels")}
+        return *same, json.dumps(fields, sort_keys=True)
+    return *same, *protocol_key(protocol["name"], protocol["hash"])
+
+
+def _who(result: Result) -> tuple[str, str]:
+    return result.model["name"], result.model["revision"]
+
+
+def protocol_key(name: str, digest: str) -> tuple[Any, ...]:
+    """Sorts the default protocol first."""
+    return name != "svuprobe", name, digest
+
+
+def is_shuffled(result: Result) -> bool:
+    """Whether training labels were shuffled: what heads reach without anything to learn."""
+    return bool(result.protocol["fields"].get("shuffle_labels", False))
+
+
+def is_finetuned(result: Result) -> bool:
+    """Whether the model itself was trained, not only a head on it."""
+    return bool(result.protocol["name"].startswith("finetune") or result.protocol["fields"].get("finetune"))
+
+
+def train_fraction(result: Result) -> float:
+    """Share of the training set that heads were trained on."""
+    return float(result.protocol["fields"].get("train_fraction", 1.0))
+
+
+def _table(entries: list[Entry], shuffled: dict[tuple[Any, ...], Result], wanted: Sequence[Wanted]) -> Table:
+    entries = sorted(entries, key=lambda e: (-(e[0].ranked["mean"] or 0.0), *_who(e[0])))
+    first = entries[0][0]
+    metrics = [first.task["ranked"], *(name for name in first.scores if name != first.task["ranked"])]
+    letters, detectable, notes = _significance(entries)
+    rows = [
+        _row(n, r, letter, shuffled.get(_key(r, True) + _who(r)))
+        for n, ((r, _), letter) in enumerate(zip(entries, letters, strict=True), 1)
+    ]
+    rows += _missing(first, rows, wanted)
+    rows.append(Row("chance", "chance", {m: {"mean": first.chance.get(m)} for m in metrics}))
+    others = [] if first.task["synthetic"] else published(first.task["name"], metrics)
+    rows += [_published_row(p, metrics) for p in others]
+    reference = first.task["reference"]
+    return Table(
+        task=first.task["name"],
+        synthetic=first.task["synthetic"],
+        version=first.task["version"],
+        split_sha256=first.task["split_sha256"],
+        protocol=first.protocol["name"],
+        protocol_hash=first.protocol["hash"],
+        train_fraction=train_fraction(first),
+        metrics=metrics,
+        detectable=detectable,
+        rows=rows,
+        about=_about(first),
+        notes=[*_notes([r for r, _ in entries]), *notes, *_sources(others)],
+        argument=reference.removeprefix("own data, ") if reference.startswith("own data, ") else first.task["name"],
+    )
+
+
+def _row(rank: int, result: Result, letters: str, shuffled: Result | None) -> Row:
+    model, layers = result.model, result.selected["layers"]
+    best = max(layers, key=lambda name: layers[name]["valid"]) if len(layers) > 1 else ""  # never picked on test
+    curve = result.layer_curve[best] if best else []
+    return Row(
+        kind="model",
+        model=model["name"],
+        scores={m: {key: s[key] for key in ("mean", "std", "ci95")} for m, s in result.scores.items()},
+        rank=rank,
+        revision="" if model["control"] else model["revision"][:8],
+        control=model["control"],
+        finetuned=is_finetuned(result),
+        group=letters,
+        best_layer=best,
+        best_layer_score=sum(curve) / len(curve) if curve else None,
+        shuffled=shuffled.ranked["mean"] if shuffled else None,
+    )
+
+
+def _missing(first: Result, rows: Sequence[Row], wanted: Sequence[Wanted]) -> list[Row]:
+    here = first.task["name"], first.task["synthetic"], first.protocol["hash"]
+    there = {row.model for row in rows}
+    asked = sorted({w.model for w in wanted if (w.task, w.synthetic, w.hash) == here})
+    return [Row("missing", model, {}) for model in asked if model not in there]
+
+
+def _published_row(one: Published, metrics: Sequence[str]) -> Row:
+    scores = {m: {"mean": one.scores[m]} for m in metrics if m in one.scores}
+    return Row("published", one.system, scores, source=one.short)
+
+
+def _sources(others: Iterable[Published]) -> list[str]:
+    """Where published numbers are from and how they were made, each once."""
+    lines = dict.fromkeys(f"{p.short} ({p.source.partition(', ')[2] or p.source}): {p.note}" for p in others)
+    if not lines:
+        return []
+    caution = "Published rows are not ranked: other code, heads and learning rates, sometimes another split."
+    return [f"{caution} {'; '.join(lines)}."]
+
+
+def _significance(entries: Sequence[Entry]) -> tuple[list[str], float | None, list[str]]:
+    """Letters of each, what difference could be seen, and what to say about it: from the predictions."""
+    there = [n for n, (_, path) in enumerate(entries) if path.with_suffix(".npz").is_file()]
+    absent = [r.model["name"] for n, (r, _) in enumerate(entries) if n not in there]
+    notes = [f"Not compared, as no predictions lie beside the result: {', '.join(absent)}."] if absent else []
+    letters = [""] * len(entries)
+    if len(there) < 2:
+        return letters, None, notes
+    found = compare.compare([entries[n] for n in there])
+    for n, letter in zip(there, found.letters, strict=True):
+        letters[n] = letter
+    detectable = found.typical_detectable
+    if found.caveat and found.groups >= MIN_GROUPS:  # too few groups are said anyway
+        notes.append(f"{found.caveat[0].upper()}{found.caveat[1:]}.")
+    return letters, None if math.isnan(detectable) else detectable, notes
+
+
+def _about(result: Result) -> str:
+    """What was scored on what, and how."""
+    task, protocol, test = result.task, result.protocol, result.counts["test"]
+    clips = {split: f"{n:,}" for split, n in task["splits"].items()}
+    unit = "windows" if task["scored"] == "window" else "clips"
+    groups = f"{test['groups']:,} group{'s' if test['groups'] > 1 else ''}"
+    trained = f" (heads see {100 * train_fraction(result):g} % of it)" if train_fraction(result) < 1 else ""
+    labels = ", **training labels shuffled**" if is_shuffled(result) else ""
+    return (
+        f"{task['reference']}. Clips: {clips['train']} train{trained}, {clips['valid']} validation, {clips['test']} "
+        f"test; scored on {test[unit]:,} {unit} in {groups}. Protocol `{protocol['name']}` (`{protocol['hash']}`)"
+        f"{labels}, {protocol['fields']['seeds']} seeds; split `{task['split_sha256'][:8]}`, task version "
+        f"{task['version']}."
+    )
+
+
+def _notes(results: Sequence[Result]) -> list[str]:
+    """What a reader has to know before believing an interval or a mean."""
+    first, notes = results[0], []
+    groups = first.counts["test"]["groups"]
+    if groups < MIN_GROUPS:
+        words = f"Only {groups} group{'s' if groups > 1 else ''} in test, under {MIN_GROUPS}"
+        notes.append(f"{words}: nothing can be said about others, so no interval and no test of differences.")
+    if undefined := first.counts.get("undefined"):
+        notes.append(f"Left out of the mean, as test has no positive or no negative: {', '.join(undefined)}.")
+    if lacking := {r.model["name"]: r.counts["missing"] for r in results if r.counts["missing"]}:
+        notes.append("Clips without features: " + ", ".join(f"{m} {n}" for m, n in lacking.items()) + ".")
+    return notes
+
+
+def across(tables: Sequence[Table], wanted: Sequence[Wanted] = ()) -> list[Across]:
+    """Models x tasks of each protocol, with the tasks that a suite asks for and nobody has probed yet."""
+    keys = {(t.synthetic, t.protocol, t.protocol_hash) for t in tables}
+    keys |= {(w.synthetic, w.protocol, w.hash) for w in wanted}
+    ordered = sorted(keys, key=lambda k: (k[0], *protocol_key(k[1], k[2])))
+    return [_across(key, tables, wanted) for key in ordered]
+
+
+def label(row: Row) -> str:
+    """A model with its revision, so that two revisions of one model stay apart."""
+    return f"{row.model}@{row.revision}" if row.revision else row.model
+
+
+def _across(key: tuple[bool, str, str], tables: Sequence[Table], wanted: Sequence[Wanted]) -> Across:
+    mine = [t for t in tables if (t.synthetic, t.protocol, t.protocol_hash) == key]
+    asked = [w for w in wanted if (w.synthetic, w.protocol, w.hash) == key]
+    rows = {label(row): row for t in mine for row in t.models()}
+    there = {row.model for row in rows.values()}
+    rows |= {w.model: Row("missing", w.model, {}, control=w.control) for w in asked if w.model not in there}
+    order = sorted(rows, key=lambda name: (rows[name].control, name))
+    found = [{label(row): row.scores[t.ranked] for row in t.models()} for t in mine]
+    bare = sorted({(w.task, w.metric) for w in asked} - {(t.task, t.ranked) for t in mine})
+    typed = [t.argument for t in mine] + [task for task, _ in bare]
+    scores = {name: [column.get(name) for column in found] + [None] * len(bare) for name in order}
+    missing = [
+        (rows[name].model, typed[n]) for name in order for n, score in enumerate(scores[name]) if score is None
+    ]
+    return Across(
+        *key,
+        columns=[(t.title, t.ranked) for t in mine] + bare,
+        scores=scores,
+        controls=[name for name in order if rows[name].control],
+        missing=missing,
+        suites=sorted({w.suite for w in asked if w.model in {model for model, _ in missing}}),
+        **_ranks(scores),
+    )
+
+
+def _ranks(scores: dict[str, list[dict[str, Any] | None]]) -> dict[str, Any]:
+    """Ranks in the part of a table that is complete: some tasks with all models, or all tasks with some."""
+    table = np.array([[s["mean"] if s else np.nan for s in several] for several in scores.values()], dtype=float)
+    has = np.isfinite(table)
+    tried, asked = has.any(axis=1), has.any(axis=0)
+    whole = has[:, asked].all(axis=1) & tried
+    n_tasks = has[tried].all(axis=0).sum()
+    chosen = whole if whole.sum() * asked.sum() > tried.sum() * n_tasks else tried
+    names = [name for name, one in zip(scores, chosen, strict=True) if one]
+    if len(names) < 2:
+        return {"ranks": {}, "about_ranks": "One model only: no ranks." if names else ""}
+    found = compare.ranks(table[chosen].T)
+    if not found.tasks:
+        return {"ranks": {}, "about_ranks": "No task has a result of every model: no ranks."}
+    rows = zip(names, found.mean_rank.tolist(), found.borda.tolist(), found.letters, strict=True)
+    return {
+        "ranks": {name: {"mean_rank": m, "borda": b, "group": letter} for name, m, b, letter in rows},
+        "about_ranks": _about_ranks(found),
+    }
+
+
+def _about_ranks(found: compare.Ranks) -> str:
+    over = f"Mean rank (1 is best) and Borda count (models beaten) over {found.tasks} task{'s' * (found.tasks > 1)}"
+    if found.critical_difference is None or found.friedman_p is None:
+        return f"{over}. {found.caveat[0].upper()}{found.caveat[1:]}."
+    return (
+        f"{over}. Friedman's test that all rank alike: p = {found.friedman_p:.2g}; mean ranks further apart than "
+        f"{found.critical_difference:.2f} differ (Nemenyi's critical difference, 5 %). Tasks on one dataset are not "
+        f"independent, as the test takes them to be."
+    )

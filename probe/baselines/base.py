@@ -1,0 +1,212 @@
+"""What every supervised baseline is: audio in, logits out, and the recipe it was published with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.tasks import notes as svt
+
+CLIP_KINDS = ("multiclass", "multilabel", "regression")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training.
+
+    Attributes
+    ----------
+    epochs
+        At most.
+    rates
+        Learning rate of the parameters whose name starts with a prefix, ``""`` for all; the longest prefix
+        counts, and a parameter without one is frozen.
+    class_weight_alpha
+        The cross-entropy weighs class c by ``1 / n_c ** alpha``, see `svuprobe.tasks.kinds.class_weights`.
+    """
+
+    epochs: int
+    rates: tuple[tuple[str, float], ...]
+    class_weight_alpha: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a baseline was trained by its authors.
+
+    Attributes
+    ----------
+    task
+        The task of svuprobe that stands for theirs.
+    source
+        Where the numbers come from, and what is ours.
+    batch_size
+        Windows per step.
+    stages
+        One after the other, each from the best state of the one before.
+    optimiser
+        Name of the class in ``torch.optim``, lower case.
+    validate_every, patience
+        Epochs between validations, and how many of them without a better score end a stage (0: none do, and
+        the last state counts).
+    """
+
+    task: str
+    source: str
+    batch_size: int
+    stages: tuple[Stage, ...]
+    optimiser: str = "adam"
+    weight_decay: float = 0.0
+    validate_every: int = 1
+    patience: int = 0
+
+
+class Baseline(nn.Module, ABC):
+    """A network that learns a task from audio.
+
+    A clip's logits in ``eval`` do not depend on what else is in its batch: samples and frames after its own
+    are zeros to every layer that looks beyond one frame, and no mean counts them. In training the batch norms
+    count them, as those of the published models do.
+
+    Attributes
+    ----------
+    name
+        As in the table of baselines.
+    sample_rate
+        Of the audio it expects, Hz.
+    level
+        ``clip`` or ``frame``.
+    kinds
+        The kinds of task it can learn.
+    shortest, longest
+        Samples: a shorter clip is followed by zeros, a longer one refused (0: of any length). Equal where the
+        network has weights for every time step.
+    recipe
+        Its published training.
+    needs_encoder
+        Whether it is only a head: it is then made with ``(n_outputs, encoder)``.
+    """
+
+    name: ClassVar[str]
+    sample_rate: ClassVar[int]
+    level: ClassVar[str] = "clip"
+    kinds: ClassVar[tuple[str, ...]] = CLIP_KINDS
+    shortest: ClassVar[int] = 1
+    longest: ClassVar[int] = 0
+    recipe: ClassVar[Recipe]
+    needs_encoder: ClassVar[bool] = False
+
+    def __init__(self, n_outputs: int, encoder: nn.Module | None = None) -> None:
+        super().__init__()
+        self.n_outputs = n_outputs
+        self.encoder = encoder
+
+    @abstractmethod
+    def forward(self, audio: torch.Tensor, lengths: torch.Tensor) -> Any:
+        """Logits of clips.
+
+        Parameters
+        ----------
+        audio
+            (B, S) float32 mono at ``sample_rate``.
+        lengths
+            (B,) int64, valid samples of each clip; what follows them is ignored.
+
+        Returns
+        -------
+        (B, C) logits at clip level; at frame level (B, F, C) logits, zeros after a clip's own frames, and (B,)
+        int64 valid frames.
+        """
+
+    def admit(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The one gate for audio: (B, at least ``shortest``), zeros after a clip's own samples, and lengths.
+
+        Raises
+        ------
+        ProbeError
+            A clip without samples, or longer than the network can take.
+        """
+        if audio.ndim != 2 or lengths.shape != audio.shape[:1] or (lengths > audio.shape[1]).any():
+            raise ValueError(f"audio {tuple(audio.shape)} and lengths {lengths.tolist()}: (B, S) and (B,) at most S")
+        if (lengths < 1).any():
+            raise ProbeError(f"{self.name}: a clip of 0 samples can't be learnt from; remove it")
+        if self.longest and (lengths > self.longest).any():
+            seconds, limit = int(lengths.max()) / self.sample_rate, self.longest / self.sample_rate
+            raise ProbeError(f"{self.name} reads {limit:g} s, not {seconds:g} s: set the task's window_s = {limit:g}")
+        lengths = lengths.to(audio.device)
+        audio = keep(audio[:, : int(lengths.max())], lengths)
+        audio = nn.functional.pad(audio, (0, max(0, self.shortest - audio.shape[1])))
+        return audio, lengths.clamp(min=self.shortest)
+
+    def groups(self, stage: Stage) -> list[dict[str, Any]]:
+        """Freeze what a stage does not train; parameter groups with their learning rates for an optimiser."""
+        members: dict[str, list[nn.Parameter]] = {prefix: [] for prefix, _ in stage.rates}
+        for name, parameter in self.named_parameters():
+            prefix = max((p for p in members if name.startswith(p)), key=len, default=None)
+            parameter.requires_grad_(prefix is not None)
+            if prefix is not None:
+                members[prefix].append(parameter)
+        return [{"params": members[prefix], "lr": rate} for prefix, rate in stage.rates]
+
+
+class NoteBaseline(Baseline):
+    """A baseline that transcribes notes: 20 logits a frame (see `svuprobe.tasks.notes`), unless it says other.
+
+    Attributes
+    ----------
+    hop
+        Samples between frames; without an encoder, a clip has as many as are centred before its end.
+    first_frame_s
+        Time of the first frame.
+    """
+
+    level = "frame"
+    kinds = ("notes",)
+    hop: ClassVar[int]
+    first_frame_s: ClassVar[float] = 0.0
+
+    def __init__(self, n_outputs: int = svt.N_OUTPUTS, encoder: nn.Module | None = None) -> None:
+        if n_outputs != svt.N_OUTPUTS:
+            raise ValueError(f"n_outputs = {n_outputs}: transcription has {svt.N_OUTPUTS}")
+        super().__init__(n_outputs, encoder)
+
+    def times(self, n_frames: int) -> NDArray[np.float64]:
+        """Times in s of a window's first frames, from its start."""
+        return self.first_frame_s + np.arange(n_frames) * self.hop / self.sample_rate
+
+    def targets(self, notes: ArrayLike, times: ArrayLike) -> NDArray[np.int16]:
+        """Labels (F, ...) of the frames at ``times`` from notes (n, 3): onset s, offset s, MIDI."""
+        return svt.rasterise(notes, times)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """Mean over the valid frames of a batch, a scalar: (B, F, C) logits, (B, F, ...) labels, (B,) frames."""
+        valid = torch.arange(outputs.shape[1], device=frames.device) < frames[:, None]
+        return self.frame_loss(outputs[valid], targets[valid])
+
+    def frame_loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean loss of frames: (N, C) logits and (N, ...) labels."""
+        return svt.loss(outputs[None], targets)[0]
+
+    def decode(
+        self, outputs: torch.Tensor, times: ArrayLike, audio: torch.Tensor | None = None
+    ) -> NDArray[np.float64]:
+        """Notes (n, 3) of one song from its (F, C) logits at ``times``.
+
+        ``audio`` is the song, (S,) at ``sample_rate``, for a decoder that follows its tempo.
+        """
+        return svt.decode(outputs, times)
+
+
+def keep(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """``x`` (B, ..., T) with zeros after the first ``lengths`` (B,) steps of each clip."""
+    if int(lengths.min()) >= x.shape[-1]:  # the usual case, and maps are large
+        return x
+    valid = torch.arange(x.shape[-1], device=x.device) < lengths.to(x.device)[:, None]
+    return torch.where(valid.view(len(x), *[1] * (x.dim() - 2), -1), x, 0.0)

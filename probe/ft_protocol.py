@@ -1,0 +1,158 @@
+"""How a model is fine-tuned and chosen. The presets are published protocols; the hash covers every field."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from svuprobe.probe.protocol import ProbeError
+
+SELECT = ("best", "last")
+LAYERS = ("sum", "last")
+
+
+class _Hashed:
+    """What `FinetuneProtocol` and `RecipeProtocol` share; both are frozen dataclasses with a name."""
+
+    name: str
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every field, as results store them; ``finetune`` is how the leaderboard tells these protocols."""
+        return asdict(self) | {"finetune": True}  # type: ignore[call-overload]
+
+    @property
+    def hash(self) -> str:
+        """Hexadecimal digest over every field; results of different hashes never share a table."""
+        return hashlib.sha256(json.dumps(self.fields, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def file_name(self) -> str:
+        """``yamamoto2023`` for a preset as published, ``yamamoto2023-1a2b3c4d`` where a field was changed."""
+        return self.name if self == PRESETS.get(self.name) else f"{self.name}-{self.hash[:8]}"
+
+
+@dataclass(frozen=True)
+class FinetuneProtocol(_Hashed):
+    """What trains, how fast, for how long, and which epoch counts. The defaults are the preset ``yamamoto2023``.
+
+    Attributes
+    ----------
+    frozen_epochs, epochs
+        Epochs of the head and the layer weights alone, then of the transformer too. 0 leaves a stage out.
+    train_convolutions
+        Whether the second stage also trains the convolutions on the waveform.
+    last_k
+        Only the last k blocks train in the second stage; 0 for everything after the convolutions.
+    lora_rank
+        Only low-rank adapters of the query, key, value and output projections train (Hu et al. 2022; scaled by 2,
+        no dropout); 0 for none.
+    bitfit
+        Only the biases of the transformer train (Ben Zaken et al. 2022).
+    layers
+        ``sum``, a softmax over scalars that start at zero weighs the raw hidden states; or ``last``.
+    hidden, relu, dropout
+        Linear, ReLU if ``relu``, dropout, Linear; ``hidden=0`` is one Linear. At clip level the mean over time comes
+        first, which without a ReLU is the same as between the two.
+    head_learning_rate, encoder_learning_rate, mix_learning_rate
+        Of Adam. 0 gives the layer weights the head's.
+    batch_size, frame_batch_size
+        Windows per step, at clip and at frame level.
+    layerdrop, spec_augment
+        Off as published by Yamamoto; the dropout of the checkpoint's own config.json is on in the second stage.
+    class_weight_alpha
+        Of the cross-entropy, see `svuprobe.tasks.kinds.class_weights`; None is the task's.
+    select
+        ``best``: each stage ends at its epoch with the best ranked metric on validation; ``last``: at its last.
+    start
+        Protocol and hash of the probe whose heads are taken to start from; empty for random heads.
+    """
+
+    name: str = "yamamoto2023"
+    frozen_epochs: int = 2
+    epochs: int = 8
+    train_convolutions: bool = False
+    last_k: int = 0
+    lora_rank: int = 0
+    bitfit: bool = False
+    layers: str = "sum"
+    hidden: int = 768
+    relu: bool = False
+    dropout: float = 0.5
+    head_learning_rate: float = 3e-4
+    encoder_learning_rate: float = 5e-5
+    mix_learning_rate: float = 0.0
+    batch_size: int = 48
+    frame_batch_size: int = 8
+    layerdrop: float = 0.0
+    spec_augment: bool = False
+    class_weight_alpha: float | None = None
+    select: str = "best"
+    seeds: int = 3
+    start: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "frame_batch_size", "seeds"):
+            if getattr(self, name) < 1:
+                raise ProbeError(f"{name} = {getattr(self, name)}; it is at least 1")
+        for name in ("frozen_epochs", "epochs", "last_k", "lora_rank", "hidden"):
+            if getattr(self, name) < 0:
+                raise ProbeError(f"{name} = {getattr(self, name)}; it is at least 0")
+        if not self.frozen_epochs + self.epochs:
+            raise ProbeError("frozen_epochs = epochs = 0; nothing would be trained")
+        for name in ("head_learning_rate", "encoder_learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ProbeError(f"{name} = {getattr(self, name)}; it is greater than 0")
+        for name in ("dropout", "layerdrop"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ProbeError(f"{name} = {getattr(self, name)}; 0 <= {name} < 1")
+        if self.select not in SELECT or self.layers not in LAYERS:
+            raise ProbeError(f"select = {self.select!r} of {SELECT}, layers = {self.layers!r} of {LAYERS}")
+        chosen = [name for name in ("last_k", "lora_rank", "bitfit") if getattr(self, name)]
+        if len(chosen) > 1 or (chosen and self.train_convolutions):
+            raise ProbeError(f"{' and '.join(chosen + ['train_convolutions'] * self.train_convolutions)}: choose one")
+
+
+@dataclass(frozen=True)
+class RecipeProtocol(_Hashed):
+    """A supervised baseline, trained as its authors did: the recipe is the baseline's and stands in the result.
+
+    ``max_epochs`` cuts each stage of the recipe short, ``batch_size`` takes the place of the recipe's; 0 for neither.
+    """
+
+    name: str = "recipe"
+    max_epochs: int = 0
+    batch_size: int = 0
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1 or self.max_epochs < 0 or self.batch_size < 0:
+            raise ProbeError(f"seeds = {self.seeds} is at least 1, max_epochs and batch_size at least 0")
+
+
+# What the code released with Yamamoto 2023 does in truth: its helper that freezes is never called, and its default
+# takes the last layer. (It also leaves layerdrop and SpecAugment as a checkpoint's config.json has them: not here.)
+_RELEASED = FinetuneProtocol(
+    name="released-code",
+    frozen_epochs=0,
+    epochs=10,
+    train_convolutions=True,
+    layers="last",
+    encoder_learning_rate=3e-4,
+    select="last",
+)
+PRESETS: dict[str, _Hashed] = {p.name: p for p in (FinetuneProtocol(), _RELEASED, RecipeProtocol())}
+
+
+def preset(name: str, **changes: Any) -> FinetuneProtocol:
+    """A preset of fine-tuning by its name, with fields changed; an unknown name answers with the close matches."""
+    found = PRESETS.get(name)
+    if not isinstance(found, FinetuneProtocol):
+        names = [n for n, p in PRESETS.items() if isinstance(p, FinetuneProtocol)]
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+        raise ProbeError(f"unknown protocol {name!r} of fine-tuning; {hint}")
+    return replace(found, **changes)

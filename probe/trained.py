@@ -1,0 +1,99 @@
+"""The heads of a result, kept beside it as ``<protocol>.safetensors``: enough to answer for new audio.
+
+Tensors
+-------
+``mean`` (layers, dim), ``scale`` (layers,)
+    Subtracted from and dividing the hidden states; 0 and 1 where the protocol leaves them as they are.
+``mix`` (seeds, layers)
+    Weights of the layers, after the softmax.
+``weight0``, ``bias0`` and, with a hidden layer, ``weight1``, ``bias1``
+    (seeds, in, out) and (seeds, 1, out).
+``offset``, ``spread``
+    What regression outputs are scaled back with.
+
+The metadata say which task (with windowing and labels), which model (name, digest, type) and which protocol.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from svuprobe.extractors.durable import sync_and_rename
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.tasks.types import Task, Windowing
+
+_TASK_FIELDS = ("name", "dataset", "kind", "metrics", "licence", "reference", "version", "scored", "beat_decoder")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Heads of one result; the module says what each tensor is."""
+
+    task: Task
+    model: dict[str, str]
+    protocol: str
+    tensors: dict[str, torch.Tensor]
+
+    @property
+    def seeds(self) -> int:
+        """Heads there are."""
+        return len(self.tensors["mix"])
+
+    def __call__(self, states: torch.Tensor, seed: int) -> torch.Tensor:
+        """Outputs (rows, C) float32 of the head of a seed for hidden states (rows, layers, dim)."""
+        t = self.tensors
+        scaled = (states.float() - t["mean"]) / t["scale"][:, None]
+        x = torch.einsum("l,rld->rd", t["mix"][seed], scaled)
+        x = x @ t["weight0"][seed] + t["bias0"][seed]
+        if "weight1" in t:
+            x = x.relu() @ t["weight1"][seed] + t["bias1"][seed]
+        return x * t["spread"] + t["offset"]
+
+    def save(self, path: Path) -> None:
+        """Write the file in one step."""
+        from safetensors.torch import save_file
+
+        task = {name: getattr(self.task, name) for name in _TASK_FIELDS}
+        task |= {"labels": list(self.task.labels or ()), "windowing": asdict(self.task.windowing)}
+        metadata = {"task": json.dumps(task), "model": json.dumps(self.model), "protocol": self.protocol}
+        temporary = path.with_name(f"{path.name}.tmp")
+        save_file({name: t.detach().cpu().contiguous() for name, t in self.tensors.items()}, temporary, metadata)
+        sync_and_rename(temporary, path)
+
+
+def beside(result: Path) -> Path:
+    """Where the heads of a result are."""
+    return result.with_suffix(".safetensors")
+
+
+def load(result: Path) -> Trained:
+    """The heads of a result. Raises ProbeError where there are none."""
+    from safetensors import SafetensorError, safe_open
+
+    path = beside(result)
+    if not path.is_file():
+        raise ProbeError(
+            f"{path}: the heads of {result.name} are not there; make them again with svuprobe probe --overwrite"
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Trained(
+            _task(json.loads(metadata["task"])), json.loads(metadata["model"]), metadata["protocol"], tensors
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ProbeError(f"{path}: damaged ({error}); make it again with svuprobe probe --overwrite") from None
+
+
+def _task(stored: Mapping[str, Any]) -> Task:
+    """A task that knows what is needed to decode, and no clips."""
+    fields = {name: stored[name] for name in _TASK_FIELDS} | {"metrics": tuple(stored["metrics"])}
+    labels = tuple(stored["labels"]) or None
+    return Task(**fields, clips=lambda root: [], labels=labels, windowing=Windowing(**stored["windowing"]))

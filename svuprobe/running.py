@@ -1,0 +1,270 @@
+"""Run a suite: extract and probe what is missing, then leaderboard and plots.
+
+Everything is below OUT: ``features``, ``results``, ``plots``, ``leaderboard.md`` and, where the suite makes its
+data, ``data``. What there is already is found without loading a model, so a second run is over in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
+from svuprobe.benchmarks.plots import KINDS
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.catalogue import canonical, is_control, slug
+from svuprobe.probe import result as result_file
+from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.probe.result import digests
+from svuprobe.tasks import Task, TaskError, find_clips, is_synthetic, load as load_task
+from svuprobe.tasks.cliplist import labels_of
+from svuprobe.tasks.datasets import DATASETS
+
+if TYPE_CHECKING:
+    from svuprobe.api import Data
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A task of the suite; ``typed`` is its name or TOML file, ``problem`` says why its data can't be had.
+
+    ``identity`` is what a result of it has to agree with: less where the data are absent.
+    """
+
+    task: Task
+    typed: str
+    protocols: tuple[Protocol, ...]
+    synthetic: bool
+    identity: dict[str, Any]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One result of the suite."""
+
+    asked: _Asked
+    protocol: Protocol
+    model: str
+
+
+def run(
+    suite: str,
+    *,
+    data: Data,
+    out: Path,
+    results: Path | None = None,
+    features: Path | None = None,
+    device: str | None = None,
+    allow_missing: bool = False,
+    progress: Callable[..., Any] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[str]:
+    """Make what is missing of a suite; returns what could not be made, a line each.
+
+    Parameters
+    ----------
+    suite
+        Name of a suite that comes with svuprobe, or a TOML file (`svuprobe.benchmarks.suite`).
+    data
+        Where the datasets are. A suite of synthetic data makes its own below ``out``.
+    out
+        Folder of everything that is written.
+    results, features
+        In place of ``out/results`` and ``out/features``.
+    allow_missing
+        Probe without the clips that can't be read, and say so in the results.
+
+    Raises
+    ------
+    ProbeError, ExtractError, TaskError
+        A suite that can't be read, or names a model or task that does not exist. What fails later, or lacks its
+        data, is in the list that is returned; everything else is done.
+    """
+    plan = suites.load(suite)
+    models = [canonical(name) for name in plan.all_models]
+    results, features = results or out / "results", features or out / "features"
+    if plan.prepare == "synth":  # never among the user's own
+        data = replace(data, root=out / "data", elsewhere={})
+    folder = plan.folder
+    if plan.prepare == "real_audio":
+        folder = out / "data" / plan.name
+        _write_tasks(data.root / "manifest.csv", folder, plan)
+    several = _listed(plan, models, data, folder)
+    missing = [one for one in several if not _is_there(results, one, allow_missing)]
+    if plan.prepare == "synth" and any(one.asked.problem for one in missing):
+        _synthesise(plan, missing, data, progress, say)
+        several = _listed(plan, models, data, folder)
+        missing = [one for one in several if not _is_there(results, one, allow_missing)]
+    suites.save_wanted(results, plan.name, [_wanted(plan.name, one) for one in several])
+    say(f"suite {plan.name}: {len(several)} results, {len(several) - len(missing)} of them there")
+    failures = list(
+        dict.fromkeys(f"{one.asked.task.name}: {one.asked.problem}" for one in missing if one.asked.problem)
+    )
+    groups: dict[str, list[_Part]] = {}
+    for one in missing:
+        if not one.asked.problem:
+            groups.setdefault(one.asked.task.dataset, []).append(one)
+    options = {"features": features, "device": device, "progress": progress, "say": say}
+    for group in groups.values():
+        failures += _make(group, data, results, allow_missing, options)
+    if not _show(results, out, say) and not groups:
+        say(f"nothing to do: {out / 'leaderboard.md'} says what the results say")
+    return failures
+
+
+def _listed(plan: suites.Suite, models: list[str], data: Data, folder: Path) -> list[_Part]:
+    """Everything that a suite asks for."""
+    asked = [_asked(plan, name, data, folder) for name in plan.tasks]
+    return [_Part(a, protocol, model) for a in asked for protocol in a.protocols for model in models]
+
+
+def _asked(plan: suites.Suite, name: str, data: Data, folder: Path) -> _Asked:
+    """A task with its clips; an unknown name raises, absent data do not."""
+    typed = f"{name}.toml" if plan.prepare == "real_audio" else name
+    typed = str(folder / typed) if typed.endswith(".toml") else typed
+    task = load_task(typed)
+    root = data.folder(task.dataset)
+    synthetic = plan.prepare == "synth" or (not task.source and is_synthetic(root))
+    asked = _Asked(task, typed, plan.protocols_of(name), synthetic, {"version": task.version})
+    try:
+        if not task.source and not root.is_dir():
+            raise TaskError(_absent(task, root))
+        clips = find_clips(task, root)
+    except TaskError as error:
+        return replace(asked, problem=str(error))
+    return replace(asked, identity=asked.identity | {"labels": list(labels_of(task, clips)), **digests(clips)})
+
+
+def _synthesise(
+    plan: suites.Suite, missing: Sequence[_Part], data: Data, progress: Any, say: Callable[[str], None]
+) -> None:
+    """Make the datasets that tasks lack, each once."""
+    from svuprobe import api
+
+    watched = progress and (lambda items, total, desc: progress(items, total=total, desc=desc))
+    names: dict[str, list[str]] = {}
+    for one in missing:
+        if one.asked.problem:
+            names.setdefault(one.asked.task.dataset, []).append(one.asked.typed)
+    for several in names.values():
+        clips = next((plan.synth_clips[name] for name in several if name in plan.synth_clips), None)
+        api.synth(several, data.root, clips=clips, progress=watched, say=say)
+
+
+def _write_tasks(manifest: Path, folder: Path, plan: suites.Suite) -> None:
+    """The tasks of the recordings that a manifest lists; those written before do without it."""
+    if manifest.is_file():
+        real_audio.write(manifest, folder)
+    elif not folder.is_dir():
+        raise TaskError(f"{manifest}: no such file; point --data at the folder of recordings that has it")
+    unknown = [name for name in plan.tasks if name not in real_audio.TASKS]
+    if unknown:
+        raise TaskError(
+            f"suite {plan.name}: no task {unknown[0]!r} of recordings; there are {list(real_audio.TASKS)}"
+        )
+
+
+def _absent(task: Task, root: Path) -> str:
+    """What is missing, and the command that gets it or says how."""
+    words = f"--task {task.name} --data {root.parent}"
+    if task.dataset in DATASETS and DATASETS[task.dataset].archives:
+        return f"{root}: no such folder; get it with svuprobe data prepare {words}"
+    return f"{root}: no such folder; svuprobe data check {words} says how to get it"
+
+
+def _folders(results: Path, one: _Part) -> list[Path]:
+    """Where results of any revision of the model are."""
+    names = [one.asked.task.name, f"{one.asked.task.name}.synthetic"]
+    wanted = names if one.asked.problem else [names[one.asked.synthetic]]
+    return [f / name for f in sorted(results.glob(f"{slug(one.model)}@*")) for name in wanted]
+
+
+def _is_there(results: Path, one: _Part, allow_missing: bool) -> bool:
+    """Whether there is a result of the protocol on the clips as they are now (or on any, without the data)."""
+    paths = (folder / f"{one.protocol.file_name}.json" for folder in _folders(results, one))
+    return any(_agrees(path, one, allow_missing) for path in paths if path.is_file())
+
+
+def _agrees(path: Path, one: _Part, allow_missing: bool) -> bool:
+    try:
+        old = result_file.load(path)
+    except ProbeError:  # of an older schema, or damaged: made again
+        return False
+    whole = allow_missing or not old.counts["missing"]
+    same = all(old.task.get(key) == value for key, value in one.asked.identity.items())
+    return whole and same and old.protocol["hash"] == one.protocol.hash
+
+
+def _wanted(suite: str, one: _Part) -> suites.Wanted:
+    asked, protocol = one.asked, one.protocol
+    return suites.Wanted(
+        suite=suite,
+        model=one.model,
+        control=is_control(one.model),
+        task=asked.task.name,
+        metric=asked.task.metrics[0],
+        synthetic=asked.synthetic,
+        protocol=protocol.name,
+        hash=protocol.hash,
+    )
+
+
+def _make(
+    group: Sequence[_Part], data: Data, results: Path, allow_missing: bool, options: dict[str, Any]
+) -> list[str]:
+    """Extract and probe what is missing on one dataset; every model looks at it in one go."""
+    from svuprobe import api
+
+    models = list(dict.fromkeys(one.model for one in group))
+    tasks = list(dict.fromkeys(one.asked.typed for one in group))
+    failures = _extract(models, tasks, data, options)
+    for one in group:
+        if one.model in failures:
+            continue
+        how: dict[str, Any] = {"protocol": one.protocol, "allow_missing": allow_missing, "overwrite": True}
+        try:
+            api.probe([one.asked.typed], [one.model], results=results, **how, **options)
+        except (ProbeError, ExtractError, TaskError) as error:
+            failures[f"{one.model} on {one.asked.task.name}"] = str(error)
+    return [f"{what}: {why}" for what, why in failures.items()]
+
+
+def _extract(models: list[str], tasks: list[str], data: Data, options: dict[str, Any]) -> dict[str, str]:
+    """Why a model could not be run, for each that could not: one that is not to be had leaves the others alone."""
+    from svuprobe import api
+
+    try:
+        reports = api.extract(models, tasks, data=data, **options)
+    except TaskError as error:
+        return dict.fromkeys(models, str(error))
+    except ExtractError as error:
+        if len(models) == 1:
+            return {models[0]: str(error)}
+        return {name: why for model in models for name, why in _extract([model], tasks, data, options).items()}
+    for report in reports:
+        for clip, reason in report.failures:
+            options["say"](f"  {clip!r}: {reason}")
+    return {}
+
+
+def _show(results: Path, out: Path, say: Callable[[str], None]) -> bool:
+    """Plots, then the leaderboard, if it is not what the results say: it comes last, as the mark of a whole run."""
+    from svuprobe import api
+
+    files = leaderboard.files(results, out / "leaderboard.md")
+    if all(path.is_file() and path.read_text() == text for path, text in files.items()):
+        return False
+    for kind in KINDS:
+        try:
+            paths = api.plot(kind, results, out / "plots")
+        except ProbeError:  # nothing of that kind to draw
+            continue
+        for path in paths:
+            if path.suffix == ".png":
+                say(str(path))
+    api.leaderboard(results, out / "leaderboard.md")
+    say(str(out / "leaderboard.md"))
+    return True

@@ -1,0 +1,156 @@
+"""Using what was trained: the very predictions that were scored, in files that other programs read."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from svuprobe import api, cli
+from svuprobe.probe import formats
+from svuprobe.probe.predict import Prediction
+from svuprobe.probe.protocol import preset
+from svuprobe.tasks import find_clips, load, notes as note_task
+from svuprobe.tasks.types import Task, Windowing
+
+QUICK = preset("linear", learning_rates=(5e-3,), seeds=2, max_epochs=30, single_layers=False)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Results of three tasks of log-mel features: task -> (result file, clips by id, predictions)."""
+    root = tmp_path_factory.mktemp("predict")
+    made = {}
+    for name, clips in (("technique", 60), ("transcription", 8), ("beat", 30)):
+        api.synth([name], root / "data", clips=clips)
+        api.extract(["logmel"], [name], data=api.Data(root / "data"), features=root / "features", jobs=0)
+        (one,) = api.probe([name], features=root / "features", results=root / "results", protocol=QUICK)
+        task = load(name)
+        by_id = {clip.id: clip for clip in find_clips(task, root / "data" / task.dataset)}
+        with np.load(one.path.with_suffix(".npz")) as stored:
+            made[name] = (one.path, by_id, {key: stored[key] for key in stored.files})
+    return made
+
+
+def predict(*words):
+    return CliRunner().invoke(cli.main, ["predict", *map(str, words)])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_labels_are_those_that_were_scored(runs, seed):
+    path, clips, stored = runs["technique"]
+    ids = list(dict.fromkeys(stored["clip_id"].tolist()))[:6]
+    found = [p for p, _ in api.predict(path, [clips[i].path for i in ids], seed=seed, jobs=0)]
+    labels = json.loads(path.read_text())["task"]["labels"]
+    for clip_id, prediction in zip(ids, found, strict=True):
+        logits = stored["outputs"][seed][stored["clip_id"] == clip_id].astype(float)
+        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        assert np.allclose(prediction.window_outputs, expected, atol=2e-3)
+        mean = logits.mean(axis=0)
+        assert prediction.ranking()[0][0] == labels[int(mean.argmax())]
+        assert prediction.outputs.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_midi_file_read_back_scores_what_the_evaluation_did(runs, tmp_path):
+    path, clips, stored = runs["transcription"]
+    for number, clip_id in enumerate(stored["clip_id"].tolist()):
+        ((prediction, files),) = api.predict(path, [clips[clip_id].path], out=tmp_path, jobs=0)
+        (midi,) = (f for f in files if f.suffix == ".mid")
+        back = formats.read_midi(midi)
+        assert len(back) == len(prediction.notes)
+        assert np.allclose(np.sort(back[:, 0]), np.sort(prediction.notes[:, 0]), atol=0.0006)
+        scores = note_task.score(np.array(clips[clip_id].target), back)
+        for metric in ("conpoff_f", "conp_f", "con_f"):
+            assert scores[metric] == pytest.approx(stored[f"score_{metric}"][0, number], abs=0.01)
+
+
+def test_beats_are_those_that_were_scored(runs, tmp_path):
+    path, clips, stored = runs["beat"]
+    clip_id = stored["clip_id"][0]
+    ((prediction, files),) = api.predict(path, [clips[clip_id].path], out=tmp_path, jobs=0)
+    mine = stored["estimate"][(stored["estimate"][:, 0] == 0) & (stored["estimate"][:, 1] == 0)][:, 2]
+    assert np.allclose(prediction.beats, mine, atol=0.021)
+    (text,) = (f for f in files if f.suffix == ".beats")
+    assert np.allclose(np.loadtxt(text), prediction.beats, atol=0.0006)
+
+
+def test_many_files_one_of_them_broken(runs, tmp_path):
+    path, clips, stored = runs["technique"]
+    good = clips[stored["clip_id"][0]].path
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "broken.wav").write_bytes(b"no audio")
+    words = ["--run", path, "--audio", good, "--audio", tmp_path / "a" / "broken.wav", "--audio", good]
+    done = predict(*words, "--out", tmp_path / "out", "--format", "json")
+    assert done.exit_code == 1
+    assert "1 of 3 files failed" in done.output
+    assert "broken.wav: can't be decoded" in done.output
+    assert len(list((tmp_path / "out").glob("*.csv"))) == 2  # the same name twice: two files
+    rows = json.loads(done.stdout)
+    assert {row["path"] for row in rows} == {good}
+    assert sum(row["probability"] for row in rows) == pytest.approx(2, abs=1e-4)
+
+
+@pytest.mark.parametrize("task", ["technique", "transcription", "beat"])
+def test_every_style_and_a_picture(runs, tmp_path, task):
+    path, clips, stored = runs[task]
+    audio = clips[stored["clip_id"][0]].path
+    table = predict("--run", path, "--audio", audio, "--plot", "--out", tmp_path)
+    assert table.exit_code == 0, table.output
+    assert table.stdout.splitlines()[0].startswith("file")
+    (picture,) = tmp_path.glob("*.png")
+    assert picture.stat().st_size > 20_000
+    text = predict("--run", path, "--audio", audio, "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert all(row["path"] == audio for row in rows)
+    for jams in tmp_path.glob("*.jams"):
+        (annotation,) = json.loads(jams.read_text())["annotations"]
+        assert annotation["namespace"] in ("note_midi", "beat")
+        assert len(annotation["data"]) == len(rows)
+
+
+def test_silence_has_no_notes_and_files_all_the_same(runs, tmp_path):
+    path, _, _ = runs["transcription"]
+    soundfile.write(tmp_path / "quiet.wav", np.zeros(32000), 16000)
+    done = predict("--run", path, "--audio", tmp_path / "quiet.wav", "--out", tmp_path / "o", "--plot")
+    assert done.exit_code == 0, done.output
+    assert len(formats.read_midi(tmp_path / "o" / "quiet.mid")) == 0
+
+
+def test_mistakes_are_one_line(runs, tmp_path):
+    path, clips, stored = runs["technique"]
+    audio = clips[stored["clip_id"][0]].path
+    lonely = tmp_path / "svuprobe.json"
+    lonely.write_text(path.read_text())
+    done = predict("--run", lonely, "--audio", audio)
+    assert (done.exit_code, done.output.count("\n")) == (1, 1)
+    assert "the heads of svuprobe.json are not there" in done.output
+    done = predict("--run", path, "--audio", audio, "--seed", "2")
+    assert "seed 2: the result has the heads of seeds 0 to 1" in done.output
+    assert predict("--run", tmp_path / "none.json", "--audio", audio).exit_code == 2
+
+
+def test_overlapping_and_repeated_notes_survive_midi(tmp_path):
+    notes = np.array([[0.0, 1.0, 60], [0.5, 1.5, 64], [1.0, 1.2, 60], [1.2, 1.2004, 61], [2.0, 3.0, 60]])
+    formats.midi(notes).save(tmp_path / "x.mid")
+    back = formats.read_midi(tmp_path / "x.mid")
+    assert np.allclose(back[:, [0, 2]], notes[:, [0, 2]], atol=0.0006)
+    assert np.allclose(back[:, 1], np.maximum(notes[:, 1], notes[:, 0] + 0.001), atol=0.0006)
+
+
+def test_values_of_a_regression_are_shown_as_they_are():
+    task = Task(
+        name="emotion", dataset="d", kind="regression", metrics=("r2",), clips=lambda root: [],
+        windowing=Windowing(5.0), licence="", reference="", labels=("arousal", "valence"),
+    )  # fmt: skip
+    prediction = Prediction(
+        "a.wav", task, 5.0, np.zeros(1), np.full(1, 5.0), np.array([[0.25, -0.5]]), np.array([0.25, -0.5])
+    )
+    assert "arousal 0.250, valence -0.500" in formats.summary([prediction], "table")
+    assert json.loads(formats.summary([prediction], "json"))[1] == {
+        "path": "a.wav",
+        "label": "valence",
+        "value": -0.5,
+    }

@@ -1,0 +1,153 @@
+"""Protocols: the presets are what the papers did, a user's own is checked, the hash knows every field."""
+
+import pytest
+from click.testing import CliRunner
+from planted import classes, header, planted_states, write_cache
+
+from svuprobe import api
+from svuprobe.cli import main
+from svuprobe.probe.data import training_clips
+from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol, preset
+
+
+def test_the_hash_covers_every_field():
+    changed = [
+        Protocol(**{name: value})
+        for name, value in {
+            "name": "x", "hidden": 7, "dropout": 0.1, "scale_layers": False, "mix_layers": "blocks",
+            "mix_start": "normal", "mix_learning_rate": 0.5, "learning_rates": (1.0,), "single_layers": False,
+            "select": "best", "batch_size": 3, "batch_clips": True, "frame_batch_size": 3, "max_epochs": 3,
+            "patience": 3, "plateau_patience": 3, "plateau_factor": 0.1, "stopping": "marble", "seeds": 3,
+            "train_fraction": 0.5, "shuffle_labels": True,
+        }.items()
+    ]  # fmt: skip
+    assert len(changed) == len(Protocol.__dataclass_fields__)
+    assert len({p.hash for p in [*changed, *PRESETS.values()]}) == len(changed) + len(PRESETS)
+
+
+def test_presets():
+    assert list(PRESETS) == ["svuprobe", "linear", "ma2023", "marble"]
+    ours, linear, ma, marble = PRESETS.values()
+    assert (ours.hidden, ours.dropout, ours.scale_layers, ours.mix_learning_rate) == (512, 0.2, True, 1e-2)
+    assert ours.learning_rates == (5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
+    assert (ours.batch_size, ours.max_epochs, ours.patience, ours.seeds) == (64, 100, 10, 5)
+    assert (linear.hidden, linear.seeds) == (0, 5)
+    assert (ma.hidden, ma.dropout, ma.scale_layers, ma.mix_learning_rate, ma.learning_rates) == (
+        512, 0, False, 0, (1e-3,)
+    )  # fmt: skip
+    assert (marble.mix_layers, marble.mix_start, marble.scale_layers, marble.select) == (
+        "blocks", "normal", False, "best"
+    )  # fmt: skip
+    assert (marble.hidden, marble.dropout, marble.learning_rates) == (512, 0.2, ours.learning_rates)
+    assert (marble.batch_size, marble.batch_clips, marble.plateau_factor, marble.seeds) == (64, True, 0.5, 1)
+
+
+def test_marble_stops_each_task_as_its_table_says():
+    marble = PRESETS["marble"]
+    genre, pitch, own = (marble.for_task(name) for name in ("genre", "pitch", "my-task"))
+    assert (genre.max_epochs, genre.plateau_patience, genre.patience) == (100, 7, 20)
+    assert (pitch.max_epochs, pitch.plateau_patience, pitch.patience) == (50, 4, 10)
+    assert own == marble
+    assert PRESETS["svuprobe"].for_task("genre") == PRESETS["svuprobe"]
+
+
+def test_file_names_tell_protocols_apart():
+    assert preset("marble").file_name == "marble"
+    names = {
+        preset("linear", **changes).file_name
+        for changes in (
+            {}, {"seeds": 3}, {"train_fraction": 0.05}, {"train_fraction": 0.01}, {"shuffle_labels": True},
+            {"train_fraction": 0.05, "shuffle_labels": True},
+        )
+    }  # fmt: skip
+    assert len(names) == 6
+    assert sum(name.startswith("linear-train0.05-shuffled-") for name in names) == 1
+    assert sum("-shuffled-" in name for name in names) == 2
+
+
+def test_a_protocol_of_your_own(tmp_path):
+    path = tmp_path / "wide.toml"
+    path.write_text('base = "linear"\nhidden = 1024\nlearning_rates = [1, 1e-3]\ndropout = 0\n')
+    made = preset(str(path), seeds=2)
+    assert made == Protocol(name="wide", hidden=1024, dropout=0.0, learning_rates=(1.0, 1e-3), seeds=2)
+    assert made.file_name == f"wide-{made.hash[:8]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hiden = 3", "own.toml: unknown key 'hiden'; did you mean hidden?"),
+        ("seeds = 2.5", "seeds = 2.5; it is a whole number"),
+        ("seeds = true", "seeds = True; it is a whole number"),
+        ("dropout = 'much'", "dropout = 'much'; it is a number"),
+        ("learning_rates = ['a']", "learning_rates = .'a'.; it is a number"),
+        ("learning_rates = 0.1", "learning_rates = 0.1; it is a list"),
+        ("select = 'sums'", "select = 'sums'; it is one of sum, best"),
+        ("train_fraction = 0", "own.toml: train_fraction = 0.0; 0 < train_fraction <= 1"),
+        ("base = 'linaer'", "unknown protocol 'linaer'; did you mean linear?"),
+        ("name = 'a/b'", "name = 'a/b'; it is part of a file's name"),
+        ("select = 'best'\nsingle_layers = false", "set single_layers = true"),
+        ("hidden =", "own.toml: not TOML"),
+    ],
+)
+def test_mistakes_in_it_are_named(tmp_path, text, said):
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(ProbeError, match=said):
+        preset(str(path))
+
+
+def test_unknown_protocols_answer_with_what_is_close():
+    with pytest.raises(ProbeError, match="unknown protocol 'marbel'; did you mean marble"):
+        preset("marbel")
+    with pytest.raises(ProbeError, match="none.toml: No such file"):
+        preset("none.toml")
+
+
+def fractions(task, clips, shares, **changes):
+    return [training_clips(clips, task, Protocol(train_fraction=share, **changes)) for share in shares]
+
+
+def test_fractions_are_nested_and_keep_the_classes_shares(tmp_path):
+    path, clips = classes(tmp_path, n_classes=5, per_class=100)
+    task = api.load_task(str(path))
+    train = tuple(c for c in clips if c.split == "train")
+    made = fractions(task, train, (0.01, 0.05, 0.25, 1.0))
+    assert [len(some) for some in made] == [5, 15, 75, 300]
+    for smaller, larger in zip(made, made[1:], strict=False):
+        assert set(smaller) < set(larger)
+    for some in made:
+        assert len({sum(c.target == f"class{n}" for c in some) for n in range(5)}) == 1
+        assert list(some) == [c for c in train if c in some]
+    assert fractions(task, train, (0.05,))[0] == made[1]
+
+
+def test_shuffled_labels_are_the_same_labels_on_other_clips(tmp_path):
+    path, clips = classes(tmp_path, n_classes=5, per_class=100)
+    task = api.load_task(str(path))
+    train = tuple(c for c in clips if c.split == "train")
+    (dealt,) = fractions(task, train, (1.0,), shuffle_labels=True)
+    assert [c.id for c in dealt] == [c.id for c in train]
+    assert sorted(c.target for c in dealt) == sorted(c.target for c in train)
+    same = sum(a.target == b.target for a, b in zip(train, dealt, strict=True)) / len(train)
+    assert same == pytest.approx(0.2, abs=0.08)
+    some, more = fractions(task, train, (0.05, 0.25), shuffle_labels=True)
+    assert set(some) < set(more) < set(dealt)
+
+
+def test_the_command_takes_fractions_controls_and_a_file(tmp_path):
+    toml, clips = classes(tmp_path)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
+    (tmp_path / "mine.toml").write_text("hidden = 8\nlearning_rates = [1e-2]\nseeds = 1\nmax_epochs = 2\n")
+    folders = ("--features", str(tmp_path / "f"), "--results", str(tmp_path / "r"))
+    command = ["probe", "--task", str(toml), *folders, "--protocol", str(tmp_path / "mine.toml")]
+    for more in (["--train-fraction", "0.1", "--train-fraction", "1"], ["--shuffle-labels"]):
+        done = CliRunner().invoke(main, [*command, *more])
+        assert done.exit_code == 0, done.output
+    made = sorted(path.name.rsplit("-", 1)[0] for path in (tmp_path / "r").rglob("*.json"))
+    assert made == ["mine", "mine-shuffled", "mine-train0.1"]
+    wrong = CliRunner().invoke(main, [*command, "--train-fraction", "2"])
+    assert (wrong.exit_code, "--train-fraction" in wrong.output) == (2, True)
+    (tmp_path / "mine.toml").write_text("hiden = 8")
+    wrong = CliRunner().invoke(main, command)
+    assert (wrong.exit_code, "did you mean hidden?" in wrong.output) == (2, True)
