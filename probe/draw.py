@@ -73,9 +73,9 @@ def _notes(axes: Axes, prediction: Prediction, seconds: float) -> None:
             edgecolor="white",
             lw=0.4,
         )
-    ticks = [p for p in range(int(low), int(high) + 1) if p % 12 in (0, 2, 4, 5, 7, 9, 11)]
-    step = max(1, len(ticks) // 12)
-    axes.set_yticks(ticks[::step], [f"{_NAMES[p % 12]}{p // 12 - 1}" for p in ticks[::step]])
+    shown = (0, 2, 4, 5, 7, 9, 11) if high - low < 13 else (0, 4, 7) if high - low < 25 else (0, 7)
+    ticks = [p for p in range(int(low), int(high) + 1) if p % 12 in shown]
+    axes.set_yticks(ticks, [f"{_NAMES[p % 12]}{p // 12 - 1}" for p in ticks])
     axes.set_ylim(low, high + 0.5)
     axes.set_ylabel(f"notes ({len(notes)})")
     _curve(axes, prediction, "P(onset)")

@@ -155,7 +155,7 @@ class Supervised(Network):
             recipe.validate_every,
             recipe.patience,
         )
-        self.about = _about(self.baseline)
+        self.about = _about(self.baseline, extractor)
 
     def groups(self, stage: Stage) -> list[dict[str, Any]]:
         return self.baseline.groups(stage)
@@ -187,10 +187,11 @@ class Supervised(Network):
         return self.baseline.decode(torch.from_numpy(outputs), times, torch.from_numpy(audio()))
 
 
-def _about(baseline: Baseline) -> dict[str, Any]:
+def _about(baseline: Baseline, extractor: TransformerExtractor | None) -> dict[str, Any]:
     """What a result says of a baseline: its digest is of its shapes and its recipe, as its weights are random."""
     shapes = [f"{name} {tuple(p.shape)}" for name, p in baseline.named_parameters()]
-    digest = hashlib.sha256("\n".join([baseline.name, *shapes, repr(baseline.recipe)]).encode()).hexdigest()
+    parts = [baseline.name, *shapes, repr(baseline.recipe), extractor.digest if extractor else ""]
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     hop = baseline.hop if isinstance(baseline, NoteBaseline) else 0
     return {
         "name": baseline.name,

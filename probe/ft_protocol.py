@@ -21,8 +21,8 @@ class _Hashed:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Every field, as results store them; ``finetune`` is how the leaderboard tells these protocols."""
-        return asdict(self) | {"finetune": True}  # type: ignore[call-overload]
+        """Every field, as results store them."""
+        return asdict(self)  # type: ignore[call-overload]
 
     @property
     def hash(self) -> str:
@@ -114,6 +114,11 @@ class FinetuneProtocol(_Hashed):
         chosen = [name for name in ("last_k", "lora_rank", "bitfit") if getattr(self, name)]
         if len(chosen) > 1 or (chosen and self.train_convolutions):
             raise ProbeError(f"{' and '.join(chosen + ['train_convolutions'] * self.train_convolutions)}: choose one")
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every field, and the mark by which the leaderboard knows models that were fine-tuned."""
+        return super().fields | {"finetune": True}
 
 
 @dataclass(frozen=True)

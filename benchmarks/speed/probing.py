@@ -6,8 +6,9 @@ Made-up hidden states (13 x 768, ten classes, 60/20/20) whose layers tell the cl
 choices x 6 learning rates x 5 seeds of the protocol ``svuprobe``; every head trains for the same number of epochs,
 is scored on validation after each and keeps its best state. Plain is ``torch.nn`` and ``torch.optim.Adam`` on float32
 states of its layer (all layers for a weighted sum), scaled beforehand; it is timed on a sample of the grid, one head
-of each layer choice at least, and scaled up by count. It runs with torch's default threads, and again with one. Where the
-CPU has AMX the grid is trained again with torch's ``set_float32_matmul_precision("medium")``, products in bfloat16.
+of each layer choice at least, and scaled up by count. It runs with torch's default threads, and again with one.
+Where the CPU has AMX the grid is trained again with torch's ``set_float32_matmul_precision("medium")``: products in
+bfloat16.
 
 Then the linear protocol with its own early stopping, against scikit-learn's logistic regression on each layer, C
 chosen on validation: both test accuracies per layer, and whether they are within one standard error of each other.
