@@ -44,7 +44,7 @@ def test_hand_made_features_beat_chance_on_synthetic_singing(chain):
         technique = results["technique", model]
         assert technique.ranked["mean"] > technique.chance["accuracy"] + 0.15
         assert technique.counts["test"]["groups"] == 5  # unseen singers
-    assert results["transcription", "logmel"].ranked["mean"] > 0.05
+    assert results["transcription", "logmel"].ranked["mean"] > 0.03
     assert results["transcription", "logmel"].chance["conpoff_f"] == 0
 
 
