@@ -11,7 +11,7 @@ from svuprobe.extractors.audio import Need
 from svuprobe.extractors.base import Extractor
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_CPU_BATCH_SECONDS = 20.0
+_CPU_BATCH_SECONDS = 60.0
 _LEAST_FILL = 0.8  # of the longest clip in a batch: shorter ones go into the next batch
 
 
