@@ -97,12 +97,13 @@ def check(extractor: Any, device: str = "cpu", dtype: str = "float32") -> ModelR
 def _facts(extractor: Any, device: str, dtype: str) -> dict[str, str]:
     names = extractor.layer_names
     rate = extractor.sample_rate / extractor.hop
-    longest = getattr(extractor, "longest", None)
+    longest, at_once = getattr(extractor, "longest", None), getattr(extractor, "at_once", None)
     return {
         "sample rate": f"{extractor.sample_rate} Hz, waveform normalisation {extractor.normalization}",
         "frames": f"{rate:.6g} per second: one every {extractor.hop} samples, each sees {extractor.receptive_field}",
         "layers": f"{len(names)} of {extractor.dim} features: {names[0]}{f' to {names[-1]}' if names[1:] else ''}",
-        "longest clip": "any" if longest is None else f"{longest} samples, {longest / extractor.sample_rate:g} s",
+        "longest clip": ("any" if longest is None else f"{longest} samples, {longest / extractor.sample_rate:g} s")
+        + (f", in pieces of {at_once / rate:g} s" if at_once else ""),
         "parameters": f"{extractor.parameters:,}",
         "run": f"on {device} in {dtype}",
     }

@@ -34,7 +34,7 @@ _FAMILIES = {
 
 
 # model_type in config.json -> family
-_MODEL_TYPES = {
+MODEL_TYPES = {
     "wav2vec2": "wav2vec2",
     "wavlm": "wavlm",
     "hubert": "hubert",
@@ -152,8 +152,8 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
 def family_of(config: dict[str, Any], name: str) -> str:
     """Family of a config.json, if svuprobe computes exactly what the checkpoint was trained to compute."""
     model_type = config.get("model_type")
-    if model_type not in _MODEL_TYPES:
-        supported = ", ".join(sorted(_MODEL_TYPES))
+    if model_type not in MODEL_TYPES:
+        supported = ", ".join(sorted(MODEL_TYPES))
         raise ExtractError(f"{name}: model_type {model_type!r} isn't supported; supported are {supported}")
     if config.get("feature_extractor_cqt"):
         raise ExtractError(
@@ -165,7 +165,7 @@ def family_of(config: dict[str, Any], name: str) -> str:
             f"{name}: this MERT scales its residual connections (deepnorm), which HuBERT doesn't; "
             "use one without, such as mert-v1-95m"
         )
-    return _MODEL_TYPES[model_type]
+    return MODEL_TYPES[model_type]
 
 
 def waveform_of(

@@ -2,8 +2,8 @@
 
 libsndfile reads what is there of a truncated file. What gives it away: in WAV, AIFF and their kin the size that the
 header promises; in FLAC a lost sync or missing samples; in OGG the last page's end-of-stream bit; in MP3 the tag
-with the count of frames. An MP3 without that tag, and rare formats whose header has no size (VOC, NIST, headers of
-pipes), promise nothing: there a cut goes unseen unless a clip's ``end`` lies beyond it.
+with the count of frames. An MP3 without that tag, and rare formats (VOC, NIST, IRCAM, CAF, headers of pipes), promise
+nothing that is looked for: there a cut goes unseen unless a clip's ``end`` lies beyond it.
 """
 
 from __future__ import annotations

@@ -43,9 +43,7 @@ class Front:
     frames
         From one hidden state (batch, positions, dim) to (batch, frames, dim).
     longest
-        Samples of the longest clip; None for any length.
-    fixed
-        Whether every clip is padded to that length, so that clips of any lengths share a batch.
+        Samples that the encoder sees at once, to which it pads shorter clips; None for any number, without padding.
     normalized
         Whether the waveform is scaled to zero mean and unit variance.
     """
@@ -56,7 +54,6 @@ class Front:
     inputs: Callable[[list[torch.Tensor]], torch.Tensor]
     frames: Callable[[torch.Tensor], torch.Tensor] = lambda hidden: hidden
     longest: int | None = None
-    fixed: bool = False
     normalized: bool = False
 
 
@@ -101,7 +98,7 @@ def _whisper(config: Any, folder: Path, name: str, normalize: bool | None) -> Fr
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
         return torch.as_tensor(extract(_numpy(clips), sampling_rate=extract.sampling_rate)["input_features"])
 
-    return Front(extract.sampling_rate, 2 * extract.hop_length, 1, inputs, longest=extract.n_samples, fixed=True)
+    return Front(extract.sampling_rate, 2 * extract.hop_length, 1, inputs, longest=extract.n_samples)
 
 
 def _ast(config: Any, folder: Path, name: str, normalize: bool | None) -> Front:
@@ -120,7 +117,6 @@ def _ast(config: Any, folder: Path, name: str, normalize: bool | None) -> Front:
         inputs,
         frames=lambda hidden: hidden[:, 2:].unflatten(1, (rows, -1)).mean(dim=1),
         longest=400 + 160 * config.max_length - 1,
-        fixed=True,
     )
 
 

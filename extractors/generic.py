@@ -6,9 +6,10 @@ Conventions
 first block, and the last layer has the encoder's final LayerNorm applied where transformers applies it.
 
 **Batches**: clips of one length go through the encoder together, so nothing is ever padded and a batch equals one
-by one. Whisper and AST pad every clip to their own fixed length, alone or not, so any lengths share a batch.
+by one. Whisper and AST pad every piece to their own fixed length, alone or not, so any lengths share a batch.
 
-**Frames** and the longest clip of each family are in `svuprobe.extractors.fronts`. Longer clips are refused.
+**Frames** of each family are in `svuprobe.extractors.fronts`. Whisper sees 30 s at once and AST 10.24 s: a longer
+clip goes through in such pieces, whose frames continue one grid. No frame sees beyond its piece.
 
 **Loading** runs no code of a checkpoint (``trust_remote_code`` is off). Every weight of the encoder must be in the
 checkpoint, in its shape, and none of the encoder's may be left over.
@@ -26,7 +27,7 @@ from torch import nn
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoint import (
-    _MODEL_TYPES,
+    MODEL_TYPES,
     Find,
     digest_files,
     digest_state,
@@ -45,8 +46,8 @@ class GenericExtractor:
 
     Attributes
     ----------
-    longest
-        Samples of the longest clip it can see, None for any.
+    at_once
+        Frames that it sees at once, None for any number.
     """
 
     def __init__(self, model: nn.Module, front: Front, *, name: str, revision: str) -> None:
@@ -56,7 +57,8 @@ class GenericExtractor:
         self.name, self.revision = name, revision
         self.digest = digest_state(model)
         self.sample_rate, self.hop = front.sample_rate, front.hop
-        self.receptive_field, self.longest = front.receptive_field, front.longest
+        self.receptive_field = front.receptive_field
+        self.at_once = front.longest and 1 + (front.longest - front.receptive_field) // front.hop
         blocks: int = getattr(config, "encoder_num_hidden_layers", config.num_hidden_layers)  # Moonshine has two
         self.layer_names = ("input", *(f"block{i:02d}" for i in range(1, blocks + 1)))
         self.dim: int = config.hidden_size
@@ -86,16 +88,19 @@ class GenericExtractor:
         Raises
         ------
         ExtractError
-            For clips shorter than one frame or longer than the model can see.
+            For clips shorter than one frame.
         """
-        frames = frames_of(self, lengths)
-        samples = lengths.tolist()
-        groups = [range(len(samples))] if self.front.fixed else equal_lengths(samples)
-
-        def run(rows: Sequence[int]) -> torch.Tensor:
-            return self._run([audio[row, : samples[row]].float() for row in rows])
-
-        return gathered(groups, run, frames), frames
+        frames, samples = frames_of(self, lengths), lengths.tolist()
+        clips = [clip[:n].float() for clip, n in zip(audio, samples, strict=True)]
+        if self.at_once is None:
+            groups = equal_lengths(samples)
+            return gathered(groups, lambda rows: self._run([clips[row] for row in rows]), frames), frames
+        step, field = self.at_once, self.hop * (self.at_once - 1) + self.receptive_field
+        starts = [range(0, count, step) for count in frames.tolist()]
+        pieces = [clip[self.hop * n :][:field] for clip, own in zip(clips, starts, strict=True) for n in own]
+        states = self._run(pieces).transpose(1, 2)  # (pieces, frames, layers, dim)
+        made = [part.flatten(0, 1)[:n] for part, n in zip(states.split([*map(len, starts)]), frames, strict=True)]
+        return nn.utils.rnn.pad_sequence(made, batch_first=True).transpose(1, 2), frames
 
     def _run(self, clips: list[torch.Tensor]) -> torch.Tensor:
         """(batch, layers, frames, dim) of clips, each (samples,)."""
@@ -206,8 +211,8 @@ def load(
 
 
 def _check_supported(model_type: object, name: str) -> None:
-    if model_type not in _MODEL_TYPES:
-        supported = ", ".join(sorted({*_MODEL_TYPES, *FAMILIES}))
+    if model_type not in MODEL_TYPES:
+        supported = ", ".join(sorted({*MODEL_TYPES, *FAMILIES}))
         raise ExtractError(
             f"{name}: model_type {model_type!r} isn't supported; supported are {supported}; any other model runs "
             "as py:FILE.py:CLASS (see CONTRIBUTING.md)"

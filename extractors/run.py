@@ -18,12 +18,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -33,13 +32,11 @@ from svuprobe.extractors.batches import DTYPES, batch_seconds_for, native_dtype,
 from svuprobe.extractors.cache import Header, claim, finished_clips, join, plan
 from svuprobe.extractors.catalogue import slug
 from svuprobe.extractors.decode import Decoders
+from svuprobe.extractors.telling import Estimate, Progress, Say, bar_for, gib
 from svuprobe.extractors.writing import Answer, Features, Report, ShardFile, Writer
 from svuprobe.tasks.types import Clip, Windowing
 
-Progress = Callable[..., Any]
-Say = Callable[[str], None]
 _DISK_MARGIN = 1.02
-_ESTIMATE_AFTER_S = 10.0
 
 
 def header_for(
@@ -129,8 +126,9 @@ def extract(
             run = _Run(batches, by_id, windowing, level, device, seconds_each, compiled)
             for sink in dict.fromkeys(sink for job in batches for sink in job.paths):
                 sink.prepare(device, compiled)
-            with torch.inference_mode(), _bar(progress, run.seconds_of(seconds), sinks) as bar:
-                run.all(decoders, _Estimate(bar, run.seconds_of(seconds), say))
+            total = run.seconds_of(seconds)
+            with torch.inference_mode(), bar_for(progress, total, [e.name for e in extractors]) as bar:
+                run.all(decoders, Estimate(bar, total, say))
     for sink in sinks:
         sink.close()
         sink.report.wall_s = time.perf_counter() - started
@@ -255,12 +253,8 @@ def _announcement(jobs: Sequence[_Job], seconds: dict[str, float], windowing: Wi
     directory = next(iter(jobs[0].paths)).directory
     return (
         f"to do: {len(clips)} clips, {hours:.2f} h of audio, {level} level, through {', '.join(names)}: "
-        f"{_gib(size)} of features ({_gib(_free(directory))} free)"
+        f"{gib(size)} of features ({gib(_free(directory))} free)"
     )
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.3g} GiB"
 
 
 def _free(folder: Path) -> int:
@@ -273,7 +267,7 @@ def _refuse_full_disk(features: Path, size: float) -> None:
     free = _free(features)
     if size * _DISK_MARGIN > free:
         raise ExtractError(
-            f"{features}: the features need {_gib(size)} and {_gib(free)} are free; "
+            f"{features}: the features need {gib(size)} and {gib(free)} are free; "
             f"free some space, or choose another disk with --features"
         )
 
@@ -305,7 +299,7 @@ class _Run:
         """Audio of all jobs."""
         return sum(seconds[i] for job in self.jobs for i in job.clips)
 
-    def all(self, decoders: Decoders, estimate: _Estimate) -> None:
+    def all(self, decoders: Decoders, estimate: Estimate) -> None:
         """Do every job; a shard is on the disk as soon as its last clip is through."""
         try:
             with Writer() as writer:
@@ -417,48 +411,3 @@ class _Run:
             return samples
         step = 1 << max(8, samples.bit_length() - 4)
         return -(-samples // step) * step
-
-
-# -- telling ------------------------------------------------------------------------------------------------
-
-
-class _Estimate:
-    """Moves the bar, and says once how long the rest will take."""
-
-    def __init__(self, bar: Any, total: float, say: Say | None) -> None:
-        self._bar, self._total, self._say = bar, total, say
-        self._done, self._started = 0.0, time.perf_counter()
-
-    def update(self, seconds: float) -> None:
-        """Some audio is through."""
-        self._done += seconds
-        self._bar.update(seconds)
-        wall = time.perf_counter() - self._started
-        if self._say and wall > _ESTIMATE_AFTER_S and self._done:
-            left = (self._total - self._done) * wall / self._done
-            if left > _ESTIMATE_AFTER_S:
-                self._say(f"{self._done / wall:.1f} times real time so far; about {_duration(left)} to go")
-            self._say = None
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(1, minutes)} min"
-
-
-def _bar(progress: Progress | None, total: float, sinks: Sequence[_Sink]) -> Any:
-    if progress is None:
-        return _NoBar()
-    names = ", ".join(sink.extractor.name for sink in sinks)
-    return progress(total=round(total), desc=f"extract {names}", unit=" s of audio", unit_scale=True)
-
-
-class _NoBar:
-    def __enter__(self) -> _NoBar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def update(self, n: float) -> None:
-        pass

@@ -78,7 +78,7 @@ def _notes(axes: Axes, prediction: Prediction, seconds: float) -> None:
     axes.set_yticks(ticks, [f"{_NAMES[p % 12]}{p // 12 - 1}" for p in ticks])
     axes.set_ylim(low, high + 0.5)
     axes.set_ylabel(f"notes ({len(notes)})")
-    _curve(axes, prediction, "P(onset)")
+    _curve(axes, prediction, top=3)
 
 
 def _beats(axes: Axes, prediction: Prediction, seconds: float) -> None:
@@ -88,16 +88,16 @@ def _beats(axes: Axes, prediction: Prediction, seconds: float) -> None:
     axes.set_ylim(0, 1)
     tempo = f", {60 / np.median(np.diff(beats)):.0f} a minute" if len(beats) > 2 else ""
     axes.set_ylabel(f"beats ({len(beats)}{tempo})")
-    _curve(axes, prediction, "P(beat)")
+    _curve(axes, prediction, top=1.02)
 
 
-def _curve(axes: Axes, prediction: Prediction, label: str) -> None:
+def _curve(axes: Axes, prediction: Prediction, top: float) -> None:
     """The network's own probability, faint, on an axis of its own."""
     other: Any = axes.twinx()
-    other.plot(prediction.frame_times, prediction.activations[:, 0], color="#c8553d", lw=0.7, alpha=0.7)
-    other.set_ylim(0, 1.02 if label == "P(beat)" else 3)
+    other.plot(prediction.frame_times, prediction.activation, color="#c8553d", lw=0.7, alpha=0.7)
+    other.set_ylim(0, top)
     other.set_yticks([0, 1])
-    other.set_ylabel(label, color="#c8553d")
+    other.set_ylabel(prediction.activation_name, color="#c8553d")
     other.spines[["top"]].set_visible(False)
 
 

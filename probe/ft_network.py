@@ -122,6 +122,10 @@ class Network(nn.Module):
         """Notes or beats of a whole clip from (F, C) logits at ``times``; ``audio`` gives its samples."""
         return kinds.decode(task, torch.from_numpy(outputs)[None], times)[0]
 
+    def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
+        """What a picture shows over the notes or beats: a name and (F,) probabilities, from logits (F, C)."""
+        return kinds.activation(self.kind, outputs)
+
 
 class Supervised(Network):
     """A baseline with random weights; one that is only a head comes with the ``extractor`` under it."""
@@ -185,6 +189,10 @@ class Supervised(Network):
     def decode(self, task: Task, outputs: np.ndarray, times: np.ndarray, audio: Audio) -> np.ndarray:
         assert isinstance(self.baseline, NoteBaseline)
         return self.baseline.decode(torch.from_numpy(outputs), times, torch.from_numpy(audio()))
+
+    def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
+        assert isinstance(self.baseline, NoteBaseline)
+        return self.baseline.activation(outputs)
 
 
 def _about(baseline: Baseline, extractor: TransformerExtractor | None) -> dict[str, Any]:

@@ -62,6 +62,10 @@ class FineTuned:
         audio = functools.partial(load_clip, clip, self.need.sample_rate)
         return self.network.decode(self.task, outputs, times, audio)
 
+    def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
+        """What to draw over the notes or beats."""
+        return self.network.activation(outputs)
+
 
 def is_finetuned(result: Path) -> bool:
     """Whether trained networks lie beside a result, for `load_finetuned`."""

@@ -41,8 +41,8 @@ class Prediction:
         (n, 3) onset and offset in seconds and MIDI pitch.
     beats
         (n,) in seconds.
-    frame_times, activations
-        (F,) and (F, C) of frame-level tasks: probabilities of onset and silence, or of a beat.
+    frame_times, activation, activation_name
+        (F,) each, of frame-level tasks: the probability of an onset or of a beat, or what else the name says.
     failure
         Why there is nothing.
     """
@@ -57,7 +57,8 @@ class Prediction:
     notes: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     beats: np.ndarray = field(default_factory=lambda: np.zeros(0))
     frame_times: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    activations: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    activation: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    activation_name: str = ""
     failure: str = ""
 
     def ranking(self) -> list[tuple[str, float]]:
@@ -83,6 +84,10 @@ class Answers(Interface):
 
     def decode(self, outputs: np.ndarray, times: np.ndarray, path: Path) -> np.ndarray:
         """Notes or beats of a file from its logits (F, C) at ``times``."""
+        ...
+
+    def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
+        """What to draw over the notes or beats: a name and (F,) probabilities, from logits (F, C)."""
         ...
 
 
@@ -132,6 +137,10 @@ class Probed:
     def decode(self, outputs: np.ndarray, times: np.ndarray, path: Path) -> np.ndarray:
         """Notes or beats of a file from its logits (F, C) at ``times``."""
         return kinds.decode(self.task, torch.from_numpy(outputs)[None], times)[0]
+
+    def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
+        """Probability of an onset or a beat, with its name."""
+        return kinds.activation(self.task.kind, outputs)
 
 
 def load_answers(result: Path, *, seed: int = 0, device: str = "cpu") -> Answers:
@@ -213,14 +222,12 @@ def _probabilities(kind: str, logits: np.ndarray) -> np.ndarray:
 def _frames(
     path: Path, answers: Answers, windows: list[_Place], logits: list[np.ndarray], end: Finished
 ) -> Prediction:
-    from scipy.special import expit
-
     task = answers.task
     times = np.concatenate(
         [answers.frame_times(start, len(one)) for (start, _), one in zip(windows, logits, strict=True)]
     )
     joined = np.concatenate(logits)
     found = answers.decode(joined, times, path)
-    shown = expit(joined[:, : 2 if task.kind == "notes" else 1])
+    name, shown = answers.activation(joined)
     what: dict[str, Any] = {"notes": found} if task.kind == "notes" else {"beats": found}
-    return Prediction(path, task, end.seconds, frame_times=times, activations=shown, **what)
+    return Prediction(path, task, end.seconds, frame_times=times, activation=shown, activation_name=name, **what)

@@ -14,7 +14,8 @@ task
 model
     ``name``, ``revision``, ``digest`` (of the weights), ``parameters``, ``layer_names``, ``dim``,
     ``sample_rate`` and ``frame_rate`` in Hz, ``normalization``, ``dtype``, ``control`` (random weights or
-    hand-made).
+    hand-made); of a network that was trained end to end ``finetune``, see `svuprobe.probe.finetune`, and of a
+    supervised baseline its ``recipe``.
 protocol
     ``name``, ``hash`` and ``fields``, every one of them.
 scores

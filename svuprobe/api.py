@@ -430,8 +430,18 @@ def _told_probe(one: Probed) -> str:
     seconds = "already there" if one.cached else f"{sum(result.timings.values()):.1f} s"
     return (
         f"{result.model['name']} on {result.task['name']}: {ranked} {score['mean']:.3f} ± {score['std']:.3f}"
-        f"{interval}, chance {result.chance[ranked]:.3f} ({seconds})"
+        f"{interval}, chance {result.chance[ranked]:.3f} ({seconds}){_at_the_edge(result)}"
     )
+
+
+def _at_the_edge(result: Result) -> str:
+    """A warning where the best learning rate is the largest or smallest that was tried."""
+    tried = sorted(result.protocol["fields"].get("learning_rates", ()))
+    chosen = result.selected["head"]["learning_rate"]
+    if len(tried) < 2 or tried[0] < chosen < tried[-1]:
+        return ""
+    which, other = ("largest", "a larger") if chosen >= tried[-1] else ("smallest", "a smaller")
+    return f"; {chosen:g} is the {which} learning rate tried, {other} one may do better (--learning-rate)"
 
 
 def finetune(

@@ -41,7 +41,10 @@ class OneLineErrors(click.Group):
         except USER_MISTAKES as error:
             raise click.ClickException(" ".join(str(error).split())) from None
         except KeyboardInterrupt as stop:
-            click.echo("Interrupted: what is finished is kept; the same command goes on from there.", err=True)
+            again = " with --resume" if ctx.invoked_subcommand == "finetune" else ""
+            click.echo(
+                f"Interrupted: what is finished is kept; the same command{again} goes on from there.", err=True
+            )
             sys.exit(143 if isinstance(stop, Terminated) else 130)
         finally:
             signal.signal(signal.SIGTERM, before)

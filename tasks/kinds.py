@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch.nn import functional
 
 from svuprobe.tasks import beats, notes
@@ -111,6 +112,11 @@ def decode(task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarr
     else:
         found = beats.decode(activations, fps)
     return [np.asarray(beat) + times[0] for beat in found]
+
+
+def activation(kind: str, logits: np.ndarray) -> tuple[str, np.ndarray]:
+    """Probability of an onset or a beat with its name, which decoders look at first: (F,) from (F, C) logits."""
+    return ("P(onset)" if kind == "notes" else "P(beat)"), np.asarray(expit(logits[:, 0]))
 
 
 def score_clip(kind: str, reference: Sequence, estimate: np.ndarray) -> dict[str, float]:

@@ -169,11 +169,24 @@ def test_only_the_first_half_of_an_encoder_decoder_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(("model_type", "frames"), [("whisper", 300), ("audio-spectrogram-transformer", 25)])
-def test_a_window_longer_than_the_model_can_see_is_refused(tmp_path, model_type, frames):
+def test_a_clip_longer_than_the_model_sees_at_once_goes_through_in_pieces_on_one_grid(tmp_path, model_type, frames):
     extractor = load(f"hf:{write(tmp_path, model_type)[0]}")
-    assert one(extractor, noise(extractor.longest))[1].item() == frames
-    with pytest.raises(ExtractError, match=r"longer than the [0-9.]+ s this model can see; use a task with shorter"):
-        one(extractor, noise(extractor.longest + 1))
+    assert extractor.at_once == frames
+    hop, field = extractor.hop, extractor.receptive_field
+    clip = noise(hop * (2 * frames + 6) + field)  # two pieces and seven frames
+    states, count = one(extractor, clip)
+    assert int(count) == states.shape[2] == 2 * frames + 7
+    for start, end in ((0, frames), (frames, 2 * frames), (2 * frames, 2 * frames + 7)):
+        alone, _ = one(extractor, clip[hop * start : hop * (end - 1) + field])
+        torch.testing.assert_close(states[:, :, start:end], alone, rtol=1e-4, atol=1e-5)
+    short = noise(hop * 3 + field)
+    together = torch.zeros(2, len(clip))
+    together[0, : len(short)], together[1] = torch.as_tensor(short), torch.as_tensor(clip)
+    both, counts = extractor(together, torch.tensor([len(short), len(clip)]))
+    assert counts.tolist() == [4, 2 * frames + 7]
+    torch.testing.assert_close(both[1:], states, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(both[:1, :, :4], one(extractor, short)[0], rtol=1e-4, atol=1e-5)
+    assert not both[0, :, 4:].any()
 
 
 def test_a_clip_shorter_than_a_frame_is_refused(tmp_path):

@@ -12,9 +12,13 @@ makes clips of 1 to 10 s with random sound, and for each type compares, in one r
   for clips of one length (10 s).
 
 ``times_plain`` compares with *plain* in the same type, ``times_first_plain`` with *plain* in the first type, float32
-unless ``--dtype`` says otherwise. Each is timed ``--repeats`` times and the fastest counts. On a CPU the unit is CPU
-seconds of this process, which other processes on the machine disturb less than wall time. Results go to
-``extraction-<device>.json`` with a description of the machine.
+unless ``--dtype`` says otherwise. In each of ``--repeats`` rounds all run once (*padded* in one only); ratios are the
+median over the rounds, times those of the fastest. On a CPU the unit of ratios is CPU seconds of this process, which
+other processes on the machine disturb less than wall time. Results go to ``extraction-<device>.json`` with a
+description of the machine.
+
+oneDNN compiles bfloat16 products for each shape and forgets old ones: *svuprobe*, after *plain*, finds none of its
+shapes, as at a start, and *pipeline*, after *svuprobe*, most of them, as in the course of a large dataset.
 
 On a GPU (``--device cuda``) only what bounds it: clips of one length from memory against the ceiling, in wall time,
 and then FLAC files of 44.1 kHz: how fast the decoders are alone, the model alone, and the pipeline.
@@ -28,6 +32,7 @@ import os
 import platform
 import random
 import re
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -74,15 +79,20 @@ def synchronize(device: str) -> None:
 
 def in_turns(
     calls: dict[str, Callable[[], Any]], repeats: int, device: str
-) -> tuple[dict[str, Timing], dict[str, Any]]:
-    """The fastest of some rounds in which each is called once, and what each returned last."""
-    best: dict[str, Timing] = {}
+) -> tuple[dict[str, list[Timing]], dict[str, Any]]:
+    """Times of some rounds in which each is called once, and what each returned last."""
+    times: dict[str, list[Timing]] = {name: [] for name in calls}
     made = {}
     for _ in range(repeats):
         for name, call in calls.items():
             seconds, made[name] = timed(call, device)
-            best[name] = tuple(map(min, seconds, best.get(name, seconds)))  # type: ignore[assignment]
-    return best, made
+            times[name].append(seconds)
+    return times, made
+
+
+def ratio(times: Sequence[Timing], other: Sequence[Timing], unit: int) -> float:
+    """Median over the rounds of one's time over the other's in the same round."""
+    return statistics.median(a[unit] / b[unit] for a, b in zip(times, other, strict=False))
 
 
 # ------------------------------------------------------------------------------------------ the contenders
@@ -189,25 +199,33 @@ def product(device: str, dtype: torch.dtype, size: int = 4096) -> Callable[[], T
 def on_equal_lengths(
     extractor: TransformerExtractor, seconds: float, device: str, dtype: torch.dtype, repeats: int, clips: int
 ) -> dict[str, float]:
-    """Share of the ceiling on clips of 10 s."""
+    """Share of the ceiling on clips of 10 s: median of some rounds of both, which last about as long."""
     samples = 10 * extractor.sample_rate
     sound = list(0.1 * torch.randn(clips, samples))
-    calls = {
-        "product": product(device, dtype),
-        "model": lambda: sorted_batches(extractor, sound, seconds, device),
-    }
-    for call in calls.values():
-        call()
-    best, _ = in_turns(calls, repeats, device)
     unit = 0 if device == "cpu" else 1
-    rate = 2 * 4096**3 / best["product"][unit]
-    reached = clips * operations(extractor, samples) / best["model"][unit]
+
+    def model() -> Tensor:
+        return sorted_batches(extractor, sound, seconds, device)
+
+    once = product(device, dtype)
+    taken = []
+    for call in (once, model):
+        call()
+        taken.append(timed(call, device)[0][unit])
+    products = max(1, round(taken[1] / taken[0]))
+
+    def ceiling() -> None:
+        for _ in range(products):
+            once()
+
+    times, _ = in_turns({"ceiling": ceiling, "model": model}, max(5, repeats), device)
+    done, wanted = clips * operations(extractor, samples), products * 2 * 4096**3
     return {
         "gflop_per_second_of_audio": operations(extractor, samples) / 10 / 1e9,
-        "product_gflops": rate / 1e9,
-        "model_gflops": reached / 1e9,
-        "share_of_ceiling": reached / rate,
-        "audio_seconds_per_wall_second": 10 * clips / best["model"][1],
+        "product_gflops": wanted / min(t[unit] for t in times["ceiling"]) / 1e9,
+        "model_gflops": done / min(t[unit] for t in times["model"]) / 1e9,
+        "share_of_ceiling": ratio(times["ceiling"], times["model"], unit) * done / wanted,
+        "audio_seconds_per_wall_second": 10 * clips / min(t[1] for t in times["model"]),
     }
 
 
@@ -218,11 +236,11 @@ def on_mixed_lengths(
     budgets: Sequence[float],
     dtype: str,
     repeats: int,
-    baseline: tuple[float, Tensor] | None,
-) -> tuple[dict[str, dict[str, float]], tuple[float, Tensor]]:
+    baseline: tuple[list[Timing], Tensor] | None,
+) -> tuple[dict[str, dict[str, float]], tuple[list[Timing], Tensor]]:
     """The contenders on a CPU, from memory, and the pipeline, from WAV files.
 
-    ``baseline`` is CPU seconds and features of *plain* in float32, as an earlier call returned them.
+    ``baseline`` is times and features of *plain* in float32, as an earlier call returned them.
     """
     rows = write(sound, folder, extractor.sample_rate, "wav")
     calls: dict[str, Callable[[], Any]] = {
@@ -231,12 +249,16 @@ def on_mixed_lengths(
         **{f"svuprobe {budget:g} s": partial(sorted_batches, extractor, sound, budget, "cpu") for budget in budgets},
         "pipeline": lambda: pipeline(extractor, folder, rows, "cpu", dtype, jobs=0),
     }
-    best, made = in_turns(calls, repeats, "cpu")
-    baseline = baseline or (best["plain"][0], made["plain"])
+    slow = {"padded": calls.pop("padded")}
+    times, made = in_turns(calls, repeats, "cpu")
+    for part, more in zip((times, made), in_turns(slow, 1, "cpu"), strict=True):
+        part.update(more)  # type: ignore[arg-type]
+    baseline = baseline or (times["plain"], made["plain"])
     results = {}
-    for name, (cpu, wall) in best.items():
-        results[name] = {"cpu_s": cpu, "wall_s": wall, "times_plain": best["plain"][0] / cpu}
-        results[name]["times_first_plain"] = baseline[0] / cpu
+    for name, rounds in times.items():
+        results[name] = {"cpu_s": min(t[0] for t in rounds), "wall_s": min(t[1] for t in rounds)}
+        results[name]["times_plain"] = ratio(times["plain"], rounds, 0)
+        results[name]["times_first_plain"] = ratio(baseline[0], rounds, 0)
         if name != "pipeline":
             results[name]["difference_from_plain"] = difference(made[name], made["plain"])
             results[name]["difference_from_first_plain"] = difference(made[name], baseline[1])
@@ -327,7 +349,7 @@ def told(results: dict[str, Any], indent: str = "  ") -> Iterator[str]:
 @click.option("--threads", default=0, help="Of torch; 0 for one per core.")
 @click.option("--jobs", default=0, help="Decoding processes for FLAC; 0 for one per core.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the model (cuda).")
-@click.option("--repeats", default=3, show_default=True)
+@click.option("--repeats", default=5, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "results", show_default=True)
 @torch.inference_mode()
 def main(

@@ -12,6 +12,8 @@ bfloat16.
 
 Then the linear protocol with its own early stopping, against scikit-learn's logistic regression on each layer, C
 chosen on validation: both test accuracies per layer, and whether they are within one standard error of each other.
+
+*products alone* is what no way to train a head in float32 can do without.
 """
 
 from __future__ import annotations
@@ -166,8 +168,26 @@ def speed(clips: int, epochs: int, sample: int, device: str) -> dict[str, Any]:
         one_by_one(chosen[:1], features, replace(protocol, max_epochs=1))
         walls, cpus = zip(*one_by_one(chosen, features, protocol), strict=True)
         rows[name] = {"heads": len(chosen), "wall_s": statistics.mean(walls), "cpu_s": statistics.mean(cpus)}
+    batches = len(next(features.epoch(0, 0))[1])
+    if device == "cpu":
+        rows["products alone"] = products(epochs * batches, protocol)  # with one thread
     torch.set_num_threads(threads)
-    return {"epochs": epochs, "batches": len(next(features.epoch(0, 0))[1]), "per_head": rows}
+    return {"epochs": epochs, "batches": batches, "per_head": rows}
+
+
+def products(steps: int, protocol: Protocol) -> dict[str, float]:
+    """Seconds of what no way to train a head can leave out: its hidden layer's two large products in each step."""
+    x, weights = torch.randn(protocol.batch_size, DIM), torch.randn(DIM, protocol.hidden)
+    units, gradient = torch.empty(protocol.batch_size, protocol.hidden), torch.empty_like(weights)
+
+    def once() -> None:
+        for _ in range(steps):
+            torch.mm(x, weights, out=units)
+            torch.mm(x.T, units, out=gradient)
+
+    once()
+    _, wall, cpu = timed(once)
+    return {"heads": 1, "wall_s": wall, "cpu_s": cpu}
 
 
 def against_sklearn(clips: int, device: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.tasks import notes as svt
+from svuprobe.tasks import kinds, notes as svt
 
 CLIP_KINDS = ("multiclass", "multilabel", "regression")
 
@@ -202,6 +202,10 @@ class NoteBaseline(Baseline):
         ``audio`` is the song, (S,) at ``sample_rate``, for a decoder that follows its tempo.
         """
         return svt.decode(outputs, times)
+
+    def activation(self, outputs: NDArray[np.float32]) -> tuple[str, NDArray[np.float32]]:
+        """What a picture shows over the notes: a name and (F,) probabilities, from logits (F, C)."""
+        return kinds.activation("notes", outputs)
 
 
 def keep(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

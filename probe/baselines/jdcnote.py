@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import median_filter
+from scipy.special import softmax
 from torch import nn
 
 from svuprobe.probe.baselines.base import NoteBaseline, Recipe, Stage, keep
@@ -173,6 +174,10 @@ class JdcNote(NoteBaseline):
         tempo = 120.0 if audio is None else estimate_tempo(audio, self.sample_rate)
         grid = np.asarray(times, np.float64)
         return np.array([[grid[a], grid[b - 1], midi] for a, b, midi in runs(refine(pitch, tempo))]).reshape(-1, 3)
+
+    def activation(self, outputs: NDArray[np.float32]) -> tuple[str, NDArray[np.float32]]:
+        """Of any pitch at all: there is no output for onsets."""
+        return "P(voiced)", 1 - softmax(outputs[:, :N_PITCHES], axis=-1)[:, 0]
 
 
 def estimate_tempo(audio: torch.Tensor, sample_rate: int) -> float:
