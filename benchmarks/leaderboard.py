@@ -24,10 +24,10 @@ HEAD = """\
 
 How to read it. *Score*: mean over seeds of the weighted-sum head (of the only layer of a hand-made front end; of the
 best layer on validation where the protocol ranks that), at the learning rate chosen on validation. *± seeds*:
-standard deviation over seeds. *95 % interval*: studentised bootstrap over the groups of the test split (singers,
-songs, recordings: the unit that may not cross splits), so it says how far the score depends on who is in the test
-set. *Group*: models that share a letter are not told apart (paired bootstrap on the same test clips and over seeds,
-Holm's correction over all pairs of the table, 5 %). *Best layer*: the single layer whose own head scores best *on
+standard deviation over seeds. *95 % interval*: jackknife over the groups of the test split (singers, songs,
+recordings: the unit that may not cross splits), so it says how far the score depends on who is in the test set.
+*Group*: models that share a letter are not told apart (paired bootstrap on the same test clips and over seeds, Holm's
+correction over all pairs of the table, 5 %). *Best layer*: the single layer whose own head scores best *on
 validation*, with its test score. *Selectivity*: score minus the score of heads trained on shuffled labels. Rows
 marked *control* are random weights or hand-made features: a pretrained model has learnt something useful for the task
 only as far as it beats them. Rows in italics have no rank. The same as CSV and JSON lies beside this file.

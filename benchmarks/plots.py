@@ -235,7 +235,8 @@ def _scores_figure(figure: Figure, results: list[Result]) -> None:
         axes.axvline(factor * same[0].chance[ranked], color="0.5", lw=1, ls="--", zorder=0)
         axes.set_yticks(range(len(order)), [model_title(r) for r in order])
         axes.set_ylim(-0.6, len(order) - 0.4)
-        axes.set_title(task_title(same[0]), loc="left", fontsize=10)
+        few = "" if any(r.ranked["ci95"] for r in same) else "  (too few test groups for intervals)"
+        axes.set_title(task_title(same[0]) + few, loc="left", fontsize=10)
         axes.set_xlabel(label)
         axes.grid(axis="x", color="0.9", lw=0.8)
         axes.set_axisbelow(True)

@@ -316,7 +316,8 @@ def ranks(scores: np.ndarray) -> Ranks:
     mean_rank = each.mean(axis=0) if n_tasks else np.full(size, np.nan)
     borda = (size - each).sum(axis=0)
     if n_tasks < MIN_TASKS or size < 3:
-        few = f"{size} models, under 3" if size < 3 else f"{n_tasks} tasks that all models have, under {MIN_TASKS}"
+        tasks = f"{n_tasks} task{'s' * (n_tasks != 1)} that all models have"
+        few = f"{size} models, under 3" if size < 3 else f"{tasks}, under {MIN_TASKS}"
         caveat = f"{few}: ranks describe, but no test across tasks is possible"
         return Ranks(n_tasks, mean_rank, borda, None, None, ("",) * size, caveat)
     alike = bool((each == each[0, 0]).all())

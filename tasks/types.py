@@ -22,7 +22,7 @@ class Clip:
 
     ``target`` depends on the kind of the task: a label (multiclass), a tuple of labels (multilabel),
     a tuple of floats (regression), a tuple of ``(onset_s, offset_s, midi)`` (notes) or of times in
-    seconds (beats). ``group`` is the unit that may not cross splits and that the bootstrap resamples:
+    seconds (beats). ``group`` is the unit that may not cross splits and that intervals take as one:
     singer, artist, album, song. ``end`` is None for the end of the file; times are in seconds.
     """
 
