@@ -272,6 +272,17 @@ def test_jdcnote_leaves_what_it_cannot_name_unvoiced():
     assert not JdcNote().targets([(0.0, 1.0, 39), (0.0, 1.0, 96)], np.arange(50) / 100).any()
 
 
+def test_the_picture_of_jdcnote_shows_where_it_hears_a_voice():
+    model = JdcNote()
+    outputs = torch.zeros(4, 59)
+    outputs[:2, 0], outputs[2:, 20] = 9.0, 9.0  # unvoiced, then a pitch
+    name, voiced = model.activation(outputs.numpy())
+    assert name == "P(voiced)"
+    assert (voiced[:2] < 0.01).all()
+    assert (voiced[2:] > 0.99).all()
+    assert find("efficientnet-svt")().activation(np.zeros((1, 20)))[0] == "P(onset)"
+
+
 def track(*parts):
     return np.concatenate([np.full(frames, midi) for midi, frames in parts])
 

@@ -140,6 +140,18 @@ def test_a_result_says_where_it_stands_and_is_not_made_twice(tmp_path):
     assert not probe(tmp_path, toml, overwrite=True)[0].cached
 
 
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [((1e-2, 1e-9), "larger one may do better"), ((1e-2, 1e9), "smaller one may do better"), ((1e-2,), None)],
+)
+def test_a_learning_rate_at_the_edge_of_the_grid_is_said(tmp_path, rates, said):
+    toml, clips = classes(tmp_path, per_class=60)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=5))
+    lines = []
+    probe(tmp_path, toml, replace(QUICK, learning_rates=rates, single_layers=False), say=lines.append)
+    assert said in lines[-1] if said else "may do better" not in lines[-1]
+
+
 def test_results_do_not_depend_on_the_run(tmp_path):
     toml, clips = classes(tmp_path)
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2, strength=0.3))
