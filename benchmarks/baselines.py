@@ -49,7 +49,7 @@ RUNS = {
     "dcnn-crt": Short("technique", 3, 8),
     "efficientnet-svt": Short("transcription", 20, 1),
     "jdcnote": Short("transcription", 10, 1),
-    "wav2vec2-large-last": Short("transcription", 10, 1),
+    "wav2vec2-large-last": Short("transcription", 4, 1),
 }
 CLIPS = {"singer-artist20": 400}  # the others have enough by themselves
 
