@@ -230,6 +230,6 @@ def test_the_interval_covers_the_truth_in_92_to_98_per_cent_of_test_sets(made, f
     assert 0.92 <= coverage(made, function, n_groups, share) <= 0.98
 
 
-def test_the_interval_covers_the_truth_clearly_less_if_clips_are_resampled():
+def test_the_interval_covers_the_truth_clearly_less_if_clips_are_the_units():
     each = coverage(classes_set, metric("accuracy"), 30, True, lambda group: np.arange(len(group)), 100)
     assert each < 0.8
