@@ -164,16 +164,13 @@ class Block:
 
     def read(self, bank: Bank, rows: torch.Tensor | slice) -> torch.Tensor:
         """What a bank reads of some rows, float32: (1, B, D) of its only layer, else (L, B, D)."""
+        layers = slice(None)
         if len(bank.layers) == 1 and not bank.sums:
-            return self._prepared(self.states[:, bank.layers[0], None], rows, bank.layers)
-        return self._prepared(self.states, rows, slice(None))
-
-    def _prepared(self, states: torch.Tensor, rows: torch.Tensor | slice, layers: slice | list[int]) -> torch.Tensor:
-        """(N, l, D) -> (l, B, D), centred and scaled where the protocol says so."""
-        chosen = states[rows].transpose(0, 1)
+            layers = slice(bank.layers[0], bank.layers[0] + 1)
+        chosen = self.states[:, layers][rows].transpose(0, 1)
         made = torch.empty(chosen.shape, device=chosen.device).copy_(chosen)
-        if self.moments.used:
-            made.sub_(self.moments.mean[layers][:, None]).div_(self.moments.scale[layers][:, None, None])
+        if self.moments.used:  # centred and scaled
+            made.sub_(self.moments.mean[layers, None]).div_(self.moments.scale[layers, None, None])
         return made
 
 

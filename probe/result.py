@@ -40,7 +40,8 @@ selected
     each single layer (``layers``).
 counts, timings, environment, date
     Windows, clips and groups per split, ``missing`` clips, ``undefined`` labels (no positive or no negative in the
-    test split: left out of the mean over tags); seconds; versions and device; UTC.
+    test split: left out of the mean over tags); seconds; versions, device and, of a probe, ``products`` (what the
+    products of its training were rounded to; scores are always of float32); UTC.
 """
 
 from __future__ import annotations

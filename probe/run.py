@@ -21,7 +21,7 @@ from svuprobe.probe.data import ClipFeatures, FrameFeatures, Moments, Rows, rows
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.result import Result, digests
-from svuprobe.probe.train import fit, unthreaded
+from svuprobe.probe.train import fit, products_for, unthreaded
 from svuprobe.probe.trained import Trained
 from svuprobe.tasks.cliplist import ClipList
 
@@ -34,17 +34,20 @@ def probe(
     protocol: Protocol,
     *,
     device: str = "cpu",
+    dtype: str = "auto",
     allow_missing: bool = False,
     memory: int | None = None,
     progress: Callable[..., Any] | None = None,
 ) -> tuple[Result, dict[str, np.ndarray], Trained]:
     """Train every head of the protocol's grid on a cache, select on validation, score test once.
 
-    ``memory`` bounds, in bytes, what is held of a frame-level cache (see `FrameFeatures`). Returns the result and,
-    of the ranked head, the predictions of every seed on the test split and what answers for new audio.
+    ``dtype`` is what the matrix products of training are rounded to (``float32``, ``bfloat16``; ``auto`` is what
+    `svuprobe.probe.train.products_for` finds); the test split is always scored in float32. ``memory`` bounds, in
+    bytes, what is held of a frame-level cache (see `FrameFeatures`). Returns the result and, of the ranked head, the
+    predictions of every seed on the test split and what answers for new audio.
     """
     with unthreaded(device):
-        return _probe(cache, listed, protocol, device, allow_missing, memory, progress)
+        return _probe(cache, listed, protocol, device, products_for(device, dtype), allow_missing, memory, progress)
 
 
 def _probe(
@@ -52,6 +55,7 @@ def _probe(
     listed: ClipList,
     protocol: Protocol,
     device: str,
+    products: str,
     allow_missing: bool,
     memory: int | None,
     progress: Callable[..., Any] | None,
@@ -62,7 +66,7 @@ def _probe(
     trained_as = protocol.for_task(listed.task.name)
     features = kind(cache, splits, listed, trained_as, device, memory)
     loaded = time.perf_counter()
-    fitted = fit(features, trained_as, cache.header.dim, progress)
+    fitted = fit(features, trained_as, cache.header.dim, progress, products)
     trained = time.perf_counter()
     watched = progress or (lambda items, **_: items)
     choices = evaluate.select(features, fitted, watched)
@@ -98,7 +102,7 @@ def _probe(
             "train_s": trained - loaded,
             "test_s": time.perf_counter() - trained,
         },
-        environment={"python": platform.python_version(), "device": device}
+        environment={"python": platform.python_version(), "device": device, "products": products}
         | {name: version(name) for name in _LIBRARIES},
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from joblib import cpu_count
 
+from svuprobe.extractors.batches import native_dtype
 from svuprobe.probe.data import Block, ClipFeatures, FrameFeatures, Steps
 from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol
@@ -42,9 +43,10 @@ class Dropout:
         """(seeds, rows, hidden) of 0 and 1 / (1 - rate); None where nothing is dropped."""
         if not self.rate or not self.hidden:
             return None
-        shape = (rows, self.hidden)
-        drawn = [torch.rand(shape, generator=g, device=self.device) >= self.rate for g in self.generators]
-        return torch.stack(drawn).float().div_(1 - self.rate)
+        drawn = torch.empty((len(self.generators), rows, self.hidden), device=self.device)
+        for one, generator in zip(drawn, self.generators, strict=True):
+            one.uniform_(generator=generator)
+        return drawn.ge_(self.rate).div_(1 - self.rate)
 
 
 class Run:
@@ -147,21 +149,50 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
 
 @contextlib.contextmanager
 def unthreaded(device: str) -> Iterator[None]:
-    """Operations on one core on a CPU, products in TF32 on a GPU.
+    """Operations on one core on a CPU.
 
     torch's own threads wait for each other in each of many small operations, and on a busy machine that costs far
     more than the work. One core each also makes results independent of the number of cores.
     """
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    if device.startswith("cuda"):
-        torch.set_float32_matmul_precision("high")
-    else:
+    threads = torch.get_num_threads()
+    if not device.startswith("cuda"):
         torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
+
+
+# What matrix products are rounded to, and torch's name for it. Sums and weights are float32 in all of them.
+PRODUCTS = {"float32": "highest", "tf32": "high", "bfloat16": "medium"}
+
+
+def products_for(device: str, dtype: str = "auto") -> str:
+    """One of ``PRODUCTS``: what was asked for, or the fastest that the hardware multiplies natively."""
+    if dtype != "auto":
+        return dtype
+    return "tf32" if device.startswith("cuda") else native_dtype(device)
+
+
+@contextlib.contextmanager
+def rounded(products: str) -> Iterator[None]:
+    """Matrix products rounded as one of ``PRODUCTS`` says."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(PRODUCTS[products])
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _alone_on_a_core() -> None:
+    """Settings of a thread that trains.
+
+    The softmax of a head that has learnt its training set leaves gradients below 1e-38, and a product with such
+    numbers takes a CPU several times as long; they count as zeros, as they do on a GPU.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
 
 
 class Workers:
@@ -176,7 +207,7 @@ class Workers:
 
     def __enter__(self) -> Workers:
         if not self.on_gpu:
-            self.pool = ThreadPoolExecutor(cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+            self.pool = ThreadPoolExecutor(cpu_count(), initializer=_alone_on_a_core)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -189,7 +220,13 @@ class Workers:
         return map(work, items) if self.on_gpu else self.pool.map(work, items)
 
 
-def fit(source: Source, protocol: Protocol, dim: int, progress: Callable[..., Any] | None = None) -> list[Fitted]:
+def fit(
+    source: Source,
+    protocol: Protocol,
+    dim: int,
+    progress: Callable[..., Any] | None = None,
+    products: str = "float32",
+) -> list[Fitted]:
     """Train every head until all have stopped. ``progress`` makes a bar as tqdm does.
 
     With the features in memory each bank is trained from its first epoch to its last, while its weights are in
@@ -197,7 +234,12 @@ def fit(source: Source, protocol: Protocol, dim: int, progress: Callable[..., An
     """
     banks = make_banks(source, protocol, dim)
     bar: Any = progress(total=sum(map(len, banks)), unit="head") if progress is not None else None
-    with bar or contextlib.nullcontext(), unthreaded(source.device), Workers(source.device) as workers:
+    with (
+        bar or contextlib.nullcontext(),
+        unthreaded(source.device),
+        rounded(products),
+        Workers(source.device) as workers,
+    ):
         told = bar.update if bar is not None else lambda heads: None
         if source.resident:
             return list(workers.map(lambda bank: _alone(bank, source, protocol, workers.stop, told), banks))

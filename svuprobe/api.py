@@ -315,6 +315,7 @@ def probe(
     results: Path,
     protocol: Protocol | None = None,
     device: str | None = None,
+    dtype: str = "auto",
     allow_missing: bool = False,
     overwrite: bool = False,
     memory: int | None = None,
@@ -324,7 +325,8 @@ def probe(
     """Probe every model that has a cache on every task that has one, or the named ones.
 
     A result that is there already, of the same weights, task, split, targets and protocol, is not made again.
-    ``memory`` is what may be held of a frame-level cache, in bytes; half of what is free.
+    ``dtype`` is what the products of training are rounded to, as `svuprobe.probe.run.probe` says. ``memory`` is what
+    may be held of a frame-level cache, in bytes; half of what is free.
     """
     protocol = protocol or Protocol()
     names: Sequence[str | None] = tasks or [None]
@@ -333,7 +335,9 @@ def probe(
     for listed in lists:
         for folder in _caches(features, listed, models):
             with FeatureCache(folder) as cache:
-                one = _probe_one(cache, listed, protocol, results, device, allow_missing, overwrite, memory, progress)
+                one = _probe_one(
+                    cache, listed, protocol, results, device, dtype, allow_missing, overwrite, memory, progress
+                )
             probed.append(one)
             say(_told_probe(one))
     return probed
@@ -375,6 +379,7 @@ def _probe_one(
     protocol: Protocol,
     results: Path,
     device: str | None,
+    dtype: str,
     allow_missing: bool,
     overwrite: bool,
     memory: int | None,
@@ -398,6 +403,7 @@ def _probe_one(
         listed,
         protocol,
         device=device or default_device(),
+        dtype=dtype,
         allow_missing=allow_missing,
         memory=memory,
         progress=labelled,

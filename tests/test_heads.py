@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from planted import classes, header, planted_states, write_cache
 from test_probe import features_of, kind_of_task
 
+from svuprobe import api
+from svuprobe.extractors.batches import native_dtype
 from svuprobe.probe.data import ClipFeatures
 from svuprobe.probe.gradients import gradient
 from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.train import Run, make_banks
+from svuprobe.probe.train import Run, Workers, fit, make_banks, products_for
 from svuprobe.tasks import kinds
 
 KINDS = ["multiclass", "multilabel", "regression", "notes", "beats"]
@@ -209,3 +212,35 @@ def test_heads_of_a_seed_start_alike_whatever_their_layer_and_rate():
 def test_a_bank_holds_one_kind_of_head():
     with pytest.raises(ValueError, match="not both"):
         bank_and_states([Spec(WEIGHTED_SUM, 0.1, 0), Spec(1, 0.1, 0)])
+
+
+def test_products_may_be_rounded_and_heads_learn_the_same(tmp_path):
+    toml, clips = classes(tmp_path, per_class=60)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml)), dim=64), planted_states(clips, layer=3, dim=64))
+    protocol = Protocol(hidden=64, learning_rates=(1e-3, 5e-3), seeds=2, max_epochs=15)
+    features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
+    before = torch.get_float32_matmul_precision()
+    exact, again, rounded = (
+        np.concatenate([f.score for f in fit(features, protocol, 64, products=products)])
+        for products in ("float32", "float32", "bfloat16")
+    )
+    assert torch.get_float32_matmul_precision() == before
+    np.testing.assert_array_equal(exact, again)
+    assert exact.max() > 0.9
+    assert abs(exact - rounded).mean() < 0.02
+    cache.close()
+
+
+def test_products_are_rounded_as_asked_or_as_the_hardware_likes():
+    assert products_for("cuda:1") == "tf32"
+    assert products_for("cpu") == native_dtype("cpu")
+    assert products_for("cpu", "float32") == products_for("cuda", "float32") == "float32"
+    assert products_for("cpu", "bfloat16") == "bfloat16"
+
+
+def test_numbers_too_small_for_float32_are_zeros_while_heads_train_and_only_there():
+    tiny = torch.full((64,), 1e-39)
+    with Workers("cpu") as workers:
+        (kept,) = workers.map(lambda t: int((t * 0.5).count_nonzero()), [tiny])
+    assert kept == 0
+    assert (tiny * 0.5).count_nonzero() == 64

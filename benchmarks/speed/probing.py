@@ -7,8 +7,8 @@ choices x 6 learning rates x 5 seeds of the protocol ``svuprobe``; every head tr
 is scored on validation after each and keeps its best state. Plain is ``torch.nn`` and ``torch.optim.Adam`` on float32
 states of its layer (all layers for a weighted sum), scaled beforehand; it is timed on a sample of the grid, one head
 of each layer choice at least, and scaled up by count. It runs with torch's default threads, and again with one.
-Where the CPU has AMX the grid is trained again with torch's ``set_float32_matmul_precision("medium")``: products in
-bfloat16.
+Where the hardware multiplies bfloat16 natively the grid is trained again with products rounded to it, as
+``svuprobe probe`` does there by itself.
 
 Then the linear protocol with its own early stopping, against scikit-learn's logistic regression on each layer, C
 chosen on validation: both test accuracies per layer, and whether they are within one standard error of each other.
@@ -38,7 +38,7 @@ from svuprobe.probe import evaluate
 from svuprobe.probe.data import ClipFeatures, Rows
 from svuprobe.probe.heads import WEIGHTED_SUM, Spec
 from svuprobe.probe.protocol import Protocol, preset
-from svuprobe.probe.train import fit, specs
+from svuprobe.probe.train import fit, products_for, specs
 from svuprobe.tasks.cliplist import ClipList
 from svuprobe.tasks.types import Clip, Task, Windowing
 
@@ -155,13 +155,12 @@ def speed(clips: int, epochs: int, sample: int, device: str) -> dict[str, Any]:
     chosen = [grid[n * each + (7 * k) % each] for k in range(max(1, sample // 14)) for n in range(14)]
     fit(features, replace(protocol, max_epochs=1), DIM)  # what is made once is made
     rows: dict[str, Any] = {}
-    for name, precision in (("svuprobe", "highest"), ("svuprobe, bf16", "medium")):
-        if name == "svuprobe" or (device == "cpu" and torch.cpu._is_amx_tile_supported()):
-            torch.set_float32_matmul_precision(precision)
-            fitted, wall, cpu = timed(lambda: fit(features, protocol, DIM))
+    for name, rounding in (("svuprobe", "float32"), ("svuprobe, native", products_for(device))):
+        if name == "svuprobe" or rounding != "float32":
+            fitted, wall, cpu = timed(lambda r=rounding: fit(features, protocol, DIM, products=r))  # type: ignore[misc]
             valid = float(np.mean(np.concatenate([f.score for f in fitted])))
-            rows[name] = {"heads": len(grid), "wall_s": wall / len(grid), "cpu_s": cpu / len(grid), "valid": valid}
-    torch.set_float32_matmul_precision("highest")
+            about = {"heads": len(grid), "products": rounding, "valid": valid}
+            rows[name] = about | {"wall_s": wall / len(grid), "cpu_s": cpu / len(grid)}
     threads = torch.get_num_threads()
     for name, count in (("plain", threads), ("plain, one thread", 1)):
         torch.set_num_threads(count)
