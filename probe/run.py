@@ -47,7 +47,8 @@ def probe(
     predictions of every seed on the test split and what answers for new audio.
     """
     with unthreaded(device):
-        return _probe(cache, listed, protocol, device, products_for(device, dtype), allow_missing, memory, progress)
+        products = products_for(protocol, device, dtype)
+        return _probe(cache, listed, protocol, device, products, allow_missing, memory, progress)
 
 
 def _probe(

@@ -167,11 +167,16 @@ def unthreaded(device: str) -> Iterator[None]:
 PRODUCTS = {"float32": "highest", "tf32": "high", "bfloat16": "medium"}
 
 
-def products_for(device: str, dtype: str = "auto") -> str:
-    """One of ``PRODUCTS``: what was asked for, or the fastest that the hardware multiplies natively."""
+def products_for(protocol: Protocol, device: str, dtype: str = "auto") -> str:
+    """One of ``PRODUCTS``: what was asked for; or TF32 on a GPU, and on a CPU what it multiplies natively.
+
+    Linear heads stay in float32 on a CPU: their products are small, and rounding them saves next to nothing.
+    """
     if dtype != "auto":
         return dtype
-    return "tf32" if device.startswith("cuda") else native_dtype(device)
+    if device.startswith("cuda"):
+        return "tf32"
+    return native_dtype(device) if protocol.hidden else "float32"
 
 
 @contextlib.contextmanager

@@ -105,13 +105,6 @@ results_option = click.option(
     "--results", type=FOLDER, default="results", envvar="SVUPROBE_RESULTS", show_default=True, help="Results."
 )
 device_option = click.option("--device", help="cpu, cuda, cuda:1, ...; the GPU where there is one.")
-dtype_option = click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    default="auto",
-    show_default=True,
-    help="auto: bfloat16 where the hardware multiplies it natively.",
-)
 
 
 def bar(*args: Any, **options: Any) -> Any:
@@ -276,7 +269,13 @@ def _data(values: tuple[str, ...]) -> api.Data:
 @data_option
 @features_option
 @device_option
-@dtype_option
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="auto: bfloat16 where the hardware multiplies it natively.",
+)
 @click.option(
     "--batch-seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -342,7 +341,13 @@ def extract(
 @click.option("--shuffle-labels", is_flag=True, default=None, help="A control: deal the training targets anew.")
 @click.option("--memory", type=click.FloatRange(0, min_open=True), help="GiB of frames to hold; half of the free.")
 @device_option
-@dtype_option
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of training's products; auto: bfloat16 for MLPs on a CPU that has it natively, TF32 on a GPU.",
+)
 @click.option("--allow-missing", is_flag=True, help="Leave out clips that the cache lacks.")
 @click.option("--overwrite", is_flag=True, help="Probe again where a result is there.")
 def probe(

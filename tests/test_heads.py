@@ -11,7 +11,7 @@ from svuprobe.extractors.batches import native_dtype
 from svuprobe.probe.data import ClipFeatures
 from svuprobe.probe.gradients import gradient
 from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Shape, Spec
-from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.protocol import Protocol, preset
 from svuprobe.probe.train import Run, Workers, fit, make_banks, products_for
 from svuprobe.tasks import kinds
 
@@ -232,10 +232,12 @@ def test_products_may_be_rounded_and_heads_learn_the_same(tmp_path):
 
 
 def test_products_are_rounded_as_asked_or_as_the_hardware_likes():
-    assert products_for("cuda:1") == "tf32"
-    assert products_for("cpu") == native_dtype("cpu")
-    assert products_for("cpu", "float32") == products_for("cuda", "float32") == "float32"
-    assert products_for("cpu", "bfloat16") == "bfloat16"
+    mlp, linear = preset("svuprobe"), preset("linear")
+    assert products_for(linear, "cuda:1") == products_for(mlp, "cuda:1") == "tf32"
+    assert products_for(mlp, "cpu") == native_dtype("cpu")
+    assert products_for(linear, "cpu") == "float32"
+    assert products_for(mlp, "cpu", "float32") == products_for(mlp, "cuda", "float32") == "float32"
+    assert products_for(linear, "cpu", "bfloat16") == "bfloat16"
 
 
 def test_numbers_too_small_for_float32_are_zeros_while_heads_train_and_only_there():

@@ -124,7 +124,7 @@ def test_every_kind_of_task_goes_from_cache_to_result(tmp_path, kind):
     assert len(result.ranked["per_seed"]) == 2
     assert result.selected["head"]["learning_rate"] in (1e-3, 1e-2)
     assert one.path.with_suffix(".npz").exists()
-    assert result.environment["products"] == products_for("cpu")
+    assert result.environment["products"] == products_for(protocol, "cpu")
 
 
 def test_a_result_says_where_it_stands_and_is_not_made_twice(tmp_path):

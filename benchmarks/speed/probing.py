@@ -155,7 +155,7 @@ def speed(clips: int, epochs: int, sample: int, device: str) -> dict[str, Any]:
     chosen = [grid[n * each + (7 * k) % each] for k in range(max(1, sample // 14)) for n in range(14)]
     fit(features, replace(protocol, max_epochs=1), DIM)  # what is made once is made
     rows: dict[str, Any] = {}
-    for name, rounding in (("svuprobe", "float32"), ("svuprobe, native", products_for(device))):
+    for name, rounding in (("svuprobe", "float32"), ("svuprobe, native", products_for(protocol, device))):
         if name == "svuprobe" or rounding != "float32":
             fitted, wall, cpu = timed(lambda r=rounding: fit(features, protocol, DIM, products=r))  # type: ignore[misc]
             valid = float(np.mean(np.concatenate([f.score for f in fitted])))
