@@ -1,20 +1,14 @@
-"""From a cache to batches: what heads train on, at clip and at frame level.
+"""From a cache to batches: what heads train on, and the clip level of it.
 
-Both classes offer the same to the trainer: the blocks of an epoch, each with its steps; the gradient of each head's
-loss; a validation score of each head. At clip level the splits are in memory as one block each. At frame level they
-are too where they fit the memory allowed; else blocks stream from the disk, the next one read while one is used.
-What a step holds is the same either way.
+`ClipFeatures` and `svuprobe.probe.frames.FrameFeatures` offer the same to the trainer: the blocks of an epoch, each
+with its steps; the gradient of each head's loss; a validation score of each head.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,8 +24,6 @@ from svuprobe.tasks.types import SPLITS, Clip, Task
 
 # Largest tensor that a bank makes of a part of a batch: what a core's cache holds; a GPU wants few and large ones.
 _TENSOR_BYTES = {"cpu": 6 << 20, "cuda": 1 << 30}
-_BLOCK_BYTES = 256 << 20  # of frames that are shuffled together, from this many places of the cache:
-_RUNS = 8
 
 
 @dataclass(frozen=True)
@@ -185,7 +177,7 @@ def _rows_at_once(bank: Bank) -> int:
     return max(64, _TENSOR_BYTES[bank.device.partition(":")[0]] // (4 * per_row))
 
 
-def _chunks(n: int, bank: Bank) -> list[slice]:
+def chunks(n: int, bank: Bank) -> list[slice]:
     """Rows 0 to n in parts that are worked on at once."""
     size = _rows_at_once(bank)
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
@@ -241,7 +233,7 @@ class ClipFeatures(Features):
         self.clip_targets = {s: kinds.encode(self.task, self.labels, r.clips) for s, r in splits.items()}
         encoded = self.clip_targets
         if self.task.kind == "regression":
-            self.offset, self.spread = _standard(encoded["train"])
+            self.offset, self.spread = standard(encoded["train"])
             encoded = {s: (values - self.offset) / self.spread for s, values in encoded.items()}
         targets = {s: torch.from_numpy(encoded[s][r.clip]).to(device) for s, r in splits.items()}
         self.blocks = {s: Block(states[s], targets[s], self.moments) for s in splits}
@@ -276,7 +268,7 @@ class ClipFeatures(Features):
     def outputs(self, bank: Bank, split: str) -> np.ndarray:
         """Outputs for every window of a split, (H, N, C); in the targets' own units for regression."""
         block = self.blocks[split]
-        parts = [bank(block.read(bank, rows)) for rows in _chunks(len(block), bank)]
+        parts = [bank(block.read(bank, rows)) for rows in chunks(len(block), bank)]
         values = torch.cat(parts, dim=1).cpu().numpy()
         return np.asarray(values * self.spread + self.offset) if self.task.kind == "regression" else values
 
@@ -320,198 +312,7 @@ def _whole(cache: FeatureCache, splits: dict[str, Rows]) -> dict[str, torch.Tens
     return {s: torch.from_numpy(values) for s, values in made.items()}
 
 
-def memory_allowed(device: str) -> int:
-    """Bytes of features to hold at once: half of what is free, on the GPU or of main memory."""
-    if device.startswith("cuda"):
-        return torch.cuda.mem_get_info(torch.device(device))[0] // 2
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024 // 2
-    except (OSError, KeyError):  # no Linux: a quarter of all there is
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-
-
-class FrameFeatures(Features):
-    """A frame-level cache: in memory where training and validation split fit, else read once in every epoch.
-
-    Frames are shuffled by windows. ``memory`` is what may be held, in bytes; none says `memory_allowed`. An epoch
-    goes through blocks of up to 256 MiB, each from eight places of the cache; its windows make the steps. What fits
-    is learnt from in the same steps. A block takes an eighth of the memory at most, and two are held at once: so with
-    less than 2 GiB blocks are smaller, and their shuffling is coarser.
-    """
-
-    one_order = True
-
-    def __init__(
-        self,
-        cache: FeatureCache,
-        splits: dict[str, Rows],
-        listed: ClipList,
-        protocol: Protocol,
-        device: str,
-        memory: int | None = None,
-    ) -> None:
-        super().__init__(cache, splits, listed, protocol, device)
-        memory = memory or memory_allowed(device)
-        self._per_frame = 2 * int(np.prod(cache.features.shape[1:]))
-        self._block_frames = max(1, min(_BLOCK_BYTES, memory // 8) // self._per_frame)
-        self.times = {s: [self._times(rows, n) for n in range(len(rows.clips))] for s, rows in splits.items()}
-        self._targets = {row: t for s in splits for row, t in self._rasterised(s).items()}
-        frames = sum(int(cache.n_frames[splits[s].row].sum()) for s in ("train", "valid"))
-        self.resident = frames * self._per_frame <= memory // 2
-        self._valid_frames = int(cache.n_frames[splits["valid"].row].sum())
-        train = self._stream(self._blocks(self._runs("train")))
-        self.moments = Moments.over((states for _, states in train), protocol.scale_layers)
-        self._held = {s: self._held_block(s) for s in ("train", "valid")} if self.resident else {}
-
-    def _times(self, rows: Rows, clip: int) -> np.ndarray:
-        """Frame times of all windows of a clip, joined."""
-        header, mine = self.cache.header, rows.row[rows.clip == clip]
-        return np.concatenate(
-            [header.frame_times(float(self.cache.start_s[r]), int(self.cache.n_frames[r])) for r in mine]
-        )
-
-    def _rasterised(self, split: str) -> dict[int, np.ndarray]:
-        """Targets of the frames of each window; rasterised over the whole clip, so no note sees a seam."""
-        rows = self.splits[split]
-        out: dict[int, np.ndarray] = {}
-        for number, clip in enumerate(rows.clips):
-            mine = rows.row[rows.clip == number]
-            target = kinds.rasterise(self.task.kind, clip.target, self.times[split][number])
-            ends = np.cumsum(self.cache.n_frames[mine])
-            out |= dict(zip(mine.tolist(), np.split(target, ends[:-1]), strict=True))
-        return out
-
-    # -- reading ----------------------------------------------------------------------------------------
-
-    def _runs(self, split: str) -> list[list[int]]:
-        """The windows of a split in the order of the cache, in runs that are read in one go."""
-        offset, length = self.cache.offset, self.cache.n_frames
-        runs: list[list[int]] = []
-        frames = 0
-        for row in sorted(self.splits[split].row.tolist(), key=lambda r: int(offset[r])):
-            follows = runs and offset[row] == offset[runs[-1][-1]] + length[runs[-1][-1]]
-            if not follows or frames + length[row] > self._block_frames // _RUNS:
-                runs.append([])
-                frames = 0
-            runs[-1].append(row)
-            frames += int(length[row])
-        return runs
-
-    def _frames(self, runs: Iterable[Sequence[int]]) -> int:
-        return sum(int(self.cache.n_frames[list(run)].sum()) for run in runs)
-
-    def _buffer(self, frames: int) -> np.ndarray:
-        return np.empty((frames, *self.cache.features.shape[1:]), np.float16)
-
-    def _load(self, runs: Sequence[Sequence[int]], buffer: np.ndarray) -> torch.Tensor:
-        """Frames of the windows of some runs, (F, L, D) float16, on the device; on a CPU they lie in the buffer."""
-        offset, length = self.cache.offset, self.cache.n_frames
-        spans = [(int(offset[run[0]]), int(offset[run[-1]] + length[run[-1]])) for run in runs]
-        made = buffer[: sum(b - a for a, b in spans)]
-        at = 0
-        for a, b in spans:
-            self.cache.features.read_direct(made, np.s_[a:b], np.s_[at : at + b - a])
-            at += b - a
-        return torch.from_numpy(made).to(self.device)
-
-    def _block(self, runs: Sequence[Sequence[int]], states: torch.Tensor) -> Block:
-        targets = torch.from_numpy(np.concatenate([self._targets[row] for run in runs for row in run]))
-        if not targets.is_floating_point():
-            targets = targets.long()
-        return Block(states, targets.to(self.device), self.moments)
-
-    def _starts(self, runs: Sequence[Sequence[int]]) -> dict[int, int]:
-        """First frame of each window in the block of some runs."""
-        windows = [row for run in runs for row in run]
-        ends = np.cumsum(self.cache.n_frames[windows])
-        return dict(zip(windows, (ends - self.cache.n_frames[windows]).tolist(), strict=True))
-
-    def _held_block(self, split: str) -> tuple[Block, dict[int, int]]:
-        runs = self._runs(split)
-        states = self._load(runs, self._buffer(self._frames(runs)))
-        return self._block(runs, states), self._starts(runs)
-
-    def _blocks(self, runs: list[list[int]]) -> list[list[list[int]]]:
-        """Runs in their order, as many in a block as its size allows."""
-        blocks: list[list[list[int]]] = []
-        frames = 0
-        for run in runs:
-            length = self._frames([run])
-            if not blocks or frames + length > self._block_frames:
-                blocks.append([])
-                frames = 0
-            blocks[-1].append(run)
-            frames += length
-        return blocks
-
-    def _stream(self, blocks: Sequence[list[list[int]]]) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
-        """The runs and frames of blocks, one after the other: the next one is read while one is used.
-
-        Two buffers take turns, so what is yielded is good until the next is asked for.
-        """
-        largest = max(map(self._frames, blocks))
-        buffers = [self._buffer(largest) for _ in blocks[:2]]
-        with ThreadPoolExecutor(1) as reader:
-            waiting = reader.submit(self._load, blocks[0], buffers[0])
-            for n, block in enumerate(blocks):
-                states = waiting.result()
-                if n + 1 < len(blocks):
-                    waiting = reader.submit(self._load, blocks[n + 1], buffers[(n + 1) % 2])
-                yield block, states
-
-    # -- what the trainer asks for ----------------------------------------------------------------------
-
-    def epoch(self, number: int, seed: int = 0) -> Iterator[tuple[Block, Steps]]:
-        """The blocks of an epoch and the frames of each step, in one order for all heads."""
-        rng = np.random.default_rng([0, number])
-        runs = self._runs("train")
-        blocks = self._blocks([runs[n] for n in rng.permutation(len(runs))])
-        orders = [rng.permutation([row for run in block for row in run]).tolist() for block in blocks]
-        if self.resident:
-            held, starts = self._held["train"]
-            yield held, [step for order in orders for step in self._steps(order, starts)]
-            return
-        for (block, states), order in zip(self._stream(blocks), orders, strict=True):
-            yield self._block(block, states), self._steps(order, self._starts(block))
-
-    def _steps(self, windows: list[int], starts: dict[int, int]) -> Steps:
-        """Frames of a few windows at a time."""
-        size = self.protocol.frame_batch_size
-        frames = [torch.arange(starts[w], starts[w] + int(self.cache.n_frames[w])) for w in windows]
-        return [torch.cat(frames[i : i + size]).to(self.device) for i in range(0, len(frames), size)]
-
-    def validation(self) -> Iterator[Block]:
-        """The validation split in blocks."""
-        if self.resident:
-            yield self._held["valid"][0]
-        else:
-            yield from itertools.starmap(self._block, self._stream(self._blocks(self._runs("valid"))))
-
-    @torch.no_grad()
-    def monitor(self, bank: Bank, block: Block) -> np.ndarray:
-        """A block's part of minus the validation loss of each head, (H,)."""
-        total = torch.zeros(len(bank), device=self.device)
-        for rows in _chunks(len(block), bank):
-            loss = kinds.frame_loss(self.task.kind, bank(block.read(bank, rows)), block.targets[rows])
-            total -= loss * (rows.stop - rows.start)
-        return np.asarray((total / self._valid_frames).cpu().numpy())
-
-    @torch.no_grad()
-    def decoded(self, banks: Sequence[Bank], split: str) -> Iterator[list[np.ndarray]]:
-        """Notes or beats of every head of all banks, clip after clip; each clip is read once."""
-        rows = self.splits[split]
-        for number in range(len(rows.clips)):
-            mine = [[row] for row in rows.row[rows.clip == number].tolist()]
-            parts: list[list[torch.Tensor]] = [[] for _ in banks]
-            for block in itertools.starmap(self._block, self._stream(self._blocks(mine))):
-                for bank, logits in zip(banks, parts, strict=True):
-                    logits += [bank(block.read(bank, c)).cpu() for c in _chunks(len(block), bank)]
-            times = self.times[split][number]
-            yield [e for logits in parts for e in kinds.decode(self.task, torch.cat(logits, dim=1), times)]
-
-
-def _standard(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def standard(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of each regression target; 1 for a constant one."""
     spread = targets.std(axis=0)
     return targets.mean(axis=0), np.where(spread > 0, spread, 1).astype(np.float32)

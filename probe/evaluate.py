@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from svuprobe.probe.data import ClipFeatures, FrameFeatures, majority_vote, pool_windows
+from svuprobe.probe.data import ClipFeatures, majority_vote, pool_windows
+from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.stats import interval
 from svuprobe.probe.train import Fitted
@@ -45,7 +46,7 @@ def validation_scores(features: Features, fitted: Sequence[Fitted], watched: Wat
     if isinstance(features, ClipFeatures):
         return [float(score) for f in fitted for score in f.score]
     banks = [f.bank for f in fitted]
-    values = song_scores(features, "valid", watched(features.decoded(banks, "valid"), unit="clip"))
+    values = song_scores(features, watched(features.answers(banks, "valid"), unit="clip"))
     return [float(v) for v in values[features.task.metrics[0]].mean(axis=1)]
 
 
@@ -83,10 +84,10 @@ def test(features: Features, banks: Sequence[Bank], full: Sequence[bool], watche
     if isinstance(features, ClipFeatures):
         each = zip(watched(banks, unit="layer"), full, strict=True)
         return [score_clips(features, features.outputs(bank, "test"), f) for bank, f in each]
-    decoded = list(watched(features.decoded(banks, "test"), unit="clip"))
+    answers = list(watched(features.answers(banks, "test"), unit="clip"))
     ends = np.cumsum([len(bank) for bank in banks])
     return [
-        score_songs(features, [heads[end - len(bank) : end] for heads in decoded], f)
+        score_songs(features, [heads[end - len(bank) : end] for heads in answers], f)
         for bank, end, f in zip(banks, ends, full, strict=True)
     ]
 
@@ -100,8 +101,8 @@ def leave_one_out(features: Features, bank: Bank, watched: Watch = _unwatched) -
     if isinstance(features, ClipFeatures):
         values = [features.ranked(features.outputs(b, "test"), "test") for b in watched(banks, unit="layer")]
     else:
-        decoded = watched(features.decoded(banks, "test"), unit="clip")
-        ranked = song_scores(features, "test", decoded)[features.task.metrics[0]].mean(axis=1)
+        answers = watched(features.answers(banks, "test"), unit="clip")
+        ranked = song_scores(features, answers)[features.task.metrics[0]].mean(axis=1)
         values = list(ranked.reshape(len(banks), -1))
     return {layer: v.tolist() for layer, v in zip(layers, values, strict=True)}
 
@@ -154,21 +155,17 @@ def _is_share(name: str) -> bool:
     return not name.startswith(("r2", "mae"))
 
 
-def song_scores(features: FrameFeatures, split: str, decoded: Iterable[list[np.ndarray]]) -> dict[str, np.ndarray]:
-    """Every metric of every head in every clip: name -> (H, clips)."""
-    clips, kind = features.splits[split].clips, features.task.kind
-    table = [
-        [kinds.score_clip(kind, clip.target, estimate) for estimate in estimates]
-        for clip, estimates in zip(clips, decoded, strict=True)
-    ]
-    names = features.task.metrics
-    return {n: np.array([[one[n] for one in heads] for heads in table]).T for n in names}
+def song_scores(features: FrameFeatures, answers: Iterable[Sequence[kinds.Answer]]) -> dict[str, np.ndarray]:
+    """Every metric of every head in every clip, from answers ``[clip][head]``: name -> (H, clips)."""
+    scores = [[answer.scores for answer in heads] for heads in answers]
+    return {n: np.array([[one[n] for one in heads] for heads in scores]).T for n in features.task.metrics}
 
 
-def score_songs(features: FrameFeatures, decoded: list[list[np.ndarray]], full: bool) -> Tested:
-    """What notes or beats decoded from the test split, ``[clip][seed]``, score."""
+def score_songs(features: FrameFeatures, answers: Sequence[Sequence[kinds.Answer]], full: bool) -> Tested:
+    """What the answers for the test split, ``[clip][seed]``, score."""
     rows = features.splits["test"]
-    values = song_scores(features, "test", decoded)
+    values = song_scores(features, answers)
+    decoded = [[answer.estimate for answer in seeds] for seeds in answers]
     if not full:
         values = {features.task.metrics[0]: values[features.task.metrics[0]]}
     scores = {name: v.mean(axis=1).tolist() for name, v in values.items()}

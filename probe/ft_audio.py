@@ -14,7 +14,8 @@ import torch
 from svuprobe.extractors.audio import Need, Window
 from svuprobe.extractors.decode import Decoders
 from svuprobe.extractors.durable import writing
-from svuprobe.probe.data import ClipFeatures, FrameFeatures, Rows, _standard
+from svuprobe.probe.data import ClipFeatures, Rows, standard
+from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.ft_network import Network
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks import kinds
@@ -158,7 +159,7 @@ class ClipTask(ClipFeatures):
         self.offset, self.spread = np.zeros(1, np.float32), np.ones(1, np.float32)
         values = self.clip_targets["train"]
         if self.task.kind == "regression":  # networks learn targets of mean 0 and deviation 1
-            self.offset, self.spread = _standard(values)
+            self.offset, self.spread = standard(values)
             values = ((values - self.offset) / self.spread).astype(np.float32)
         rows = self.splits["train"]
         self.train_targets = dict(zip(rows.row.tolist(), values[rows.clip], strict=True))
@@ -229,14 +230,15 @@ class FrameTask(FrameFeatures):
         """What the loss of some windows weighs in the mean over a batch: their frames."""
         return float(sum(self.n_frames[int(r)] for r in rows))
 
-    def found(self, several: Sequence[Outputs], split: str) -> Iterator[list[np.ndarray]]:
+    def found(self, several: Sequence[Outputs], split: str) -> Iterator[list[kinds.Answer]]:
         """Notes or beats in the outputs of seeds: of each clip a list with one entry for each seed."""
         rows = self.splits[split]
-        for number, times in enumerate(self.times[split]):
+        for number, (clip, times) in enumerate(zip(rows.clips, self.times[split], strict=True)):
             mine = rows.row[rows.clip == number]
             song = functools.partial(self.recordings.song, mine)
             joined = [np.concatenate([one[r] for r in mine.tolist()]) for one in several]
-            yield [self.network.decode(self.task, logits, times, song) for logits in joined]
+            estimates = [self.network.decode(self.task, logits, times, song) for logits in joined]
+            yield [kinds.Answer(e, kinds.score_clip(self.task.kind, clip.target, e)) for e in estimates]
 
 
 TaskView = ClipTask | FrameTask

@@ -148,8 +148,8 @@ class Supervised(Network):
         self.field, self.layer_names, self.shortest = field, ("output",), max(1, field)
         hop = self.baseline.hop if isinstance(self.baseline, NoteBaseline) else 0
         self.need = Need(self.baseline.sample_rate, hop, field - hop if field else 0)
-        recipe, cut = self.baseline.recipe, protocol.max_epochs
-        stages = [Stage(min(s.epochs, cut or s.epochs), s.rates, s.class_weight_alpha) for s in recipe.stages]
+        recipe, epochs = self.baseline.recipe, protocol.epochs
+        stages = [Stage(epochs or s.epochs, s.rates, s.class_weight_alpha) for s in recipe.stages]
         self.plan = Plan(
             tuple(stages),
             protocol.batch_size or recipe.batch_size,

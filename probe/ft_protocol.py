@@ -125,17 +125,18 @@ class FinetuneProtocol(_Hashed):
 class RecipeProtocol(_Hashed):
     """A supervised baseline, trained as its authors did: the recipe is the baseline's and stands in the result.
 
-    ``max_epochs`` cuts each stage of the recipe short, ``batch_size`` takes the place of the recipe's; 0 for neither.
+    ``epochs`` (of each stage, at most where the recipe stops early) and ``batch_size`` take the place of the
+    recipe's; 0 for neither. A recipe's epochs are of the dataset it was published with: a smaller one needs more.
     """
 
     name: str = "recipe"
-    max_epochs: int = 0
+    epochs: int = 0
     batch_size: int = 0
     seeds: int = 3
 
     def __post_init__(self) -> None:
-        if self.seeds < 1 or self.max_epochs < 0 or self.batch_size < 0:
-            raise ProbeError(f"seeds = {self.seeds} is at least 1, max_epochs and batch_size at least 0")
+        if self.seeds < 1 or self.epochs < 0 or self.batch_size < 0:
+            raise ProbeError(f"seeds = {self.seeds} is at least 1, epochs and batch_size at least 0")
 
 
 # What the code released with Yamamoto 2023 does in truth: its helper that freezes is never called, and its default

@@ -338,7 +338,7 @@ def ranked(view: TaskView, outputs: Outputs, split: str) -> float:
     if isinstance(view, ClipTask):
         score = view.ranked(view.stacked([outputs], split), split)[0]
     else:
-        score = evaluate.song_scores(view, split, view.found([outputs], split))[view.task.metrics[0]].mean()
+        score = evaluate.song_scores(view, view.found([outputs], split))[view.task.metrics[0]].mean()
     return float(np.nan_to_num(score, nan=-np.inf))
 
 

@@ -17,7 +17,8 @@ import torch
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.extractors.catalogue import is_control
 from svuprobe.probe import evaluate
-from svuprobe.probe.data import ClipFeatures, FrameFeatures, Moments, Rows, rows_by_split
+from svuprobe.probe.data import ClipFeatures, Moments, Rows, rows_by_split
+from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.result import Result, digests

@@ -397,7 +397,7 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--one-stage", is_flag=True, help="No epochs with a frozen transformer first."),
             click.option("--frozen-epochs", type=click.IntRange(min=0), help="Head and layer weights alone."),
-            click.option("--epochs", type=click.IntRange(min=0), help="Everything; of a baseline at most."),
+            click.option("--epochs", type=click.IntRange(min=0), help="Everything; of a baseline each stage."),
             click.option("--last-k", type=click.IntRange(min=1), help="Only the last K blocks."),
             click.option(
                 "--lora", "lora_rank", type=click.IntRange(min=1), help="Only adapters of this rank (peft)."
@@ -456,7 +456,7 @@ def finetune(
     names = ft_protocol.FinetuneProtocol.__dataclass_fields__
     changes = {k: options.pop(k) for k in list(options) if k in names and k != "start"}
     changes = {k: value for k, value in changes.items() if value is not None}
-    supervised = {k: changes[key] for k, key in (("max_epochs", "epochs"), ("seeds", "seeds")) if key in changes}
+    supervised: dict[str, Any] = {name: changes[name] for name in ("epochs", "seeds") if name in changes}
     if one_stage:
         changes["frozen_epochs"] = 0
     if batch_size is not None:

@@ -6,6 +6,7 @@ Losses take outputs of many heads at once, with the heads axis first, and return
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -112,6 +113,18 @@ def decode(task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarr
     else:
         found = beats.decode(activations, fps)
     return [np.asarray(beat) + times[0] for beat in found]
+
+
+class Answer(NamedTuple):
+    """What a head makes of a whole clip: notes (n, 3) or beat times (n,), and what they score."""
+
+    estimate: np.ndarray
+    scores: dict[str, float]
+
+
+def answer(task: Task, logits: np.ndarray, times: np.ndarray, target: Sequence) -> list[Answer]:
+    """Of each head, from its logits (H, F, C) on frames at ``times``."""
+    return [Answer(e, score_clip(task.kind, target, e)) for e in decode(task, torch.from_numpy(logits), times)]
 
 
 def activation(kind: str, logits: np.ndarray) -> tuple[str, np.ndarray]:

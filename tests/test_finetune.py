@@ -407,6 +407,12 @@ def test_a_baseline_trains_through_the_same_command(tmp_path):
     assert "fine-tuned" not in api.leaderboard(tmp_path / "r", tmp_path / "leaderboard.md")
 
 
+@pytest.mark.parametrize(("asked", "trained"), [(0, [200, 10]), (3, [3, 3]), (50, [50, 50])])
+def test_epochs_take_the_place_of_those_of_every_stage_of_a_recipe(asked, trained):
+    network = build("dcnn-crt", api.load_task("technique"), ("a", "b"), RecipeProtocol(epochs=asked))
+    assert [stage.epochs for stage in network.plan.stages] == trained
+
+
 @pytest.mark.parametrize("name", ["jdcnote", "efficientnet-svt"])
 def test_a_transcription_baseline_has_its_own_frames_and_labels(tmp_path, name):
     task = api.load_task(str(songs(tmp_path, n=1, seconds=1.5)))

@@ -10,8 +10,9 @@ from planted import classes, header, planted_states, write_cache, write_task
 
 from svuprobe import api
 from svuprobe.extractors.cache import FeatureCache
-from svuprobe.probe import result as result_file, trained
-from svuprobe.probe.data import ClipFeatures, FrameFeatures, rows_by_split
+from svuprobe.probe import frames as frame_level, result as result_file, trained
+from svuprobe.probe.data import ClipFeatures, rows_by_split
+from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 from svuprobe.probe.train import fit, products_for, specs
@@ -396,4 +397,26 @@ def test_an_interrupt_stops_the_banks(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         fit(features, features.protocol, 16, Bar)
+    cache.close()
+
+
+@pytest.mark.parametrize("kind", ["notes", "beats"])
+def test_clips_are_decoded_and_scored_alike_on_one_core_and_on_all(tmp_path, monkeypatch, kind):
+    toml, frames = kind_of_task(tmp_path, kind)
+    protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=2, max_epochs=2)
+    features, cache = features_of(tmp_path, toml, protocol, frames)
+    banks = [fitted.bank for fitted in fit(features, protocol, 8)]
+    one = list(features.answers(banks, "test"))
+    monkeypatch.setattr("svuprobe.probe.frames._SERIAL_FRAMES", 0)
+    started = []
+    real = frame_level.Parallel
+    monkeypatch.setattr(frame_level, "Parallel", lambda n, **more: started.append(n) or real(n, **more))
+    several = list(features.answers(banks, "test"))
+    assert started == [frame_level.cpu_count()]
+    assert len(one) == len(several) == len(features.splits["test"].clips)
+    for a, b in zip(one, several, strict=True):
+        assert len(a) == sum(map(len, banks))
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x.estimate, y.estimate)
+            assert x.scores == y.scores
     cache.close()

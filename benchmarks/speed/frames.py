@@ -32,7 +32,8 @@ import click
 import numpy as np
 
 from svuprobe.extractors.cache import FeatureCache, Header, Row, ShardWriter, join, plan
-from svuprobe.probe.data import Block, FrameFeatures, Steps, rows_by_split
+from svuprobe.probe.data import Block, Steps, rows_by_split
+from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import preset
 from svuprobe.probe.train import fit
 from svuprobe.tasks.cliplist import ClipList

@@ -1,0 +1,232 @@
+"""The frame level: caches larger than memory, streamed once an epoch, and what the heads answer for whole clips.
+
+The splits are in memory where they fit what is allowed; else blocks stream from the disk, the next one read while
+one is used. What a step holds is the same either way.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, cpu_count, delayed
+
+from svuprobe.extractors.cache import FeatureCache
+from svuprobe.probe.data import Block, Features, Moments, Rows, Steps, chunks
+from svuprobe.probe.heads import Bank
+from svuprobe.probe.protocol import Protocol
+from svuprobe.tasks import kinds
+from svuprobe.tasks.cliplist import ClipList
+
+_BLOCK_BYTES = 256 << 20  # of frames that are shuffled together, from this many places of the cache:
+_RUNS = 8
+_SERIAL_FRAMES = 20_000_000  # of all heads: decoded and scored in about 20 s on one core
+
+
+def memory_allowed(device: str) -> int:
+    """Bytes of features to hold at once: half of what is free, on the GPU or of main memory."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(torch.device(device))[0] // 2
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024 // 2
+    except (OSError, KeyError):  # no Linux: a quarter of all there is
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
+class FrameFeatures(Features):
+    """A frame-level cache: in memory where training and validation split fit, else read once in every epoch.
+
+    Frames are shuffled by windows. ``memory`` is what may be held, in bytes; none says `memory_allowed`. An epoch
+    goes through blocks of up to 256 MiB, each from eight places of the cache; its windows make the steps. What fits
+    is learnt from in the same steps. A block takes an eighth of the memory at most, and two are held at once: so with
+    less than 2 GiB blocks are smaller, and their shuffling is coarser.
+    """
+
+    one_order = True
+
+    def __init__(
+        self,
+        cache: FeatureCache,
+        splits: dict[str, Rows],
+        listed: ClipList,
+        protocol: Protocol,
+        device: str,
+        memory: int | None = None,
+    ) -> None:
+        super().__init__(cache, splits, listed, protocol, device)
+        memory = memory or memory_allowed(device)
+        self._per_frame = 2 * int(np.prod(cache.features.shape[1:]))
+        self._block_frames = max(1, min(_BLOCK_BYTES, memory // 8) // self._per_frame)
+        self.times = {s: [self._times(rows, n) for n in range(len(rows.clips))] for s, rows in splits.items()}
+        self._targets = {row: t for s in splits for row, t in self._rasterised(s).items()}
+        frames = sum(int(cache.n_frames[splits[s].row].sum()) for s in ("train", "valid"))
+        self.resident = frames * self._per_frame <= memory // 2
+        self._valid_frames = int(cache.n_frames[splits["valid"].row].sum())
+        train = self._stream(self._blocks(self._runs("train")))
+        self.moments = Moments.over((states for _, states in train), protocol.scale_layers)
+        self._held = {s: self._held_block(s) for s in ("train", "valid")} if self.resident else {}
+
+    def _times(self, rows: Rows, clip: int) -> np.ndarray:
+        """Frame times of all windows of a clip, joined."""
+        header, mine = self.cache.header, rows.row[rows.clip == clip]
+        return np.concatenate(
+            [header.frame_times(float(self.cache.start_s[r]), int(self.cache.n_frames[r])) for r in mine]
+        )
+
+    def _rasterised(self, split: str) -> dict[int, np.ndarray]:
+        """Targets of the frames of each window; rasterised over the whole clip, so no note sees a seam."""
+        rows = self.splits[split]
+        out: dict[int, np.ndarray] = {}
+        for number, clip in enumerate(rows.clips):
+            mine = rows.row[rows.clip == number]
+            target = kinds.rasterise(self.task.kind, clip.target, self.times[split][number])
+            ends = np.cumsum(self.cache.n_frames[mine])
+            out |= dict(zip(mine.tolist(), np.split(target, ends[:-1]), strict=True))
+        return out
+
+    # -- reading ----------------------------------------------------------------------------------------
+
+    def _runs(self, split: str) -> list[list[int]]:
+        """The windows of a split in the order of the cache, in runs that are read in one go."""
+        offset, length = self.cache.offset, self.cache.n_frames
+        runs: list[list[int]] = []
+        frames = 0
+        for row in sorted(self.splits[split].row.tolist(), key=lambda r: int(offset[r])):
+            follows = runs and offset[row] == offset[runs[-1][-1]] + length[runs[-1][-1]]
+            if not follows or frames + length[row] > self._block_frames // _RUNS:
+                runs.append([])
+                frames = 0
+            runs[-1].append(row)
+            frames += int(length[row])
+        return runs
+
+    def _frames(self, runs: Iterable[Sequence[int]]) -> int:
+        return sum(int(self.cache.n_frames[list(run)].sum()) for run in runs)
+
+    def _buffer(self, frames: int) -> np.ndarray:
+        return np.empty((frames, *self.cache.features.shape[1:]), np.float16)
+
+    def _load(self, runs: Sequence[Sequence[int]], buffer: np.ndarray) -> torch.Tensor:
+        """Frames of the windows of some runs, (F, L, D) float16, on the device; on a CPU they lie in the buffer."""
+        offset, length = self.cache.offset, self.cache.n_frames
+        spans = [(int(offset[run[0]]), int(offset[run[-1]] + length[run[-1]])) for run in runs]
+        made = buffer[: sum(b - a for a, b in spans)]
+        at = 0
+        for a, b in spans:
+            self.cache.features.read_direct(made, np.s_[a:b], np.s_[at : at + b - a])
+            at += b - a
+        return torch.from_numpy(made).to(self.device)
+
+    def _block(self, runs: Sequence[Sequence[int]], states: torch.Tensor) -> Block:
+        targets = torch.from_numpy(np.concatenate([self._targets[row] for run in runs for row in run]))
+        if not targets.is_floating_point():
+            targets = targets.long()
+        return Block(states, targets.to(self.device), self.moments)
+
+    def _starts(self, runs: Sequence[Sequence[int]]) -> dict[int, int]:
+        """First frame of each window in the block of some runs."""
+        windows = [row for run in runs for row in run]
+        ends = np.cumsum(self.cache.n_frames[windows])
+        return dict(zip(windows, (ends - self.cache.n_frames[windows]).tolist(), strict=True))
+
+    def _held_block(self, split: str) -> tuple[Block, dict[int, int]]:
+        runs = self._runs(split)
+        states = self._load(runs, self._buffer(self._frames(runs)))
+        return self._block(runs, states), self._starts(runs)
+
+    def _blocks(self, runs: list[list[int]]) -> list[list[list[int]]]:
+        """Runs in their order, as many in a block as its size allows."""
+        blocks: list[list[list[int]]] = []
+        frames = 0
+        for run in runs:
+            length = self._frames([run])
+            if not blocks or frames + length > self._block_frames:
+                blocks.append([])
+                frames = 0
+            blocks[-1].append(run)
+            frames += length
+        return blocks
+
+    def _stream(self, blocks: Sequence[list[list[int]]]) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
+        """The runs and frames of blocks, one after the other: the next one is read while one is used.
+
+        Two buffers take turns, so what is yielded is good until the next is asked for.
+        """
+        largest = max(map(self._frames, blocks))
+        buffers = [self._buffer(largest) for _ in blocks[:2]]
+        with ThreadPoolExecutor(1) as reader:
+            waiting = reader.submit(self._load, blocks[0], buffers[0])
+            for n, block in enumerate(blocks):
+                states = waiting.result()
+                if n + 1 < len(blocks):
+                    waiting = reader.submit(self._load, blocks[n + 1], buffers[(n + 1) % 2])
+                yield block, states
+
+    # -- what the trainer asks for ----------------------------------------------------------------------
+
+    def epoch(self, number: int, seed: int = 0) -> Iterator[tuple[Block, Steps]]:
+        """The blocks of an epoch and the frames of each step, in one order for all heads."""
+        rng = np.random.default_rng([0, number])
+        runs = self._runs("train")
+        blocks = self._blocks([runs[n] for n in rng.permutation(len(runs))])
+        orders = [rng.permutation([row for run in block for row in run]).tolist() for block in blocks]
+        if self.resident:
+            held, starts = self._held["train"]
+            yield held, [step for order in orders for step in self._steps(order, starts)]
+            return
+        for (block, states), order in zip(self._stream(blocks), orders, strict=True):
+            yield self._block(block, states), self._steps(order, self._starts(block))
+
+    def _steps(self, windows: list[int], starts: dict[int, int]) -> Steps:
+        """Frames of a few windows at a time."""
+        size = self.protocol.frame_batch_size
+        frames = [torch.arange(starts[w], starts[w] + int(self.cache.n_frames[w])) for w in windows]
+        return [torch.cat(frames[i : i + size]).to(self.device) for i in range(0, len(frames), size)]
+
+    def validation(self) -> Iterator[Block]:
+        """The validation split in blocks."""
+        if self.resident:
+            yield self._held["valid"][0]
+        else:
+            yield from itertools.starmap(self._block, self._stream(self._blocks(self._runs("valid"))))
+
+    @torch.no_grad()
+    def monitor(self, bank: Bank, block: Block) -> np.ndarray:
+        """A block's part of minus the validation loss of each head, (H,)."""
+        total = torch.zeros(len(bank), device=self.device)
+        for rows in chunks(len(block), bank):
+            loss = kinds.frame_loss(self.task.kind, bank(block.read(bank, rows)), block.targets[rows])
+            total -= loss * (rows.stop - rows.start)
+        return np.asarray((total / self._valid_frames).cpu().numpy())
+
+    @torch.no_grad()
+    def answers(self, banks: Sequence[Bank], split: str) -> Iterator[list[kinds.Answer]]:
+        """Notes or beats of every head of all banks with their scores, clip after clip; each clip is read once.
+
+        Decoding and scoring are on one core each; they go on all cores where that saves more than starting there
+        takes, a bank at a time.
+        """
+        frames = sum(map(len, self.times[split])) * sum(map(len, banks))
+        jobs = cpu_count() if frames > _SERIAL_FRAMES else 1
+        with Parallel(jobs, max_nbytes=None) as parallel:
+            for number, clip in enumerate(self.splits[split].clips):
+                each = self._logits(banks, split, number)
+                times = self.times[split][number]
+                found = parallel(delayed(kinds.answer)(self.task, logits, times, clip.target) for logits in each)
+                yield list(itertools.chain.from_iterable(found))
+
+    def _logits(self, banks: Sequence[Bank], split: str, number: int) -> list[np.ndarray]:
+        """Of each bank for a clip: (H, F, C)."""
+        rows = self.splits[split]
+        mine = [[row] for row in rows.row[rows.clip == number].tolist()]
+        parts: list[list[torch.Tensor]] = [[] for _ in banks]
+        for block in itertools.starmap(self._block, self._stream(self._blocks(mine))):
+            for bank, logits in zip(banks, parts, strict=True):
+                logits += [bank(block.read(bank, c)).cpu() for c in chunks(len(block), bank)]
+        return [torch.cat(logits, dim=1).numpy() for logits in parts]
