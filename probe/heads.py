@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 WEIGHTED_SUM = -1
+_FEW_ROWS = 128  # of an input that heads share: a batched product on a CPU copies more of them for every head
 Tensors = dict[str, torch.Tensor]
 
 
@@ -190,7 +191,11 @@ class Bank:
             gradient = torch.bmm(gradient, p["weight"] / (1 - self.shape.dropout))
             _where_positive(gradient, units)  # a dropped unit is 0
             _put(into["bias0"], gradient.sum(1, keepdim=True), add)
-            into["weight0"].baddbmm_(x.expand(len(self), -1, -1).mT, gradient, beta=beta)
+            if self.device == "cpu" and len(x) == 1 and x.shape[1] > _FEW_ROWS:
+                for weight, own in zip(into["weight0"], gradient, strict=True):
+                    weight.addmm_(x[0].T, own, beta=beta)
+            else:
+                into["weight0"].baddbmm_(x.expand(len(self), -1, -1).mT, gradient, beta=beta)
         elif len(x) == 1:
             product = _side_by_side(gradient.mT) @ x[0]
             _put(into["weight"], product.view(-1, len(self), self.shape.dim).transpose(0, 1), add)

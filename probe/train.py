@@ -126,7 +126,9 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
     """The grid in banks whose heads see the same batches, weighted sums first.
 
     On a CPU a bank's heads share their layer too, and so one matrix product: few enough heads for its caches, and
-    as many banks as keep all cores busy. A GPU wants few and large banks.
+    as many banks as keep all cores busy. Where all seeds see the same batches, linear heads of all of them make one
+    product; MLPs are too large for that: on frames a bank for each seed takes two thirds of the time. A GPU wants
+    few and large banks.
     """
     n_layers = len(source.moments.rms)
     shape = Shape(
@@ -139,7 +141,7 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
         mix_normal=protocol.mix_start == "normal",
     )
     on_gpu = source.device.startswith("cuda")
-    by_seed = not source.one_order or (not on_gpu and cpu_count() > n_layers)
+    by_seed = not source.one_order or (not on_gpu and (protocol.hidden > 0 or cpu_count() > n_layers))
 
     def family(spec: Spec) -> tuple[int, int]:
         return min(spec.layer, 0) if on_gpu else spec.layer, spec.seed if by_seed else 0
@@ -195,7 +197,7 @@ def _alone_on_a_core() -> None:
     """Settings of a thread that trains.
 
     The softmax of a head that has learnt its training set leaves gradients below 1e-38, and a product with such
-    numbers takes a CPU several times as long; they count as zeros, as they do on a GPU.
+    numbers takes a CPU several times as long: they count as zeros.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

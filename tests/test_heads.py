@@ -103,12 +103,13 @@ def test_gradients_are_those_of_the_losses(kind, weighted):
     torch.testing.assert_close(gradient(kind, outputs, targets, weights), asked.grad, atol=1e-7, rtol=1e-5)
 
 
-def bank_and_states(specs, hidden=12, **shape):
+def bank_and_states(specs, hidden=12, rows=20, **shape):
     shape = Shape(layers=4, dim=8, outputs=3, hidden=hidden, **shape)
-    states = torch.randn((4, 20, 8), generator=torch.Generator().manual_seed(1))
+    states = torch.randn((4, rows, 8), generator=torch.Generator().manual_seed(1))
     return Bank(specs, shape), states
 
 
+@pytest.mark.parametrize("rows", [20, 200])  # as at clip level, and as on frames
 @pytest.mark.parametrize("hidden", [0, 12])
 @pytest.mark.parametrize(
     "specs",
@@ -118,10 +119,10 @@ def bank_and_states(specs, hidden=12, **shape):
         [Spec(WEIGHTED_SUM, 0.1, 0), Spec(WEIGHTED_SUM, 0.1, 1)],
     ],
 )
-def test_backward_is_autograds(specs, hidden):
-    bank, states = bank_and_states(specs, hidden, dropout=0.5)
+def test_backward_is_autograds(specs, hidden, rows):
+    bank, states = bank_and_states(specs, hidden, rows, dropout=0.5)
     seen_by_bank = states[2:3] if {s.layer for s in specs} == {2} else states
-    keep = (torch.rand((len(bank.seeds), 20, hidden)) > 0.5) * 2.0 if hidden else None
+    keep = (torch.rand((len(bank.seeds), rows, hidden)) > 0.5) * 2.0 if hidden else None
     for value in bank.parameters.values():
         value.requires_grad_()
     p = bank.parameters
