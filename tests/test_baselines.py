@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from svuprobe.benchmarks.baselines import RUNS
 from svuprobe.probe.baselines import TABLE, build, find
 from svuprobe.probe.baselines.deformable import DeformableConv2d, deform_conv2d
 from svuprobe.probe.baselines.frontends import ConstantQ, Mel, decibel
@@ -352,3 +353,8 @@ def test_shapes_that_no_caller_should_pass_are_refused():
 def test_the_table_needs_no_torch():
     code = "import sys, svuprobe.probe.baselines; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_the_check_against_chance_has_every_baseline_on_its_own_task(name):
+    assert set(RUNS) == set(TABLE)
+    assert RUNS[name].task == find(name).recipe.task
