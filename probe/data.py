@@ -1,7 +1,7 @@
 """From a cache to batches: what heads train on, and the clip level of it.
 
-`ClipFeatures` and `svuprobe.probe.frames.FrameFeatures` offer the same to the trainer: the blocks of an epoch, each
-with its steps; the gradient of each head's loss; a validation score of each head.
+`ClipFeatures` and `svuprobe.probe.frames.FrameFeatures` offer the same to the trainer: the blocks of an epoch, those
+to learn from with their steps, those of validation with none; the gradient of each head's loss; a validation score.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ class ClipFeatures(Features):
         return torch.from_numpy(kinds.class_weights(windows, len(self.labels), alpha)).to(self.device)
 
     def epoch(self, number: int, seed: int) -> Iterator[tuple[Block, Steps]]:
-        """The training split and the rows of each step, in this seed's order."""
+        """The training split and the rows of each step, in this seed's order; then the validation split."""
         rows = self.splits["train"]
         rng = np.random.default_rng([seed, number])
         if self.protocol.batch_clips:
@@ -259,6 +259,7 @@ class ClipFeatures(Features):
         else:
             steps = list(torch.from_numpy(rng.permutation(len(rows.row))).split(self.protocol.batch_size))
         yield self.blocks["train"], [step.to(self.device) for step in steps]
+        yield self.blocks["valid"], []
 
     def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
         """One: with class weights a batch's mean loss is no mean of parts."""
@@ -289,10 +290,6 @@ class ClipFeatures(Features):
         score = metric(self.task.metrics[0], self.labels)
         values = [score(target, o, group, everyone)[0] for o in self.scored(outputs, split)]
         return np.where(np.isfinite(outputs).all(axis=(1, 2)), values, np.nan)
-
-    def validation(self) -> Iterator[Block]:
-        """The validation split."""
-        yield self.blocks["valid"]
 
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
         """Validation score of each head, (H,); larger is better."""

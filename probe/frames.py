@@ -44,8 +44,8 @@ class FrameFeatures(Features):
 
     Frames are shuffled by windows. ``memory`` is what may be held, in bytes; none says `memory_allowed`. An epoch
     goes through blocks of up to 256 MiB, each from eight places of the cache; its windows make the steps. What fits
-    is learnt from in the same steps. A block takes an eighth of the memory at most, and two are held at once: so with
-    less than 2 GiB blocks are smaller, and their shuffling is coarser.
+    is learnt from in the same steps. A block takes an eighth of the memory at most, and three are held at once: so
+    with less than 2 GiB blocks are smaller, and their shuffling is coarser.
     """
 
     one_order = True
@@ -156,22 +156,25 @@ class FrameFeatures(Features):
     def _stream(self, blocks: Sequence[list[list[int]]]) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
         """The runs and frames of blocks, one after the other: the next one is read while one is used.
 
-        Two buffers take turns, so what is yielded is good until the next is asked for.
+        Three buffers take turns, so what is yielded is good until the next but one is asked for.
         """
         largest = max(map(self._frames, blocks))
-        buffers = [self._buffer(largest) for _ in blocks[:2]]
+        buffers = [self._buffer(largest) for _ in blocks[:3]]
         with ThreadPoolExecutor(1) as reader:
             waiting = reader.submit(self._load, blocks[0], buffers[0])
             for n, block in enumerate(blocks):
                 states = waiting.result()
                 if n + 1 < len(blocks):
-                    waiting = reader.submit(self._load, blocks[n + 1], buffers[(n + 1) % 2])
+                    waiting = reader.submit(self._load, blocks[n + 1], buffers[(n + 1) % 3])
                 yield block, states
 
     # -- what the trainer asks for ----------------------------------------------------------------------
 
     def epoch(self, number: int, seed: int = 0) -> Iterator[tuple[Block, Steps]]:
-        """The blocks of an epoch and the frames of each step, in one order for all heads."""
+        """The blocks of an epoch and the frames of each step, in one order for all heads; then those of validation.
+
+        What does not fit the memory allowed is one stream, so the disk does not pause between the two.
+        """
         rng = np.random.default_rng([0, number])
         runs = self._runs("train")
         blocks = self._blocks([runs[n] for n in rng.permutation(len(runs))])
@@ -179,8 +182,11 @@ class FrameFeatures(Features):
         if self.resident:
             held, starts = self._held["train"]
             yield held, [step for order in orders for step in self._steps(order, starts)]
+            yield self._held["valid"][0], []
             return
-        for (block, states), order in zip(self._stream(blocks), orders, strict=True):
+        validation = self._blocks(self._runs("valid"))
+        orders += [[] for _ in validation]
+        for (block, states), order in zip(self._stream(blocks + validation), orders, strict=True):
             yield self._block(block, states), self._steps(order, self._starts(block))
 
     def _steps(self, windows: list[int], starts: dict[int, int]) -> Steps:
@@ -188,13 +194,6 @@ class FrameFeatures(Features):
         size = self.protocol.frame_batch_size
         frames = [torch.arange(starts[w], starts[w] + int(self.cache.n_frames[w])) for w in windows]
         return [torch.cat(frames[i : i + size]).to(self.device) for i in range(0, len(frames), size)]
-
-    def validation(self) -> Iterator[Block]:
-        """The validation split in blocks."""
-        if self.resident:
-            yield self._held["valid"][0]
-        else:
-            yield from itertools.starmap(self._block, self._stream(self._blocks(self._runs("valid"))))
 
     @torch.no_grad()
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,6 +71,13 @@ class Run:
         for rows in steps:
             self.step(block, rows)
 
+    def see(self, block: Block, steps: Steps) -> np.ndarray | None:
+        """Learn from a block; with no steps, its part of the validation scores, (H,)."""
+        if not steps:
+            return self.source.monitor(self.bank, block)
+        self.learn(block, steps)
+        return None
+
     @torch.no_grad()
     def step(self, block: Block, rows: torch.Tensor) -> None:
         """One step; what it holds at once is bounded, its gradients are of the whole batch."""
@@ -90,11 +96,12 @@ class Run:
             done += len(part)
         self.adam.step()
 
-    def update(self, score: np.ndarray, epoch: int) -> int:
-        """Take the validation scores of the heads: keep best states, lower rates, part with the finished.
+    def update(self, parts: Iterable[np.ndarray | None], epoch: int) -> int:
+        """Take what an epoch's blocks said of the heads: keep best states, lower rates, part with the finished.
 
         Returns how many have finished.
         """
+        score = np.sum([part for part in parts if part is not None], axis=0)
         place, protocol = self.place, self.protocol
         better = np.nan_to_num(score, nan=-np.inf) > self.score[place]
         self.score[place[better]], self.epochs[place[better]] = score[better], epoch + 1
@@ -227,6 +234,30 @@ class Workers:
         """Results in the order of the items."""
         return map(work, items) if self.on_gpu else self.pool.map(work, items)
 
+    def over(self, blocks: Iterable[tuple[Block, Steps]], runs: Sequence[Run]) -> Iterator[list[np.ndarray | None]]:
+        """What all runs say of each block, which they see in order.
+
+        Who is done with a block goes on with the next one. No block is asked for before all are done with the last
+        but one.
+        """
+        if self.on_gpu:
+            yield from ([run.see(*block) for run in runs] for block in blocks)
+            return
+        before: list[Future[np.ndarray | None]] = []
+        for block in blocks:
+            last: list[Future[Any] | None] = [*before] or [None] * len(runs)
+            now = [self.pool.submit(_see, run, block, done) for run, done in zip(runs, last, strict=True)]
+            if before:
+                yield [done.result() for done in before]
+            before = now
+        yield [done.result() for done in before]
+
+
+def _see(run: Run, block: tuple[Block, Steps], last: Future[np.ndarray | None] | None) -> np.ndarray | None:
+    if last is not None:
+        last.result()
+    return run.see(*block)
+
 
 def fit(
     source: Source,
@@ -262,20 +293,10 @@ def _alone(
     for epoch in range(protocol.max_epochs):
         if stop.is_set() or not len(run.bank):
             break
-        for block, steps in source.epoch(epoch, bank.specs[0].seed):
-            run.learn(block, steps)
-        parts = [source.monitor(run.bank, block) for block in source.validation()]
-        told(run.update(np.sum(parts, axis=0), epoch))
+        parts = [run.see(block, steps) for block, steps in source.epoch(epoch, bank.specs[0].seed)]
+        told(run.update(parts, epoch))
     told(len(run.bank))
     return run.finished()
-
-
-def _learn(block: Block, steps: Steps, run: Run) -> None:
-    run.learn(block, steps)
-
-
-def _monitor(source: Source, block: Block, run: Run) -> np.ndarray:
-    return source.monitor(run.bank, block)
 
 
 def _together(
@@ -287,12 +308,7 @@ def _together(
         living = [run for run in runs if len(run.bank)]
         if not living:
             break
-        for block, steps in source.epoch(epoch, 0):
-            list(workers.map(partial(_learn, block, steps), living))
-        scores = [np.zeros(len(run.bank)) for run in living]
-        for block in source.validation():
-            parts = workers.map(partial(_monitor, source, block), living)
-            scores = [score + part for score, part in zip(scores, parts, strict=True)]
-        told(sum(run.update(score, epoch) for run, score in zip(living, scores, strict=True)))
+        said = zip(*workers.over(source.epoch(epoch, 0), living), strict=True)
+        told(sum(run.update(parts, epoch) for run, parts in zip(living, said, strict=True)))
     told(sum(len(run.bank) for run in runs))
     return [run.finished() for run in runs]

@@ -314,10 +314,9 @@ def test_what_a_stream_holds_is_bounded_and_read_once(tmp_path, monkeypatch):
     frames = []
     load = features._load
     monkeypatch.setattr(features, "_load", lambda *a: frames.append(len(load(*a))) or load(*a))
-    for _ in features.epoch(0):
-        pass
-    for _ in features.validation():
-        pass
+    learnt = [bool(steps) for _, steps in features.epoch(0)]
+    assert learnt == sorted(learnt, reverse=True)  # validation follows training
+    assert set(learnt) == {True, False}
     assert sum(frames) == 32 * 2 * 60  # every frame of both splits
     assert max(frames) * 2 * 4 * 8 <= memory / 8
     cache.close()
@@ -370,7 +369,7 @@ def test_marble_ranks_the_best_of_sum_and_layers_and_batches_files(tmp_path):
     assert np.array(result.layer_weights["softmax"])[:, 0].max() == 0
     assert set(result.layer_drop) == set(result.model["layer_names"][1:])
     features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
-    ((_, steps),) = features.epoch(0, 0)
+    _, steps = next(features.epoch(0, 0))
     assert [len(rows) for rows in steps] == [30] * 7 + [6]
     for rows in steps:
         assert (np.bincount(features.splits["train"].clip[rows])[features.splits["train"].clip[rows]] == 3).all()

@@ -99,8 +99,6 @@ def part(what: str, folder: Path, songs: int, memory: int, epochs: int, seeds: i
         for epoch in range(epochs):
             for _ in features.epoch(epoch):
                 pass
-            for _ in features.validation():
-                pass
     else:
         fit(features, protocol, DIM)
     seconds = (time.perf_counter() - wall) / epochs, (time.process_time() - cpu) / epochs

@@ -111,7 +111,7 @@ def train_plain(spec: Spec, features: ClipFeatures, protocol: Protocol, inputs: 
     targets = {s: b.targets for s, b in features.blocks.items()}
     best = -1.0
     for epoch in range(protocol.max_epochs):
-        ((_, steps),) = features.epoch(epoch, spec.seed)
+        _, steps = next(features.epoch(epoch, spec.seed))
         model.train()
         for rows in steps:
             optimiser.zero_grad()
