@@ -155,10 +155,8 @@ class Block:
         return len(self.targets)
 
     def read(self, bank: Bank, rows: torch.Tensor | slice) -> torch.Tensor:
-        """What a bank reads of some rows, float32: (1, B, D) of its only layer, else (L, B, D)."""
-        layers = slice(None)
-        if len(bank.layers) == 1 and not bank.sums:
-            layers = slice(bank.layers[0], bank.layers[0] + 1)
+        """What a bank reads of some rows, (l, B, D) float32: all layers, or those from its first to its last."""
+        layers = slice(None) if bank.sums else slice(bank.layers[0], bank.layers[-1] + 1)
         chosen = self.states[:, layers][rows].transpose(0, 1)
         made = torch.empty(chosen.shape, device=chosen.device).copy_(chosen)
         if self.moments.used:  # centred and scaled
@@ -172,7 +170,7 @@ Steps = list[torch.Tensor]  # rows of a block that each step learns from
 def _rows_at_once(bank: Bank) -> int:
     """Rows that keep the largest tensor of a bank small."""
     shape, heads = bank.shape, len(bank)
-    inputs = 1 if len(bank.layers) == 1 and not bank.sums else heads
+    inputs = heads if bank.sums or (shape.hidden and len(bank.layers) > 1) else len(bank.layers)
     per_row = max(shape.dim * inputs, (shape.hidden or shape.outputs) * heads, 1)
     return max(64, _TENSOR_BYTES[bank.device.partition(":")[0]] // (4 * per_row))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -139,18 +140,26 @@ class Bank:
 
     # -- forward and backward ---------------------------------------------------------------------------
 
-    def _shared(self, states: torch.Tensor) -> bool:
-        """Whether all heads read the same (B, D)."""
-        return not self.sums and len(states) == 1
+    def _spread(self, states: torch.Tensor) -> bool:
+        """Whether these are linear heads on several layers: one product a layer does for all heads on it."""
+        return not self.sums and not self.shape.hidden and len(states) > 1
+
+    def _by_layer(self, states: torch.Tensor) -> Iterator[tuple[torch.Tensor, slice]]:
+        """(B, D) of each layer, and the heads that read it and stand side by side."""
+        start = 0
+        for layer, heads in itertools.groupby(s.layer for s in self.specs):
+            stop = start + len(list(heads))
+            yield states[layer - self.layers[0]], slice(start, stop)
+            start = stop
 
     def inputs(self, states: torch.Tensor) -> torch.Tensor:
-        """What each head sees of ``states`` (L or 1, B, D): (H, B, D), or (1, B, D) where all see the same."""
+        """What each head sees of ``states``: (H, B, D), or (1, B, D) where all see the same."""
         if self.sums:
             return (self.mix_weights() @ states.flatten(1)).view(len(self), *states.shape[1:])
-        return states if len(states) == 1 else states[self.layer]
+        return states if len(states) == 1 else states[self.layer - self.layers[0]]
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        """Logits (H, B, C) of ``states`` (L, B, D), or (1, B, D) for heads that all read that layer."""
+        """Logits (H, B, C) of ``states`` (L, B, D): of all layers for weighted sums, else from first to last read."""
         return self.forward(states)[0]
 
     def forward(
@@ -161,6 +170,12 @@ class Bank:
         ``keep`` (seeds, B, hidden) multiplies the hidden units in training: 0 or 1 / (1 - dropout).
         """
         p = self.parameters
+        if self._spread(states):
+            logits = states.new_empty(len(self), self.shape.outputs, states.shape[1])
+            for x, heads in self._by_layer(states):
+                weight, bias = p["weight"][heads].flatten(0, 1), p["bias"][heads].flatten(0, 1)
+                torch.addmm(bias, weight, x.T, out=logits[heads].flatten(0, 1))
+            return logits.mT, (states, None)
         x = self.inputs(states)
         if not self.shape.hidden and len(x) == 1:  # one product for all heads
             logits = torch.addmm(_side_by_side(p["bias"]), _side_by_side(p["weight"]), x[0].T)
@@ -186,7 +201,11 @@ class Bank:
         x, units = seen
         p, beta = self.parameters, int(add)
         _put(into["bias"], gradient.sum(1)[..., None], add)
-        if units is not None:
+        if self._spread(states):
+            wide = gradient.mT.contiguous()
+            for own, heads in self._by_layer(states):
+                into["weight"][heads].flatten(0, 1).addmm_(wide[heads].flatten(0, 1), own, beta=beta)
+        elif units is not None:
             into["weight"].baddbmm_(gradient.mT, units, beta=beta)
             gradient = torch.bmm(gradient, p["weight"] / (1 - self.shape.dropout))
             _where_positive(gradient, units)  # a dropped unit is 0

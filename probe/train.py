@@ -132,10 +132,10 @@ def specs(protocol: Protocol, n_layers: int) -> list[Spec]:
 def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
     """The grid in banks whose heads see the same batches, weighted sums first.
 
-    On a CPU a bank's heads share their layer too, and so one matrix product: few enough heads for its caches, and
-    as many banks as keep all cores busy. Where all seeds see the same batches, linear heads of all of them make one
-    product; MLPs are too large for that: on frames a bank for each seed takes two thirds of the time. A GPU wants
-    few and large banks.
+    On a CPU the MLPs of a bank share their layer too, and so one matrix product: few enough heads for its caches.
+    Linear heads are small, and what counts is the number of operations: those of a seed make a few banks of several
+    layers each, enough to keep all cores busy; where all seeds see the same batches, all on a layer make one. A GPU
+    wants few and large banks.
     """
     n_layers = len(source.moments.rms)
     shape = Shape(
@@ -149,9 +149,14 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
     )
     on_gpu = source.device.startswith("cuda")
     by_seed = not source.one_order or (not on_gpu and (protocol.hidden > 0 or cpu_count() > n_layers))
+    parts = n_layers
+    if on_gpu:
+        parts = 1
+    elif not protocol.hidden and not source.one_order:
+        parts = min(n_layers, -(-2 * cpu_count() // protocol.seeds))
 
     def family(spec: Spec) -> tuple[int, int]:
-        return min(spec.layer, 0) if on_gpu else spec.layer, spec.seed if by_seed else 0
+        return spec.layer * parts // n_layers if spec.layer >= 0 else -1, spec.seed if by_seed else 0
 
     grid = sorted(specs(protocol, n_layers), key=family)
     return [Bank(list(heads), shape, source.device) for _, heads in itertools.groupby(grid, key=family)]
