@@ -25,7 +25,7 @@ from svuprobe.tasks.cliplist import ClipList
 
 _BLOCK_BYTES = 256 << 20  # of frames that are shuffled together, from this many places of the cache:
 _RUNS = 8
-_SERIAL_FRAMES = 20_000_000  # of all heads: decoded and scored in about 20 s on one core
+_SERIAL_FRAMES = 20_000_000  # of all heads: decoded and scored in about half a minute on one core
 
 
 def memory_allowed(device: str) -> int:

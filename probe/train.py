@@ -167,7 +167,8 @@ def unthreaded(device: str) -> Iterator[None]:
     """Operations on one core on a CPU.
 
     torch's own threads wait for each other in each of many small operations, and on a busy machine that costs far
-    more than the work. One core each also makes results independent of the number of cores.
+    more than the work. One core each also keeps a result from depending on how torch shares an operation out; only
+    how heads are put in banks follows the number of cores, and with it the last digits.
     """
     threads = torch.get_num_threads()
     if not device.startswith("cuda"):
