@@ -82,7 +82,7 @@ def run(name: str, short: Short, data: Path, results: Path, stand_in: str) -> tu
     command += ["--seeds", "1", "--overwrite"]
     subprocess.run([*command, "--data", str(data), "--results", str(results)], check=True)
     (path,) = results.glob(f"{name}@*/{short.task}.synthetic/*.json")
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     ranked = found["task"]["ranked"]
     score = found["scores"][ranked]
     if found["task"]["kind"] == "notes":

@@ -45,11 +45,11 @@ def write_data(folder: Path, seed: int = 0) -> Path:
     rows = ["path,target,split"]
     for n in range(CLIPS):
         soundfile.write(folder / f"{n}.wav", 0.1 * rng.normal(size=int(16000 * rng.uniform(5, 20))), 16000)
-        (folder / f"{n}.beats").write_text("0.5\n1.0\n1.5\n")
+        (folder / f"{n}.beats").write_text("0.5\n1.0\n1.5\n", encoding="utf-8")
         rows.append(f"{n}.wav,{n}.beats,{('train', 'train', 'valid', 'test')[n % 4]}")
-    (folder / "noise.csv").write_text("\n".join(rows) + "\n")
+    (folder / "noise.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     toml = folder / "noise.toml"
-    toml.write_text('name = "noise"\nkind = "beats"\nmetadata = "noise.csv"\n')
+    toml.write_text('name = "noise"\nkind = "beats"\nmetadata = "noise.csv"\n', encoding="utf-8")
     return toml
 
 

@@ -172,7 +172,7 @@ def _save(figure: Figure, stem: Path, rows: Rows) -> list[Path]:
     paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".svg", ".csv")]
     figure.savefig(paths[0], dpi=150)
     figure.savefig(paths[1], metadata={"Date": None})
-    with paths[2].open("w", newline="") as file:
+    with paths[2].open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

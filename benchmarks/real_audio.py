@@ -18,6 +18,7 @@ songs
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from svuprobe._files import write_text
 
 Row = dict[str, Any]
 DIGIT_SPLITS = {"jackson": "train", "nicolas": "train", "theo": "valid", "yweweler": "test"}
@@ -85,9 +88,8 @@ def _instrument(row: Row) -> str:
 
 def write(manifest: Path, out: Path) -> list[Path]:
     """Write the TOML and CSV files; returns the TOML files."""
-    with manifest.open(newline="") as file:
+    with manifest.open(encoding="utf-8", newline="") as file:
         rows = [row | json.loads(row["labels"]) for row in csv.DictReader(file)]
-    out.mkdir(parents=True, exist_ok=True)
     there = Path(os.path.relpath(manifest.parent, out))
     written = []
     for name, (kind, select) in TASKS.items():
@@ -98,14 +100,15 @@ def write(manifest: Path, out: Path) -> list[Path]:
         ]
         if kind == "notes":
             found = [row | {"target": (there / row["target"]).as_posix()} for row in found]
-        with (out / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(found[0]))
-            writer.writeheader()
-            writer.writerows(found)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(found[0]))
+        writer.writeheader()
+        writer.writerows(found)
+        write_text(out / f"{name}.csv", text.getvalue())
         toml = out / f"{name}.toml"
         # The digits and the speakers are the same recordings: one dataset, one extraction.
         dataset = 'dataset = "fsdd"\n' if name in ("digits", "speakers") else ""
-        toml.write_text(f'name = "{name}"\nkind = "{kind}"\nmetadata = "{name}.csv"\n{dataset}')
+        write_text(toml, f'name = "{name}"\nkind = "{kind}"\nmetadata = "{name}.csv"\n{dataset}')
         written.append(toml)
     return written
 

@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from svuprobe._files import write_text
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 
 if sys.version_info >= (3, 11):
@@ -164,9 +165,8 @@ def save_wanted(results: Path, suite: str, wanted: Sequence[Wanted]) -> Path:
     """Write what a suite asks for beside its results, so that a leaderboard is made from them alone."""
     path = results / f"{suite}{_WANTED}"
     text = json.dumps([asdict(one) for one in wanted], indent=1) + "\n"
-    if not path.is_file() or path.read_text() != text:
-        results.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
     return path
 
 
@@ -175,7 +175,7 @@ def read_wanted(results: Path) -> list[Wanted]:
     found: list[Wanted] = []
     for path in sorted(results.glob(f"*{_WANTED}")):
         try:
-            found += [Wanted(**one) for one in json.loads(path.read_text())]
+            found += [Wanted(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
         except (ValueError, TypeError):
             raise ProbeError(f"{path}: not what svuprobe run writes; delete it and run the suite again") from None
     return found

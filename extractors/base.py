@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from svuprobe._errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
 
-class ExtractError(Exception):
+class ExtractError(UserError):
     """A model, an audio file or a cache that can't be used, as one line for the user."""
 
 

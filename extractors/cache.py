@@ -35,19 +35,9 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from svuprobe._files import locked, temporary_for
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.durable import (
-    Sink,
-    locked,
-    publish,
-    reading,
-    recorded,
-    remove,
-    sidecar,
-    sync_and_rename as sync_and_rename,
-    temporary_for,
-    write_text as write_text,
-)
+from svuprobe.extractors.durable import Sink, publish, reading, recorded, remove, sidecar
 from svuprobe.extractors.planning import plan as plan
 from svuprobe.extractors.shards import (
     HDF5,

@@ -10,20 +10,10 @@ from typing import Any
 
 import h5py
 
+from svuprobe._files import busy, leftovers, lock_of, locked, sha256_of, writing
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import join, joined_sources, sources
-from svuprobe.extractors.durable import (
-    busy,
-    leftovers,
-    lock_of,
-    locked,
-    reading,
-    recorded,
-    remove,
-    sha256_of,
-    sidecar,
-    writing,
-)
+from svuprobe.extractors.durable import reading, recorded, remove, sidecar
 from svuprobe.extractors.planning import read_plan
 from svuprobe.extractors.shards import Header, numbered, read_shard
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from svuprobe.extractors.durable import locked, publish, reading, temporary_for, writing
+from svuprobe._files import locked, temporary_for, writing
+from svuprobe.extractors.durable import publish, reading
 from svuprobe.extractors.shards import Header, numbered, read_shard
 
 _CLIPS = {"clip": 32, "frame": 8}  # in a shard, at most; more at clip level where there would be over 256 shards
@@ -26,7 +27,7 @@ class Plan(NamedTuple):
 def read_plan(path: Path) -> Plan:
     """One plan; ExtractError where it is damaged."""
     with reading(path):
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         return Plan(Header.read(found["header"]), dict(found["shards"]), dict(found["seconds"]))
 
 
@@ -102,7 +103,7 @@ def _publish_text(path: Path, text: str) -> None:
     temporary = temporary_for(path)
     with writing(path):
         try:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
             publish(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from svuprobe._files import locked, temporary_for
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.durable import Sink, locked, publish, reading, temporary_for
+from svuprobe.extractors.durable import Sink, publish, reading
 
 HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}  # the cache holds a chunk of each layer
 _TEXT = h5py.string_dtype("utf-8")

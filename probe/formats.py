@@ -106,7 +106,7 @@ def write(prediction: Prediction, stem: Path) -> list[Path]:
     for suffix, content in made.items():
         paths.append(stem.with_name(stem.name + suffix))
         if isinstance(content, str):
-            paths[-1].write_text(content)
+            paths[-1].write_text(content, encoding="utf-8")
         else:
             content.save(paths[-1])
     return paths

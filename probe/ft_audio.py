@@ -11,9 +11,9 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from svuprobe._files import writing
 from svuprobe.extractors.audio import Need, Window
 from svuprobe.extractors.decode import Decoders
-from svuprobe.extractors.durable import writing
 from svuprobe.probe.data import ClipFeatures, Rows, standard
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.ft_network import Network

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svuprobe.extractors.durable import sync_and_rename, temporary_for, writing
+from svuprobe._files import sync_and_rename, temporary_for, writing
 from svuprobe.probe import evaluate
 from svuprobe.probe.baselines.base import Stage
 from svuprobe.probe.ft_audio import ClipTask, Outputs, Recordings, TaskView, padded

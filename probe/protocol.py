@@ -21,13 +21,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from svuprobe._errors import UserError
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
 
-class ProbeError(Exception):
+class ProbeError(UserError):
     """A probe that can't be run as asked, as one line for the user."""
 
 
@@ -221,7 +223,7 @@ def _hint(name: str, known: Any) -> str:
 
 def _from_toml(path: Path) -> Protocol:
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ProbeError(f"{path}: {error.strerror}; name a preset ({', '.join(PRESETS)}) or a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -55,7 +55,7 @@ from typing import Any
 
 import numpy as np
 
-from svuprobe.extractors.cache import write_text
+from svuprobe._files import write_text
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.types import Clip
 
@@ -114,7 +114,7 @@ def _finite(value: Any) -> Any:
 def load(path: Path) -> Result:
     """Read a result; a file of another schema, or with unknown or missing keys, raises ProbeError."""
     try:
-        body = json.loads(path.read_text())
+        body = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ProbeError(f"{path}: not JSON ({error}); delete it and run svuprobe probe again") from None
     names = {f.name for f in fields(Result)}

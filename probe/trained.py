@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from svuprobe.extractors.durable import sync_and_rename
+from svuprobe._files import sync_and_rename
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.types import Task, Windowing
 

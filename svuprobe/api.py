@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from svuprobe._files import write_text
 from svuprobe.extractors import checkmodel, keeping
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import FeatureCache, find, write_text
+from svuprobe.extractors.cache import FeatureCache, find
 from svuprobe.extractors.catalogue import load as load_model, slug
 from svuprobe.extractors.run import extract as run_extraction
 from svuprobe.extractors.writing import Report
@@ -587,7 +588,7 @@ def leaderboard(results: Path, out: Path, *, check: bool = False) -> str:
     for path, text in texts.items():
         if not check:
             write_text(path, text)
-        elif not path.is_file() or path.read_text() != text:
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
             state = "is not what the results say" if path.is_file() else "is missing"
             again = f"svuprobe leaderboard --results {results} --out {out}"
             raise ProbeError(f"{path}: {state}; run {again} and commit it")

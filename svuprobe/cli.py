@@ -18,17 +18,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from svuprobe import __version__
+from svuprobe._errors import UserError
 from svuprobe.extractors import catalogue
-from svuprobe.extractors.base import ExtractError
 from svuprobe.probe import baselines, ft_protocol
-from svuprobe.probe.protocol import PRESETS, ProbeError, preset
+from svuprobe.probe.protocol import PRESETS, preset
 from svuprobe.tasks import TABLE, check_name
-from svuprobe.tasks.types import TaskError
 
 if TYPE_CHECKING:
     from svuprobe import api
 
-USER_MISTAKES = (TaskError, ExtractError, ProbeError)
+USER_MISTAKES = (UserError,)
 
 
 class OneLineErrors(click.Group):

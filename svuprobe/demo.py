@@ -17,7 +17,7 @@ def run(out: Path, *, progress: Any = None, say: Callable[[str], None] = print) 
     failures = api.run("demo", data=api.Data(out / "data"), out=out, progress=progress, say=say)
     if failures:
         raise api.ExtractError(f"{failures[0]}; delete {out} and run the demo again")
-    say(f"\n{(out / 'leaderboard.md').read_text()}")
+    say(f"\n{(out / 'leaderboard.md').read_text(encoding='utf-8')}")
     say(_where_to_look(out, time.perf_counter() - started))
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from svuprobe._errors import UserError
 from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
 from svuprobe.benchmarks.plots import KINDS
-from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.catalogue import canonical, is_control, slug
 from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
@@ -227,7 +227,7 @@ def _make(
         how: dict[str, Any] = {"protocol": one.protocol, "allow_missing": allow_missing, "overwrite": True}
         try:
             api.probe([one.asked.typed], [one.model], results=results, **how, **options)
-        except (ProbeError, ExtractError, TaskError) as error:
+        except UserError as error:
             failures[f"{one.model} on {one.asked.task.name}"] = str(error)
     return [f"{what}: {why}" for what, why in failures.items()]
 
@@ -240,7 +240,7 @@ def _extract(models: list[str], tasks: list[str], data: Data, options: dict[str,
         reports = api.extract(models, tasks, data=data, **options)
     except TaskError as error:
         return dict.fromkeys(models, str(error))
-    except ExtractError as error:
+    except UserError as error:
         if len(models) == 1:
             return {models[0]: str(error)}
         return {name: why for model in models for name, why in _extract([model], tasks, data, options).items()}
@@ -255,7 +255,7 @@ def _show(results: Path, out: Path, say: Callable[[str], None]) -> bool:
     from svuprobe import api
 
     files = leaderboard.files(results, out / "leaderboard.md")
-    if all(path.is_file() and path.read_text() == text for path, text in files.items()):
+    if all(path.is_file() and path.read_text(encoding="utf-8") == text for path, text in files.items()):
         return False
     for kind in KINDS:
         try:

@@ -93,7 +93,7 @@ def find_clips(task: Task, root: Path) -> list[Clip]:
     if (
         not task.source
         and is_synthetic(root)
-        and not json.loads((root / "SYNTHETIC.json").read_text()).get("complete", True)
+        and not json.loads((root / "SYNTHETIC.json").read_text(encoding="utf-8")).get("complete", True)
     ):
         raise TaskError(f"{root}: its synthesis was interrupted; run svuprobe data synth again")
     clips = task.clips(root)

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from svuprobe._files import write_text
 from svuprobe.tasks import dataset_id, load
 from svuprobe.tasks.types import Clip, Task, TaskError
 
@@ -48,8 +48,6 @@ def labels_of(task: Task, clips: Sequence[Clip]) -> tuple[str, ...]:
 def save(features: Path, task: Task, clips: Sequence[Clip], synthetic: bool) -> ClipList:
     """Write the list of a task's clips and return it."""
     found = ClipList(task, tuple(clips), labels_of(task, clips), synthetic)
-    folder = features / "tasks"
-    folder.mkdir(parents=True, exist_ok=True)
     body = {
         "task": task.name,
         "version": task.version,
@@ -58,16 +56,14 @@ def save(features: Path, task: Task, clips: Sequence[Clip], synthetic: bool) -> 
         "labels": found.labels,
         "clips": [asdict(clip) for clip in clips],
     }
-    path = folder / f"{task.name}{'.synthetic' if synthetic else ''}.json"
-    temporary = path.with_suffix(f".tmp-{os.getpid()}")
-    temporary.write_text(json.dumps(body, indent=0))
-    os.replace(temporary, path)
+    path = features / "tasks" / f"{task.name}{'.synthetic' if synthetic else ''}.json"
+    write_text(path, json.dumps(body, indent=0))
     return found
 
 
 def read(path: Path) -> ClipList:
     """A saved list. For own data the TOML and CSV are read again, so that edited labels are never stale."""
-    body = json.loads(path.read_text())
+    body = json.loads(path.read_text(encoding="utf-8"))
     task = load(body["source"] or body["task"])
     if task.version != body["version"]:
         raise TaskError(

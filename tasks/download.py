@@ -76,7 +76,7 @@ class ResumingDownloader:
         if have:
             headers["Range"] = f"bytes={have}-"
             if self.tag.is_file():
-                headers["If-Range"] = self.tag.read_text()
+                headers["If-Range"] = self.tag.read_text(encoding="utf-8")
         with requests.get(url, headers=headers, stream=True, timeout=self.timeout_s) as answer:
             have, total = self._agree(url, answer, have)
             if answer.status_code != 416:
@@ -112,7 +112,7 @@ class ResumingDownloader:
         if not tag or tag.startswith("W/"):
             tag = answer.headers.get("Last-Modified", "")
         if tag:
-            self.tag.write_text(tag)
+            self.tag.write_text(tag, encoding="utf-8")
         else:
             self.tag.unlink(missing_ok=True)
         with self.part.open("ab" if have else "wb") as file, self._bar(have, total) as bar:

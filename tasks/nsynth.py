@@ -79,7 +79,7 @@ def _notes_of(folder: Path, split: str) -> list[Note]:
 def _examples(path: Path) -> dict[str, dict[str, Any]]:
     """The metadata of one split, checked for what the tasks need."""
     try:
-        rows = json.loads(path.read_text())
+        rows = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TaskError(f"{path}: no such file; NSynth unpacks to nsynth-<train|valid|test>/examples.json") from None
     except ValueError as error:

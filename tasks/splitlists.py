@@ -35,7 +35,7 @@ def read(name: str) -> tuple[dict[str, str], ...]:
 @cache
 def comment(name: str, key: str) -> tuple[str, ...]:
     """The values joined by | in the line ``#key<TAB>...`` of a list."""
-    for line in (FOLDER / name).read_text().splitlines():
+    for line in (FOLDER / name).read_text(encoding="utf-8").splitlines():
         if line.startswith(f"#{key}\t"):
             return tuple(line.split("\t", 1)[1].split("|"))
     raise KeyError(key)

@@ -33,7 +33,7 @@ def clips(root: Path) -> list[Clip]:
     """Songs whose vocals are there, by number; the group is the song."""
     path = root / ANNOTATION
     try:
-        annotation = json.loads(path.read_text())
+        annotation = json.loads(path.read_text(encoding="utf-8"))
         songs = sorted((int(key), value) for key, value in annotation.items())
         notes = {song: tuple((float(a), float(b), float(m)) for a, b, m in value) for song, value in songs}
     except FileNotFoundError:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from svuprobe._errors import UserError
+
 SPLITS = ("train", "valid", "test")
 _LONGEST_S = 60.0  # of a clip taken whole: attention over hours of audio fits no memory
 
 
-class TaskError(Exception):
+class TaskError(UserError):
     """A mistake in a task's name, its dataset or its files, as one line for the user."""
 
 

@@ -24,6 +24,7 @@ from click.testing import CliRunner
 from recordings import corpus
 
 from svuprobe import api, cli
+from svuprobe._errors import FileError
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import (
     FeatureCache,
@@ -690,7 +691,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from svuprobe.extractors.base import ExtractError
+from svuprobe._errors import FileError
 from svuprobe.extractors.planning import read_plan
 from svuprobe.extractors.shards import Row, ShardWriter
 header = read_plan(Path(sys.argv[1]) / "plan-00000.json").header
@@ -705,7 +706,7 @@ for limit in (1, 3000, 60_000, 300_000, 1_000_000, hard):
                 writer.append(np.zeros((n, *map(int, sys.argv[2:])), "float16"), rows)
             writer.commit({})
         print("done")
-    except ExtractError as error:
+    except FileError as error:
         print(error)
 """
 
@@ -737,11 +738,11 @@ def test_what_the_system_refuses_is_one_line_with_advice(tmp_path, monkeypatch, 
     for where in ("mkdir", "write_text"):
         with monkeypatch.context() as patch:
             patch.setattr(Path, where, refuse)
-            with pytest.raises(ExtractError, match=f"can't be written .{os.strerror(number)}.*{advice}"):
+            with pytest.raises(FileError, match=f"can't be written .{os.strerror(number)}.*{advice}"):
                 plan(tmp_path / where, head(), {"a": 1.0})
     monkeypatch.setattr(os, "open", refuse)
     with (
-        pytest.raises(ExtractError, match=f"shard-00000.h5: can't be written .*{advice}"),
+        pytest.raises(FileError, match=f"shard-00000.h5: can't be written .*{advice}"),
         claim(tmp_path / "shard-00000.h5"),
     ):
         pass
@@ -757,9 +758,9 @@ def test_what_is_whole_is_joined_and_planned_where_nothing_may_be_written(tmp_pa
 
 def test_a_folder_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "f").write_text("")
-    with pytest.raises(ExtractError, match="f: can't be written .File exists"):
+    with pytest.raises(FileError, match="f: can't be written .File exists"):
         plan(tmp_path / "f", head(), {"a": 1.0})
-    with pytest.raises(ExtractError, match="can't be written .Not a directory"):
+    with pytest.raises(FileError, match="can't be written .Not a directory"):
         ShardWriter(tmp_path / "f" / "shard-00000.h5", head())
 
 

@@ -33,7 +33,7 @@ def audio(track: str, folder: str = "genres", suffix: str = ".wav") -> str:
 
 def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

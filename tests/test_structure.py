@@ -10,11 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # DESIGN: data flows one way.
+GROUND = {"_errors", "_files"}  # what every part stands on; it imports nothing else of ours
 MAY_IMPORT = {
-    "tasks": {"tasks"},
-    "extractors": {"extractors", "tasks.types"},
-    "probe": {"probe", "extractors", "tasks"},
-    "benchmarks": {"benchmarks", "probe"},
+    "tasks": GROUND | {"tasks"},
+    "extractors": GROUND | {"extractors", "tasks.types"},
+    "probe": GROUND | {"probe", "extractors", "tasks"},
+    "benchmarks": GROUND | {"benchmarks", "probe"},
 }
 
 
@@ -34,6 +35,12 @@ def test_each_part_imports_only_what_lies_before_it(folder):
                 part = name.removeprefix("svuprobe.")
                 allowed = any(part == a or part.startswith(f"{a}.") for a in MAY_IMPORT[folder])
                 assert allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_the_ground_floor_imports_nothing_above_it():
+    for name in GROUND:
+        ours = {i for i in imported(ROOT / "svuprobe" / f"{name}.py") if i.startswith("svuprobe")}
+        assert ours <= {f"svuprobe.{other}" for other in GROUND}
 
 
 def test_nothing_imports_the_command_line():

@@ -314,7 +314,7 @@ def write(sound: Sequence[Tensor], folder: Path, sample_rate: int, kind: str) ->
 
 def machine(device: str) -> dict[str, Any]:
     """What a reader needs to know of the hardware and the libraries."""
-    described = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    described = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     named = re.search(r"model name\s*: (.*)", described)
     flags = re.findall(r"\b(avx2|avx512f|avx512_bf16|amx_bf16|asimd|bf16)\b", described)
     facts = {

@@ -103,13 +103,13 @@ def peak_mib(make: Callable[[], Step], device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
     else:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     step = make()
     step()
     step()
     if device.startswith("cuda"):
         return float(torch.cuda.max_memory_allocated()) / 2**20
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     return int(status["VmHWM"].split()[0]) / 2**10
 
 

@@ -141,7 +141,8 @@ def main(
     if out is not None:
         about = {"cores": os.cpu_count(), "load_after": os.getloadavg()[0], "heads": 14 * 6 * seeds}
         out.write_text(
-            json.dumps(about | {"cache_mib": size, "memory_mib": memory, "ratio": ratio} | found, indent=1) + "\n"
+            json.dumps(about | {"cache_mib": size, "memory_mib": memory, "ratio": ratio} | found, indent=1) + "\n",
+            encoding="utf-8",
         )
 
 

@@ -35,7 +35,7 @@ def write(path: Path, hours: float) -> None:
 
 def held_mib(process: str, field: str = "VmHWM") -> float:
     """Resident memory of a process, or its peak."""
-    lines = (Path("/proc") / process / "status").read_text().splitlines()
+    lines = (Path("/proc") / process / "status").read_text(encoding="utf-8").splitlines()
     return int(dict(line.split(":", 1) for line in lines)[field].split()[0]) / 2**10
 
 
@@ -51,7 +51,9 @@ class Children(threading.Thread):
         while True:
             for task in Path("/proc/self/task").glob("*/children"):
                 try:
-                    self.peak_mib = max([self.peak_mib, *(held_mib(child) for child in task.read_text().split())])
+                    self.peak_mib = max(
+                        [self.peak_mib, *(held_mib(child) for child in task.read_text(encoding="utf-8").split())]
+                    )
                 except (OSError, KeyError):  # it has just ended
                     continue
             time.sleep(0.2)
@@ -68,7 +70,7 @@ def main(hours: float, model: str, device: str, dtype: str) -> None:
         folder = Path(temporary)
         write(folder / "long.wav", hours)
         extractor = load(model)
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the peak so far
         before = held_mib("self", "VmRSS")
         children = Children()
         children.start()

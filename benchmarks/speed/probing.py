@@ -49,7 +49,11 @@ LAYERS, DIM, CLASSES = 13, 768, 10
 def machine(device: str) -> dict[str, Any]:
     """What the times depend on."""
     cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    names = [
+        line.split(":")[1].strip()
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
     return {
         "cpu": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
@@ -269,7 +273,7 @@ def main(clips: int, epochs: int, sample: int, device: str, out: Path | None) ->
         click.echo(f"{name:>18}: {row['wall_s']:8.1f} s wall {row['cpu_s']:8.1f} s CPU, accuracy by layer {shown}")
     click.echo(f"within one standard error: {sum(compared['within'])} of {LAYERS} layers")
     if out is not None:
-        out.write_text(json.dumps(found, indent=1) + "\n")
+        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

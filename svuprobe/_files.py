@@ -1,0 +1,257 @@
+"""Files that are whole or absent, whoever is killed when.
+
+A file is written under a temporary name beside its own, ``<file>.tmp-<host>-<process>``, synced and renamed. What a
+killed process left under such a name is deleted by the next one that writes the same file.
+
+A process that needs a file for itself for longer holds ``<file>.lock``. A dead process's lock frees itself.
+
+Text is UTF-8 with ``\\n`` at the ends of lines on every system, so that a file is the same wherever it was written.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import platform
+import re
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from svuprobe._errors import FileError
+
+if sys.platform != "win32":
+    import fcntl
+
+_BLOCK = 4 << 20
+_LONG_DEAD_S = 7 * 24 * 3600.0  # after so long nobody is still writing a temporary file of another machine
+_FREE, _WRITABLE = "free some space", "make it writable or choose another folder"
+_ADVICE = {
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs: the system has no open file left",
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+    errno.EROFS: _WRITABLE,
+    errno.ENOTDIR: "a part of its path is a file: choose another folder",
+    errno.EEXIST: "a part of its path is a file: choose another folder",
+    errno.EISDIR: "it is a folder: choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def advice(error: OSError) -> str:
+    """What a user can do about an error of the system."""
+    return _ADVICE.get(error.errno or 0, "mend that")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says while ``path`` is written into one line, a FileError."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(
+            f"{path}: can't be written ({error.strerror or error}); what was finished before is kept: "
+            f"{advice(error)}, then run the same command again"
+        ) from error
+
+
+# -- whole or absent ----------------------------------------------------------------------------------------
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "localhost"
+
+
+def temporary_for(path: Path) -> Path:
+    """Where this process writes ``path`` before it is whole."""
+    return path.with_name(f"{path.name}.tmp-{_host()}-{os.getpid()}")
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Temporary files of ``path``, of any process."""
+    if not path.parent.is_dir():
+        return []
+    start = f"{path.name}.tmp-"
+    return sorted(each for each in path.parent.iterdir() if each.name.startswith(start))
+
+
+def abandoned(temporary: Path) -> bool:
+    """Whether no process can still be writing a temporary file: its own is gone, or it is very old."""
+    match = re.search(r"\.tmp-(\w+)-(\d+)", temporary.name)
+    if match and match[1] == _host() and sys.platform != "win32":
+        try:
+            os.kill(int(match[2]), 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):  # another user's process lives
+            return False
+        return False
+    try:
+        return time.time() - temporary.stat().st_mtime > _LONG_DEAD_S
+    except FileNotFoundError:
+        return False
+
+
+def clear_abandoned(path: Path) -> None:
+    """Delete what killed processes left of ``path``."""
+    for left in leftovers(path):
+        if abandoned(left):
+            left.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power loss."""
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_and_rename(temporary: Path, path: Path) -> None:
+    """Make ``temporary`` durable and put it in the place of ``path`` in one step."""
+    sync(temporary)
+    os.replace(temporary, path)
+    sync(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; it takes the place of ``path`` when the block ends without an error.
+
+    The folder is made where it is missing. A link is followed, so the file that it names is what is replaced. An
+    error of the system is one line, and nothing half-written stays.
+
+    Raises
+    ------
+    FileError
+        The system refuses, or ``path`` is a device, a pipe or a folder.
+    """
+    path = Path(os.path.realpath(path))
+    with writing(path):
+        refuse_special(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clear_abandoned(path)
+        temporary = temporary_for(path)
+        try:
+            yield temporary
+            sync_and_rename(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_special(path: Path) -> None:
+    """Raise FileError where ``path`` is there and no regular file: replacing a device would destroy it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
+        raise FileError(f"{path}: is {what}, and a file is written there; choose another name")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step; FileError where that can't be."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one step; FileError where that can't be."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def sha256_of(path: Path, each: Callable[[int], object] = lambda n: None) -> str:
+    """SHA-256 of a file, hexadecimal; ``each`` is told how many bytes were read."""
+    digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK))
+    with open(path, "rb", buffering=0) as file:
+        while n := file.readinto(block):
+            digest.update(block[:n])
+            each(n)
+    return digest.hexdigest()
+
+
+# -- one writer ---------------------------------------------------------------------------------------------
+
+
+def lock_of(path: Path) -> Path:
+    """The lock file of ``path``."""
+    return path.with_name(f"{path.name}.lock")
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold ``<path>.lock``: True, or False at once where another live process holds it and ``wait`` is not set.
+
+    What a dead process left of the file is deleted then. Everybody gets the lock where the system or the
+    filesystem has none.
+    """
+    if sys.platform == "win32":
+        yield True
+        return
+    lock = lock_of(path)
+    descriptor = _open_locked(lock, path, wait)
+    if descriptor is None:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.unlink(missing_ok=True)  # while it is held: so it is never another's
+        os.close(descriptor)
+
+
+def _open_locked(lock: Path, path: Path, wait: bool) -> int | None:
+    """The descriptor of a locked file; None where another process holds it."""
+    while True:
+        with writing(path):
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:  # a filesystem without locks
+            return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if _is(descriptor, lock):
+            with writing(path):
+                for left in leftovers(path):
+                    left.unlink(missing_ok=True)
+            return descriptor
+        os.close(descriptor)  # its last holder has unlinked it since
+
+
+def _is(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def busy(path: Path) -> bool:
+    """Whether a live process holds the lock of ``path``; leaves everything as it is."""
+    if sys.platform == "win32":
+        return False
+    try:
+        descriptor = os.open(lock_of(path), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
