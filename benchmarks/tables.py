@@ -104,9 +104,10 @@ class Across:
 
 def read(results: Path) -> list[Entry]:
     """Every result under a folder with its path."""
-    if not results.is_dir():
-        raise ProbeError(f"{results}: no such folder of results; run svuprobe probe, or give --results")
-    return [(result_file.load(path), path) for path in sorted(results.glob("*/*/*.json"))]
+    entries, problems = result_file.read_all(results)
+    if problems:
+        raise ProbeError(problems[0])
+    return entries
 
 
 def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table]:

@@ -235,6 +235,11 @@ def slug(name: str) -> str:
     return "--".join(parts)
 
 
+def local_revision(name: str) -> str | None:
+    """Placeholder."""
+    return None
+
+
 def load(name: str, *, normalize: bool | None = None) -> Extractor:
     """Load a model by name.
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -79,6 +79,7 @@ def extract(
     compiled: bool = False,
     progress: Progress | None = None,
     say: Say | None = None,
+    begun: Callable[[], object] = lambda: None,
 ) -> list[Report]:
     """Run models once over every clip that their caches don't hold yet, decoding each clip once for all of them.
 
@@ -100,6 +101,8 @@ def extract(
         Makes a bar as ``tqdm`` does; it advances in seconds of audio.
     say
         Takes the plan and the estimate as lines of text.
+    begun
+        Called before the work, once nothing speaks against it.
 
     Returns
     -------
@@ -122,6 +125,8 @@ def extract(
             if say:
                 say(_announcement(batches, seconds, windowing, level))
             _refuse_full_disk(features, sum(_bytes(job, seconds, windowing, level) for job in batches))
+        begun()
+        if batches:
             seconds_each = batch_seconds or batch_seconds_for(device)
             run = _Run(batches, by_id, windowing, level, device, seconds_each, compiled)
             for sink in dict.fromkeys(sink for job in batches for sink in job.paths):

@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from svuprobe._files import sha256_of
 from svuprobe.extractors.catalogue import is_control, slug
-from svuprobe.probe import baselines, evaluate, result as result_file, run as probing, trained
+from svuprobe.probe import baselines, evaluate, identity, result as result_file, run as probing, trained
 from svuprobe.probe.adapt import build
 from svuprobe.probe.ft_audio import ClipTask, Outputs, Recordings, TaskView, view_of
 from svuprobe.probe.ft_network import Network
@@ -35,7 +36,7 @@ from svuprobe.probe.ft_protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.ft_train import Machine, State, Training
 from svuprobe.probe.ft_trained import load_into, save_network
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result, digests
+from svuprobe.probe.result import Result
 from svuprobe.probe.trained import Trained
 from svuprobe.tasks.cliplist import ClipList
 
@@ -120,9 +121,11 @@ def finetune(
     about = network.about | {"dtype": options.machine.dtype}
     path = _path(results, about, listed, protocol)
     folder = path.with_suffix("")
+    marks = identity.marks_of(listed.clips)
+    mine = identity.of_finetuning(about, listed, protocol.hash, marks)
     if path.exists() and not options.overwrite and not options.resume:
-        old = result_file.load(path)
-        if _same(old, about, listed, protocol):
+        old = _old_result(path, say)
+        if old is not None and not _changed(old, mine, marks):
             return old, path, True
     first = options.machine.ranks.first
     if first:
@@ -144,7 +147,7 @@ def finetune(
     for seed in range(protocol.seeds):
         if seed:
             network = make(seed)
-        run = _run_digest(listed, protocol, about, seed)
+        run = _run_digest(mine, seed)
         several.append(_one_seed(network, view, recordings, seed, run, folder, options, progress, say))
     finished = time.perf_counter()
     result, predictions = _result(network, view, recordings, protocol, several, about, options)
@@ -155,9 +158,11 @@ def finetune(
             "train_s": finished - decoded,
             "test_s": time.perf_counter() - finished,
         },
+        identity=mine,
+        files={f"/{file.name}": sha256_of(file) for file in sorted(folder.glob("seed*.safetensors"))},
     )
     if first:
-        result_file.save(result, path, predictions)
+        result = result_file.save(result, path, predictions)
     return result, path, False
 
 
@@ -194,18 +199,24 @@ def _path(results: Path, about: dict[str, Any], listed: ClipList, protocol: AnyP
     return results / f"{name}@{about['revision'][:8]}" / task / f"{protocol.file_name}.json"
 
 
-def _same(old: Result, about: dict[str, Any], listed: ClipList, protocol: AnyProtocol) -> bool:
-    """Whether a result is what training again would make."""
-    now = {"version": listed.task.version, "labels": list(listed.labels), **digests(listed.clips)}
-    same_task = all(old.task.get(key) == value for key, value in now.items())
-    same_model = (old.model["digest"], old.model["dtype"]) == (about["digest"], about["dtype"])
-    return same_task and same_model and old.protocol["hash"] == protocol.hash and not old.counts["missing"]
+def _old_result(path: Path, say: Say) -> Result | None:
+    """The result that is there; None, and a line, for a file that is none: it is made again."""
+    try:
+        return result_file.load(path)
+    except ProbeError as error:
+        say(f"{error}: made again")
+        return None
+
+
+def _changed(old: Result, mine: dict[str, str], marks: dict[str, str]) -> list[str]:
+    """Parts of the identity that differ. Where no audio is at hand, what it was is taken on trust."""
+    return [part for part in identity.differing(old.identity, mine) if marks or part != "audio"]
 
 
 def _make_room(path: Path, folder: Path, options: Options) -> None:
     """The folder of the trained networks; what an unfinished run left is kept, thrown away, or an error."""
     if options.overwrite and not options.resume:
-        path.unlink(missing_ok=True)
+        result_file.remove(path)  # first: no result stands beside the networks of another run
         shutil.rmtree(folder, ignore_errors=True)
     left = sorted(folder.glob("*.safetensors"))
     if left and not options.resume and not path.exists():
@@ -213,15 +224,14 @@ def _make_room(path: Path, folder: Path, options: Options) -> None:
             f"{folder}: left by a run that did not end; go on with --resume, or start anew with --overwrite"
         )
     if left and not options.resume:  # of an older result: other data or weights
+        result_file.remove(path)
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _run_digest(listed: ClipList, protocol: AnyProtocol, about: dict[str, Any], seed: int) -> str:
+def _run_digest(mine: dict[str, str], seed: int) -> str:
     """Digest of all that two runs have to share for one to go on from the other's checkpoint."""
-    same = [protocol.fields, about["digest"], about["dtype"], listed.task.name, listed.task.version, listed.labels]
-    text = json.dumps([*same, listed.task.windowing.key, digests(listed.clips), seed])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(json.dumps([mine["digest"], seed]).encode()).hexdigest()
 
 
 # -- one seed -----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import torch
 from svuprobe.extractors.audio import load_clip
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.batches import batch_seconds_for
-from svuprobe.probe import trained
+from svuprobe.probe import result as result_file, trained
 from svuprobe.probe.adapt import Tuned, build
 from svuprobe.probe.ft_network import Network, Supervised
 from svuprobe.probe.ft_protocol import FinetuneProtocol, RecipeProtocol
@@ -77,6 +77,7 @@ def load_finetuned(result: Path, *, seed: int = 0, device: str = "cpu") -> FineT
     file = result.with_suffix("") / f"seed{seed}.safetensors"
     if not file.is_file():
         raise ProbeError(f"{file}: no such seed of {result.name}; make it again with svuprobe finetune --overwrite")
+    result_file.require_unchanged(result_file.load(result), result, f"/{file.name}")
     tensors, metadata = load(file)
     about = {key: json.loads(value) for key, value in metadata.items()}
     task = trained._task(about["task"])

@@ -21,6 +21,7 @@ from svuprobe.probe.caveats import require_selection
 from svuprobe.probe.data import ClipFeatures, Moments, Rows, rows_by_split
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
+from svuprobe.probe.identity import of_probe
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.result import Result, digests
 from svuprobe.probe.train import fit, products_for, unthreaded
@@ -50,7 +51,10 @@ def probe(
     """
     with unthreaded(device):
         products = products_for(protocol, device, dtype)
-        return _probe(cache, listed, protocol, device, products, allow_missing, memory, progress)
+        result, predictions, heads = _probe(
+            cache, listed, protocol, device, products, allow_missing, memory, progress
+        )
+    return replace(result, identity=of_probe(cache, listed, protocol.hash, dtype)), predictions, heads
 
 
 def _probe(
@@ -131,6 +135,8 @@ def _task(listed: ClipList) -> dict[str, Any]:
         "synthetic": listed.synthetic,
         "ranked": task.metrics[0],
         "scored": task.scored,
+        "windowing": task.windowing.key,
+        "class_weight_alpha": float(task.class_weight_alpha),
         **({"beat_decoder": task.beat_decoder} if task.kind == "beats" else {}),
         "labels": list(listed.labels),
         "licence": task.licence,
@@ -152,7 +158,7 @@ def _model(cache: FeatureCache) -> dict[str, Any]:
 
 
 def _summary(per_seed: list[float], ci95: tuple[float, float] | None) -> dict[str, Any]:
-    std = float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else 0.0
+    std = float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None  # one seed says nothing of a spread
     return {"per_seed": per_seed, "mean": float(np.mean(per_seed)), "std": std, "ci95": ci95}
 
 
@@ -205,4 +211,4 @@ def _counts(splits: dict[str, Rows], missing: list[str]) -> dict[str, Any]:
         name: {"clips": len(rows.clips), "windows": len(rows.row), "groups": len(rows.groups)}
         for name, rows in splits.items()
     }
-    return per_split | {"missing": len(missing)}
+    return per_split | {"missing": len(missing), "missing_clips": sorted(missing)}

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from svuprobe._files import sync_and_rename
+from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.types import Task, Windowing
 
@@ -55,16 +55,14 @@ class Trained:
             x = x.relu() @ t["weight1"][seed] + t["bias1"][seed]
         return x * t["spread"] + t["offset"]
 
-    def save(self, path: Path) -> None:
-        """Write the file in one step."""
+    def write(self, path: Path) -> None:
+        """Write the file; `svuprobe.probe.result.save` gives it its place."""
         from safetensors.torch import save_file
 
         task = {name: getattr(self.task, name) for name in _TASK_FIELDS}
         task |= {"labels": list(self.task.labels or ()), "windowing": asdict(self.task.windowing)}
         metadata = {"task": json.dumps(task), "model": json.dumps(self.model), "protocol": self.protocol}
-        temporary = path.with_name(f"{path.name}.tmp")
-        save_file({name: t.detach().cpu().contiguous() for name, t in self.tensors.items()}, temporary, metadata)
-        sync_and_rename(temporary, path)
+        save_file({name: t.detach().cpu().contiguous() for name, t in self.tensors.items()}, path, metadata)
 
 
 def beside(result: Path) -> Path:
@@ -73,7 +71,7 @@ def beside(result: Path) -> Path:
 
 
 def load(result: Path) -> Trained:
-    """The heads of a result. Raises ProbeError where there are none."""
+    """The heads of a result. Raises ProbeError where there are none, or others than were written with it."""
     from safetensors import SafetensorError, safe_open
 
     path = beside(result)
@@ -81,6 +79,7 @@ def load(result: Path) -> Trained:
         raise ProbeError(
             f"{path}: the heads of {result.name} are not there; make them again with svuprobe probe --overwrite"
         )
+    result_file.require_unchanged(result_file.load(result), result, path.suffix)
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()

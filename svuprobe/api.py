@@ -13,12 +13,13 @@ import functools
 import importlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from svuprobe._files import write_text
+from svuprobe._errors import UserError
+from svuprobe._files import locked, write_text, writing
 from svuprobe.extractors import checkmodel, keeping
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, find
@@ -27,13 +28,13 @@ from svuprobe.extractors.run import extract as run_extraction
 from svuprobe.extractors.writing import Report
 from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.probe.result import Result, digests
+from svuprobe.probe.result import Result
 from svuprobe.tasks import (
     Clip,
     Task,
     TaskError,
+    Windowing,
     cliplist,
-    dataset_id,
     find_clips,
     is_synthetic,
     load as load_task,
@@ -158,11 +159,13 @@ def extract(
     rest is done. See `svuprobe.extractors.run.extract` for the options; ``jobs=None`` takes a process for every
     core that the models leave free.
     """
-    groups = _by_cache(tasks, data, features, say)
+    lists = _clip_lists(tasks, data, say)
+    groups = _by_cache(lists)
     extractors = [load_model(name) for name in dict.fromkeys(models)]
     device = device or default_device()
     reports = []
     for (dataset, windowing, level), clips in groups.items():
+        mine = [one for one in lists if _cache_key(one) == (dataset, windowing, level)]
         several = run_extraction(
             extractors,
             clips,
@@ -178,6 +181,7 @@ def extract(
             compiled=compiled,
             progress=progress,
             say=say,
+            begun=functools.partial(_save_lists, features, mine),
         )
         for report in several:
             say(_told(dataset, level, report))
@@ -193,22 +197,38 @@ def _decoders(device: str) -> int:
     return min(cores, 32) if device.startswith("cuda") else max(1, min(cores // 2, 4))
 
 
-def _by_cache(tasks: Sequence[str], data: Data, features: Path, say: Say) -> dict[tuple[Any, ...], list[Clip]]:
-    """Clips wanted of each cache, each once, whatever the number of tasks that want them."""
-    groups: dict[tuple[Any, ...], dict[str, Clip]] = {}
+def _clip_lists(tasks: Sequence[str], data: Data, say: Say) -> list[ClipList]:
+    """The clips of each task as they are on the disk, counted for the user."""
+    lists = []
     for name in dict.fromkeys(tasks):
         task = load_task(name)
         root = data.folder(task.dataset)
         clips = find_clips(task, root)
-        synthetic = not task.source and is_synthetic(root)
-        cliplist.save(features, task, clips, synthetic)
-        say(f"{task.name}: {_counted(task, clips)}{' (synthetic)' if synthetic else ''}")
-        wanted = groups.setdefault((dataset_id(task, synthetic), task.windowing, task.level), {})
-        for clip in clips:
+        lists.append(cliplist.listed(task, clips, not task.source and is_synthetic(root)))
+        say(f"{task.name}: {_counted(task, clips)}{' (synthetic)' if lists[-1].synthetic else ''}")
+    return lists
+
+
+def _save_lists(features: Path, lists: Sequence[ClipList]) -> None:
+    for one in lists:
+        cliplist.save(features, one)
+
+
+def _cache_key(one: ClipList) -> tuple[str, Windowing, str]:
+    """What tells the cache that a task reads from others of one model."""
+    return one.dataset, one.task.windowing, one.task.level
+
+
+def _by_cache(lists: Sequence[ClipList]) -> dict[tuple[str, Windowing, str], list[Clip]]:
+    """Clips wanted of each cache, each once, whatever the number of tasks that want them."""
+    groups: dict[tuple[str, Windowing, str], dict[str, Clip]] = {}
+    for one in lists:
+        wanted = groups.setdefault(_cache_key(one), {})
+        for clip in one.clips:
             other = wanted.setdefault(clip.id, clip)
             if (other.path, other.start, other.end) != (clip.path, clip.start, clip.end):
                 raise TaskError(
-                    f"clip {clip.id!r} of dataset {task.dataset} is {other.path} for one task and {clip.path} "
+                    f"clip {clip.id!r} of dataset {one.task.dataset} is {other.path} for one task and {clip.path} "
                     f"for another; give one of them another dataset name"
                 )
     return {key: list(clips.values()) for key, clips in groups.items()}
@@ -301,11 +321,32 @@ def cache_prune(
 
 @dataclass(frozen=True)
 class Probed:
-    """One result, where it is, and whether it was there already."""
+    """One result, where it is, and whether it was there already.
+
+    ``replaced`` names the parts of the identity in which an older result at that place was another.
+    """
 
     result: Result
     path: Path
     cached: bool
+    replaced: tuple[str, ...] = ()
+
+
+class PartlyDone(ProbeError):
+    """Some of what was asked could not be done, and the rest is.
+
+    Attributes
+    ----------
+    done
+        What was done.
+    problems
+        A line for each thing that was not.
+    """
+
+    def __init__(self, done: list[Probed], problems: list[str]) -> None:
+        self.done, self.problems = done, problems
+        several = f"{len(problems)} of {len(problems) + len(done)} could not be probed, the others are done"
+        super().__init__(problems[0] if len(problems) == 1 and not done else f"{several}: {'; '.join(problems)}")
 
 
 def probe(
@@ -325,33 +366,62 @@ def probe(
 ) -> list[Probed]:
     """Probe every model that has a cache on every task that has one, or the named ones.
 
-    A result that is there already, of the same weights, task, split, targets and protocol, is not made again.
-    ``dtype`` is what the products of training are rounded to, as `svuprobe.probe.run.probe` says. ``memory`` is what
-    may be held of a frame-level cache, in bytes; half of what is free.
+    A result that is there already and agrees in everything that determines it (`svuprobe.probe.identity`) is not
+    made again. ``dtype`` is what the products of training are rounded to, as `svuprobe.probe.run.probe` says.
+    ``memory`` is what may be held of a frame-level cache, in bytes; half of what is free.
+
+    Raises
+    ------
+    PartlyDone
+        Some tasks or caches can't be probed; the others are done.
     """
     protocol = protocol or Protocol()
     names: Sequence[str | None] = tasks or [None]
-    lists = [found for name in names for found in _lists(features, name)]
-    probed = []
-    for listed in lists:
-        for folder in _caches(features, listed, models):
-            with FeatureCache(folder) as cache:
-                one = _probe_one(
-                    cache, listed, protocol, results, device, dtype, allow_missing, overwrite, memory, progress
-                )
-            probed.append(one)
-            say(_told_probe(one))
+    probed: list[Probed] = []
+    problems: list[str] = []
+    for name in names:
+        lists, bad = _lists(features, name)
+        problems += bad
+        for listed in lists:
+            try:
+                folders = _caches(features, listed, models)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            for folder in folders:
+                try:
+                    with FeatureCache(folder) as cache:
+                        one = _probe_one(
+                            cache,
+                            listed,
+                            protocol,
+                            results,
+                            device=device,
+                            dtype=dtype,
+                            allow_missing=allow_missing,
+                            overwrite=overwrite,
+                            memory=memory,
+                            progress=progress,
+                            say=say,
+                        )
+                except UserError as error:
+                    problems.append(str(error))
+                    continue
+                probed.append(one)
+                say(_told_probe(one))
+    if problems:
+        raise PartlyDone(probed, problems)
     return probed
 
 
-def _lists(features: Path, name: str | None) -> list[ClipList]:
-    found = cliplist.find(features, name)
-    if not found:
+def _lists(features: Path, name: str | None) -> tuple[list[ClipList], list[str]]:
+    found, problems = cliplist.find(features, name)
+    if not found and not problems:
         what = f"task {name}" if name else "any task"
         raise ProbeError(
             f"{features}: no features of {what}; run svuprobe extract --task {name or 'T'} --model M first"
         )
-    return found
+    return found, problems
 
 
 def _caches(features: Path, listed: ClipList, models: Sequence[str]) -> list[Path]:
@@ -379,20 +449,81 @@ def _probe_one(
     listed: ClipList,
     protocol: Protocol,
     results: Path,
+    *,
     device: str | None,
     dtype: str,
     allow_missing: bool,
     overwrite: bool,
     memory: int | None,
     progress: Callable[..., Any] | None,
+    say: Say,
 ) -> Probed:
-    name = f"{listed.task.name}{'.synthetic' if listed.synthetic else ''}"
-    path = results / cache.directory.parent.name / name / f"{protocol.file_name}.json"
-    if path.exists() and not overwrite:
-        old = result_file.load(path)
-        if _same(old, cache, listed, protocol):
+    """Probe a cache on a task, unless the result is there; one process at a time for each result."""
+    from svuprobe.probe import identity
+
+    identity.refuse_other_audio(cache, listed)
+    path = results / cache.directory.parent.name / listed.folder / f"{protocol.file_name}.json"
+    mine = identity.of_probe(cache, listed, protocol.hash, dtype)
+    replaced: tuple[str, ...] = ()
+    if not overwrite:
+        old, replaced = _old_result(path, mine, say)
+        if old is not None:
             return Probed(old, path, cached=True)
-    from svuprobe.probe import trained
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path, wait=False) as ours:
+        if ours:
+            made = _make_result(cache, listed, protocol, path, device, dtype, allow_missing, memory, progress)
+            return replace(made, replaced=replaced)
+    say(f"{path}: another process is making it; waiting for it")
+    with locked(path, wait=True):
+        pass
+    return _probe_one(
+        cache,
+        listed,
+        protocol,
+        results,
+        device=device,
+        dtype=dtype,
+        allow_missing=allow_missing,
+        overwrite=False,
+        memory=memory,
+        progress=progress,
+        say=say,
+    )
+
+
+def _old_result(path: Path, mine: Mapping[str, str], say: Say) -> tuple[Result | None, tuple[str, ...]]:
+    """The result that is there, if it is of all this; else in what it differs. A damaged one is named."""
+    from svuprobe.probe import identity
+
+    if not path.exists():
+        return None, ()
+    try:
+        old = result_file.load(path)
+        differing = identity.differing(old.identity, mine)
+        if not differing:
+            for suffix in old.files:
+                result_file.require_unchanged(old, path, suffix)
+            return old, ()
+        return None, tuple(differing)
+    except ProbeError as error:
+        say(f"{error}: made again now")
+        return None, ()
+
+
+def _make_result(
+    cache: FeatureCache,
+    listed: ClipList,
+    protocol: Protocol,
+    path: Path,
+    device: str | None,
+    dtype: str,
+    allow_missing: bool,
+    memory: int | None,
+    progress: Callable[..., Any] | None,
+) -> Probed:
+    """Train and score, and write the result with what belongs to it."""
     from svuprobe.probe.run import probe as run_probe
 
     labelled = None
@@ -409,9 +540,7 @@ def _probe_one(
         memory=memory,
         progress=labelled,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    heads.save(trained.beside(path))
-    result_file.save(result, path, predictions)
+    result = result_file.save(result, path, predictions, heads.write)
     return Probed(result, path, cached=False)
 
 
@@ -419,26 +548,38 @@ def _titled(progress: Callable[..., Any], title: str, *args: Any, **options: Any
     return progress(*args, **options | {"desc": title})
 
 
-def _same(old: Result, cache: FeatureCache, listed: ClipList, protocol: Protocol) -> bool:
-    """Whether a result is what probing again would make: same weights, clips, targets, task and protocol."""
-    now = {"version": listed.task.version, "labels": list(listed.labels), **digests(listed.clips)}
-    if listed.task.kind == "beats":
-        now["beat_decoder"] = listed.task.beat_decoder
-    same_task = all(old.task.get(key) == value for key, value in now.items())
-    same_features = (old.model["digest"], old.model["dtype"]) == (cache.header.digest, cache.header.dtype)
-    return same_task and same_features and old.protocol["hash"] == protocol.hash and not old.counts["missing"]
-
-
 def _told_probe(one: Probed) -> str:
     result = one.result
     ranked, score = result.task["ranked"], result.ranked
-    ci = score["ci95"]
-    interval = f", 95 % interval {ci[0]:.3f} to {ci[1]:.3f}" if ci else ""
     seconds = "already there" if one.cached else f"{sum(result.timings.values()):.1f} s"
-    return (
-        f"{result.model['name']} on {result.task['name']}: {ranked} {score['mean']:.3f} ± {score['std']:.3f}"
-        f"{interval}, chance {result.chance[ranked]:.3f} ({seconds}){_at_the_edge(result)}"
-    )
+    lines = [
+        f"{result.model['name']} on {result.task['name']}{_what_is_special(result)}: {ranked} {_score_text(score)}, "
+        f"chance {_number(result.chance[ranked])} ({seconds}){_at_the_edge(result)}"
+    ]
+    if one.replaced:
+        lines.append(f"  took the place of a result with other {' and '.join(one.replaced)}: {one.path}")
+    return "\n".join([*lines, *(f"  {caveat}" for caveat in result.caveats)])
+
+
+def _what_is_special(result: Result) -> str:
+    """What was done to the training set, so that no control is taken for a score."""
+    done = result.protocol["fields"]
+    share = done.get("train_fraction", 1.0)  # fine-tuning has none
+    words = [f"{100 * share:g} % of the training clips"] * (share < 1)
+    words += ["training labels shuffled: a control"] * bool(done.get("shuffle_labels"))
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _score_text(score: Mapping[str, Any]) -> str:
+    """Mean, spread over seeds where there are several, and interval over groups where there is one."""
+    spread = "" if score["std"] is None else f" ± {_number(score['std'])}"
+    ends = score["ci95"]
+    interval = f", 95 % interval {_number(ends[0])} to {_number(ends[1])}" if ends else ""
+    return f"{_number(score['mean'])}{spread}{interval}"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None or value != value else f"{value:.3f}"
 
 
 def _at_the_edge(result: Result) -> str:
@@ -517,7 +658,7 @@ def finetune(
         task = load_task(name)
         root = data.folder(task.dataset)
         clips = find_clips(task, root)
-        listed = ClipList(task, tuple(clips), cliplist.labels_of(task, clips), not task.source and is_synthetic(root))
+        listed = cliplist.listed(task, clips, not task.source and is_synthetic(root))
         told(f"{task.name}: {_counted(task, clips)}{' (synthetic)' if listed.synthetic else ''}")
         for model in dict.fromkeys(models):
             chosen = (recipe or RecipeProtocol()) if tuning.is_baseline(model) else (protocol or FinetuneProtocol())
@@ -601,7 +742,14 @@ def plot(kind: str, results: Path, out: Path) -> list[Path]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="matplotlib")
-        return KINDS[kind](result_file.load_all(results), out)
+        return KINDS[kind]([result for result, _ in _all_results(results)], out)
+
+
+def _all_results(results: Path) -> list[tuple[Result, Path]]:
+    entries, problems = result_file.read_all(results)
+    if problems:
+        raise ProbeError(problems[0])
+    return entries
 
 
 def run(suite: str, *, data: Data, out: Path, **options: Any) -> list[str]:
@@ -614,6 +762,7 @@ def run(suite: str, *, data: Data, out: Path, **options: Any) -> list[str]:
 __all__ = [
     "Data",
     "ExtractError",
+    "PartlyDone",
     "ProbeError",
     "Probed",
     "TaskError",

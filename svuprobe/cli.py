@@ -373,21 +373,31 @@ def probe(
         several = [preset(protocol, **changes, train_fraction=share) for share in fractions]
     from svuprobe import api
 
+    problems: dict[str, None] = {}
     for asked in several:
-        api.probe(
-            task_names,
-            model_names,
-            features=features,
-            results=results,
-            protocol=asked,
-            device=device,
-            dtype=dtype,
-            allow_missing=allow_missing,
-            overwrite=overwrite,
-            memory=None if memory is None else round(memory * 2**30),
-            progress=bar,
-            say=click.echo,
-        )
+        try:
+            api.probe(
+                task_names,
+                model_names,
+                features=features,
+                results=results,
+                protocol=asked,
+                device=device,
+                dtype=dtype,
+                allow_missing=allow_missing,
+                overwrite=overwrite,
+                memory=None if memory is None else round(memory * 2**30),
+                progress=bar,
+                say=click.echo,
+            )
+        except api.PartlyDone as error:
+            problems |= dict.fromkeys(error.problems)
+    if len(problems) == 1:
+        raise click.ClickException(next(iter(problems)))
+    if problems:
+        for problem in problems:
+            click.echo(f"  {problem}", err=True)
+        raise click.ClickException(f"{len(problems)} could not be probed, as listed above; the others are done")
 
 
 def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from svuprobe._errors import UserError
 from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
 from svuprobe.benchmarks.plots import KINDS
-from svuprobe.extractors.catalogue import canonical, is_control, slug
-from svuprobe.probe import result as result_file
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.catalogue import canonical, is_control, local_revision, slug
+from svuprobe.probe import identity, result as result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.probe.result import digests
-from svuprobe.tasks import Task, TaskError, find_clips, is_synthetic, load as load_task
+from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task
 from svuprobe.tasks.cliplist import labels_of
 from svuprobe.tasks.datasets import DATASETS
 
@@ -30,15 +31,21 @@ if TYPE_CHECKING:
 class _Asked:
     """A task of the suite; ``typed`` is its name or TOML file, ``problem`` says why its data can't be had.
 
-    ``identity`` is what a result of it has to agree with: less where the data are absent.
+    ``clips`` and ``labels`` are empty where the data are absent: any clips will do then.
     """
 
     task: Task
     typed: str
     protocols: tuple[Protocol, ...]
     synthetic: bool
-    identity: dict[str, Any]
+    clips: tuple[Clip, ...] = ()
+    labels: tuple[str, ...] = ()
     problem: str = ""
+
+    @cached_property
+    def marks(self) -> dict[str, str]:
+        """What the audio of each clip is, by clip id; clips whose file is not there are left out."""
+        return identity.marks_of(self.clips)
 
 
 @dataclass(frozen=True)
@@ -128,14 +135,14 @@ def _asked(plan: suites.Suite, name: str, data: Data, folder: Path) -> _Asked:
     task = load_task(typed)
     root = data.folder(task.dataset)
     synthetic = plan.prepare == "synth" or (not task.source and is_synthetic(root))
-    asked = _Asked(task, typed, plan.protocols_of(name), synthetic, {"version": task.version})
+    asked = _Asked(task, typed, plan.protocols_of(name), synthetic)
     try:
         if not task.source and not root.is_dir():
             raise TaskError(_absent(task, root))
         clips = find_clips(task, root)
     except TaskError as error:
         return replace(asked, problem=str(error))
-    return replace(asked, identity=asked.identity | {"labels": list(labels_of(task, clips)), **digests(clips)})
+    return replace(asked, clips=tuple(clips), labels=labels_of(task, clips))
 
 
 def _synthesise(
@@ -175,27 +182,41 @@ def _absent(task: Task, root: Path) -> str:
     return f"{root}: no such folder; svuprobe data check {words} says how to get it"
 
 
-def _folders(results: Path, one: _Part) -> list[Path]:
-    """Where results of any revision of the model are."""
+def _folders(results: Path, one: _Part, revision: str | None) -> list[Path]:
+    """Where results of a revision of the model are; of any revision where that is not known here."""
     names = [one.asked.task.name, f"{one.asked.task.name}.synthetic"]
     wanted = names if one.asked.problem else [names[one.asked.synthetic]]
-    return [f / name for f in sorted(results.glob(f"{slug(one.model)}@*")) for name in wanted]
+    folders = sorted(results.glob(f"{slug(one.model)}@{revision[:8] if revision else '*'}"))
+    return [f / name for f in folders for name in wanted]
 
 
 def _is_there(results: Path, one: _Part, allow_missing: bool) -> bool:
     """Whether there is a result of the protocol on the clips as they are now (or on any, without the data)."""
-    paths = (folder / f"{one.protocol.file_name}.json" for folder in _folders(results, one))
+    try:
+        revision = local_revision(one.model)
+    except ExtractError:  # the model's files are gone: what was made of them stands
+        revision = None
+    paths = (folder / f"{one.protocol.file_name}.json" for folder in _folders(results, one, revision))
     return any(_agrees(path, one, allow_missing) for path in paths if path.is_file())
 
 
 def _agrees(path: Path, one: _Part, allow_missing: bool) -> bool:
+    """Whether a result is of the same task, clips, audio and protocol; its folder names the model's revision."""
     try:
         old = result_file.load(path)
     except ProbeError:  # of an older schema, or damaged: made again
         return False
-    whole = allow_missing or not old.counts["missing"]
-    same = all(old.task.get(key) == value for key, value in one.asked.identity.items())
-    return whole and same and old.protocol["hash"] == one.protocol.hash
+    if old.counts["missing"] and not allow_missing:
+        return False
+    asked = one.asked
+    if asked.problem:
+        return old.protocol["hash"] == one.protocol.hash and old.task["version"] == asked.task.version
+    now = identity.identity(asked.task, asked.labels, asked.clips, one.protocol.hash, "auto")
+    left_out = set(old.counts.get("missing_clips", ()))
+    marks = {clip_id: mark for clip_id, mark in asked.marks.items() if clip_id not in left_out}
+    if len(marks) + len(left_out) == len(asked.clips):  # else some audio is not at hand, and was what it was
+        now["audio"] = identity.of_audio(marks)
+    return not identity.differing(old.identity, now)
 
 
 def _wanted(suite: str, one: _Part) -> suites.Wanted:

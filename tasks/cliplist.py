@@ -6,29 +6,54 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from svuprobe._files import write_text
 from svuprobe.tasks import dataset_id, load
-from svuprobe.tasks.types import Clip, Task, TaskError
+from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
 
 @dataclass(frozen=True)
 class ClipList:
-    """A task, its clips, its labels, and whether they are of a synthetic copy of the dataset."""
+    """A task, its clips, its labels, and whether they are of a synthetic copy of the dataset.
+
+    ``saved_at`` is when extraction wrote the list, in seconds since 1970; None for one that was just made.
+    """
 
     task: Task
     clips: tuple[Clip, ...]
     labels: tuple[str, ...]
     synthetic: bool
+    saved_at: float | None = None
 
     @property
     def dataset(self) -> str:
         """Name of the dataset in the cache's folder."""
         return dataset_id(self.task, self.synthetic)
+
+    @property
+    def folder(self) -> str:
+        """Name of the task's folder in results."""
+        return f"{self.task.name}{'.synthetic' if self.synthetic else ''}"
+
+    def untouched(self, clip: Clip) -> bool:
+        """Whether the file of a clip is as it was when extraction wrote the list: no need to read it."""
+        if self.saved_at is None:
+            return False
+        try:
+            status = os.stat(clip.path)
+        except (OSError, ValueError):
+            return False
+        return max(status.st_mtime, status.st_ctime) < self.saved_at
+
+
+def listed(task: Task, clips: Sequence[Clip], synthetic: bool) -> ClipList:
+    """The list of a task's clips as they are now."""
+    return ClipList(task, tuple(clips), labels_of(task, clips), synthetic)
 
 
 def labels_of(task: Task, clips: Sequence[Clip]) -> tuple[str, ...]:
@@ -45,48 +70,128 @@ def labels_of(task: Task, clips: Sequence[Clip]) -> tuple[str, ...]:
     return ()
 
 
-def save(features: Path, task: Task, clips: Sequence[Clip], synthetic: bool) -> ClipList:
-    """Write the list of a task's clips and return it."""
-    found = ClipList(task, tuple(clips), labels_of(task, clips), synthetic)
+def save(features: Path, found: ClipList) -> None:
+    """Write the list of a task's clips, unless just this one is there (which may be where nothing can be written).
+
+    The file of a task on the user's own data is kept by its path, and by the path from here to it, which survives
+    moving a project as a whole.
+    """
+    task, path = found.task, features / "tasks" / f"{found.folder}.json"
     body = {
         "task": task.name,
         "version": task.version,
         "source": task.source,
-        "synthetic": synthetic,
+        "relative_source": _relative(task.source, path.parent),
+        "synthetic": found.synthetic,
         "labels": found.labels,
-        "clips": [asdict(clip) for clip in clips],
+        "clips": [asdict(clip) for clip in found.clips],
     }
-    path = features / "tasks" / f"{task.name}{'.synthetic' if synthetic else ''}.json"
-    write_text(path, json.dumps(body, indent=0))
-    return found
+    text = json.dumps(body, indent=0)
+    if _text_of(path) != text:
+        write_text(path, text)
+
+
+def _relative(source: str, folder: Path) -> str:
+    """The path from a folder to a file; empty where there is none, as between two drives."""
+    try:
+        return Path(os.path.relpath(source, folder.resolve())).as_posix() if source else ""
+    except ValueError:
+        return ""
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def read(path: Path) -> ClipList:
-    """A saved list. For own data the TOML and CSV are read again, so that edited labels are never stale."""
-    body = json.loads(path.read_text(encoding="utf-8"))
-    task = load(body["source"] or body["task"])
+    """A saved list. For own data the TOML and CSV are read again, so that edited labels are never stale.
+
+    Raises TaskError naming the file where it is damaged, of another version, or made from a TOML that is gone.
+    """
+    body, saved_at = _body(path), path.stat().st_mtime
+    task = load(_source(path, body) or body["task"])
     if task.version != body["version"]:
         raise TaskError(
             f"{path}: of version {body['version']} of task {task.name}, this is version {task.version}; "
             f"run svuprobe extract again (features are kept)"
         )
     if task.source:
-        clips = task.clips(Path())
-        return ClipList(task, tuple(clips), labels_of(task, clips), False)
+        return listed(task, task.clips(Path()), False)
     clips = [Clip(**clip | {"target": _tuples(clip["target"])}) for clip in body["clips"]]
-    return ClipList(task, tuple(clips), tuple(body["labels"]), body["synthetic"])
+    return ClipList(task, tuple(clips), tuple(body["labels"]), body["synthetic"], saved_at)
+
+
+_TYPES = {"task": str, "version": int, "source": str, "synthetic": bool, "labels": list, "clips": list}
+_CLIP_TYPES = {
+    "id": str,
+    "path": str,
+    "split": str,
+    "group": str,
+    "start": (int, float),
+    "end": (int, float, type(None)),
+    "target": object,
+}
+assert _CLIP_TYPES.keys() == {f.name for f in fields(Clip)}
+
+
+def _body(path: Path) -> dict[str, Any]:
+    """What a file holds, if it has the shape of a list."""
+    again = "delete it and run svuprobe extract again (features are kept)"
+    try:
+        body = json.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise TaskError(f"{path}: can't be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise TaskError(f"{path}: damaged ({error}); {again}") from None
+    if not isinstance(body, dict) or not all(isinstance(body.get(key), kind) for key, kind in _TYPES.items()):
+        raise TaskError(f"{path}: is no list of a task's clips; {again}")
+    for clip in body["clips"]:
+        whole = isinstance(clip, dict) and clip.keys() == _CLIP_TYPES.keys()
+        if not whole or not all(isinstance(clip[key], kind) for key, kind in _CLIP_TYPES.items()):  # type: ignore[arg-type]
+            raise TaskError(f"{path}: damaged (a clip {json.dumps(clip)[:80]}); {again}")
+        if clip["split"] not in SPLITS:
+            raise TaskError(f"{path}: damaged (split {clip['split']!r}); {again}")
+    return body
+
+
+def _source(path: Path, body: dict[str, Any]) -> str:
+    """The TOML file that a list was made from: where it was, or where it lies from here; empty for built-in tasks."""
+    source = str(body["source"])
+    if not source or Path(source).is_file():
+        return source
+    moved = path.parent / str(body.get("relative_source") or "\0")
+    if "\0" not in str(moved) and moved.is_file():
+        return str(moved)
+    raise TaskError(
+        f"{path}: was made from {source}, which is gone; run svuprobe extract --task with the file where it is now "
+        f"(features are kept), or delete {path} to forget the task"
+    )
 
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def find(features: Path, name: str | None = None) -> list[ClipList]:
-    """Saved lists of one task (of its real and its synthetic dataset), or of every task."""
+def find(features: Path, name: str | None = None) -> tuple[list[ClipList], list[str]]:
+    """Saved lists of one task (of its real and its synthetic dataset), or of every task.
+
+    Returns the lists, and a line for each file that can't be used; one bad file hides no other task. Hidden files,
+    such as macOS leaves on other file systems, are no lists.
+    """
     if name is not None and name.endswith(".toml"):
         task = load(name)
-        clips = task.clips(Path())
-        return [ClipList(task, tuple(clips), labels_of(task, clips), False)]
+        return [listed(task, task.clips(Path()), False)], []
     pattern = "*" if name is None else name
-    paths = sorted({*features.glob(f"tasks/{pattern}.json"), *features.glob(f"tasks/{pattern}.synthetic.json")})
-    return [read(path) for path in paths]
+    paths = {*features.glob(f"tasks/{pattern}.json"), *features.glob(f"tasks/{pattern}.synthetic.json")}
+    found, problems = [], []
+    for path in sorted(paths):
+        if path.name.startswith("."):
+            continue
+        try:
+            found.append(read(path))
+        except TaskError as error:
+            problems.append(str(error))
+    return found, problems

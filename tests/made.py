@@ -18,6 +18,7 @@ def made(model="wavlm-base-plus", mean=0.7, *, layers=3, task="technique", proto
     task_keys = {
         "name": task, "version": 1, "kind": "multiclass", "dataset": "vocalset", "synthetic": False,
         "ranked": "accuracy", "scored": "window", "labels": ["a", "b"], "licence": "CC BY", "reference": "Somebody",
+        "windowing": "3s", "class_weight_alpha": 0.0,
         "splits": {"train": 30, "valid": 10, "test": 12}, "split_sha256": "ab" * 32, "target_sha256": "cd" * 32,
     }  # fmt: skip
     score = {"per_seed": [mean - 0.01, mean + 0.01], "mean": mean, "std": 0.014, "ci95": ci95}

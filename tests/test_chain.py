@@ -38,7 +38,7 @@ def chain(tmp_path_factory):
 
 
 def test_hand_made_features_beat_chance_on_synthetic_singing(chain):
-    results = {(r.task["name"], r.model["name"]): r for r in result_file.load_all(chain / "results")}
+    results = {(r.task["name"], r.model["name"]): r for r, _ in result_file.read_all(chain / "results")[0]}
     assert set(results) == {(t, m) for t in ("technique", "singer", "transcription") for m in ("mfcc", "logmel")}
     for model in ("mfcc", "logmel"):
         technique = results["technique", model]
@@ -49,7 +49,7 @@ def test_hand_made_features_beat_chance_on_synthetic_singing(chain):
 
 
 def test_everything_made_from_synthetic_audio_says_so(chain):
-    for result in result_file.load_all(chain / "results"):
+    for result, _ in result_file.read_all(chain / "results")[0]:
         assert result.task["synthetic"]
     assert (chain / "leaderboard.md").read_text().count("**Synthetic audio**") == 3
     assert {p.name.rpartition(".")[2] for p in (chain / "results").glob("*/*")} == {"synthetic"}
@@ -109,7 +109,7 @@ def test_beats_of_real_tracks_go_through_loader_decoder_and_probe(tmp_path):
     toml.write_text('name = "metal"\nkind = "beats"\nmetadata = "metal.csv"\ndisjoint_groups = false\n')
     call("extract", "--model", "logmel", "--task", toml, "--features", tmp_path / "f")
     call("probe", "--task", toml, "--features", tmp_path / "f", "--results", tmp_path / "r", *QUICK)
-    (result,) = result_file.load_all(tmp_path / "r")
+    ((result, _),) = result_file.read_all(tmp_path / "r")[0]
     assert set(result.scores) == {"beat_f", "beat_f_20ms", "cmlt", "amlt", "beat_f_pooled"}
     assert result.ranked["mean"] > 0.3
 
@@ -120,7 +120,7 @@ def test_real_recordings_go_from_a_manifest_to_a_result(tmp_path):
     assert [p.stem for p in tomls] == ["digits", "speakers", "families", "songs"]
     call("extract", "--model", "mfcc", *(w for t in tomls for w in ("--task", t)), "--features", tmp_path / "f")
     call("probe", "--features", tmp_path / "f", "--results", tmp_path / "r", *QUICK)
-    results = {r.task["name"]: r for r in result_file.load_all(tmp_path / "r")}
+    results = {r.task["name"]: r for r, _ in result_file.read_all(tmp_path / "r")[0]}
     for name in ("digits", "speakers", "families"):
         assert results[name].ranked["mean"] > results[name].chance["accuracy"] + 0.08, name
     assert results["songs"].counts["test"]["clips"] == 2

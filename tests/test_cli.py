@@ -166,7 +166,7 @@ def test_own_audio_goes_from_files_to_leaderboard(tmp_path, monkeypatch):
     assert "## tones: accuracy" in text
     assert "random:wav2vec2-tiny#0 *(control)*" in text
     assert "*chance*" in text
-    results = {r.model["name"]: r for r in result_file.load_all(tmp_path / "results")}
+    results = {r.model["name"]: r for r, _ in result_file.read_all(tmp_path / "results")[0]}
     assert results["logmel"].ranked["mean"] == 1.0  # three pitches are three bands
     assert call("leaderboard", "--check").exit_code == 0
     (tmp_path / "leaderboard.md").write_text(text.replace("100.0", "100.1"))

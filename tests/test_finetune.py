@@ -399,7 +399,7 @@ def test_a_baseline_trains_through_the_same_command(tmp_path):
     words = f"finetune --task {task} --model cnn1d --results {tmp_path / 'r'} --epochs 2 --seeds 1 --jobs 0"
     done = CliRunner().invoke(cli.main, words.split())
     assert done.exit_code == 0, done.output
-    (result,) = result_file.load_all(tmp_path / "r")
+    ((result, _),) = result_file.read_all(tmp_path / "r")[0]
     assert result.model["name"] == "cnn1d"
     assert result.model["parameters"] == 298_514 - 33 * 6  # four classes for ten
     assert "rmsprop" in result.model["recipe"]

@@ -26,7 +26,7 @@ def probe(tmp_path, toml, protocol=QUICK, **options):
 
 
 def features_of(tmp_path, toml, protocol, kind, memory=None):
-    listed = cliplist.find(tmp_path / "f", str(toml))[0]
+    listed = cliplist.find(tmp_path / "f", str(toml))[0][0]
     cache = FeatureCache(next((tmp_path / "f").glob("*/*/features.h5")).parent)
     splits, _ = rows_by_split(cache, listed, False, protocol)
     return kind(cache, splits, listed, protocol, "cpu", memory), cache
@@ -277,7 +277,8 @@ def song_states(toml, frames=60, layers=4, dim=8, strength=1.0):
 def songs(tmp_path, **options):
     toml, _ = kind_of_task(tmp_path, "notes")
     write_cache(tmp_path / "s" / "f", header(api.load_task(str(toml)), layers=4, dim=8), song_states(toml, **options))
-    cliplist.save(tmp_path / "s" / "f", api.load_task(str(toml)), api.load_task(str(toml)).clips(tmp_path), False)
+    task = api.load_task(str(toml))
+    cliplist.save(tmp_path / "s" / "f", cliplist.listed(task, task.clips(tmp_path), False))
     return toml
 
 
