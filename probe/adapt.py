@@ -76,7 +76,7 @@ class Tuned(Network):
         self.mix = nn.Parameter(torch.zeros(layers)) if protocol.layers == "sum" else None
         self.head = _head(extractor.dim, n_outputs, protocol)
         self.register_buffer("mean", torch.zeros(layers, extractor.dim))
-        self.register_buffer("scale", torch.ones(layers))
+        self.register_buffer("scale", torch.ones(layers, extractor.dim))
         self.plan = _plan(protocol, task)
         if heads is not None:
             self._take(heads, seed)
@@ -135,12 +135,12 @@ class Tuned(Network):
 
     def forward(self, audio: Tensor, lengths: Tensor) -> Tensor:
         states, _ = self._seen(audio, lengths)
-        weights = self._weights() / self.scale
+        weights = self._weights()[:, None] / self.scale  # (layers, dim)
         mixed = weights[-1] * states[-1]
         if self.mix is not None:
             for weight, x in zip(weights[:-1], states[:-1], strict=True):
                 mixed = mixed + weight * x
-        return self.head(mixed - weights @ self.mean)
+        return self.head(mixed - (weights * self.mean).sum(0))
 
     def layer_weights(self) -> np.ndarray:
         return self._weights().detach().double().cpu().numpy()

@@ -23,6 +23,7 @@ from svuprobe.tasks.metrics import metric
 from svuprobe.tasks.types import SPLITS, Clip, Task
 
 # Largest tensor that a bank makes of a part of a batch: what a core's cache holds; a GPU wants few and large ones.
+_ROUNDING = 2.0**-11  # of float16: a feature that varies less than this share of its mean is its rounding
 _TENSOR_BYTES = {"cpu": 6 << 20, "cuda": 1 << 30}
 
 
@@ -114,14 +115,16 @@ class Moments:
     """What is known of the hidden states over the training set.
 
     ``rms`` is each layer's root mean square, (L,). Heads see states less each feature's ``mean`` (L, D), divided by
-    each layer's ``scale`` (L,), the RMS that is left; as they are where not ``used``. Both commute with pooling and
-    change nothing that a head can express, as its bias takes the mean up; but a log-mel spectrum's mean is ten times
-    what varies in it, and gradient descent does not get past that within a hundred epochs.
+    its ``scale`` (L, D), the deviation; as they are where not ``used``. ``seen`` (L,) is the RMS of what they see.
+    Both commute with pooling and change nothing that a head can express; but a log-mel spectrum's mean is ten times
+    what varies in it, and its loudest bands vary ten times as much as its quietest: gradient descent does not get
+    past that in the time it has.
     """
 
     rms: torch.Tensor
     mean: torch.Tensor
     scale: torch.Tensor
+    seen: torch.Tensor
     used: bool
 
     @classmethod
@@ -133,14 +136,12 @@ class Moments:
         assert isinstance(total, torch.Tensor)
         assert isinstance(square, torch.Tensor)
         mean = total / count
-        rms, left = ((m.clamp_min(0).mean(1)).sqrt() for m in (square / count, square / count - mean.square()))
-        scale = torch.where(left > 1e-6 * rms, left, torch.ones_like(left))
-        return cls(rms.float(), mean.float(), scale.float(), use)
-
-    @property
-    def seen(self) -> torch.Tensor:
-        """RMS of each layer as the heads see it, (L,): equal where layers are scaled."""
-        return torch.ones_like(self.rms) if self.used else self.rms
+        rms = (square / count).mean(1).sqrt()
+        deviation = (square / count - mean.square()).clamp_min(0).sqrt()
+        scale = torch.maximum(deviation, _ROUNDING * mean.abs())
+        scale = torch.where(scale > 0, scale, 1.0)  # a feature of zeros
+        seen = (deviation / scale).square().mean(1).sqrt() if use else rms
+        return cls(rms.float(), mean.float(), scale.float(), seen.float(), use)
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Block:
         chosen = self.states[:, layers][rows].transpose(0, 1)
         made = torch.empty(chosen.shape, device=chosen.device).copy_(chosen)
         if self.moments.used:  # centred and scaled
-            made.sub_(self.moments.mean[layers, None]).div_(self.moments.scale[layers, None, None])
+            made.sub_(self.moments.mean[layers, None]).div_(self.moments.scale[layers, None])
         return made
 
 
@@ -227,7 +228,7 @@ class ClipFeatures(Features):
     ) -> None:
         super().__init__(cache, splits, listed, protocol, device)
         states = {s: values.to(device) for s, values in _whole(cache, splits).items()}
-        self.moments = Moments.over([states["train"]], protocol.scale_layers)
+        self.moments = Moments.over([states["train"]], protocol.standardize)
         self.clip_targets = {s: kinds.encode(self.task, self.labels, r.clips) for s, r in splits.items()}
         encoded = self.clip_targets
         if self.task.kind == "regression":
@@ -246,18 +247,22 @@ class ClipFeatures(Features):
 
     def epoch(self, number: int, seed: int) -> Iterator[tuple[Block, Steps]]:
         """The training split and the rows of each step, in this seed's order; then the validation split."""
-        rows = self.splits["train"]
         rng = np.random.default_rng([seed, number])
-        if self.protocol.batch_clips:
-            windows = np.split(np.arange(len(rows.clip)), np.flatnonzero(np.diff(rows.clip)) + 1)
-            clips = rng.permutation(len(windows)).tolist()
-            size = self.protocol.batch_size
-            batches = [clips[i : i + size] for i in range(0, len(clips), size)]
-            steps = [torch.from_numpy(np.concatenate([windows[c] for c in batch])) for batch in batches]
-        else:
-            steps = list(torch.from_numpy(rng.permutation(len(rows.row))).split(self.protocol.batch_size))
+        steps = self._batches(rng)
+        while len(steps) < self.protocol.epoch_updates:  # a small set is gone through several times
+            steps += self._batches(rng)
         yield self.blocks["train"], [step.to(self.device) for step in steps]
         yield self.blocks["valid"], []
+
+    def _batches(self, rng: np.random.Generator) -> Steps:
+        """Rows of the training split in batches, each once."""
+        rows, size = self.splits["train"], self.protocol.batch_size
+        if not self.protocol.batch_clips:
+            return list(torch.from_numpy(rng.permutation(len(rows.row))).split(size))
+        windows = np.split(np.arange(len(rows.clip)), np.flatnonzero(np.diff(rows.clip)) + 1)
+        clips = rng.permutation(len(windows)).tolist()
+        batches = [clips[i : i + size] for i in range(0, len(clips), size)]
+        return [torch.from_numpy(np.concatenate([windows[c] for c in batch])) for batch in batches]
 
     def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
         """One: with class weights a batch's mean loss is no mean of parts."""

@@ -69,7 +69,7 @@ class FrameFeatures(Features):
         self.resident = frames * self._per_frame <= memory // 2
         self._valid_frames = int(cache.n_frames[splits["valid"].row].sum())
         train = self._stream(self._blocks(self._runs("train")))
-        self.moments = Moments.over((states for _, states in train), protocol.scale_layers)
+        self.moments = Moments.over((states for _, states in train), protocol.standardize)
         self._held = {s: self._held_block(s) for s in ("train", "valid")} if self.resident else {}
 
     def _times(self, rows: Rows, clip: int) -> np.ndarray:
@@ -177,7 +177,11 @@ class FrameFeatures(Features):
         """
         rng = np.random.default_rng([0, number])
         runs = self._runs("train")
-        blocks = self._blocks([runs[n] for n in rng.permutation(len(runs))])
+        updates = max(1, -(-len(self.splits["train"].row) // self.protocol.frame_batch_size))
+        passes = range(
+            max(1, -(-self.protocol.epoch_updates // updates))
+        )  # a small set is gone through several times
+        blocks = [block for _ in passes for block in self._blocks([runs[n] for n in rng.permutation(len(runs))])]
         orders = [rng.permutation([row for run in block for row in run]).tolist() for block in blocks]
         if self.resident:
             held, starts = self._held["train"]

@@ -46,6 +46,8 @@ class Shape:
         First layer in the weighted sum: 1 leaves out the input of the first block.
     mix_normal
         Whether the layers' scalars start at random (standard normal) rather than at zero.
+    start_at_zero
+        Whether weights and bias of the outputs do, rather than at random as torch draws them.
     """
 
     layers: int
@@ -55,6 +57,7 @@ class Shape:
     dropout: float = 0.0
     mix_from: int = 0
     mix_normal: bool = False
+    start_at_zero: bool = False
 
     @property
     def parameters(self) -> dict[str, tuple[tuple[int, int], int]]:
@@ -93,6 +96,9 @@ class Bank:
             name: (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
             for name, (shape, fan_in) in self.shape.parameters.items()
         }
+        if self.shape.start_at_zero:
+            made["weight"].zero_()
+            made["bias"].zero_()
         if self.sums:
             normal = torch.randn(self.shape.layers, generator=generator)
             made["mix"] = normal if self.shape.mix_normal else torch.zeros(self.shape.layers)

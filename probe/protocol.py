@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import re
 import sys
 from dataclasses import asdict, dataclass, fields, replace
@@ -36,9 +37,25 @@ class ProbeError(UserError):
 CHOICES = {
     "mix_layers": ("all", "blocks"),
     "mix_start": ("zeros", "normal"),
+    "start": ("zeros", "torch"),
     "select": ("sum", "best"),
     "stopping": ("own", "marble"),
 }
+# Least and most of the numbers. The most is far above any use: it ends typing errors, not memory.
+_RANGES = {
+    "hidden": (0, 100_000),
+    "mix_learning_rate": (0, 1_000_000),
+    "batch_size": (1, 1_000_000),
+    "epoch_updates": (1, 1_000_000),
+    "frame_batch_size": (1, 100_000),
+    "max_epochs": (1, 1_000_000),
+    "patience": (1, 1_000_000),
+    "plateau_patience": (1, 1_000_000),
+    "plateau_factor": (0, 1),
+    "seeds": (1, 1000),
+}
+_MOST_RATES = 100
+_WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a list"}
 
 
 @dataclass(frozen=True)
@@ -49,9 +66,11 @@ class Protocol:
     ----------
     hidden
         Units of the hidden layer (Linear, ReLU, dropout, Linear); 0 for one Linear.
-    scale_layers
-        Subtract each feature's mean over the training set and divide by its layer's RMS (one scalar a layer), so
-        that the mixing weights do not trade off against the layers' scale, nor learning against their mean.
+    standardize
+        Subtract each feature's mean over the training set and divide by its deviation, so that neither the mixing
+        weights trade off against the layers' scale nor learning against loud features.
+    start
+        Weights of the outputs at the start: ``zeros``, as logistic regression's, or random as ``torch`` draws them.
     mix_layers, mix_start
         The weighted sum is over ``all`` layers or over the ``blocks`` (without the first layer, their input); its
         weights are a softmax over scalars that start at ``zeros`` or ``normal`` (standard normal).
@@ -67,6 +86,9 @@ class Protocol:
     batch_size, batch_clips, frame_batch_size
         Per step: windows at clip level, or clips with all their windows (``batch_clips``); windows at frame level (8,
         as Gu et al. 2022 take for transcription).
+    epoch_updates
+        Updates in an epoch at least: a small training set is gone through several times between two looks at
+        validation.
     max_epochs, patience
         Epochs at most, and without a better validation score until a head stops; its best state is kept. The score
         is the ranked metric at clip level and the loss at frame level, where decoding every head in every epoch
@@ -88,7 +110,8 @@ class Protocol:
     name: str = "svuprobe"
     hidden: int = 512
     dropout: float = 0.2
-    scale_layers: bool = True
+    standardize: bool = True
+    start: str = "zeros"
     mix_layers: str = "all"
     mix_start: str = "zeros"
     mix_learning_rate: float = 1e-2
@@ -96,6 +119,7 @@ class Protocol:
     single_layers: bool = True
     select: str = "sum"
     batch_size: int = 64
+    epoch_updates: int = 25
     batch_clips: bool = False
     frame_batch_size: int = 8
     max_epochs: int = 100
@@ -108,19 +132,19 @@ class Protocol:
     shuffle_labels: bool = False
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            raise ProbeError(f"name = {self.name!r}; it is part of a file's name: letters, digits, '_', '.' and '-'")
-        for name in ("batch_size", "frame_batch_size", "max_epochs", "patience", "plateau_patience", "seeds"):
-            if getattr(self, name) < 1:
-                raise ProbeError(f"{name} = {getattr(self, name)}; it is at least 1")
-        for name in ("hidden", "mix_learning_rate", "plateau_factor"):
-            if getattr(self, name) < 0:
-                raise ProbeError(f"{name} = {getattr(self, name)}; it is at least 0")
+        for field in fields(self):
+            _require_type(field.name, getattr(self, field.name), str(field.type))
+        if not re.fullmatch(r"[\w.-]{1,100}", self.name):
+            raise ProbeError(
+                f"name = {self.name!r}; it is part of a file's name: at most 100 letters, digits, '_', '.' and '-'"
+            )
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:  # NaN is in no range
+                raise ProbeError(f"{name} = {getattr(self, name)!r}; it is from {low:,} to {high:,}")
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ProbeError(f"{name} = {getattr(self, name)!r}; it is one of {', '.join(allowed)}")
-        if not self.learning_rates or min(self.learning_rates) <= 0:
-            raise ProbeError(f"learning_rates = {self.learning_rates}; each is greater than 0")
+        _require_rates(self.learning_rates)
         if not 0 <= self.dropout < 1:
             raise ProbeError(f"dropout = {self.dropout}; 0 <= dropout < 1")
         if not 0 < self.train_fraction <= 1:
@@ -157,6 +181,27 @@ class Protocol:
         return cls(**values | {"learning_rates": tuple(values["learning_rates"])})
 
 
+def _require_type(name: str, value: Any, declared: str) -> None:
+    """Raise ProbeError for a value that is not of its field's type; a whole number is a number."""
+    accepted: tuple[type, ...] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}.get(
+        declared, (tuple,)
+    )
+    if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
+        raise ProbeError(f"{name} = {value!r}; it is {_WANTED[accepted[0]]}")
+
+
+def _require_rates(rates: tuple[float, ...]) -> None:
+    """Raise ProbeError for a grid that can't be trained: a rate that is no positive number, or is there twice."""
+    if not 1 <= len(rates) <= _MOST_RATES:
+        raise ProbeError(f"learning_rates has {len(rates)} values; it has from 1 to {_MOST_RATES}")
+    for rate in rates:
+        _require_type("learning_rates", rate, "float")
+        if not 0 < rate < math.inf:
+            raise ProbeError(f"learning_rates = {rate!r}; each is a number greater than 0")
+    if len(set(rates)) < len(rates):
+        raise ProbeError(f"learning_rates = {', '.join(f'{r:g}' for r in rates)}; each stands there once")
+
+
 # Task -> epochs at most, epochs that torch's ReduceLROnPlateau bears before it acts in the next, patience: the
 # base configurations of MARBLE v1. It stops beats by their F, where this project takes the loss.
 _MARBLE_STOPPING = {
@@ -180,7 +225,9 @@ _MARBLE_STOPPING = {
 _MA2023 = Protocol(
     name="ma2023",
     dropout=0.0,
-    scale_layers=False,
+    standardize=False,
+    start="torch",
+    epoch_updates=1,
     mix_learning_rate=0.0,
     learning_rates=(1e-3,),
     plateau_factor=1.0,
@@ -188,7 +235,9 @@ _MA2023 = Protocol(
 # MARBLE (Yuan et al. 2023): batches of 64 files, softmax over the 12 blocks, the best of it and of 13 single layers.
 _MARBLE = Protocol(
     name="marble",
-    scale_layers=False,
+    standardize=False,
+    start="torch",
+    epoch_updates=1,
     mix_layers="blocks",
     mix_start="normal",
     mix_learning_rate=0.0,
@@ -247,6 +296,5 @@ def _as(kind: type, value: Any, said: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
-        wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a list"}[kind]
-        raise ProbeError(f"{said}; it is {wanted}")
+        raise ProbeError(f"{said}; it is {_WANTED[kind]}")
     return value

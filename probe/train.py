@@ -146,6 +146,7 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
         dropout=protocol.dropout,
         mix_from=int(protocol.mix_layers == "blocks" and n_layers > 1),
         mix_normal=protocol.mix_start == "normal",
+        start_at_zero=protocol.start == "zeros",
     )
     on_gpu = source.device.startswith("cuda")
     by_seed = not source.one_order or (not on_gpu and (protocol.hidden > 0 or cpu_count() > n_layers))

@@ -2,7 +2,7 @@
 
 Tensors
 -------
-``mean`` (layers, dim), ``scale`` (layers,)
+``mean``, ``scale`` (layers, dim)
     Subtracted from and dividing the hidden states; 0 and 1 where the protocol leaves them as they are.
 ``mix`` (seeds, layers)
     Weights of the layers, after the softmax.
@@ -48,7 +48,7 @@ class Trained:
     def __call__(self, states: torch.Tensor, seed: int) -> torch.Tensor:
         """Outputs (rows, C) float32 of the head of a seed for hidden states (rows, layers, dim)."""
         t = self.tensors
-        scaled = (states.float() - t["mean"]) / t["scale"][:, None]
+        scaled = (states.float() - t["mean"]) / t["scale"]
         x = torch.einsum("l,rld->rd", t["mix"][seed], scaled)
         x = x @ t["weight0"][seed] + t["bias0"][seed]
         if "weight1" in t:

@@ -197,7 +197,7 @@ def tasks(as_json: bool) -> None:
 def protocols(as_json: bool) -> None:
     """The presets of how heads are trained and chosen."""
     rows = [asdict(p) | {"hash": p.hash} for p in PRESETS.values()]
-    _show(rows, ["name", "hidden", "scale_layers", "learning_rates", "seeds", "hash"], as_json)
+    _show(rows, ["name", "hidden", "standardize", "learning_rates", "seeds", "hash"], as_json)
 
 
 @main.group()

@@ -30,7 +30,9 @@ def run_for(features, bank, protocol, epochs):
 @pytest.mark.parametrize("hidden", [0, 12])
 def test_heads_in_a_batch_equal_heads_alone(tmp_path, kind, hidden):
     toml, features_kind = kind_of_task(tmp_path, kind)
-    protocol = Protocol(hidden=hidden, learning_rates=(1e-3, 1e-2), seeds=2, batch_size=8, frame_batch_size=8)
+    protocol = Protocol(
+        epoch_updates=1, hidden=hidden, learning_rates=(1e-3, 1e-2), seeds=2, batch_size=8, frame_batch_size=8
+    )
     features, cache = features_of(tmp_path, toml, protocol, features_kind)
     banks = make_banks(features, protocol, 8)
     together = [run_for(features, bank, protocol, epochs=13) for bank in banks]  # more than 50 steps
@@ -68,7 +70,7 @@ def test_a_bank_is_torchs_own_layers_and_adam(tmp_path, hidden, layer):
     for epoch in range(5):
         for block, steps in features.epoch(epoch, 0):
             for rows in steps:
-                states = (block.states[rows].float() - moments.mean) / moments.scale[:, None]
+                states = (block.states[rows].float() - moments.mean) / moments.scale
                 x = torch.einsum("l,bld->bd", scalars.softmax(0), states) if layer == WEIGHTED_SUM else states[:, 1]
                 optimiser.zero_grad()
                 torch.nn.functional.cross_entropy(plain(x), block.targets[rows]).backward()
@@ -151,7 +153,7 @@ def test_backward_is_autograds(specs, hidden, rows):
 
 def test_a_step_in_parts_is_the_step_as_a_whole(tmp_path, monkeypatch):
     toml, kind = kind_of_task(tmp_path, "notes")
-    protocol = Protocol(hidden=12, learning_rates=(1e-2,), seeds=1, frame_batch_size=8)
+    protocol = Protocol(epoch_updates=1, hidden=12, learning_rates=(1e-2,), seeds=1, frame_batch_size=8)
     features, cache = features_of(tmp_path, toml, protocol, kind)
     made = []
     for rows in (10**6, 50):
@@ -219,7 +221,7 @@ def test_a_bank_holds_one_kind_of_head():
 def test_products_may_be_rounded_and_heads_learn_the_same(tmp_path):
     toml, clips = classes(tmp_path, per_class=60)
     write_cache(tmp_path / "f", header(api.load_task(str(toml)), dim=64), planted_states(clips, layer=3, dim=64))
-    protocol = Protocol(hidden=64, learning_rates=(1e-3, 5e-3), seeds=2, max_epochs=15)
+    protocol = Protocol(epoch_updates=1, hidden=64, learning_rates=(1e-3, 5e-3), seeds=2, max_epochs=15)
     features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
     before = torch.get_float32_matmul_precision()
     exact, again, coarse = (

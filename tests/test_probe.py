@@ -18,7 +18,7 @@ from svuprobe.probe.protocol import ProbeError, Protocol, preset
 from svuprobe.probe.train import fit, products_for, specs
 from svuprobe.tasks import cliplist, kinds
 
-QUICK = Protocol(name="quick", hidden=32, learning_rates=(1e-3, 1e-2), max_epochs=25, seeds=2)
+QUICK = Protocol(name="quick", epoch_updates=1, hidden=32, learning_rates=(1e-3, 1e-2), max_epochs=25, seeds=2)
 
 
 def probe(tmp_path, toml, protocol=QUICK, **options):
@@ -115,7 +115,7 @@ def kind_of_task(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression", "notes", "beats"])
 def test_every_kind_of_task_goes_from_cache_to_result(tmp_path, kind):
     toml, _ = kind_of_task(tmp_path, kind)
-    protocol = Protocol(name="quick", hidden=8, learning_rates=(1e-3, 1e-2), max_epochs=3, seeds=2)
+    protocol = Protocol(name="quick", epoch_updates=1, hidden=8, learning_rates=(1e-3, 1e-2), max_epochs=3, seeds=2)
     one = probe(tmp_path, toml, protocol)[0]
     result = result_file.load(one.path)
     assert result.scores == json.loads(json.dumps(one.result.scores))
@@ -180,7 +180,7 @@ def test_windows_of_a_clip_are_scored_as_the_mean_of_their_logits(tmp_path):
 def test_a_head_stops_by_itself_and_keeps_its_best_state(tmp_path):
     toml, clips = classes(tmp_path)
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
-    protocol = Protocol(hidden=0, learning_rates=(1e-4, 1.0), seeds=1, patience=3, max_epochs=60)
+    protocol = Protocol(epoch_updates=1, hidden=0, learning_rates=(1e-4, 1.0), seeds=1, patience=3, max_epochs=60)
     features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
     fitted = fit(features, protocol, 16)
     for bank, score in ((f.bank, f.score) for f in fitted):
@@ -251,12 +251,18 @@ def test_beats_may_be_picked_as_peaks(tmp_path):
     logits[0, [10, 21, 80]] = 3.0  # no tempo that a model of tempo would believe
     (found,) = kinds.decode(task, torch.from_numpy(logits), times)
     np.testing.assert_allclose(found, times[[10, 21, 80]])
-    one = probe(tmp_path, toml, Protocol(name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1))[0]
+    one = probe(
+        tmp_path,
+        toml,
+        Protocol(name="quick", epoch_updates=1, hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1),
+    )[0]
     assert one.result.task["beat_decoder"] == "peaks"
     toml.write_text(toml.read_text().replace('"peaks"', '"dbn"'))
-    assert not probe(tmp_path, toml, Protocol(name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1))[
-        0
-    ].cached
+    assert not probe(
+        tmp_path,
+        toml,
+        Protocol(name="quick", epoch_updates=1, hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1),
+    )[0].cached
 
 
 def song_states(toml, frames=60, layers=4, dim=8, strength=1.0):
@@ -284,7 +290,7 @@ def songs(tmp_path, **options):
 
 def test_streaming_from_the_disk_learns_what_memory_does(tmp_path):
     toml = songs(tmp_path)
-    protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, frame_batch_size=3, max_epochs=4)
+    protocol = Protocol(epoch_updates=1, hidden=0, learning_rates=(1e-2,), seeds=1, frame_batch_size=3, max_epochs=4)
     made = []
     for resident in (True, False):
         features, cache = features_of(tmp_path / "s", toml, protocol, FrameFeatures, memory=8 * 700 * 2 * 4 * 8)
@@ -309,7 +315,7 @@ def test_streaming_from_the_disk_learns_what_memory_does(tmp_path):
 
 def test_what_a_stream_holds_is_bounded_and_read_once(tmp_path, monkeypatch):
     toml = songs(tmp_path)
-    protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, frame_batch_size=3)
+    protocol = Protocol(epoch_updates=1, hidden=0, learning_rates=(1e-2,), seeds=1, frame_batch_size=3)
     memory = 40 * 60 * 2 * 4 * 8
     features, cache = features_of(tmp_path / "s", toml, protocol, FrameFeatures, memory=memory)
     frames = []
@@ -325,7 +331,7 @@ def test_what_a_stream_holds_is_bounded_and_read_once(tmp_path, monkeypatch):
 
 def test_notes_are_found_in_the_layer_that_has_them(tmp_path):
     toml = songs(tmp_path, strength=3.0)
-    protocol = Protocol(name="quick", hidden=0, learning_rates=(3e-2,), seeds=2, max_epochs=60)
+    protocol = Protocol(name="quick", epoch_updates=1, hidden=0, learning_rates=(3e-2,), seeds=2, max_epochs=60)
     result = probe(tmp_path / "s", toml, protocol)[0].result
     curve = {name: np.mean(scores) for name, scores in result.layer_curve.items()}
     assert max(curve, key=lambda name: curve[name]) == "block02"
@@ -338,7 +344,7 @@ def test_notes_are_found_in_the_layer_that_has_them(tmp_path):
 @pytest.mark.parametrize("hidden", [0, 8])
 def test_the_heads_beside_a_result_say_what_was_scored(tmp_path, kind, hidden):
     toml, features_kind = kind_of_task(tmp_path, kind)
-    protocol = Protocol(name="quick", hidden=hidden, learning_rates=(1e-2,), max_epochs=3, seeds=2)
+    protocol = Protocol(name="quick", epoch_updates=1, hidden=hidden, learning_rates=(1e-2,), max_epochs=3, seeds=2)
     one = probe(tmp_path, toml, protocol)[0]
     heads = trained.load(one.path)
     assert heads.seeds == 2
@@ -403,7 +409,7 @@ def test_an_interrupt_stops_the_banks(tmp_path):
 @pytest.mark.parametrize("kind", ["notes", "beats"])
 def test_clips_are_decoded_and_scored_alike_on_one_core_and_on_all(tmp_path, monkeypatch, kind):
     toml, frames = kind_of_task(tmp_path, kind)
-    protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=2, max_epochs=2)
+    protocol = Protocol(epoch_updates=1, hidden=0, learning_rates=(1e-2,), seeds=2, max_epochs=2)
     features, cache = features_of(tmp_path, toml, protocol, frames)
     banks = [fitted.bank for fitted in fit(features, protocol, 8)]
     one = list(features.answers(banks, "test"))

@@ -1,5 +1,7 @@
 """Protocols: the presets are what the papers did, a user's own is checked, the hash knows every field."""
 
+from dataclasses import fields
+
 import pytest
 from click.testing import CliRunner
 from planted import classes, header, planted_states, write_cache
@@ -14,7 +16,8 @@ def test_the_hash_covers_every_field():
     changed = [
         Protocol(**{name: value})
         for name, value in {
-            "name": "x", "hidden": 7, "dropout": 0.1, "scale_layers": False, "mix_layers": "blocks",
+            "name": "x", "hidden": 7, "dropout": 0.1, "standardize": False, "start": "torch",
+            "mix_layers": "blocks", "epoch_updates": 3,
             "mix_start": "normal", "mix_learning_rate": 0.5, "learning_rates": (1.0,), "single_layers": False,
             "select": "best", "batch_size": 3, "batch_clips": True, "frame_batch_size": 3, "max_epochs": 3,
             "patience": 3, "plateau_patience": 3, "plateau_factor": 0.1, "stopping": "marble", "seeds": 3,
@@ -28,14 +31,14 @@ def test_the_hash_covers_every_field():
 def test_presets():
     assert list(PRESETS) == ["svuprobe", "linear", "ma2023", "marble"]
     ours, linear, ma, marble = PRESETS.values()
-    assert (ours.hidden, ours.dropout, ours.scale_layers, ours.mix_learning_rate) == (512, 0.2, True, 1e-2)
+    assert (ours.hidden, ours.dropout, ours.standardize, ours.mix_learning_rate) == (512, 0.2, True, 1e-2)
     assert ours.learning_rates == (5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
     assert (ours.batch_size, ours.max_epochs, ours.patience, ours.seeds) == (64, 100, 10, 5)
     assert (linear.hidden, linear.seeds) == (0, 5)
-    assert (ma.hidden, ma.dropout, ma.scale_layers, ma.mix_learning_rate, ma.learning_rates) == (
+    assert (ma.hidden, ma.dropout, ma.standardize, ma.mix_learning_rate, ma.learning_rates) == (
         512, 0, False, 0, (1e-3,)
     )  # fmt: skip
-    assert (marble.mix_layers, marble.mix_start, marble.scale_layers, marble.select) == (
+    assert (marble.mix_layers, marble.mix_start, marble.standardize, marble.select) == (
         "blocks", "normal", False, "best"
     )  # fmt: skip
     assert (marble.hidden, marble.dropout, marble.learning_rates) == (512, 0.2, ours.learning_rates)
@@ -95,6 +98,22 @@ def test_mistakes_in_it_are_named(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(ProbeError, match=said):
         preset(str(path))
+
+
+@pytest.mark.parametrize("field", fields(Protocol), ids=lambda field: field.name)
+def test_every_field_is_checked_for_type_and_range(field):
+    numbers = [-1, float("nan"), float("inf"), float("-inf"), 2**63, True, "3", None, 1e400, b"x", [1], ""]
+    wrong = {
+        "int": [*numbers, 2.5],
+        "float": numbers,
+        "bool": [0, 1, "yes", None],
+        "str": ["", "a/b", "..\\x", 3, None, "x" * 101],
+    }.get(str(field.type), [[1e-3], (), *((1e-3, number) for number in numbers), (1e-3, 1e-3), (0,), (1e-3,) * 101])
+    if field.name in ("name", "learning_rates"):
+        wrong = [value for value in wrong if value != (1e-3, 2**63)]  # a rate may be as silly as it likes
+    for value in wrong:
+        with pytest.raises(ProbeError, match=field.name):
+            Protocol(**{field.name: value})
 
 
 def test_unknown_protocols_answer_with_what_is_close():

@@ -135,7 +135,7 @@ def one_by_one(sample: list[Spec], features: ClipFeatures, protocol: Protocol) -
     for spec in sample:
         layers: Any = slice(None) if spec.layer == WEIGHTED_SUM else spec.layer
         inputs = {
-            s: (b.states[:, layers].float() - moments.mean[layers]) / moments.scale[layers, None]
+            s: (b.states[:, layers].float() - moments.mean[layers]) / moments.scale[layers]
             for s, b in features.blocks.items()
         }
         times.append(timed(lambda s=spec, i=inputs: train_plain(s, features, protocol, i))[1:])  # type: ignore[misc]

@@ -1,0 +1,74 @@
+"""Heads see every feature with mean 0 and deviation 1, and what is only rounding stays quiet."""
+
+import numpy as np
+import torch
+from planted import classes, header, planted_states, write_cache
+from test_probe import features_of
+
+from svuprobe import api
+from svuprobe.probe.data import ClipFeatures, Moments
+from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.train import make_banks
+
+
+def states_of(n=500, seed=0):
+    """Two layers of loud, quiet, shifted, constant and almost constant features, float16 as in a cache."""
+    made = np.random.default_rng(seed).normal(size=(n, 2, 6))
+    made *= [1, 1000, 0.01, 1, 0, 1e-5]
+    made += [0, 0, 0, 300, 7, 900]
+    return torch.from_numpy(made.astype(np.float16))
+
+
+def test_each_feature_has_mean_0_and_deviation_1_over_the_training_set():
+    states = states_of()
+    moments = Moments.over([states[:200], states[200:]], True)
+    seen = (states.float() - moments.mean) / moments.scale
+    np.testing.assert_allclose(seen.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(seen[:, :, :4].std(0), 1, atol=0.02)
+    np.testing.assert_allclose(seen.square().mean((0, 2)).sqrt(), moments.seen, rtol=1e-3)
+
+
+def test_rounding_of_a_constant_feature_is_not_blown_up():
+    moments = Moments.over([states_of()], True)
+    fresh = states_of(seed=1)
+    fresh[:, :, 4] += 0.004  # one step of float16 at 7
+    seen = (fresh.float() - moments.mean) / moments.scale
+    assert seen[:, :, 4:].abs().max() < 2
+    nothing = Moments.over([torch.zeros(5, 2, 3, dtype=torch.float16)], True)
+    assert (nothing.scale == 1).all()
+    assert (nothing.seen == 0).all()
+
+
+def test_papers_see_the_states_as_they_are(tmp_path):
+    toml, clips = classes(tmp_path)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
+    for standardize in (True, False):
+        features, cache = features_of(tmp_path, toml, Protocol(standardize=standardize), ClipFeatures)
+        assert features.moments.used == standardize
+        assert torch.equal(features.moments.seen, features.moments.rms) != standardize
+        cache.close()
+
+
+def test_a_small_training_set_is_gone_through_several_times_in_an_epoch(tmp_path):
+    toml, clips = classes(tmp_path)  # 72 to learn from
+    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
+    for batch_size, updates, epoch in ((64, 1, [64, 8]), (64, 5, [64, 8] * 3), (16, 1, [16, 16, 16, 16, 8])):
+        protocol = Protocol(batch_size=batch_size, epoch_updates=updates)
+        features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
+        steps = next(features.epoch(0, 0))[1]
+        assert [len(rows) for rows in steps] == epoch
+        counts = np.bincount(torch.cat(steps), minlength=72)
+        assert (counts == counts[0]).all()
+        cache.close()
+
+
+def test_linear_heads_start_where_logistic_regression_does_and_a_paper_may_ask_for_torch(tmp_path):
+    toml, clips = classes(tmp_path)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
+    for start, at_zero in (("zeros", True), ("torch", False)):
+        for hidden in (0, 4):
+            features, cache = features_of(tmp_path, toml, Protocol(start=start, hidden=hidden), ClipFeatures)
+            for bank in make_banks(features, features.protocol, 16):
+                assert bool((bank.parameters["weight"] == 0).all()) == at_zero
+                assert hidden == 0 or (bank.parameters["weight0"] != 0).any()
+            cache.close()
