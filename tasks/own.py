@@ -10,7 +10,8 @@
 Paths are relative to the TOML file. ``target`` (or ``label``) is a label; labels joined by ``|`` (multilabel);
 numbers joined by ``|`` (regression); a CSV of ``onset_s,offset_s,midi`` (notes) or a text file of times (beats), in
 seconds of the audio file. ``start`` and ``end``, in seconds, take a part of the file. The key ``targets`` lists the
-names of the values of a regression, or all labels where some may not occur.
+names of the values of a regression, or all labels where some may not occur. How the CSV file may be written, in any
+locale: `svuprobe.tasks.sheets`. Labels and groups are compared as composed characters with single blanks.
 
 Without a ``split`` column clips are split 60/20/20 at random but reproducibly, with every ``group`` whole in
 one split and, for multiclass, classes spread evenly. Without a ``group`` column the file is the group.
@@ -18,21 +19,22 @@ one split and, for multiclass, classes spread evenly. Without a ``group`` column
 
 from __future__ import annotations
 
-import csv
 import difflib
 import functools
 import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from svuprobe.tasks.events import read_beats, read_notes
 from svuprobe.tasks.kinds import CLIP_METRICS, FRAME_METRICS, KINDS
+from svuprobe.tasks.sheets import LATEST_S, Cell, Numbers, normal, read_text, table
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError, Windowing
 
 if sys.version_info >= (3, 11):
@@ -40,23 +42,59 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-# Key -> its type; the first three are needed.
-KEYS: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "kind": str,
-    "metadata": str,
-    "dataset": str,
-    "window_s": (int, float),
-    "tail_s": (int, float),
-    "trim": bool,
-    "scored": str,
-    "targets": list,
-    "class_weight_alpha": (int, float),
-    "disjoint_groups": bool,
-    "beat_decoder": str,
-    "split_seed": int,
-    "licence": str,
-    "reference": str,
+_MOST_VALUE = 1e15  # of a regression: squares of errors must be finite in float32
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key of the TOML file may hold: values of some types that ``allowed`` accepts, in words ``rule``."""
+
+    types: tuple[type, ...]
+    allowed: Callable[[Any], bool]
+    rule: str
+
+
+def _range(least: float, most: float) -> Key:
+    return Key((int, float), lambda value: least <= value <= most, f"a number from {least:g} to {most:,.10g}")
+
+
+def _choice(*choices: str) -> Key:
+    return Key((str,), lambda value: value in choices, f"one of {', '.join(choices)}")
+
+
+def _is_name(value: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", value) is not None
+
+
+def _are_names(values: list[Any]) -> bool:
+    texts = [value for value in values if isinstance(value, str) and value.isprintable() and "|" not in value]
+    different = {normal(text) for text in texts} - {""}
+    return 0 < len(values) == len(different)
+
+
+_NAME = Key((str,), _is_name, "a name: at most 64 letters, digits, - and _, the first a letter or digit")
+_YES = Key((bool,), lambda value: True, "true or false")
+_LINE = Key(
+    (str,), lambda value: value.isprintable() and 0 < len(value) <= 1000, "one line of at most 1000 characters"
+)
+# The first three are needed. TOML knows nan, inf and whole numbers of any length.
+KEYS = {
+    "name": _NAME,
+    "kind": _choice(*KINDS),
+    "metadata": _LINE,
+    "dataset": _NAME,
+    "window_s": _range(0.01, _DAY_S),
+    "tail_s": _range(0.0, _DAY_S),
+    "trim": _YES,
+    "scored": _choice("clip", "window"),
+    "targets": Key((list,), _are_names, "a list of different names in quotes, none empty or with |"),
+    "class_weight_alpha": _range(0.0, 4.0),
+    "disjoint_groups": _YES,
+    "beat_decoder": _choice("dbn", "peaks"),
+    "split_seed": Key((int,), lambda value: 0 <= value < 1 << 32, "a whole number from 0 to 4294967295"),
+    "licence": _LINE,
+    "reference": _LINE,
 }
 COLUMNS = ("path", "target", "id", "start", "end", "split", "group")
 # Whole recordings of any length must fit in memory: longer clips are cut, and their logits averaged.
@@ -70,8 +108,8 @@ def load_toml(path: Path) -> Task:
     window = float(spec.get("window_s", DEFAULT_WINDOW_S.get(kind, 30.0)))
     frames = kind in FRAME_METRICS
     tail = float(spec.get("tail_s", 0.0 if frames else min(1.0, window)))
-    names = spec.get("targets", ())
-    each = tuple(f"r2_{name}" for name in names) if len(names) > 1 else ()
+    names = tuple(normal(name) for name in spec.get("targets", ()))
+    each = tuple(f"r2_{name}" for name in names) if kind == "regression" and len(names) > 1 else ()
     task = Task(
         name=spec["name"],
         dataset=spec.get("dataset", spec["name"]),
@@ -93,49 +131,47 @@ def load_toml(path: Path) -> Task:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    text = read_text(path, "a task on your own data is a TOML file that exists", "TOML")
     try:
-        spec = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise TaskError(f"{path}: no such file; a task on your own data is a TOML file that exists") from None
-    except OSError as error:
-        raise TaskError(f"{path}: can't be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        spec = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
         raise TaskError(f"{path}: not TOML: {error}") from None
     for key, value in spec.items():
         if key not in KEYS:
             close = difflib.get_close_matches(key, KEYS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(KEYS)}"
             raise TaskError(f"{path}: unknown key {key!r}; {hint}")
-        if not isinstance(value, KEYS[key]) or (isinstance(value, bool) and KEYS[key] is not bool):
-            raise TaskError(f"{path}: {key} = {value!r} has the wrong type")
+        rule = KEYS[key]
+        if not isinstance(value, rule.types) or (isinstance(value, bool) and bool not in rule.types):
+            raise TaskError(f"{path}: {key} = {_shown(value)} has the wrong type; it is {rule.rule}")
+        if not rule.allowed(value):
+            raise TaskError(f"{path}: {key} = {_shown(value)}; it is {rule.rule}")
     for key in ("name", "kind", "metadata"):
         if key not in spec:
             raise TaskError(f"{path}: the key {key!r} is missing")
-    _check_values(path, spec)
+    _refuse_contradictions(path, spec)
     return spec
 
 
-def _check_values(path: Path, spec: dict[str, Any]) -> None:
-    if spec["kind"] not in KINDS:
-        raise TaskError(f"{path}: kind = {spec['kind']!r}; it is one of {', '.join(KINDS)}")
-    if spec.get("scored", "clip") not in ("clip", "window"):
-        raise TaskError(f"{path}: scored = {spec['scored']!r}; it is clip or window")
-    if spec.get("beat_decoder", "dbn") not in ("dbn", "peaks"):
-        raise TaskError(f"{path}: beat_decoder = {spec['beat_decoder']!r}; it is dbn or peaks")
-    limits = {"window_s": 0.01, "tail_s": 0.0, "class_weight_alpha": 0.0}
-    for key, least in limits.items():
-        if key in spec and not least <= spec[key] < np.inf:
-            raise TaskError(f"{path}: {key} = {spec[key]}; it is a number of at least {least:g}")
-    if spec["kind"] in FRAME_METRICS and (spec.get("trim") or spec.get("scored") == "window"):
-        raise TaskError(f'{path}: trim and scored = "window" are for clips with one label, not for {spec["kind"]}')
-    names = spec.get("targets", ["x"])
-    if spec["kind"] in FRAME_METRICS and "targets" in spec:
-        raise TaskError(f"{path}: targets names labels or the values of a regression; kind = {spec['kind']!r}")
-    if not names or len(set(map(str, names))) < len(names) or not all(isinstance(n, str) for n in names):
-        raise TaskError(f"{path}: targets = {names}; it is a list of different names in quotes")
-    for key in ("name", "dataset"):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", spec.get(key, "x")):
-            raise TaskError(f"{path}: {key} = {spec[key]!r}; a name has only letters, digits, - and _")
+def _shown(value: Any) -> str:
+    """A value as part of one line; a whole number may be too long for Python to write."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a very long number"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _refuse_contradictions(path: Path, spec: dict[str, Any]) -> None:
+    """Raise TaskError where keys that are right alone do not go together."""
+    kind = spec["kind"]
+    if kind in FRAME_METRICS and (spec.get("trim") or spec.get("scored") == "window"):
+        raise TaskError(f'{path}: trim and scored = "window" are for clips with one label, not for {kind}')
+    if kind in FRAME_METRICS and "targets" in spec:
+        raise TaskError(f"{path}: targets names labels or the values of a regression; kind = {kind!r}")
+    window = spec.get("window_s", DEFAULT_WINDOW_S.get(kind, 30.0))
+    if spec.get("tail_s", 0) > window:
+        raise TaskError(f"{path}: tail_s = {spec['tail_s']}; a rest is never longer than window_s = {window}")
     from svuprobe.tasks import TABLE
 
     if spec["name"] in TABLE:
@@ -143,9 +179,11 @@ def _check_values(path: Path, spec: dict[str, Any]) -> None:
 
 
 def _clips(base: Path, metadata: Path, task: Task, split_seed: int) -> list[Clip]:
+    separator, lines = _rows(metadata)
+    read = _Rows(base, task, _numbers(metadata, separator, lines, task.kind))
     rows: list[Clip] = []
-    for line, row in _rows(metadata):
-        rows.append(_clip(f"{metadata}:{line}", base, row, task))
+    for line, row in lines:
+        rows.append(read.clip(f"{metadata}:{line}", row))
         if task.kind == "regression" and len(rows[-1].target) != len(rows[0].target):
             raise TaskError(
                 f"{metadata}:{line}: {len(rows[-1].target)} values, the first clip has {len(rows[0].target)}; "
@@ -165,123 +203,84 @@ def _clips(base: Path, metadata: Path, task: Task, split_seed: int) -> list[Clip
     return clips
 
 
-def _rows(metadata: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Lines of the CSV with their numbers; ``label`` stands for ``target``."""
-    try:
-        with metadata.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            try:
-                reader.fieldnames = names = _columns(metadata, reader.fieldnames or [])
-                for row in reader:
-                    if None in row or None in row.values():
-                        raise TaskError(f"{metadata}:{reader.line_num}: not {len(names)} fields as in the header")
-                    yield reader.line_num, {k: v.strip() for k, v in row.items()}
-            except csv.Error as error:
-                raise TaskError(f"{metadata}:{reader.line_num + 1}: not a CSV file: {error}") from None
-    except FileNotFoundError:
-        raise TaskError(f"{metadata}: no such file; the TOML's key metadata names it") from None
-    except OSError as error:
-        raise TaskError(f"{metadata}: can't be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{metadata}: not a CSV file in UTF-8: {error}") from None
+def _rows(metadata: Path) -> tuple[str, list[tuple[int, dict[str, str]]]]:
+    """What separates columns, and the lines of the CSV file with their numbers; ``label`` stands for ``target``."""
+    text = read_text(metadata, "the TOML's key metadata names it")
+    separator, lines = table(metadata, text, (("path",), ("target", "label")))
+    number, header = next(lines, (1, []))
+    names = _columns(f"{metadata}:{number}", header)
+    return separator, [(number, dict(zip(names, cells, strict=True))) for number, cells in lines]
 
 
-def _columns(metadata: Path, header: Sequence[str]) -> list[str]:
-    names = ["target" if n.strip() == "label" else n.strip() for n in header]
+def _columns(where: str, header: Sequence[str]) -> list[str]:
+    names = ["target" if name == "label" else name for name in header]
     for needed in ("path", "target"):
         if needed not in names:
-            raise TaskError(f"{metadata}:1: no column {needed!r}; there are {', '.join(names) or 'none'}")
+            raise TaskError(f"{where}: no column {needed!r}; there are {', '.join(names) or 'none'}")
     for name in names:
         if name not in COLUMNS:
-            raise TaskError(f"{metadata}:1: unknown column {name!r}; there are {', '.join(COLUMNS)}")
+            raise TaskError(f"{where}: unknown column {name!r}; there are {', '.join(COLUMNS)}")
         if names.count(name) > 1:
-            raise TaskError(f"{metadata}:1: column {name!r} occurs twice (label is another name of target)")
+            raise TaskError(f"{where}: column {name!r} occurs twice (label is another name of target)")
     return names
 
 
-def _clip(where: str, base: Path, row: dict[str, str], task: Task) -> Clip:
-    for needed in ("path", "target"):
-        if not row[needed] and not (needed == "target" and task.kind == "multilabel"):
-            raise TaskError(f"{where}: {needed} is empty")
-    start = _number(where, "start", row.get("start") or "0")
-    end = _number(where, "end", row["end"]) if row.get("end") else None
-    if start < 0 or (end is not None and end <= start):
-        raise TaskError(f"{where}: start {start:g} s, end {end} s; 0 <= start < end")
-    split = row.get("split", "")
-    if split and split not in SPLITS:
-        raise TaskError(f"{where}: split {split!r}; it is one of {', '.join(SPLITS)}")
-    part = f"#{start:.10g}-{'' if end is None else f'{end:.10g}'}" if start or end is not None else ""
-    clip_id = row.get("id") or row["path"] + part
-    target = _target(where, base, row["target"], task, start, end)
-    return Clip(clip_id, str(base / row["path"]), split, target, row.get("group") or row["path"], start, end)
+def _numbers(metadata: Path, separator: str, lines: Sequence[tuple[int, dict[str, str]]], kind: str) -> Numbers:
+    """The reader of the CSV file's numbers: times, and the values of a regression."""
+    cells = []
+    for number, row in lines:
+        texts = [row.get("start", ""), row.get("end", "")]
+        if kind == "regression":
+            texts += row["target"].split("|")
+        cells += [Cell(f"{metadata}:{number}", text) for text in texts]
+    return Numbers(separator, cells)
 
 
-def _number(where: str, name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
-        raise TaskError(f"{where}: {name} {text!r} is not a number")
-    return value
+class _Rows:
+    """Makes clips of the lines of the CSV file; a file of notes or beats is read once, whatever names it."""
 
+    def __init__(self, base: Path, task: Task, numbers: Numbers) -> None:
+        self.base, self.task, self.numbers = base, task, numbers
+        self.events = functools.cache(read_beats if task.kind == "beats" else read_notes)
 
-def _target(where: str, base: Path, text: str, task: Task, start: float, end: float | None) -> Any:
-    if task.kind == "multiclass":
-        return text
-    if task.kind == "multilabel":
-        return tuple(sorted({t.strip() for t in text.split("|") if t.strip()}))
-    if task.kind == "regression":
-        values = tuple(_number(where, "target", t) for t in text.split("|"))
-        if task.labels and len(values) != len(task.labels):
-            raise TaskError(f"{where}: {len(values)} values for the {len(task.labels)} targets of the TOML")
-        return values
-    last = np.inf if end is None else end
-    if task.kind == "beats":
-        times = read_beats(base / text)
-        return tuple(t - start for t in times if start <= t < last)
-    inside = (n for n in read_notes(base / text) if start <= n[0] < last)
-    return tuple((a - start, min(b, last) - start, m) for a, b, m in inside)
+    def clip(self, where: str, row: dict[str, str]) -> Clip:
+        """The clip of a line. Raises TaskError where a cell is wrong."""
+        for needed in ("path", "target"):
+            if not row[needed] and not (needed == "target" and self.task.kind == "multilabel"):
+                raise TaskError(f"{where}: {needed} is empty")
+        start = self._time(where, "start", row.get("start") or "0")
+        end = self._time(where, "end", row["end"]) if row.get("end") else None
+        if end is not None and end <= start:
+            raise TaskError(f"{where}: start {start:g} s, end {end} s; 0 <= start < end")
+        split = row.get("split", "")
+        if split and split not in SPLITS:
+            raise TaskError(f"{where}: split {split!r}; it is one of {', '.join(SPLITS)}")
+        part = f"#{start:.10g}-{'' if end is None else f'{end:.10g}'}" if start or end is not None else ""
+        clip_id = row.get("id") or row["path"] + part
+        target = self._target(where, row["target"], start, end)
+        group = normal(row.get("group", "")) or row["path"]
+        return Clip(clip_id, str(self.base / row["path"]), split, target, group, start, end)
 
+    def _time(self, where: str, name: str, text: str) -> float:
+        return self.numbers.read(Cell(where, text), name, 0.0, LATEST_S, " s")
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    try:
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-            if line.strip() and not line.startswith("#"):
-                yield number, re.split(r"[,\s]+", line.strip())
-    except FileNotFoundError:
-        raise TaskError(f"{path}: no such file; a target column names it") from None
-    except OSError as error:
-        raise TaskError(f"{path}: can't be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{path}: not text in UTF-8: {error}") from None
-
-
-def read_notes(path: Path) -> tuple[tuple[float, float, float], ...]:
-    """Notes of a CSV file ``onset_s,offset_s,midi``, sorted by onset; a header line is skipped."""
-    notes: list[tuple[float, float, float]] = []
-    for number, cells in _lines(path):
-        if not notes and cells[0] == "onset_s":
-            continue
-        if len(cells) != 3:
-            raise TaskError(f"{path}:{number}: {len(cells)} fields; a note is onset_s,offset_s,midi")
-        onset, offset, midi = (_number(f"{path}:{number}", "note", cell) for cell in cells)
-        if offset <= onset:
-            raise TaskError(f"{path}:{number}: offset {offset:g} s is not after onset {onset:g} s")
-        if onset < 0:
-            raise TaskError(f"{path}:{number}: onset {onset:g} s is before the file begins")
-        notes.append((onset, offset, midi))
-    return tuple(sorted(notes))
-
-
-def read_beats(path: Path) -> tuple[float, ...]:
-    """Beat times in s, sorted: the first column of a text file, as in ``.beats`` files."""
-    times = []
-    for number, cells in _lines(path):
-        times.append(_number(f"{path}:{number}", "beat", cells[0]))
-        if times[-1] < 0:
-            raise TaskError(f"{path}:{number}: beat {times[-1]:g} s is before the file begins")
-    return tuple(sorted(times))
+    def _target(self, where: str, text: str, start: float, end: float | None) -> Any:
+        kind, labels = self.task.kind, self.task.labels
+        if kind == "multiclass":
+            return normal(text)
+        if kind == "multilabel":
+            return tuple(sorted({normal(tag) for tag in text.split("|")} - {""}))
+        if kind == "regression":
+            cells = [Cell(where, value.strip()) for value in text.split("|")]
+            values = tuple(self.numbers.read(cell, "target", -_MOST_VALUE, _MOST_VALUE) for cell in cells)
+            if labels and len(values) != len(labels):
+                raise TaskError(f"{where}: {len(values)} values for the {len(labels)} targets of the TOML")
+            return values
+        last = np.inf if end is None else end
+        events = self.events(self.base / text)
+        if kind == "beats":
+            return tuple(time - start for time in events if start <= time < last)
+        return tuple((on - start, min(off, last) - start, midi) for on, off, midi in events if start <= on < last)
 
 
 def _split(metadata: Path, clips: list[Clip], task: Task, seed: int) -> list[Clip]:

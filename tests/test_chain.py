@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from svuprobe import cli
 from svuprobe.benchmarks import real_audio
 from svuprobe.probe import result as result_file
-from svuprobe.tasks import beats, notes, own
+from svuprobe.tasks import beats, events, notes
 
 AUDIO = Path(__file__).parents[1].parent / "shared" / "audio" / "manifest.csv"
 QUICK = ("--protocol", "linear", "--seeds", "2", "--max-epochs", "40", "--learning-rate", "0.005")
@@ -83,7 +83,7 @@ real = pytest.mark.skipif(not AUDIO.is_file(), reason="the recordings are not be
     "path", [pytest.param(p, id=p.stem) for p in sorted(AUDIO.parent.glob("*songs/*.notes.csv"))]
 )
 def test_notes_of_a_real_song_survive_frames_and_decoding(path):
-    reference = np.array(own.read_notes(path))
+    reference = np.array(events.read_notes(path))
     times = (np.arange(50 * 60) + 0.625) / 50
     labels = notes.rasterise(reference, times)
     decoded = notes.decode_frames(labels[:, 0], labels[:, 1], labels[:, 2], labels[:, 3], times)
@@ -97,7 +97,7 @@ def test_beats_of_real_tracks_go_through_loader_decoder_and_probe(tmp_path):
     tracks = sorted((AUDIO.parent / "beats").glob("*.beats"))
     rows = ["path,target,split,start,end"]
     for track in tracks:
-        reference = own.read_beats(track)
+        reference = events.read_beats(track)
         activation = np.full(30 * 50, 0.02)
         activation[[round(50 * beat) for beat in reference if beat < 29.9]] = 0.9
         (found,) = beats.decode(activation[None], 50)

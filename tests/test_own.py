@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svuprobe.tasks import TABLE, find_clips, load
+from svuprobe.tasks import TABLE, find_clips, kinds, load, own
 from svuprobe.tasks.cliplist import labels_of
+from svuprobe.tasks.events import read_beats, read_notes
 from svuprobe.tasks.kinds import KINDS, encode
-from svuprobe.tasks.own import read_beats, read_notes
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
 NOTES = "onset_s,offset_s,midi\n2.5,3.5,62\n0.5,1.5,60\n1.5,2.5,61.5\n"
@@ -267,7 +267,7 @@ def test_a_small_collection_of_rare_classes_is_split_too(tmp_path, classes):
 TOML_MISTAKES = [
     ("name = =", ["not TOML", "line 1"]),
     (toml() + 'name = "again"\n', ["not TOML", "line 5"]),
-    (b'name = "\xff\xfe"', ["not TOML"]),
+    (b'name = "\xff\xfe"', [":1", "0xff is not UTF-8", "save it as TOML in UTF-8"]),
     (toml(extra="windows_s = 3.0"), ["unknown key 'windows_s'", "did you mean window_s?"]),
     (toml(extra="xyzzy = 3.0"), ["unknown key 'xyzzy'", "there are name, kind, metadata"]),
     ('kind = "multiclass"\nmetadata = "m.csv"', ["key 'name' is missing"]),
@@ -288,12 +288,12 @@ TOML_MISTAKES = [
     (toml(name="-x"), ["name = '-x'"]),
     (toml(extra='dataset = "a/b"'), ["dataset = 'a/b'", "letters, digits, - and _"]),
     *((toml(name=built_in), [f"name = {built_in!r}", "built-in", "choose another"]) for built_in in TABLE),
-    (toml(extra="window_s = 0"), ["window_s = 0", "at least 0.01"]),
-    (toml(extra="window_s = -3.0"), ["window_s = -3", "at least 0.01"]),
+    (toml(extra="window_s = 0"), ["window_s = 0", "from 0.01 to 86,400"]),
+    (toml(extra="window_s = -3.0"), ["window_s = -3", "from 0.01 to 86,400"]),
     (toml(extra="window_s = nan"), ["window_s = nan"]),
     (toml(extra="window_s = inf"), ["window_s = inf"]),
     (toml(extra="tail_s = -1.0"), ["tail_s = -1"]),
-    (toml(extra='scored = "song"'), ["scored = 'song'", "clip or window"]),
+    (toml(extra='scored = "song"'), ["scored = 'song'", "one of clip, window"]),
 ]
 
 
@@ -301,6 +301,60 @@ TOML_MISTAKES = [
 def test_a_mistake_in_the_toml_file_is_named(tmp_path, text, parts):
     path = write(tmp_path, text, HEADER + THREE)
     refused(path, str(path), *parts)
+
+
+ODD = [
+    *("nan", "inf", "-inf", "-1", "0", "1", "1e308", "-1e308", "1e-320", "0.5", "9223372036854775808", "4294967296"),
+    *("1" + "0" * 400, "1" + "0" * 5000, "true", "false", "{}", "1979-05-27", "[]", "[[]]", "[" * 3000 + "]" * 3000),
+    *('""', '" "', r'"a\nb"', r'"\u0000"', '"' + "x" * 2000 + '"', '"."', '"/dev/zero"', "[nan]", '["a|b"]'),
+    *('["a", "a"]', '["a", "a "]', r'["a", "e\u0301", "\u00e9"]', r'["a\nb"]'),
+]
+
+
+@pytest.mark.parametrize("key", own.KEYS)
+def test_whatever_toml_allows_a_value_is_one_that_works_or_is_named_with_its_key(tmp_path, key):
+    named = {"name": '"mine"', "kind": '"multiclass"', "metadata": '"mine.csv"'}
+    csv = "path,target\n" + "".join(f"{n}.wav,a\n" for n in range(10))
+    worked = 0
+    for value in ODD:
+        text = "".join(f"{k} = {v}\n" for k, v in (named | {key: value}).items())
+        said = ""
+        try:
+            task, clips = found(write(tmp_path, text, csv))
+        except TaskError as error:
+            said = str(error)
+        if said:
+            assert "\n" not in said
+            assert len(said) < 400 + len(str(tmp_path))
+            assert f"{key} = " in said or "not TOML" in said or key == "metadata"
+            continue
+        worked += 1
+        assert len(clips) == 10
+        assert 0 < len(task.windowing.spans(22050 * 60, 22050)) <= 6000
+        assert np.isfinite(kinds.class_weights(np.array([0] * 1000 + [1]), 2, task.class_weight_alpha)).all()
+    assert worked <= len(ODD) / 2
+
+
+@pytest.mark.parametrize(
+    ("extra", "parts"),
+    [
+        ("window_s = 2\ntail_s = 3.0", ["tail_s = 3.0", "never longer than window_s = 2"]),
+        ("tail_s = 31", ["tail_s = 31", "window_s = 30"]),
+        ("split_seed = -1", ["split_seed = -1", "a whole number from 0 to 4294967295"]),
+        ("window_s = 1e308", ["window_s = 1e+308", "from 0.01 to 86,400"]),
+    ],
+)
+def test_values_that_no_window_or_split_can_have_are_refused(tmp_path, extra, parts):
+    refused(write(tmp_path, toml(extra=extra), HEADER + THREE), *parts)
+
+
+@pytest.mark.parametrize("where", ["mine.toml", "mine.csv", "t.txt"])
+@pytest.mark.parametrize("what", ["folder", "pipe"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, where, what):
+    path = write(tmp_path, toml("beats"), given("t.txt"), t_dot_txt="0.5\n")
+    (tmp_path / where).unlink()
+    os.mkfifo(tmp_path / where) if what == "pipe" else (tmp_path / where).mkdir()
+    refused(path, str(tmp_path / where), what, "not a file")
 
 
 @pytest.mark.parametrize("name", ["none.toml", "folder.toml", "no/such/folder.toml"])
@@ -316,7 +370,7 @@ CSV_MISTAKES = [
     ("", ":1", ["no column 'path'", "there are none"]),
     ("target,split\nx,train\n", ":1", ["no column 'path'", "there are target, split"]),
     ("path,split\na.wav,train\n", ":1", ["no column 'target'", "there are path, split"]),
-    ("path;target\na.wav;x\n", ":1", ["no column 'path'", "path;target"]),
+    ("path|target\na.wav|x\n", ":1", ["no column 'path'", "path|target"]),
     ("path,target,singer\na.wav,x,f1\n", ":1", ["unknown column 'singer'", "start, end, split, group"]),
     ("path,target,label\na.wav,x,y\n", ":1", ["target"]),
     ("path,target,path\na.wav,x,b.wav\n", ":1", ["path"]),
@@ -329,7 +383,7 @@ CSV_MISTAKES = [
     (HEADER + THREE + "d.wav,x,Train\n", ":5", ["split 'Train'"]),
     ("path,target,start,end\na.wav,x,2,1\n", ":2", ["start 2 s", "end 1.0 s", "start < end"]),
     ("path,target,start,end\na.wav,x,2,2\n", ":2", ["start 2 s", "end 2.0 s", "start < end"]),
-    ("path,target,start\na.wav,x,-1\n", ":2", ["start -1 s", "0 <= start"]),
+    ("path,target,start\na.wav,x,-1\n", ":2", ["start -1 s", "not from 0"]),
     ("path,target,start\na.wav,x,0\nb.wav,x,1:30\n", ":3", ["start '1:30' is not a number"]),
     ("path,target,start\na.wav,x,nan\n", ":2", ["start 'nan' is not a number"]),
     ("path,target,end\na.wav,x,inf\n", ":2", ["end 'inf' is not a number"]),
@@ -419,8 +473,10 @@ def test_a_header_after_a_comment_is_skipped_too(tmp_path):
     assert read_notes(_put(tmp_path / "n.csv", body)) == ((0, 1, 60),)
 
 
-def test_beats_are_the_first_column_in_order(tmp_path):
-    assert read_beats(_put(tmp_path / "b.txt", b"2.0\t1\n0.5 1\n1.25,2\n")) == (0.5, 1.25, 2.0)
+@pytest.mark.parametrize("separator", ["\t", " ", ",", ", ", ";"])
+def test_beats_are_the_first_column_in_order(tmp_path, separator):
+    body = f"2.0{separator}1\n0.5{separator}1\n1.25{separator}2\n"
+    assert read_beats(_put(tmp_path / "b.txt", body.encode())) == (0.5, 1.25, 2.0)
 
 
 def test_an_empty_file_is_a_clip_without_notes_or_beats(tmp_path):
