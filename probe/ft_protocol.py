@@ -8,10 +8,33 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.protocol import MOST_RATE, ProbeError
 
 SELECT = ("best", "last")
 LAYERS = ("sum", "last")
+_LEAST_RATE = 1e-12
+# Least and most of the numbers. The most is far above any use: it ends typing errors, not memory.
+RANGES: dict[str, tuple[float, float]] = {
+    "frozen_epochs": (0, 1_000_000),
+    "epochs": (0, 1_000_000),
+    "last_k": (0, 10_000),
+    "lora_rank": (0, 10_000),
+    "hidden": (0, 100_000),
+    "head_learning_rate": (_LEAST_RATE, MOST_RATE),
+    "encoder_learning_rate": (_LEAST_RATE, MOST_RATE),
+    "mix_learning_rate": (0, MOST_RATE),
+    "batch_size": (1, 100_000),
+    "frame_batch_size": (1, 100_000),
+    "class_weight_alpha": (0, 10),
+    "seeds": (1, 1000),
+}
+
+
+def _require_in_range(name: str, value: float | None) -> None:
+    """Raise ProbeError for a number outside its range; None is the task's own."""
+    low, high = RANGES[name]
+    if value is not None and not low <= value <= high:  # NaN is in no range
+        raise ProbeError(f"{name} = {value!r}; it is from {low:,} to {high:,}")
 
 
 class _Hashed:
@@ -95,17 +118,10 @@ class FinetuneProtocol(_Hashed):
     start: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "frame_batch_size", "seeds"):
-            if getattr(self, name) < 1:
-                raise ProbeError(f"{name} = {getattr(self, name)}; it is at least 1")
-        for name in ("frozen_epochs", "epochs", "last_k", "lora_rank", "hidden"):
-            if getattr(self, name) < 0:
-                raise ProbeError(f"{name} = {getattr(self, name)}; it is at least 0")
+        for name in RANGES:
+            _require_in_range(name, getattr(self, name))
         if not self.frozen_epochs + self.epochs:
             raise ProbeError("frozen_epochs = epochs = 0; nothing would be trained")
-        for name in ("head_learning_rate", "encoder_learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ProbeError(f"{name} = {getattr(self, name)}; it is greater than 0")
         for name in ("dropout", "layerdrop"):
             if not 0 <= getattr(self, name) < 1:
                 raise ProbeError(f"{name} = {getattr(self, name)}; 0 <= {name} < 1")
@@ -135,8 +151,10 @@ class RecipeProtocol(_Hashed):
     seeds: int = 3
 
     def __post_init__(self) -> None:
-        if self.seeds < 1 or self.epochs < 0 or self.batch_size < 0:
-            raise ProbeError(f"seeds = {self.seeds} is at least 1, epochs and batch_size at least 0")
+        _require_in_range("epochs", self.epochs)
+        _require_in_range("seeds", self.seeds)
+        if self.batch_size:
+            _require_in_range("batch_size", self.batch_size)
 
 
 # What the code released with Yamamoto 2023 does in truth: its helper that freezes is never called, and its default

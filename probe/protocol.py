@@ -15,7 +15,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
 import re
 import sys
 from dataclasses import asdict, dataclass, fields, replace
@@ -41,10 +40,11 @@ CHOICES = {
     "select": ("sum", "best"),
     "stopping": ("own", "marble"),
 }
+MOST_RATE = 1000.0  # of learning
 # Least and most of the numbers. The most is far above any use: it ends typing errors, not memory.
-_RANGES = {
+RANGES = {
     "hidden": (0, 100_000),
-    "mix_learning_rate": (0, 1_000_000),
+    "mix_learning_rate": (0, MOST_RATE),
     "batch_size": (1, 1_000_000),
     "epoch_updates": (1, 1_000_000),
     "frame_batch_size": (1, 100_000),
@@ -138,7 +138,7 @@ class Protocol:
             raise ProbeError(
                 f"name = {self.name!r}; it is part of a file's name: at most 100 letters, digits, '_', '.' and '-'"
             )
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in RANGES.items():
             if not low <= getattr(self, name) <= high:  # NaN is in no range
                 raise ProbeError(f"{name} = {getattr(self, name)!r}; it is from {low:,} to {high:,}")
         for name, allowed in CHOICES.items():
@@ -196,8 +196,8 @@ def _require_rates(rates: tuple[float, ...]) -> None:
         raise ProbeError(f"learning_rates has {len(rates)} values; it has from 1 to {_MOST_RATES}")
     for rate in rates:
         _require_type("learning_rates", rate, "float")
-        if not 0 < rate < math.inf:
-            raise ProbeError(f"learning_rates = {rate!r}; each is a number greater than 0")
+        if not 0 < rate <= MOST_RATE:  # NaN is in no range
+            raise ProbeError(f"learning_rates = {rate!r}; each is a number greater than 0, at most {MOST_RATE:g}")
     if len(set(rates)) < len(rates):
         raise ProbeError(f"learning_rates = {', '.join(f'{r:g}' for r in rates)}; each stands there once")
 

@@ -20,6 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 from svuprobe._errors import UserError
 from svuprobe._files import locked, write_text, writing
+from svuprobe._machine import (
+    LEAST_MEMORY,
+    MOST_BATCH_S,
+    MOST_JOBS,
+    MOST_MEMORY,
+    MOST_SEED,
+    check_dtype,
+    check_real,
+    check_whole,
+    checked_device,
+)
 from svuprobe.extractors import checkmodel, keeping
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, find
@@ -69,7 +80,9 @@ def check_model(
     model: str, *, device: str | None = None, dtype: str = "float32", say: Say = _silent
 ) -> checkmodel.ModelReport:
     """Try what the contract of an extractor promises on a model, and say what was seen and how fast it was."""
-    report = checkmodel.check(load_model(model), device or default_device(), dtype)
+    check_dtype(dtype, auto=False)
+    device = checked_device(device)
+    report = checkmodel.check(load_model(model), device, dtype)
     for line in report.lines():
         say(line)
     return report
@@ -85,6 +98,7 @@ def synth(
     say: Say = _silent,
 ) -> list[Path]:
     """Write a synthetic copy of each task's dataset in its official layout under ``out``."""
+    check_whole("seed", seed, 0, MOST_SEED)
     datasets = dict.fromkeys(load_task(name).dataset for name in tasks)
     written = []
     for dataset in datasets:
@@ -129,14 +143,6 @@ def prepare(
         run_preparation(dataset, data.folder(dataset), progress=progress, say=say)
 
 
-@functools.cache
-def default_device() -> str:
-    """``cuda`` where there is one, else ``cpu``."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def extract(
     models: Sequence[str],
     tasks: Sequence[str],
@@ -159,10 +165,13 @@ def extract(
     rest is done. See `svuprobe.extractors.run.extract` for the options; ``jobs=None`` takes a process for every
     core that the models leave free.
     """
+    device = checked_device(device)
+    check_dtype(dtype)
+    check_whole("jobs", jobs, 0, MOST_JOBS)
+    check_real("batch_seconds", batch_seconds, MOST_BATCH_S)
     lists = _clip_lists(tasks, data, say)
     groups = _by_cache(lists)
     extractors = [load_model(name) for name in dict.fromkeys(models)]
-    device = device or default_device()
     reports = []
     for (dataset, windowing, level), clips in groups.items():
         mine = [one for one in lists if _cache_key(one) == (dataset, windowing, level)]
@@ -376,6 +385,9 @@ def probe(
         Some tasks or caches can't be probed; the others are done.
     """
     protocol = protocol or Protocol()
+    device = checked_device(device)
+    check_dtype(dtype)
+    check_whole("memory", memory, LEAST_MEMORY, MOST_MEMORY)
     names: Sequence[str | None] = tasks or [None]
     probed: list[Probed] = []
     problems: list[str] = []
@@ -450,7 +462,7 @@ def _probe_one(
     protocol: Protocol,
     results: Path,
     *,
-    device: str | None,
+    device: str,
     dtype: str,
     allow_missing: bool,
     overwrite: bool,
@@ -517,7 +529,7 @@ def _make_result(
     listed: ClipList,
     protocol: Protocol,
     path: Path,
-    device: str | None,
+    device: str,
     dtype: str,
     allow_missing: bool,
     memory: int | None,
@@ -534,7 +546,7 @@ def _make_result(
         cache,
         listed,
         protocol,
-        device=device or default_device(),
+        device=device,
         dtype=dtype,
         allow_missing=allow_missing,
         memory=memory,
@@ -639,8 +651,12 @@ def finetune(
     from svuprobe.probe.ft_protocol import FinetuneProtocol, RecipeProtocol
     from svuprobe.probe.ft_train import Machine, Ranks
 
+    check_dtype(dtype)
+    check_whole("jobs", jobs, 0, MOST_JOBS)
+    check_whole("accumulate", accumulate, 1, 100_000)
+    check_whole("checkpoint_steps", checkpoint_steps, 0, 1_000_000_000)
     ranks = Ranks()
-    device = ranks.device or device or default_device()
+    device = ranks.device or checked_device(device)
     if dtype == "auto":
         dtype = native_dtype(device) if device.startswith("cuda") else "float32"
     options = tuning.Options(
@@ -695,7 +711,9 @@ def predict(
     from svuprobe.probe import draw, formats
     from svuprobe.probe.predict import load_answers, predict as run_prediction
 
-    device = device or default_device()
+    device = checked_device(device)
+    check_whole("jobs", jobs, 0, MOST_JOBS)
+    check_whole("seed", seed, 0, 999)
     answers = load_answers(run, seed=seed, device=device)
     paths = [Path(path) for path in audio]
     stems = _distinct([path.stem for path in paths])

@@ -19,9 +19,11 @@ import click
 
 from svuprobe import __version__
 from svuprobe._errors import UserError
+from svuprobe._machine import LEAST_MEMORY, MOST_BATCH_S, MOST_JOBS, MOST_MEMORY, MOST_SEED
+from svuprobe._options import ALPHA, DEVICE, RATE, RATE_OR_0, SHARE, Checked, Number, Shard, whole
 from svuprobe.extractors import catalogue
 from svuprobe.probe import baselines, ft_protocol
-from svuprobe.probe.protocol import PRESETS, preset
+from svuprobe.probe.protocol import PRESETS, RANGES, preset
 from svuprobe.tasks import TABLE, check_name
 
 if TYPE_CHECKING:
@@ -57,39 +59,12 @@ def _terminate(number: int, frame: object) -> None:
     raise Terminated
 
 
-class Checked(click.ParamType):
-    """A name that a table knows: unknown ones are usage errors with the close matches."""
-
-    def __init__(self, name: str, check: Callable[[str], None]) -> None:
-        self.name, self.check = name, check
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            self.check(value)
-        except USER_MISTAKES as error:
-            self.fail(str(error), param, ctx)
-        return value
-
-
-class Shard(click.ParamType):
-    """``i/n``, the i-th of n parts, counted from 1."""
-
-    name = "i/n"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        index, _, of = value.partition("/")
-        if not (index.isdigit() and of.isdigit() and 1 <= int(index) <= int(of)):
-            self.fail(f"{value!r} is not i/n with 1 <= i <= n", param, ctx)
-        return int(index), int(of)
-
-
 TASK = Checked("task", check_name)
 MODEL = Checked("model", catalogue.check_name)
 TRAINED = Checked("model", lambda name: None if name in baselines.TABLE else catalogue.check_name(name))
 FINETUNE = Checked("preset", lambda name: None if ft_protocol.preset(name) else None)
 PROTOCOL = Checked("protocol", lambda name: None if preset(name) else None)
+OF_HEADS, OF_TUNING = whole(RANGES), whole(ft_protocol.RANGES)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 features_option = click.option(
@@ -103,7 +78,7 @@ features_option = click.option(
 results_option = click.option(
     "--results", type=FOLDER, default="results", envvar="SVUPROBE_RESULTS", show_default=True, help="Results."
 )
-device_option = click.option("--device", help="cpu, cuda, cuda:1, ...; the GPU where there is one.")
+device_option = click.option("--device", type=DEVICE, help="cpu, cuda, cuda:1, ...; the GPU where there is one.")
 
 
 def bar(*args: Any, **options: Any) -> Any:
@@ -208,8 +183,8 @@ def data() -> None:
 @data.command("synth")
 @click.option("--task", "names", type=TASK, multiple=True, required=True, help="Whose dataset; repeatable.")
 @click.option("--out", type=FOLDER, default="data", envvar="SVUPROBE_DATA", show_default=True)
-@click.option("--clips", type=click.IntRange(min=1), help="About how many recordings.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--clips", type=click.IntRange(1, 1_000_000), help="About how many recordings.")
+@click.option("--seed", type=click.IntRange(0, MOST_SEED), default=0, show_default=True)
 def data_synth(names: tuple[str, ...], out: Path, clips: int | None, seed: int) -> None:
     """A synthetic copy of a dataset in its official folder layout."""
     from svuprobe import api
@@ -277,10 +252,10 @@ def _data(values: tuple[str, ...]) -> api.Data:
 )
 @click.option(
     "--batch-seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(0, MOST_BATCH_S, min_open=True),
     help="Audio in a batch; found for the device if not given.",
 )
-@click.option("--jobs", type=click.IntRange(min=0), help="Decoding processes; 0 decodes in this one.")
+@click.option("--jobs", type=click.IntRange(0, MOST_JOBS), help="Decoding processes; 0 decodes in this one.")
 @click.option("--shard", type=Shard(), default=(1, 1), help="Do the i-th of n parts (several processes).")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the models: pays on a GPU, for many hours.")
 def extract(
@@ -325,20 +300,24 @@ def extract(
 @features_option
 @results_option
 @click.option("--protocol", type=PROTOCOL, default="svuprobe", show_default=True, help="A preset, or a TOML file.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Instead of the protocol's; changes its hash.")
-@click.option("--learning-rate", "rates", type=float, multiple=True, help="A grid of your own; repeatable.")
-@click.option("--max-epochs", type=click.IntRange(min=1))
-@click.option("--hidden", type=click.IntRange(min=0), help="Units of the hidden layer, 0 for linear heads.")
+@click.option("--seeds", type=OF_HEADS["seeds"], help="Instead of the protocol's; changes its hash.")
+@click.option("--learning-rate", "rates", type=RATE, multiple=True, help="A grid of your own; repeatable.")
+@click.option("--max-epochs", type=OF_HEADS["max_epochs"])
+@click.option("--hidden", type=OF_HEADS["hidden"], help="Units of the hidden layer, 0 for linear heads.")
 @click.option("--single-layers/--no-single-layers", default=None, help="Whether to draw the layer curve.")
 @click.option(
     "--train-fraction",
     "fractions",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     multiple=True,
     help="Learn from this share of the training clips; repeatable, smaller ones are within larger ones.",
 )
 @click.option("--shuffle-labels", is_flag=True, default=None, help="A control: deal the training targets anew.")
-@click.option("--memory", type=click.FloatRange(0, min_open=True), help="GiB of frames to hold; half of the free.")
+@click.option(
+    "--memory",
+    type=Number(LEAST_MEMORY / 2**30, MOST_MEMORY / 2**30),
+    help="GiB of frames to hold; half of the free.",
+)
 @device_option
 @click.option(
     "--dtype",
@@ -405,25 +384,29 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             click.option("--one-stage", is_flag=True, help="No epochs with a frozen transformer first."),
-            click.option("--frozen-epochs", type=click.IntRange(min=0), help="Head and layer weights alone."),
-            click.option("--epochs", type=click.IntRange(min=0), help="Everything; of a baseline each stage."),
-            click.option("--last-k", type=click.IntRange(min=1), help="Only the last K blocks."),
+            click.option("--frozen-epochs", type=OF_TUNING["frozen_epochs"], help="Head and layer weights alone."),
+            click.option("--epochs", type=OF_TUNING["epochs"], help="Everything; of a baseline each stage."),
+            click.option("--last-k", type=click.IntRange(1, 10_000), help="Only the last K blocks."),
             click.option(
-                "--lora", "lora_rank", type=click.IntRange(min=1), help="Only adapters of this rank (peft)."
+                "--lora", "lora_rank", type=click.IntRange(1, 10_000), help="Only adapters of this rank (peft)."
             ),
             click.option("--bitfit", is_flag=True, default=None, help="Only biases."),
             click.option("--train-convolutions", is_flag=True, default=None, help="The convolutions on audio too."),
-            click.option("--head-learning-rate", type=float),
-            click.option("--encoder-learning-rate", type=float),
-            click.option("--mix-learning-rate", type=float, help="Of the layer weights; 0 is the head's."),
-            click.option("--hidden", type=click.IntRange(min=0), help="Width of the head, 0 for one linear layer."),
-            click.option("--dropout", type=float, help="Of the head."),
-            click.option("--batch-size", type=click.IntRange(min=1), help="Windows in a step."),
-            click.option("--layerdrop", type=float),
+            click.option("--head-learning-rate", type=RATE),
+            click.option("--encoder-learning-rate", type=RATE),
+            click.option("--mix-learning-rate", type=RATE_OR_0, help="Of the layer weights; 0 is the head's."),
+            click.option("--hidden", type=OF_TUNING["hidden"], help="Width of the head, 0 for one linear layer."),
+            click.option("--dropout", type=SHARE, help="Of the head."),
+            click.option("--batch-size", type=OF_TUNING["batch_size"], help="Windows in a step."),
+            click.option("--layerdrop", type=SHARE),
             click.option("--spec-augment", is_flag=True, default=None, help="Mask stretches of time in training."),
-            click.option("--class-weight-alpha", type=float, help="Weights 1 / n^alpha; the task's if not given."),
+            click.option(
+                "--class-weight-alpha",
+                type=ALPHA,
+                help="Weights 1 / n^alpha; the task's if not given.",
+            ),
             click.option("--select", type=click.Choice(list(ft_protocol.SELECT)), help="Which epoch counts."),
-            click.option("--seeds", type=click.IntRange(min=1)),
+            click.option("--seeds", type=OF_TUNING["seeds"]),
         )
     ):
         command = option(command)
@@ -445,11 +428,13 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @device_option
 @click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
-@click.option("--accumulate", type=click.IntRange(min=1), default=1, help="Parts to compute each batch in.")
+@click.option("--accumulate", type=click.IntRange(1, 100_000), default=1, help="Parts to compute each batch in.")
 @click.option("--gradient-checkpointing", "checkpointing", is_flag=True, help="Less memory, more time.")
-@click.option("--checkpoint-steps", type=click.IntRange(min=0), default=0, help="Also save within an epoch.")
+@click.option(
+    "--checkpoint-steps", type=click.IntRange(0, 1_000_000_000), default=0, help="Also save within an epoch."
+)
 @click.option("--resume", is_flag=True, help="Go on where a run was interrupted.")
-@click.option("--jobs", type=click.IntRange(min=0), help="Decoding processes; 0 decodes in this one.")
+@click.option("--jobs", type=click.IntRange(0, MOST_JOBS), help="Decoding processes; 0 decodes in this one.")
 @click.option("--allow-missing", is_flag=True, help="Leave out clips that can't be decoded.")
 @click.option("--overwrite", is_flag=True, help="Start anew where a result, or a part of one, is there.")
 def finetune(
@@ -559,7 +544,7 @@ def cache_prune(directory: Path, dry_run: bool, model: str | None, yes: bool) ->
 @click.option("--audio", type=click.Path(path_type=Path), multiple=True, required=True, help="Repeatable.")
 @click.option("--out", type=FOLDER, help="Write MIDI, CSV, JAMS or beats here.")
 @click.option("--plot", "plots", is_flag=True, help="Draw each file's audio and what was found in it.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Whose head answers.")
+@click.option("--seed", type=click.IntRange(0, 999), default=0, show_default=True, help="Whose head answers.")
 @click.option("--format", "style", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @device_option
 def predict(

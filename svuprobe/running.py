@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from svuprobe._errors import UserError
+from svuprobe._machine import checked_device
 from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
 from svuprobe.benchmarks.plots import KINDS
 from svuprobe.extractors.base import ExtractError
@@ -90,6 +91,7 @@ def run(
         A suite that can't be read, or names a model or task that does not exist. What fails later, or lacks its
         data, is in the list that is returned; everything else is done.
     """
+    device = checked_device(device)
     plan = suites.load(suite)
     models = [canonical(name) for name in plan.all_models]
     results, features = results or out / "results", features or out / "features"

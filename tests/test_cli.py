@@ -84,8 +84,8 @@ MISTAKES = {
     ),
     "a learning rate below zero": (
         ("probe", "--features", "{tmp}/f", "--learning-rate", "-1"),
-        1,
-        ["learning_rates", "greater than 0"],
+        2,
+        ["--learning-rate", "-1"],
     ),
     "no results": (("leaderboard", "--results", "{tmp}/none"), 1, ["{tmp}/none", "svuprobe probe"]),
     "a stale leaderboard": (

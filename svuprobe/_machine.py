@@ -1,0 +1,68 @@
+"""What a computation runs on, checked before anything is read: devices, types of numbers, processes, memory.
+
+Nothing here imports torch before a device other than the CPU is asked about.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from svuprobe._errors import OptionError
+
+MOST_JOBS = 256  # processes; each takes some 100 MB
+MOST_SEED = 2**63 - 1
+MOST_BATCH_S = 86_400.0  # of audio
+LEAST_MEMORY, MOST_MEMORY = 1 << 20, 1 << 50  # bytes
+
+
+def devices() -> list[str]:
+    """Names of the devices that are here, ``cpu`` first; ``cuda`` and ``mps`` are the first of their kind."""
+    import torch
+
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there += ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        there.append("mps")
+    return there
+
+
+@functools.cache
+def default_device() -> str:
+    """``cuda`` where there is one, else ``cpu``."""
+    return "cuda" if "cuda" in devices() else "cpu"
+
+
+def checked_device(device: str | None) -> str:
+    """Return the device, the default one for None.
+
+    Raises
+    ------
+    OptionError
+        There is no such device on this machine.
+    """
+    if device is None:
+        return default_device()
+    if device != "cpu" and device not in (there := devices()):
+        raise OptionError(f"device {device!r}: there is none of this name here; there is {', '.join(there)}")
+    return device
+
+
+def check_dtype(dtype: str, *, auto: bool = True) -> None:
+    """Raise OptionError for a type of numbers that no command computes in."""
+    known = ["auto"] * auto + ["float32", "bfloat16"]
+    if dtype not in known:
+        raise OptionError(f"dtype {dtype!r}; it is one of {', '.join(known)}")
+
+
+def check_whole(name: str, value: Any, least: int, most: int) -> None:
+    """Raise OptionError unless ``value`` is None or a whole number from ``least`` to ``most``."""
+    if value is not None and (type(value) is not int or not least <= value <= most):
+        raise OptionError(f"{name} = {value!r}; it is a whole number from {least:,} to {most:,}")
+
+
+def check_real(name: str, value: Any, most: float) -> None:
+    """Raise OptionError unless ``value`` is None or a number greater than 0 and at most ``most``."""
+    if value is not None and (type(value) not in (int, float) or not 0 < value <= most):  # NaN is in no range
+        raise OptionError(f"{name} = {value!r}; it is a number greater than 0 and at most {most:g}")

@@ -1,0 +1,66 @@
+"""Types of the command line's options: what they accept ends; everything else is a usage error that says the rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from svuprobe._errors import UserError
+from svuprobe._machine import checked_device
+from svuprobe.probe.ft_protocol import RANGES
+
+MOST_SHARDS = 10_000
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; click's own range lets NaN through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return float(number)
+
+
+class Checked(click.ParamType):
+    """A text that a function raises a UserError about, or lets pass."""
+
+    def __init__(self, name: str, check: Callable[[str], object]) -> None:
+        self.name, self.check = name, check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            self.check(value)
+        except UserError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
+class Shard(click.ParamType):
+    """``i/n``, the i-th of n parts, counted from 1."""
+
+    name = "i/n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        index, _, of = value.partition("/")
+        numbers = [int(part) for part in (index, of) if part.isascii() and part.isdigit() and len(part) < 9]
+        if len(numbers) < 2 or not 1 <= numbers[0] <= numbers[1] <= MOST_SHARDS:
+            self.fail(f"{value!r} is not i/n with 1 <= i <= n <= {MOST_SHARDS:,}", param, ctx)
+        return tuple(numbers)
+
+
+def whole(ranges: Mapping[str, tuple[float, float]]) -> dict[str, click.IntRange]:
+    """Types of the whole numbers that a protocol bounds, by the name of its field."""
+    return {name: click.IntRange(*map(int, ends)) for name, ends in ranges.items()}
+
+
+DEVICE = Checked("device", checked_device)
+RATE = Number(*RANGES["head_learning_rate"])
+RATE_OR_0 = Number(*RANGES["mix_learning_rate"])
+ALPHA = Number(*RANGES["class_weight_alpha"])
+SHARE = Number(0, 1, max_open=True)  # of units or layers to drop
