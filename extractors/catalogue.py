@@ -236,7 +236,31 @@ def slug(name: str) -> str:
 
 
 def local_revision(name: str) -> str | None:
-    """Placeholder."""
+    """Return the revision that loading a local model would give now; None for a model that isn't local.
+
+    Of a folder the files are read, and nothing is loaded. A class in a file and a HEAR module may read weights from
+    anywhere, which nobody knows before they are made: so these are loaded, which runs their code.
+
+    Parameters
+    ----------
+    name
+        Any name that `check_name` accepts.
+
+    Returns
+    -------
+    str or None
+        Forty hexadecimal digits for a folder; None for names of the hub, of the catalogue and of random weights.
+
+    Raises
+    ------
+    ExtractError
+        The folder or file isn't there, or isn't a model.
+    """
+    name = canonical(name)
+    if _is_folder(name):
+        return import_module("svuprobe.extractors.checkpoint").folder_revision(Path(name[3:]), name)
+    if name.startswith(("py:", "hear:")):
+        return load(name).revision
     return None
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -276,12 +277,44 @@ def digest_state(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def folder_revision(folder: Path, name: str) -> str:
+    """Return the digest of a checkpoint's files in a folder, which is its revision, without loading them.
+
+    Raises
+    ------
+    ExtractError
+        No such folder, or one without config.json or weights.
+    """
+    if not folder.is_dir():
+        raise ExtractError(f"{name}: there is no folder {folder}")
+
+    def find(file: str) -> Path | None:
+        return folder / file if (folder / file).is_file() else None
+
+    described = find("config.json")
+    if described is None:
+        raise ExtractError(f"{name}: there is no config.json, so this isn't a transformers checkpoint")
+    return digest_files(described, find("preprocessor_config.json"), *find_weights(find, name))[:40]
+
+
 def digest_files(*paths: Path | None) -> str:
-    """SHA-256 of the names and the bytes of files; None for one that isn't there."""
+    """Return the SHA-256 of the names and the bytes of files; None stands for one that isn't there.
+
+    A file is read once as long as it stays what it is: a suite asks for a model's revision before every result.
+    """
+    return _digest_unchanged(tuple((path, *_state_of(path)) for path in paths if path is not None))
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """What changes when a file does: which one it is, its size and its times in nanoseconds."""
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+@lru_cache(maxsize=256)
+def _digest_unchanged(files: tuple[tuple[Any, ...], ...]) -> str:
     digest = hashlib.sha256()
-    for path in paths:
-        if path is None:
-            continue
+    for path, *_ in files:
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         with path.open("rb") as file:
             while block := file.read(1 << 20):

@@ -4,6 +4,7 @@ import re
 import warnings
 from pathlib import Path
 
+import checkpoints
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.catalogue import canonical, check_name, is_control, load, slug
+from svuprobe.extractors.catalogue import canonical, check_name, is_control, load, local_revision, slug
 from svuprobe.extractors.checkmodel import check
 from svuprobe.extractors.fronts import FAMILIES
 
@@ -636,3 +637,32 @@ def test_the_list_of_models_names_every_form():
     shown = CliRunner().invoke(main, ["models"]).output
     for form in ("hf:ORG/NAME", "hear:MODULE", "py:FILE.py:CLASS", "random:NAME"):
         assert form in shown
+
+
+# ------------------------------------------------------------------------------------- revisions of local models
+
+
+def test_the_revision_of_a_local_model_is_known_before_it_is_loaded_and_follows_its_files(tmp_path, example, hear):
+    other, _ = write(tmp_path / "sew", "sew")
+    own = checkpoints.write(tmp_path / "hubert", "hubert")
+    module = hear("followed")
+    weights = tmp_path / "w.pt"
+    torch.save({"gain": torch.full((24,), 2.0)}, weights)
+    edits = {
+        f"hf:{other}": lambda: checkpoints.edit(other, layer_norm_eps=1e-3),
+        f"hf:{own}": lambda: checkpoints.write(own, "hubert", seed=1),
+        f"py:{example}:Convolutions": lambda: example.write_text(example.read_text() + "# edited\n"),
+        module: lambda: hear("followed", width=23, scene=23),
+        f"{module},{weights}": lambda: torch.save({"gain": torch.full((24,), 3.0)}, weights),
+    }
+    for name, edit in edits.items():
+        before = local_revision(name)
+        assert before == load(name).revision
+        edit()
+        assert before != local_revision(name) == load(name).revision
+        hear("followed")
+    for name in ("mfcc", "wavlm-base", "hf:org/name", "random:wavlm-base"):
+        assert local_revision(name) is None
+    for name in (f"hf:{tmp_path / 'none'}", f"py:{tmp_path / 'none.py'}:Net", "hear:no_such_module"):
+        with pytest.raises(ExtractError, match="there is no"):
+            local_revision(name)
