@@ -30,6 +30,7 @@ if sys.platform != "win32":
 _BLOCK = 4 << 20
 _LONG_DEAD_S = 7 * 24 * 3600.0  # after so long nobody is still writing a temporary file of another machine
 _FREE, _WRITABLE = "free some space", "make it writable or choose another folder"
+_CLOSE, _BROKEN = "close other programs", "see whether its disk or network is in order"
 _ADVICE = {
     errno.ENOSPC: _FREE,
     errno.EDQUOT: _FREE,
@@ -43,7 +44,28 @@ _ADVICE = {
     errno.EEXIST: "a part of its path is a file: choose another folder",
     errno.EISDIR: "it is a folder: choose another name",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EILSEQ: "choose a name of other letters",
+    errno.ELOOP: "its links lead in a circle: mend them",
+    errno.EBUSY: "another program uses it: close that",
+    errno.ETXTBSY: "another program uses it: close that",
+    errno.EAGAIN: _CLOSE,
+    errno.ENOMEM: _CLOSE,
+    errno.EIO: _BROKEN,
+    errno.ENODEV: _BROKEN,
+    errno.ENXIO: _BROKEN,
+    errno.ESTALE: _BROKEN,
+    errno.ENOTCONN: _BROKEN,
+    errno.ETIMEDOUT: _BROKEN,
+    errno.EHOSTDOWN: _BROKEN,
 }
+
+
+def is_systems_word(error: OSError) -> bool:
+    """Whether an error says what the system can't or won't do with files, and not that a program asks wrongly.
+
+    A file that is not there is not among them: what a user names is looked for where it is read, and so it is a bug.
+    """
+    return error.errno in _ADVICE and error.strerror is not None
 
 
 def advice(error: OSError) -> str:
@@ -135,9 +157,9 @@ def replacing(path: Path) -> Iterator[Path]:
     FileError
         The system refuses, or ``path`` is a device, a pipe or a folder.
     """
-    path = Path(os.path.realpath(path))
     with writing(path):
-        refuse_special(path)
+        refuse_special(path)  # before the links of /dev/stdout are followed to no file at all
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         clear_abandoned(path)
         temporary = temporary_for(path)

@@ -56,7 +56,7 @@ class Shard(click.ParamType):
 
 def whole(ranges: Mapping[str, tuple[float, float]]) -> dict[str, click.IntRange]:
     """Types of the whole numbers that a protocol bounds, by the name of its field."""
-    return {name: click.IntRange(*map(int, ends)) for name, ends in ranges.items()}
+    return {name: click.IntRange(int(low), int(high)) for name, (low, high) in ranges.items()}
 
 
 DEVICE = Checked("device", checked_device)

@@ -125,7 +125,8 @@ def check(
     loaded = load_task(task)
     root = data.folder(loaded.dataset)
     if not loaded.source and not root.is_dir():
-        say(checking.absent(loaded, root))
+        for line in checking.absent(loaded, root):
+            say(line)
         return False
     report = checking.check(loaded, root, find_clips(loaded, root), progress, thorough=thorough)
     for line in report.lines():
@@ -420,7 +421,8 @@ def probe(
                     problems.append(str(error))
                     continue
                 probed.append(one)
-                say(_told_probe(one))
+                for line in _told_probe(one):
+                    say(line)
     if problems:
         raise PartlyDone(probed, problems)
     return probed
@@ -560,7 +562,7 @@ def _titled(progress: Callable[..., Any], title: str, *args: Any, **options: Any
     return progress(*args, **options | {"desc": title})
 
 
-def _told_probe(one: Probed) -> str:
+def _told_probe(one: Probed) -> list[str]:
     result = one.result
     ranked, score = result.task["ranked"], result.ranked
     seconds = "already there" if one.cached else f"{sum(result.timings.values()):.1f} s"
@@ -570,7 +572,7 @@ def _told_probe(one: Probed) -> str:
     ]
     if one.replaced:
         lines.append(f"  took the place of a result with other {' and '.join(one.replaced)}: {one.path}")
-    return "\n".join([*lines, *(f"  {caveat}" for caveat in result.caveats)])
+    return [*lines, *(f"  {caveat}" for caveat in result.caveats)]
 
 
 def _what_is_special(result: Result) -> str:
@@ -682,7 +684,8 @@ def finetune(
                 listed, model, chosen, results, start=start, options=options, progress=watched, say=told
             )
             done.append(Probed(*found))
-            told(_told_probe(done[-1]))
+            for line in _told_probe(done[-1]):
+                told(line)
     return done
 
 

@@ -8,7 +8,6 @@ answers at once.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from svuprobe import __version__
-from svuprobe._errors import UserError
+from svuprobe._edge import OneLineErrors, bar, echo, one_line, say, warn
 from svuprobe._machine import LEAST_MEMORY, MOST_BATCH_S, MOST_JOBS, MOST_MEMORY, MOST_SEED
 from svuprobe._options import ALPHA, DEVICE, RATE, RATE_OR_0, SHARE, Checked, Number, Shard, whole
 from svuprobe.extractors import catalogue
@@ -28,36 +27,6 @@ from svuprobe.tasks import TABLE, check_name
 
 if TYPE_CHECKING:
     from svuprobe import api
-
-USER_MISTAKES = (UserError,)
-
-
-class OneLineErrors(click.Group):
-    """Turns exactly the project's own errors, Ctrl-C and SIGTERM into one line; exit codes 1, 130 and 143."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        before = signal.signal(signal.SIGTERM, _terminate)
-        try:
-            return super().invoke(ctx)
-        except USER_MISTAKES as error:
-            raise click.ClickException(" ".join(str(error).split())) from None
-        except KeyboardInterrupt as stop:
-            again = " with --resume" if ctx.invoked_subcommand == "finetune" else ""
-            click.echo(
-                f"Interrupted: what is finished is kept; the same command{again} goes on from there.", err=True
-            )
-            sys.exit(143 if isinstance(stop, Terminated) else 130)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as a scheduler sends it when a job's time is up."""
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise Terminated
-
 
 TASK = Checked("task", check_name)
 MODEL = Checked("model", catalogue.check_name)
@@ -81,13 +50,6 @@ results_option = click.option(
 device_option = click.option("--device", type=DEVICE, help="cpu, cuda, cuda:1, ...; the GPU where there is one.")
 
 
-def bar(*args: Any, **options: Any) -> Any:
-    """A progress bar for what takes longer than a second; none where nobody watches."""
-    from tqdm import tqdm
-
-    return tqdm(*args, **{"delay": 1.0, "disable": None, "leave": False, "dynamic_ncols": True} | options)
-
-
 def wrap(iterable: Any, total: int | None = None, desc: str = "") -> Any:
     """A progress bar around an iterable."""
     return bar(iterable, total=total, desc=desc)
@@ -106,12 +68,12 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _show(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        echo(json.dumps(rows, indent=1))
         return
     from tabulate import tabulate
 
-    cells = [["" if row[c] is None else row[c] for c in columns] for row in rows]
-    click.echo(tabulate(cells, columns, disable_numparse=True))
+    cells = [["" if row[c] is None else one_line(row[c]) for c in columns] for row in rows]
+    echo(tabulate(cells, columns, disable_numparse=True))
 
 
 @main.command()
@@ -121,7 +83,7 @@ def models(as_json: bool) -> None:
     rows = [asdict(card) | {"control": catalogue.is_control(name)} for name, card in catalogue.CATALOGUE.items()]
     _show(rows, ["name", "hub", "layers", "dim", "sample_rate", "licence"], as_json)
     if not as_json:
-        click.echo(f"\nAlso {catalogue.OTHER_FORMS}.")
+        echo(f"\nAlso {catalogue.OTHER_FORMS}.")
 
 
 @main.command("check-model")
@@ -132,7 +94,7 @@ def check_model(name: str, device: str | None, dtype: str) -> None:
     """Whether a model keeps the contract of an extractor, and how fast it is here."""
     from svuprobe import api
 
-    if not api.check_model(name, device=device, dtype=dtype, say=click.echo).ok:
+    if not api.check_model(name, device=device, dtype=dtype, say=say).ok:
         raise click.ClickException(f"{name} does not keep the contract; what FAILED stands above")
 
 
@@ -164,7 +126,7 @@ def tasks(as_json: bool) -> None:
         )
     _show(rows, ["name", "dataset", "kind", "ranked", "clips", "hours", "licence"], as_json)
     if not as_json:
-        click.echo("\nYour own data: a path to a TOML file in place of the name (see the README).")
+        echo("\nYour own data: a path to a TOML file in place of the name (see the README).")
 
 
 @main.command()
@@ -189,7 +151,7 @@ def data_synth(names: tuple[str, ...], out: Path, clips: int | None, seed: int) 
     """A synthetic copy of a dataset in its official folder layout."""
     from svuprobe import api
 
-    api.synth(names, out, clips=clips, seed=seed, progress=wrap, say=click.echo)
+    api.synth(names, out, clips=clips, seed=seed, progress=wrap, say=say)
 
 
 data_option = click.option(
@@ -211,7 +173,7 @@ def data_check(names: tuple[str, ...], where: tuple[str, ...], thorough: bool) -
     """Counts, durations, missing and damaged files of a dataset, against the official numbers."""
     from svuprobe import api
 
-    wrong = [name for name in names if not api.check(name, _data(where), thorough, progress=wrap, say=click.echo)]
+    wrong = [name for name in names if not api.check(name, _data(where), thorough, progress=wrap, say=say)]
     if wrong:
         raise click.ClickException(f"not as it should be: {', '.join(wrong)}; what is wrong stands above")
 
@@ -223,7 +185,7 @@ def data_prepare(names: tuple[str, ...], where: tuple[str, ...]) -> None:
     """Download what may be downloaded: resumable, checksummed where a checksum is known."""
     from svuprobe import api
 
-    api.prepare(names, _data(where), progress=bar, say=click.echo)
+    api.prepare(names, _data(where), progress=bar, say=say)
 
 
 def _data(values: tuple[str, ...]) -> api.Data:
@@ -285,12 +247,12 @@ def extract(
         shard=shard,
         compiled=compiled,
         progress=bar,
-        say=click.echo,
+        say=say,
     )
     failures = {clip: reason for report in reports for clip, reason in report.failures}
     if failures:
         for clip, reason in failures.items():
-            click.echo(f"  {json.dumps(clip, ensure_ascii=False)}: {reason}", err=True)
+            warn(f"  {json.dumps(clip, ensure_ascii=False)}: {reason}")
         raise click.ClickException(f"{len(failures)} clips failed, the others are done; mend them and run this again")
 
 
@@ -367,7 +329,7 @@ def probe(
                 overwrite=overwrite,
                 memory=None if memory is None else round(memory * 2**30),
                 progress=bar,
-                say=click.echo,
+                say=say,
             )
         except api.PartlyDone as error:
             problems |= dict.fromkeys(error.problems)
@@ -375,7 +337,7 @@ def probe(
         raise click.ClickException(next(iter(problems)))
     if problems:
         for problem in problems:
-            click.echo(f"  {problem}", err=True)
+            warn(f"  {problem}")
         raise click.ClickException(f"{len(problems)} could not be probed, as listed above; the others are done")
 
 
@@ -472,7 +434,7 @@ def finetune(
         protocol=protocol,
         recipe=ft_protocol.RecipeProtocol(**supervised),
         progress=bar,
-        say=click.echo,
+        say=say,
         **options,
     )
 
@@ -510,11 +472,11 @@ def cache_verify(directory: Path, remove: bool) -> None:
     """Read every byte in DIRECTORY and compare it with the checksums."""
     from svuprobe import api
 
-    damages = api.cache_verify(directory, remove=remove, progress=bar, say=click.echo)
+    damages = api.cache_verify(directory, remove=remove, progress=bar, say=say)
     if damages:
         what = "deleted" if remove else f"svuprobe cache verify {directory} --remove deletes them"
         raise click.ClickException(f"{len(damages)} damaged; {what}; svuprobe extract makes just these again")
-    click.echo(f"{directory}: every byte is as it was written")
+    echo(f"{directory}: every byte is as it was written")
 
 
 @cache.command("prune")
@@ -528,8 +490,8 @@ def cache_prune(directory: Path, dry_run: bool, model: str | None, yes: bool) ->
     from svuprobe.extractors.keeping import size_text
 
     only_said = dry_run or (model is not None and not yes)
-    freed = api.cache_prune(directory, model=model, dry_run=only_said, say=click.echo)
-    click.echo(f"{size_text(freed)} {'would be freed' if only_said else 'freed'}")
+    freed = api.cache_prune(directory, model=model, dry_run=only_said, say=say)
+    echo(f"{size_text(freed)} {'would be freed' if only_said else 'freed'}")
     if only_said and not dry_run:
         raise click.ClickException(f"nothing was deleted; add --yes to delete these features of {model}")
 
@@ -562,12 +524,12 @@ def predict(
     ):
         (failed if prediction.failure else found).append(prediction)
         for path in written:
-            click.echo(path, err=True)
+            warn(path)
     if found:
-        click.echo(summary(found, style), nl=style == "table")
+        echo(summary(found, style), nl=style == "table")
     if failed:
         for prediction in failed:
-            click.echo(f"  {prediction.failure}", err=True)
+            warn(f"  {prediction.failure}")
         raise click.ClickException(f"{len(failed)} of {len(audio)} files failed")
 
 
@@ -580,7 +542,7 @@ def leaderboard(results: Path, out: Path, check: bool) -> None:
     from svuprobe import api
 
     api.leaderboard(results, out, check=check)
-    click.echo(f"{out}: {'up to date' if check else 'written'}")
+    echo(f"{out}: {'up to date' if check else 'written'}")
 
 
 @main.command()
@@ -592,7 +554,7 @@ def plot(kind: str, results: Path, out: Path) -> None:
     from svuprobe import api
 
     for path in api.plot(kind, results, out):
-        click.echo(path)
+        say(path)
 
 
 @main.command()
@@ -607,10 +569,10 @@ def run(suite: str, where: tuple[str, ...], **options: Any) -> None:
     """Extract, probe and rank all of a SUITE (svu, mir13, real, demo or a TOML file): only what is missing."""
     from svuprobe import api
 
-    failures = api.run(suite, data=_data(where), progress=bar, say=click.echo, **options)
+    failures = api.run(suite, data=_data(where), progress=bar, say=say, **options)
     if failures:
         for failure in failures:
-            click.echo(f"  {' '.join(failure.split())}", err=True)
+            warn(f"  {' '.join(failure.split())}")
         raise click.ClickException(
             f"{len(failures)} parts of the suite are missing, as listed above; the rest is done"
         )
@@ -622,7 +584,7 @@ def demo(out: Path) -> None:
     """The whole chain on synthetic singing, in a few minutes."""
     from svuprobe.demo import run
 
-    run(out, progress=bar, say=click.echo)
+    run(out, progress=bar, say=say)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,17 @@ from svuprobe import api
 def run(out: Path, *, progress: Any = None, say: Callable[[str], None] = print) -> None:
     """Run every stage under ``out``; what is there already is not done again."""
     started = time.perf_counter()
-    say("The chain on synthetic singing: it shows that everything works, nothing about real voices.\n")
+    say("The chain on synthetic singing: it shows that everything works, nothing about real voices.")
+    say("")
     failures = api.run("demo", data=api.Data(out / "data"), out=out, progress=progress, say=say)
     if failures:
         raise api.ExtractError(f"{failures[0]}; delete {out} and run the demo again")
-    say(f"\n{(out / 'leaderboard.md').read_text(encoding='utf-8')}")
-    say(_where_to_look(out, time.perf_counter() - started))
+    text = (out / "leaderboard.md").read_text(encoding="utf-8")
+    for line in ["", *text.splitlines(), "", *_where_to_look(out, time.perf_counter() - started)]:
+        say(line)
 
 
-def _where_to_look(out: Path, seconds: float) -> str:
+def _where_to_look(out: Path, seconds: float) -> list[str]:
     return f"""Done in {seconds:.0f} s. Look at
   {out / "leaderboard.md"}
   {out / "plots"} (scores, layer weights, layer curves)
@@ -32,4 +34,4 @@ Next, with a pretrained model (downloads it once):
   svuprobe extract --task technique --model mert-v1-95m --data {out / "data"} --features {out / "features"}
   svuprobe probe --task technique --features {out / "features"} --results {out / "results"}
   svuprobe leaderboard --results {out / "results"} --out {out / "leaderboard.md"}
-or with your own audio: a TOML and a CSV file in place of the task's name (README, "Your own data")."""
+or with your own audio: a TOML and a CSV file in place of the task's name (README, "Your own data").""".splitlines()

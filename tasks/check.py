@@ -269,12 +269,12 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def absent(task: Task, root: Path) -> str:
-    """What to say where the folder of a dataset is not there: what it is, where to get it, what to type next."""
+def absent(task: Task, root: Path) -> list[str]:
+    """Lines to say where the folder of a dataset is not there: what it is, where to get it, what to type next."""
     next_ = f"svuprobe data synth --task {task.name} --out {root.parent}"
     card = DATASETS.get(task.dataset)
     if card is None:
-        return f"{root}: no such folder\n  {task.reference} ({task.licence}); a synthetic copy: {next_}"
+        return [f"{root}: no such folder", f"  {task.reference} ({task.licence}); a synthetic copy: {next_}"]
     lines = [
         f"{root}: no such folder",
         f"  {'what':10}{card.title}",
@@ -286,4 +286,4 @@ def absent(task: Task, root: Path) -> str:
     ]
     if card.archives:
         lines.append(f"  {'download':10}svuprobe data prepare --task {task.name} --data {root.parent}")
-    return "\n".join([*lines, f"  {'synthetic':10}{next_}"])
+    return [*lines, f"  {'synthetic':10}{next_}"]
