@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from svuprobe._files import write_text
+from svuprobe._files import holds, write_text
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 
 if sys.version_info >= (3, 11):
@@ -165,7 +165,7 @@ def save_wanted(results: Path, suite: str, wanted: Sequence[Wanted]) -> Path:
     """Write what a suite asks for beside its results, so that a leaderboard is made from them alone."""
     path = results / f"{suite}{_WANTED}"
     text = json.dumps([asdict(one) for one in wanted], indent=1) + "\n"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not holds(path, text):
         write_text(path, text)
     return path
 

@@ -19,7 +19,7 @@ from svuprobe.benchmarks.published import Published, published
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.probe import compare, result as result_file
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
+from svuprobe.probe.result import SCORED_ALIKE, Result
 from svuprobe.probe.stats import MIN_GROUPS
 
 Entry = tuple[Result, Path]
@@ -123,7 +123,8 @@ def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table
 def _key(result: Result, any_labels: bool = False) -> tuple[Any, ...]:
     """What has to agree; ``any_labels`` leaves out whether training labels were shuffled."""
     task, protocol = result.task, result.protocol
-    same = task["synthetic"], task["name"], task["version"], task["split_sha256"], task["target_sha256"]
+    names = ("synthetic", "name", "version", "split_sha256", "target_sha256", *SCORED_ALIKE)
+    same = tuple(task[name] for name in names)
     if any_labels:
         fields = {k: v for k, v in protocol["fields"].items() if k not in ("name", "shuffle_labels")}
         return *same, json.dumps(fields, sort_keys=True)

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
+from svuprobe.probe.result import SCORED_ALIKE, Result
 from svuprobe.probe.stats import CONFIDENCE, MIN_GROUPS, deletions, influence, studentised
 from svuprobe.tasks.metrics import mean_of, metric
 
@@ -122,7 +122,7 @@ def compare(results: Sequence[tuple[Result, Path]]) -> Comparison:
 
 
 def _must_agree(result: Result, first: Result) -> list[tuple[str, Any, Any]]:
-    names = ("name", "version", "synthetic", "split_sha256", "target_sha256", "ranked")
+    names = ("name", "version", "synthetic", "split_sha256", "target_sha256", "ranked", *SCORED_ALIKE)
     pairs = [(f"task {name}", result.task[name], first.task[name]) for name in names]
     return [*pairs, ("protocol", result.protocol["hash"], first.protocol["hash"])]
 

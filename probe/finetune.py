@@ -13,7 +13,6 @@ import hashlib
 import json
 import platform
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,9 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from svuprobe._files import sha256_of
+from svuprobe._files import sha256_of, writing
 from svuprobe.extractors.catalogue import is_control, slug
-from svuprobe.probe import baselines, evaluate, identity, result as result_file, run as probing, trained
+from svuprobe.probe import baselines, caveats, evaluate, identity, result as result_file, run as probing, trained
 from svuprobe.probe.adapt import build
 from svuprobe.probe.ft_audio import ClipTask, Outputs, Recordings, TaskView, view_of
 from svuprobe.probe.ft_network import Network
@@ -42,6 +41,7 @@ from svuprobe.tasks.cliplist import ClipList
 
 _LIBRARIES = ("svuprobe", "torch", "transformers", "numpy", "scikit-learn", "mir_eval")
 _RMS_WINDOWS = 64
+_DISCARDED = "discarded"  # name of a file in the folder of networks that are to go
 
 AnyProtocol = FinetuneProtocol | RecipeProtocol
 Say = Callable[[str], None]
@@ -123,11 +123,12 @@ def finetune(
     folder = path.with_suffix("")
     marks = identity.marks_of(listed.clips)
     mine = identity.of_finetuning(about, listed, protocol.hash, marks)
-    if path.exists() and not options.overwrite and not options.resume:
+    if path.exists() and not options.overwrite:
         old = _old_result(path, say)
         if old is not None and not _changed(old, mine, marks):
             return old, path, True
     first = options.machine.ranks.first
+    options.machine.ranks.wait()  # all have looked before one clears away
     if first:
         _make_room(path, folder, options)
     options.machine.ranks.wait()
@@ -150,6 +151,8 @@ def finetune(
         run = _run_digest(mine, seed)
         several.append(_one_seed(network, view, recordings, seed, run, folder, options, progress, say))
     finished = time.perf_counter()
+    if first:
+        _tidy(folder)
     result, predictions = _result(network, view, recordings, protocol, several, about, options)
     result = replace(
         result,
@@ -214,19 +217,41 @@ def _changed(old: Result, mine: dict[str, str], marks: dict[str, str]) -> list[s
 
 
 def _make_room(path: Path, folder: Path, options: Options) -> None:
-    """The folder of the trained networks; what an unfinished run left is kept, thrown away, or an error."""
-    if options.overwrite and not options.resume:
-        result_file.remove(path)  # first: no result stands beside the networks of another run
-        shutil.rmtree(folder, ignore_errors=True)
-    left = sorted(folder.glob("*.safetensors"))
-    if left and not options.resume and not path.exists():
+    """Make the folder of the trained networks; what an unfinished run left is kept, thrown away, or an error.
+
+    A result that is there is of other data or weights, or to be overwritten: it goes with its networks.
+    """
+    if path.exists() or (folder / _DISCARDED).exists() or (options.overwrite and not options.resume):
+        _discard(path, folder)
+    if any(folder.glob("*.safetensors")) and not options.resume:
         raise ProbeError(
             f"{folder}: left by a run that did not end; go on with --resume, or start anew with --overwrite"
         )
-    if left and not options.resume:  # of an older result: other data or weights
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _discard(path: Path, folder: Path) -> None:
+    """Delete a result and its networks, so that neither stands without the other, whoever is killed when.
+
+    A mark in the folder says that the networks are to go. It is there before the result goes, and goes last.
+    """
+    with writing(folder):
+        if folder.is_dir():
+            (folder / _DISCARDED).touch()
         result_file.remove(path)
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_dir():
+            for left in sorted(folder.iterdir()):
+                if left.name != _DISCARDED:
+                    left.unlink()
+            (folder / _DISCARDED).unlink()
+
+
+def _tidy(folder: Path) -> None:
+    """Delete what was needed on the way: checkpoints, and temporary files of processes that were killed."""
+    with writing(folder):
+        for left in (*folder.glob("seed*-checkpoint.safetensors*"), *folder.glob("seed*.safetensors.tmp-*")):
+            left.unlink(missing_ok=True)
 
 
 def _run_digest(mine: dict[str, str], seed: int) -> str:
@@ -370,6 +395,7 @@ def _result(
         environment={"python": platform.python_version(), "device": options.machine.device}
         | {name: version(name) for name in _LIBRARIES},
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        caveats=caveats.caveats(view),
     )
     return result, test.predictions
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svuprobe._files import sync_and_rename, temporary_for, writing
+from svuprobe._files import replacing
 from svuprobe.probe import evaluate
 from svuprobe.probe.baselines.base import Stage
 from svuprobe.probe.ft_audio import ClipTask, Outputs, Recordings, TaskView, padded
@@ -355,13 +355,10 @@ def save(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
     """Write a file of tensors in one step."""
     from safetensors.torch import save_file
 
-    temporary = temporary_for(path)
-    with writing(path):
-        try:
-            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, about)
-            sync_and_rename(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    # One key: safetensors writes several in an order that differs from run to run.
+    metadata = {"about": json.dumps(about, sort_keys=True)}
+    with replacing(path) as temporary:
+        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, metadata)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -370,8 +367,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads(file.metadata()["about"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ProbeError(f"{path}: damaged ({error}); delete it, or start anew with --overwrite") from None
 
 

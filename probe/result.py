@@ -68,6 +68,7 @@ from typing import Any
 
 import numpy as np
 
+from svuprobe import _files
 from svuprobe._errors import UserError
 from svuprobe._files import clear_abandoned, refuse_special, sha256_of, sync, temporary_for, writing
 from svuprobe.probe.protocol import ProbeError
@@ -75,6 +76,8 @@ from svuprobe.probe.result_shape import wrong_shape
 from svuprobe.tasks.types import Clip
 
 SCHEMA = 3
+# Keys of ``task`` beside name, version, split and targets in which results have to agree to stand in one table.
+SCORED_ALIKE = ("windowing", "scored", "class_weight_alpha")
 Write = Callable[[Path], object]
 Entry = tuple["Result", Path]
 
@@ -159,6 +162,12 @@ def save(result: Result, path: Path, predictions: dict[str, np.ndarray], heads: 
             os.replace(temporary[suffix], places[suffix])
         sync(path.parent)
     return Result(**written)
+
+
+def sweep(path: Path) -> None:
+    """Delete what killed processes left of a result: temporary files, and a lock that nobody holds."""
+    for suffix in (".json", ".npz", ".safetensors"):
+        _files.sweep(path.with_suffix(suffix))
 
 
 def remove(path: Path) -> None:

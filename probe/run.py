@@ -16,8 +16,7 @@ import torch
 
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.extractors.catalogue import is_control
-from svuprobe.probe import evaluate
-from svuprobe.probe.caveats import require_selection
+from svuprobe.probe import caveats, evaluate
 from svuprobe.probe.data import ClipFeatures, Moments, Rows, rows_by_split
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
@@ -72,7 +71,7 @@ def _probe(
     kind = ClipFeatures if listed.task.level == "clip" else FrameFeatures
     trained_as = protocol.for_task(listed.task.name)
     features = kind(cache, splits, listed, trained_as, device, memory)
-    require_selection(features)
+    caveats.require_selection(features)
     loaded = time.perf_counter()
     fitted = fit(features, trained_as, cache.header.dim, progress, products)
     trained = time.perf_counter()
@@ -113,6 +112,7 @@ def _probe(
         environment={"python": platform.python_version(), "device": device, "products": products}
         | {name: version(name) for name in _LIBRARIES},
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        caveats=caveats.caveats(features),
     )
     return result, tested[head].predictions, _trained(features, banks[head], cache, listed, protocol)
 

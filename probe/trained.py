@@ -11,7 +11,8 @@ Tensors
 ``offset``, ``spread``
     What regression outputs are scaled back with.
 
-The metadata say which task (with windowing and labels), which model (name, digest, type) and which protocol.
+The metadata's key ``about`` holds JSON: ``task`` (with windowing and labels), ``model`` (name, digest, type) and
+``protocol``.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class Trained:
 
         task = {name: getattr(self.task, name) for name in _TASK_FIELDS}
         task |= {"labels": list(self.task.labels or ()), "windowing": asdict(self.task.windowing)}
-        metadata = {"task": json.dumps(task), "model": json.dumps(self.model), "protocol": self.protocol}
+        about = {"task": task, "model": self.model, "protocol": self.protocol}
+        # One key: safetensors writes several in an order that differs from run to run.
+        metadata = {"about": json.dumps(about, sort_keys=True)}
         save_file({name: t.detach().cpu().contiguous() for name, t in self.tensors.items()}, path, metadata)
 
 
@@ -82,11 +85,9 @@ def load(result: Path) -> Trained:
     result_file.require_unchanged(result_file.load(result), result, path.suffix)
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata()
+            about = json.loads(file.metadata()["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Trained(
-            _task(json.loads(metadata["task"])), json.loads(metadata["model"]), metadata["protocol"], tensors
-        )
+        return Trained(_task(about["task"]), about["model"], about["protocol"], tensors)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ProbeError(f"{path}: damaged ({error}); make it again with svuprobe probe --overwrite") from None
 

@@ -19,7 +19,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from svuprobe._errors import FileError
@@ -127,6 +127,27 @@ def clear_abandoned(path: Path) -> None:
     for left in leftovers(path):
         if abandoned(left):
             left.unlink(missing_ok=True)
+
+
+def holds(path: Path, text: str) -> bool:
+    """Whether a text file is there and says just this; what killed processes left of it is deleted on the way.
+
+    For files that are written again only where they change, also where nothing can be written.
+    """
+    sweep(path)
+    try:
+        return path.read_bytes() == text.encode("utf-8")
+    except OSError:
+        return False
+
+
+def sweep(path: Path) -> None:
+    """Delete what killed processes left of ``path``: temporary files, and a lock that nobody holds."""
+    with suppress(OSError):  # a read-only folder: it stays, and does no harm
+        clear_abandoned(path)
+        if lock_of(path).exists():
+            with locked(path, wait=False):
+                pass
 
 
 def sync(path: Path) -> None:

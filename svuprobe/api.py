@@ -480,6 +480,7 @@ def _probe_one(
     mine = identity.of_probe(cache, listed, protocol.hash, dtype)
     replaced: tuple[str, ...] = ()
     if not overwrite:
+        result_file.sweep(path)
         old, replaced = _old_result(path, mine, say)
         if old is not None:
             return Probed(old, path, cached=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from svuprobe._errors import UserError
+from svuprobe._files import holds
 from svuprobe._machine import checked_device
 from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
 from svuprobe.benchmarks.plots import KINDS
@@ -278,7 +279,7 @@ def _show(results: Path, out: Path, say: Callable[[str], None]) -> bool:
     from svuprobe import api
 
     files = leaderboard.files(results, out / "leaderboard.md")
-    if all(path.is_file() and path.read_text(encoding="utf-8") == text for path, text in files.items()):
+    if all(holds(path, text) for path, text in files.items()):
         return False
     for kind in KINDS:
         try:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from svuprobe._files import write_text
+from svuprobe._files import holds, write_text
 from svuprobe.tasks import dataset_id, load
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
@@ -87,7 +87,7 @@ def save(features: Path, found: ClipList) -> None:
         "clips": [asdict(clip) for clip in found.clips],
     }
     text = json.dumps(body, indent=0)
-    if _text_of(path) != text:
+    if not holds(path, text):
         write_text(path, text)
 
 
@@ -97,13 +97,6 @@ def _relative(source: str, folder: Path) -> str:
         return Path(os.path.relpath(source, folder.resolve())).as_posix() if source else ""
     except ValueError:
         return ""
-
-
-def _text_of(path: Path) -> str | None:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 def read(path: Path) -> ClipList:

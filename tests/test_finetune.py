@@ -324,7 +324,8 @@ def standing(folder):
     if not paths:
         return -1
     with safe_open(paths[0], "pt") as file:
-        state = json.loads(file.metadata()["state"])
+        about = json.loads(file.metadata()["about"])
+        state = json.loads(about["state"])
     return len(state["epochs"]) * 4 + state["step"]
 
 
