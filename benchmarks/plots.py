@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from svuprobe._files import replacing
 from svuprobe.benchmarks.leaderboard import is_share, model_title, task_title
 from svuprobe.benchmarks.tables import is_shuffled, protocol_key, train_fraction
 from svuprobe.probe.protocol import ProbeError
@@ -158,7 +159,6 @@ def _pictures(
     import matplotlib
     from matplotlib.figure import Figure
 
-    out.mkdir(parents=True, exist_ok=True)
     written = []
     with matplotlib.rc_context(_STYLE):
         for name, same in groups:
@@ -170,9 +170,11 @@ def _pictures(
 
 def _save(figure: Figure, stem: Path, rows: Rows) -> list[Path]:
     paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".svg", ".csv")]
-    figure.savefig(paths[0], dpi=150)
-    figure.savefig(paths[1], metadata={"Date": None})
-    with paths[2].open("w", newline="", encoding="utf-8") as file:
+    with replacing(paths[0]) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+    with replacing(paths[1]) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    with replacing(paths[2]) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from svuprobe._files import write_text, writing
 from svuprobe.tasks.types import TaskError
 
 BLOCK = 1 << 16  # what of a broken block has come is lost
@@ -49,6 +50,13 @@ class ResumingDownloader:
         self.progress, self.attempts, self.wait_s, self.timeout_s = progress, attempts, wait_s, timeout_s
 
     def __call__(self, url: str, output_file: str, pooch: Any = None) -> None:
+        with writing(self.part):  # what has come is kept, and the same command goes on from there
+            self._bring(url)
+            os.replace(self.part, output_file)
+            self.tag.unlink(missing_ok=True)
+
+    def _bring(self, url: str) -> None:
+        """Transfer until it is whole."""
         import requests
 
         failures = 0
@@ -64,8 +72,6 @@ class ResumingDownloader:
                         f"{url}: {error}; {size(self.part):,} bytes are kept, the same command goes on from there"
                     ) from None
                 time.sleep(self.wait_s * failures)
-        os.replace(self.part, output_file)
-        self.tag.unlink(missing_ok=True)
 
     def _transfer(self, url: str) -> None:
         """One request, for what is missing."""
@@ -112,7 +118,7 @@ class ResumingDownloader:
         if not tag or tag.startswith("W/"):
             tag = answer.headers.get("Last-Modified", "")
         if tag:
-            self.tag.write_text(tag, encoding="utf-8")
+            write_text(self.tag, tag)
         else:
             self.tag.unlink(missing_ok=True)
         with self.part.open("ab" if have else "wb") as file, self._bar(have, total) as bar:

@@ -16,8 +16,10 @@ import functools
 import json
 import lzma
 import os
+import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -25,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from svuprobe._files import is_systems_word, replacing, writing
 from svuprobe.tasks.datasets import DATASETS, Archive, Dataset
 from svuprobe.tasks.download import BLOCK, ResumingDownloader, size
 from svuprobe.tasks.synth.corpus import MARKER, write_text
@@ -35,6 +38,10 @@ FOLDER = ".download"
 MOST_INFLATED = 50  # times the size of its archive; sound is compressed about twofold
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ALWAYS_ALLOWED = 1 << 30  # bytes that an archive may unpack to however small it is
+
+
+_NAMEABLE = re.compile("[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*")
+_LONGEST_NAME = 255  # bytes, on every file system in use
 
 
 class DamagedArchive(TaskError):
@@ -83,7 +90,8 @@ def prepare(
     done = _claim(root, card)
     todo = [archive for archive in card.archives if not _there(root, done.get(archive.name))]
     if todo:
-        say(f"{card.title}\nlicence: {card.licence}; see {card.homepage}")
+        say(card.title)
+        say(f"licence: {card.licence}; see {card.homepage}")
     for archive in todo:
         path = _fetch(archive, root / FOLDER, progress)
         digest = _sha256(path)
@@ -115,18 +123,26 @@ def _claim(root: Path, card: Dataset) -> dict[str, Any]:
         raise TaskError(f"{root} holds a synthetic copy of {card.name}: choose another folder for the real one")
     state = root / STATE
     if state.is_file():
-        try:
-            return dict(json.loads(state.read_text(encoding="utf-8"))["archives"])
-        except (ValueError, KeyError, TypeError):
-            raise TaskError(f"{state} can't be read: delete it if the folder is to be filled again") from None
+        return _record(state)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise TaskError(
             f"{root} is not empty and has no {STATE}: it may be your data and is never overwritten; "
             "svuprobe data check says whether it is whole"
         )
-    root.mkdir(parents=True, exist_ok=True)
     _write_state(root, card, {})
     return {}
+
+
+def _record(state: Path) -> dict[str, Any]:
+    """What a record says of each archive: ``made`` are names in the folder."""
+    try:
+        done = dict(json.loads(state.read_text(encoding="utf-8"))["archives"])
+        for entry in done.values():
+            if not all(type(made) is str and PurePosixPath(made).name == made != ".." for made in entry["made"]):
+                raise ValueError("no names in this folder")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise TaskError(f"{state} can't be read: delete it if the folder is to be filled again") from None
+    return done
 
 
 def _write_state(root: Path, card: Dataset, done: Mapping[str, Any]) -> None:
@@ -141,7 +157,8 @@ def _there(root: Path, entry: Mapping[str, Any] | None) -> bool:
 def _fetch(archive: Archive, folder: Path, progress: Callable[..., Any] | None) -> Path:
     """The archive, downloaded, joined and compared with its checksum."""
     path = folder / archive.name
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if len(archive.urls) == 1:
         return _retrieve(archive.urls[0], path, archive.checksum, progress)
     if not path.is_file():
@@ -173,12 +190,10 @@ def _pooch() -> Any:
 
 
 def _join(parts: list[Path], path: Path) -> None:
-    whole = path.with_name(f"{path.name}.joined")
-    with whole.open("wb") as out:
+    with replacing(path) as whole, whole.open("wb") as out:
         for part in parts:
             with part.open("rb") as file:
                 shutil.copyfileobj(file, out, BLOCK)
-    os.replace(whole, path)
     for part in parts:
         part.unlink()
 
@@ -188,27 +203,35 @@ def _sha256(path: Path) -> str:
 
 
 def _place(path: Path, archive: Archive, root: Path, ours: list[str]) -> list[str]:
-    """Unpack a download and move it into place; names below ``root``. What an earlier call made (``ours``) stays."""
+    """Unpack a download and move it into place; names below ``root``. What an earlier call made (``ours``) stays.
+
+    Nothing half-unpacked stays, and no space is taken by it.
+    """
     staging = path.with_name(f"{path.name}.unpacked")
     shutil.rmtree(staging, ignore_errors=True)
-    inside = staging / archive.unpack_to
-    inside.mkdir(parents=True)
     try:
-        if archive.name.endswith((".zip", *TARS)):
-            unpack(path, inside, archive.strip)
-        else:
-            shutil.copy2(path, inside / archive.name)
+        with writing(root):
+            return _unpacked(path, archive, root, ours, staging)
     except DamagedArchive:
-        shutil.rmtree(staging, ignore_errors=True)
         path.unlink()
         raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _unpacked(path: Path, archive: Archive, root: Path, ours: list[str], staging: Path) -> list[str]:
+    inside = staging / archive.unpack_to
+    inside.mkdir(parents=True)
+    if archive.name.endswith((".zip", *TARS)):
+        unpack(path, inside, archive.strip)
+    else:
+        shutil.copy2(path, inside / archive.name)
     made = sorted(entry.name for entry in staging.iterdir())
     for name in made:
         if not (root / name).exists():
             os.replace(staging / name, root / name)
         elif name not in ours:
             raise TaskError(f"{root / name} is there already and never overwritten: move it away and run this again")
-    shutil.rmtree(staging)
     return made
 
 
@@ -216,13 +239,15 @@ def unpack(archive: Path, folder: Path, strip: int = 0) -> None:
     """Unpack a zip or tar below a folder and nowhere else.
 
     Absolute paths, ``..``, links, devices and encrypted members are refused, and so is an archive that
-    inflates more than 50-fold. ``__MACOSX`` is left out. The first ``strip`` folders of every path are cut.
+    inflates more than 50-fold, or has a name with control characters, one that no file can have, or one twice
+    (in other letters too, where the folder takes them for the same). ``__MACOSX`` is left out. The first ``strip``
+    folders of every path are cut.
 
     Raises
     ------
     DamagedArchive
         It is damaged or not safe; some of it may have been unpacked into ``folder``.
-    TaskError
+    FileError, TaskError
         It can't be written, as where the disk is full.
     """
     members = _zip(archive) if archive.suffix == ".zip" else _tar(archive)
@@ -237,17 +262,34 @@ def unpack(archive: Path, folder: Path, strip: int = 0) -> None:
                 raise DamagedArchive(f"{archive.name}: would unpack to far more than its size; refused")
             if n_bytes > shutil.disk_usage(folder).free:
                 raise TaskError(f"{folder}: the disk is full; make room and run this again")
-            _write(folder.joinpath(*parts), is_folder, opened)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
-        raise DamagedArchive(f"{archive.name}: damaged ({error}); it was removed: run this again") from None
+            try:
+                _write(folder.joinpath(*parts), is_folder, opened)
+            except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                raise DamagedArchive(f"{archive.name}: two of its members are called {name!r}; refused") from None
     except OSError as error:
-        raise TaskError(f"{archive.name}: can't be unpacked into {folder} ({error})") from None
+        if is_systems_word(error):
+            with writing(folder):
+                raise
+        raise _damaged(archive, error) from None
+    except _DAMAGE as error:
+        raise _damaged(archive, error) from None
+
+
+# What Python's readers of archives raise of bytes that are none.
+_DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, RuntimeError, ValueError, OverflowError, LookupError),
+)
+
+
+def _damaged(archive: Path, error: Exception) -> DamagedArchive:
+    return DamagedArchive(f"{archive.name}: damaged ({error}); it was removed: run this again")
 
 
 def _write(path: Path, is_folder: bool, opened: Callable[[], IO[bytes]]) -> None:
     (path if is_folder else path.parent).mkdir(parents=True, exist_ok=True)
     if not is_folder:
-        with opened() as source, path.open("wb") as out:
+        with opened() as source, path.open("xb") as out:  # "x": never over another member
             shutil.copyfileobj(source, out, BLOCK)
 
 
@@ -256,6 +298,8 @@ def _safe(name: str, archive: Path) -> tuple[str, ...]:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name.partition("/")[0]:
         raise DamagedArchive(f"{archive.name}: its member {name!r} would lie outside the folder; refused")
+    if not _NAMEABLE.fullmatch(name) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        raise DamagedArchive(f"{archive.name}: its member {name[:80]!r} has a name that no file may have; refused")
     return path.parts
 
 

@@ -1,5 +1,6 @@
 """Downloads: resumed, compared, unpacked nowhere else, and only once. The server is a thread on this machine."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from svuprobe._errors import UserError
 from svuprobe.tasks.datasets import Archive, Dataset
 from svuprobe.tasks.download import ResumingDownloader
 from svuprobe.tasks.prepare import prepare, unpack
@@ -132,7 +134,7 @@ def test_an_archive_is_downloaded_unpacked_and_asked_for_once(server, tmp_path):
     made, said = run(tmp_path / "toy", archive)
     assert made == [tmp_path / "toy/FULL", tmp_path / "toy/readme"]
     assert listing(tmp_path / "toy") == ["FULL/a/1.wav", "FULL/b/2.wav", "PREPARED.json", "readme"]
-    assert "licence: CC BY 4.0" in said[0]
+    assert "licence: CC BY 4.0" in said[1]
     asked = len(server.asked)
     assert run(tmp_path / "toy", archive) == (made, [])
     assert len(server.asked) == asked == 1
@@ -152,7 +154,7 @@ def test_what_has_no_known_checksum_is_recorded_with_its_own(server, tmp_path):
     server.files["tags.csv"] = b"a,b\n"
     _, said = run(tmp_path, Archive("tags.csv", (f"{server.url}/tags.csv",)))
     digest = hashlib.sha256(b"a,b\n").hexdigest()
-    assert digest in said[1]
+    assert digest in said[2]
     assert json.loads((tmp_path / "PREPARED.json").read_text())["archives"]["tags.csv"]["sha256"] == digest
     assert (tmp_path / "tags.csv").read_bytes() == b"a,b\n"
 
@@ -313,6 +315,80 @@ def test_hostile_and_damaged_archives_write_nothing(server, tmp_path, name):
         run(root, Archive(name, (f"{server.url}/{name}",)))
     assert listing(tmp_path) == ["in/toy/PREPARED.json"]
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+ODD_NAMES = {
+    "newline": "a\nb",
+    "escape": "a\x1b[2J",
+    "turned around": "a\u202egpj.exe",
+    "too long": "x" * 300,
+    "too deep": "/".join(["x" * 200] * 30),
+    "nul": "a\0b",
+    "drive": "C:/a",
+    "backslash": "..\\a",
+}
+
+
+@pytest.mark.parametrize("odd", [*ODD_NAMES, "twice", "file and folder", "folder and file"])
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_odd_names_in_an_archive_are_refused_and_nothing_stays(server, tmp_path, odd, make, recwarn):
+    several = {"twice": ["a", "a"], "file and folder": ["a", "a/b"], "folder and file": ["a/b", "a"]}
+    members = ["good", *several.get(odd, [ODD_NAMES.get(odd, "")])]
+    if make is zipped:
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            for member in members:
+                archive.writestr(member, b"abc")
+        body = out.getvalue()
+        if odd == "nul":  # Python's own writer cuts it off
+            body = out.getvalue().replace(b"good", b"g\0od")
+    else:
+        body = tarred(*members)
+    name = "a.zip" if make is zipped else "a.tar.gz"
+    server.files[name] = body
+    root = tmp_path / "in" / "toy"
+    if odd == "nul":  # cut off by the readers too: what is left of the name is a good one
+        run(root, Archive(name, (f"{server.url}/{name}",)))
+        assert not [path for path in listing(root) if not path.isprintable()]
+        return
+    with pytest.raises(UserError) as refused:
+        run(root, Archive(name, (f"{server.url}/{name}",)))
+    assert len(str(refused.value).splitlines()) == 1
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name not in ("PREPARED.json", name)]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz"])
+def test_no_bytes_of_an_archive_end_in_a_traceback(tmp_path, name):
+    path, rng = tmp_path / name, np.random.default_rng(7)
+    if name == "a.zip":
+        path.write_bytes(zipped({f"x/{n}.wav": rng.bytes(99) for n in range(5)}))
+    else:
+        with tarfile.open(path, f"w:{name[6:]}") as archive:
+            for n in range(5):
+                info = tarfile.TarInfo(f"x/{n}.wav")
+                info.size = 99
+                archive.addfile(info, io.BytesIO(rng.bytes(99)))
+    whole = path.read_bytes()
+    for n in range(100):
+        spoilt = bytearray(whole)
+        for at in rng.integers(len(whole), size=1 + n % 5):
+            spoilt[at] = rng.integers(256)
+        path.write_bytes(spoilt[: len(whole) if n % 4 else rng.integers(len(whole))])
+        folder = tmp_path / "in" / str(n)
+        folder.mkdir(parents=True)
+        with contextlib.suppress(UserError):
+            unpack(path, folder)
+    assert {p.name for p in tmp_path.iterdir()} == {"in", name}
+
+
+RECORDS = ["[]", '{"archives": 3}', '{"archives": {"a": 1}}', '{"archives": {"a": {"made": [".."]}}}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=range(len(RECORDS)))
+def test_a_record_of_a_wrong_shape_is_told(tmp_path, record):
+    (tmp_path / "PREPARED.json").write_text(record)
+    with pytest.raises(TaskError, match="PREPARED.json can't be read"):
+        run(tmp_path, Archive("a", ("http://127.0.0.1:9/a",)))
 
 
 def test_links_in_a_zip_are_refused(tmp_path):

@@ -12,6 +12,7 @@ and interrupted (go on), and anybody else's (never touched). Files are renamed i
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import zlib
@@ -24,6 +25,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
+from svuprobe._files import write_bytes
 from svuprobe.tasks.types import TaskError
 
 Audio = NDArray[np.float32]
@@ -76,7 +78,6 @@ def begin(root: Path, header: dict[str, Any]) -> bool:
                 f"{root} is not empty and has no {MARKER}: it may be real data and is never overwritten; "
                 "choose another --out or move it away"
             )
-        root.mkdir(parents=True, exist_ok=True)
         write_text(marker, json.dumps({**header, "complete": False}, indent=1))
         return True
     found = _marker(marker)
@@ -129,21 +130,17 @@ def rng_of(seed: int, path: str) -> np.random.Generator:
 
 def write_audio(path: Path, audio: Audio, sample_rate: int) -> None:
     """An audio file of 16 bits (or an MP3), by its suffix, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
     kind = path.suffix[1:].upper()
-    sf.write(part, audio, sample_rate, subtype=None if kind in ("MP3", "OGG") else "PCM_16", format=kind)
-    os.replace(part, path)
+    encoded = io.BytesIO()  # libsndfile's own errors of writing have no number
+    sf.write(encoded, audio, sample_rate, subtype=None if kind in ("MP3", "OGG") else "PCM_16", format=kind)
+    write_bytes(path, encoded.getvalue())
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, path)
+    """A text file that ends with a newline, whole or not at all."""
+    write_bytes(path, f"{text}\n".encode())
 
 
 def write_damaged(path: Path, seed: int) -> None:
     """A file that promises audio and holds none, as every large corpus has some."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"RIFF\x00\x00\x00\x00 damaged " + rng_of(seed, path.name).bytes(64))
+    write_bytes(path, b"RIFF\x00\x00\x00\x00 damaged " + rng_of(seed, path.name).bytes(64))

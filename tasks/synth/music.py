@@ -110,7 +110,6 @@ def gtzan(
         if not ((root / path).exists() and (root / beats).exists()):
             rng = rng_of(seed, path)
             audio, times = track(genre_style(row["genre"], rng), seconds, rng, GTZAN_RATE)
-            (root / beats).parent.mkdir(exist_ok=True)
             write_text(root / beats, "\n".join(f"{time}\t{n % 4 + 1}" for n, time in enumerate(times)))
             write_audio(root / path, audio, GTZAN_RATE)
         return path, beats, seconds

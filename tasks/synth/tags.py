@@ -208,7 +208,6 @@ def mtg_jamendo(
     lists = {
         f"{_LISTS}/autotagging_{subset}-{name}.tsv": (subset, name) for subset in SUBSETS for name in SPLIT_NAMES
     }
-    (root / _LISTS).mkdir(parents=True, exist_ok=True)
     for path, (subset, name) in lists.items():
         write_text(root / path, _list(tracks, subset, SPLIT_NAMES[name]))
     written = mapped(make, tracks, progress, "mtg-jamendo (synthetic)", jobs)
