@@ -1,9 +1,10 @@
 """Opening sound files: by content whatever they are called, at their true length, refused where truncated.
 
 libsndfile reads what is there of a truncated file. What gives it away: in WAV, AIFF and their kin the size that the
-header promises; in FLAC a lost sync or missing samples; in OGG the last page's end-of-stream bit; in MP3 the tag
-with the count of frames. An MP3 without that tag, and rare formats (VOC, NIST, IRCAM, CAF, headers of pipes), promise
-nothing that is looked for: there a cut goes unseen unless a clip's ``end`` lies beyond it.
+header promises; in FLAC a lost sync or missing samples; in OGG the last page's end-of-stream bit; in MP3 the tag with
+the count of frames. An MP3 without that tag, and rare formats (VOC, NIST, IRCAM, CAF, headers of pipes), promise
+nothing that is looked for: there a cut goes unseen unless a clip's ``end`` lies beyond it. Of files that hold several
+sounds one after the other all are read (`svuprobe.extractors.links`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import soundfile
 
 from svuprobe.extractors import mp3
 from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.links import Chain, LinkError, Reader, Span, spans_of
 
 _BLOCK = 1 << 20  # values decoded at once
 _RATES = 1_000, 1_000_000  # Hz; outside, a header is nonsense, and resampling would make any length of it
@@ -38,13 +40,6 @@ def shown(path: str) -> str:
     return path if path.isprintable() else repr(path)
 
 
-class _Reader(soundfile.SoundFile):
-    """soundfile seeks after each read, to where it is. That makes an MP3 lose its bit reservoir: not here."""
-
-    def seekable(self) -> bool:
-        return False
-
-
 @dataclass
 class SoundFile:
     """A file being decoded; ``frames`` is None where only decoding tells. ``exact``: all of them must be there."""
@@ -53,7 +48,7 @@ class SoundFile:
     rate: int
     frames: int | None
     exact: bool
-    sound: _Reader
+    sound: Reader | Chain
 
     def blocks(self, first: int, last: int | None, *, pre_roll: int = 0) -> Iterator[np.ndarray]:
         """Samples of each block from frame ``first`` to ``last`` (the end), (n, channels) float32.
@@ -61,9 +56,14 @@ class SoundFile:
         ``pre_roll`` frames before them are decoded too and dropped.
         """
         size = max(1, _BLOCK // self.sound.channels)
-        before = min(first, pre_roll)
-        self.sound.seek(first - before)
-        self.sound.read(before, dtype="float32")
+        at = max(0, first - pre_roll) if self.sound.can_seek else 0
+        if self.sound.can_seek:
+            self.sound.seek(at)
+        while at < first:
+            before = len(self.sound.read(min(size, first - at), dtype="float32", always_2d=True))
+            if not before:
+                return
+            at += before
         left = _UNKNOWN if last is None else last - first
         while left > 0:
             block = self.sound.read(min(size, left), dtype="float32", always_2d=True)
@@ -85,12 +85,12 @@ def opened(path: str, *, checked: bool = True) -> Iterator[SoundFile]:
     try:
         with ExitStack() as stack:
             raw = stack.enter_context(open(path, "rb", buffering=0))
-            _refuse_endless(name, raw)
+            chain = _chain(name, raw, checked)
             frames = _mp3_frames(name, raw) if checked else None
             if frames is not None and frames.outgrown:
                 raw = _extended(raw, frames, stack.enter_context(tempfile.TemporaryFile(buffering=0)))
             # By its number, else libsndfile guesses a format from the name of what it does not recognise.
-            sound = stack.enter_context(_Reader(raw.fileno(), closefd=False))
+            sound = stack.enter_context(Chain(raw, chain) if chain else Reader(raw.fileno(), closefd=False))
             _refuse_truncated(name, sound.extra_info)
             if not _RATES[0] <= sound.samplerate <= _RATES[1]:
                 raise ExtractError(f"{name}: its header says {sound.samplerate} Hz; 1 to 1000 kHz is what is read")
@@ -99,6 +99,8 @@ def opened(path: str, *, checked: bool = True) -> Iterator[SoundFile]:
                 length = frames.count * frames.samples
             where = "is truncated or damaged"
             yield SoundFile(name, sound.samplerate, length, sound.format != "MP3", sound)
+    except LinkError as error:
+        raise ExtractError(f"{name}: {error}") from None
     except soundfile.LibsndfileError as error:
         reason = error.error_string.strip().rstrip(".").removeprefix("Error : ")
         if error.code == _UNRECOGNISED or "not a regular file" in reason:  # it is: libsndfile took it for an MP3
@@ -125,16 +127,35 @@ def _refuse_no_file(path: str, name: str) -> None:
         raise ExtractError(f"{name}: is empty (0 bytes)")
 
 
-def _refuse_endless(name: str, raw: FileIO) -> None:
-    """The last page of an OGG file is whole and says that it is the last."""
-    if raw.read(4) == b"OggS":
-        raw.seek(max(0, os.fstat(raw.fileno()).st_size - _OGG_PAGE))
-        page = raw.read(_OGG_PAGE)
-        page = page[page.rfind(b"OggS") :]  # without one, the file ends in rubbish: its last byte
-        segments = page[27 : 27 + page[26]] if len(page) > 27 else b""
-        if page[:4] == b"OggS" and not (segments and page[5] & 4 and len(page) >= 27 + len(segments) + sum(segments)):
-            raise ExtractError(f"{name}: truncated, its OGG stream has no end")
+def _refuse_endless(name: str, raw: FileIO, start: int, stop: int) -> None:
+    """The last page of an OGG stream is whole and says that it is the last."""
+    page = _tail(raw, start, stop)
+    page = page[page.rfind(b"OggS") :]  # without one, the file ends in rubbish: its last byte
+    segments = page[27 : 27 + page[26]] if len(page) > 27 else b""
+    if page[:4] == b"OggS" and not (segments and page[5] & 4 and len(page) >= 27 + len(segments) + sum(segments)):
+        raise ExtractError(f"{name}: truncated, its OGG stream has no end")
+
+
+def _tail(raw: FileIO, start: int, stop: int) -> bytes:
+    """What holds the last page of an OGG stream."""
+    begins = max(start, stop - _OGG_PAGE)
+    raw.seek(begins)
+    return raw.read(stop - begins)
+
+
+def _chain(name: str, raw: FileIO, checked: bool) -> list[Span]:
+    """The sounds of a file that holds several; none where it is one. Only a check reads all of the file for that."""
+    size = os.fstat(raw.fileno()).st_size
     raw.seek(0)
+    first = raw.read(_OGG_PAGE)
+    ogg = first[:4] == b"OggS"
+    last = _tail(raw, 0, size)
+    serial = (at := last.rfind(b"OggS")) + 14
+    spans = spans_of(raw) if checked or (ogg and at >= 0 and first[14:18] != last[serial : serial + 4]) else []
+    for span in (spans or [Span(0, size)]) if ogg else []:
+        _refuse_endless(name, raw, span.start, span.stop)
+    raw.seek(0)
+    return spans if len(spans) > 1 else []
 
 
 def _mp3_frames(name: str, raw: FileIO) -> mp3.Frames | None:
