@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,13 +75,16 @@ def load_clip(clip: Clip, sample_rate: int) -> np.ndarray:
     return np.concatenate([block[sample_rate] for block in stretch.blocks()])
 
 
-def cut(clip: Clip, needs: Sequence[Need], windowing: Windowing) -> Iterator[Window | Finished]:
+def cut(
+    clip: Clip, needs: Sequence[Need], windowing: Windowing, alive: Callable[[], None] = lambda: None
+) -> Iterator[Window | Finished]:
     """Windows of one clip for each need, in order within a need, and exactly one Finished at the end.
 
+    ``alive`` is called for each block that is decoded: of a long clip many are, before the first window is.
     A clip fails where it can't be decoded, or where for a need no window is long and loud enough.
     """
     mark = identity(clip)
-    stretch = _Stretch(clip, tuple(dict.fromkeys(need.sample_rate for need in needs)))
+    stretch = _Stretch(clip, tuple(dict.fromkeys(need.sample_rate for need in needs)), alive)
     cutters: list[_Cutter] = []
     failure = None
     try:
@@ -187,8 +190,8 @@ class _Meter:
 class _Stretch:
     """A clip's stretch of its file at some rates, in blocks: all of it in one, and kept, where it is short."""
 
-    def __init__(self, clip: Clip, rates: tuple[int, ...]) -> None:
-        self.clip, self.rates, self.seconds = clip, rates, 0.0
+    def __init__(self, clip: Clip, rates: tuple[int, ...], alive: Callable[[], None] = lambda: None) -> None:
+        self.clip, self.rates, self.seconds, self._alive = clip, rates, 0.0, alive
         self._kept: dict[int, np.ndarray] | None = None
 
     def blocks(self) -> Iterator[dict[int, np.ndarray]]:
@@ -249,6 +252,7 @@ class _Stretch:
                 at = (first + done + int(np.flatnonzero(~np.isfinite(mono))[0])) / file.rate
                 raise ExtractError(f"{file.name}: samples are NaN or infinite, the first at {at:.6g} s")
             done += len(mono)
+            self._alive()
             yield mono
         self.seconds = done / file.rate
         _refuse_short(self.clip, file, first, done)

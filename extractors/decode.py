@@ -1,51 +1,47 @@
-"""Decoding ahead in worker processes: in order, in bounded memory, and safe from a codec that crashes.
+"""Decoding ahead in worker processes: in order, in bounded memory, and safe from a codec that crashes or hangs.
 
 Workers are plain Python processes that talk over pipes: unlike `multiprocessing` they never import the caller's
 script again, so a notebook or a script without ``if __name__ == "__main__"`` will do. Every worker takes the next
 clip when it is free; the windows of later clips wait until those of earlier ones are taken.
+
+A worker that gives no sign for a time, as on a network mount that is gone, is killed and replaced, and its clip fails
+by name. Where one after the other does, nothing works, and that ends the work. Where this process decodes itself
+(``jobs=0``), and on Windows, nothing can be given up so: there such a file is waited for.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
-import subprocess
-import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
-from svuprobe.extractors.audio import Finished, Need, Window, cut, duration, identity
-from svuprobe.extractors.decode_worker import Bug, Request, receive
-from svuprobe.extractors.files import shown
+from svuprobe.extractors.audio import Finished, Need, Window, cut
+from svuprobe.extractors.decode_worker import FACTS, Fact, Request
+from svuprobe.extractors.files import FileHead, shown
+from svuprobe.extractors.process import Died, Hangs, Silent, Worker
 from svuprobe.tasks.types import Clip, Windowing
 
+TIMEOUT_S = 600.0  # without a sign of a worker, by default: a disk or network may be slow and not gone
 _AHEAD_BYTES = 256 << 20  # of windows that wait, over all workers
 _AHEAD_CLIPS = 64  # for each worker, begun or not
-_CHUNK = 64  # clips in one request for durations
-# What libraries print, even as they load, must not get between the answers: stdout's place is taken by stderr. And
-# a file in the working directory must not take a library's place: the path is the parent's.
-_MAIN = (
-    "import os, sys; answers = os.dup(1); os.dup2(2, 1); sys.path[:] = {path!r}; "
-    "from svuprobe.extractors.decode_worker import main; main(answers)"
-)
+_CHUNK = 64  # clips in one request for facts
 
 
 class Decoders:
     """``jobs`` decoder processes, started when first needed; with none, this process decodes, to the same result.
 
-    A context manager; `close` ends the processes.
+    ``timeout_s`` is how long a worker may give no sign. A context manager; `close` ends the processes.
     """
 
-    def __init__(self, jobs: int) -> None:
-        self._workers = [_Worker() for _ in range(jobs)]
+    def __init__(self, jobs: int, timeout_s: float = TIMEOUT_S) -> None:
+        self._silent = Silent(timeout_s)
+        self._starter = ThreadPoolExecutor(1)  # one thread for all: the kernel ends a process with the one it is of
+        self._workers = [Worker(self._starter, timeout_s) for _ in range(jobs)]
         self._ahead: _Ahead | None = None
 
     def __enter__(self) -> Decoders:
@@ -62,38 +58,64 @@ class Decoders:
         """Each clip's windows and then its Finished, as `audio.cut` gives them, clips in the order of the requests.
 
         Requests are taken in the caller's thread, some clips ahead. A worker that dies is replaced, and its clip
-        tried once more; the clip fails where the second one dies too.
+        tried once more; the clip fails where the second one dies too, or where one hangs. Raises ExtractError where
+        several clips one after the other hang.
         """
         if not self._workers:
             for clip, needs in requests:
                 for piece in cut(clip, needs, windowing):
                     yield clip, piece
             return
-        self._ahead = _Ahead(self._workers, windowing)
+        self._ahead = _Ahead(self._workers, windowing, self._silent)
         try:
             yield from self._ahead.windows(requests)
         finally:
             self._ahead.stop()
 
     def durations(self, clips: Sequence[Clip]) -> list[float | None]:
-        """Seconds of each clip as `audio.duration` has them."""
+        """Seconds of each clip as `audio.duration` has them; None too where a decoder dies or hangs."""
+        return list(self._facts("duration", clips))
+
+    def identities(self, clips: Sequence[Clip]) -> list[str | None]:
+        """What each clip's audio is, as `audio.identity` has it; None where a decoder dies or hangs."""
+        return list(self._facts("identity", clips))
+
+    def heads(self, paths: Sequence[str]) -> Iterator[FileHead]:
+        """What the head of each file says."""
+        clips = [Clip("", path, "", None, "") for path in paths]
+        for path, head in zip(paths, self._facts("head", clips), strict=True):
+            yield head or FileHead(problem=self._silent.why(path) or "a decoder dies of it")
+
+    def _facts(self, fact: str, clips: Sequence[Clip]) -> Iterator[Any]:
+        """A fact about each clip, in order; None where there is none. Raises as `windows` does."""
         if not self._workers:
-            return [duration(clip) for clip in clips]
+            yield from map(FACTS[fact], clips)
+            return
         size = max(1, min(_CHUNK, -(-len(clips) // len(self._workers))))
         chunks = [clips[at : at + size] for at in range(0, len(clips), size)]
-        free: SimpleQueue[_Worker] = SimpleQueue()
+        free: SimpleQueue[Worker] = SimpleQueue()
         for worker in self._workers:
             free.put(worker)
 
-        def ask(chunk: Sequence[Clip]) -> list[float | None]:
+        over = threading.Event()
+
+        def ask(chunk: Sequence[Clip]) -> list[Any]:
             worker = free.get()
             try:
-                return _durations(worker, chunk)
+                return _facts_of(worker, fact, chunk, self._silent, over)
             finally:
                 free.put(worker)
 
         with ThreadPoolExecutor(len(self._workers)) as pool:
-            return [seconds for chunk in pool.map(ask, chunks) for seconds in chunk]
+            try:
+                for answers in pool.map(ask, chunks):
+                    yield from answers
+            except BaseException:  # Ctrl-C, too: no more requests
+                over.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in self._workers:
+                    worker.kill()
+                raise
 
     def close(self) -> None:
         """End the processes."""
@@ -101,92 +123,32 @@ class Decoders:
             self._ahead.stop()
         for worker in self._workers:
             worker.end()
+        self._starter.shutdown()
 
 
-class _Died(Exception):
-    """A worker is gone; the message says how it ended."""
-
-
-class _Worker:
-    """A decoder process, started when it is first asked, and again after it died."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def ask(self, request: Request) -> Iterator[Any]:
-        """Answers up to the last. Raises _Died, and RuntimeError for a bug or a process that can't start."""
+def _facts_of(worker: Worker, fact: str, clips: Sequence[Clip], silent: Silent, over: threading.Event) -> list[Any]:
+    """A fact about each clip until it is over; None for one whose file hangs or, twice, kills a worker."""
+    known: list[Any] = []
+    deaths = 0
+    while len(known) < len(clips) and not over.is_set():
+        clip = clips[len(known)]
+        if silent.why(clip.path) or deaths == 2:
+            known.append(None)
+            deaths = 0
+            continue
+        ahead = next((n for n, c in enumerate(clips[len(known) :]) if silent.why(c.path)), len(clips))
+        asked = clips[len(known) : len(known) + (1 if deaths else ahead)]
         try:
-            if self._process is None or self._process.poll() is not None:
-                self.end()
-                self._start()
-            assert self._process is not None
-            assert self._process.stdin is not None
-            pickle.dump(request, self._process.stdin, 5)
-            self._process.stdin.flush()
-            while True:
-                answer = receive(self._process.stdout)
-                if isinstance(answer, Bug):
-                    raise RuntimeError(f"in a decoder process:\n{answer.traceback}")
-                yield answer
-                if not isinstance(answer, Window):
-                    return
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            raise _Died(self.end()) from None
-
-    def _start(self) -> None:
-        with tempfile.TemporaryFile() as said:
-            # A session of its own: Ctrl-C reaches the parent alone, which then ends its workers.
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN.format(path=sys.path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-                start_new_session=True,
-            )
-            try:
-                receive(self._process.stdout)
-            except EOFError:
-                code = self._process.wait()
-                if code < 0:
-                    raise  # killed, not broken
-                said.seek(0)
-                raise RuntimeError(f"a decoder process can't start: {said.read().decode(errors='replace')}") from None
-
-    def kill(self) -> None:
-        """Kill the process; whoever waits for its answers gets _Died."""
-        process = self._process
-        if process is not None:
-            process.kill()
-
-    def end(self) -> str:
-        """Make sure that the process is gone; says how it ended."""
-        process, self._process = self._process, None
-        if process is None:
-            return ""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(OSError):
-            process.stdin.close()  # it leaves when this does
-        try:
-            code = process.wait(2)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
-        process.stdout.close()
-        return f"signal {-code}" if code < 0 else f"exit status {code}"
-
-
-def _durations(worker: _Worker, clips: Sequence[Clip]) -> list[float | None]:
-    """Durations of clips; None for one whose header kills a worker."""
-    request = Request(tuple(replace(clip, target=None) for clip in clips))
-    try:
-        return list(next(worker.ask(request)))
-    except _Died:
-        if len(clips) == 1:
-            return [None]
-        half = len(clips) // 2
-        return _durations(worker, clips[:half]) + _durations(worker, clips[half:])
+            for answer in worker.ask(Request(tuple(replace(c, target=None) for c in asked), fact=fact)):
+                assert isinstance(answer, Fact)
+                known.append(answer.value)
+                silent.works()
+                deaths = 0
+        except Died:
+            deaths += 1
+        except Hangs:
+            silent.add(clips[len(known)].path)
+    return known
 
 
 @dataclass(eq=False)
@@ -206,8 +168,8 @@ class _Ahead:
     that the caller never waits for a window that waits for the caller.
     """
 
-    def __init__(self, workers: Sequence[_Worker], windowing: Windowing) -> None:
-        self._workers, self._windowing = workers, windowing
+    def __init__(self, workers: Sequence[Worker], windowing: Windowing, silent: Silent) -> None:
+        self._workers, self._windowing, self._silent = workers, windowing, silent
         self._threads: list[threading.Thread] = []
         self._order: deque[_Task] = deque()  # all clips that are not done with
         self._waiting: deque[_Task] = deque()  # those of them that no worker has begun
@@ -269,7 +231,7 @@ class _Ahead:
             self._room.notify_all()
         return piece
 
-    def _serve(self, worker: _Worker) -> None:
+    def _serve(self, worker: Worker) -> None:
         """Do clips until there is an end to it."""
         while True:
             with self._work:
@@ -285,11 +247,14 @@ class _Ahead:
                     task.error = error
                     self._news.notify_all()
 
-    def _pieces(self, worker: _Worker, task: _Task) -> Iterator[Window | Finished]:
+    def _pieces(self, worker: Worker, task: _Task) -> Iterator[Window | Finished]:
         """Pieces of one clip. The kernel may kill a worker for other reasons than the clip: hence a second try."""
+        path = task.clip.path
         request = Request((replace(task.clip, target=None),), task.needs, self._windowing)
         given, ended = 0, ""
         for _ in range(2):
+            if self._silent.why(path):
+                break
             try:
                 for number, piece in enumerate(worker.ask(request)):
                     if self._stopped:
@@ -297,13 +262,16 @@ class _Ahead:
                     if number >= given:
                         given += 1
                         yield piece
+                self._silent.works()
                 return
-            except _Died as died:
-                if self._stopped:
-                    return
+            except Died as died:
                 ended = str(died)
-        failure = f"{shown(task.clip.path)}: the decoder died twice while reading it ({ended})"
-        yield Finished(0.0, identity(task.clip), 0, failure)
+            except Hangs:
+                self._silent.add(path)
+            if self._stopped:
+                return
+        why = self._silent.why(path) or f"the decoder died twice while reading it ({ended})"
+        yield Finished(0.0, "", 0, f"{shown(path)}: {why}")
 
     def _put(self, task: _Task, piece: Window | Finished) -> None:
         with self._room:

@@ -1,8 +1,9 @@
-"""A decoder process: requests come in on stdin, windows or durations go out.
+"""A decoder process: requests come in on stdin, windows or facts about files go out.
 
 A request is a pickled `Request`. Each answer is a pickled object; a window's samples follow it as plain float32, so
-that they are copied once. Both ends are one program on one machine, and the pipes are theirs alone. The process ends
-as soon as stdin does: when it is closed, or when the parent dies, whatever a decoder is busy with.
+that they are copied once. An `Alive` says that a block was decoded where no window came of it, so that silence means
+that nothing goes on. Both ends are one program on one machine, and the pipes are theirs alone. The process ends with
+its parent, whatever a decoder is busy with: see `svuprobe.extractors.tether`; also as soon as stdin does.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import pickle
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from svuprobe.extractors.audio import Finished, Need, Window, cut, duration
+from svuprobe.extractors.audio import Finished, Need, Window, cut, duration, identity
+from svuprobe.extractors.files import FileHead, head_of
 from svuprobe.tasks.types import Clip, Windowing
 
 _NONE = np.empty(0, np.float32)
@@ -27,11 +29,35 @@ _NONE = np.empty(0, np.float32)
 
 @dataclass(frozen=True)
 class Request:
-    """Durations of clips, or the windows of one clip where there is a ``windowing``."""
+    """The windows of one clip where there is a ``windowing``; else a fact about each clip, a key of ``FACTS``."""
 
     clips: tuple[Clip, ...]
     needs: tuple[Need, ...] = ()
     windowing: Windowing | None = None
+    fact: str = ""
+
+
+def _head(clip: Clip) -> FileHead:
+    return head_of(clip.path)
+
+
+# What is known of a clip without decoding it.
+FACTS: dict[str, Callable[[Clip], Any]] = {"duration": duration, "identity": identity, "head": _head}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One clip's answer to a request for facts."""
+
+    value: Any
+
+
+class Alive:
+    """Something was decoded."""
+
+
+class End:
+    """The last answer to a request."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +89,14 @@ def receive(stream: Any) -> Any:
     return replace(window, samples=samples)
 
 
-def answers(request: Request) -> Iterator[Window | Finished | list[float | None]]:
-    """What is sent for a request; the last answer is a Finished or a list."""
+def answers(request: Request, alive: Callable[[], None]) -> Iterator[Window | Finished | Fact | End]:
+    """What is sent for a request."""
     if request.windowing is None:
-        yield [duration(clip) for clip in request.clips]
+        for clip in request.clips:
+            yield Fact(FACTS[request.fact](clip))
     else:
-        yield from cut(request.clips[0], request.needs, request.windowing)
+        yield from cut(request.clips[0], request.needs, request.windowing, alive)
+    yield End()
 
 
 def main(descriptor: int) -> None:
@@ -86,7 +114,7 @@ def main(descriptor: int) -> None:
             if isinstance(request, Bug):
                 send(answered, request)
             else:
-                for answer in answers(request):
+                for answer in answers(request, lambda: send(answered, Alive())):
                     send(answered, answer)
         except BrokenPipeError:
             os._exit(0)

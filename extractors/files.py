@@ -110,6 +110,28 @@ def opened(path: str, *, checked: bool = True) -> Iterator[SoundFile]:
         raise ExtractError(f"{name}: can't be read ({error.strerror or error})") from None
 
 
+@dataclass(frozen=True)
+class FileHead:
+    """What the head of a sound file says; ``problem`` is empty where it can be read."""
+
+    seconds: float = 0.0
+    form: str = ""  # e.g. "WAV 44100 Hz mono"
+    problem: str = ""
+
+
+def head_of(path: str) -> FileHead:
+    """Length and form of a sound file, or why there is none."""
+    try:
+        with opened(path, checked=False) as file:
+            if file.frames == 0:
+                return FileHead(problem="holds no audio (0 frames)")
+            channels = {1: "mono", 2: "stereo"}.get(file.sound.channels, f"{file.sound.channels} channels")
+            form = f"{file.sound.format} {file.rate} Hz {channels}"
+            return FileHead((file.frames or 0) / file.rate, form)
+    except ExtractError as error:
+        return FileHead(problem=str(error).removeprefix(f"{shown(path)}: "))
+
+
 def _refuse_no_file(path: str, name: str) -> None:
     """Before it is opened: opening a named pipe would wait for a writer for ever."""
     try:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from svuprobe.extractors import decode
+from svuprobe.extractors import decode, process
 from svuprobe.extractors.audio import Finished, Need, Window, cut
 from svuprobe.extractors.decode import Decoders
 from svuprobe.tasks.types import Clip, Windowing
@@ -196,13 +197,13 @@ def test_a_worker_that_was_killed_while_idle_is_replaced(clips):
 
 
 def test_a_header_that_kills_a_worker_costs_its_own_duration_only(tmp_path, clips, monkeypatch):
-    worker = decode._Worker()
+    worker = process.Worker(ThreadPoolExecutor(1), 60.0)
     real = worker.ask
 
     def fragile(request):
         if any(c.id == "7" for c in request.clips):
             worker.kill()
-            raise decode._Died(worker.end())
+            raise process.Died(worker.end())
         yield from real(request)
 
     monkeypatch.setattr(worker, "ask", fragile)
@@ -284,7 +285,7 @@ def test_a_bug_in_a_worker_keeps_its_traceback(clips):
 
 
 def test_a_worker_that_cannot_start_says_why(clips, monkeypatch):
-    monkeypatch.setattr(decode, "_MAIN", "import svuprobe.no_such_part")
+    monkeypatch.setattr(process, "_MAIN", "import svuprobe.no_such_part")
     with (
         Decoders(2) as decoders,
         pytest.raises(RuntimeError, match=r"(?s)can't start: .*no_such_part"),
