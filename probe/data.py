@@ -29,11 +29,27 @@ _TENSOR_BYTES = {"cpu": 6 << 20, "cuda": 1 << 30}
 
 @dataclass(frozen=True)
 class Rows:
-    """The windows of one split: their rows in the cache and the clip each belongs to."""
+    """The windows of one split: their rows in the cache and the clip each belongs to.
+
+    ``by_seed`` holds what each seed has of them, where a protocol deals clips or their targets out to the seeds;
+    else all seeds have all.
+    """
 
     clips: tuple[Clip, ...]
     row: np.ndarray  # (N,)
     clip: np.ndarray  # (N,) index into clips
+    by_seed: tuple[Rows, ...] = ()
+
+    @classmethod
+    def of_clips(cls, cache: FeatureCache, clips: Sequence[Clip], by_seed: tuple[Rows, ...] = ()) -> Rows:
+        """Find the windows of clips, in their order."""
+        rows = [cache.rows_of[c.id] for c in clips]
+        index = np.repeat(np.arange(len(clips)), [len(r) for r in rows])
+        return cls(tuple(clips), np.concatenate(rows), index, by_seed)
+
+    def of(self, seed: int) -> Rows:
+        """Return what a seed learns from or is chosen by."""
+        return self.by_seed[seed] if self.by_seed else self
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -52,8 +68,8 @@ def rows_by_split(
 ) -> tuple[dict[str, Rows], list[str]]:
     """Windows of each split, and the ids of clips that the cache lacks.
 
-    The training split is what the protocol makes of it. Raises ProbeError where clips are missing and that was not
-    allowed, or where a split would be empty.
+    Of the training split there are the clips that some seed of the protocol learns from. Raises ProbeError where
+    clips are missing and that was not allowed, or where a split would be empty.
     """
     missing = [c.id for c in listed.clips if c.id not in cache.rows_of]
     if missing and not allow_missing:
@@ -67,30 +83,47 @@ def rows_by_split(
         clips = tuple(c for c in listed.clips if c.split == split and c.id in cache.rows_of)
         if not clips:
             raise ProbeError(f"task {listed.task.name}: no clip with features in the {split} split")
-        if split == "train" and protocol is not None:
-            clips = training_clips(clips, listed.task, protocol)
-        rows = [cache.rows_of[c.id] for c in clips]
-        index = np.repeat(np.arange(len(clips)), [len(r) for r in rows])
-        splits[split] = Rows(clips, np.concatenate(rows), index)
+        dealt: list[tuple[Clip, ...]] = []
+        if protocol is not None and protocol.deals and split != "test":
+            own = training_clips if split == "train" else validation_clips
+            dealt = [own(clips, listed.task, protocol, seed) for seed in range(protocol.seeds)]
+            wanted = {clip.id for some in dealt for clip in some}
+            clips = tuple(c for c in clips if c.id in wanted)
+        splits[split] = Rows.of_clips(cache, clips, tuple(Rows.of_clips(cache, some) for some in dealt))
     return splits, missing
 
 
-def training_clips(clips: tuple[Clip, ...], task: Task, protocol: Protocol) -> tuple[Clip, ...]:
-    """The clips to learn from, in their order: targets dealt anew, a fraction taken, where the protocol says so.
+def training_clips(clips: tuple[Clip, ...], task: Task, protocol: Protocol, seed: int) -> tuple[Clip, ...]:
+    """Return the clips that a seed learns from, in their order: targets dealt anew, a fraction taken.
 
-    Fractions are nested, the same for all seeds and models, and keep one clip of each class at least; where a clip
-    has no one class, they are of all clips.
+    Every seed has a shuffle and fractions of its own, so that the spread over seeds is that of the draw; they are the
+    same for all models. Fractions of a seed are nested and keep one clip of each class at least; where a clip has no
+    one class, they are of all clips.
     """
     if protocol.shuffle_labels:
-        dealt = np.random.default_rng(1).permutation(len(clips))
-        clips = tuple(replace(c, target=clips[n].target) for c, n in zip(clips, dealt, strict=True))
+        clips = _dealt_anew(clips, np.random.default_rng([1, seed]))
     if protocol.train_fraction == 1:
         return clips
     places: dict[object, list[int]] = {}
-    for n in np.random.default_rng(0).permutation(len(clips)).tolist():
+    for n in np.random.default_rng([0, seed]).permutation(len(clips)).tolist():
         places.setdefault(clips[n].target if task.kind == "multiclass" else None, []).append(n)
     taken = [n for same in places.values() for n in same[: max(1, round(protocol.train_fraction * len(same)))]]
     return tuple(clips[n] for n in sorted(taken))
+
+
+def validation_clips(clips: tuple[Clip, ...], task: Task, protocol: Protocol, seed: int) -> tuple[Clip, ...]:
+    """Return the clips that a seed is chosen by: all, with their targets dealt anew where those of training are.
+
+    A shuffled head chosen by true labels is no control: features that cluster by class make some of a hundred states
+    fit the true validation labels by accident, and with them the test split.
+    """
+    return _dealt_anew(clips, np.random.default_rng([2, seed])) if protocol.shuffle_labels else clips
+
+
+def _dealt_anew(clips: tuple[Clip, ...], rng: np.random.Generator) -> tuple[Clip, ...]:
+    """Deal the targets of clips out among them."""
+    order = rng.permutation(len(clips))
+    return tuple(replace(c, target=clips[n].target) for c, n in zip(clips, order, strict=True))
 
 
 def pool_windows(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
@@ -183,7 +216,11 @@ def chunks(n: int, bank: Bank) -> list[slice]:
 
 
 class Features:
-    """What both levels share. ``moments`` are over the training split."""
+    """What both levels share. ``moments`` are over the training split.
+
+    Where every seed has clips of its own, moments, class weights and what regressions are scaled by are over those
+    of all seeds: one set of heads has one input.
+    """
 
     moments: Moments
     one_order: bool  # whether all seeds see the same batches
@@ -201,6 +238,11 @@ class Features:
     def n_outputs(self) -> int:
         """Outputs of a head, per window or frame."""
         return kinds.n_outputs(self.task.kind, self.labels)
+
+    def n_scored(self, split: str) -> int:
+        """Windows of a split, or its clips where these are what is scored."""
+        rows = self.splits[split]
+        return len(rows.clips if self.task.level == "clip" and self.task.scored == "clip" else rows.row)
 
     def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
         """The rows of a step in the parts that are worked on at once."""
@@ -237,6 +279,22 @@ class ClipFeatures(Features):
         targets = {s: torch.from_numpy(encoded[s][r.clip]).to(device) for s, r in splits.items()}
         self.blocks = {s: Block(states[s], targets[s], self.moments) for s in splits}
         self.weights = self._class_weights()
+        self.own = [self._own(seed) for seed in range(protocol.seeds if protocol.deals else 1)]
+
+    def _own(self, seed: int) -> tuple[Block, np.ndarray, np.ndarray]:
+        """Return what a seed learns from: the training split with its targets, its rows there, and their clips."""
+        block, rows = self.blocks["train"], self.splits["train"]
+        own = rows.of(seed)
+        if own is rows:
+            return block, np.arange(len(rows.row)), rows.clip
+        place = {row: n for n, row in enumerate(rows.row.tolist())}
+        mine = np.array([place[row] for row in own.row.tolist()])
+        encoded = kinds.encode(self.task, self.labels, own.clips)
+        if self.task.kind == "regression":
+            encoded = (encoded - self.offset) / self.spread
+        targets = block.targets.clone()
+        targets[torch.from_numpy(mine).to(self.device)] = torch.from_numpy(encoded[own.clip]).to(targets)
+        return replace(block, targets=targets), mine, own.clip
 
     def _class_weights(self) -> torch.Tensor | None:
         alpha = self.task.class_weight_alpha
@@ -247,19 +305,20 @@ class ClipFeatures(Features):
 
     def epoch(self, number: int, seed: int) -> Iterator[tuple[Block, Steps]]:
         """The training split and the rows of each step, in this seed's order; then the validation split."""
+        block, mine, clip = self.own[seed if self.protocol.deals else 0]
         rng = np.random.default_rng([seed, number])
-        steps = self._batches(rng)
+        steps = self._batches(mine, clip, rng)
         while len(steps) < self.protocol.epoch_updates:  # a small set is gone through several times
-            steps += self._batches(rng)
-        yield self.blocks["train"], [step.to(self.device) for step in steps]
+            steps += self._batches(mine, clip, rng)
+        yield block, [step.to(self.device) for step in steps]
         yield self.blocks["valid"], []
 
-    def _batches(self, rng: np.random.Generator) -> Steps:
-        """Rows of the training split in batches, each once."""
-        rows, size = self.splits["train"], self.protocol.batch_size
+    def _batches(self, rows: np.ndarray, clip: np.ndarray, rng: np.random.Generator) -> Steps:
+        """Return rows (N,) of these clips (N,) in batches, each once."""
+        size = self.protocol.batch_size
         if not self.protocol.batch_clips:
-            return list(torch.from_numpy(rng.permutation(len(rows.row))).split(size))
-        windows = np.split(np.arange(len(rows.clip)), np.flatnonzero(np.diff(rows.clip)) + 1)
+            return list(torch.from_numpy(rng.permutation(rows)).split(size))
+        windows = np.split(rows, np.flatnonzero(np.diff(clip)) + 1)
         clips = rng.permutation(len(windows)).tolist()
         batches = [clips[i : i + size] for i in range(0, len(clips), size)]
         return [torch.from_numpy(np.concatenate([windows[c] for c in batch])) for batch in batches]
@@ -276,19 +335,25 @@ class ClipFeatures(Features):
         values = torch.cat(parts, dim=1).cpu().numpy()
         return np.asarray(values * self.spread + self.offset) if self.task.kind == "regression" else values
 
-    def units(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Targets (N, ...) and groups (N,) of what is scored: windows or clips."""
+    def units(self, split: str, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Targets (N, ...) and groups (N,) of what is scored, windows or clips; true, or as dealt to a seed."""
         rows = self.splits[split]
+        targets = self.clip_targets[split]
+        if seed is not None and rows.by_seed:
+            targets = kinds.encode(self.task, self.labels, rows.of(seed).clips)
         pick = rows.clip if self.task.scored == "window" else np.arange(len(rows.clips))
-        return self.clip_targets[split][pick], rows.clip_group[pick]
+        return targets[pick], rows.clip_group[pick]
 
     def scored(self, outputs: np.ndarray, split: str) -> np.ndarray:
         """Outputs of windows (..., N, C) -> of what is scored."""
         return outputs if self.task.scored == "window" else pool_windows(outputs, self.splits[split].clip)
 
-    def ranked(self, outputs: np.ndarray, split: str) -> np.ndarray:
-        """Ranked metric of each head's outputs (H, N, C): (H,); NaN for a head that has diverged."""
-        target, group = self.units(split)
+    def ranked(self, outputs: np.ndarray, split: str, seed: int | None = None) -> np.ndarray:
+        """Ranked metric of each head's outputs (H, N, C): (H,); NaN for a head that has diverged.
+
+        By the true targets, or by those that a seed was dealt.
+        """
+        target, group = self.units(split, seed)
         everyone = np.ones((1, len(self.splits[split].groups)))
         score = metric(self.task.metrics[0], self.labels)
         values = [score(target, o, group, everyone)[0] for o in self.scored(outputs, split)]
@@ -296,7 +361,7 @@ class ClipFeatures(Features):
 
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
         """Validation score of each head, (H,); larger is better."""
-        return self.ranked(self.outputs(bank, "valid"), "valid")
+        return self.ranked(self.outputs(bank, "valid"), "valid", bank.specs[0].seed)
 
 
 def _whole(cache: FeatureCache, splits: dict[str, Rows]) -> dict[str, torch.Tensor]:

@@ -51,10 +51,11 @@ def validation_scores(features: Features, fitted: Sequence[Fitted], watched: Wat
 
 
 def select(features: Features, fitted: Sequence[Fitted], watched: Watch = _unwatched) -> dict[int, Choice]:
-    """For each layer and the weighted sum, the learning rate with the best mean validation score over seeds.
+    """Choose a learning rate for each layer and the weighted sum, by the mean validation score over seeds.
 
     ``watched`` wraps an iterable with a progress bar: at frame level every head is decoded.
     """
+    known_to = features.protocol.margin / features.n_scored("valid")
     table: dict[int, dict[float, list[float]]] = {}
     specs = [spec for f in fitted for spec in f.bank.specs]
     for spec, score in zip(specs, validation_scores(features, fitted, watched), strict=True):
@@ -62,9 +63,24 @@ def select(features: Features, fitted: Sequence[Fitted], watched: Watch = _unwat
     choices = {}
     for layer, rates in sorted(table.items()):
         means = {rate: float(np.nan_to_num(np.mean(scores), nan=-np.inf)) for rate, scores in sorted(rates.items())}
-        best = max(means, key=lambda rate: means[rate])
+        best = best_rate(means, known_to)
         choices[layer] = Choice(layer, best, means[best])
     return choices
+
+
+def best_rate(means: dict[float, float], known_to: float = 0.0) -> float:
+    """Return the rate with the best score; of those that come within ``known_to`` of it, the middle one of the grid.
+
+    A small validation split gives many rates the same score, give or take a clip, and the best of them by chance is
+    as likely at the edge of the grid, where heads hardly learn or jump, as anywhere.
+    """
+    rates = sorted(means)
+    best = max(rates, key=lambda rate: means[rate])
+    if not known_to:
+        return best
+    alike = [n for n, rate in enumerate(rates) if means[rate] >= means[best] - known_to]
+    middle = (len(rates) - 1) / 2
+    return rates[min(alike, key=lambda n: (abs(n - middle), -means[rates[n]]))]
 
 
 def chosen_bank(fitted: Sequence[Fitted], choice: Choice) -> Bank:
@@ -83,11 +99,12 @@ def test(features: Features, banks: Sequence[Bank], full: Sequence[bool], watche
     """
     if isinstance(features, ClipFeatures):
         each = zip(watched(banks, unit="layer"), full, strict=True)
-        return [score_clips(features, features.outputs(bank, "test"), f) for bank, f in each]
+        deals = features.protocol.deals
+        return [score_clips(features, features.outputs(bank, "test"), f, deals) for bank, f in each]
     answers = list(watched(features.answers(banks, "test"), unit="clip"))
     ends = np.cumsum([len(bank) for bank in banks])
     return [
-        score_songs(features, [heads[end - len(bank) : end] for heads in answers], f)
+        score_songs(features, [heads[end - len(bank) : end] for heads in answers], f, features.protocol.deals)
         for bank, end, f in zip(banks, ends, full, strict=True)
     ]
 
@@ -110,18 +127,20 @@ def leave_one_out(features: Features, bank: Bank, watched: Watch = _unwatched) -
 Scores = tuple[dict[str, list[float]], dict[str, "tuple[float, float] | None"]]
 
 
-def score_clips(features: ClipFeatures, outputs: np.ndarray, full: bool) -> Tested:
-    """What outputs (S, N, C) for the windows of the test split score."""
+def score_clips(features: ClipFeatures, outputs: np.ndarray, full: bool, deals: bool = False) -> Tested:
+    """Score outputs (S, N, C) for the windows of the test split; ``deals`` as `Protocol.deals`, for the intervals."""
     task, rows = features.task, features.splits["test"]
     names = task.metrics if full else task.metrics[:1]
-    scores, intervals = _score_units(names, features, features.scored(outputs, "test"), *features.units("test"))
+    scores, intervals = _score_units(
+        names, features, deals, features.scored(outputs, "test"), *features.units("test")
+    )
     if full and task.scored == "window":  # the same by recording: mean of the logits of its windows, and vote
         pooled = pool_windows(outputs, rows.clip)
         by_clip = (features.clip_targets["test"], rows.clip_group)
-        more, wider = _score_units(task.metrics[:2], features, pooled, *by_clip)
+        more, wider = _score_units(task.metrics[:2], features, deals, pooled, *by_clip)
         scores |= {f"recording_{name}": value for name, value in more.items()}
         intervals |= {f"recording_{name}": value for name, value in wider.items()}
-        more, wider = _score_units(("accuracy",), features, majority_vote(outputs, rows.clip), *by_clip)
+        more, wider = _score_units(("accuracy",), features, deals, majority_vote(outputs, rows.clip), *by_clip)
         scores["vote_accuracy"], intervals["vote_accuracy"] = more["accuracy"], wider["accuracy"]
     predictions = {
         "outputs": outputs.astype(np.float32),
@@ -133,7 +152,12 @@ def score_clips(features: ClipFeatures, outputs: np.ndarray, full: bool) -> Test
 
 
 def _score_units(
-    names: Sequence[str], features: ClipFeatures, outputs: np.ndarray, target: np.ndarray, group: np.ndarray
+    names: Sequence[str],
+    features: ClipFeatures,
+    deals: bool,
+    outputs: np.ndarray,
+    target: np.ndarray,
+    group: np.ndarray,
 ) -> Scores:
     """Metrics of outputs (S, N, C) per seed, and the intervals of their means over seeds."""
     n_groups = len(features.splits["test"].groups)
@@ -146,7 +170,12 @@ def _score_units(
             return np.stack([function(target, o, group, counts) for o in outputs])
 
         scores[name] = each(np.ones((1, n_groups)))[:, 0].tolist()
-        intervals[name] = interval(lambda counts, e=each: e(counts).mean(axis=0), n_groups, share=_is_share(name))  # type: ignore[misc]
+        intervals[name] = interval(
+            lambda counts, e=each: e(counts).mean(axis=0),  # type: ignore[misc]
+            n_groups,
+            share=_is_share(name),
+            draws=scores[name] if deals else None,
+        )
     return scores, intervals
 
 
@@ -161,8 +190,10 @@ def song_scores(features: FrameFeatures, answers: Iterable[Sequence[kinds.Answer
     return {n: np.array([[one[n] for one in heads] for heads in scores]).T for n in features.task.metrics}
 
 
-def score_songs(features: FrameFeatures, answers: Sequence[Sequence[kinds.Answer]], full: bool) -> Tested:
-    """What the answers for the test split, ``[clip][seed]``, score."""
+def score_songs(
+    features: FrameFeatures, answers: Sequence[Sequence[kinds.Answer]], full: bool, deals: bool = False
+) -> Tested:
+    """Score the answers for the test split, ``[clip][seed]``; ``deals`` as `Protocol.deals`, for the intervals."""
     rows = features.splits["test"]
     values = song_scores(features, answers)
     decoded = [[answer.estimate for answer in seeds] for seeds in answers]
@@ -173,11 +204,12 @@ def score_songs(features: FrameFeatures, answers: Sequence[Sequence[kinds.Answer
         name: interval(
             lambda counts, v=v: mean_of(v.mean(axis=0), rows.clip_group, counts),  # type: ignore[misc]
             len(rows.groups),
+            draws=scores[name] if deals else None,
         )
         for name, v in values.items()
     }
     if full and features.task.kind == "beats":
-        scores["beat_f_pooled"], intervals["beat_f_pooled"] = _pooled_beats(features, decoded)
+        scores["beat_f_pooled"], intervals["beat_f_pooled"] = _pooled_beats(features, decoded, deals)
     predictions = {f"score_{name}": v for name, v in values.items()}
     predictions["clip_id"] = np.array([c.id for c in rows.clips])
     predictions["group"] = np.array([c.group for c in rows.clips])
@@ -186,7 +218,7 @@ def score_songs(features: FrameFeatures, answers: Sequence[Sequence[kinds.Answer
 
 
 def _pooled_beats(
-    features: FrameFeatures, decoded: list[list[np.ndarray]]
+    features: FrameFeatures, decoded: list[list[np.ndarray]], deals: bool
 ) -> tuple[list[float], tuple[float, float] | None]:
     """F over the beats of all tracks together, as MARBLE's code has it: per seed, and its interval."""
     rows = features.splits["test"]
@@ -199,7 +231,9 @@ def _pooled_beats(
         return np.asarray(2 * hits / np.maximum(references + estimates, 1))
 
     whole = pooled(np.ones((1, len(rows.clips))))[0].tolist()
-    return whole, interval(lambda drawn: pooled(drawn[:, rows.clip_group]).mean(axis=1), len(rows.groups))
+    draws = whole if deals else None
+    by_groups = interval(lambda drawn: pooled(drawn[:, rows.clip_group]).mean(axis=1), len(rows.groups), draws=draws)
+    return whole, by_groups
 
 
 def _flat(decoded: list[list[np.ndarray]]) -> np.ndarray:

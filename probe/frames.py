@@ -48,8 +48,6 @@ class FrameFeatures(Features):
     with less than 2 GiB blocks are smaller, and their shuffling is coarser.
     """
 
-    one_order = True
-
     def __init__(
         self,
         cache: FeatureCache,
@@ -60,15 +58,17 @@ class FrameFeatures(Features):
         memory: int | None = None,
     ) -> None:
         super().__init__(cache, splits, listed, protocol, device)
+        self.one_order = not protocol.deals
         memory = memory or memory_allowed(device)
         self._per_frame = 2 * int(np.prod(cache.features.shape[1:]))
         self._block_frames = max(1, min(_BLOCK_BYTES, memory // 8) // self._per_frame)
         self.times = {s: [self._times(rows, n) for n in range(len(rows.clips))] for s, rows in splits.items()}
-        self._targets = {row: t for s in splits for row, t in self._rasterised(s).items()}
+        true = {row: t for rows in splits.values() for row, t in self._rasterised(rows).items()}
+        self._targets = [true | self._dealt(seed) for seed in range(protocol.seeds if protocol.deals else 1)]
         frames = sum(int(cache.n_frames[splits[s].row].sum()) for s in ("train", "valid"))
         self.resident = frames * self._per_frame <= memory // 2
         self._valid_frames = int(cache.n_frames[splits["valid"].row].sum())
-        train = self._stream(self._blocks(self._runs("train")))
+        train = self._stream(self._blocks(self._runs(splits["train"])))
         self.moments = Moments.over((states for _, states in train), protocol.standardize)
         self._held = {s: self._held_block(s) for s in ("train", "valid")} if self.resident else {}
 
@@ -79,25 +79,29 @@ class FrameFeatures(Features):
             [header.frame_times(float(self.cache.start_s[r]), int(self.cache.n_frames[r])) for r in mine]
         )
 
-    def _rasterised(self, split: str) -> dict[int, np.ndarray]:
+    def _dealt(self, seed: int) -> dict[int, np.ndarray]:
+        """Targets of the frames of each window that a seed was dealt."""
+        rows = (self.splits[split].of(seed) for split in ("train", "valid"))
+        return {row: target for some in rows for row, target in self._rasterised(some).items()}
+
+    def _rasterised(self, rows: Rows) -> dict[int, np.ndarray]:
         """Targets of the frames of each window; rasterised over the whole clip, so no note sees a seam."""
-        rows = self.splits[split]
         out: dict[int, np.ndarray] = {}
         for number, clip in enumerate(rows.clips):
             mine = rows.row[rows.clip == number]
-            target = kinds.rasterise(self.task.kind, clip.target, self.times[split][number])
+            target = kinds.rasterise(self.task.kind, clip.target, self._times(rows, number))
             ends = np.cumsum(self.cache.n_frames[mine])
             out |= dict(zip(mine.tolist(), np.split(target, ends[:-1]), strict=True))
         return out
 
     # -- reading ----------------------------------------------------------------------------------------
 
-    def _runs(self, split: str) -> list[list[int]]:
-        """The windows of a split in the order of the cache, in runs that are read in one go."""
+    def _runs(self, rows: Rows) -> list[list[int]]:
+        """The windows of some rows in the order of the cache, in runs that are read in one go."""
         offset, length = self.cache.offset, self.cache.n_frames
         runs: list[list[int]] = []
         frames = 0
-        for row in sorted(self.splits[split].row.tolist(), key=lambda r: int(offset[r])):
+        for row in sorted(rows.row.tolist(), key=lambda r: int(offset[r])):
             follows = runs and offset[row] == offset[runs[-1][-1]] + length[runs[-1][-1]]
             if not follows or frames + length[row] > self._block_frames // _RUNS:
                 runs.append([])
@@ -123,8 +127,9 @@ class FrameFeatures(Features):
             at += b - a
         return torch.from_numpy(made).to(self.device)
 
-    def _block(self, runs: Sequence[Sequence[int]], states: torch.Tensor) -> Block:
-        targets = torch.from_numpy(np.concatenate([self._targets[row] for run in runs for row in run]))
+    def _block(self, runs: Sequence[Sequence[int]], states: torch.Tensor, seed: int = 0) -> Block:
+        own = self._targets[seed if self.protocol.deals else 0]
+        targets = torch.from_numpy(np.concatenate([own[row] for run in runs for row in run]))
         if not targets.is_floating_point():
             targets = targets.long()
         return Block(states, targets.to(self.device), self.moments)
@@ -135,10 +140,11 @@ class FrameFeatures(Features):
         ends = np.cumsum(self.cache.n_frames[windows])
         return dict(zip(windows, (ends - self.cache.n_frames[windows]).tolist(), strict=True))
 
-    def _held_block(self, split: str) -> tuple[Block, dict[int, int]]:
-        runs = self._runs(split)
+    def _held_block(self, split: str) -> tuple[list[Block], dict[int, int]]:
+        """All windows of a split as each seed has them, one block for all where they have the same; their starts."""
+        runs = self._runs(self.splits[split])
         states = self._load(runs, self._buffer(self._frames(runs)))
-        return self._block(runs, states), self._starts(runs)
+        return [self._block(runs, states, seed) for seed in range(len(self._targets))], self._starts(runs)
 
     def _blocks(self, runs: list[list[int]]) -> list[list[list[int]]]:
         """Runs in their order, as many in a block as its size allows."""
@@ -171,13 +177,16 @@ class FrameFeatures(Features):
     # -- what the trainer asks for ----------------------------------------------------------------------
 
     def epoch(self, number: int, seed: int = 0) -> Iterator[tuple[Block, Steps]]:
-        """The blocks of an epoch and the frames of each step, in one order for all heads; then those of validation.
+        """The blocks of an epoch and the frames of each step; then those of validation.
 
-        What does not fit the memory allowed is one stream, so the disk does not pause between the two.
+        All heads have one order, but where every seed has clips or targets of its own. What does not fit the memory
+        allowed is one stream, so the disk does not pause between the two.
         """
-        rng = np.random.default_rng([0, number])
-        runs = self._runs("train")
-        updates = max(1, -(-len(self.splits["train"].row) // self.protocol.frame_batch_size))
+        seed = 0 if self.one_order else seed
+        rng = np.random.default_rng([seed, number])
+        rows = self.splits["train"].of(seed)
+        runs = self._runs(rows)
+        updates = max(1, -(-len(rows.row) // self.protocol.frame_batch_size))
         passes = range(
             max(1, -(-self.protocol.epoch_updates // updates))
         )  # a small set is gone through several times
@@ -185,13 +194,13 @@ class FrameFeatures(Features):
         orders = [rng.permutation([row for run in block for row in run]).tolist() for block in blocks]
         if self.resident:
             held, starts = self._held["train"]
-            yield held, [step for order in orders for step in self._steps(order, starts)]
-            yield self._held["valid"][0], []
+            yield held[seed], [step for order in orders for step in self._steps(order, starts)]
+            yield self._held["valid"][0][seed], []
             return
-        validation = self._blocks(self._runs("valid"))
+        validation = self._blocks(self._runs(self.splits["valid"]))
         orders += [[] for _ in validation]
         for (block, states), order in zip(self._stream(blocks + validation), orders, strict=True):
-            yield self._block(block, states), self._steps(order, self._starts(block))
+            yield self._block(block, states, seed), self._steps(order, self._starts(block))
 
     def _steps(self, windows: list[int], starts: dict[int, int]) -> Steps:
         """Frames of a few windows at a time."""
@@ -218,10 +227,14 @@ class FrameFeatures(Features):
         frames = sum(map(len, self.times[split])) * sum(map(len, banks))
         jobs = cpu_count() if frames > _SERIAL_FRAMES else 1
         with Parallel(jobs, max_nbytes=None) as parallel:
-            for number, clip in enumerate(self.splits[split].clips):
+            for number in range(len(self.splits[split].clips)):
                 each = self._logits(banks, split, number)
                 times = self.times[split][number]
-                found = parallel(delayed(kinds.answer)(self.task, logits, times, clip.target) for logits in each)
+                targets = [self.splits[split].of(bank.specs[0].seed).clips[number].target for bank in banks]
+                found = parallel(
+                    delayed(kinds.answer)(self.task, logits, times, target)
+                    for logits, target in zip(each, targets, strict=True)
+                )
                 yield list(itertools.chain.from_iterable(found))
 
     def _logits(self, banks: Sequence[Bank], split: str, number: int) -> list[np.ndarray]:

@@ -45,6 +45,7 @@ MOST_RATE = 1000.0  # of learning
 RANGES = {
     "hidden": (0, 100_000),
     "mix_learning_rate": (0, MOST_RATE),
+    "margin": (0, 1_000_000),
     "batch_size": (1, 1_000_000),
     "epoch_updates": (1, 1_000_000),
     "frame_batch_size": (1, 100_000),
@@ -78,6 +79,9 @@ class Protocol:
         Of these scalars; 0 gives them the head's.
     learning_rates
         The grid. With one value nothing is selected.
+    margin
+        Clips (windows, where these are scored) of validation by which a rate has to win over one nearer to the middle
+        of the grid; 0 takes the best whatever it wins by.
     single_layers
         Also train a head on each single layer, for the layer curve.
     select
@@ -101,10 +105,11 @@ class Protocol:
     seeds
         Heads of every grid point, which differ in their start, order of batches and dropout.
     train_fraction
-        Share of the training clips to learn from; smaller ones are nested in larger ones, and every class keeps its
-        share and one clip at least.
+        Share of the training clips to learn from, drawn anew for each seed; smaller ones are nested in larger ones,
+        and every class keeps its share and one clip at least.
     shuffle_labels
-        A control: the targets of the training clips are dealt anew among them, so what is learnt is chance.
+        A control: the targets of the training clips are dealt anew among them for each seed, and those of the
+        validation clips, so what is learnt and chosen is chance.
     """
 
     name: str = "svuprobe"
@@ -115,7 +120,8 @@ class Protocol:
     mix_layers: str = "all"
     mix_start: str = "zeros"
     mix_learning_rate: float = 1e-2
-    learning_rates: tuple[float, ...] = (5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
+    learning_rates: tuple[float, ...] = (1e-4, 5e-4, 2e-3, 1e-2, 5e-2, 2e-1)
+    margin: float = 1.0
     single_layers: bool = True
     select: str = "sum"
     batch_size: int = 64
@@ -151,6 +157,11 @@ class Protocol:
             raise ProbeError(f"train_fraction = {self.train_fraction}; 0 < train_fraction <= 1")
         if self.select == "best" and not self.single_layers:
             raise ProbeError("select = 'best' chooses among single layers; set single_layers = true")
+
+    @property
+    def deals(self) -> bool:
+        """Whether every seed learns from clips or targets of its own."""
+        return self.shuffle_labels or self.train_fraction < 1
 
     @property
     def hash(self) -> str:
@@ -230,6 +241,7 @@ _MA2023 = Protocol(
     epoch_updates=1,
     mix_learning_rate=0.0,
     learning_rates=(1e-3,),
+    margin=0.0,
     plateau_factor=1.0,
 )
 # MARBLE (Yuan et al. 2023): batches of 64 files, softmax over the 12 blocks, the best of it and of 13 single layers.
@@ -240,6 +252,8 @@ _MARBLE = Protocol(
     epoch_updates=1,
     mix_layers="blocks",
     mix_start="normal",
+    learning_rates=(5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2),
+    margin=0.0,
     mix_learning_rate=0.0,
     select="best",
     batch_clips=True,
@@ -247,7 +261,8 @@ _MARBLE = Protocol(
     stopping="marble",
     seeds=1,
 )
-PRESETS = {p.name: p for p in (Protocol(), Protocol(name="linear", hidden=0, dropout=0.0), _MA2023, _MARBLE)}
+_LINEAR = Protocol(name="linear", hidden=0, dropout=0.0, learning_rates=(*Protocol().learning_rates, 1.0))
+PRESETS = {p.name: p for p in (Protocol(), _LINEAR, _MA2023, _MARBLE)}
 
 
 def preset(name: str, **changes: Any) -> Protocol:

@@ -166,7 +166,7 @@ def _layer_weights(bank: Bank | None, seeds: int, moments: Moments) -> dict[str,
     """Weights of the weighted sum per seed as learnt, times the RMS of what they weigh, and their entropy."""
     mix = np.ones((seeds, 1)) if bank is None else bank.mix_weights().double().cpu().numpy()
     effective = mix * moments.seen.cpu().numpy()
-    effective = effective / effective.sum(axis=1, keepdims=True)
+    effective = effective / np.maximum(effective.sum(axis=1, keepdims=True), 1e-300)  # 0 of constant layers
     entropy = -np.where(mix > 0, mix * np.log(np.where(mix > 0, mix, 1)), 0).sum(axis=1)
     return {
         "softmax": mix.tolist(),
@@ -209,6 +209,6 @@ def _undefined(features: ClipFeatures | FrameFeatures) -> list[str]:
 def _counts(splits: dict[str, Rows], missing: list[str]) -> dict[str, Any]:
     per_split = {
         name: {"clips": len(rows.clips), "windows": len(rows.row), "groups": len(rows.groups)}
-        for name, rows in splits.items()
+        for name, rows in ((name, every.of(0)) for name, every in splits.items())  # all seeds have as many clips
     }
     return per_split | {"missing": len(missing), "missing_clips": sorted(missing)}

@@ -309,13 +309,16 @@ def _alone(
 def _together(
     banks: list[Bank], source: Source, protocol: Protocol, workers: Workers, told: Callable[[int], Any]
 ) -> list[Fitted]:
-    """All banks in one pass over the disk per epoch."""
-    runs = [Run(bank, source, protocol) for bank in banks]
-    for epoch in range(protocol.max_epochs):
-        living = [run for run in runs if len(run.bank)]
-        if not living:
-            break
-        said = zip(*workers.over(source.epoch(epoch, 0), living), strict=True)
-        told(sum(run.update(parts, epoch) for run, parts in zip(living, said, strict=True)))
-    told(sum(len(run.bank) for run in runs))
-    return [run.finished() for run in runs]
+    """All banks in one pass over the disk per epoch; those of a seed, where every seed has clips of its own."""
+    fitted = []
+    for seed in [0] if source.one_order else range(protocol.seeds):
+        runs = [Run(bank, source, protocol) for bank in banks if source.one_order or seed in bank.seeds]
+        for epoch in range(protocol.max_epochs):
+            living = [run for run in runs if len(run.bank)]
+            if not living:
+                break
+            said = zip(*workers.over(source.epoch(epoch, seed), living), strict=True)
+            told(sum(run.update(parts, epoch) for run, parts in zip(living, said, strict=True)))
+        told(sum(len(run.bank) for run in runs))
+        fitted += [run.finished() for run in runs]
+    return fitted

@@ -7,6 +7,7 @@ from test_probe import features_of
 
 from svuprobe import api
 from svuprobe.probe.data import ClipFeatures, Moments
+from svuprobe.probe.evaluate import best_rate
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.train import make_banks
 
@@ -72,3 +73,14 @@ def test_linear_heads_start_where_logistic_regression_does_and_a_paper_may_ask_f
                 assert bool((bank.parameters["weight"] == 0).all()) == at_zero
                 assert hidden == 0 or (bank.parameters["weight0"] != 0).any()
             cache.close()
+
+
+def test_a_rate_has_to_win_by_a_clip_over_one_nearer_to_the_middle_of_the_grid():
+    scores = dict(zip((1e-4, 1e-3, 1e-2, 1e-1, 1.0), (0.70, 0.71, 0.70, 0.69, 0.30), strict=True))
+    assert best_rate(scores) == 1e-3
+    assert best_rate(scores, 1 / 50) == 1e-2
+    assert best_rate(scores, 1 / 500) == 1e-3
+    assert best_rate(dict.fromkeys(scores, 1.0)) == 1e-4  # as papers have it: the first
+    assert best_rate(dict.fromkeys(scores, 1.0), 1e-9) == 1e-2
+    even = {1e-3: 0.5, 1e-2: 0.5, 1e-1: 0.52, 1.0: 0.52}
+    assert best_rate(even, 0.1) == 1e-1
