@@ -49,8 +49,8 @@ class ModelCard:
     parameters
         Weights, to three digits; 0 for hand-made front ends.
     normalize
-        Whether each clip is scaled to zero mean and unit variance. A checkpoint's own
-        preprocessor_config.json comes first; this is for checkpoints without one and for random weights.
+        Whether each clip is scaled to zero mean and unit variance. A checkpoint's own feature extractor comes
+        first; this is for checkpoints without one and for random weights.
     licence, reference
         Of the weights, and the paper.
     source
@@ -258,7 +258,7 @@ def local_revision(name: str) -> str | None:
     """
     name = canonical(name)
     if _is_folder(name):
-        return import_module("svuprobe.extractors.checkpoint").folder_revision(Path(name[3:]), name)
+        return import_module("svuprobe.extractors.source").folder_revision(Path(name[3:]), name)
     if name.startswith(("py:", "hear:")):
         return load(name).revision
     return None
@@ -307,14 +307,15 @@ def _load_checkpoint(name: str, normalize: bool | None) -> Extractor:
     transformer = import_module("svuprobe.extractors.transformer").TransformerExtractor
     if name in CATALOGUE:
         return transformer.from_hub(CATALOGUE[name].hub, name=name, card=CATALOGUE[name], normalize=normalize)
-    load_other = import_module("svuprobe.extractors.generic").load
+    source = import_module("svuprobe.extractors.source")
     if _is_folder(name):
-        other = load_other(Path(name[3:]), None, name=name, normalize=normalize)
-        return other or transformer.from_folder(name[3:], name=name, normalize=normalize)
-    hub, revision = _parse_hub(name)
-    known = next((card for card in CATALOGUE.values() if card.hub == hub), None)
-    other = load_other(hub, revision, name=name, normalize=normalize)
-    return other or transformer.from_hub(hub, revision, name=name, card=known, normalize=normalize)
+        checkpoint, card = source.in_folder(name[3:], name), None
+    else:
+        hub, revision = _parse_hub(name)
+        checkpoint = source.on_hub(hub, revision, name)
+        card = next((card for card in CATALOGUE.values() if card.hub == hub), None)
+    other = import_module("svuprobe.extractors.generic").load(checkpoint, normalize=normalize)
+    return other or transformer.from_source(checkpoint, card=card, normalize=normalize)
 
 
 def _card(name: str) -> ModelCard:

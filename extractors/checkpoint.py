@@ -1,38 +1,43 @@
-"""Checkpoints of self-supervised transformers: finding, reading and checking them.
+"""Checkpoints of self-supervised transformers: what config.json and the feature extractor's settings describe.
 
-No code of a checkpoint runs: config.json is read as data, weights are safetensors or a pickle read with
-``weights_only``. Weights are assigned here, not by ``from_pretrained``, so that one missing, superfluous or
+`svuprobe.extractors.source` finds the files, `svuprobe.extractors.weights` reads the tensors. No code of a checkpoint
+runs: both are data. Weights are assigned here, not by ``from_pretrained``, so that one missing, superfluous or
 misshapen weight is an error whatever the version of transformers.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import pickle
-from collections.abc import Callable, Mapping
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.weights import check_values, select
 
 if TYPE_CHECKING:
     from svuprobe.extractors.catalogue import ModelCard
 
 
-# family -> configuration class, model class, prefix of the encoder's keys in checkpoints saved with a head
+# family -> configuration class, model class
 _FAMILIES = {
-    "wav2vec2": ("Wav2Vec2Config", "Wav2Vec2Model", "wav2vec2."),
-    "wavlm": ("WavLMConfig", "WavLMModel", "wavlm."),
-    "hubert": ("HubertConfig", "HubertModel", "hubert."),
-    "data2vec": ("Data2VecAudioConfig", "Data2VecAudioModel", "data2vec_audio."),
-    "mert": ("HubertConfig", "HubertModel", "hubert."),
+    "wav2vec2": ("Wav2Vec2Config", "Wav2Vec2Model"),
+    "wavlm": ("WavLMConfig", "WavLMModel"),
+    "hubert": ("HubertConfig", "HubertModel"),
+    "data2vec": ("Data2VecAudioConfig", "Data2VecAudioModel"),
+    "mert": ("HubertConfig", "HubertModel"),
 }
 
+# Under which the encoder's weights are saved by classes with a head.
+_PREFIXES = {
+    "wav2vec2": ("wav2vec2.",),
+    "wavlm": ("wavlm.",),
+    "hubert": ("hubert.",),
+    "data2vec": ("data2vec_audio.",),
+    "mert": ("hubert.", "mert_model."),
+}
 
 # model_type in config.json -> family
 MODEL_TYPES = {
@@ -65,10 +70,13 @@ _WEIGHT_NORM = {
 }
 
 
-_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_RATES = (1000, 768_000)  # Hz
 
+# More than any model has; config.json is data from elsewhere, and a thousand million blocks take for ever.
+_MOST_BLOCKS, _LARGEST = 1000, 2**24
 
-Find = Callable[[str], Path | None]
+# Wrappers of a whole encoder, whose own configuration lies inside theirs.
+_WRAPPING = {"speech-encoder-decoder": "encoder"}
 
 
 def architecture(family: str, fields: Mapping[str, Any]) -> nn.Module:
@@ -84,7 +92,7 @@ def architecture(family: str, fields: Mapping[str, Any]) -> nn.Module:
     """
     import transformers
 
-    config_class, model_class, _ = _FAMILIES[family]
+    config_class, model_class = _FAMILIES[family]
     make_config = getattr(transformers, config_class)
     general = transformers.PretrainedConfig().to_dict().keys() | _UNUSED
     known = make_config().to_dict().keys() - general
@@ -104,56 +112,41 @@ def empty(family: str, config: dict[str, Any], name: str) -> nn.Module:
         raise ExtractError(f"{name}: config.json describes no usable {family} model: {reason}") from None
 
 
-def find_weights(find: Find, name: str) -> tuple[Path, ...]:
-    """The file or files with the weights, safetensors before pickles."""
-    unreachable = None
-    for file in _WEIGHT_FILES:
-        try:
-            if (single := find(file)) is not None:
-                return (single,)
-            if (index := find(f"{file}.index.json")) is not None:
-                shards = sorted(set(read_json(index, name).get("weight_map", {}).values()))
-                return tuple(path for shard in shards if (path := find(shard)) is not None)
-        except ExtractError as error:  # offline: the cache may hold the other kind of file
-            unreachable = unreachable or error
-    raise unreachable or ExtractError(f"{name}: the checkpoint has neither {' nor '.join(_WEIGHT_FILES)}")
+def encoder_config(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the encoder's part of a config.json, which is all of it unless it is of an encoder and a decoder.
 
-
-def download(hub: str, file: str, revision: str | None, name: str) -> Path | None:
-    """A file of a repository on the hub; None if the repository is known not to have it."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(hub, file, revision=revision))
-    except Exception as error:  # network, authorisation, unknown repository: types differ between versions
-        remote = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
-        cached = try_to_load_from_cache(hub, file, revision=revision)
-        # Neither a path nor None is the cache's marker for a file that this commit is known not to have.
-        if remote or (cached is not None and not isinstance(cached, str)):
-            return None
+    Raises
+    ------
+    ExtractError
+        Quantised weights, a model type that isn't a name, or absurd sizes.
+    """
+    model_type = config.get("model_type")
+    if isinstance(model_type, str) and model_type in _WRAPPING:
+        inner = config.get(_WRAPPING[model_type])
+        if not isinstance(inner, dict):
+            raise ExtractError(f"{name}: {_WRAPPING[model_type]} in config.json of a {model_type} must be an object")
+        config = {**inner, "quantization_config": config.get("quantization_config")}
+    if (quantized := config.get("quantization_config")) is not None:
+        method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
         raise ExtractError(
-            f"{name}: can't get {file} of {hub} from the Hugging Face hub, and the local cache lacks it "
-            f"({type(error).__name__}); check the name and the network, or use a downloaded copy, "
-            "hf:/local/folder, or random weights, random:NAME"
-        ) from None
-
-
-def read_json(path: Path, name: str) -> dict[str, Any]:
-    """A JSON file that holds an object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ExtractError(f"{name}: can't read {path.name}: {error}") from None
-    if not isinstance(content, dict):
-        raise ExtractError(f"{name}: {path.name} must hold a JSON object")
-    return content
+            f"{name}: the weights are quantised ({method!s:.40}: quantization_config in config.json), which svuprobe "
+            "doesn't unpack; save the model in float32, float16 or bfloat16, or use the one it was made of"
+        )
+    for key, value in config.items():
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            continue
+        most = _MOST_BLOCKS if "layers" in key else _LARGEST
+        if -most <= value <= most:
+            continue
+        if "size" in key or "layers" in key or "dim" in key or key.startswith("num_"):
+            raise ExtractError(f"{name}: config.json describes no usable model: {key} is {value!r:.40}")
+    return config
 
 
 def family_of(config: dict[str, Any], name: str) -> str:
     """Family of a config.json, if svuprobe computes exactly what the checkpoint was trained to compute."""
     model_type = config.get("model_type")
-    if model_type not in MODEL_TYPES:
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         supported = ", ".join(sorted(MODEL_TYPES))
         raise ExtractError(f"{name}: model_type {model_type!r} isn't supported; supported are {supported}")
     if config.get("feature_extractor_cqt"):
@@ -170,54 +163,71 @@ def family_of(config: dict[str, Any], name: str) -> str:
 
 
 def waveform_of(
-    preprocessor: dict[str, Any] | None, card: ModelCard | None, config: dict[str, Any]
+    settings: dict[str, Any] | None, card: ModelCard | None, config: dict[str, Any], name: str
 ) -> tuple[int, bool]:
-    """Sample rate in Hz, and whether to normalise; see the module's conventions."""
-    if preprocessor is not None:
-        return int(preprocessor.get("sampling_rate", 16000)), bool(preprocessor.get("do_normalize", True))
+    """Sample rate in Hz, and whether to normalise; see the conventions of `svuprobe.extractors.transformer`."""
+    if settings is not None:
+        normalize = settings.get("do_normalize", True)
+        if not isinstance(normalize, bool):
+            raise ExtractError(
+                f"{name}: do_normalize of the feature extractor must be true or false, not {normalize!r}"
+            )
+        return sample_rate_of(settings, "sampling_rate", name), normalize
     if card is not None:
         return card.sample_rate, card.normalize
-    return int(config.get("sample_rate", 16000)), True
+    return sample_rate_of(config, "sample_rate", name), True
 
 
-def _read_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
-    """The tensors of a file, without running any code it may hold."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(state, Mapping) and all(isinstance(value, torch.Tensor) for value in state.values()):
-            return dict(state)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError):
-        pass  # what they say differs; what a user can do about it doesn't
-    raise ExtractError(
-        f"{name}: {path.name} is damaged, or holds more than tensors and is refused because it could run "
-        "code; download it again, or convert it to safetensors"
-    )
+def sample_rate_of(entries: Mapping[str, Any], key: str, name: str) -> int:
+    """Sample rate in Hz of a JSON file; 16 kHz, which is transformers' default, where it says nothing."""
+    rate = entries.get(key, 16000)
+    least, most = _RATES
+    if isinstance(rate, bool) or not isinstance(rate, int) or not least <= rate <= most:
+        raise ExtractError(f"{name}: {key} must be a whole number of Hz from {least:,} to {most:,}, not {rate!r:.40}")
+    return rate
 
 
-def fill(model: nn.Module, files: tuple[Path, ...], family: str, name: str) -> None:
-    """Give every weight of a model on the meta device its value from the files, in the model's type."""
-    prefix = _FAMILIES[family][2]
-    stored: dict[str, torch.Tensor] = {}
-    for path in files:
-        stored.update(_read_weights(path, name))
-    state = {_current_key(key, prefix): tensor for key, tensor in stored.items()}
+def fill(model: nn.Module, state: Mapping[str, torch.Tensor], family: str, name: str) -> None:
+    """Give every weight of a model on the meta device its value, in the model's type.
+
+    Parameters
+    ----------
+    model
+        From `empty`.
+    state
+        All weights of the checkpoint, from `svuprobe.extractors.weights.read_state`.
+    family, name
+        Of the model.
+
+    Raises
+    ------
+    ExtractError
+        Weights that aren't exactly those of the model, that aren't plain numbers, or that weren't restored.
+    """
     wanted = model.state_dict()
-    _check_state(state, wanted, family, name)
-    model.load_state_dict({key: state[key].to(like.dtype) for key, like in wanted.items()}, assign=True)
-    _check_weight_norm(model, stored, prefix, name)
+    # The names of the weight norm in the file are older than the model's.
+    names = {*wanted, *(_old_key(key) for key in wanted)}
+    stored = select(state, names, _PREFIXES[family], kind=family, name=name)
+    current = {_current_key(key): tensor for key, tensor in stored.items()}
+    _check_state(current, wanted, family, name)
+    check_values({key: current[key] for key in wanted}, wanted, name)
+    model.load_state_dict({key: current[key].to(like.dtype) for key, like in wanted.items()}, assign=True)
+    _check_weight_norm(model, stored, name)
 
 
-def _current_key(key: str, prefix: str) -> str:
-    """Name in the encoder of today's transformers of a weight in a checkpoint."""
-    key = key.removeprefix(prefix)
+def _current_key(key: str) -> str:
+    """Name in today's transformers of a weight in a checkpoint."""
     for old, new in _WEIGHT_NORM.items():
         if key.endswith(old):
             return key.removesuffix(old) + new
+    return key
+
+
+def _old_key(key: str) -> str:
+    """Name before torch 2.1 of a weight in today's transformers."""
+    for old, new in _WEIGHT_NORM.items():
+        if key.endswith(new):
+            return key.removesuffix(new) + old
     return key
 
 
@@ -249,18 +259,18 @@ def _check_state(
             )
 
 
-def _check_weight_norm(model: nn.Module, stored: Mapping[str, torch.Tensor], prefix: str, name: str) -> None:
+def _check_weight_norm(model: nn.Module, stored: Mapping[str, torch.Tensor], name: str) -> None:
     """Compare the positional convolution's effective weight with g * v / ||v|| of the file.
 
     Versions of transformers and torch disagree on where g and v are kept; some silently left them random.
     """
     for key in stored:
         stem = key.removesuffix(".weight_g")
-        if stem == key or not stem.removeprefix(prefix).startswith("encoder."):
+        if stem == key or not stem.startswith("encoder."):
             continue
         g, v = stored[key].float(), stored[f"{stem}.weight_v"].float()
         expected = g * v / v.norm(dim=(0, 1), keepdim=True)  # one g for each position in the kernel
-        weight = model.get_submodule(stem.removeprefix(prefix)).weight
+        weight = model.get_submodule(stem).weight
         if not torch.allclose(weight, expected, rtol=1e-4, atol=1e-6):  # type: ignore[arg-type]
             raise ExtractError(
                 f"{name}: the weight norm of {stem} wasn't restored (this is a bug: please report it "
@@ -274,49 +284,4 @@ def digest_state(model: nn.Module) -> str:
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def folder_revision(folder: Path, name: str) -> str:
-    """Return the digest of a checkpoint's files in a folder, which is its revision, without loading them.
-
-    Raises
-    ------
-    ExtractError
-        No such folder, or one without config.json or weights.
-    """
-    if not folder.is_dir():
-        raise ExtractError(f"{name}: there is no folder {folder}")
-
-    def find(file: str) -> Path | None:
-        return folder / file if (folder / file).is_file() else None
-
-    described = find("config.json")
-    if described is None:
-        raise ExtractError(f"{name}: there is no config.json, so this isn't a transformers checkpoint")
-    return digest_files(described, find("preprocessor_config.json"), *find_weights(find, name))[:40]
-
-
-def digest_files(*paths: Path | None) -> str:
-    """Return the SHA-256 of the names and the bytes of files; None stands for one that isn't there.
-
-    A file is read once as long as it stays what it is: a suite asks for a model's revision before every result.
-    """
-    return _digest_unchanged(tuple((path, *_state_of(path)) for path in paths if path is not None))
-
-
-def _state_of(path: Path) -> tuple[int, ...]:
-    """What changes when a file does: which one it is, its size and its times in nanoseconds."""
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-@lru_cache(maxsize=256)
-def _digest_unchanged(files: tuple[tuple[Any, ...], ...]) -> str:
-    digest = hashlib.sha256()
-    for path, *_ in files:
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
     return digest.hexdigest()

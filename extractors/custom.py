@@ -25,8 +25,9 @@ import torch
 from torch import nn
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.checkpoint import digest_files, digest_state
+from svuprobe.extractors.checkpoint import digest_state
 from svuprobe.extractors.generic import frames_of
+from svuprobe.extractors.source import digest_files
 
 _NUMBERS = ("sample_rate", "hop", "receptive_field", "dim")
 _METHODS = ("to", "__call__")

@@ -18,16 +18,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.checkpoint import read_json, waveform_of
+from svuprobe.extractors.checkpoint import sample_rate_of, waveform_of
+from svuprobe.extractors.source import NESTED_SETTINGS, SETTINGS
 from svuprobe.extractors.transformer import conv_geometry, zero_mean_unit_variance
 
-PREPROCESSOR = "preprocessor_config.json"
+# What a checkpoint's feature extractor says of itself; None where it has none.
+Settings = dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,10 @@ class Front:
 
 
 def _waveform(
-    config: Any, folder: Path, name: str, normalize: bool | None, kernels: Any = None, strides: Any = None
+    config: Any, settings: Settings, name: str, normalize: bool | None, kernels: Any = None, strides: Any = None
 ) -> Front:
     """Convolutions without padding; SEW's ``squeeze_factor`` frames then become one."""
-    prepared = folder / PREPROCESSOR
-    stored = read_json(prepared, name) if prepared.is_file() else None
-    sample_rate, default = waveform_of(stored, None, config.to_dict())
+    sample_rate, default = waveform_of(settings, None, config.to_dict(), name)
     hop, field = conv_geometry(kernels or config.conv_kernel, strides or config.conv_stride)
     squeeze = getattr(config, "squeeze_factor", 1)
     normalized = default if normalize is None else normalize
@@ -75,14 +74,15 @@ def _waveform(
     return Front(sample_rate, squeeze * hop, field + (squeeze - 1) * hop, inputs, normalized=normalized)
 
 
-def _moonshine(config: Any, folder: Path, name: str, normalize: bool | None) -> Front:
+def _moonshine(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
     """Its three convolutions are not in its configuration."""
-    return _waveform(config, folder, name, normalize, kernels=(127, 7, 3), strides=(64, 3, 2))
+    return _waveform(config, settings, name, normalize, kernels=(127, 7, 3), strides=(64, 3, 2))
 
 
-def _wav2vec2_bert(config: Any, folder: Path, name: str, normalize: bool | None) -> Front:
+def _wav2vec2_bert(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
     """Log-mel frames normalised per band over the clip, ``stride`` of them stacked."""
-    extract = _feature_extractor("SeamlessM4TFeatureExtractor", folder, name, normalize)
+    extract = _feature_extractor("SeamlessM4TFeatureExtractor", settings, name, normalize)
+    _check_bands(extract.feature_size * extract.stride, config.feature_projection_input_dim, name)
 
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
         made = extract(_numpy(clips), sampling_rate=extract.sampling_rate, pad_to_multiple_of=None)
@@ -91,9 +91,15 @@ def _wav2vec2_bert(config: Any, folder: Path, name: str, normalize: bool | None)
     return Front(extract.sampling_rate, 160 * extract.stride, 400 + 160 * (extract.stride - 1), inputs)
 
 
-def _whisper(config: Any, folder: Path, name: str, normalize: bool | None) -> Front:
+def _whisper(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
     """Log-mel frames of 30 s, centred; the second convolution halves their rate."""
-    extract = _feature_extractor("WhisperFeatureExtractor", folder, name, normalize)
+    extract = _feature_extractor("WhisperFeatureExtractor", settings, name, normalize)
+    _check_bands(extract.feature_size, config.num_mel_bins, name)
+    if extract.nb_max_frames != 2 * config.max_source_positions:
+        raise ExtractError(
+            f"{name}: the feature extractor makes {extract.nb_max_frames} frames of {extract.chunk_length} s, and "
+            f"the encoder takes {2 * config.max_source_positions}"
+        )
 
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
         return torch.as_tensor(extract(_numpy(clips), sampling_rate=extract.sampling_rate)["input_features"])
@@ -101,9 +107,15 @@ def _whisper(config: Any, folder: Path, name: str, normalize: bool | None) -> Fr
     return Front(extract.sampling_rate, 2 * extract.hop_length, 1, inputs, longest=extract.n_samples)
 
 
-def _ast(config: Any, folder: Path, name: str, normalize: bool | None) -> Front:
+def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
     """Square patches of Kaldi's log-mel frames (25 ms every 10 ms), rows of frequency one after the other."""
-    extract = _feature_extractor("ASTFeatureExtractor", folder, name, normalize)
+    extract = _feature_extractor("ASTFeatureExtractor", settings, name, normalize)
+    _check_bands(extract.num_mel_bins, config.num_mel_bins, name)
+    if extract.max_length != config.max_length:
+        raise ExtractError(
+            f"{name}: the feature extractor makes {extract.max_length} frames, and the encoder takes "
+            f"{config.max_length}"
+        )
     rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
 
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
@@ -120,17 +132,36 @@ def _ast(config: Any, folder: Path, name: str, normalize: bool | None) -> Front:
     )
 
 
-def _feature_extractor(extractor_class: str, folder: Path, name: str, normalize: bool | None) -> Any:
-    """What makes a family's spectrograms, as the checkpoint's preprocessor_config.json says."""
+def _feature_extractor(extractor_class: str, settings: Settings, name: str, normalize: bool | None) -> Any:
+    """What makes a family's spectrograms, as the checkpoint says."""
     import transformers
 
     if normalize:
         raise ExtractError(f"{name}: this model has no waveform normalisation to switch on")
-    if not (folder / PREPROCESSOR).is_file():
-        raise ExtractError(f"{name}: there is no {PREPROCESSOR}, which says how the spectrograms are made")
+    if settings is None:
+        raise ExtractError(
+            f"{name}: there is no {SETTINGS}, which says how the spectrograms are made (nor is that in "
+            f"{NESTED_SETTINGS})"
+        )
+    kind = settings.get("feature_extractor_type", extractor_class)
+    if kind != extractor_class:
+        raise ExtractError(f"{name}: this model takes the input of a {extractor_class}, not of {kind!r:.60}")
+    sample_rate_of(settings, "sampling_rate", name)
+    if settings.get("dither"):
+        raise ExtractError(
+            f"{name}: dither adds noise to every clip, so features would never be the same: set it to 0"
+        )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "At least one mel filter", UserWarning)  # AST was trained with such
-        return getattr(transformers, extractor_class).from_pretrained(folder, local_files_only=True)
+        return getattr(transformers, extractor_class).from_dict(settings)
+
+
+def _check_bands(bands: int, wanted: int, name: str) -> None:
+    """Refuse a feature extractor that makes another number of features than the encoder takes."""
+    if bands != wanted:
+        raise ExtractError(
+            f"{name}: the feature extractor makes {bands} features a frame, and the encoder takes {wanted}"
+        )
 
 
 def _numpy(clips: list[torch.Tensor]) -> list[Any]:
@@ -142,7 +173,7 @@ class Family:
     """A kind of checkpoint: the class that loads it, its front, and whether it has a decoder to drop."""
 
     model: str
-    front: Callable[[Any, Path, str, bool | None], Front]
+    front: Callable[[Any, Settings, str, bool | None], Front]
     decoder: bool = False
 
 

@@ -11,31 +11,29 @@ by one. Whisper and AST pad every piece to their own fixed length, alone or not,
 **Frames** of each family are in `svuprobe.extractors.fronts`. Whisper sees 30 s at once and AST 10.24 s: a longer
 clip goes through in such pieces, whose frames continue one grid. No frame sees beyond its piece.
 
-**Loading** runs no code of a checkpoint (``trust_remote_code`` is off). Every weight of the encoder must be in the
-checkpoint, in its shape, and none of the encoder's may be left over.
+**Loading** runs no code of a checkpoint: config.json is data, and the tensors are read by
+`svuprobe.extractors.weights`, also under the prefixes of heads and wrappers. Of an encoder and decoder only the
+encoder is made. Every weight of the encoder must be in the checkpoint, in its shape, and none of the encoder's may
+be left over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.checkpoint import (
-    MODEL_TYPES,
-    Find,
-    digest_files,
-    digest_state,
-    download,
-    find_weights,
-    read_json,
-)
-from svuprobe.extractors.fronts import FAMILIES, PREPROCESSOR, Front
+from svuprobe.extractors.checkpoint import MODEL_TYPES, digest_state, encoder_config
+from svuprobe.extractors.fronts import FAMILIES, Family, Front
+from svuprobe.extractors.source import Source, find_weights, read_json, read_settings, refuse_adapter, revision_of
+from svuprobe.extractors.weights import check_values, read_state, refuse_unused_language_adapters, select
+
+# Entries of config.json that only say how the weights are stored, or which of its classes saved them.
+_STORAGE = ("dtype", "torch_dtype", "architectures", "auto_map", "quantization_config")
 
 # Training only: SpecAugment's mask vector is not in every checkpoint, and adapters come after the last layer.
 _OFF = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "add_adapter": False}
@@ -159,27 +157,13 @@ def gathered(
 # ------------------------------------------------------------------------------------------------ loading
 
 
-def finder(source: str | Path, revision: str | None, name: str) -> Find:
-    """Looks files up in a folder (a Path), or in a repository of the hub (a str), downloading what isn't there."""
-    if isinstance(source, Path):
-        return lambda file: source / file if (source / file).is_file() else None
-    return lambda file: download(source, file, revision, name)
-
-
-def load(
-    source: str | Path, revision: str | None, *, name: str, normalize: bool | None = None
-) -> GenericExtractor | None:
-    """Load a checkpoint from a folder or from the hub; None where it is one for `svuprobe.extractors.transformer`.
+def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor | None:
+    """Load a checkpoint; None where it is one for `svuprobe.extractors.transformer`.
 
     Parameters
     ----------
     source
-        A folder, or ``ORG/NAME``.
-    revision
-        Branch, tag or commit on the hub; the attribute of the extractor is always the commit, or a digest of the
-        files of a folder.
-    name
-        Canonical name.
+        From `svuprobe.extractors.source.in_folder` or `on_hub`.
     normalize
         None does what the checkpoint says.
 
@@ -188,30 +172,28 @@ def load(
     ExtractError
         Not found, or a checkpoint that can't be used.
     """
-    described = finder(source, revision, name)("config.json")
-    if described is None:
-        return None
-    model_type = read_json(described, name).get("model_type")
-    if model_type not in FAMILIES:
+    name = source.name
+    described = encoder_config(read_json(source.required("config.json"), name), name)
+    model_type = described.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         _check_supported(model_type, name)
         return None
-    folder = described.parent  # of the hub's cache: named after the commit, and all files of that commit lie in it
-    find = finder(source, None if isinstance(source, Path) else folder.name, name)
-    prepared = find(PREPROCESSOR)
-    weights = find_weights(find, name)
+    refuse_adapter(source)
+    settings = read_settings(source)
+    weights = find_weights(source)
+    revision = revision_of(source, weights)
     family = FAMILIES[model_type]
     with _one_line(f"{name}: transformers can't load this {model_type} checkpoint"), _quiet():
-        model = _filled(family.model, folder, name)
-        front = family.front(model.config, folder, name, normalize)
-    if isinstance(source, Path):
-        commit = digest_files(described, prepared, *weights)[:40]
-    else:
-        commit = folder.name
-    return GenericExtractor(model.encoder if family.decoder else model, front, name=name, revision=commit)
+        config = _config(described)
+        state = read_state(weights, name)
+        refuse_unused_language_adapters(source, state, name)
+        model = _filled(family, config, state, name)
+        front = family.front(config, settings, name, normalize)
+    return GenericExtractor(model, front, name=name, revision=revision)
 
 
 def _check_supported(model_type: object, name: str) -> None:
-    if model_type not in MODEL_TYPES:
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         supported = ", ".join(sorted({*MODEL_TYPES, *FAMILIES}))
         raise ExtractError(
             f"{name}: model_type {model_type!r} isn't supported; supported are {supported}; any other model runs "
@@ -219,22 +201,39 @@ def _check_supported(model_type: object, name: str) -> None:
         )
 
 
-def _filled(model_class: str, folder: Path, name: str) -> Any:
-    """A model in float32 with every weight from the checkpoint in a folder."""
+def _config(described: dict[str, Any]) -> Any:
+    """The configuration object of transformers, with what only serves training switched off."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    fields = {key: value for key, value in described.items() if key not in _STORAGE}
+    config = type(transformers.AutoConfig.for_model(described["model_type"])).from_dict(fields)
     for key in _OFF.keys() & config.to_dict().keys():
         setattr(config, key, _OFF[key])
-    make = getattr(transformers, model_class)
-    model, info = make.from_pretrained(folder, config=config, local_files_only=True, output_loading_info=True)
-    parts = {key.partition(".")[0] for key in model.state_dict()}
-    prefix = f"{model.base_model_prefix}."
-    extra = [k for k in info["unexpected_keys"] if k.removeprefix(prefix).partition(".")[0] in parts]
+    return config
+
+
+def _filled(family: Family, config: Any, state: dict[str, torch.Tensor], name: str) -> Any:
+    """An encoder in float32 with every weight from the checkpoint."""
+    import transformers
+
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        whole = getattr(transformers, family.model)(config)
+    encoder = whole.encoder if family.decoder else whole
+    kind = config.model_type
+    own = ("model.encoder.", "encoder.") if family.decoder else (f"{whole.base_model_prefix}.",)
+    wanted = encoder.state_dict()
+    stored = select(state, wanted, own, kind=kind, name=name)
+    parts = {key.partition(".")[0] for key in wanted}
+    check_values({key: tensor for key, tensor in stored.items() if key.partition(".")[0] in parts}, wanted, name)
+    # transformers knows by which names a weight went in earlier versions; it is given tensors, and opens no file.
+    model, info = type(encoder).from_pretrained(
+        None, config=config, state_dict=stored, dtype=torch.float32, output_loading_info=True
+    )
+    extra = [key for key in info["unexpected_keys"] if key.partition(".")[0] in parts]
     for what, keys in (("lacks", info["missing_keys"]), ("has unknown", extra)):
         if keys:
             raise ExtractError(
-                f"{name}: the checkpoint {what} weights of the {config.model_type} encoder that config.json "
+                f"{name}: the checkpoint {what} weights of the {kind} encoder that config.json "
                 f"describes: {len(keys)}, such as {sorted(keys)[0]}"
             )
     return model.float()

@@ -34,8 +34,9 @@ import torch
 from torch import nn
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.checkpoint import digest_files, digest_state
+from svuprobe.extractors.checkpoint import digest_state
 from svuprobe.extractors.generic import equal_lengths, frames_of, gathered
+from svuprobe.extractors.source import digest_files
 
 _FUNCTIONS = ("load_model", "get_timestamp_embeddings", "get_scene_embeddings")
 _NUMBERS = ("sample_rate", "scene_embedding_size", "timestamp_embedding_size")

@@ -8,16 +8,21 @@ models), then the output of each block. In pre-norm models (``do_stable_layer_no
 final LayerNorm comes after the last of them and is left out, as in transformers 5; transformers 4 applied it to the
 last layer.
 
-**Waveform** normalisation and sample rate come from the checkpoint's preprocessor_config.json; without one
-from the catalogue; for a checkpoint the catalogue doesn't know, from ``sample_rate`` in config.json (else
-16 kHz), normalised, which is the default of transformers' Wav2Vec2FeatureExtractor. What was done is in
-`TransformerExtractor.normalization`.
+**Waveform** normalisation and sample rate come from the checkpoint's feature extractor (processor_config.json or
+preprocessor_config.json); without one from the catalogue; for a checkpoint the catalogue doesn't know, from
+``sample_rate`` in config.json (else 16 kHz), normalised, which is the default of transformers'
+Wav2Vec2FeatureExtractor. What was done is in `TransformerExtractor.normalization`.
 
 **Loading** runs no code of a checkpoint: config.json is read as data, weights are safetensors or a pickle
-read with ``weights_only``. Only the encoder is kept; heads, quantisers, adapters and the vector that masks
-frames in training are left out. Weights are assigned here, not by ``from_pretrained``, so that one missing,
-superfluous or misshapen weight is an error whatever the version of transformers. MERT is a HuBERT with
-options that its released checkpoints leave off (CQT input, deepnorm); with one of them on it is refused.
+read with ``weights_only``. Only the encoder is kept; heads, quantisers, the adapter that ``add_adapter`` puts after
+the last layer and the vector that masks frames in training are left out. Adapters inside the blocks are part of
+the encoder: merged ones and those of MMS are loaded, others are refused. Weights are assigned here, not by
+``from_pretrained``, so that one missing, superfluous or misshapen weight is an error whatever the version of
+transformers. MERT is a HuBERT with options that its released checkpoints leave off (CQT input, deepnorm); with one
+of them on it is refused.
+
+`svuprobe.extractors.source` says which files of a checkpoint are read, `svuprobe.extractors.weights` under which
+names its weights may lie.
 """
 
 from __future__ import annotations
@@ -31,19 +36,26 @@ from torch import nn
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoint import (
-    Find,
     architecture,
-    digest_files,
     digest_state,
-    download,
     empty,
+    encoder_config,
     family_of,
     fill,
-    find_weights,
-    read_json,
     waveform_of,
 )
 from svuprobe.extractors.exact import Encoder, conv_geometry, zero_mean_unit_variance
+from svuprobe.extractors.source import (
+    Source,
+    find_weights,
+    in_folder,
+    on_hub,
+    read_json,
+    read_settings,
+    refuse_adapter,
+    revision_of,
+)
+from svuprobe.extractors.weights import read_state, refuse_unused_language_adapters
 
 if TYPE_CHECKING:
     from svuprobe.extractors.catalogue import ModelCard
@@ -55,7 +67,7 @@ class TransformerExtractor:
     """A frozen transformer encoder; see `svuprobe.extractors.base.Extractor` for the attributes.
 
     Make one with `from_hub`, `from_folder` or `from_random`. ``revision`` is the commit on the hub, or the
-    digest of a folder's files (weights, config.json, preprocessor_config.json), or the digest of random
+    digest of a folder's files (weights, config.json and the feature extractor's settings), or the digest of random
     weights. ``digest`` is the SHA-256 of the encoder's weights (names, types, shapes and bytes) in all cases.
 
     Parameters
@@ -111,7 +123,7 @@ class TransformerExtractor:
         name
             Canonical name; None makes one of the first two.
         card
-            What the catalogue says, used where the checkpoint has no preprocessor_config.json.
+            What the catalogue says, used where the checkpoint has no feature extractor's settings.
         normalize
             None does what the checkpoint says.
 
@@ -120,15 +132,7 @@ class TransformerExtractor:
         ExtractError
             Not found, no network and not in the cache, or a checkpoint that can't be used.
         """
-        name = name or f"hf:{hub}" + (f"@{revision}" if revision else "")
-        config = download(hub, "config.json", revision, name)
-        # A snapshot's files lie in a folder named after the commit; from here on, only that commit counts.
-        commit = config.parent.name if config else None
-
-        def find(file: str) -> Path | None:
-            return download(hub, file, commit, name)
-
-        return cls._from_files(find, name=name, revision=commit, card=card, normalize=normalize)
+        return cls.from_source(on_hub(hub, revision, name), card=card, normalize=normalize)
 
     @classmethod
     def from_folder(
@@ -141,15 +145,7 @@ class TransformerExtractor:
         ExtractError
             No such folder, no config.json or weights in it, or a checkpoint that can't be used.
         """
-        folder = Path(folder).expanduser().absolute()
-        name = name or f"hf:{folder}"
-        if not folder.is_dir():
-            raise ExtractError(f"{name}: there is no folder {folder}")
-
-        def find(file: str) -> Path | None:
-            return folder / file if (folder / file).is_file() else None
-
-        return cls._from_files(find, name=name, normalize=normalize)
+        return cls.from_source(in_folder(folder, name), normalize=normalize)
 
     @classmethod
     def from_random(
@@ -168,36 +164,26 @@ class TransformerExtractor:
         return cls(model, name=name, sample_rate=card.sample_rate, normalize=wanted)
 
     @classmethod
-    def _from_files(
-        cls,
-        find: Find,
-        *,
-        name: str,
-        revision: str | None = None,
-        card: ModelCard | None = None,
-        normalize: bool | None = None,
+    def from_source(
+        cls, source: Source, *, card: ModelCard | None = None, normalize: bool | None = None
     ) -> TransformerExtractor:
         """Build the encoder that config.json describes, then look for the weights and fill it.
 
         In this order, so that a checkpoint of an unsupported kind is refused before it is downloaded.
         """
-        described = find("config.json")
-        if described is None:
-            raise ExtractError(f"{name}: there is no config.json, so this isn't a transformers checkpoint")
-        config = read_json(described, name)
+        name = source.name
+        config = encoder_config(read_json(source.required("config.json"), name), name)
         family = family_of(config, name)
         model = empty(family, config, name)
-        prepared = find("preprocessor_config.json")
-        weights = find_weights(find, name)
-        fill(model, weights, family, name)
-        sample_rate, default = waveform_of(read_json(prepared, name) if prepared else None, card, config)
-        return cls(
-            model,
-            name=name,
-            sample_rate=sample_rate,
-            normalize=default if normalize is None else normalize,
-            revision=revision or digest_files(described, prepared, *weights)[:40],
-        )
+        refuse_adapter(source)
+        sample_rate, default = waveform_of(read_settings(source, known=card is not None), card, config, name)
+        weights = find_weights(source)
+        revision = revision_of(source, weights)
+        state = read_state(weights, name)
+        refuse_unused_language_adapters(source, state, name)
+        fill(model, state, family, name)
+        wanted = default if normalize is None else normalize
+        return cls(model, name=name, sample_rate=sample_rate, normalize=wanted, revision=revision)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
         """Move the weights; outputs are then computed there, in that type."""
