@@ -120,8 +120,8 @@ class Protocol:
     mix_layers: str = "all"
     mix_start: str = "zeros"
     mix_learning_rate: float = 1e-2
-    learning_rates: tuple[float, ...] = (1e-4, 5e-4, 2e-3, 1e-2, 5e-2, 2e-1)
-    margin: float = 1.0
+    learning_rates: tuple[float, ...] = (1e-4, 5e-4, 2e-3, 1e-2, 5e-2, 2e-1, 1.0)
+    margin: float = 2.0
     single_layers: bool = True
     select: str = "sum"
     batch_size: int = 64
@@ -261,8 +261,7 @@ _MARBLE = Protocol(
     stopping="marble",
     seeds=1,
 )
-_LINEAR = Protocol(name="linear", hidden=0, dropout=0.0, learning_rates=(*Protocol().learning_rates, 1.0))
-PRESETS = {p.name: p for p in (Protocol(), _LINEAR, _MA2023, _MARBLE)}
+PRESETS = {p.name: p for p in (Protocol(), Protocol(name="linear", hidden=0, dropout=0.0), _MA2023, _MARBLE)}
 
 
 def preset(name: str, **changes: Any) -> Protocol:

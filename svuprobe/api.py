@@ -423,6 +423,8 @@ def probe(
                 probed.append(one)
                 for line in _told_probe(one):
                     say(line)
+    for line in _at_the_edge(probed):
+        say(line)
     if problems:
         raise PartlyDone(probed, problems)
     return probed
@@ -569,7 +571,7 @@ def _told_probe(one: Probed) -> list[str]:
     seconds = "already there" if one.cached else f"{sum(result.timings.values()):.1f} s"
     lines = [
         f"{result.model['name']} on {result.task['name']}{_what_is_special(result)}: {ranked} {_score_text(score)}, "
-        f"chance {_number(result.chance[ranked])} ({seconds}){_at_the_edge(result)}"
+        f"chance {_number(result.chance[ranked])} ({seconds})"
     ]
     if one.replaced:
         lines.append(f"  took the place of a result with other {' and '.join(one.replaced)}: {one.path}")
@@ -597,14 +599,22 @@ def _number(value: float | None) -> str:
     return "undefined" if value is None or value != value else f"{value:.3f}"
 
 
-def _at_the_edge(result: Result) -> str:
-    """A warning where the best learning rate is the largest or smallest that was tried."""
-    tried = sorted(result.protocol["fields"].get("learning_rates", ()))
-    chosen = result.selected["head"]["learning_rate"]
-    if len(tried) < 2 or tried[0] < chosen < tried[-1]:
-        return ""
-    which, other = ("largest", "a larger") if chosen >= tried[-1] else ("smallest", "a smaller")
-    return f"; {chosen:g} is the {which} learning rate tried, {other} one may do better (--learning-rate)"
+def _at_the_edge(probed: Sequence[Probed]) -> list[str]:
+    """Say in one line of which results the learning rate is the largest or smallest that was tried."""
+    found = []
+    for one in probed:
+        tried = sorted(one.result.protocol["fields"].get("learning_rates", ()))
+        chosen = one.result.selected["head"]["learning_rate"]
+        if len(tried) > 1 and not tried[0] < chosen < tried[-1]:
+            which = "largest" if chosen >= tried[-1] else "smallest"
+            found.append(f"{one.result.model['name']} on {one.result.task['name']} ({chosen:g}, the {which})")
+    if not found:
+        return []
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return [
+        f"the learning rate chosen is at the edge of the grid, one beyond it may do better (--learning-rate): "
+        f"{', '.join(found[:5])}{more}"
+    ]
 
 
 def finetune(

@@ -143,15 +143,23 @@ def test_a_result_says_where_it_stands_and_is_not_made_twice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rates", "said"),
-    [((1e-2, 1e-9), "larger one may do better"), ((1e-2, 1e9), "smaller one may do better"), ((1e-2,), None)],
+    ("rates", "said"), [((1e-2, 1e-9), "(0.01, the largest)"), ((1e-2, 1e3), "(0.01, the smallest)"), ((1e-2,), "")]
 )
-def test_a_learning_rate_at_the_edge_of_the_grid_is_said(tmp_path, rates, said):
-    toml, clips = classes(tmp_path, per_class=60)
-    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=5))
+def test_learning_rates_at_the_edge_of_the_grid_are_said_once_at_the_end(tmp_path, rates, said):
+    for name in ("shapes", "colours"):
+        toml, clips = classes(tmp_path, per_class=60, name=name)
+        write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=5))
+    both = [str(tmp_path / "shapes.toml"), str(tmp_path / "colours.toml")]
     lines = []
-    probe(tmp_path, toml, replace(QUICK, learning_rates=rates, single_layers=False), say=lines.append)
-    assert said in lines[-1] if said else "may do better" not in lines[-1]
+    protocol = replace(QUICK, learning_rates=rates, single_layers=False)
+    probe(tmp_path, tmp_path / "shapes.toml", protocol, say=lines.append)
+    api.probe(both, features=tmp_path / "f", results=tmp_path / "r", protocol=protocol, say=lines.append)
+    told = [line for line in lines if "edge of the grid" in line]
+    if not said:
+        assert not told
+        return
+    assert [line.count(said) for line in told] == [1, 2]  # a line for each call
+    assert lines[-1] == told[-1]
 
 
 def test_results_do_not_depend_on_the_run(tmp_path):
@@ -192,8 +200,8 @@ def test_a_head_stops_by_itself_and_keeps_its_best_state(tmp_path):
 
 
 def test_the_grid_is_every_layer_rate_and_seed():
-    assert len(specs(Protocol(), 13)) == 14 * 6 * 5
-    assert len(specs(Protocol(), 1)) == 6 * 5
+    assert len(specs(Protocol(), 13)) == 14 * 7 * 5
+    assert len(specs(Protocol(), 1)) == 7 * 5
     assert {s.layer for s in specs(Protocol(single_layers=False), 13)} == {WEIGHTED_SUM}
     assert len(specs(preset("marble"), 13)) == 84
 

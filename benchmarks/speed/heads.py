@@ -276,7 +276,7 @@ def best_regression(features: ClipFeatures) -> np.ndarray:
         for shift, scale in ((mean, deviation), (mean, of_layer), (0 * mean, np.ones_like(mean))):
             scaled = {split: (x - shift) / np.where(scale > 0, scale, 1) for split, x in seen.items()}
             for cost in COSTS:
-                model = LogisticRegression(C=cost, max_iter=500).fit(scaled["train"], targets["train"])
+                model = LogisticRegression(C=cost, max_iter=300).fit(scaled["train"], targets["train"])
                 score = float(model.score(scaled["valid"], targets["valid"]))
                 if score > best:
                     best, right = score, model.predict(scaled["test"]) == targets["test"]
