@@ -33,7 +33,7 @@ from svuprobe._machine import (
 )
 from svuprobe.extractors import checkmodel, keeping
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import FeatureCache, find
+from svuprobe.extractors.cache import FeatureCache, find, require_place
 from svuprobe.extractors.catalogue import load as load_model, slug
 from svuprobe.extractors.run import extract as run_extraction
 from svuprobe.extractors.writing import Report
@@ -404,6 +404,7 @@ def probe(
             for folder in folders:
                 try:
                     with FeatureCache(folder) as cache:
+                        require_place(folder, cache.header)
                         one = _probe_one(
                             cache,
                             listed,
