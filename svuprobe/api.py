@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from svuprobe._errors import UserError
-from svuprobe._files import locked, write_text, writing
+from svuprobe._files import holds, locked, write_text, writing
 from svuprobe._machine import (
     LEAST_MEMORY,
     MOST_BATCH_S,
@@ -751,38 +750,64 @@ def _distinct(stems: Sequence[str]) -> list[str]:
     return names
 
 
+class LeftOut(ProbeError):
+    """Some files of results could not be used, and everything was made of the others.
+
+    Attributes
+    ----------
+    written
+        The files that were written.
+    problems
+        A line for each file that was left out.
+    """
+
+    def __init__(self, written: list[Path], problems: list[str]) -> None:
+        self.written, self.problems = written, problems
+        several = f"{len(problems)} files of results could not be used, the rest is done"
+        super().__init__(problems[0] if len(problems) == 1 else f"{several}: {'; '.join(problems)}")
+
+
 def leaderboard(results: Path, out: Path, *, check: bool = False) -> str:
     """Write the leaderboard of all results, with CSV and JSON beside it; returns the Markdown.
 
     With ``check`` nothing is written: ProbeError names the first file that is not what the results say.
+
+    Raises
+    ------
+    LeftOut
+        Results, or predictions beside them, can't be used; the leaderboard of the others is written.
     """
     from svuprobe.benchmarks.leaderboard import files
 
-    texts = files(results, out)
+    if out.suffix in (".csv", ".json"):
+        raise ProbeError(
+            f"{out}: the leaderboard is Markdown, with a .csv and a .json of that name beside it; name a .md"
+        )
+    texts, problems = files(results, out)
     for path, text in texts.items():
         if not check:
             write_text(path, text)
-        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+        elif not holds(path, text):
             state = "is not what the results say" if path.is_file() else "is missing"
             again = f"svuprobe leaderboard --results {results} --out {out}"
             raise ProbeError(f"{path}: {state}; run {again} and commit it")
+    if problems:
+        raise LeftOut([] if check else list(texts), problems)
     return texts[out]
 
 
 def plot(kind: str, results: Path, out: Path) -> list[Path]:
-    """Draw ``scores``, ``layer-weights``, ``layer-curves`` or ``data-efficiency``: PNG, SVG and CSV."""
+    """Draw ``scores``, ``layer-weights``, ``layer-curves`` or ``data-efficiency``: PNG, SVG and CSV.
+
+    Raises LeftOut where results can't be read; those of the others are drawn.
+    """
     from svuprobe.benchmarks.plots import KINDS
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="matplotlib")
-        return KINDS[kind]([result for result, _ in _all_results(results)], out)
-
-
-def _all_results(results: Path) -> list[tuple[Result, Path]]:
     entries, problems = result_file.read_all(results)
+    written = KINDS[kind]([result for result, _ in entries], out)
     if problems:
-        raise ProbeError(problems[0])
-    return entries
+        raise LeftOut(written, problems)
+    return written
 
 
 def run(suite: str, *, data: Data, out: Path, **options: Any) -> list[str]:
@@ -795,6 +820,7 @@ def run(suite: str, *, data: Data, out: Path, **options: Any) -> list[str]:
 __all__ = [
     "Data",
     "ExtractError",
+    "LeftOut",
     "PartlyDone",
     "ProbeError",
     "Probed",
