@@ -119,6 +119,9 @@ def check(
     say: Say = _silent,
 ) -> bool:
     """Say what there is of a task's dataset and what is wrong with it; whether it is whole."""
+    from joblib import cpu_count
+
+    from svuprobe.extractors.decode import Decoders
     from svuprobe.tasks import check as checking
 
     loaded = load_task(task)
@@ -127,7 +130,9 @@ def check(
         for line in checking.absent(loaded, root):
             say(line)
         return False
-    report = checking.check(loaded, root, find_clips(loaded, root), progress, thorough=thorough)
+    with Decoders(min(int(cpu_count()), 8)) as decoders:
+        clips = find_clips(loaded, root)
+        report = checking.check(loaded, root, clips, decoders.heads, progress, thorough=thorough)
     for line in report.lines():
         say(line)
     return report.ok
@@ -214,7 +219,7 @@ def _clip_lists(tasks: Sequence[str], data: Data, say: Say) -> list[ClipList]:
         root = data.folder(task.dataset)
         clips = find_clips(task, root)
         lists.append(cliplist.listed(task, clips, not task.source and is_synthetic(root)))
-        say(f"{task.name}: {_counted(task, clips)}{' (synthetic)' if lists[-1].synthetic else ''}")
+        _say_list(lists[-1], say)
     return lists
 
 
@@ -243,18 +248,20 @@ def _by_cache(lists: Sequence[ClipList]) -> dict[tuple[str, Windowing, str], lis
     return {key: list(clips.values()) for key, clips in groups.items()}
 
 
+def _say_list(one: ClipList, say: Say) -> None:
+    """Say how many clips a task has, and what in them may not be meant."""
+    from svuprobe.tasks.doubts import doubts
+
+    task = one.task
+    say(f"{task.name}: {_counted(task, one.clips)}{' (synthetic)' if one.synthetic else ''}")
+    for doubt in doubts(task, one.clips):
+        say(f"{task.name}: {doubt}")
+
+
 def _counted(task: Task, clips: Sequence[Clip]) -> str:
     splits = Counter(clip.split for clip in clips)
-    text = f"{len(clips)} clips ({splits['train']} train, {splits['valid']} valid, {splits['test']} test)"
-    if task.kind == "notes":
-        from svuprobe.tasks import notes
-
-        odd = Counter[str]()
-        for clip in clips:
-            odd.update(notes.irregular(clip.target, 0.02))
-        text += f", {sum(len(c.target) for c in clips)} notes"
-        text += "".join(f", {n} {what.replace('_', ' ')}" for what, n in odd.items() if n)
-    return text
+    events = f", {sum(len(clip.target) for clip in clips)} {task.kind}" if task.level == "frame" else ""
+    return f"{len(clips)} clips ({splits['train']} train, {splits['valid']} valid, {splits['test']} test){events}"
 
 
 def _told(dataset: str, level: str, report: Report) -> str:
@@ -688,7 +695,7 @@ def finetune(
         root = data.folder(task.dataset)
         clips = find_clips(task, root)
         listed = cliplist.listed(task, clips, not task.source and is_synthetic(root))
-        told(f"{task.name}: {_counted(task, clips)}{' (synthetic)' if listed.synthetic else ''}")
+        _say_list(listed, told)
         for model in dict.fromkeys(models):
             chosen = (recipe or RecipeProtocol()) if tuning.is_baseline(model) else (protocol or FinetuneProtocol())
             found = tuning.finetune(
