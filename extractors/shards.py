@@ -21,6 +21,7 @@ from svuprobe.extractors.durable import Sink, publish, reading
 
 HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}  # the cache holds a chunk of each layer
 TEXT = h5py.string_dtype("utf-8")
+_READ_BYTES = 64 << 20
 _WINDOWS_PER_CHUNK, _FRAMES_PER_CHUNK = 16, 256
 
 
@@ -211,16 +212,20 @@ def content_of(file: h5py.File) -> str:
     header = Header.read(file.attrs)
     columns = (file[name].asstr()[:] if name in ("clip_id", "fingerprint") else file[name][:] for name in Row._fields)
     digests: dict[str, Any] = {}
-    start = 0
+    features = file["features"]
+    ahead = max(1, _READ_BYTES // max(1, features[:1].nbytes))  # rows that are read at once
+    held, first, start = features[:ahead], 0, 0
     for values in zip(*(column.tolist() for column in columns), strict=True):
         row = Row(*values)
-        rows = 1 if header.level == "clip" else row.n_frames
+        stop = start + (1 if header.level == "clip" else row.n_frames)
+        if stop > first + len(held):
+            held, first = features[start : max(stop, start + ahead)], start
         digest = digests.setdefault(row.clip_id, hashlib.sha256())
         digest.update(json.dumps(row).encode())
-        digest.update(np.ascontiguousarray(file["features"][start : start + rows]))
-        start += rows
-    if start != len(file["features"]):
-        raise ValueError(f"{len(file['features'])} rows of features for windows of {start}")
+        digest.update(np.ascontiguousarray(held[start - first : stop - first]))
+        start = stop
+    if start != len(features):
+        raise ValueError(f"{len(features)} rows of features for windows of {start}")
     return hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest()
 
 
