@@ -103,11 +103,13 @@ def run(
         folder = out / "data" / plan.name
         _write_tasks(data.root / "manifest.csv", folder, plan)
     several = _listed(plan, models, data, folder)
-    missing = [one for one in several if not _is_there(results, one, allow_missing)]
+    # Asked for once: to know that of a model of one's own takes loading it.
+    revisions = {model: _revision_now(model) for model in {one.model for one in several}}
+    missing = [one for one in several if not _is_there(results, one, revisions[one.model], allow_missing)]
     if plan.prepare == "synth" and any(one.asked.problem for one in missing):
         _synthesise(plan, missing, data, progress, say)
         several = _listed(plan, models, data, folder)
-        missing = [one for one in several if not _is_there(results, one, allow_missing)]
+        missing = [one for one in several if not _is_there(results, one, revisions[one.model], allow_missing)]
     suites.save_wanted(results, plan.name, [_wanted(plan.name, one) for one in several])
     say(f"suite {plan.name}: {len(several)} results, {len(several) - len(missing)} of them there")
     failures = list(
@@ -194,12 +196,16 @@ def _folders(results: Path, one: _Part, revision: str | None) -> list[Path]:
     return [f / name for f in folders for name in wanted]
 
 
-def _is_there(results: Path, one: _Part, allow_missing: bool) -> bool:
-    """Whether there is a result of the protocol on the clips as they are now (or on any, without the data)."""
+def _revision_now(model: str) -> str | None:
+    """The revision of a local model; None for others, and for one whose files are gone: what was made stands."""
     try:
-        revision = local_revision(one.model)
-    except ExtractError:  # the model's files are gone: what was made of them stands
-        revision = None
+        return local_revision(model)
+    except ExtractError:
+        return None
+
+
+def _is_there(results: Path, one: _Part, revision: str | None, allow_missing: bool) -> bool:
+    """Whether there is a result of the protocol on the clips as they are now (or on any, without the data)."""
     paths = (folder / f"{one.protocol.file_name}.json" for folder in _folders(results, one, revision))
     return any(_agrees(path, one, allow_missing) for path in paths if path.is_file())
 

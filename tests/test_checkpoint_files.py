@@ -278,6 +278,32 @@ def test_a_language_adapter_counts_when_it_is_in_the_weights(tmp_path: Path) -> 
     load(f"hf:{path}")
 
 
+def test_a_repository_of_the_hub_is_read_by_the_same_rules(
+    wavlm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository, commit = tmp_path / "models--made--up", "c0ffee" + 34 * "0"
+    snapshot, unknown = repository / "snapshots" / commit, repository / ".no_exist" / commit
+    shutil.copytree(wavlm, snapshot)
+    unknown.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit, encoding="utf-8")
+    load("hf:made/up")
+    settings = {"feature_extractor": {"sampling_rate": 24000, "do_normalize": False}}
+    (snapshot / "processor_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    extractor = load("hf:made/up")
+    assert (extractor.sample_rate, extractor.normalization, extractor.revision) == (24000, "none", commit)
+    (snapshot / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
+    with pytest.raises(ExtractError, match="beside its weights, a trained LORA adapter"):
+        load("hf:made/up")
+    for file in ("config.json", "model.safetensors"):
+        (snapshot / file).unlink()
+        (unknown / file).touch()
+    with pytest.raises(ExtractError, match="hf:made/up: the checkpoint is only a trained LORA adapter"):
+        load("hf:made/up")
+
+
 # --------------------------------------------------------------------------------------- prefixes and nesting
 
 
