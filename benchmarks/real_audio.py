@@ -28,6 +28,7 @@ from typing import Any
 import click
 
 from svuprobe._files import write_text
+from svuprobe.probe.protocol import ProbeError
 
 Row = dict[str, Any]
 DIGIT_SPLITS = {"jackson": "train", "nicolas": "train", "theo": "valid", "yweweler": "test"}
@@ -37,6 +38,8 @@ def digits(rows: list[Row]) -> Iterator[Row]:
     """Spoken digits, by speaker."""
     for row in _in(rows, "spoken_digits"):
         speaker = row["speaker"]
+        if speaker not in DIGIT_SPLITS:
+            raise ProbeError(f"{row['path']}: speaker {speaker!r}; there are {', '.join(DIGIT_SPLITS)}")
         yield {"path": row["path"], "target": row["digit"], "split": DIGIT_SPLITS[speaker], "group": speaker}
 
 
@@ -55,7 +58,10 @@ def families(rows: list[Row]) -> Iterator[Row]:
         if _instrument(row) not in known:
             known.append(_instrument(row))
     for row in rendered:
-        split = ("train", "valid", "test")[sorted(seen[row["family"]]).index(_instrument(row))]
+        number = sorted(seen[row["family"]]).index(_instrument(row))
+        if number > 2:
+            raise ProbeError(f"{row['path']}: the fourth instrument of its family; there is one for each split")
+        split = ("train", "valid", "test")[number]
         yield {"path": row["path"], "target": row["family"], "split": split, "group": _instrument(row)}
     for row in _in(rows, "nsynth"):
         yield {"path": row["path"], "target": row["family"], "split": "train", "group": _instrument(row)}
@@ -76,6 +82,35 @@ TASKS = {
 }
 
 
+# What of the labels is needed of the recordings below each folder.
+_NEEDED = {
+    "spoken_digits": ("speaker", "digit"),
+    "nsynthlike": ("family",),
+    "nsynth": ("family",),
+    "singing_songs": ("notes",),
+}
+
+
+def _rows(manifest: Path) -> list[Row]:
+    """The recordings of a manifest, with their labels beside their paths; ProbeError for one of another shape."""
+    try:
+        with manifest.open(encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file, strict=True)
+            rows = [{"path": row["path"]} | json.loads(row["labels"]) | {"path": row["path"]} for row in table]
+            for row in rows:
+                for key in ("path", *_NEEDED.get(row["path"].partition("/")[0], ())):
+                    if not isinstance(row.get(key), str) or not row[key].isprintable():
+                        raise ValueError(f"{row['path']!r} has no {key}")
+    except OSError as error:
+        raise ProbeError(f"{manifest}: can't be read ({error.strerror or error})") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, csv.Error) as error:
+        raise ProbeError(f"{manifest}: not a manifest of recordings, path and labels as JSON ({error})") from None
+    missing = [folder for folder in _NEEDED if folder != "nsynth" and not _in(rows, folder)]
+    if missing:
+        raise ProbeError(f"{manifest}: lists no recording below {missing[0]}/")
+    return rows
+
+
 def _in(rows: list[Row], folder: str) -> list[Row]:
     return [row for row in rows if row["path"].startswith(f"{folder}/")]
 
@@ -88,8 +123,7 @@ def _instrument(row: Row) -> str:
 
 def write(manifest: Path, out: Path) -> list[Path]:
     """Write the TOML and CSV files; returns the TOML files."""
-    with manifest.open(encoding="utf-8", newline="") as file:
-        rows = [row | json.loads(row["labels"]) for row in csv.DictReader(file)]
+    rows = _rows(manifest)
     there = Path(os.path.relpath(manifest.parent, out))
     written = []
     for name, (kind, select) in TASKS.items():

@@ -24,7 +24,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def load(name: str) -> Suite:
         if name.endswith(".toml"):
             raise ProbeError(f"{path}: can't be read ({error.strerror}); a suite is a TOML file") from None
         raise ProbeError(f"unknown suite {name!r}; {_hint(name, shipped())}, or a path to a .toml file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
         raise ProbeError(f"{path}: not TOML: {error}") from None
     except ProbeError as error:
         raise ProbeError(f"{path}: {error}") from None
@@ -103,6 +103,12 @@ def _read(body: dict[str, Any], path: Path) -> Suite:
             raise ProbeError(f"unknown key {key!r}; {_hint(key, list(_KEYS))}")
         if not isinstance(value, _KEYS[key]):
             raise ProbeError(f"{key} = {value!r}; it is a {_KEYS[key].__name__}")
+    for key in ("tasks", "models", "controls"):
+        if odd := [one for one in body.get(key, ()) if not isinstance(one, str)]:
+            raise ProbeError(f"{key} names {odd[0]!r}; it is a list of names")
+    for task, clips in body.get("synth_clips", {}).items():
+        if type(clips) is not int:
+            raise ProbeError(f"synth_clips.{task} = {clips!r}; it is a whole number")
     for key in ("name", "tasks"):
         if not body.get(key):
             raise ProbeError(f"the key {key!r} is missing or empty")
@@ -170,24 +176,12 @@ def save_wanted(results: Path, suite: str, wanted: Sequence[Wanted]) -> Path:
     return path
 
 
-def read_wanted(results: Path) -> tuple[list[Wanted], list[str]]:
-    """What all suites that were run into a folder ask for, and a line for each file that does not say it."""
+def read_wanted(results: Path) -> list[Wanted]:
+    """What all suites that were run into a folder ask for."""
     found: list[Wanted] = []
-    problems = []
     for path in sorted(results.glob(f"*{_WANTED}")):
-        if path.name.startswith("."):  # such as macOS leaves beside files
-            continue
         try:
-            found += [_one_wanted(one) for one in json.loads(path.read_text(encoding="utf-8"))]
-        except (OSError, ValueError, TypeError, RecursionError):
-            problems.append(f"{path}: not what svuprobe run writes; delete it and run the suite again")
-    return found, problems
-
-
-def _one_wanted(body: Any) -> Wanted:
-    """Raise TypeError or ValueError where the keys or the kinds of their values are others."""
-    one = Wanted(**body)
-    for each in fields(Wanted):
-        if type(getattr(one, each.name)).__name__ != each.type:
-            raise ValueError(each.name)
-    return one
+            found += [Wanted(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+        except (ValueError, TypeError):
+            raise ProbeError(f"{path}: not what svuprobe run writes; delete it and run the suite again") from None
+    return found

@@ -21,7 +21,8 @@ from svuprobe.extractors.custom import modules_of
 # Relative difference that is rounding: float32 products in another order, bfloat16 with its 8 bits.
 BOUNDS = {"float32": 1e-4, "bfloat16": 2e-2}
 _FLOAT16_MAX = 65504.0  # caches are float16
-_LONGEST_TRIAL_S = 5.0
+_TRIAL_S = 5.0
+_TRIAL_HOPS, _LONGEST_TRIAL_S = 4, 600.0  # of a model whose frames are seconds apart
 _MIXED = (0.1, 0.26, 0.58, 0.58, 0.94)  # of the longest trial: clips that share a batch, two of one length
 _WINDOWS, _WINDOW_S = 3, 10.0
 
@@ -144,7 +145,8 @@ class _Trial:
         self.rate, self.hop, self.field = extractor.sample_rate, extractor.hop, extractor.receptive_field
         self.longest = getattr(extractor, "longest", None) or 1 << 62
         self.least = self.field  # samples of the shortest clip it takes, once that is known
-        self.trial = max(min(round(_LONGEST_TRIAL_S * self.rate), self.longest), self.least)
+        wanted = max(_TRIAL_S * self.rate, min(_TRIAL_HOPS * self.hop + self.field, _LONGEST_TRIAL_S * self.rate))
+        self.trial = max(min(round(wanted), self.longest), self.least)
 
     @property
     def clip(self) -> int:
@@ -233,7 +235,9 @@ class _Trial:
         """A change of the sound changes the frames around it most: frame i is centred on i * hop + field / 2."""
         noise = 0.1 * np.random.default_rng(0).standard_normal((2, self.trial)).astype(np.float32)
         before = self.run(noise[0])[0][0, 0].float()  # the first layer: blocks may look anywhere
-        off, wide = [], max(1, self.hop // 2)
+        if len(before) < 3:
+            return f"{len(before)} frames in the longest clip: too few to compare"
+        off, wide = [], max(1, min(self.hop // 2, self.trial // 5))
         for start in (self.trial // 5, self.trial // 2):
             changed = noise[0].copy()
             changed[start - wide : start + wide] = noise[1, : 2 * wide]

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -92,7 +91,7 @@ class Source:
                 f"{self.name}: {file} is a link to {path.readlink()}, which isn't there; get the file "
                 f"(git annex get {file}, git lfs pull, or download it again)"
             )
-        return path if os.path.isfile(path) else None  # False also for names that no file can have
+        return path if path.is_file() else None
 
     def find_if_known(self, file: str) -> Path | None:
         """As `find`, but a file that an offline machine has never asked for counts as not there."""
@@ -128,9 +127,9 @@ def in_folder(folder: str | Path, name: str | None = None) -> Source:
     """
     folder = Path(folder).expanduser().absolute()
     name = name or f"hf:{folder}"
-    if os.path.isfile(folder):
+    if folder.is_file():
         raise ExtractError(f"{name}: {folder} is a file; name the folder of the checkpoint, hf:{folder.parent}")
-    if not os.path.isdir(folder):
+    if not folder.is_dir():
         raise ExtractError(f"{name}: there is no folder {folder}")
     return Source(name, folder)
 

@@ -289,7 +289,7 @@ def _from_toml(path: Path) -> Protocol:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ProbeError(f"{path}: {error.strerror}; name a preset ({', '.join(PRESETS)}) or a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
         raise ProbeError(f"{path}: not TOML ({error})") from None
     base = _named(str(values.pop("base", "svuprobe")))
     known = [f.name for f in fields(Protocol)]

@@ -112,7 +112,7 @@ _SHAPES: dict[str, Check] = {
         labels=_list(lambda value, where: "" if isinstance(value, str) else f"{where} is no text"),
         licence=_text,
         reference=_text,
-        splits=_each(_natural),
+        splits=_keys(train=_natural, valid=_natural, test=_natural),
         split_sha256=_DIGEST,
         target_sha256=_DIGEST,
         windowing=_text,

@@ -26,6 +26,7 @@ from svuprobe.probe.result import Result, digests
 from svuprobe.probe.train import fit, products_for, unthreaded
 from svuprobe.probe.trained import Trained
 from svuprobe.tasks.cliplist import ClipList
+from svuprobe.tasks.types import SPLITS
 
 _LIBRARIES = ("svuprobe", "torch", "numpy", "scikit-learn", "mir_eval")
 
@@ -141,7 +142,7 @@ def _task(listed: ClipList) -> dict[str, Any]:
         "labels": list(listed.labels),
         "licence": task.licence,
         "reference": task.reference,
-        "splits": dict(splits),
+        "splits": {name: splits[name] for name in SPLITS},
         **digests(listed.clips),
     }
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import json
 from pathlib import Path
 
 from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
@@ -79,6 +78,12 @@ def dataset_id(task: Task, synthetic: bool) -> str:
     return f"{task.dataset}.synthetic" if synthetic else task.dataset
 
 
+def _is_whole(root: Path) -> bool:
+    from svuprobe.tasks.synth.corpus import MARKER, read_marker
+
+    return read_marker(root / MARKER).get("complete", True) is True
+
+
 def find_clips(task: Task, root: Path) -> list[Clip]:
     """Every clip of a task under its dataset's folder (ignored for a task on the user's own data).
 
@@ -90,11 +95,7 @@ def find_clips(task: Task, root: Path) -> list[Clip]:
             f"{root}: no such folder; put {task.dataset} there, point --data {task.dataset}=PATH at it, "
             f"or make a synthetic copy: svuprobe data synth --task {task.name} --out {root.parent}"
         )
-    if (
-        not task.source
-        and is_synthetic(root)
-        and not json.loads((root / "SYNTHETIC.json").read_text(encoding="utf-8")).get("complete", True)
-    ):
+    if not task.source and is_synthetic(root) and not _is_whole(root):
         raise TaskError(f"{root}: its synthesis was interrupted; run svuprobe data synth again")
     clips = task.clips(root)
     if not clips:

@@ -95,7 +95,7 @@ def _of_jams(path: Path, text: str) -> list[float]:
             downbeats = (annotation.get("sandbox") or {}).get("annotation_type") == "downbeat"
             if annotation["namespace"] == "beat" and not downbeats:
                 return [float(beat["time"]) for beat in annotation["data"]]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise TaskError(f"{path}: not a JAMS file with annotations of beats ({error!r})") from None
     raise TaskError(f"{path}: no annotation of the namespace beat in it; expected GTZAN-Rhythm's .jams")
 

@@ -1,36 +1,36 @@
 """Is a dataset whole? Its clips against the official numbers, its files against what can be decoded.
 
-Only heads of files are read, side by side, so even 300,000 files take minutes. A synthetic copy is compared with
+Only headers are read, side by side, so even 300,000 files take minutes. A synthetic copy is compared with
 its ``SYNTHETIC.json`` instead of the official numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
+import soundfile as sf
 from tabulate import tabulate
 
 from svuprobe.tasks import is_synthetic
 from svuprobe.tasks.datasets import DATASETS
-from svuprobe.tasks.doubts import SLACK_S, beyond, doubts
-from svuprobe.tasks.synth.corpus import MARKER, Progress, mapped
-from svuprobe.tasks.types import SPLITS, Clip, Task
+from svuprobe.tasks.synth.corpus import MARKER, Progress, mapped, read_marker
+from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
 MOST_LABELS = 24  # more than these are summed up in one line
+SLACK_S = 0.1  # a clip may end this much after its file does: annotations are rounded
 
 
-class Head(Protocol):
+@dataclass(frozen=True)
+class Header:
     """What the head of a sound file says; ``problem`` is empty where it can be read."""
 
-    seconds: float
-    form: str  # e.g. "WAV 44100 Hz mono"
-    problem: str
+    seconds: float = 0.0
+    form: str = ""  # e.g. "WAV 44100 Hz mono"
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class CheckReport:
     """What :func:`check` found; ``ok`` where nothing is missing, damaged or contradictory.
 
     ``labels`` counts clips per label and split (empty for regression, notes and beats). ``shortest`` and
-    ``longest`` are ``(seconds, clip id)``. ``doubts`` are sentences on what is there and may not be meant.
+    ``longest`` are ``(seconds, clip id)``.
     """
 
     task: Task
@@ -61,7 +61,6 @@ class CheckReport:
     shortest: tuple[float, str] | None = None
     longest: tuple[float, str] | None = None
     problems: tuple[str, ...] = field(default=())
-    doubts: tuple[str, ...] = field(default=())
 
     @property
     def ok(self) -> bool:
@@ -78,9 +77,8 @@ class CheckReport:
         copy = " (a synthetic copy)" if self.synthetic else ""
         found = [f"{self.task.name} on {self.task.dataset}{copy} in {self.root}", "", *self._split_lines(), ""]
         found += [*self._label_lines(), *self._file_lines(), ""]
-        found += [f"note: {doubt}" for doubt in self.doubts]
         if self.ok:
-            return [*found, f"whole: nothing is missing or damaged{', but see the notes' if self.doubts else ''}"]
+            return [*found, "whole: nothing is missing or damaged"]
         shown = [f"  {problem}" for problem in self.problems[:most]]
         more = [f"  ... and {len(self.problems) - most} more"] if len(self.problems) > most else []
         return [*found, f"problems: {len(self.problems)}", *shown, *more]
@@ -121,7 +119,6 @@ def check(
     task: Task,
     root: Path,
     clips: Sequence[Clip],
-    heads: Callable[[Sequence[str]], Iterable[Head]],
     progress: Progress | None = None,
     *,
     thorough: bool = False,
@@ -133,8 +130,6 @@ def check(
     ----------
     clips
         As :func:`svuprobe.tasks.find_clips` returns them.
-    heads
-        Reads the heads of files, in order (`svuprobe.extractors.decode.Decoders.heads`).
     progress
         Called as ``progress(iterable, total, description)``.
     thorough
@@ -144,9 +139,7 @@ def check(
     """
     synthetic = not task.source and is_synthetic(root)
     paths = list(dict.fromkeys(clip.path for clip in clips))
-    read = heads(paths)
-    read = progress(read, len(paths), f"{task.dataset}: headers") if progress else read
-    headers = dict(zip(paths, read, strict=True))
+    headers = dict(zip(paths, mapped(_header, paths, progress, f"{task.dataset}: headers", jobs), strict=True))
     seconds = {clip.id: _seconds(clip, headers[clip.path]) for clip in clips}
     labels = _labels(task, clips)
     problems = [f"{_short(path, root)}: {header.problem}" for path, header in headers.items() if header.problem]
@@ -155,8 +148,6 @@ def check(
         problems += _against_marker(root, paths, progress, thorough, jobs)
     else:
         problems += _against_official(task, clips, labels)
-    known = {clip.id: seconds[clip.id] for clip in clips if not headers[clip.path].problem}
-    problems += [late] if (late := beyond(task, clips, known)) else []
     lengths = sorted((s, name) for name, s in seconds.items() if s > 0)
     return CheckReport(
         task=task,
@@ -168,8 +159,21 @@ def check(
         shortest=lengths[0] if lengths else None,
         longest=lengths[-1] if lengths else None,
         problems=tuple(problems),
-        doubts=tuple(doubts(task, clips)),
     )
+
+
+def _header(path: str) -> Header:
+    """Length and form of a sound file, or why there is none."""
+    if not Path(path).is_file():
+        return Header(problem="no such file")
+    try:
+        info = sf.info(path)
+    except (sf.SoundFileError, OSError, TypeError) as error:
+        return Header(problem=f"can't be decoded ({getattr(error, 'error_string', error)})")
+    if info.frames <= 0:
+        return Header(problem="holds no audio (0 frames)")
+    channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
+    return Header(info.frames / info.samplerate, f"{info.format} {info.samplerate} Hz {channels}")
 
 
 def _short(path: str, root: Path) -> str:
@@ -177,17 +181,17 @@ def _short(path: str, root: Path) -> str:
     return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
 
 
-def _seconds(clip: Clip, head: Head) -> float:
-    end = head.seconds if clip.end is None else min(clip.end, head.seconds)
+def _seconds(clip: Clip, header: Header) -> float:
+    end = header.seconds if clip.end is None else min(clip.end, header.seconds)
     return max(end - clip.start, 0.0)
 
 
-def _overrun(clip: Clip, head: Head) -> str:
+def _overrun(clip: Clip, header: Header) -> str:
     """What is wrong with the start and end of a clip, if anything."""
     last = clip.start if clip.end is None else clip.end
-    if head.problem or (last <= head.seconds + SLACK_S and clip.start < head.seconds):
+    if header.problem or (last <= header.seconds + SLACK_S and clip.start < header.seconds):
         return ""
-    return f"clip {clip.id}: {clip.start:g} s to {last:g} s lies outside its file of {head.seconds:.2f} s"
+    return f"clip {clip.id}: {clip.start:g} s to {last:g} s lies outside its file of {header.seconds:.2f} s"
 
 
 def _splits(
@@ -235,9 +239,8 @@ def _against_marker(
 ) -> list[str]:
     """Every file that ``SYNTHETIC.json`` names is there, and no clip is of another file."""
     try:
-        marker: dict[str, Any] = json.loads((root / MARKER).read_text(encoding="utf-8"))
-        files: dict[str, str] = marker["files"]
-    except (ValueError, KeyError, TypeError):
+        files: dict[str, str] = read_marker(root / MARKER)["files"]
+    except (TaskError, KeyError):
         return [f"{MARKER}: not that of a finished copy; run svuprobe data synth again"]
     absent = [name for name in files if not (root / name).is_file()]
     problems = [f"{name}: no such file; run svuprobe data synth again" for name in absent]

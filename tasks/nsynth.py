@@ -82,7 +82,7 @@ def _examples(path: Path) -> dict[str, dict[str, Any]]:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TaskError(f"{path}: no such file; NSynth unpacks to nsynth-<train|valid|test>/examples.json") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TaskError(f"{path}: can't be read as JSON ({error}); unpack the archive again") from None
     if not isinstance(rows, dict):
         raise TaskError(f"{path}: not NSynth's metadata, {{note: {{...}}}}; unpack the archive again")

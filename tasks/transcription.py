@@ -38,7 +38,7 @@ def clips(root: Path) -> list[Clip]:
         notes = {song: tuple((float(a), float(b), float(m)) for a, b, m in value) for song, value in songs}
     except FileNotFoundError:
         raise TaskError(f"{path}: no such file; it comes with the MIR-ST500 annotations") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise TaskError(f"{path}: not the MIR-ST500 annotation, {{id: [[onset, offset, midi]]}} ({error})") from None
     found = [(song, audio) for song in notes if (audio := vocals(root, song)) is not None]
     return [Clip(str(s), str(audio), split_of(s), target=notes[s], group=str(s)) for s, audio in found]

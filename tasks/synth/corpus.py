@@ -80,7 +80,7 @@ def begin(root: Path, header: dict[str, Any]) -> bool:
             )
         write_text(marker, json.dumps({**header, "complete": False}, indent=1))
         return True
-    found = _marker(marker)
+    found = read_marker(marker)
     for key, wanted in header.items():
         if found.get(key) != wanted:
             raise TaskError(
@@ -91,13 +91,14 @@ def begin(root: Path, header: dict[str, Any]) -> bool:
     return not (found.get("complete") is True and all((root / path).is_file() for path in files))
 
 
-def _marker(path: Path) -> dict[str, Any]:
-    """The content of a marker file."""
+def read_marker(path: Path) -> dict[str, Any]:
+    """The content of a marker file: ``files`` are SHA-256 by path below its folder."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict):
+    files = found.get("files", {}) if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(files, dict) or any("\0" in path for path in files):
         raise TaskError(f"{path} can't be read as JSON: delete the folder or choose another --out")
     return found
 
