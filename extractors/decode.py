@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from svuprobe.extractors.audio import Finished, Need, Window, cut
-from svuprobe.extractors.decode_worker import FACTS, Fact, Request
+from svuprobe.extractors.decode_worker import AT_ONCE, FACTS, Fact, Request, side_by_side
 from svuprobe.extractors.files import FileHead, shown
 from svuprobe.extractors.process import Died, Hangs, Silent, Worker
 from svuprobe.tasks.types import Clip, Windowing
@@ -84,12 +84,16 @@ class Decoders:
         """What the head of each file says."""
         clips = [Clip("", path, "", None, "") for path in paths]
         for path, head in zip(paths, self._facts("head", clips), strict=True):
-            yield head or FileHead(problem=self._silent.why(path) or "a decoder dies of it")
+            yield head or FileHead(problem=self.why(path))
+
+    def why(self, path: str) -> str:
+        """Why there is no fact about a file."""
+        return self._silent.why(path) or "a decoder dies of it"
 
     def _facts(self, fact: str, clips: Sequence[Clip]) -> Iterator[Any]:
         """A fact about each clip, in order; None where there is none. Raises as `windows` does."""
         if not self._workers:
-            yield from map(FACTS[fact], clips)
+            yield from side_by_side(FACTS[fact], clips)
             return
         size = max(1, min(_CHUNK, -(-len(clips) // len(self._workers))))
         chunks = [clips[at : at + size] for at in range(0, len(clips), size)]
@@ -129,7 +133,7 @@ class Decoders:
 def _facts_of(worker: Worker, fact: str, clips: Sequence[Clip], silent: Silent, over: threading.Event) -> list[Any]:
     """A fact about each clip until it is over; None for one whose file hangs or, twice, kills a worker."""
     known: list[Any] = []
-    deaths = 0
+    deaths = alone = 0  # of the next clip; clips that are asked alone, since any of those at once may be the bad one
     while len(known) < len(clips) and not over.is_set():
         clip = clips[len(known)]
         if silent.why(clip.path) or deaths == 2:
@@ -137,17 +141,20 @@ def _facts_of(worker: Worker, fact: str, clips: Sequence[Clip], silent: Silent, 
             deaths = 0
             continue
         ahead = next((n for n, c in enumerate(clips[len(known) :]) if silent.why(c.path)), len(clips))
-        asked = clips[len(known) : len(known) + (1 if deaths else ahead)]
+        asked = clips[len(known) : len(known) + (1 if alone else ahead)]
         try:
             for answer in worker.ask(Request(tuple(replace(c, target=None) for c in asked), fact=fact)):
                 assert isinstance(answer, Fact)
                 known.append(answer.value)
                 silent.works()
-                deaths = 0
+                deaths, alone = 0, max(0, alone - 1)
         except Died:
-            deaths += 1
+            deaths += len(asked) == 1
+            alone = alone or AT_ONCE
         except Hangs:
-            silent.add(clips[len(known)].path)
+            if len(asked) == 1:
+                silent.add(clip.path)
+            alone = alone or AT_ONCE
     return known
 
 

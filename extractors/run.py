@@ -19,19 +19,18 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from svuprobe.extractors.audio import Finished, Need, Window, identity
+from svuprobe.extractors.audio import Finished, Need, Window
 from svuprobe.extractors.base import ExtractError, Extractor
 from svuprobe.extractors.batches import DTYPES, batch_seconds_for, native_dtype, need_of, pack, window_features
 from svuprobe.extractors.cache import Header, claim, finished_clips, join, plan
 from svuprobe.extractors.catalogue import slug
-from svuprobe.extractors.decode import Decoders
+from svuprobe.extractors.decode import TIMEOUT_S, Decoders
 from svuprobe.extractors.telling import Estimate, Progress, Say, bar_for, gib
 from svuprobe.extractors.writing import Answer, Features, Report, ShardFile, Writer
 from svuprobe.tasks.types import Clip, Windowing
@@ -75,6 +74,7 @@ def extract(
     dtype: str = "auto",
     batch_seconds: float | None = None,
     jobs: int = 1,
+    decode_timeout_s: float = TIMEOUT_S,
     shard: tuple[int, int] = (1, 1),
     compiled: bool = False,
     progress: Progress | None = None,
@@ -93,6 +93,8 @@ def extract(
         Audio in a batch; None for `batch_seconds_for` the device. A GPU that runs out of memory halves a batch.
     jobs
         Decoding processes; 0 decodes in this one.
+    decode_timeout_s
+        How long a decoding process may give no sign of life: then its clip fails by name. This one can't be given up.
     shard
         ``(i, n)``: do the i-th of n parts of the plan, for several processes on one cache.
     compiled
@@ -117,8 +119,8 @@ def extract(
     """
     started = time.perf_counter()
     by_id = {c.id: c for c in clips}
-    sinks = [_sink(e, by_id, features, dataset, windowing, level, device, dtype) for e in extractors]
-    with Decoders(jobs) as decoders:
+    with Decoders(jobs, decode_timeout_s) as decoders:
+        sinks = [_sink(decoders, e, by_id, features, dataset, windowing, level, device, dtype) for e in extractors]
         seconds = _durations(decoders, by_id, sinks)
         batches = _by_clips(sinks, seconds, shard)
         if batches:
@@ -171,6 +173,7 @@ class _Sink:
 
 
 def _sink(
+    decoders: Decoders,
     extractor: Extractor,
     by_id: dict[str, Clip],
     features: Path,
@@ -184,19 +187,20 @@ def _sink(
     header = header_for(extractor, dataset, windowing, level, chosen if extractor.parameters else "float32")
     directory = cache_folder(features, header)
     finished = finished_clips(directory)
-    _refuse_changed_audio(directory, [c for c in by_id.values() if c.id in finished], finished)
+    _refuse_changed_audio(decoders, directory, [c for c in by_id.values() if c.id in finished], finished)
     report = Report(directory, extractor.name, clips=len(by_id))
     return _Sink(extractor, header, directory, report, frozenset(finished))
 
 
-def _refuse_changed_audio(directory: Path, clips: Sequence[Clip], known: dict[str, str]) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        for clip, now in zip(clips, pool.map(identity, clips), strict=True):
-            if now != known[clip.id]:
-                raise ExtractError(
-                    f"{clip.path}: clip {clip.id!r} (its audio, start or end) is not what {directory} was made from; "
-                    f"delete that cache, or keep the other audio under another dataset name"
-                )
+def _refuse_changed_audio(decoders: Decoders, directory: Path, clips: Sequence[Clip], known: dict[str, str]) -> None:
+    for clip, now in zip(clips, decoders.identities(clips), strict=True):
+        if now is None:
+            raise ExtractError(f"{clip.path}: {decoders.why(clip.path)}")
+        if now != known[clip.id]:
+            raise ExtractError(
+                f"{clip.path}: clip {clip.id!r} (its audio, start or end) is not what {directory} was made from; "
+                f"delete that cache, or keep the other audio under another dataset name"
+            )
 
 
 def _durations(decoders: Decoders, by_id: dict[str, Clip], sinks: Sequence[_Sink]) -> dict[str, float]:

@@ -26,6 +26,7 @@ from svuprobe._machine import (
     MOST_JOBS,
     MOST_MEMORY,
     MOST_SEED,
+    MOST_TIMEOUT_S,
     check_dtype,
     check_real,
     check_whole,
@@ -154,6 +155,7 @@ def extract(
     dtype: str = "auto",
     batch_seconds: float | None = None,
     jobs: int | None = None,
+    decode_timeout_s: float = 600.0,
     shard: tuple[int, int] = (1, 1),
     compiled: bool = False,
     progress: Callable[..., Any] | None = None,
@@ -170,6 +172,7 @@ def extract(
     check_dtype(dtype)
     check_whole("jobs", jobs, 0, MOST_JOBS)
     check_real("batch_seconds", batch_seconds, MOST_BATCH_S)
+    check_real("decode_timeout_s", decode_timeout_s, MOST_TIMEOUT_S)
     lists = _clip_lists(tasks, data, say)
     groups = _by_cache(lists)
     extractors = [load_model(name) for name in dict.fromkeys(models)]
@@ -187,6 +190,7 @@ def extract(
             dtype=dtype,
             batch_seconds=batch_seconds,
             jobs=_decoders(device) if jobs is None else jobs,
+            decode_timeout_s=decode_timeout_s,
             shard=shard,
             compiled=compiled,
             progress=progress,

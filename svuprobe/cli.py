@@ -18,7 +18,7 @@ import click
 
 from svuprobe import __version__
 from svuprobe._edge import OneLineErrors, bar, echo, one_line, say, warn
-from svuprobe._machine import LEAST_MEMORY, MOST_BATCH_S, MOST_JOBS, MOST_MEMORY, MOST_SEED
+from svuprobe._machine import LEAST_MEMORY, MOST_BATCH_S, MOST_JOBS, MOST_MEMORY, MOST_SEED, MOST_TIMEOUT_S
 from svuprobe._options import ALPHA, DEVICE, RATE, RATE_OR_0, SHARE, Checked, Number, Shard, whole
 from svuprobe.extractors import catalogue
 from svuprobe.probe import baselines, ft_protocol
@@ -218,6 +218,14 @@ def _data(values: tuple[str, ...]) -> api.Data:
     help="Audio in a batch; found for the device if not given.",
 )
 @click.option("--jobs", type=click.IntRange(0, MOST_JOBS), help="Decoding processes; 0 decodes in this one.")
+@click.option(
+    "--decode-timeout",
+    "decode_timeout_s",
+    type=Number(0, MOST_TIMEOUT_S, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds without a sign of a decoding process, as on a disk that is gone; then its clip fails.",
+)
 @click.option("--shard", type=Shard(), default=(1, 1), help="Do the i-th of n parts (several processes).")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the models: pays on a GPU, for many hours.")
 def extract(
@@ -229,6 +237,7 @@ def extract(
     dtype: str,
     batch_seconds: float | None,
     jobs: int | None,
+    decode_timeout_s: float,
     shard: tuple[int, int],
     compiled: bool,
 ) -> None:
@@ -244,6 +253,7 @@ def extract(
         dtype=dtype,
         batch_seconds=batch_seconds,
         jobs=jobs,
+        decode_timeout_s=decode_timeout_s,
         shard=shard,
         compiled=compiled,
         progress=bar,

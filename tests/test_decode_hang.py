@@ -12,13 +12,15 @@ import time
 import numpy as np
 import pytest
 import soundfile
+from planted import write_task
 from test_decode import WINDOWING, alive, ask, clip, expected, gone, pids, same
 
+from svuprobe import api
 from svuprobe.extractors import process
 from svuprobe.extractors.audio import Window, identity
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.decode import Decoders
-from svuprobe.tasks.types import Clip
+from svuprobe.tasks.types import SPLITS, Clip
 
 TIMEOUT_S = 1.0
 # Takes the place of soxr in the workers, which load it before they open any file. Where a file's name has "dead" in
@@ -151,6 +153,20 @@ def test_a_worker_that_cannot_be_killed_is_left_to_the_kernel(tmp_path, dead, mo
             os.kill(left.pid, signal.SIGKILL)
             left.wait()
         process._LEFT.clear()
+
+
+def test_extraction_names_the_clip_that_hangs_and_does_the_rest(tmp_path, dead):
+    rows = []
+    for n, name in enumerate(["a", "b", "dead0", "c"]):
+        clip(tmp_path, name)
+        rows.append({"path": f"{name}.wav", "target": "xy"[n % 2], "split": (*SPLITS, "train")[n], "group": n})
+    toml = str(write_task(tmp_path, "hangs", "multiclass", rows))
+    where = {"data": api.Data(tmp_path), "features": tmp_path / "features", "decode_timeout_s": TIMEOUT_S}
+    (report,) = api.extract(["logmel"], [toml], jobs=1, **where)
+    assert report.done == 3
+    assert [(name, why.split(": ", 1)[1][:30]) for name, why in report.failures] == [
+        ("dead0.wav", "nothing could be read of it in")
+    ]
 
 
 # -- orphans --------------------------------------------------------------------------------------------------
