@@ -180,15 +180,15 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
         return None
     refuse_adapter(source)
     settings = read_settings(source)
-    weights = find_weights(source)
-    revision = revision_of(source, weights)
     family = FAMILIES[model_type]
     with _one_line(f"{name}: transformers can't load this {model_type} checkpoint"), _quiet():
         config = _config(described)
+        front = family.front(config, settings, name, normalize)  # before weights are downloaded in vain
+        weights = find_weights(source)
+        revision = revision_of(source, weights)
         state = read_state(weights, name)
         refuse_unused_language_adapters(source, state, name)
         model = _filled(family, config, state, name)
-        front = family.front(config, settings, name, normalize)
     return GenericExtractor(model, front, name=name, revision=revision)
 
 
