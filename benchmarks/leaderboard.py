@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +13,11 @@ from tabulate import tabulate
 
 from svuprobe.benchmarks import suite, tables
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.benchmarks.tables import Across, Entry, Row, Table, label
-from svuprobe.probe.result import Result
+from svuprobe.benchmarks.tables import Across, Row, Table, label
+from svuprobe.benchmarks.text import as_csv as csv_text, code, markdown as escaped, prose
+from svuprobe.probe import result as result_file
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.result import Entry, Result
 
 HEAD = """\
 # Leaderboard
@@ -27,25 +29,36 @@ best layer on validation where the protocol ranks that), at the learning rate ch
 standard deviation over seeds. *95 % interval*: jackknife over the groups of the test split (singers, songs,
 recordings: the unit that may not cross splits), so it says how far the score depends on who is in the test set.
 *Group*: models that share a letter are not told apart (paired bootstrap on the same test clips and over seeds, Holm's
-correction over all pairs of the table, 5 %). *Best layer*: the single layer whose own head scores best *on
+correction over all pairs that are tested, 5 %). *Best layer*: the single layer whose own head scores best *on
 validation*, with its test score. *Selectivity*: score minus the score of heads trained on shuffled labels. Rows
 marked *control* are random weights or hand-made features: a pretrained model has learnt something useful for the task
 only as far as it beats them. Rows in italics have no rank. The same as CSV and JSON lies beside this file.
 """
 SYNTHETIC = "**Synthetic audio**: these scores say that the chain works, nothing about any real singer."
+ABOUT = "about.md"  # in the folder of results: what the reader of all its tables has to know
 _NOTHING = "–"
+_MOST_WORDS = 40  # of a command that a reader is told
 
 
-def files(results: Path, out: Path) -> dict[Path, str]:
-    """What ``out`` (Markdown) and the CSV and JSON beside it have to hold."""
-    entries, wanted = tables.read(results), suite.read_wanted(results)
+def files(results: Path, out: Path) -> tuple[dict[Path, str], list[str]]:
+    """Make the leaderboard of a folder of results.
+
+    Returns
+    -------
+    What ``out`` (Markdown) and the CSV and JSON beside it have to hold, and a line for each file of results that
+    could not be used; everything else is in the tables.
+    """
+    entries, problems = result_file.read_all(results)
+    wanted, unread = suite.read_wanted(results)
+    about = _about(results)
     several = tables.build(entries, wanted)
     across = tables.across(several, wanted)
-    return {
-        out: markdown(several, across),
+    texts = {
+        out: markdown(several, across, about),
         out.with_suffix(".csv"): as_csv(several),
         out.with_suffix(".json"): as_json(several, across),
     }
+    return texts, [*problems, *unread, *(line for table in several for line in table.problems)]
 
 
 def render(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> str:
@@ -54,11 +67,23 @@ def render(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> str:
     return markdown(several, tables.across(several, wanted))
 
 
-def markdown(several: Sequence[Table], across: Sequence[Across]) -> str:
-    """The whole file."""
+def _about(results: Path) -> str:
+    """What the folder's ``about.md`` says of its results; empty where there is none."""
+    path = results / ABOUT
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProbeError(f"{path}: can't be read as UTF-8 text ({error}); mend or delete it") from None
+
+
+def markdown(several: Sequence[Table], across: Sequence[Across], about: str = "") -> str:
+    """The whole file; ``about`` stands above the tables."""
+    head = f"{HEAD}\n{prose(about)}\n" if about else HEAD
     if not several and not across:
-        return HEAD + "\nNo results yet: run `svuprobe probe`.\n"
-    return "\n".join([HEAD, *map(_across_text, across), *map(_table_text, several)])
+        return head + "\nNo results yet: run `svuprobe probe`.\n"
+    return "\n".join([head, *map(_across_text, across), *map(_table_text, several)])
 
 
 def task_title(result: Result) -> str:
@@ -87,7 +112,8 @@ def is_share(metric: str) -> bool:
 def _mean_std(metric: str, score: dict[str, Any] | None) -> str:
     if score is None:
         return _NOTHING
-    spread = f" ± {number(metric, score['std'])}" if "std" in score else ""
+    known = score["mean"] is not None and score.get("std") is not None  # one seed has no spread
+    spread = f" ± {number(metric, score['std'])}" if known else ""
     return number(metric, score["mean"]) + spread
 
 
@@ -98,11 +124,11 @@ def _interval(metric: str, score: dict[str, Any]) -> str:
 
 def _name(row: Row) -> str:
     if row.kind == "published":
-        return f"*{row.model} (published, {row.source})*"
+        return f"*{escaped(row.model)} (published, {escaped(row.source)})*"
     if row.kind == "chance":
         return "*chance*"
     marks = (" *(fine-tuned)*" if row.finetuned else "") + (" *(control)*" if row.control else "")
-    return label(row) + marks
+    return escaped(label(row)) + marks
 
 
 def _table_text(table: Table) -> str:
@@ -112,8 +138,10 @@ def _table_text(table: Table) -> str:
     grouped = any(row.group for row in models)
     layered = any(row.best_layer for row in models)
     shuffled = any(row.shuffled is not None for row in models)
-    head = ["", "model", f"**{ranked}**", "± seeds", "95 % interval"]
-    head += ["group"] * grouped + ["best layer"] * layered + ["selectivity"] * shuffled + table.metrics[1:]
+    head = ["", "model", "", "± seeds", "95 % interval"]
+    head[2] = f"**{escaped(ranked)}**"
+    others = [escaped(name) for name in table.metrics[1:]]
+    head += ["group"] * grouped + ["best layer"] * layered + ["selectivity"] * shuffled + others
     lines = []
     for row in table.rows:
         score = row.scores.get(ranked, {"mean": None})
@@ -122,7 +150,7 @@ def _table_text(table: Table) -> str:
         cells += [number(ranked, score.get("std")), _interval(ranked, score)] if is_model else ["", ""]
         cells += [row.group] * grouped + [_best_layer(ranked, row)] * layered + [_selectivity(ranked, row)] * shuffled
         lines.append(cells + [_mean_std(m, row.scores.get(m)) for m in table.metrics[1:]])
-    text = [f"## {table.title}: {ranked}", *([SYNTHETIC] if table.synthetic else []), table.about]
+    text = [f"## {escaped(table.title)}: {escaped(ranked)}", *([SYNTHETIC] if table.synthetic else []), table.about]
     text += [tabulate(lines, head, tablefmt="pipe", disable_numparse=True)]
     if table.detectable is not None:
         points = number(ranked, table.detectable) + (" points" if is_share(ranked) else "")
@@ -136,28 +164,31 @@ def _table_text(table: Table) -> str:
 def _best_layer(ranked: str, row: Row) -> str:
     if row.kind != "model":
         return ""
-    return f"{row.best_layer} ({number(ranked, row.best_layer_score)})" if row.best_layer else _NOTHING
+    if not row.best_layer:
+        return _NOTHING
+    return f"{escaped(row.best_layer)} ({number(ranked, row.best_layer_score)})"
 
 
 def _selectivity(ranked: str, row: Row) -> str:
     if row.kind != "model":
         return ""
-    return _NOTHING if row.shuffled is None else number(ranked, row.scores[ranked]["mean"] - row.shuffled)
+    mean = row.scores[ranked]["mean"]
+    return _NOTHING if row.shuffled is None or mean is None else number(ranked, mean - row.shuffled)
 
 
 def _across_text(across: Across) -> str:
     """Models x tasks under one protocol."""
     mark = " (synthetic)" if across.synthetic else ""
     grouped = any(rank["group"] for rank in across.ranks.values())
-    head = ["model"] + [f"{title}<br>{metric}" for title, metric in across.columns]
+    head = ["model"] + [f"{escaped(title)}<br>{escaped(metric)}" for title, metric in across.columns]
     head += ["mean rank", "Borda"] * bool(across.ranks) + ["rank group"] * grouped
     rows = [
-        [name + (" *(control)*" if name in across.controls else "")]
+        [escaped(name) + (" *(control)*" if name in across.controls else "")]
         + [_mean_std(metric, score) for (_, metric), score in zip(across.columns, scores, strict=True)]
         + _rank_cells(across.ranks.get(name), grouped) * bool(across.ranks)
         for name, scores in across.scores.items()
     ]
-    text = [f"## Across tasks{mark}: protocol `{across.protocol}` (`{across.protocol_hash}`)"]
+    text = [f"## Across tasks{mark}{across.special}: protocol {code(across.protocol)} (`{across.protocol_hash}`)"]
     text.append(tabulate(rows, head, tablefmt="pipe", disable_numparse=True))
     text += [across.about_ranks] if across.about_ranks else []
     text += [_to_run(across)] if across.missing else []
@@ -173,39 +204,50 @@ def _rank_cells(rank: dict[str, Any] | None, grouped: bool) -> list[str]:
 def _to_run(across: Across) -> str:
     """What the gaps of a table need."""
     if across.suites:
-        commands = [f"`svuprobe run {name} --data DATA --out OUT`" for name in across.suites]
+        commands = [code(f"svuprobe run {shlex.quote(name)} --data DATA --out OUT") for name in across.suites]
         return f"{_NOTHING}: no result yet; {' and '.join(commands)} makes it."
-    models, typed = (dict.fromkeys(pair[n] for pair in across.missing) for n in (0, 1))
-    words = " ".join([*(f"--task {name}" for name in typed), *(f"--model {name}" for name in models)])
-    return (
-        f"{_NOTHING}: no result yet; `svuprobe extract {words} --data DATA` and "
-        f"`svuprobe probe {words} --protocol {across.protocol}` make it."
-    )
+    models, typed = (list(dict.fromkeys(pair[n] for pair in across.missing)) for n in (0, 1))
+    if len(models) + len(typed) > _MOST_WORDS:
+        return f"{_NOTHING}: no result yet; `svuprobe extract` and `svuprobe probe` make it."
+    words = " ".join([_option("--task", typed), _option("--model", models)])
+    extract = code(f"svuprobe extract {words} --data DATA")
+    probe = code(f"svuprobe probe {words} --protocol {shlex.quote(across.protocol)}")
+    return f"{_NOTHING}: no result yet; {extract} and {probe} make it."
+
+
+def _option(name: str, values: Sequence[str]) -> str:
+    return " ".join(f"{name} {shlex.quote(value)}" for value in values)
 
 
 def as_csv(several: Sequence[Table]) -> str:
     """One line for each score: table, row, metric."""
-    out = io.StringIO()
-    names = [
-        "task", "synthetic", "version", "split_sha256", "protocol", "protocol_hash", "train_fraction", "kind", "rank",
-        "model", "revision", "control", "finetuned", "group", "source", "metric", "ranked", "mean", "std",
-        "ci95_low", "ci95_high",
+    columns = [
+        "task", "synthetic", "version", "split_sha256", "protocol", "protocol_hash", "file", "train_fraction",
+        "shuffled_labels", "kind", "rank", "model", "revision", "control", "finetuned", "group", "source", "metric",
+        "ranked", "mean", "std", "ci95_low", "ci95_high", "mean_shuffled",
     ]  # fmt: skip
-    writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for table in several:
-        for row in table.rows:
-            for metric, score in (row.scores or {table.ranked: {"mean": None}}).items():
-                low, high = score.get("ci95") or (None, None)
-                values = {"mean": score["mean"], "std": score.get("std"), "ci95_low": low, "ci95_high": high}
-                line = vars(table) | vars(row) | {"metric": metric, "ranked": metric == table.ranked}
-                writer.writerow(line | {name: _rounded(value) for name, value in values.items()})
-    return out.getvalue()
+    lines = [
+        vars(table) | vars(row) | _csv_score(table, row, metric, score)
+        for table in several
+        for row in table.rows
+        for metric, score in (row.scores or {table.ranked: {"mean": None}}).items()
+    ]
+    return csv_text(lines, columns)
+
+
+def _csv_score(table: Table, row: Row, metric: str, score: dict[str, Any]) -> dict[str, Any]:
+    low, high = score.get("ci95") or (None, None)
+    ranked = metric == table.ranked
+    values = {"mean": score["mean"], "std": score.get("std"), "ci95_low": low, "ci95_high": high}
+    values["mean_shuffled"] = row.shuffled if ranked else None  # of heads trained on shuffled labels
+    return {"metric": metric, "ranked": ranked} | {name: _rounded(value) for name, value in values.items()}
 
 
 def as_json(several: Sequence[Table], across: Sequence[Across]) -> str:
     """Everything in the tables, as numbers."""
     body = {"tables": [asdict(t) for t in several], "across": [asdict(a) for a in across]}
+    for table in body["tables"]:
+        del table["problems"]  # of the files on this machine
     return json.dumps(_rounded(body), indent=1, ensure_ascii=False) + "\n"
 
 

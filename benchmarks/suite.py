@@ -24,7 +24,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,12 +176,24 @@ def save_wanted(results: Path, suite: str, wanted: Sequence[Wanted]) -> Path:
     return path
 
 
-def read_wanted(results: Path) -> list[Wanted]:
-    """What all suites that were run into a folder ask for."""
+def read_wanted(results: Path) -> tuple[list[Wanted], list[str]]:
+    """What all suites that were run into a folder ask for, and a line for each file that does not say it."""
     found: list[Wanted] = []
+    problems = []
     for path in sorted(results.glob(f"*{_WANTED}")):
+        if path.name.startswith("."):  # such as macOS leaves beside files
+            continue
         try:
-            found += [Wanted(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
-        except (ValueError, TypeError):
-            raise ProbeError(f"{path}: not what svuprobe run writes; delete it and run the suite again") from None
-    return found
+            found += [_one_wanted(one) for one in json.loads(path.read_text(encoding="utf-8"))]
+        except (OSError, ValueError, TypeError, RecursionError):
+            problems.append(f"{path}: not what svuprobe run writes; delete it and run the suite again")
+    return found, problems
+
+
+def _one_wanted(body: Any) -> Wanted:
+    """Raise TypeError or ValueError where the keys or the kinds of their values are others."""
+    one = Wanted(**body)
+    for each in fields(Wanted):
+        if type(getattr(one, each.name)).__name__ != each.type:
+            raise ValueError(each.name)
+    return one

@@ -17,18 +17,22 @@ import numpy as np
 
 from svuprobe.benchmarks.published import Published, published
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.probe import compare, result as result_file
+from svuprobe.benchmarks.text import code, markdown
+from svuprobe.probe import compare
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import SCORED_ALIKE, Result
-from svuprobe.probe.stats import MIN_GROUPS
+from svuprobe.probe.result import SCORED_ALIKE, Entry, Result, require_unchanged
+from svuprobe.probe.stats import MIN_GROUPS, RESAMPLINGS
 
-Entry = tuple[Result, Path]
 Scores = dict[str, dict[str, Any]]  # metric -> mean, and std and ci95 where there are any
+_NAMED = 5  # models at most that a sentence names; the rest is counted
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table; ``kind`` is model, missing, chance or published, and only models have a rank."""
+    """A line of a table; ``kind`` is model, missing, chance or published.
+
+    Only models have a rank, and of these only such whose ranked score is defined.
+    """
 
     kind: str
     model: str
@@ -42,6 +46,7 @@ class Row:
     best_layer_score: float | None = None
     shuffled: float | None = None  # ranked metric with shuffled training labels
     source: str = ""  # of a published row
+    file: str = ""  # name of the result's file without its suffix: the protocol with all that was changed in it
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,13 @@ class Table:
     protocol: str
     protocol_hash: str
     train_fraction: float
+    shuffled_labels: bool
     metrics: list[str]
     detectable: float | None
     rows: list[Row]
-    about: str
+    about: str  # this and the notes are Markdown
     notes: list[str]
+    problems: list[str] = field(repr=False)  # files beside results that can't be used
     argument: str = field(repr=False)  # the task as --task takes it
 
     @property
@@ -73,11 +80,11 @@ class Table:
     @property
     def title(self) -> str:
         """The task with its marks."""
-        part = f", {100 * self.train_fraction:g} % of the training set" if self.train_fraction < 1 else ""
-        return self.task + (" (synthetic)" if self.synthetic else "") + part
+        labels = ", training labels shuffled" if self.shuffled_labels else ""
+        return self.task + (" (synthetic)" if self.synthetic else "") + part_of(self.train_fraction) + labels
 
     def models(self) -> list[Row]:
-        """The ranked rows."""
+        """The rows of results, best first."""
         return [row for row in self.rows if row.kind == "model"]
 
 
@@ -87,12 +94,14 @@ class Across:
 
     ``columns`` are title and ranked metric. ``missing`` are pairs of a model and a task as typed; ``suites`` are
     those that ask for one of them. ``ranks`` holds ``mean_rank``, ``borda`` and ``group`` of the models that can be
-    ranked; ``about_ranks`` says over what, and how far mean ranks have to be apart.
+    ranked; ``about_ranks`` says over what, and how far mean ranks have to be apart. ``special`` says what was done
+    to the training set.
     """
 
     synthetic: bool
     protocol: str
     protocol_hash: str
+    special: str
     columns: list[tuple[str, str]]
     scores: dict[str, list[dict[str, Any] | None]]
     controls: list[str]
@@ -100,14 +109,6 @@ class Across:
     suites: list[str]
     ranks: dict[str, dict[str, Any]]
     about_ranks: str
-
-
-def read(results: Path) -> list[Entry]:
-    """Every result under a folder with its path."""
-    entries, problems = result_file.read_all(results)
-    if problems:
-        raise ProbeError(problems[0])
-    return entries
 
 
 def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table]:
@@ -155,14 +156,38 @@ def train_fraction(result: Result) -> float:
     return float(result.protocol["fields"].get("train_fraction", 1.0))
 
 
+def part_of(fraction: float) -> str:
+    """Words for a heading on a share of the training set; none for the whole of it."""
+    return f", {100 * fraction:g} % of the training set" if fraction < 1 else ""
+
+
+def defined(value: float | None) -> float | None:
+    """Return a score, or None where it is undefined: null in a file, NaN in memory."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean over seeds; None where a seed's score is undefined, or there is none."""
+    known = [value for value in map(defined, values) if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def best_layer(result: Result) -> str:
+    """Name of the layer whose own head is best on validation, never on test; empty where there is no choice."""
+    valid = {name: defined(chosen["valid"]) for name, chosen in result.selected["layers"].items()}
+    known = {name: score for name, score in valid.items() if score is not None}
+    return max(known, key=lambda name: known[name]) if len(valid) > 1 and known else ""
+
+
 def _table(entries: list[Entry], shuffled: dict[tuple[Any, ...], Result], wanted: Sequence[Wanted]) -> Table:
-    entries = sorted(entries, key=lambda e: (-(e[0].ranked["mean"] or 0.0), *_who(e[0])))
+    means = {id(r): defined(r.ranked["mean"]) for r, _ in entries}
+    entries = sorted(entries, key=lambda e: (_descending(means[id(e[0])]), *_who(e[0])))
     first = entries[0][0]
     metrics = [first.task["ranked"], *(name for name in first.scores if name != first.task["ranked"])]
-    letters, detectable, notes = _significance(entries)
+    letters, detectable, notes, problems = _significance(entries)
     rows = [
-        _row(n, r, letter, shuffled.get(_key(r, True) + _who(r)))
-        for n, ((r, _), letter) in enumerate(zip(entries, letters, strict=True), 1)
+        _row(None if means[id(r)] is None else n, r, path, letter, shuffled.get(_key(r, True) + _who(r)))
+        for n, ((r, path), letter) in enumerate(zip(entries, letters, strict=True), 1)
     ]
     rows += _missing(first, rows, wanted)
     rows.append(Row("chance", "chance", {m: {"mean": first.chance.get(m)} for m in metrics}))
@@ -177,32 +202,48 @@ def _table(entries: list[Entry], shuffled: dict[tuple[Any, ...], Result], wanted
         protocol=first.protocol["name"],
         protocol_hash=first.protocol["hash"],
         train_fraction=train_fraction(first),
+        shuffled_labels=is_shuffled(first),
         metrics=metrics,
         detectable=detectable,
         rows=rows,
         about=_about(first),
         notes=[*_notes([r for r, _ in entries]), *notes, *_sources(others)],
+        problems=problems,
         argument=reference.removeprefix("own data, ") if reference.startswith("own data, ") else first.task["name"],
     )
 
 
-def _row(rank: int, result: Result, letters: str, shuffled: Result | None) -> Row:
-    model, layers = result.model, result.selected["layers"]
-    best = max(layers, key=lambda name: layers[name]["valid"]) if len(layers) > 1 else ""  # never picked on test
-    curve = result.layer_curve[best] if best else []
+def _descending(mean: float | None) -> float:
+    """Sorts the largest score first, and one that is undefined last, below every negative R2."""
+    return math.inf if mean is None else -mean
+
+
+def _row(rank: int | None, result: Result, path: Path, letters: str, shuffled: Result | None) -> Row:
+    model, best = result.model, best_layer(result)
+    scores = {
+        metric: {"mean": defined(s["mean"]), "std": defined(s["std"]), "ci95": s["ci95"] and _ends(s["ci95"])}
+        for metric, s in result.scores.items()
+    }
     return Row(
         kind="model",
         model=model["name"],
-        scores={m: {key: s[key] for key in ("mean", "std", "ci95")} for m, s in result.scores.items()},
+        scores=scores,
         rank=rank,
         revision="" if model["control"] else model["revision"][:8],
         control=model["control"],
         finetuned=is_finetuned(result),
         group=letters,
         best_layer=best,
-        best_layer_score=sum(curve) / len(curve) if curve else None,
-        shuffled=shuffled.ranked["mean"] if shuffled else None,
+        best_layer_score=mean_of(result.layer_curve.get(best, [])),
+        shuffled=defined(shuffled.ranked["mean"]) if shuffled else None,
+        file=path.stem,
     )
+
+
+def _ends(interval: Sequence[float | None]) -> list[float] | None:
+    """An interval, or None where one of its ends is undefined."""
+    known = [end for end in map(defined, interval) if end is not None]
+    return known if len(known) == len(interval) else None
 
 
 def _missing(first: Result, rows: Sequence[Row], wanted: Sequence[Wanted]) -> list[Row]:
@@ -219,43 +260,80 @@ def _published_row(one: Published, metrics: Sequence[str]) -> Row:
 
 def _sources(others: Iterable[Published]) -> list[str]:
     """Where published numbers are from and how they were made, each once."""
-    lines = dict.fromkeys(f"{p.short} ({p.source.partition(', ')[2] or p.source}): {p.note}" for p in others)
+    lines = dict.fromkeys(
+        markdown(f"{p.short} ({p.source.partition(', ')[2] or p.source}): {p.note}") for p in others
+    )
     if not lines:
         return []
     caution = "Published rows are not ranked: other code, heads and learning rates, sometimes another split."
     return [f"{caution} {'; '.join(lines)}."]
 
 
-def _significance(entries: Sequence[Entry]) -> tuple[list[str], float | None, list[str]]:
-    """Letters of each, what difference could be seen, and what to say about it: from the predictions."""
-    there = [n for n, (_, path) in enumerate(entries) if path.with_suffix(".npz").is_file()]
-    absent = [r.model["name"] for n, (r, _) in enumerate(entries) if n not in there]
-    notes = [f"Not compared, as no predictions lie beside the result: {', '.join(absent)}."] if absent else []
-    letters = [""] * len(entries)
-    if len(there) < 2:
-        return letters, None, notes
-    found = compare.compare([entries[n] for n in there])
-    for n, letter in zip(there, found.letters, strict=True):
+def _significance(entries: Sequence[Entry]) -> tuple[list[str], float | None, list[str], list[str]]:
+    """Compare the models of a table by the predictions beside their results.
+
+    Returns
+    -------
+    Letters of each, what difference could be seen, notes for the table, and a line for each file that is missing
+    or not what was written with its result: that model alone is compared with nothing.
+    """
+    letters, problems = [""] * len(entries), []
+    undefined, absent, untested = [], [], 0
+    chosen: dict[int, compare.Tested] = {}
+    for n, (result, path) in enumerate(entries):
+        if defined(result.ranked["mean"]) is None:
+            undefined.append(result.model["name"])
+            continue
+        try:
+            if len(chosen) < compare.MOST_MODELS:
+                chosen[n] = compare.read(result, path)
+            else:
+                require_unchanged(result, path, ".npz")
+                untested += 1
+        except ProbeError as error:
+            problems.append(str(error))
+            absent.append(result.model["name"])
+    notes = [f"No rank, as the score is undefined: {_listed(undefined)}."] if undefined else []
+    if absent:
+        notes.append(f"Not compared, as the predictions beside the result are missing or damaged: {_listed(absent)}.")
+    if len(chosen) < 2:
+        return letters, None, notes, problems
+    if not frozenset.intersection(*(each.clips for each in chosen.values())):
+        return letters, None, [*notes, "No test of differences: no test clip is in all results."], problems
+    found = compare.between([entries[n] for n in chosen], list(chosen.values()))
+    for n, letter in zip(chosen, found.letters, strict=True):
         letters[n] = letter
-    detectable = found.typical_detectable
     if found.caveat and found.groups >= MIN_GROUPS:  # too few groups are said anyway
-        notes.append(f"{found.caveat[0].upper()}{found.caveat[1:]}.")
-    return letters, None if math.isnan(detectable) else detectable, notes
+        notes.append(f"{markdown(found.caveat[0].upper() + found.caveat[1:])}.")
+    if untested and found.groups >= MIN_GROUPS:
+        notes.append(
+            f"Differences are tested among the first {len(chosen)} models alone; the other {untested} have no "
+            f"letter. Of more pairs, {RESAMPLINGS:,} resamplings could tell none apart after the correction for "
+            f"their number."
+        )
+    return letters, defined(found.typical_detectable), notes, problems
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``one, two and 3 more``, for Markdown."""
+    shown = ", ".join(markdown(name) for name in names[:_NAMED])
+    return shown + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _about(result: Result) -> str:
     """What was scored on what, and how."""
     task, protocol, test = result.task, result.protocol, result.counts["test"]
-    clips = {split: f"{n:,}" for split, n in task["splits"].items()}
+    clips = {split: f"{task['splits'].get(split, 0):,}" for split in ("train", "valid", "test")}
     unit = "windows" if task["scored"] == "window" else "clips"
     groups = f"{test['groups']:,} group{'s' if test['groups'] > 1 else ''}"
     trained = f" (heads see {100 * train_fraction(result):g} % of it)" if train_fraction(result) < 1 else ""
     labels = ", **training labels shuffled**" if is_shuffled(result) else ""
+    seeds = len(result.ranked["per_seed"])
     return (
-        f"{task['reference']}. Clips: {clips['train']} train{trained}, {clips['valid']} validation, {clips['test']} "
-        f"test; scored on {test[unit]:,} {unit} in {groups}. Protocol `{protocol['name']}` (`{protocol['hash']}`)"
-        f"{labels}, {protocol['fields']['seeds']} seeds; split `{task['split_sha256'][:8]}`, task version "
-        f"{task['version']}."
+        f"{markdown(task['reference'])}. Clips: {clips['train']} train{trained}, {clips['valid']} validation, "
+        f"{clips['test']} test; scored on {test[unit]:,} {unit} in {groups}. Protocol {code(protocol['name'])} "
+        f"(`{protocol['hash']}`){labels}, {seeds} seed{'s' * (seeds > 1)}; split `{task['split_sha256'][:8]}`, task "
+        f"version {task['version']}."
     )
 
 
@@ -266,11 +344,28 @@ def _notes(results: Sequence[Result]) -> list[str]:
     if groups < MIN_GROUPS:
         words = f"Only {groups} group{'s' if groups > 1 else ''} in test, under {MIN_GROUPS}"
         notes.append(f"{words}: nothing can be said about others, so no interval and no test of differences.")
-    if undefined := first.counts.get("undefined"):
-        notes.append(f"Left out of the mean, as test has no positive or no negative: {', '.join(undefined)}.")
-    if lacking := {r.model["name"]: r.counts["missing"] for r in results if r.counts["missing"]}:
-        notes.append("Clips without features: " + ", ".join(f"{m} {n}" for m, n in lacking.items()) + ".")
+    notes += _caveats(results)
+    undefined = first.counts.get("undefined")
+    if undefined and not any(r.caveats for r in results):
+        names = ", ".join(map(markdown, undefined))
+        notes.append(f"Left out of the mean, as test has no positive or no negative: {names}.")
+    if lacking := [f"{markdown(r.model['name'])} {r.counts['missing']}" for r in results if r.counts["missing"]]:
+        more = f" and of {len(lacking) - _NAMED} more models" if len(lacking) > _NAMED else ""
+        notes.append(f"Clips without features: {', '.join(lacking[:_NAMED])}{more}.")
     return notes
+
+
+def _caveats(results: Sequence[Result]) -> list[str]:
+    """What limits the scores, as the results say: once where all say it, else with the models it is said of."""
+    said: dict[str, list[str]] = {}
+    for result in results:
+        for caveat in dict.fromkeys(result.caveats):
+            said.setdefault(caveat, []).append(result.model["name"])
+    lines = []
+    for caveat, names in said.items():
+        whose = "" if len(names) == len(results) else f" ({_listed(names)})"
+        lines.append(f"Caution: {markdown(caveat)}{whose}.")
+    return lines
 
 
 def across(tables: Sequence[Table], wanted: Sequence[Wanted] = ()) -> list[Across]:
@@ -302,6 +397,7 @@ def _across(key: tuple[bool, str, str], tables: Sequence[Table], wanted: Sequenc
     ]
     return Across(
         *key,
+        special=_special(mine),
         columns=[(t.title, t.ranked) for t in mine] + bare,
         scores=scores,
         controls=[name for name in order if rows[name].control],
@@ -311,9 +407,17 @@ def _across(key: tuple[bool, str, str], tables: Sequence[Table], wanted: Sequenc
     )
 
 
+def _special(tables: Sequence[Table]) -> str:
+    """What the tables of one protocol share: a part of the training set, shuffled labels."""
+    if not tables:
+        return ""
+    return part_of(tables[0].train_fraction) + (", training labels shuffled" if tables[0].shuffled_labels else "")
+
+
 def _ranks(scores: dict[str, list[dict[str, Any] | None]]) -> dict[str, Any]:
     """Ranks in the part of a table that is complete: some tasks with all models, or all tasks with some."""
-    table = np.array([[s["mean"] if s else np.nan for s in several] for several in scores.values()], dtype=float)
+    means = [[s["mean"] if s else None for s in several] for several in scores.values()]
+    table = np.array(means, dtype=float)  # None becomes NaN
     has = np.isfinite(table)
     tried, asked = has.any(axis=1), has.any(axis=0)
     whole = has[:, asked].all(axis=1) & tried
@@ -336,8 +440,9 @@ def _about_ranks(found: compare.Ranks) -> str:
     over = f"Mean rank (1 is best) and Borda count (models beaten) over {found.tasks} task{'s' * (found.tasks > 1)}"
     if found.critical_difference is None or found.friedman_p is None:
         return f"{over}. {found.caveat[0].upper()}{found.caveat[1:]}."
+    crowded = "" if any(found.letters) else " There are more groups than letters, so none are shown."
     return (
         f"{over}. Friedman's test that all rank alike: p = {found.friedman_p:.2g}; mean ranks further apart than "
         f"{found.critical_difference:.2f} differ (Nemenyi's critical difference, 5 %). Tasks on one dataset are not "
-        f"independent, as the test takes them to be."
+        f"independent, as the test takes them to be.{crowded}"
     )

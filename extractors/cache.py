@@ -15,7 +15,8 @@ A cache holds one (model revision, dataset, windowing, level) in the folder
     ``clip_id``, ``window``, ``start_s``, ``n_frames`` and ``offset`` (N windows each), and ``features``, float16,
     a virtual dataset over the shards: (N, layers, dim) at clip level, (frames, layers, dim) at frame level,
     where window n is ``features[offset[n]:offset[n] + n_frames[n]]``. At clip level ``offset`` is n.
-    Plain h5py reads it; where a shard is missing HDF5 answers NaN, and svuprobe refuses to open it.
+    Plain h5py reads it; where a shard is missing HDF5 answers NaN. svuprobe takes the index from it, which carries
+    a digest (`svuprobe.extractors.index`), and the features from the shards.
 ``<file>.sha256``
     The checksum of each of these: ``sha256sum -c *.sha256`` (see `svuprobe.extractors.durable`).
 
@@ -26,18 +27,28 @@ are read without their neighbours. The files keep to HDF5 1.10, whose metadata c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 import h5py
 import numpy as np
 
+from svuprobe._errors import FileError
 from svuprobe._files import locked, temporary_for
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.durable import Sink, publish, reading, recorded, remove, sidecar
+from svuprobe.extractors.catalogue import slug
+from svuprobe.extractors.durable import Sink, publish, remove
+from svuprobe.extractors.index import (
+    Index,
+    from_shards,
+    joins,
+    read as read_index,
+    shards_there,
+    write as write_index,
+)
+from svuprobe.extractors.joined import JoinedFeatures
 from svuprobe.extractors.planning import plan as plan
 from svuprobe.extractors.shards import (
     HDF5,
@@ -46,92 +57,53 @@ from svuprobe.extractors.shards import (
     ShardWriter as ShardWriter,
     claim as claim,
     finished_clips as finished_clips,
-    numbered,
-    plain,
 )
 
 
-class Source(NamedTuple):
-    """A shard as ``features.h5`` knows it: its size in bytes and its checksum."""
-
-    size: int
-    sha256: str
-
-
-def sources(directory: Path) -> dict[str, Source]:
-    """The shards that are there, by name."""
-    shards = numbered(directory, "shard-*.h5").values()
-    return {path.name: Source(path.stat().st_size, recorded(path)) for path in shards}
-
-
-def joined_sources(file: h5py.File) -> dict[str, Source]:
-    """The shards that an open ``features.h5`` joins, by name."""
-    names, sizes, digests = (plain(file.attrs[name]) for name in ("shards", "sizes", "sha256"))
-    return {name: Source(*more) for name, *more in zip(names, sizes, digests, strict=True)}
-
-
-def join(directory: Path, header: Header) -> None:
+def join(directory: Path) -> None:
     """Write ``features.h5`` over the finished shards of a cache, unless it joins just these already.
 
     One process at a time; the shards are listed then, so that none is lost. Where there are none it is deleted.
+
+    Raises
+    ------
+    ExtractError
+        A shard is damaged, or of another cache than the others.
+    FileError
+        The system refuses to write.
     """
     path = directory / "features.h5"
-    if _joins(path, sources(directory)):
+    if joins(path, shards_there(directory)):
         return  # also where nothing may be written
     with locked(path, wait=True):
-        there = sources(directory)
+        there = shards_there(directory)
         if not there:
             remove(path)
-        elif not _joins(path, there):
+        elif not joins(path, there):
+            index = from_shards(directory)
             temporary = temporary_for(path)
             try:
                 with Sink(temporary, path) as sink:
                     with h5py.File(sink, "w", **HDF5) as file:
-                        _write_joined(file, directory, header, there)
+                        _join_features(file, index)
+                        write_index(index, file)
                     sink.check()
                 publish(temporary, path)
             finally:
                 temporary.unlink(missing_ok=True)
 
 
-def _joins(path: Path, there: dict[str, Source]) -> bool:
-    try:
-        with h5py.File(path) as file:
-            return sidecar(path).exists() and joined_sources(file) == there
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError):
-        return False  # absent or damaged: written again
-
-
-def _write_joined(file: h5py.File, directory: Path, header: Header, there: dict[str, Source]) -> None:
-    index: dict[str, list[np.ndarray]] = {name: [] for name in Row._fields}
-    lengths = []
-    for name in there:
-        with reading(directory / name), h5py.File(directory / name) as shard:
-            header.require(Header.read(shard.attrs), directory / name)
-            lengths.append(len(shard["features"]))
-            for column, parts in index.items():
-                parts.append(shard[column][:])
-    _join_features(file, dict(zip(there, lengths, strict=True)), (len(header.layer_names), header.dim))
-    for column, parts in index.items():
-        file[column] = np.concatenate(parts)
-    n_frames = np.concatenate(index["n_frames"])
-    rows = np.ones_like(n_frames) if header.level == "clip" else n_frames
-    file["offset"] = np.cumsum(rows) - rows
-    file.attrs.update(header.attributes())
-    file.attrs["shards"] = list(there)
-    file.attrs["sizes"] = [source.size for source in there.values()]
-    file.attrs["sha256"] = [source.sha256 for source in there.values()]
-
-
-def _join_features(file: h5py.File, lengths: Mapping[str, int], shape: tuple[int, int]) -> None:
+def _join_features(file: h5py.File, index: Index) -> None:
     """The virtual dataset, in h5py's low-level words: its others put the time of day into the file."""
-    whole = h5py.h5s.create_simple((sum(lengths.values()), *shape))
+    rows = [source.rows for source in index.sources.values()]
+    shape = len(index.header.layer_names), index.header.dim
+    whole = h5py.h5s.create_simple((sum(rows), *shape))
     how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     how.set_layout(h5py.h5d.VIRTUAL)
     how.set_obj_track_times(False)
     how.set_fill_value(np.array([np.nan], np.float16))
     start = 0
-    for name, n in lengths.items():
+    for name, n in zip(index.sources, rows, strict=True):
         whole.select_hyperslab((start, 0, 0), (n, *shape))
         how.set_virtual(whole, name.encode(), b"features", h5py.h5s.create_simple((n, *shape)))
         start += n
@@ -143,10 +115,17 @@ class FeatureCache:
     """A finished cache, open for reading.
 
     Attributes ``clip_id``, ``window``, ``start_s``, ``n_frames``, ``offset``, ``fingerprint`` are arrays over
-    the N windows; ``features`` is the joined HDF5 dataset.
+    the N windows; ``features`` is all features (`JoinedFeatures`), read from the shards.
 
-    Raises ExtractError where there is no cache, or where a shard is missing or has not its size. A byte that was
-    changed goes unseen: ``svuprobe cache verify`` reads every one.
+    The index carries a digest, and each shard is opened and compared with it: its size, its header, the digest of
+    its content as it says itself. So parts of other caches, and an edited index, are found here. Features that were
+    edited and are finite go unseen: ``svuprobe cache verify`` reads every byte. A ``features.h5`` of a version whose
+    columns could be damaged is made again, or, where nothing can be written, read from the shards.
+
+    Raises
+    ------
+    ExtractError
+        There is no cache, or a part of it is missing, can't be read, or is not of it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -154,29 +133,23 @@ class FeatureCache:
         path = directory / "features.h5"
         if not path.is_file():
             raise ExtractError(f"{path}: no such cache; run svuprobe extract")
-        with reading(path):
-            self._file = h5py.File(path)
-            try:
-                self._read()
-            except BaseException:
-                self._file.close()
-                raise
-
-    def _read(self) -> None:
-        self.header = Header.read(self._file.attrs)
+        index = read_index(path) or _rejoined(directory)
+        self.header = index.header
         if self.header.format != Header.format:
             raise ExtractError(
-                f"{self.directory}: has format {self.header.format}, this svuprobe reads {Header.format}; "
+                f"{directory}: has format {self.header.format}, this svuprobe reads {Header.format}; "
                 f"delete it and run svuprobe extract again"
             )
-        self.features = self._file["features"]
-        self.clip_id: np.ndarray = self._file["clip_id"].asstr()[:]
-        self.fingerprint: np.ndarray = self._file["fingerprint"].asstr()[:]
-        self.window, self.start_s, self.n_frames, self.offset = (
-            self._file[name][:] for name in ("window", "start_s", "n_frames", "offset")
-        )
-        for name, source in joined_sources(self._file).items():
-            _require_size(self.directory / name, source.size)
+        columns = index.columns
+        self.clip_id, self.fingerprint = columns["clip_id"], columns["fingerprint"]
+        self.window, self.start_s = columns["window"], columns["start_s"]
+        self.n_frames, self.offset = columns["n_frames"], columns["offset"]
+        self.features = JoinedFeatures(directory, index)
+        try:
+            self.features.open_all()
+        except BaseException:
+            self.features.close()
+            raise
 
     @cached_property
     def rows_of(self) -> dict[str, np.ndarray]:
@@ -189,11 +162,11 @@ class FeatureCache:
         """All layers of one window: (1 or frames, layers, dim) float16."""
         rows = 1 if self.header.level == "clip" else int(self.n_frames[row])
         start = int(self.offset[row])
-        return np.asarray(self.features[start : start + rows])
+        return self.features[start : start + rows]
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the shards."""
+        self.features.close()
 
     def __enter__(self) -> FeatureCache:
         return self
@@ -202,16 +175,32 @@ class FeatureCache:
         self.close()
 
 
-def _require_size(shard: Path, size: int) -> None:
+def _rejoined(directory: Path) -> Index:
+    """The index of a cache that an older version joined: written again where that is possible."""
     try:
-        found = shard.stat().st_size
-    except FileNotFoundError:
-        raise ExtractError(f"{shard}: a shard is missing; run svuprobe extract again") from None
-    if found != size:
-        raise ExtractError(
-            f"{shard}: has {found} bytes of {size}; run svuprobe cache verify {shard.parent} --remove, "
-            f"then svuprobe extract again"
-        )
+        join(directory)
+    except FileError:  # a shared cache that others own: its shards say it all, a little slower
+        return from_shards(directory)
+    return read_index(directory / "features.h5") or from_shards(directory)
+
+
+def folder_name(header: Header) -> str:
+    """``<model>@<revision8>/<dataset>-<windowing>-<level>``, where the cache of a header lies below the features."""
+    return f"{slug(header.model)}@{header.revision[:8]}/{header.dataset}-{header.windowing}-{header.level}"
+
+
+def misplaced(directory: Path, header: Header) -> str:
+    """Say what a folder holds that does not belong there by its name; an empty text where all is well."""
+    wanted, here = folder_name(header), Path(os.path.abspath(directory))
+    if f"{here.parent.name}/{here.name}" == wanted:
+        return ""
+    return f"holds {wanted} (model {header.model}); move it to where its name says so"
+
+
+def require_place(directory: Path, header: Header) -> None:
+    """Raise ExtractError where a cache lies in the folder of another model, dataset or level."""
+    if reason := misplaced(directory, header):
+        raise ExtractError(f"{directory}: {reason}")
 
 
 def find(features: Path, model_slug: str, dataset: str, windowing: str, level: str) -> list[Path]:

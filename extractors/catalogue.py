@@ -152,7 +152,19 @@ OTHER_FORMS = (
     "and random:NAME[#SEED] as a control"
 )
 
-_HUB_NAME = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_HUB_NAME = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
+# As huggingface_hub's validate_repo_id, which takes seconds to import; of revisions, what git allows.
+_HUB_ID = re.compile(r"\b[\w.-]{1,96}\b/\b(?!.*\.git$)[\w.-]{1,96}\b", re.ASCII)
+_REVISION = re.compile(r"(?![./-])[\w./-]{1,200}(?<![./])(?<!\.lock)", re.ASCII)
+
+# Control characters, line ends, and halves of characters from file names that aren't text.
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+# Seeds from 0 up that torch's generators take.
+_MOST_SEED = 2**64 - 1
+
+# File systems allow 255 letters for a folder's name; a revision, and the ending of an unfinished file, come after.
+_LONGEST_SLUG = 200
 
 
 def names() -> list[str]:
@@ -173,6 +185,10 @@ def canonical(name: str) -> str:
     ExtractError
         For a name that can't be read, or that isn't in the catalogue.
     """
+    if _UNWRITABLE.search(name):
+        raise ExtractError(
+            f"model {name!r}: a name has no control characters or line ends; rename the file or folder"
+        )
     if name.startswith("random:"):
         card, seed = _parse_random(name)
         return f"random:{card.name}#{seed}"
@@ -218,13 +234,14 @@ def slug(name: str) -> str:
     if name.startswith("random:"):
         return name.replace(":", "-").replace("#", "-seed")
     if _is_folder(name):
-        return f"local-{_safe(os.path.basename(name))}-{_digest(name)}"
+        return _fitted(f"local-{_safe(os.path.basename(name))}-{_digest(name)}", name)
     if name.startswith("hear:"):
         module, weights = _parse_hear(name)
-        return f"hear-{module}" + (f"--{_safe(os.path.basename(weights))}-{_digest(weights)}" if weights else "")
+        file = f"--{_safe(os.path.basename(weights))}-{_digest(weights)}" if weights else ""
+        return _fitted(f"hear-{module}{file}", name)
     if name.startswith("py:"):
         path, class_name = _parse_py(name)
-        return f"py-{_safe(os.path.basename(path))}-{class_name}-{_digest(path)}"
+        return _fitted(f"py-{_safe(os.path.basename(path))}-{class_name}-{_digest(path)}", name)
     if not name.startswith("hf:"):
         return name
     # The hub allows no "--" in an id, so this is unambiguous. A branch name may hold anything.
@@ -232,7 +249,7 @@ def slug(name: str) -> str:
     parts = ["hf-" + hub.replace("/", "--")]
     if revision is not None:
         parts.append(revision if _safe(revision) == revision else f"{_safe(revision)}-{_digest(revision)}")
-    return "--".join(parts)
+    return _fitted("--".join(parts), name)
 
 
 def local_revision(name: str) -> str | None:
@@ -342,8 +359,11 @@ def _parse_random(name: str) -> tuple[ModelCard, int]:
     card = _known(inner, f"random:{inner}")
     if card.family == "handmade":
         raise ExtractError(f"{name!r}: {inner} has no weights to draw at random: use {inner}")
-    if hash_sign and not (seed.isascii() and seed.isdigit() and int(seed) < 2**63):
-        raise ExtractError(f"{name!r}: the seed must be a whole number from 0 up, as in random:{inner}#1")
+    if hash_sign and not (seed.isascii() and seed.isdigit() and len(seed) <= 20 and int(seed) <= _MOST_SEED):
+        raise ExtractError(
+            f"{name!r:.200}: the seed must be a whole number from 0 up, as in random:{inner}#1, "
+            f"and at most {_MOST_SEED}"
+        )
     return card, int(seed or 0)
 
 
@@ -355,12 +375,24 @@ def _is_folder(name: str) -> bool:
 
 def _parse_hub(name: str) -> tuple[str, str | None]:
     """Hub id and revision of ``hf:ORG/NAME[@REVISION]``."""
-    match = _HUB_NAME.fullmatch(name.removeprefix("hf:"))
+    path = name.removeprefix("hf:")
+    match = _HUB_NAME.fullmatch(path)
     if match is None:
+        here = f"; the folder here is hf:./{path}" if path and os.path.isdir(path) else ""
         raise ExtractError(
-            f"unknown model {name!r}; write hf:ORG/NAME, hf:ORG/NAME@REVISION, hf:/folder or hf:./folder"
+            f"unknown model {name!r:.300}; write hf:ORG/NAME, hf:ORG/NAME@REVISION, hf:/folder or hf:./folder{here}"
         )
-    return match["id"], match["revision"]
+    hub, revision = match["id"], match["revision"]
+    if not _HUB_ID.fullmatch(hub) or "--" in hub or ".." in hub:
+        raise ExtractError(
+            f"unknown model {name!r:.300}: the hub has no such names; ORG and NAME have up to 96 letters, digits, -, "
+            "_ and ., without -- or .., without - or . at an end, and without .git at the end"
+        )
+    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision or "//" in revision):
+        raise ExtractError(
+            f"unknown model {name!r:.300}: a revision is a branch, a tag or a commit, such as main or refs/pr/1"
+        )
+    return hub, revision
 
 
 def _parse_hear(name: str) -> tuple[str, str | None]:
@@ -382,6 +414,11 @@ def _parse_py(name: str) -> tuple[str, str]:
 def _safe(text: str) -> str:
     """Text with everything but letters, digits, ``.``, ``_`` and ``-`` replaced."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", text)
+
+
+def _fitted(slug: str, name: str) -> str:
+    """A slug that is no longer than a folder's name may be: itself, or its beginning and a digest of the name."""
+    return slug if len(slug) <= _LONGEST_SLUG else f"{slug[: _LONGEST_SLUG - 9]}-{_digest(name)}"
 
 
 def _digest(text: str) -> str:

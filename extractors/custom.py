@@ -4,7 +4,8 @@ The class is made without arguments. It needs ``sample_rate``, ``hop``, ``recept
 ``to(device, dtype)`` and ``__call__(audio, lengths)`` of `svuprobe.extractors.base.Extractor`; the rest is found:
 
 - ``digest`` is the class's own where it has one, else that of the file and of the weights of every torch module it
-  is or holds; ``revision`` is its own, else the digest's beginning,
+  is or holds, and of the arrays it holds; ``revision`` is its own, else the digest's beginning. What the file imports
+  from elsewhere is not in it,
 - ``parameters`` are counted, ``normalization`` is ``"none"`` unless it says otherwise,
 - its torch modules are put in ``eval()`` and frozen, it is called under ``torch.inference_mode``, and never with a
   clip shorter than ``receptive_field`` (or longer than its ``longest``, in samples, where it has one).
@@ -17,10 +18,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import os
 import sys
+from collections.abc import Iterator, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -41,7 +46,7 @@ class CustomExtractor:
         modules = modules_of(inner)
         for module in modules:
             module.eval().requires_grad_(False)
-        digests = "".join([digest_files(file), *map(digest_state, modules)])
+        digests = "".join([digest_files(file), *map(digest_state, modules), *_digest_arrays(inner)])
         self.digest = str(getattr(inner, "digest", hashlib.sha256(digests.encode()).hexdigest()))
         self.revision = str(getattr(inner, "revision", self.digest[:40]))
         counted = sum(weights.numel() for module in modules for weights in module.parameters())
@@ -64,10 +69,45 @@ class CustomExtractor:
 
 
 def modules_of(thing: Any) -> list[nn.Module]:
-    """The torch module that an object is, or those it holds."""
+    """The torch module that an object is, or those it holds, also in lists, tuples and dictionaries."""
     if isinstance(thing, nn.Module):
         return [thing]
-    return [value for value in getattr(thing, "__dict__", {}).values() if isinstance(value, nn.Module)]
+    return [value for value in _held(getattr(thing, "__dict__", {})) if isinstance(value, nn.Module)]
+
+
+def _digest_arrays(thing: Any) -> list[str]:
+    """A digest of each tensor and array of numbers that an object holds outside its modules."""
+    if isinstance(thing, nn.Module):
+        return []  # its own are among its weights
+    digests = []
+    for value in _held(getattr(thing, "__dict__", {})):
+        if isinstance(value, torch.Tensor):
+            raw: Any = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+            raw = np.ascontiguousarray(value)
+        else:
+            continue
+        described = f"{value.dtype} {tuple(value.shape)}\n".encode()
+        digests.append(hashlib.sha256(described + raw.tobytes()).hexdigest())
+    return digests
+
+
+def _held(value: Any, depth: int = 4) -> Iterator[Any]:
+    """What lists, tuples and dictionaries hold, in their order."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)) and depth:
+        for inner in value:
+            yield from _held(inner, depth - 1)
+    else:
+        yield value
+
+
+class _Uncached(SourceFileLoader):
+    """Compiles the file itself: Python's cache takes one edited within a second for the one before."""
+
+    def get_code(self, fullname: str) -> Any:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def load(name: str, path: str, class_name: str) -> CustomExtractor:
@@ -80,10 +120,10 @@ def load(name: str, path: str, class_name: str) -> CustomExtractor:
         traceback.
     """
     file = Path(path)
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise ExtractError(f"{name}: there is no file {path}")
     module_name = f"svuprobe_py_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(module_name, file)
+    spec = importlib.util.spec_from_file_location(module_name, file, loader=_Uncached(module_name, path))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -74,8 +74,10 @@ class SoundFile:
 
 
 @contextmanager
-def opened(path: str, *, checked: bool = True) -> Iterator[SoundFile]:
+def opened(path: str, *, checked: bool = True, measured: bool = False) -> Iterator[SoundFile]:
     """Open a file for decoding, ``checked`` for truncation; else only headers are read.
+
+    An MP3 whose header has no length is read as a whole too where it is to be ``measured``.
 
     Raises ExtractError with the reason where it can't be opened, is truncated, or can't be decoded on the way.
     """
@@ -86,7 +88,7 @@ def opened(path: str, *, checked: bool = True) -> Iterator[SoundFile]:
         with ExitStack() as stack:
             raw = stack.enter_context(open(path, "rb", buffering=0))
             chain = _chain(name, raw, checked)
-            frames = _mp3_frames(name, raw) if checked else None
+            frames = _mp3_frames(name, raw, checked, measured)
             if frames is not None and frames.outgrown:
                 raw = _extended(raw, frames, stack.enter_context(tempfile.TemporaryFile(buffering=0)))
             # By its number, else libsndfile guesses a format from the name of what it does not recognise.
@@ -120,9 +122,9 @@ class FileHead:
 
 
 def head_of(path: str) -> FileHead:
-    """Length and form of a sound file, or why there is none."""
+    """Length and form of a sound file, or why there is none; an MP3 that does not say its length is measured."""
     try:
-        with opened(path, checked=False) as file:
+        with opened(path, checked=False, measured=True) as file:
             if file.frames == 0:
                 return FileHead(problem="holds no audio (0 frames)")
             channels = {1: "mono", 2: "stereo"}.get(file.sound.channels, f"{file.sound.channels} channels")
@@ -180,13 +182,13 @@ def _chain(name: str, raw: FileIO, checked: bool) -> list[Span]:
     return spans if len(spans) > 1 else []
 
 
-def _mp3_frames(name: str, raw: FileIO) -> mp3.Frames | None:
+def _mp3_frames(name: str, raw: FileIO, checked: bool, measured: bool) -> mp3.Frames | None:
     head = raw.read(10)
     raw.seek(0)
-    if not mp3.is_mp3(head):
+    if not mp3.is_mp3(head) or not (checked or measured):
         return None
     with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        frames = mp3.scan(data)
+        frames = mp3.scan(data) if checked or mp3.untagged(data) else None
     if frames is not None and frames.interrupted:
         raise ExtractError(f"{name}: damaged, no MP3 frame begins at byte {frames.stop}, but more follow")
     if frames is not None and frames.truncated:

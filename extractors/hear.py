@@ -25,6 +25,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -59,12 +60,12 @@ class HearExtractor:
     name
         Canonical name.
     weights
-        The file ``load_model`` was given.
+        The file ``load_model`` was given, or the files of the folder.
     """
 
-    def __init__(self, module: ModuleType, model: Any, *, name: str, weights: Path | None) -> None:
+    def __init__(self, module: ModuleType, model: Any, *, name: str, weights: Sequence[Path] = ()) -> None:
         self.module, self.model, self.name = module, model, name
-        files = digest_files(Path(inspect.getfile(module)), weights)
+        files = digest_files(Path(inspect.getfile(module)), *weights)
         self.digest, self.parameters = files, 0
         if isinstance(model, nn.Module):
             model.eval().requires_grad_(False)
@@ -208,12 +209,19 @@ def load(name: str, module_name: str, weights: str | None) -> HearExtractor:
             "PYTHONPATH"
         ) from None
     _refuse_lacking(name, f"module {module_name}", [f for f in _FUNCTIONS if not callable(getattr(module, f, None))])
-    if weights is not None and not Path(weights).exists():
+    if weights is not None and not os.path.exists(weights):
         raise ExtractError(f"{name}: there is no file {weights}")
     model = module.load_model(*([weights] if weights else []))
     _refuse_lacking(name, "what its load_model returns", [n for n in _NUMBERS if not hasattr(model, n)])
-    path = Path(weights) if weights and Path(weights).is_file() else None
-    return HearExtractor(module, model, name=name, weights=path)
+    return HearExtractor(module, model, name=name, weights=_files_of(weights))
+
+
+def _files_of(weights: str | None) -> list[Path]:
+    """The file that load_model was given, or all files of the folder it was given."""
+    if weights is None:
+        return []
+    path = Path(weights)
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def _refuse_lacking(name: str, what: str, missing: Sequence[str]) -> None:

@@ -12,10 +12,11 @@ import h5py
 
 from svuprobe._files import busy, leftovers, lock_of, locked, sha256_of, writing
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import join, joined_sources, sources
+from svuprobe.extractors.cache import join, misplaced
 from svuprobe.extractors.durable import reading, recorded, remove, sidecar
+from svuprobe.extractors.index import from_shards, joins, read as read_index, shards_there
 from svuprobe.extractors.planning import read_plan
-from svuprobe.extractors.shards import Header, numbered, read_shard
+from svuprobe.extractors.shards import Header, content_of, numbered, plain, read_shard
 
 _OURS = re.compile(r"(plan-\d{5,}\.json|shard-\d{5,}\.h5|features\.h5|plan)(\.tmp-.+|\.lock|\.sha256)?")
 Each = Callable[[int], object]
@@ -103,12 +104,7 @@ def look(folder: Path) -> Kept:
 
 
 def _is_joined(folder: Path) -> bool:
-    path = folder / "features.h5"
-    try:
-        with reading(path), h5py.File(path) as file:
-            return joined_sources(file) == sources(folder)
-    except ExtractError:
-        return False
+    return joins(folder / "features.h5", shards_there(folder))
 
 
 def _state(missing: int, damaged: int, is_joined: bool) -> str:
@@ -157,44 +153,36 @@ def _verify_one(folder: Path, each: Each, delete: bool) -> list[Damage]:
     if delete and damages:
         for path in {damage.path for damage in damages} - {folder}:
             remove(path)
-        header = _header(folder)
-        if header is None:
-            remove(folder / "features.h5")
-        else:
-            join(folder, header)
+        join(folder)
     return damages
-
-
-def _header(folder: Path) -> Header | None:
-    for path in numbered(folder, "plan-*.json").values():
-        return read_plan(path).header
-    for path in numbered(folder, "shard-*.h5").values():
-        return read_shard(path)[0]
-    return None
 
 
 def _examine(folder: Path, each: Each) -> Iterator[Damage]:
     """What is wrong with plans and shards. The first good one says what the others must have been made with."""
     truth: Header | None = None
     owner: dict[str, Path] = {}
+    planned: dict[str, list[str]] = {}
     for path in (*numbered(folder, "plan-*.json").values(), *numbered(folder, "shard-*.h5").values()):
         clips: dict[str, str] = {}
         reason = _checksum(path, each)
         if not reason:
             try:
-                header, clips = read_shard(path) if path.suffix == ".h5" else (read_plan(path).header, clips)
+                if path.suffix == ".h5":
+                    header, clips = read_shard(path)
+                    reason = _content(path) or _unplanned(clips, planned.get(path.name))
+                else:
+                    header, shards, _ = read_plan(path)
+                    planned |= shards
                 truth = truth or header
-                reason = _difference(truth, header) or _twice(clips, owner)
+                reason = reason or _difference(truth, header) or _twice(clips, owner)
             except ExtractError as error:
                 reason = str(error)
         if reason:
             yield Damage(path, reason)
         else:
             owner |= dict.fromkeys(clips, path)
-    if truth is not None:
-        name, revision = f"{truth.dataset}-{truth.windowing}-{truth.level}", f"@{truth.revision[:8]}"
-        if folder.name != name or not folder.parent.name.endswith(revision):
-            yield Damage(folder, f"holds {name} of a model {revision}; move it to where its name says so")
+    if truth is not None and (reason := misplaced(folder, truth)):
+        yield Damage(folder, reason)
 
 
 def _checksum(path: Path, each: Each) -> str:
@@ -207,6 +195,22 @@ def _checksum(path: Path, each: Each) -> str:
     if not promised:
         return "has no checksum beside it"
     return "" if found == promised else "is not what was written: its checksum differs"
+
+
+def _content(path: Path) -> str:
+    """Why a shard's rows and features are not those that its digest is of; empty where they are.
+
+    The checksum of the file says the same, unless somebody made that again too.
+    """
+    with reading(path), h5py.File(path) as file:
+        same = content_of(file) == plain(file.attrs["sha256"])
+    return "" if same else "its rows or features were changed: they are not what its digest is of"
+
+
+def _unplanned(clips: dict[str, str], planned: list[str] | None) -> str:
+    """Why a shard is not the one of its name; empty where it is, or where its plan was lost."""
+    others = sorted(clips.keys() - set(planned)) if planned is not None else []
+    return f"holds clip {others[0]!r}, which the plan does not give it" if others else ""
 
 
 def _difference(truth: Header, header: Header) -> str:
@@ -232,14 +236,23 @@ def _examine_joined(folder: Path, each: Each, known: set[str]) -> Iterator[Damag
     if reason:
         yield Damage(path, reason)
         return
-    with reading(path), h5py.File(path) as file:
-        joined = joined_sources(file)
-    there = sources(folder)
+    try:
+        index = read_index(path)
+    except ExtractError as error:
+        yield Damage(path, str(error))
+        return
+    if index is None:
+        yield Damage(path, "was joined by a version whose index could be damaged; it is made again from the shards")
+        return
+    joined = {name: (source.size, source.sha256) for name, source in index.sources.items()}
+    there = shards_there(folder)
     for name in sorted(joined.keys() - there.keys()):
         yield Damage(folder / name, "is missing, though features.h5 joins it")
     others = sorted(name for name in joined.keys() & there.keys() - known if joined[name] != there[name])
     if others:
         yield Damage(path, f"joins another {others[0]} than the one there")
+    elif joined.keys() == there.keys() and not known and index.digest != from_shards(folder).digest:
+        yield Damage(path, "its index is not that of the shards")
 
 
 # -- prune --------------------------------------------------------------------------------------------------

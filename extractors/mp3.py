@@ -56,6 +56,12 @@ def is_mp3(head: bytes) -> bool:
     return head[:3] == b"ID3" or _size(head, 0) > 0
 
 
+def untagged(data: Any) -> bool:
+    """Whether an MP3's bytes (or their mmap) have no tag with a count, so that only `scan` tells how long it is."""
+    at = _next(data, 0, 1 << 16, 0)
+    return at is not None and _promised(data, at) is None
+
+
 def scan(data: Any) -> Frames | None:
     """Count the frames of an MP3's bytes (or their mmap); None where there are none of layer III."""
     at = _next(data, 0, 1 << 16, 0)

@@ -28,8 +28,7 @@ import torch
 from svuprobe.extractors.audio import Finished, Need, Window
 from svuprobe.extractors.base import ExtractError, Extractor
 from svuprobe.extractors.batches import DTYPES, batch_seconds_for, native_dtype, need_of, pack, window_features
-from svuprobe.extractors.cache import Header, claim, finished_clips, join, plan
-from svuprobe.extractors.catalogue import slug
+from svuprobe.extractors.cache import Header, claim, finished_clips, folder_name, join, plan
 from svuprobe.extractors.decode import TIMEOUT_S, Decoders
 from svuprobe.extractors.telling import Estimate, Progress, Say, bar_for, gib
 from svuprobe.extractors.writing import Answer, Features, Report, ShardFile, Writer
@@ -58,8 +57,7 @@ def header_for(
 
 def cache_folder(features: Path, header: Header) -> Path:
     """``FEATURES/<model>@<revision8>/<dataset>-<windowing>-<level>``."""
-    model = f"{slug(header.model)}@{header.revision[:8]}"
-    return features / model / f"{header.dataset}-{header.windowing}-{header.level}"
+    return features / folder_name(header)
 
 
 def extract(
@@ -169,7 +167,7 @@ class _Sink:
     def close(self) -> None:
         """Join what there is, also what an earlier run was killed before it could."""
         if next(self.directory.glob("shard-*.h5"), None) is not None:
-            join(self.directory, self.header)
+            join(self.directory)
 
 
 def _sink(

@@ -20,7 +20,8 @@ from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.durable import Sink, publish, reading
 
 HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}  # the cache holds a chunk of each layer
-_TEXT = h5py.string_dtype("utf-8")
+TEXT = h5py.string_dtype("utf-8")
+_READ_BYTES = 64 << 20
 _WINDOWS_PER_CHUNK, _FRAMES_PER_CHUNK = 16, 256
 
 
@@ -163,7 +164,7 @@ class ShardWriter:
         """
         for name, values in zip(Row._fields, zip(*self._rows, strict=True), strict=True):
             text = isinstance(values[0], str)
-            self._file.create_dataset(name, data=list(values), dtype=_TEXT if text else None)
+            self._file.create_dataset(name, data=list(values), dtype=TEXT if text else None)
         self._file.attrs.update(self.header.attributes())
         self._file.attrs["versions"] = json.dumps(versions)
         content = b"".join(digest.digest() for digest in self._digests.values())
@@ -204,6 +205,28 @@ def read_shard(path: Path) -> tuple[Header, dict[str, str]]:
     with reading(path), h5py.File(path) as file:
         clips = dict(zip(file["clip_id"].asstr()[:], file["fingerprint"].asstr()[:], strict=True))
         return Header.read(file.attrs), clips
+
+
+def content_of(file: h5py.File) -> str:
+    """The digest over rows and features of an open shard: its attribute ``sha256``, where nothing was changed."""
+    header = Header.read(file.attrs)
+    columns = (file[name].asstr()[:] if name in ("clip_id", "fingerprint") else file[name][:] for name in Row._fields)
+    digests: dict[str, Any] = {}
+    features = file["features"]
+    ahead = max(1, _READ_BYTES // max(1, features[:1].nbytes))  # rows that are read at once
+    held, first, start = features[:ahead], 0, 0
+    for values in zip(*(column.tolist() for column in columns), strict=True):
+        row = Row(*values)
+        stop = start + (1 if header.level == "clip" else row.n_frames)
+        if stop > first + len(held):
+            held, first = features[start : max(stop, start + ahead)], start
+        digest = digests.setdefault(row.clip_id, hashlib.sha256())
+        digest.update(json.dumps(row).encode())
+        digest.update(np.ascontiguousarray(held[start - first : stop - first]))
+        start = stop
+    if start != len(features):
+        raise ValueError(f"{len(features)} rows of features for windows of {start}")
+    return hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest()
 
 
 def finished_clips(directory: Path) -> dict[str, str]:

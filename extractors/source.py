@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -91,7 +92,7 @@ class Source:
                 f"{self.name}: {file} is a link to {path.readlink()}, which isn't there; get the file "
                 f"(git annex get {file}, git lfs pull, or download it again)"
             )
-        return path if path.is_file() else None
+        return path if os.path.isfile(path) else None  # False also for names that no file can have
 
     def find_if_known(self, file: str) -> Path | None:
         """As `find`, but a file that an offline machine has never asked for counts as not there."""
@@ -127,9 +128,9 @@ def in_folder(folder: str | Path, name: str | None = None) -> Source:
     """
     folder = Path(folder).expanduser().absolute()
     name = name or f"hf:{folder}"
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise ExtractError(f"{name}: {folder} is a file; name the folder of the checkpoint, hf:{folder.parent}")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ExtractError(f"{name}: there is no folder {folder}")
     return Source(name, folder)
 

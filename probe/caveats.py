@@ -16,6 +16,7 @@ import numpy as np
 from svuprobe.probe.data import ClipFeatures
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.tasks.doubts import beyond, doubts
 
 Features = ClipFeatures | FrameFeatures
 _SPLITS = (("train", "training"), ("valid", "validation"), ("test", "test"))
@@ -34,10 +35,11 @@ def caveats(features: Features) -> list[str]:
     features
         The splits as the heads will see them: training clips that a protocol leaves out are not there.
     """
+    unlikely = doubts(features.task, [clip for split in features.splits.values() for clip in split.clips])
     if isinstance(features, FrameFeatures):
-        return list(_of_frames(features))
+        return [*_of_frames(features), *unlikely]
     of_kind = {"multiclass": _of_classes, "multilabel": _of_tags, "regression": _of_values}[features.task.kind]
-    return list(of_kind(features))
+    return [*of_kind(features), *unlikely]
 
 
 def require_selection(features: Features) -> None:
@@ -123,3 +125,11 @@ def _of_frames(features: FrameFeatures) -> Iterator[str]:
             yield f"no {features.task.kind} in the {name} split: silence alone is right there"
         elif empty:
             yield f"{empty} of {len(clips)} {name} clips have no {features.task.kind}"
+    ends = {
+        clip.id: times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1)
+        for split in features.splits
+        for clip, times in zip(features.splits[split].clips, features.times[split], strict=True)
+    }
+    late = beyond(features.task, [clip for split in features.splits.values() for clip in split.clips], ends)
+    if late:
+        yield late

@@ -21,7 +21,8 @@ multiple data sets", JMLR 7, 2006.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -31,13 +32,18 @@ from typing import Any
 import numpy as np
 
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import SCORED_ALIKE, Result
-from svuprobe.probe.stats import CONFIDENCE, MIN_GROUPS, deletions, influence, studentised
+from svuprobe.probe.result import SCORED_ALIKE, Result, predictions_of
+from svuprobe.probe.stats import CONFIDENCE, MIN_GROUPS, RESAMPLINGS, deletions, influence, studentised
 from svuprobe.tasks.metrics import mean_of, metric
 
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
 MIN_TASKS = 5  # below, no test across tasks
+# The smallest p-value of R resamplings is 1 / (R + 1). Of so many pairs Holm's first step can still be passed by it;
+# of one model more, no difference however large would be found.
+MOST_PAIRS = math.ceil(ALPHA * (RESAMPLINGS + 1)) - 1
+MOST_MODELS = (1 + math.isqrt(1 + 8 * MOST_PAIRS)) // 2
+_MOST_COLUMNS = 200  # of a letter display on the way; it may grow as 3^(M / 3), and nobody reads so many
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,25 @@ class Comparison:
         return float(np.median(known)) if len(known) else float("nan")
 
 
+@dataclass(frozen=True)
+class Tested:
+    """The predictions of one model on the test split, reduced to what a comparison needs.
+
+    Attributes
+    ----------
+    clips
+        Ids of its test clips.
+    groups
+        Over how many groups they are.
+    scores
+        (S, 1 + B) ranked metric of every seed at the rows of ``stats.deletions``.
+    """
+
+    clips: frozenset[str]
+    groups: int
+    scores: np.ndarray
+
+
 def compare(results: Sequence[tuple[Result, Path]]) -> Comparison:
     """Compare results of one task under one protocol, from the predictions beside each JSON.
 
@@ -98,27 +123,39 @@ def compare(results: Sequence[tuple[Result, Path]]) -> Comparison:
     Parameters
     ----------
     results
-        Each with the path of its JSON file.
+        Each with the path of its JSON file; at most ``MOST_MODELS``.
 
     Raises
     ------
     ProbeError
-        Results of different tasks, versions, splits, targets or protocols; predictions that are not there; no clip
-        in common.
+        Results of different tasks, versions, splits, targets or protocols; predictions that are not there or not
+        what was written with the result; no clip in common.
     """
     first = results[0][0]
     for result, path in results:
         for what, mine, others in _must_agree(result, first):
             if mine != others:
                 raise ProbeError(f"{path}: {what} {mine!r} can't be compared with {others!r}; choose one of them")
-    tested = [_read(path) for _, path in results]
-    clips = sorted(set.intersection(*(set(each["clip_id"].tolist()) for each in tested)))
-    if not clips:
+    return between(results, [read(result, path) for result, path in results])
+
+
+def between(results: Sequence[tuple[Result, Path]], tested: Sequence[Tested]) -> Comparison:
+    """Compare results that share a table, each with what `read` returned for it."""
+    if len(results) > MOST_MODELS:
+        raise ProbeError(
+            f"{len(results)} models can't be compared in pairs; {MOST_MODELS} can, so choose those of interest: of "
+            f"more pairs {RESAMPLINGS:,} resamplings tell none apart"
+        )
+    common = frozenset.intersection(*(each.clips for each in tested))
+    if not common:
         raise ProbeError(f"{results[0][1]}: the {len(results)} results have no test clip in common; extract them all")
-    seeds = [_at_deletions(r, each, clips) for (r, _), each in zip(results, tested, strict=True)]
-    n_groups = _groups(tested[0], clips)[0]
-    missing = max(len(set(each["clip_id"].tolist())) for each in tested) - len(clips)
-    return from_scores([r.model["name"] for r, _ in results], seeds, len(clips), n_groups, missing)
+    shared = [
+        each if each.clips == common else read(result, path, common)
+        for (result, path), each in zip(results, tested, strict=True)
+    ]
+    missing = max(len(each.clips) for each in tested) - len(common)
+    names = [result.model["name"] for result, _ in results]
+    return from_scores(names, [each.scores for each in shared], len(common), shared[0].groups, missing)
 
 
 def _must_agree(result: Result, first: Result) -> list[tuple[str, Any, Any]]:
@@ -127,26 +164,40 @@ def _must_agree(result: Result, first: Result) -> list[tuple[str, Any, Any]]:
     return [*pairs, ("protocol", result.protocol["hash"], first.protocol["hash"])]
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    beside = path.with_suffix(".npz")
-    if not beside.exists():
-        raise ProbeError(f"{beside}: no predictions beside the result; run svuprobe probe --overwrite again")
-    with np.load(beside) as stored:
-        return {name: stored[name] for name in stored.files if name != "estimate"}
+def read(result: Result, path: Path, clips: frozenset[str] | None = None) -> Tested:
+    """Read the predictions beside the JSON at ``path``, and score them on ``clips``, or on all there are.
 
-
-def _groups(stored: dict[str, np.ndarray], clips: Sequence[str]) -> tuple[int, np.ndarray, np.ndarray]:
-    """Number of groups of the clips, which rows are of these clips, and the group of each of those."""
-    rows = np.isin(stored["clip_id"], clips)
+    Raises ProbeError where they are not there, not what was written with the result, or of another shape.
+    """
+    stored = predictions_of(result, path)
+    if reason := _wrong_shape(result, stored):
+        raise ProbeError(f"{path.with_suffix('.npz')}: {reason}; run svuprobe probe --overwrite again")
+    clips = frozenset(stored["clip_id"].tolist()) if clips is None else clips
+    rows = np.isin(stored["clip_id"], list(clips))
     names, group = np.unique(stored["group"][rows], return_inverse=True)
-    return len(names), rows, group
+    scores = _at_deletions(result, stored, rows, group, deletions(len(names)))
+    return Tested(clips, len(names), scores)
 
 
-def _at_deletions(result: Result, stored: dict[str, np.ndarray], clips: Sequence[str]) -> np.ndarray:
-    """Ranked metric of every seed at every row of ``deletions``: (S, 1 + B)."""
-    n_groups, rows, group = _groups(stored, clips)
-    counts, ranked = deletions(n_groups), result.task["ranked"]
-    if f"score_{ranked}" in stored:  # notes and beats: a score per clip
+def _wrong_shape(result: Result, stored: dict[str, np.ndarray]) -> str:
+    """Say which array of the predictions is missing or of another length; an empty text where none is."""
+    whole = f"score_{result.task['ranked']}"  # notes and beats: a score per clip
+    needed = ["clip_id", "group", *([whole] if whole in stored else ["outputs", "target"])]
+    for name in needed:
+        if name not in stored:
+            return f"has no array {name!r}"
+        of_seeds = name in (whole, "outputs")
+        if stored[name].ndim < 1 + of_seeds or stored[name].shape[of_seeds] != len(stored["clip_id"]):
+            return f"its array {name!r} is not of as many clips as 'clip_id'"
+    return "" if len(stored["clip_id"]) else "holds no test clip"
+
+
+def _at_deletions(
+    result: Result, stored: dict[str, np.ndarray], rows: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Ranked metric of every seed at every row of ``counts``: (S, 1 + B)."""
+    ranked = result.task["ranked"]
+    if f"score_{ranked}" in stored:
         return np.stack([mean_of(seed, group, counts) for seed in stored[f"score_{ranked}"][:, rows]])
     outputs, target = stored["outputs"][:, rows], stored["target"][rows]
     if result.task["scored"] == "clip":  # as probe.data.pool_windows, without importing torch
@@ -168,10 +219,9 @@ def from_scores(
     low, high, p, detectable = (np.full((size, size), np.nan) for _ in range(4))
     added = [influence(s.mean(axis=0)) for s in seeds]
     varied = [s[:, 0] - s[:, 0].mean() for s in seeds]
-    for i, j in combinations(range(size), 2) if n_groups >= MIN_GROUPS else ():
+    known = [i for i in range(size) if np.isfinite(added[i]).all() and np.isfinite(varied[i]).all()]
+    for i, j in combinations(known, 2) if n_groups >= MIN_GROUPS else ():
         parts = [added[i] - added[j], varied[i], -varied[j]]
-        if not all(np.isfinite(part).all() for part in parts):
-            continue
         gap = mean[i] - mean[j]
         p[i, j], reach, detectable[i, j] = _paired(gap, parts)
         low[i, j], high[i, j] = gap - reach, gap + reach
@@ -179,7 +229,16 @@ def from_scores(
         p[j, i], detectable[j, i] = p[i, j], detectable[i, j]
     p_holm = _holm_matrix(p)
     different = p_holm < ALPHA
-    tested = bool(np.isfinite(p).any())
+    tested = np.flatnonzero(np.isfinite(p).any(axis=1))  # a model without a score has no letter
+    groups, best = [""] * size, [False] * size
+    crowded = ""
+    if len(tested):
+        shown = letters(different[np.ix_(tested, tested)], mean[tested])
+        crowded = "" if any(shown) else "the differences make more groups than there are letters, so none are shown"
+        top = tested[int(np.argmax(mean[tested]))]
+        for model, letter in zip(tested, shown, strict=True):
+            groups[model], best[model] = letter, not different[top, model]
+    told = [_caveat(n_groups, min(len(s) for s in seeds), missing), crowded]
     return Comparison(
         models=tuple(models),
         mean=mean,
@@ -189,11 +248,11 @@ def from_scores(
         p=p,
         p_holm=p_holm,
         detectable=detectable,
-        letters=letters(different, mean) if tested else ("",) * size,
-        best=tuple((~different[int(np.nanargmax(mean))]).tolist()) if tested else (False,) * size,
+        letters=tuple(groups),
+        best=tuple(best),
         clips=clips,
         groups=n_groups,
-        caveat=_caveat(n_groups, min(len(s) for s in seeds), missing),
+        caveat="; ".join(filter(None, told)),
     )
 
 
@@ -251,6 +310,10 @@ def letters(different: np.ndarray, mean: np.ndarray) -> tuple[str, ...]:
     mean
         (M,) larger is better: the best has an ``a``.
 
+    Returns
+    -------
+    A string for each model; all are empty where it takes more letters than the alphabet has, small and capital.
+
     Notes
     -----
     Piepho's insert and absorb, without the last sweep for letters that could be spared.
@@ -261,8 +324,35 @@ def letters(different: np.ndarray, mean: np.ndarray) -> tuple[str, ...]:
         if different[i, j]:
             split = [part for c in columns for part in ((c - {i}, c - {j}) if {i, j} <= c else (c,))]
             columns = [c for c in dict.fromkeys(split) if not any(c < other for other in split)]
+            if len(columns) > _MOST_COLUMNS:
+                break
     columns.sort(key=lambda column: sorted(rank[model] for model in column))
-    return tuple("".join(ascii_letters[n] for n, c in enumerate(columns) if model in c) for model in range(len(mean)))
+    return _lettered(columns, len(mean))
+
+
+def _lettered(columns: Sequence[frozenset[int]], n_models: int) -> tuple[str, ...]:
+    """Give each column a letter; nothing to anybody where there are more columns than letters."""
+    if len(columns) > len(ascii_letters):
+        return ("",) * n_models
+    found = [""] * n_models
+    for letter, column in zip(ascii_letters, columns, strict=False):
+        for model in column:
+            found[model] += letter
+    return tuple(found)
+
+
+def _runs(mean_rank: np.ndarray, reach: float) -> Iterator[frozenset[int]]:
+    """Yield the longest runs of models whose mean ranks are within ``reach`` of each other, best first.
+
+    What is alike then depends on one number alone, so no pair has to be looked at.
+    """
+    order = np.argsort(mean_rank, kind="stable")
+    ends = np.searchsorted(mean_rank[order], mean_rank[order] + reach, side="right")
+    end_before = 0
+    for start, end in enumerate(ends):
+        if end > end_before:
+            yield frozenset(order[start:end].tolist())
+        end_before = max(end, end_before)
 
 
 @dataclass(frozen=True)
@@ -324,5 +414,5 @@ def ranks(scores: np.ndarray) -> Ranks:
     p = 1.0 if alike else float(friedmanchisquare(*full.T).pvalue)
     quantile = studentized_range.ppf(CONFIDENCE, size, np.inf) / np.sqrt(2)
     critical = float(quantile * np.sqrt(size * (size + 1) / (6 * n_tasks)))
-    apart = (np.abs(mean_rank[:, None] - mean_rank) > critical) & (p < ALPHA)
-    return Ranks(n_tasks, mean_rank, borda, p, critical, letters(apart, -mean_rank), "")
+    groups = _lettered(list(_runs(mean_rank, critical if p < ALPHA else np.inf)), size)
+    return Ranks(n_tasks, mean_rank, borda, p, critical, groups, "")

@@ -123,7 +123,7 @@ class FrameFeatures(Features):
         made = buffer[: sum(b - a for a, b in spans)]
         at = 0
         for a, b in spans:
-            self.cache.features.read_direct(made, np.s_[a:b], np.s_[at : at + b - a])
+            self.cache.features.read_into(made[at : at + b - a], a)
             at += b - a
         return torch.from_numpy(made).to(self.device)
 

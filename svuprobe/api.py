@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from svuprobe._errors import UserError
-from svuprobe._files import locked, write_text, writing
+from svuprobe._files import holds, locked, write_text, writing
 from svuprobe._machine import (
     LEAST_MEMORY,
     MOST_BATCH_S,
@@ -34,7 +33,7 @@ from svuprobe._machine import (
 )
 from svuprobe.extractors import checkmodel, keeping
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import FeatureCache, find
+from svuprobe.extractors.cache import FeatureCache, find, require_place
 from svuprobe.extractors.catalogue import load as load_model, slug
 from svuprobe.extractors.run import extract as run_extraction
 from svuprobe.extractors.writing import Report
@@ -121,6 +120,9 @@ def check(
     say: Say = _silent,
 ) -> bool:
     """Say what there is of a task's dataset and what is wrong with it; whether it is whole."""
+    from joblib import cpu_count
+
+    from svuprobe.extractors.decode import Decoders
     from svuprobe.tasks import check as checking
 
     loaded = load_task(task)
@@ -129,7 +131,9 @@ def check(
         for line in checking.absent(loaded, root):
             say(line)
         return False
-    report = checking.check(loaded, root, find_clips(loaded, root), progress, thorough=thorough)
+    with Decoders(min(int(cpu_count()), 8)) as decoders:
+        clips = find_clips(loaded, root)
+        report = checking.check(loaded, root, clips, decoders.heads, progress, thorough=thorough)
     for line in report.lines():
         say(line)
     return report.ok
@@ -219,7 +223,7 @@ def _clip_lists(tasks: Sequence[str], data: Data, say: Say) -> list[ClipList]:
         root = data.folder(task.dataset)
         clips = find_clips(task, root)
         lists.append(cliplist.listed(task, clips, not task.source and is_synthetic(root)))
-        say(f"{task.name}: {_counted(task, clips)}{' (synthetic)' if lists[-1].synthetic else ''}")
+        _say_list(lists[-1], say)
     return lists
 
 
@@ -248,18 +252,20 @@ def _by_cache(lists: Sequence[ClipList]) -> dict[tuple[str, Windowing, str], lis
     return {key: list(clips.values()) for key, clips in groups.items()}
 
 
+def _say_list(one: ClipList, say: Say) -> None:
+    """Say how many clips a task has, and what in them may not be meant."""
+    from svuprobe.tasks.doubts import doubts
+
+    task = one.task
+    say(f"{task.name}: {_counted(task, one.clips)}{' (synthetic)' if one.synthetic else ''}")
+    for doubt in doubts(task, one.clips):
+        say(f"{task.name}: {doubt}")
+
+
 def _counted(task: Task, clips: Sequence[Clip]) -> str:
     splits = Counter(clip.split for clip in clips)
-    text = f"{len(clips)} clips ({splits['train']} train, {splits['valid']} valid, {splits['test']} test)"
-    if task.kind == "notes":
-        from svuprobe.tasks import notes
-
-        odd = Counter[str]()
-        for clip in clips:
-            odd.update(notes.irregular(clip.target, 0.02))
-        text += f", {sum(len(c.target) for c in clips)} notes"
-        text += "".join(f", {n} {what.replace('_', ' ')}" for what, n in odd.items() if n)
-    return text
+    events = f", {sum(len(clip.target) for clip in clips)} {task.kind}" if task.level == "frame" else ""
+    return f"{len(clips)} clips ({splits['train']} train, {splits['valid']} valid, {splits['test']} test){events}"
 
 
 def _told(dataset: str, level: str, report: Report) -> str:
@@ -408,6 +414,7 @@ def probe(
             for folder in folders:
                 try:
                     with FeatureCache(folder) as cache:
+                        require_place(folder, cache.header)
                         one = _probe_one(
                             cache,
                             listed,
@@ -692,7 +699,7 @@ def finetune(
         root = data.folder(task.dataset)
         clips = find_clips(task, root)
         listed = cliplist.listed(task, clips, not task.source and is_synthetic(root))
-        told(f"{task.name}: {_counted(task, clips)}{' (synthetic)' if listed.synthetic else ''}")
+        _say_list(listed, told)
         for model in dict.fromkeys(models):
             chosen = (recipe or RecipeProtocol()) if tuning.is_baseline(model) else (protocol or FinetuneProtocol())
             found = tuning.finetune(
@@ -754,38 +761,64 @@ def _distinct(stems: Sequence[str]) -> list[str]:
     return names
 
 
+class LeftOut(ProbeError):
+    """Some files of results could not be used, and everything was made of the others.
+
+    Attributes
+    ----------
+    written
+        The files that were written.
+    problems
+        A line for each file that was left out.
+    """
+
+    def __init__(self, written: list[Path], problems: list[str]) -> None:
+        self.written, self.problems = written, problems
+        several = f"{len(problems)} files of results could not be used, the rest is done"
+        super().__init__(problems[0] if len(problems) == 1 else f"{several}: {'; '.join(problems)}")
+
+
 def leaderboard(results: Path, out: Path, *, check: bool = False) -> str:
     """Write the leaderboard of all results, with CSV and JSON beside it; returns the Markdown.
 
     With ``check`` nothing is written: ProbeError names the first file that is not what the results say.
+
+    Raises
+    ------
+    LeftOut
+        Results, or predictions beside them, can't be used; the leaderboard of the others is written.
     """
     from svuprobe.benchmarks.leaderboard import files
 
-    texts = files(results, out)
+    if out.suffix in (".csv", ".json"):
+        raise ProbeError(
+            f"{out}: the leaderboard is Markdown, with a .csv and a .json of that name beside it; name a .md"
+        )
+    texts, problems = files(results, out)
     for path, text in texts.items():
         if not check:
             write_text(path, text)
-        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+        elif not holds(path, text):
             state = "is not what the results say" if path.is_file() else "is missing"
             again = f"svuprobe leaderboard --results {results} --out {out}"
             raise ProbeError(f"{path}: {state}; run {again} and commit it")
+    if problems:
+        raise LeftOut([] if check else list(texts), problems)
     return texts[out]
 
 
 def plot(kind: str, results: Path, out: Path) -> list[Path]:
-    """Draw ``scores``, ``layer-weights``, ``layer-curves`` or ``data-efficiency``: PNG, SVG and CSV."""
+    """Draw ``scores``, ``layer-weights``, ``layer-curves`` or ``data-efficiency``: PNG, SVG and CSV.
+
+    Raises LeftOut where results can't be read; those of the others are drawn.
+    """
     from svuprobe.benchmarks.plots import KINDS
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="matplotlib")
-        return KINDS[kind]([result for result, _ in _all_results(results)], out)
-
-
-def _all_results(results: Path) -> list[tuple[Result, Path]]:
     entries, problems = result_file.read_all(results)
+    written = KINDS[kind]([result for result, _ in entries], out)
     if problems:
-        raise ProbeError(problems[0])
-    return entries
+        raise LeftOut(written, problems)
+    return written
 
 
 def run(suite: str, *, data: Data, out: Path, **options: Any) -> list[str]:
@@ -798,6 +831,7 @@ def run(suite: str, *, data: Data, out: Path, **options: Any) -> list[str]:
 __all__ = [
     "Data",
     "ExtractError",
+    "LeftOut",
     "PartlyDone",
     "ProbeError",
     "Probed",

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -551,8 +551,22 @@ def leaderboard(results: Path, out: Path, check: bool) -> None:
     """Write leaderboard.md from the result files, with CSV and JSON beside it."""
     from svuprobe import api
 
-    api.leaderboard(results, out, check=check)
+    try:
+        api.leaderboard(results, out, check=check)
+    except api.LeftOut as error:
+        if not check:
+            echo(f"{out}: written without what is listed below")
+        _fail_for(error.problems)
     echo(f"{out}: {'up to date' if check else 'written'}")
+
+
+def _fail_for(problems: Sequence[str]) -> NoReturn:
+    """List what was left out, and end with exit code 1."""
+    if len(problems) == 1:
+        raise click.ClickException(problems[0])
+    for problem in problems:
+        warn(f"  {problem}")
+    raise click.ClickException(f"{len(problems)} files could not be used, as listed above; the rest is done")
 
 
 @main.command()
@@ -563,8 +577,15 @@ def plot(kind: str, results: Path, out: Path) -> None:
     """Draw scores, layer weights, layer curves or scores over training data: PNG, SVG and CSV."""
     from svuprobe import api
 
-    for path in api.plot(kind, results, out):
+    problems: list[str] = []
+    try:
+        paths = api.plot(kind, results, out)
+    except api.LeftOut as error:
+        paths, problems = error.written, error.problems
+    for path in paths:
         say(path)
+    if problems:
+        _fail_for(problems)
 
 
 @main.command()

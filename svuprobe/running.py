@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from svuprobe._errors import UserError
-from svuprobe._files import holds
+from svuprobe._files import holds, write_text
 from svuprobe._machine import checked_device
 from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
 from svuprobe.benchmarks.plots import KINDS
@@ -122,9 +122,10 @@ def run(
     options = {"features": features, "device": device, "progress": progress, "say": say}
     for group in groups.values():
         failures += _make(group, data, results, allow_missing, options)
-    if not _show(results, out, say) and not groups:
+    changed, problems = _show(results, out, say)
+    if not changed and not groups:
         say(f"nothing to do: {out / 'leaderboard.md'} says what the results say")
-    return failures
+    return [*failures, *problems]
 
 
 def _listed(plan: suites.Suite, models: list[str], data: Data, folder: Path) -> list[_Part]:
@@ -280,21 +281,27 @@ def _extract(models: list[str], tasks: list[str], data: Data, options: dict[str,
     return {}
 
 
-def _show(results: Path, out: Path, say: Callable[[str], None]) -> bool:
-    """Plots, then the leaderboard, if it is not what the results say: it comes last, as the mark of a whole run."""
+def _show(results: Path, out: Path, say: Callable[[str], None]) -> tuple[bool, list[str]]:
+    """Plots, then the leaderboard, if it is not what the results say: it comes last, as the mark of a whole run.
+
+    Returns whether anything was written, and a line for each file of results that could not be used.
+    """
     from svuprobe import api
 
-    files = leaderboard.files(results, out / "leaderboard.md")
+    files, problems = leaderboard.files(results, out / "leaderboard.md")
     if all(holds(path, text) for path, text in files.items()):
-        return False
+        return False, problems
     for kind in KINDS:
         try:
             paths = api.plot(kind, results, out / "plots")
+        except api.LeftOut as error:
+            paths = error.written
         except ProbeError:  # nothing of that kind to draw
             continue
         for path in paths:
             if path.suffix == ".png":
                 say(str(path))
-    api.leaderboard(results, out / "leaderboard.md")
+    for path, text in files.items():
+        write_text(path, text)
     say(str(out / "leaderboard.md"))
-    return True
+    return True, problems

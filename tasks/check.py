@@ -1,6 +1,6 @@
 """Is a dataset whole? Its clips against the official numbers, its files against what can be decoded.
 
-Only headers are read, side by side, so even 300,000 files take minutes. A synthetic copy is compared with
+Only heads of files are read, side by side, so even 300,000 files take minutes. A synthetic copy is compared with
 its ``SYNTHETIC.json`` instead of the official numbers.
 """
 
@@ -8,29 +8,28 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-import soundfile as sf
 from tabulate import tabulate
 
 from svuprobe.tasks import is_synthetic
 from svuprobe.tasks.datasets import DATASETS
+from svuprobe.tasks.doubts import SLACK_S, beyond, doubts
 from svuprobe.tasks.synth.corpus import MARKER, Progress, mapped, read_marker
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
 MOST_LABELS = 24  # more than these are summed up in one line
-SLACK_S = 0.1  # a clip may end this much after its file does: annotations are rounded
 
 
-@dataclass(frozen=True)
-class Header:
+class Head(Protocol):
     """What the head of a sound file says; ``problem`` is empty where it can be read."""
 
-    seconds: float = 0.0
-    form: str = ""  # e.g. "WAV 44100 Hz mono"
-    problem: str = ""
+    seconds: float
+    form: str  # e.g. "WAV 44100 Hz mono"
+    problem: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class CheckReport:
     """What :func:`check` found; ``ok`` where nothing is missing, damaged or contradictory.
 
     ``labels`` counts clips per label and split (empty for regression, notes and beats). ``shortest`` and
-    ``longest`` are ``(seconds, clip id)``.
+    ``longest`` are ``(seconds, clip id)``. ``doubts`` are sentences on what is there and may not be meant.
     """
 
     task: Task
@@ -61,6 +60,7 @@ class CheckReport:
     shortest: tuple[float, str] | None = None
     longest: tuple[float, str] | None = None
     problems: tuple[str, ...] = field(default=())
+    doubts: tuple[str, ...] = field(default=())
 
     @property
     def ok(self) -> bool:
@@ -77,8 +77,9 @@ class CheckReport:
         copy = " (a synthetic copy)" if self.synthetic else ""
         found = [f"{self.task.name} on {self.task.dataset}{copy} in {self.root}", "", *self._split_lines(), ""]
         found += [*self._label_lines(), *self._file_lines(), ""]
+        found += [f"note: {doubt}" for doubt in self.doubts]
         if self.ok:
-            return [*found, "whole: nothing is missing or damaged"]
+            return [*found, f"whole: nothing is missing or damaged{', but see the notes' if self.doubts else ''}"]
         shown = [f"  {problem}" for problem in self.problems[:most]]
         more = [f"  ... and {len(self.problems) - most} more"] if len(self.problems) > most else []
         return [*found, f"problems: {len(self.problems)}", *shown, *more]
@@ -119,6 +120,7 @@ def check(
     task: Task,
     root: Path,
     clips: Sequence[Clip],
+    heads: Callable[[Sequence[str]], Iterable[Head]],
     progress: Progress | None = None,
     *,
     thorough: bool = False,
@@ -130,6 +132,8 @@ def check(
     ----------
     clips
         As :func:`svuprobe.tasks.find_clips` returns them.
+    heads
+        Reads the heads of files, in order (`svuprobe.extractors.decode.Decoders.heads`).
     progress
         Called as ``progress(iterable, total, description)``.
     thorough
@@ -139,7 +143,9 @@ def check(
     """
     synthetic = not task.source and is_synthetic(root)
     paths = list(dict.fromkeys(clip.path for clip in clips))
-    headers = dict(zip(paths, mapped(_header, paths, progress, f"{task.dataset}: headers", jobs), strict=True))
+    read = heads(paths)
+    read = progress(read, len(paths), f"{task.dataset}: headers") if progress else read
+    headers = dict(zip(paths, read, strict=True))
     seconds = {clip.id: _seconds(clip, headers[clip.path]) for clip in clips}
     labels = _labels(task, clips)
     problems = [f"{_short(path, root)}: {header.problem}" for path, header in headers.items() if header.problem]
@@ -148,6 +154,8 @@ def check(
         problems += _against_marker(root, paths, progress, thorough, jobs)
     else:
         problems += _against_official(task, clips, labels)
+    known = {clip.id: seconds[clip.id] for clip in clips if not headers[clip.path].problem}
+    problems += [late] if (late := beyond(task, clips, known)) else []
     lengths = sorted((s, name) for name, s in seconds.items() if s > 0)
     return CheckReport(
         task=task,
@@ -159,21 +167,8 @@ def check(
         shortest=lengths[0] if lengths else None,
         longest=lengths[-1] if lengths else None,
         problems=tuple(problems),
+        doubts=tuple(doubts(task, clips)),
     )
-
-
-def _header(path: str) -> Header:
-    """Length and form of a sound file, or why there is none."""
-    if not Path(path).is_file():
-        return Header(problem="no such file")
-    try:
-        info = sf.info(path)
-    except (sf.SoundFileError, OSError, TypeError) as error:
-        return Header(problem=f"can't be decoded ({getattr(error, 'error_string', error)})")
-    if info.frames <= 0:
-        return Header(problem="holds no audio (0 frames)")
-    channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
-    return Header(info.frames / info.samplerate, f"{info.format} {info.samplerate} Hz {channels}")
 
 
 def _short(path: str, root: Path) -> str:
@@ -181,17 +176,17 @@ def _short(path: str, root: Path) -> str:
     return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
 
 
-def _seconds(clip: Clip, header: Header) -> float:
-    end = header.seconds if clip.end is None else min(clip.end, header.seconds)
+def _seconds(clip: Clip, head: Head) -> float:
+    end = head.seconds if clip.end is None else min(clip.end, head.seconds)
     return max(end - clip.start, 0.0)
 
 
-def _overrun(clip: Clip, header: Header) -> str:
+def _overrun(clip: Clip, head: Head) -> str:
     """What is wrong with the start and end of a clip, if anything."""
     last = clip.start if clip.end is None else clip.end
-    if header.problem or (last <= header.seconds + SLACK_S and clip.start < header.seconds):
+    if head.problem or (last <= head.seconds + SLACK_S and clip.start < head.seconds):
         return ""
-    return f"clip {clip.id}: {clip.start:g} s to {last:g} s lies outside its file of {header.seconds:.2f} s"
+    return f"clip {clip.id}: {clip.start:g} s to {last:g} s lies outside its file of {head.seconds:.2f} s"
 
 
 def _splits(

@@ -38,7 +38,7 @@ def write_cache(features, head, states):
                     writer.append(np.asarray(window, dtype=np.float16), [Row(clip_id, number, start, n, "")])
                     start += n * head.hop / head.sample_rate
             writer.commit({})
-    join(folder, head)
+    join(folder)
     return folder
 
 

@@ -366,7 +366,7 @@ def made(folder, level="clip", clips=70):
     header = head(level)
     folder = cache_folder(folder, header)
     fill(folder, header, plan(folder, header, {f"c{i}": 1.0 for i in range(clips)}))
-    join(folder, header)
+    join(folder)
     return folder
 
 
@@ -473,7 +473,7 @@ def test_parts_that_join_at_once_lose_no_shard(tmp_path):
     def part(number):
         for name in list(planned)[number::3]:
             fill(tmp_path, header, planned, [name])
-            join(tmp_path, header)
+            join(tmp_path)
 
     at_once(*(lambda n=n: part(n) for n in range(3)))
     with FeatureCache(tmp_path) as cache:
@@ -484,16 +484,16 @@ def test_parts_that_join_at_once_lose_no_shard(tmp_path):
 def test_joining_what_is_joined_changes_nothing(tmp_path):
     folder = made(tmp_path)
     before = (folder / "features.h5").stat()
-    join(folder, head())
+    join(folder)
     after = (folder / "features.h5").stat()
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
     (folder / "shard-00001.h5").unlink()
-    join(folder, head())
+    join(folder)
     with FeatureCache(folder) as cache:
         assert len(cache.rows_of) == 38
     for name in ("shard-00000.h5", "shard-00002.h5"):
         (folder / name).unlink()
-    join(folder, head())
+    join(folder)
     assert not (folder / "features.h5").exists()
 
 
@@ -531,7 +531,7 @@ def test_a_damaged_features_file_is_refused_on_opening(tmp_path, keep):
 def test_a_cache_of_another_format_is_refused(tmp_path):
     header = replace(head(), format=1)
     fill(tmp_path, header, plan(tmp_path, header, {"a": 1.0}))
-    join(tmp_path, header)
+    join(tmp_path)
     with pytest.raises(ExtractError, match="has format 1, this svuprobe reads 2"):
         FeatureCache(tmp_path)
     with pytest.raises(ExtractError, match="format = 1, asked for 2"):
@@ -545,7 +545,7 @@ def test_extraction_on_a_damaged_cache_is_refused_in_one_line(tmp_path, name):
     (folder / "features.h5").unlink()
     actions = [lambda: plan(folder, head(), {"c1": 1.0})]
     if name.startswith("shard"):
-        actions += [lambda: finished_clips(folder), lambda: join(folder, head())]
+        actions += [lambda: finished_clips(folder), lambda: join(folder)]
     for action in actions:
         with pytest.raises(ExtractError) as error:
             action()
@@ -589,7 +589,7 @@ def test_every_damage_is_found_and_just_that_is_made_again(tmp_path):
         todo = [name for name in planned if not (folder / name).exists()]
         assert todo == [name] * name.startswith("shard")
         fill(folder, head(), planned, todo)
-        join(folder, head())
+        join(folder)
         assert verify(folder) == []
         now = state_of(folder)
         assert {n: now[n] for n in now if n != name} == {n: good[n] for n in good if n != name}
@@ -729,7 +729,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_is_finished(tmp_path, level):
 
 @pytest.mark.parametrize(
     ("number", "advice"),
-    [(errno.ENOSPC, "free some space"), (errno.EROFS, "make it writable"), (errno.EIO, "mend that")],
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "make it writable"), (errno.EIO, "see")],
 )
 def test_what_the_system_refuses_is_one_line_with_advice(tmp_path, monkeypatch, number, advice):
     def refuse(*args, **options):
@@ -751,7 +751,7 @@ def test_what_the_system_refuses_is_one_line_with_advice(tmp_path, monkeypatch, 
 def test_what_is_whole_is_joined_and_planned_where_nothing_may_be_written(tmp_path, monkeypatch):
     folder = made(tmp_path)
     monkeypatch.setattr(os, "open", lambda *words: pytest.fail("something was to be written"))
-    join(folder, head())
+    join(folder)
     assert sorted(plan(folder, head(), {"c1": 1.0})) == [f"shard-0000{n}.h5" for n in range(3)]
     assert verify(folder) == []
 

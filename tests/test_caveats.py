@@ -6,10 +6,12 @@ from planted import header, write_cache, write_task
 from test_probe import features_of
 
 from svuprobe import api
+from svuprobe.probe import result as result_file
 from svuprobe.probe.caveats import caveats, require_selection
 from svuprobe.probe.data import ClipFeatures
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.tasks.kinds import FRAME_METRICS
 
 
 def _write_times(folder):
@@ -112,3 +114,72 @@ def test_clips_without_notes_or_beats_are_counted(tmp_path, kind):
         f"no {kind} in the test split: silence alone is right there",
     ]
     require_selection(features)
+
+
+ODD = {
+    "multiclass": {
+        "one clip a split": ("a", "b", "a"),
+        "one class": ("aa", "aa", "aa"),
+        "two clips": ("ab", "ab", "ab"),
+        "identical targets": ("aaaa", "aaaa", "aaaa"),
+        "no class in common": ("ab", "cd", "ef"),
+    },
+    "multilabel": {
+        "one clip a split": (["a"], ["b"], ["a"]),
+        "one tag": (["a"] * 2, ["a"] * 2, ["a"] * 2),
+        "two clips": (["a", "b"], ["a", "b"], ["a", "b"]),
+        "identical targets": (["a|b"] * 4, ["a|b"] * 4, ["a|b"] * 4),
+        "undefined in test": (["a", "b"], ["a", "b"], ["a|b", "a|b"]),
+    },
+    "regression": {
+        "one clip a split": (["1|2"], ["3|4"], ["5|6"]),
+        "one value": (["1"] * 2, ["1"] * 2, ["1"] * 2),
+        "two clips": (["1", "2"], ["1", "2"], ["1", "2"]),
+        "identical targets in training": (["1"] * 4, ["1", "2"], ["1", "2"]),
+        "undefined in test": (["1", "2"], ["1", "2"], ["2", "2"]),
+    },
+    "notes": {
+        "one clip a split": (["full"], ["full"], ["full"]),
+        "two clips": (["full"] * 2, ["full"] * 2, ["full"] * 2),
+        "empty in training": (["none"] * 2, ["full"] * 2, ["full"] * 2),
+        "empty in validation": (["full"] * 2, ["none"], ["full"]),
+        "empty": (["none"] * 2, ["none"] * 2, ["none"] * 2),
+    },
+}
+ODD["beats"] = ODD["notes"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "changes"),
+    [
+        (kind, name, changes)
+        for kind, several in ODD.items()
+        for name in several
+        for changes in ({}, {"shuffle_labels": True}, {"train_fraction": 0.4})
+        if kind not in FRAME_METRICS or not changes
+    ],
+)
+def test_odd_tasks_of_all_kinds_give_a_result_or_a_line(tmp_path, kind, name, changes):
+    features = task_of(tmp_path, kind, **dict(zip(("train", "valid", "test"), ODD[kind][name], strict=True)))
+    protocol = Protocol(
+        name="q", hidden=0, learning_rates=(1e-2, 1e-1), seeds=2, max_epochs=2, epoch_updates=1, **changes
+    )
+    try:
+        (one,) = api.probe(
+            [str(tmp_path / "some.toml")], features=tmp_path / "f", results=tmp_path / "r", protocol=protocol
+        )
+    except ProbeError as error:
+        said = str(error)
+    else:
+        said = ""
+        result = one.result
+    if said:
+        assert "undefined on the validation split" in said
+        assert "\n" not in said
+        assert kind in ("multilabel", "regression")
+        return
+    for metric, score in result.scores.items():
+        undefined = not np.isfinite([v if v is not None else np.nan for v in score["per_seed"]]).all()
+        assert not undefined or caveats(features), metric
+    assert np.isfinite(result.chance[result.task["ranked"]]) or caveats(features)
+    assert result_file.load(one.path)

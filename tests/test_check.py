@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from svuprobe.tasks import Clip, Task, Windowing, find_clips, load
-from svuprobe.tasks.check import absent, check
+from svuprobe.extractors.decode import Decoders
+from svuprobe.tasks import Clip, Task, Windowing, check as checking, find_clips, load
+from svuprobe.tasks.check import CheckReport, absent
 from svuprobe.tasks.datasets import DATASETS
 from svuprobe.tasks.synth import corpora
 
@@ -18,6 +19,11 @@ def write(path: Path, seconds: float, rate: int = 8000, channels: int = 1) -> Pa
     path.parent.mkdir(parents=True, exist_ok=True)
     sf.write(path, np.zeros((round(seconds * rate), channels)), rate)
     return path
+
+
+def check(task, root, clips, progress=None, **options) -> CheckReport:
+    """A check in this process."""
+    return checking.check(task, root, clips, Decoders(0).heads, progress, **options)
 
 
 def task_of(clips, **options) -> Task:
@@ -72,7 +78,7 @@ def test_missing_and_surplus_clips_are_told_against_the_official_numbers(tmp_pat
     ("name", "content", "said"),
     [
         ("gone.wav", None, "no such file"),
-        ("empty.wav", b"", "can't be decoded"),
+        ("empty.wav", b"", "is empty (0 bytes)"),
         ("text.mp3", b"<html>404 Not Found</html>", "can't be decoded"),
         ("half.wav", b"RIFF\x00\x00\x00\x00WAVE", "can't be decoded"),
     ],

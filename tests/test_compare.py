@@ -12,9 +12,9 @@ from scipy.stats import chi2
 
 from svuprobe import api
 from svuprobe.probe import result as result_file
-from svuprobe.probe.compare import Ranks, compare, from_scores, holm, letters, ranks
+from svuprobe.probe.compare import MOST_MODELS, Ranks, between, compare, from_scores, holm, letters, ranks
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.probe.stats import MIN_GROUPS, deletions
+from svuprobe.probe.stats import MIN_GROUPS, RESAMPLINGS, deletions
 
 QUICK = Protocol(name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=3, seeds=2, single_layers=False)
 
@@ -111,7 +111,8 @@ def test_a_diverged_model_is_compared_with_nothing():
     found = from_scores(names, [*seeds[:2], np.full_like(seeds[2], np.nan)], clips, n_groups)
     assert np.isnan(found.p[2]).all()
     assert found.p_holm[0, 1] == found.p[0, 1] < 0.05  # one pair only
-    assert found.best[:2] == (True, False)
+    assert found.best == (True, False, False)
+    assert found.letters == ("a", "b", "")
 
 
 @pytest.mark.parametrize("n_groups", [1, 2, MIN_GROUPS - 1])
@@ -129,6 +130,32 @@ def test_holm_is_the_step_down_worked_by_hand():
     np.testing.assert_allclose(holm([0.03, 0.01, 0.04, 0.013]), [0.06, 0.04, 0.06, 0.04])
     np.testing.assert_allclose(holm([0.9, 0.6]), [1, 1])
     assert holm([]).shape == (0,)
+
+
+def test_no_more_models_are_compared_than_resamplings_can_tell_apart():
+    """Holm's first step over all pairs can be passed by the smallest p-value there is, and just so."""
+    smallest, pairs = 1 / (1 + RESAMPLINGS), MOST_MODELS * (MOST_MODELS - 1) / 2
+    assert smallest * pairs < 0.05 <= smallest * (pairs + MOST_MODELS)
+    names, seeds, clips, n_groups = models(np.random.default_rng(12), 40, n_models=MOST_MODELS, seed_std=0.001)
+    seeds = [s + n for n, s in enumerate(seeds)]
+    assert len(set(from_scores(names, seeds, clips, n_groups).letters)) == MOST_MODELS
+    with pytest.raises(ProbeError, match=f"{MOST_MODELS + 1} models can't be compared in pairs; {MOST_MODELS} can"):
+        between([None] * (MOST_MODELS + 1), [])
+
+
+def test_letters_end_where_the_alphabet_does():
+    """All pairs (2n, 2n + 1) told apart: 2^n sets of models that are alike, and an end to the search for them."""
+    pairs = [(n, n + 1) for n in range(0, 32, 2)]
+    assert letters(told_apart(32, *pairs), np.arange(32.0)) == ("",) * 32
+    assert all(letters(told_apart(10, *pairs[:5]), np.arange(10.0)))  # 32 sets
+
+
+def test_letters_across_tasks_are_those_of_all_pairs():
+    rng = np.random.default_rng(13)
+    for n in range(3, 12):
+        found = ranks(rng.normal(size=(20, n)) + rng.permutation(n) * 0.4)
+        apart = np.abs(found.mean_rank[:, None] - found.mean_rank) > found.critical_difference
+        assert found.letters == letters(apart & (found.friedman_p < 0.05), -found.mean_rank)
 
 
 def told_apart(n, *pairs):
@@ -307,16 +334,43 @@ def test_results_that_do_not_share_a_table_are_refused(tmp_path, part, change, s
 def test_results_without_their_predictions_are_refused(tmp_path):
     results = probed(tmp_path, "multiclass")
     results[1][1].with_suffix(".npz").unlink()
-    with pytest.raises(ProbeError, match="no predictions beside the result; run svuprobe probe --overwrite"):
+    with pytest.raises(ProbeError, match="is not there beside .*; make both again with svuprobe probe --overwrite"):
         compare(results)
 
 
 def test_results_without_a_clip_in_common_are_refused(tmp_path):
     results = probed(tmp_path, "multiclass")
-    beside = results[1][1].with_suffix(".npz")
-    stored = dict(np.load(beside))
-    np.savez(beside, **stored | {"clip_id": np.array([f"x{i}" for i in stored["clip_id"]])})
+    other, path = results[1]
+    stored = dict(np.load(path.with_suffix(".npz")))
+    renamed = np.array([f"x{i}" for i in stored["clip_id"]])
+    results[1] = result_file.save(other, path, stored | {"clip_id": renamed}), path
     with pytest.raises(ProbeError, match="the 2 results have no test clip in common"):
+        compare(results)
+
+
+def test_predictions_of_another_shape_are_named(tmp_path):
+    results = probed(tmp_path, "multiclass")
+    result, path = results[1]
+    whole = dict(np.load(path.with_suffix(".npz")))
+    changes = {
+        "has no array 'outputs'": {"outputs": None},
+        "has no array 'group'": {"group": None},
+        "'target' is not of as many clips": {"target": whole["target"][1:]},
+        "'outputs' is not of as many clips": {"outputs": whole["outputs"][:, 1:]},
+        "holds no test clip": {n: whole[n][:0] for n in ("clip_id", "group", "target")}
+        | {"outputs": whole["outputs"][:, :0]},
+    }
+    for said, change in changes.items():
+        stored = {name: array for name, array in (whole | change).items() if array is not None}
+        with pytest.raises(ProbeError, match=f"{path.stem}.npz: .*{said}"):
+            compare([results[0], (result_file.save(result, path, stored), path)])
+
+
+def test_predictions_of_another_run_are_not_compared(tmp_path):
+    results = probed(tmp_path, "multiclass")
+    path = results[1][1]
+    path.with_suffix(".npz").write_bytes(results[0][1].with_suffix(".npz").read_bytes())
+    with pytest.raises(ProbeError, match=r"is not what was written with quick.*\.json"):
         compare(results)
 
 

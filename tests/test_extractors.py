@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,28 @@ def test_every_kind_of_name_is_accepted_and_its_canonical_spelling_is_stable(nam
         ("random:logmel", "'random:logmel': logmel has no weights to draw at random: use logmel"),
         ("hf:wavlm", "unknown model 'hf:wavlm'; write hf:ORG/NAME, hf:ORG/NAME@REVISION, hf:/folder"),
         ("hf:", "write hf:ORG/NAME"),
+        ("hf:tests", "write hf:ORG/NAME"),
+        ("hf:a--b/c", "the hub has no such names; ORG and NAME have up to 96 letters"),
+        ("hf:org/name.git", "without .git at the end"),
+        ("hf:org/a..b", "the hub has no such names"),
+        ("hf:org/-name", "the hub has no such names"),
+        ("hf:org-/name", "the hub has no such names"),
+        (f"hf:org/{97 * 'n'}", "the hub has no such names"),
+        ("hf:org/caf\xe9", "write hf:ORG/NAME"),
+        ("hf:org//name", "write hf:ORG/NAME"),
+        ("hf:org/name@", "write hf:ORG/NAME"),
+        ("hf:org/name@a..b", "a revision is a branch, a tag or a commit"),
+        ("hf:org/name@/main", "a revision is a branch, a tag or a commit"),
+        ("hf:org/name@main.lock", "a revision is a branch, a tag or a commit"),
+        (f"random:wavlm-base#{2**64}", "and at most 18446744073709551615"),
+        (f"random:wavlm-base#{5000 * '9'}", "the seed must be a whole number from 0 up"),
+        ("hf:/a\nb", "model 'hf:/a\\nb': a name has no control characters"),
+        ("hf:/a\0b", "a name has no control characters"),
+        ("hf:/a\udce9", "a name has no control characters"),
+        ("py:a\x1b[31m.py:Net", "a name has no control characters"),
+        ("hear:a,w\r.pt", "a name has no control characters"),
+        ("", "unknown model ''"),
+        ("random:", "unknown model 'random:'"),
         ("wav2vec2-tiny", "without published weights: use random:wav2vec2-tiny"),
     ],
 )
@@ -95,6 +118,49 @@ def test_names_that_cannot_be_read_are_refused_with_what_to_type(name: str, mess
         with pytest.raises(ExtractError, match=re.escape(message)) as caught:
             function(name)
         assert "\n" not in str(caught.value)
+
+
+def test_names_of_the_hub_are_those_that_huggingface_hub_takes() -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    def taken_by(function: Callable[[str], object], name: str) -> bool:
+        try:
+            function(name)
+        except (HFValidationError, ExtractError):
+            return False
+        return True
+
+    generator = np.random.default_rng(0)
+    pieces = ["a", "B", "7", "-", "_", ".", "--", "..", ".git", "/", "git", 95 * "x", "\xe9", " "]
+    for _ in range(3000):
+        name = "o/" * generator.integers(2) + "".join(generator.choice(pieces, size=generator.integers(1, 6)))
+        if name.count("/") == 1 and not name.startswith((".", "/")):  # hf:NAME needs its ORG, hf:./NAME is a folder
+            assert taken_by(check_name, f"hf:{name}") == taken_by(validate_repo_id, name), name
+
+
+def test_a_folder_here_is_offered_and_names_of_any_length_have_a_slug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ExtractError, match=re.escape("the folder here is hf:./mine")):
+        check_name("hf:mine")
+    part = 96 * "n"
+    names = [f"hf:{part}/{part}@{end * 200}" for end in "ab"]
+    names += [f"hf:/{250 * 'n'}{end}" for end in "ab"]
+    names += [f"py:/{250 * 'n'}.py:{250 * 'C'}{end}" for end in "ab"]
+    names += [f"hear:{250 * 'm'}{end},/{250 * 'w'}{other}" for end in "ab" for other in "ab"]
+    slugs = {slug(name) for name in names}
+    assert len(slugs) == len(names)
+    assert max(map(len, slugs)) <= 200  # a revision, and the ending of an unfinished file, come after
+    for name in (f"hf:/{'n/' * 3000}", f"hf:/{300 * 'n'}", f"py:/{300 * 'n'}.py:Net"):
+        with pytest.raises(ExtractError, match="there is no "):
+            load(name)
+
+
+def test_any_seed_that_torch_takes_is_taken() -> None:
+    assert load(f"{TINY}#{2**64 - 1}").digest != load(f"{TINY}#{2**63}").digest
 
 
 def test_random_without_a_seed_is_seed_0_and_folders_become_absolute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from svuprobe.benchmarks import suite, tables
 from svuprobe.benchmarks.leaderboard import number, render
 from svuprobe.benchmarks.published import FILE, published
 from svuprobe.benchmarks.suite import Wanted
+from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 
 
@@ -101,7 +102,7 @@ def test_published_numbers_match_our_tasks_and_metrics():
 
 def test_models_that_are_told_apart_get_different_letters(tmp_path):
     saved(tmp_path, made("hubert-base", 0.97), made("logmel", 0.95), made("mfcc", 0.5), groups=20)
-    (table,) = tables.build(tables.read(tmp_path))
+    (table,) = tables.build(result_file.read_all(tmp_path)[0])
     letters = {row.model: row.group for row in table.models()}
     assert letters == {"hubert-base": "a", "logmel": "a", "mfcc": "b"}
     assert 0 < table.detectable < 0.5
@@ -113,7 +114,7 @@ def test_without_predictions_nothing_is_called_different(tmp_path):
     entries = saved(tmp_path, made("hubert-base", 0.97), made("mfcc", 0.5))
     entries[1][1].with_suffix(".npz").unlink()
     text = render(entries)
-    assert "Not compared, as no predictions lie beside the result: mfcc." in text
+    assert "Not compared, as the predictions beside the result are missing or damaged: mfcc." in text
     assert "| group" not in text
 
 

@@ -467,6 +467,54 @@ def test_a_class_may_hold_its_modules_and_pool_its_clips(tmp_path):
     assert "2 of" not in {c.what: c.seen for c in report.checks}["gradients off"]
 
 
+def test_a_file_edited_within_a_second_is_the_new_one_and_leaves_nothing_beside_it(example):
+    load(f"py:{example}:Convolutions")
+    before = example.read_text()
+    example.write_text(before.replace("16000, 160, 400", "16000, 160, 401"))  # as many letters
+    assert load(f"py:{example}:Convolutions").receptive_field == 401
+    assert not (example.parent / "__pycache__").exists()
+
+
+def test_the_digest_follows_everything_that_a_class_or_a_module_holds(tmp_path, hear):
+    path, values = tmp_path / "held.py", tmp_path / "values.pt"
+    path.write_text(
+        "import torch\n"
+        "class Held:\n"
+        "    sample_rate, hop, receptive_field, layer_names, dim = 8000, 80, 200, ['only'], 8\n"
+        "    def __init__(self):\n"
+        f"        values = torch.load({str(values)!r}, weights_only=True)\n"
+        "        linear = torch.nn.Linear(1, 1)\n"
+        "        torch.nn.init.constant_(linear.weight, values['list'])\n"
+        "        torch.nn.init.constant_(linear.bias, 0)\n"
+        "        self.nets = {'a': [linear, torch.nn.Dropout(0.5)]}\n"
+        "        self.table = values['tensor']\n"
+        "        self.array = values['array'].numpy()\n"
+        "    def to(self, device, dtype):\n"
+        "        pass\n"
+        "    def __call__(self, audio, lengths):\n"
+        "        raise NotImplementedError\n"
+    )
+    seen = []
+    for changed in (None, "list", "tensor", "array"):
+        torch.save(
+            {key: 2.0 if key == changed else 1.0 for key in ("list",)}
+            | {key: torch.full((3,), 2.0 if key == changed else 1.0) for key in ("tensor", "array")},
+            values,
+        )
+        extractor = load(f"py:{path}:Held")
+        assert not any(module.training for module in extractor.nets["a"])
+        seen.append(extractor.revision)
+    assert len(set(seen)) == 4
+    name, folder = hear("foldered"), tmp_path / "weights"
+    (tmp_path / "foldered.py").write_text((tmp_path / "foldered.py").read_text().replace("if path:", "if 0:"))
+    folder.mkdir()
+    revisions = set()
+    for content in "ab":
+        (folder / "part.bin").write_text(content)
+        revisions.add(load(f"{name},{folder}").revision)
+    assert len(revisions) == 2
+
+
 def test_what_a_file_lacks_is_one_line(example, tmp_path):
     refused(f"py:{tmp_path / 'none.py'}:Net", f"there is no file {tmp_path / 'none.py'}")
     refused(f"py:{example}:Net", "there is no class Net in", "there are: Convolutions")

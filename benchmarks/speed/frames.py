@@ -64,7 +64,7 @@ def write(folder: Path, clips: ClipList) -> None:
                 for n in range(WINDOWS):
                     writer.append(window, [Row(clip_id, n, 5.0 * n, FRAMES, "")])
             writer.commit({})
-    join(folder, head)
+    join(folder)
 
 
 class Uncached(FrameFeatures):
