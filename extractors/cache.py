@@ -117,10 +117,11 @@ class FeatureCache:
     Attributes ``clip_id``, ``window``, ``start_s``, ``n_frames``, ``offset``, ``fingerprint`` are arrays over
     the N windows; ``features`` is all features (`JoinedFeatures`), read from the shards.
 
-    The index carries a digest, and each shard is opened and compared with it: its size, its header, the digest of
-    its content as it says itself. So parts of other caches, and an edited index, are found here. Features that were
-    edited and are finite go unseen: ``svuprobe cache verify`` reads every byte. A ``features.h5`` of a version whose
-    columns could be damaged is made again, or, where nothing can be written, read from the shards.
+    The index carries a digest, and each shard is opened and compared with it: its size, and the digest of its content
+    as it says itself. So parts of other caches, and an edited index, are found here. A shard whose features or
+    attributes were edited goes unseen, if they are finite: ``svuprobe cache verify`` reads every byte. A
+    ``features.h5`` of a version whose columns could be damaged is made again, or, where nothing can be written, read
+    from the shards.
 
     Raises
     ------

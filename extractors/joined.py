@@ -19,25 +19,35 @@ import numpy as np
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.durable import reading
 from svuprobe.extractors.index import Index, Source
-from svuprobe.extractors.shards import Header, plain
+from svuprobe.extractors.shards import plain
 
-_OPEN = 32  # files at once: systems allow a process some hundreds
 _FINITE_BELOW = 0x7C00  # of a float16's bits without its sign: from here on they say infinite or NaN
 _MANY = 4 << 20  # values that are looked at at once
+
+
+def _files_at_once() -> int:
+    """A cache at clip level has up to 256 shards; a quarter of what the system allows a process is left to others."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 250
+    return max(8, min(250, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
 
 
 class JoinedFeatures:
     """Features (rows, layers, dim) float16 of a cache.
 
-    Supports ``len``, ``shape``, slices of rows and `read_direct`. A shard is checked against the index when it is
-    opened. Values that are not finite are refused where they are first read, with the clip's name.
+    Supports ``len``, ``shape``, slices of rows and `read_into`. When a shard is opened, its size and the digest that
+    it carries of its rows and features are compared with the index, so it is the one that was joined. Values that are
+    not finite are refused where they are first read, with the clip's name.
     """
 
     def __init__(self, directory: Path, index: Index) -> None:
         self._directory, self._index = directory, index
         self._names = list(index.sources)
         self._ends = list(accumulate(source.rows for source in index.sources.values()))
-        self._files: OrderedDict[str, h5py.File] = OrderedDict()
+        self._most = _files_at_once()
+        self._open: OrderedDict[str, h5py.Dataset] = OrderedDict()  # features of shards whose files are open
         self._unseen = dict(zip(self._names, (source.rows for source in index.sources.values()), strict=True))
         self._lock = threading.Lock()
 
@@ -80,45 +90,44 @@ class JoinedFeatures:
         """
         with self._lock:
             for name in self._names:
-                self._file(name)
+                self._dataset(name)
 
     def close(self) -> None:
         """Close the shards."""
         with self._lock:
-            for file in self._files.values():
-                file.close()
-            self._files.clear()
+            for dataset in self._open.values():
+                dataset.file.close()
+            self._open.clear()
 
     def _read_shard(self, name: str, inside: int, made: np.ndarray) -> None:
         with reading(self._directory / name):
-            self._file(name)["features"].read_direct(made, np.s_[inside : inside + len(made)])
+            self._dataset(name).read_direct(made, np.s_[inside : inside + len(made)])
 
-    def _file(self, name: str) -> h5py.File:
-        """An open shard that is what the index knows; the one that was not needed for longest is closed for it."""
-        if name in self._files:
-            self._files.move_to_end(name)
-            return self._files[name]
+    def _dataset(self, name: str) -> h5py.Dataset:
+        """Features of a shard that is the one of the index; the file not needed for longest is closed for it."""
+        if name in self._open:
+            self._open.move_to_end(name)
+            return self._open[name]
         path, source = self._directory / name, self._index.sources[name]
         _require_size(path, source)
         with reading(path):
             file = h5py.File(path, rdcc_nbytes=0)  # rows are read once: no chunk is needed again
         try:
             with reading(path):
-                self._require(file, path, source)
+                features = file["features"]
+                self._require(features, plain(file.attrs["sha256"]), path, source)
         except BaseException:
             file.close()
             raise
-        self._files[name] = file
-        if len(self._files) > _OPEN:
-            self._files.popitem(last=False)[1].close()
-        return file
+        self._open[name] = features
+        if len(self._open) > self._most:
+            self._open.popitem(last=False)[1].file.close()
+        return features
 
-    def _require(self, file: h5py.File, path: Path, source: Source) -> None:
+    def _require(self, features: h5py.Dataset, content: str, path: Path, source: Source) -> None:
         again = f"run svuprobe cache verify {path.parent} --remove, then svuprobe extract again"
-        self._index.header.require(Header.read(file.attrs), path)
-        if plain(file.attrs["sha256"]) != source.content:
+        if content != source.content:
             raise ExtractError(f"{path}: is another shard than features.h5 joins; {again}")
-        features = file["features"]
         if features.shape != (source.rows, *self.shape[1:]) or features.dtype != np.float16:
             raise ExtractError(f"{path}: damaged (features of shape {features.shape}, {features.dtype}); {again}")
 

@@ -192,7 +192,6 @@ EDITED = {
     **{f"features.h5 {k}": ("features.h5", attribute(k, v)) for k, v in FIELDS.items()},
     **{f"features.h5 {k}": ("features.h5", column(k, v)) for k, v in (COLUMNS | {"offset": 5}).items()},
     "features.h5 shards": ("features.h5", lambda file: attribute("shards", file.attrs["shards"][::-1])(file)),
-    **{f"shard {k}": ("shard-00001.h5", attribute(k, v)) for k, v in FIELDS.items()},
     "features NaN": ("shard-00001.h5", features(np.nan)),
     "features infinite": ("shard-00001.h5", features(-np.inf)),
 }
@@ -209,10 +208,11 @@ SWAPPED = {
     "text for a shard": lambda c: padded(c.mine / "shard-00001.h5", b"version https://git-lfs\n"),
     "features.h5 of zeros": lambda c: zeroed(c.mine / "features.h5"),
 }
-# Finite features and a shard's own index: only reading every byte tells.
+# Finite features, a shard's own header (the index has it too) and index: only reading every byte tells.
 ONLY_VERIFIED = {
     "features zero": ("shard-00001.h5", features(0.0)),
     "features of another clip": ("shard-00001.h5", features(np.ones(2))),
+    **{f"shard header {k}": ("shard-00001.h5", attribute(k, v)) for k, v in FIELDS.items()},
     **{f"shard {k}": ("shard-00001.h5", column(k, v)) for k, v in COLUMNS.items() if k != "n_frames"},
 }
 
