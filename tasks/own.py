@@ -241,7 +241,8 @@ class _Rows:
 
     def __init__(self, base: Path, task: Task, numbers: Numbers) -> None:
         self.base, self.task, self.numbers = base, task, numbers
-        self.events = functools.cache(read_beats if task.kind == "beats" else read_notes)
+        read: Callable[[Path], Sequence[Any]] = read_beats if task.kind == "beats" else read_notes
+        self.events = functools.cache(read)
 
     def clip(self, where: str, row: dict[str, str]) -> Clip:
         """The clip of a line. Raises TaskError where a cell is wrong."""
