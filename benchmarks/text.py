@@ -26,7 +26,7 @@ _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 # At the start of a line: a heading, a list, a quotation, a rule, an underline of a heading.
 _LEADING = re.compile(r"^(?:[#+=:-]|\d+(?=[.)]))")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # full-width signs count in Asian locales
-_FONT = "DejaVu Sans"  # comes with matplotlib
+FONT = "DejaVu Sans"  # comes with matplotlib
 
 
 def one_line(text: object) -> str:
@@ -55,6 +55,7 @@ def cell(value: Any) -> Any:
     """Return a value for CSV: text that a spreadsheet would take for a formula gets an apostrophe before it."""
     if not isinstance(value, str):
         return "" if isinstance(value, float) and math.isnan(value) else value
+    value = value.replace("\r\n", "\n").replace("\r", "\n")  # the writer quotes no lone carriage return
     if not value.lstrip(" ").startswith(_FORMULA) or _is_number(value):
         return value
     return f"'{value}"
@@ -97,4 +98,4 @@ def _glyphs() -> Callable[[int], int]:
     from matplotlib.font_manager import findfont
     from matplotlib.ft2font import FT2Font
 
-    return FT2Font(findfont(_FONT)).get_char_index
+    return FT2Font(findfont(FONT)).get_char_index

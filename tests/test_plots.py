@@ -8,7 +8,7 @@ import pytest
 from made import made
 
 from svuprobe import cli
-from svuprobe.benchmarks import plots
+from svuprobe.benchmarks import drawing, plots
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 
 
@@ -107,7 +107,7 @@ def test_shuffled_labels_are_in_no_picture(tmp_path):
 
 
 def test_the_colours_of_weights_survive_greyscale():
-    rgb = plots.single_hue()(np.linspace(0, 1, 64))[:, :3]
+    rgb = drawing.single_hue()(np.linspace(0, 1, 64))[:, :3]
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ [0.2126, 0.7152, 0.0722]
     lightness = 116 * np.cbrt(luminance) - 16  # CIE L*

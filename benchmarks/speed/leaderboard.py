@@ -1,0 +1,94 @@
+"""Seconds for a leaderboard of many models: made-up results with predictions on five tasks.
+
+    python -m svuprobe.benchmarks.speed.leaderboard [50 100 200 400]
+
+For each number of models: how long ``svuprobe leaderboard`` takes for them, and how many times that of the number
+before. Twice the models have to take about twice as long.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from svuprobe import api
+from svuprobe.probe import result as result_file
+from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.result import Result
+
+TASKS, CLASSES, CLIPS, GROUPS = 5, 10, 200, 40
+
+
+def write(results: Path, n_models: int) -> None:
+    """Write results of models that are right more and more often, with predictions, on every task."""
+    protocol = Protocol()
+    for model in range(n_models):
+        for task in range(TASKS):
+            rng = np.random.default_rng([model, task])
+            target = np.arange(CLIPS) % CLASSES
+            right = rng.random((protocol.seeds, CLIPS)) < 0.3 + 0.6 * model / n_models
+            answer = np.where(right, target, (target + 1) % CLASSES)
+            predictions = {
+                "outputs": np.eye(CLASSES, dtype=np.float32)[answer],
+                "clip_id": np.array([f"clip{n}" for n in range(CLIPS)]),
+                "group": np.array([f"group{n % GROUPS}" for n in range(CLIPS)]),
+                "target": target,
+            }
+            path = results / f"model{model:04d}@01234567" / f"task{task}" / "svuprobe.json"
+            result_file.save(_result(f"model{model:04d}", f"task{task}", right.mean(axis=1)), path, predictions)
+
+
+def _result(model: str, task: str, per_seed: np.ndarray) -> Result:
+    protocol, layers = Protocol(), ["input", *(f"block{n:02d}" for n in range(1, 13))]
+    mean = float(per_seed.mean())
+    score = {"per_seed": per_seed.tolist(), "mean": mean, "std": float(per_seed.std(ddof=1)), "ci95": [0.0, 1.0]}
+    split = {"clips": CLIPS, "windows": CLIPS, "groups": GROUPS}
+    weights = [[1 / len(layers)] * len(layers)] * protocol.seeds
+    choice = {"layer": "sum", "learning_rate": 1e-3, "valid": mean}
+    return Result(
+        task={
+            "name": task, "version": 1, "kind": "multiclass", "dataset": "made", "synthetic": False,
+            "ranked": "accuracy", "scored": "clip", "labels": [f"class{n}" for n in range(CLASSES)],
+            "licence": "none", "reference": "Made up", "splits": dict.fromkeys(("train", "valid", "test"), CLIPS),
+            "split_sha256": "ab" * 32, "target_sha256": "cd" * 32, "windowing": "3s", "class_weight_alpha": 0.0,
+        },
+        model={
+            "name": model, "revision": "0123456789", "digest": "d", "parameters": 1, "dim": 4,
+            "sample_rate": 16000, "frame_rate": 50.0, "normalization": "none", "dtype": "float32",
+            "layer_names": layers, "control": False,
+        },
+        protocol={"name": protocol.name, "hash": protocol.hash, "fields": asdict(protocol)},
+        scores={"accuracy": score},
+        chance={"accuracy": 1 / CLASSES},
+        layer_weights={"softmax": weights, "times_rms": weights, "rms": [1.0] * len(layers)},
+        layer_curve={name: per_seed.tolist() for name in layers},
+        selected={"head": choice, "layers": {name: choice | {"layer": name} for name in layers}},
+        counts={"train": split, "valid": split, "test": split, "missing": 0},
+        timings={"train_s": 1.0},
+        environment={"python": "3"},
+        date="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+
+
+def main(sizes: list[int]) -> None:
+    """Print a line for each number of models."""
+    before = None
+    for n_models in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            results = Path(folder, "results")
+            write(results, n_models)
+            started = time.perf_counter()
+            api.leaderboard(results, Path(folder, "leaderboard.md"))
+            seconds = time.perf_counter() - started
+        ratio = "" if before is None else f", {seconds / before:.2f} times as long"
+        print(f"{n_models} models x {TASKS} tasks: {seconds:.1f} s{ratio}", flush=True)
+        before = seconds
+
+
+if __name__ == "__main__":
+    main([int(word) for word in sys.argv[1:]] or [50, 100, 200, 400])
