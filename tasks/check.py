@@ -27,9 +27,17 @@ MOST_LABELS = 24  # more than these are summed up in one line
 class Head(Protocol):
     """What the head of a sound file says; ``problem`` is empty where it can be read."""
 
-    seconds: float
-    form: str  # e.g. "WAV 44100 Hz mono"
-    problem: str
+    @property
+    def seconds(self) -> float:
+        """Length of the audio."""
+
+    @property
+    def form(self) -> str:
+        """E.g. ``WAV 44100 Hz mono``."""
+
+    @property
+    def problem(self) -> str:
+        """Why the file can't be read."""
 
 
 @dataclass(frozen=True)
