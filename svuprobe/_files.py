@@ -143,7 +143,7 @@ def holds(path: Path, text: str) -> bool:
 
 def sweep(path: Path) -> None:
     """Delete what killed processes left of ``path``: temporary files, and a lock that nobody holds."""
-    with suppress(OSError):  # a read-only folder: it stays, and does no harm
+    with suppress(OSError, FileError):  # a read-only folder: it stays, and does no harm
         clear_abandoned(path)
         if lock_of(path).exists():
             with locked(path, wait=False):
