@@ -139,7 +139,7 @@ class FeatureCache:
         if self.header.format != Header.format:
             raise ExtractError(
                 f"{directory}: has format {self.header.format}, this svuprobe reads {Header.format}; "
-                f"delete it and run svuprobe extract again"
+                f"choose another --features folder and run svuprobe extract for it"
             )
         columns = index.columns
         self.clip_id, self.fingerprint = columns["clip_id"], columns["fingerprint"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import h5py
 
-from svuprobe._files import busy, leftovers, lock_of, locked, sha256_of, writing
+from svuprobe._files import abandoned, busy, leftovers, lock_of, locked, sha256_of, sweep, writing
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import join, misplaced
 from svuprobe.extractors.durable import reading, recorded, remove, sidecar
@@ -19,6 +19,8 @@ from svuprobe.extractors.planning import read_plan
 from svuprobe.extractors.shards import Header, content_of, numbered, plain, read_shard
 
 _OURS = re.compile(r"(plan-\d{5,}\.json|shard-\d{5,}\.h5|features\.h5|plan)(\.tmp-.+|\.lock|\.sha256)?")
+_LITTER = re.compile(r"(.+)(\.tmp-.+|\.lock)")
+_OF_TASKS = re.compile(r"(.+\.json)(\.tmp-\w+-\d+|\.lock)")  # beside the lists of clips
 Each = Callable[[int], object]
 
 
@@ -273,7 +275,32 @@ def prune(directory: Path, *, dry_run: bool = False) -> dict[Path, int]:
                     for left in stale if mine else ():
                         left.unlink(missing_ok=True)
             gone |= stale
+        if not dry_run and folder != directory and not any(folder.iterdir()):
+            with writing(folder):
+                folder.rmdir()
+    return gone | _prune_lists(directory / "tasks", dry_run)
+
+
+def _prune_lists(folder: Path, dry_run: bool) -> dict[Path, int]:
+    """As `prune`, of the lists of clips. Nobody holds a lock while writing one: the process in a name tells."""
+    gone: dict[Path, int] = {}
+    matches = map(_OF_TASKS.fullmatch, sorted(p.name for p in folder.iterdir())) if folder.is_dir() else ()
+    for path in dict.fromkeys(folder / match[1] for match in matches if match):
+        stale = {left: left.stat().st_size for left in leftovers(path) if abandoned(left)}
+        if lock_of(path).exists() and not busy(path):
+            stale[lock_of(path)] = lock_of(path).stat().st_size
+        with writing(path):
+            for left in () if dry_run else stale:
+                left.unlink(missing_ok=True)
+        gone |= stale
     return gone
+
+
+def tidy(folder: Path) -> None:
+    """Delete what killed processes left of one cache, as far as that can be done; live ones lose nothing."""
+    matches = map(_LITTER.fullmatch, (p.name for paths in _ours(folder).values() for p in paths))
+    for path in dict.fromkeys(folder / match[1] for match in matches if match):
+        sweep(path)
 
 
 def _stale(path: Path, lock: Path) -> dict[Path, int]:

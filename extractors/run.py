@@ -28,8 +28,10 @@ import torch
 from svuprobe.extractors.audio import Finished, Need, Window
 from svuprobe.extractors.base import ExtractError, Extractor
 from svuprobe.extractors.batches import DTYPES, batch_seconds_for, native_dtype, need_of, pack, window_features
-from svuprobe.extractors.cache import Header, claim, finished_clips, folder_name, join, plan
+from svuprobe.extractors.cache import Header, claim, folder_name, join, plan
+from svuprobe.extractors.changed import Shards, changed_shards, drop, shards_of
 from svuprobe.extractors.decode import TIMEOUT_S, Decoders
+from svuprobe.extractors.keeping import tidy
 from svuprobe.extractors.telling import Estimate, Progress, Say, bar_for, gib
 from svuprobe.extractors.writing import Answer, Features, Report, ShardFile, Writer
 from svuprobe.tasks.types import Clip, Windowing
@@ -75,6 +77,7 @@ def extract(
     decode_timeout_s: float = TIMEOUT_S,
     shard: tuple[int, int] = (1, 1),
     compiled: bool = False,
+    replace_changed: bool = False,
     progress: Progress | None = None,
     say: Say | None = None,
     begun: Callable[[], object] = lambda: None,
@@ -97,6 +100,8 @@ def extract(
         ``(i, n)``: do the i-th of n parts of the plan, for several processes on one cache.
     compiled
         Compile models that can be, and pad batches to few lengths.
+    replace_changed
+        Make shards again that hold clips whose audio, start or end is another now.
     progress
         Makes a bar as ``tqdm`` does; it advances in seconds of audio.
     say
@@ -113,20 +118,25 @@ def extract(
     Raises
     ------
     ExtractError
-        Nothing can be done: the cache is another model's, is damaged, can't be written or won't fit on the disk.
+        Nothing can be done: the cache is another model's, is damaged, can't be written or won't fit on the disk,
+        or clips have other audio now.
     """
-    started = time.perf_counter()
     by_id = {c.id: c for c in clips}
     with Decoders(jobs, decode_timeout_s) as decoders:
-        sinks = [_sink(decoders, e, by_id, features, dataset, windowing, level, device, dtype) for e in extractors]
+        sinks = [_sink(e, len(by_id), features, dataset, windowing, level, device, dtype) for e in extractors]
+        held = [sink.shards for sink in sinks]
+        changed = changed_shards(decoders, by_id, held, replace=replace_changed, say=say)
+        for sink, shards in zip(sinks, changed, strict=True):
+            sink.changed = shards
         seconds = _durations(decoders, by_id, sinks)
         batches = _by_clips(sinks, seconds, shard)
         if batches:
             if say:
                 say(_announcement(batches, seconds, windowing, level))
-            _refuse_full_disk(features, sum(_bytes(job, seconds, windowing, level) for job in batches))
+            _refuse_full_disk(features, batches, seconds, windowing, level)
         begun()
         if batches:
+            started = time.perf_counter()
             seconds_each = batch_seconds or batch_seconds_for(device)
             run = _Run(batches, by_id, windowing, level, device, seconds_each, compiled)
             for sink in dict.fromkeys(sink for job in batches for sink in job.paths):
@@ -134,9 +144,9 @@ def extract(
             total = run.seconds_of(seconds)
             with torch.inference_mode(), bar_for(progress, total, [e.name for e in extractors]) as bar:
                 run.all(decoders, Estimate(bar, total, say))
+            run.share(time.perf_counter() - started)
     for sink in sinks:
         sink.close()
-        sink.report.wall_s = time.perf_counter() - started
     return [sink.report for sink in sinks]
 
 
@@ -145,13 +155,19 @@ def extract(
 
 @dataclass(eq=False)
 class _Sink:
-    """One model and the cache it fills."""
+    """One model and the cache it fills: the shards that were there, and those of them to be made again."""
 
     extractor: Extractor
     header: Header
     directory: Path
     report: Report
-    finished: frozenset[str]
+    shards: Shards
+    changed: Shards = field(default_factory=dict)
+
+    @property
+    def finished(self) -> frozenset[str]:
+        """Clips that need nothing."""
+        return frozenset(i for path, clips in self.shards.items() if path not in self.changed for i in clips)
 
     @property
     def need(self) -> Need:
@@ -165,15 +181,15 @@ class _Sink:
             self.extractor.compile()
 
     def close(self) -> None:
-        """Join what there is, also what an earlier run was killed before it could."""
-        if next(self.directory.glob("shard-*.h5"), None) is not None:
+        """Join what there is, and delete litter: also after an earlier run that was killed before it could."""
+        if any(self.directory.glob("shard-*.h5")) or (self.directory / "features.h5").exists():
             join(self.directory)
+        tidy(self.directory)
 
 
 def _sink(
-    decoders: Decoders,
     extractor: Extractor,
-    by_id: dict[str, Clip],
+    n_clips: int,
     features: Path,
     dataset: str,
     windowing: Windowing,
@@ -184,26 +200,13 @@ def _sink(
     chosen = native_dtype(device) if dtype == "auto" else dtype
     header = header_for(extractor, dataset, windowing, level, chosen if extractor.parameters else "float32")
     directory = cache_folder(features, header)
-    finished = finished_clips(directory)
-    _refuse_changed_audio(decoders, directory, [c for c in by_id.values() if c.id in finished], finished)
-    report = Report(directory, extractor.name, clips=len(by_id))
-    return _Sink(extractor, header, directory, report, frozenset(finished))
-
-
-def _refuse_changed_audio(decoders: Decoders, directory: Path, clips: Sequence[Clip], known: dict[str, str]) -> None:
-    for clip, now in zip(clips, decoders.identities(clips), strict=True):
-        if now is None:
-            raise ExtractError(f"{clip.path}: {decoders.why(clip.path)}")
-        if now != known[clip.id]:
-            raise ExtractError(
-                f"{clip.path}: clip {clip.id!r} (its audio, start or end) is not what {directory} was made from; "
-                f"delete that cache, or keep the other audio under another dataset name"
-            )
+    return _Sink(extractor, header, directory, Report(directory, extractor.name, clips=n_clips), shards_of(directory))
 
 
 def _durations(decoders: Decoders, by_id: dict[str, Clip], sinks: Sequence[_Sink]) -> dict[str, float]:
     """Seconds of each clip that a cache lacks, 0 for the others and for files that can't be opened."""
-    missing = [c for c in by_id.values() if not all(c.id in sink.finished for sink in sinks)]
+    everywhere = frozenset(by_id).intersection(*(sink.finished for sink in sinks))
+    missing = [clip for clip in by_id.values() if clip.id not in everywhere]
     lasting = decoders.durations(missing)
     return dict.fromkeys(by_id, 0.0) | {c.id: s or 0.0 for c, s in zip(missing, lasting, strict=True)}
 
@@ -225,11 +228,13 @@ def _by_clips(sinks: Sequence[_Sink], seconds: dict[str, float], part: tuple[int
     jobs: dict[tuple[str, ...], _Job] = {}
     for sink in sinks:
         planned = plan(sink.directory, sink.header, seconds)
-        todo = [
-            (n, sink.directory / name, tuple(i for i in ids if i in seconds))
-            for n, (name, ids) in enumerate(sorted(planned.items()))
-            if not (sink.directory / name).exists() and not seconds.keys().isdisjoint(ids)
-        ]
+        taken = set(sink.finished)  # a clip that failed in one shard is planned for another, too
+        todo = []
+        for n, (name, every) in enumerate(sorted(planned.items())):
+            path, ids = sink.directory / name, tuple(i for i in every if i in seconds and i not in taken)
+            if ids and (path in sink.changed or not path.exists()):
+                taken.update(ids)
+                todo.append((n, path, ids))
         sink.report.cached = sink.report.clips - sum(len(ids) for _, _, ids in todo)
         for n, path, ids in todo:
             if n % of == index - 1:
@@ -270,12 +275,17 @@ def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _refuse_full_disk(features: Path, size: float) -> None:
-    free = _free(features)
+def _refuse_full_disk(
+    features: Path, jobs: Sequence[_Job], seconds: dict[str, float], windowing: Windowing, level: str
+) -> None:
+    """The longest clip is named: a file whose header is wrong may be what makes it so much."""
+    size, free = sum(_bytes(job, seconds, windowing, level) for job in jobs), _free(features)
     if size * _DISK_MARGIN > free:
+        longest = max((i for job in jobs for i in job.clips), key=lambda i: seconds[i])
         raise ExtractError(
             f"{features}: the features need {gib(size)} and {gib(free)} are free; "
-            f"free some space, or choose another disk with --features"
+            f"free some space, or choose another disk with --features "
+            f"(the longest clip is {longest!r} of {seconds[longest] / 3600:.2f} h)"
         )
 
 
@@ -301,10 +311,17 @@ class _Run:
         self.block_seconds = batch_seconds * (1 if level == "frame" else 8)
         self.waiting: dict[Need, list[tuple[Clip, Window]]] = {}
         self.started: deque[_Job] = deque()  # claimed, and not handed to the writer as a whole
+        self.spent: dict[_Sink, float] = {}  # seconds in the batches of each model
 
     def seconds_of(self, seconds: dict[str, float]) -> float:
         """Audio of all jobs."""
         return sum(seconds[i] for job in self.jobs for i in job.clips)
+
+    def share(self, wall_s: float) -> None:
+        """Give each model its part of the time that all took together: as much as its batches took."""
+        total = sum(self.spent.values())
+        for sink, seconds in self.spent.items():
+            sink.report.wall_s = wall_s * seconds / total
 
     def all(self, decoders: Decoders, estimate: Estimate) -> None:
         """Do every job; a shard is on the disk as soon as its last clip is through."""
@@ -329,6 +346,8 @@ class _Run:
         for job in self.jobs:
             for sink, path in list(job.paths.items()):
                 mine = job.held.enter_context(claim(path))
+                if mine and path in sink.changed:
+                    drop(path, sink.changed[path])
                 if not mine or path.exists():
                     del job.paths[sink]
                     sink.report.cached += len(job.clips) if mine else 0
@@ -382,8 +401,12 @@ class _Run:
         batches = list(pack([len(w.samples) for _, w in block], self.batch_seconds * need.sample_rate))
         for sink in [s for s in job.paths if s.need == need]:
             answers: dict[int, Answer] = {}
+            started = time.perf_counter()
             for rows in batches:
                 self._batch(sink, {row: block[row] for row in rows}, answers)
+            if len(job.paths) > 1 and self.device.startswith("cuda"):
+                torch.cuda.synchronize(self.device)  # else its time would be counted as the next model's
+            self.spent[sink] = self.spent.get(sink, 0.0) + time.perf_counter() - started
             writer.do(self._file(job, sink, writer).add, [answers[row] for row in range(len(block))])
 
     def _batch(self, sink: _Sink, rows: dict[int, tuple[Clip, Window]], answers: dict[int, Answer]) -> None:

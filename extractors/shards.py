@@ -72,7 +72,7 @@ class Header:
             if mine != theirs:
                 raise ExtractError(
                     f"{where}: made with {f.name} = {theirs!r}, asked for {mine!r}; nothing was mixed: "
-                    f"choose another --features folder or delete this one"
+                    f"choose another --features folder"
                 )
 
 

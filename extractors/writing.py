@@ -29,7 +29,8 @@ class Report:
     """What one extraction did: of ``clips`` wanted, ``cached`` were there and ``done`` were added.
 
     ``busy`` clips are being done by another process, ``elsewhere`` ones belong to other parts (``shard``).
-    ``quiet`` windows were dropped by the windowing's ``min_rms``. ``wall_s`` is that of all models of the call.
+    ``quiet`` windows were dropped by the windowing's ``min_rms``. ``wall_s`` is the model's
+    own part of the time that the models of the call took, 0 where nothing was to be done.
     """
 
     directory: Path

@@ -162,6 +162,7 @@ def extract(
     decode_timeout_s: float = 600.0,
     shard: tuple[int, int] = (1, 1),
     compiled: bool = False,
+    replace_changed: bool = False,
     progress: Callable[..., Any] | None = None,
     say: Say = _silent,
 ) -> list[Report]:
@@ -197,6 +198,7 @@ def extract(
             decode_timeout_s=decode_timeout_s,
             shard=shard,
             compiled=compiled,
+            replace_changed=replace_changed,
             progress=progress,
             say=say,
             begun=functools.partial(_save_lists, features, mine),
@@ -269,7 +271,6 @@ def _counted(task: Task, clips: Sequence[Clip]) -> str:
 
 
 def _told(dataset: str, level: str, report: Report) -> str:
-    speed = f", {report.audio_s / report.wall_s:.1f} times real time" if report.done and report.wall_s else ""
     more = [
         f"{number} {what}"
         for number, what in (
@@ -279,9 +280,12 @@ def _told(dataset: str, level: str, report: Report) -> str:
         )
         if number
     ]
+    speed = ""
+    if report.done and report.wall_s:
+        speed = f" ({report.wall_s:.1f} s, {report.audio_s / report.wall_s:.1f} times real time)"
     return (
-        f"{report.model} on {dataset}, {level} level: {report.done} clips done, {report.cached} already cached "
-        f"({report.wall_s:.1f} s{speed}){''.join(f', {words}' for words in more)}"
+        f"{report.model} on {dataset}, {level} level: {report.done} clips done, {report.cached} already cached"
+        f"{speed}{''.join(f', {words}' for words in more)}"
     )
 
 

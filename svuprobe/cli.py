@@ -228,6 +228,11 @@ def _data(values: tuple[str, ...]) -> api.Data:
 )
 @click.option("--shard", type=Shard(), default=(1, 1), help="Do the i-th of n parts (several processes).")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the models: pays on a GPU, for many hours.")
+@click.option(
+    "--replace-changed",
+    is_flag=True,
+    help="Delete and make again the shards that hold clips whose audio, start or end is another now.",
+)
 def extract(
     model_names: tuple[str, ...],
     task_names: tuple[str, ...],
@@ -240,6 +245,7 @@ def extract(
     decode_timeout_s: float,
     shard: tuple[int, int],
     compiled: bool,
+    replace_changed: bool,
 ) -> None:
     """Run frozen models once over the datasets of tasks and cache every layer."""
     from svuprobe import api
@@ -256,6 +262,7 @@ def extract(
         decode_timeout_s=decode_timeout_s,
         shard=shard,
         compiled=compiled,
+        replace_changed=replace_changed,
         progress=bar,
         say=say,
     )
