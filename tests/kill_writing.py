@@ -1,4 +1,4 @@
-"""Kill probe, finetune, run, predict and leaderboard at every file-system event, and see that nothing is ever mixed.
+"""Kill extract, probe, finetune, run, predict and leaderboard at every file-system event; nothing is ever mixed.
 
 ``python tests/kill_writing.py`` runs each command once undisturbed and counts what it asks of the
 file system below its folder: opening a file to write, renaming, deleting, making a folder. Then it runs it again from
@@ -160,6 +160,7 @@ COMMANDS: dict[str, tuple[list[str], list[str], str]] = {
     _PROBE: ([_EXTRACT, _PROBE], [], _PROBE),
     _TUNE: ([_TUNE], [], f"{_TUNE} --resume"),
     _SUITE: ([_SUITE], [], _SUITE),
+    _EXTRACT: ([], [], _EXTRACT),
     "leaderboard": ([_EXTRACT, _PROBE, "leaderboard"], [_PROBE], "leaderboard"),
 }
 

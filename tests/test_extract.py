@@ -1,5 +1,6 @@
 """The run: every clip decoded once, exact whatever the batch, and nothing lost whatever fails."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,10 +16,12 @@ import soundfile
 import torch
 from recordings import corpus
 
+from svuprobe import _files, api
 from svuprobe.extractors import audio, batches, run as running, writing
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, claim
 from svuprobe.extractors.catalogue import load
+from svuprobe.extractors.keeping import prune
 from svuprobe.extractors.run import extract
 from svuprobe.tasks.types import Clip, Windowing
 
@@ -315,3 +318,185 @@ def test_claims_are_freed_by_a_process_that_ends(tmp_path):
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9
     with claim(path) as mine:
         assert mine
+
+
+# -- the audio is another now, or none ----------------------------------------------------------------------
+
+
+def shard_times(directory):
+    return {path.name: path.stat().st_mtime_ns for path in sorted(directory.glob("shard-*.h5"))}
+
+
+def test_what_is_cached_needs_no_audio(tmp_path):
+    clips = [constant(tmp_path / "a", f"c{n}", [0.1, 0.2]) for n in range(4)]
+    (first,) = run(clips, tmp_path / "f")
+    before = content(first.directory)
+    for clip in clips[:3]:
+        Path(clip.path).unlink()
+    said = []
+    (report,) = run(clips, tmp_path / "f", say=said.append)
+    assert (report.cached, report.done, report.failures) == (4, 0, [])
+    assert said == ["3 clips are cached and their audio is not there now"]
+    assert content(first.directory).keys() == before.keys()
+
+
+@pytest.mark.parametrize("what", ["audio", "start", "end"])
+def test_changed_clips_are_named_and_their_shards_made_again_and_no_other(tmp_path, what):
+    clips = [constant(tmp_path / "a", f"c{n:02}", [0.1, 0.4, 0.2, 0.6]) for n in range(40)]
+    (first,) = run(clips, tmp_path / "f")
+    before, times = content(first.directory), shard_times(first.directory)
+    assert len(times) == 2
+    changed = [replace(clip, start=0.5) if what == "start" else replace(clip, end=3.0) for clip in clips[:5]]
+    if what == "audio":
+        changed = [constant(tmp_path / "a", clip.id, [0.9] * 4) for clip in clips[:5]]
+    now = changed + clips[5:]
+    begun = []
+    with pytest.raises(ExtractError) as caught:
+        run(now, tmp_path / "f", begun=lambda: begun.append(1))
+    line = str(caught.value)
+    assert line.startswith("5 clips are not what ")
+    assert all(words in line for words in ("'c00' (", "'c02' (", " and 2 more; nothing was done"))
+    assert "'c03'" not in line
+    assert "svuprobe extract --replace-changed" in line
+    assert (begun, shard_times(first.directory)) == ([], times)
+    (report,) = run(now, tmp_path / "f", replace_changed=True)
+    assert (report.cached, report.done) == (8, 32)
+    made_again = shard_times(first.directory)
+    assert [name for name in times if times[name] == made_again[name]] == ["shard-00001.h5"]
+    (fresh,) = run(now, tmp_path / "fresh")
+    wanted, found = content(fresh.directory), content(first.directory)
+    assert found.keys() == wanted.keys()
+    assert all((found[key] == wanted[key]).all() for key in wanted)
+    assert before.keys() != found.keys() or any((before[key] != found[key]).any() for key in found)
+    (again,) = run(now, tmp_path / "f")
+    assert again.cached == 40
+
+
+@pytest.mark.parametrize(
+    ("lose", "reason"), [("audio", "'c3' .*audio is not there now"), ("task", "'c3', which no task given here has")]
+)
+def test_no_clip_is_lost_for_the_sake_of_a_changed_one(tmp_path, lose, reason):
+    clips = [constant(tmp_path / "a", f"c{n}", [0.1, 0.2]) for n in range(4)]
+    (first,) = run(clips, tmp_path / "f")
+    times = shard_times(first.directory)
+    constant(tmp_path / "a", "c0", [0.9, 0.9])
+    if lose == "audio":
+        Path(clips[3].path).unlink()
+    wanted = clips if lose == "audio" else clips[:3]
+    with pytest.raises(ExtractError, match=f"{reason}.*nothing was done"):
+        run(wanted, tmp_path / "f", replace_changed=True)
+    assert shard_times(first.directory) == times
+
+
+def test_a_clip_that_failed_first_is_in_one_shard_when_the_first_is_made_again(tmp_path):
+    clips = [constant(tmp_path / "a", f"c{n}", [0.1, 0.2]) for n in range(4)]
+    bad = Path(clips[0].path)
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:100])
+    (report,) = run(clips, tmp_path / "f")
+    assert [clip for clip, _ in report.failures] == ["c0"]
+    bad.write_bytes(whole)
+    run(clips, tmp_path / "f")
+    constant(tmp_path / "a", "c1", [0.9, 0.9])
+    (report,) = run(clips, tmp_path / "f", replace_changed=True)
+    assert (report.done, report.cached) == (3, 1)
+    with FeatureCache(report.directory) as cache:
+        assert sorted(zip(cache.clip_id.tolist(), cache.window.tolist(), strict=True)) == [
+            (f"c{n}", window) for n in range(4) for window in range(2)
+        ]
+
+
+def test_each_model_has_its_own_time_and_none_for_what_is_cached(tmp_path):
+    class Slow(Made):
+        def __call__(self, audio, lengths):
+            time.sleep(0.2)
+            return super().__call__(audio, lengths)
+
+    clips = [constant(tmp_path / "a", f"c{n}", [0.1, 0.2]) for n in range(3)]
+    models = [Made(), Slow("hf:made/slow")]
+    started = time.perf_counter()
+    quick, slow = run(clips, tmp_path / "f", models)
+    assert 0 < quick.wall_s < slow.wall_s
+    assert 0.2 <= slow.wall_s + quick.wall_s <= time.perf_counter() - started
+    assert [report.wall_s for report in run(clips, tmp_path / "f", models)] == [0, 0]
+    more = [*clips, constant(tmp_path / "a", "new", [0.3])]
+    run(more, tmp_path / "f", models[:1])
+    cached, done = run(more, tmp_path / "f", models)
+    assert cached.wall_s == 0 < done.wall_s
+    assert "times real time" in api._told("toy", "clip", done)
+    assert api._told("toy", "clip", cached).endswith("0 clips done, 4 already cached")
+
+
+def test_a_header_that_promises_days_fails_its_clip_alone_and_counts_nothing(tmp_path, monkeypatch):
+    clips = [constant(tmp_path / "a", f"c{n}", [0.1, 0.2]) for n in range(2)]
+    path = tmp_path / "a" / "endless.flac"
+    soundfile.write(path, np.zeros(16000), 16000)
+    whole = bytearray(path.read_bytes())
+    whole[21] |= 0x0F  # the 36 bits of STREAMINFO's total samples
+    whole[22:26] = b"\xff" * 4
+    path.write_bytes(whole)
+    endless = Clip("endless", str(path), "train", "x", "g")
+    assert audio.duration(endless) is None
+    said = []
+    (report,) = run([*clips, endless], tmp_path / "f", say=said.append)
+    assert report.done == 2
+    assert [(i, "promises 68719476735 samples" in why) for i, why in report.failures] == [("endless", True)]
+    assert "0.00 h of audio" in said[0]
+    silence = tmp_path / "a" / "silence.flac"
+    soundfile.write(silence, np.zeros(3_600_000), 1000)
+    assert audio.duration(replace(endless, path=str(silence))) == 3600
+    usage = running.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(running.shutil, "disk_usage", lambda _: usage._replace(free=10))
+    with pytest.raises(ExtractError, match=r"the longest clip is 'long' of 1\.00 h"):
+        run([*clips, replace(endless, id="long", path=str(silence))], tmp_path / "g")
+
+
+def test_where_nothing_can_be_written_what_is_cached_is_all_that_is_asked(tmp_path, monkeypatch):
+    clips = [constant(tmp_path / "a", f"c{n}", [0.1, 0.2]) for n in range(2)]
+    (first,) = run(clips, tmp_path / "f")
+    (first.directory / "plan.lock").touch()  # left by a killed run
+    original = os.open
+
+    def read_only(path, flags, *rest, **options):
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and str(path).startswith(str(tmp_path)):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return original(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", read_only)
+    (report,) = run(clips, tmp_path / "f")
+    assert (report.cached, report.done) == (2, 0)
+
+
+def test_the_next_run_deletes_what_a_killed_one_left(tmp_path):
+    clips = [constant(tmp_path / "a", f"c{n}", [0.1, 0.2]) for n in range(2)]
+    (first,) = run(clips, tmp_path / "f")
+    before = sorted(path.name for path in first.directory.iterdir())
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    ending = f"tmp-{_files._host()}-{dead.pid}"
+    for name in ("features.h5", "plan-00000.json", "shard-00000.h5", "shard-00007.h5"):
+        (first.directory / f"{name}.{ending}").write_text("left")
+        (first.directory / f"{name}.lock").touch()
+    (first.directory / "plan.lock").touch()
+    run(clips, tmp_path / "f")
+    assert sorted(path.name for path in first.directory.iterdir()) == before
+
+
+def test_prune_knows_lists_of_clips_and_folders_of_nothing_but_litter(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    ending = f"tmp-{_files._host()}-{dead.pid}"
+    lists, cache = tmp_path / "tasks", tmp_path / "logmel@v1" / "own-1s-clip"
+    lists.mkdir()
+    cache.mkdir(parents=True)
+    litter = [lists / f"own.json.{ending}", lists / "own.json.lock", cache / f"features.h5.{ending}"]
+    litter += [cache / "plan.lock", cache / f"plan-00000.json.{ending}"]
+    kept = [lists / "own.json", lists / "notes.tmp-1", lists / f"own.json.tmp-{_files._host()}-{os.getpid()}"]
+    for path in (*litter, *kept):
+        path.write_text("left")
+    assert prune(tmp_path, dry_run=True) == dict.fromkeys(sorted(litter), 4)
+    assert all(path.exists() for path in (*litter, *kept))
+    assert prune(tmp_path) == dict.fromkeys(litter, 4)
+    assert not cache.exists()
+    assert all(path.exists() for path in kept)
+    assert prune(tmp_path) == {}
