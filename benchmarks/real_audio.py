@@ -99,7 +99,7 @@ def _rows(manifest: Path) -> list[Row]:
             rows = [{"path": row["path"]} | json.loads(row["labels"]) | {"path": row["path"]} for row in table]
             for row in rows:
                 for key in ("path", *_NEEDED.get(row["path"].partition("/")[0], ())):
-                    if not isinstance(row.get(key), str) or not row[key].isprintable():
+                    if not isinstance(row.get(key), (str, int)) or not str(row[key]).isprintable():
                         raise ValueError(f"{row['path']!r} has no {key}")
     except OSError as error:
         raise ProbeError(f"{manifest}: can't be read ({error.strerror or error})") from None

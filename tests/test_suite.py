@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import manifest
 import numpy as np
 import pytest
 import soundfile
@@ -15,7 +16,6 @@ from svuprobe.extractors import catalogue
 from svuprobe.probe.protocol import ProbeError, preset
 from svuprobe.tasks import TABLE
 
-AUDIO = Path(__file__).parents[1].parent / "shared" / "audio"
 HEAD = 'name = "x"\ntasks = ["key"]\n'
 QUICK = '{ base = "linear", seeds = 2, max_epochs = 2, learning_rates = [0.01] }'
 
@@ -266,12 +266,12 @@ def test_a_suite_of_synthetic_data_makes_its_own_and_marks_it(tmp_path):
     assert "nothing to do" in call("run", toml, "--data", tmp_path / "mine", "--out", out).output
 
 
-@pytest.mark.skipif(not AUDIO.is_dir(), reason="the recordings are not beside the repository")
 def test_the_suite_of_recordings_writes_its_tasks_from_their_manifest(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(api, "extract", lambda models, tasks, **k: calls.append((models, tasks)) or [])
     monkeypatch.setattr(api, "probe", lambda *a, **k: [])
-    done = call("run", "real", "--data", AUDIO, "--out", tmp_path)
+    manifest.write(tmp_path / "audio")
+    done = call("run", "real", "--data", tmp_path / "audio", "--out", tmp_path)
     assert done.exit_code == 0, done.output
     assert "suite real: 12 results, 0 of them there" in done.output
     assert [[Path(t).stem for t in tasks] for _, tasks in calls] == [["digits", "speakers"], ["families"], ["songs"]]
