@@ -45,6 +45,8 @@ Rows = list[dict[str, Any]]
 def scores(results: Sequence[Result], out: Path) -> list[Path]:
     """One picture per protocol: a panel per task with every model, the best at the top."""
     groups = [(_named_group("scores", g[0], results, False), g) for g in _grouped(results, _protocol)]
+    if not groups:
+        raise ProbeError("no result to draw scores of; run svuprobe probe first")
     return _pictures(groups, out, drawing.scores, _scores_rows)
 
 

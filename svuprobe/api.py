@@ -819,7 +819,12 @@ def plot(kind: str, results: Path, out: Path) -> list[Path]:
     from svuprobe.benchmarks.plots import KINDS
 
     entries, problems = result_file.read_all(results)
-    written = KINDS[kind]([result for result, _ in entries], out)
+    try:
+        written = KINDS[kind]([result for result, _ in entries], out)
+    except ProbeError as error:
+        if not problems:
+            raise
+        raise LeftOut([], [*problems, str(error)]) from None
     if problems:
         raise LeftOut(written, problems)
     return written

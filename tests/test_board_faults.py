@@ -303,6 +303,21 @@ def test_a_bad_file_is_named_and_the_rest_is_shown(tmp_path, how):
         assert (tmp_path / "p" / "scores-svuprobe.png").is_file()
 
 
+def test_where_nothing_is_left_to_draw_all_of_it_is_said(tmp_path):
+    results = tmp_path / "r"
+    results.mkdir()
+    for kind in plots.KINDS:
+        done = run("plot", kind, "--results", results, "--out", tmp_path / "p")
+        assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+        assert "svuprobe probe" in done.stderr or "probe a transformer" in done.stderr
+    (entry,) = saved(results, made("hubert-base", 0.9))
+    spoil(entry, "cut")
+    done = run("plot", "scores", "--results", results, "--out", tmp_path / "p")
+    assert done.exit_code == 1
+    assert entry[1].name in done.stderr
+    assert "no result to draw scores of" in done.stderr
+
+
 def test_files_that_the_system_leaves_are_no_results(tmp_path):
     (_, path), _ = saved(tmp_path / "r", made("hubert-base", 0.9), made("mfcc", 0.5))
     path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
