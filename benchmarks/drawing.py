@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from svuprobe._text import FONT, picture
 from svuprobe.benchmarks.leaderboard import is_share, model_title, task_title
 from svuprobe.benchmarks.tables import best_layer, defined, mean_of, part_of, train_fraction
-from svuprobe.benchmarks.text import FONT, picture
 from svuprobe.probe.result import SCORED_ALIKE, Result
 
 if TYPE_CHECKING:

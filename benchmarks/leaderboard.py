@@ -11,10 +11,10 @@ from typing import Any
 
 from tabulate import tabulate
 
+from svuprobe._text import as_csv as csv_text, code, markdown as escaped, prose
 from svuprobe.benchmarks import suite, tables
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.benchmarks.tables import Across, Row, Table, label
-from svuprobe.benchmarks.text import as_csv as csv_text, code, markdown as escaped, prose
 from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Entry, Result

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svuprobe._files import replacing, write_text
+from svuprobe._text import as_csv
 from svuprobe.benchmarks import drawing
 from svuprobe.benchmarks.leaderboard import model_title, task_title
 from svuprobe.benchmarks.tables import defined, is_shuffled, protocol_key, train_fraction
-from svuprobe.benchmarks.text import as_csv
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import SCORED_ALIKE, Result
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from svuprobe._text import code, markdown
 from svuprobe.benchmarks.published import Published, published
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.benchmarks.text import code, markdown
 from svuprobe.probe import compare
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import SCORED_ALIKE, Entry, Result, require_unchanged

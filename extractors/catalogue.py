@@ -252,6 +252,13 @@ def slug(name: str) -> str:
     return _fitted("--".join(parts), name)
 
 
+def code_of(name: str) -> str:
+    """Name the file or module that loading a model runs; empty for models that are data, which are all others."""
+    if name.startswith("py:"):
+        return f"the file {name[3:].rpartition(':')[0]}"
+    return f"the Python module {name[5:].partition(',')[0]}" if name.startswith("hear:") else ""
+
+
 def local_revision(name: str) -> str | None:
     """Return the revision that loading a local model would give now; None for a model that isn't local.
 

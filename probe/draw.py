@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from svuprobe._files import replacing
+from svuprobe._text import picture
 from svuprobe.extractors.audio import load_clip
 from svuprobe.probe.predict import Prediction
 from svuprobe.tasks.types import Clip
@@ -35,9 +37,10 @@ def draw(prediction: Prediction, path: Path) -> Path:
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
     shown = f"first {seconds:.0f} s of {prediction.seconds:.0f} s" if prediction.seconds > seconds else ""
-    above.set_title("   ".join(filter(None, (prediction.path.name, prediction.task.name, shown))), loc="left")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    title = "   ".join(filter(None, (prediction.path.name, prediction.task.name, shown)))
+    above.set_title(picture(title), loc="left")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
     return path
 
 
@@ -108,7 +111,7 @@ def _labels(axes: Axes, prediction: Prediction, seconds: float) -> None:
     if prediction.task.kind == "regression":
         centres = (prediction.start_s + prediction.end_s) / 2
         for n in order:
-            axes.plot(centres, prediction.window_outputs[:, n], "o-", ms=3, label=labels[n])
+            axes.plot(centres, prediction.window_outputs[:, n], "o-", ms=3, label=picture(labels[n]))
         axes.legend(frameon=False)
         axes.set_ylabel("value")
         return
@@ -122,7 +125,7 @@ def _labels(axes: Axes, prediction: Prediction, seconds: float) -> None:
                 axes.text(
                     (a + b) / 2, row + 0.5, f"{100 * value:.0f}", ha="center", va="center", color=colour, size=8
                 )
-    texts = [f"{labels[n]} {100 * prediction.outputs[n]:.0f} %" for n in order]
+    texts = [f"{picture(labels[n])} {100 * prediction.outputs[n]:.0f} %" for n in order]
     axes.set_yticks(np.arange(len(order)) + 0.5, texts)
     axes.invert_yaxis()
     axes.figure.colorbar(mesh, ax=axes, label="probability", pad=0.01)

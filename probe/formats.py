@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from svuprobe._files import write_bytes, write_text
+from svuprobe._text import cell as csv_cell
+
 if TYPE_CHECKING:
     from svuprobe.probe.predict import Prediction
 
@@ -98,17 +101,19 @@ def write(prediction: Prediction, stem: Path) -> list[Path]:
     """Write the files of one prediction; those written.
 
     Notes: ``.mid``, ``.notes.csv`` (onset_s, offset_s, midi) and ``.jams``. Beats: ``.beats`` (a time a line, as the
-    beats of a task on own data are read) and ``.jams``. Labels: ``.csv``, a row a window and one for the file.
+    beats of a task on own data are read) and ``.jams``. Labels: ``.csv``, a row a window and, with the
+    scope ``file``, one for the whole.
     """
-    stem.parent.mkdir(parents=True, exist_ok=True)
     made = {"notes": _note_files, "beats": _beat_files}.get(prediction.task.kind, _label_files)(prediction)
     paths = []
     for suffix, content in made.items():
         paths.append(stem.with_name(stem.name + suffix))
         if isinstance(content, str):
-            paths[-1].write_text(content, encoding="utf-8")
+            write_text(paths[-1], content)
         else:
-            content.save(paths[-1])
+            buffer = io.BytesIO()
+            content.save(file=buffer)
+            write_bytes(paths[-1], buffer.getvalue())
     return paths
 
 
@@ -138,10 +143,11 @@ def _beat_files(prediction: Prediction) -> dict[str, Any]:
 def _label_files(prediction: Prediction) -> dict[str, Any]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["start_s", "end_s", *(prediction.task.labels or ())])
+    writer.writerow(["scope", "start_s", "end_s", *map(csv_cell, prediction.task.labels or ())])
     spans = zip(prediction.start_s, prediction.end_s, prediction.window_outputs, strict=True)
-    for start, end, values in [*spans, (0.0, prediction.seconds, prediction.outputs)]:
-        writer.writerow([f"{start:.3f}", f"{end:.3f}", *(f"{value:.4f}" for value in values)])
+    windows = [("window", *span) for span in spans]
+    for scope, start, end, values in [*windows, ("file", 0.0, prediction.seconds, prediction.outputs)]:
+        writer.writerow([scope, f"{start:.3f}", f"{end:.3f}", *(f"{value:.4f}" for value in values)])
     return {".csv": buffer.getvalue()}
 
 
@@ -154,7 +160,7 @@ def summary(predictions: Sequence[Prediction], style: str) -> str:
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, list(rows[0]) if rows else ["path"], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
         return buffer.getvalue()
     from tabulate import tabulate
 

@@ -72,7 +72,7 @@ def is_finetuned(result: Path) -> bool:
     return (result.with_suffix("") / "seed0.safetensors").is_file()
 
 
-def load_finetuned(result: Path, *, seed: int = 0, device: str = "cpu") -> FineTuned:
+def load_finetuned(result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False) -> FineTuned:
     """The trained network of a seed of a result. Raises ProbeError where there is none."""
     file = result.with_suffix("") / f"seed{seed}.safetensors"
     if not file.is_file():
@@ -83,6 +83,7 @@ def load_finetuned(result: Path, *, seed: int = 0, device: str = "cpu") -> FineT
     task = trained._task(about["task"])
     dtype = about["dtype"] if device.startswith("cuda") else "float32"
     protocol = RecipeProtocol() if about["supervised"] else FinetuneProtocol(**about["protocol"])
+    trained.refuse_code(result, about["model"]["name"], run_code)
     network = build(about["model"]["name"], task, task.labels or (), protocol)
     if network.about["digest"] != about["model"]["digest"]:
         raise ProbeError(

@@ -143,16 +143,19 @@ class Probed:
         return kinds.activation(self.task.kind, outputs)
 
 
-def load_answers(result: Path, *, seed: int = 0, device: str = "cpu") -> Answers:
+def load_answers(result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False) -> Answers:
     """What answers for a result: its frozen model with trained heads, or its fine-tuned one.
 
-    Raises ProbeError where they are gone.
+    Raises ProbeError where they are gone, and where the model is code (``py:``, ``hear:``) unless ``run_code`` says
+    that it may be run: a result is data that may come from anywhere, and names what it wants to run.
     """
     from svuprobe.probe import ft_trained
 
     if ft_trained.is_finetuned(result):
-        return ft_trained.load_finetuned(result, seed=seed, device=device)
-    return Probed(trained.load(result), seed=seed, device=device)
+        return ft_trained.load_finetuned(result, seed=seed, device=device, run_code=run_code)
+    heads = trained.load(result)
+    trained.refuse_code(result, heads.model["name"], run_code)
+    return Probed(heads, seed=seed, device=device)
 
 
 def predict(

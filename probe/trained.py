@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from svuprobe.extractors.catalogue import code_of
 from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.types import Task, Windowing
@@ -90,6 +91,16 @@ def load(result: Path) -> Trained:
         return Trained(_task(about["task"]), about["model"], about["protocol"], tensors)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ProbeError(f"{path}: damaged ({error}); make it again with svuprobe probe --overwrite") from None
+
+
+def refuse_code(result: Path, model: str, run_code: bool) -> None:
+    """Raise ProbeError where a result's model is code that nobody allowed to run: its name came with the result."""
+    code = code_of(model)
+    if code and not run_code:
+        raise ProbeError(
+            f"{result}: its heads are of model {model}, which runs {code}; nothing was run: if you trust it, add "
+            f"--run-code"
+        )
 
 
 def _task(stored: Mapping[str, Any]) -> Task:

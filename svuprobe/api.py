@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -724,6 +726,7 @@ def predict(
     seed: int = 0,
     device: str | None = None,
     jobs: int | None = None,
+    run_code: bool = False,
     progress: Callable[..., Any] | None = None,
 ) -> Iterator[tuple[Prediction, list[Path]]]:
     """What the heads of a result say of audio files, in their order, and the files written.
@@ -735,7 +738,10 @@ def predict(
     audio
         Files of any length; one that can't be decoded gives a prediction with a ``failure``.
     out
-        Where MIDI, CSV, JAMS and beat files go, and with ``plots`` a picture of each; None writes nothing.
+        Where MIDI, CSV, JAMS and beat files go, and with ``plots`` a picture of each; None writes nothing. Each file
+        of audio has a name of its own there.
+    run_code
+        Whether the model that the result names may be run where it is code: ``py:`` and ``hear:``.
     """
     from svuprobe.probe import draw, formats
     from svuprobe.probe.predict import load_answers, predict as run_prediction
@@ -743,7 +749,7 @@ def predict(
     device = checked_device(device)
     check_whole("jobs", jobs, 0, MOST_JOBS)
     check_whole("seed", seed, 0, 999)
-    answers = load_answers(run, seed=seed, device=device)
+    answers = load_answers(run, seed=seed, device=device, run_code=run_code)
     paths = [Path(path) for path in audio]
     stems = _distinct([path.stem for path in paths])
     found = run_prediction(answers, paths, jobs=_decoders(device) if jobs is None else jobs, progress=progress)
@@ -755,13 +761,25 @@ def predict(
         yield prediction, written
 
 
+_LONGEST_STEM = 120  # of a written file: suffixes and numbers come after it
+
+
 def _distinct(stems: Sequence[str]) -> list[str]:
-    """Names for files of several folders: the second ``take`` becomes ``take-2``."""
-    seen: Counter[str] = Counter()
+    """Names for files of several folders, none of them twice: the second ``take`` becomes ``take-2``, or ``take-3``.
+
+    Letters that differ in case alone are the same on some file systems. What can't be the start of a file's name is
+    replaced: the file of ``..wav`` has the stem ``.``, and writing there would leave the folder.
+    """
+    taken: set[str] = set()
     names = []
     for stem in stems:
-        seen[stem] += 1
-        names.append(stem if seen[stem] == 1 else f"{stem}-{seen[stem]}")
+        plain = re.sub(r"[\x00-\x1f/\\:]", "_", stem).strip(". ")[:_LONGEST_STEM] or "audio"
+        numbers = itertools.count(2)
+        name = plain
+        while name.casefold() in taken:
+            name = f"{plain}-{next(numbers)}"
+        taken.add(name.casefold())
+        names.append(name)
     return names
 
 

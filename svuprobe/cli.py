@@ -525,9 +525,17 @@ def cache_prune(directory: Path, dry_run: bool, model: str | None, yes: bool) ->
 @click.option("--plot", "plots", is_flag=True, help="Draw each file's audio and what was found in it.")
 @click.option("--seed", type=click.IntRange(0, 999), default=0, show_default=True, help="Whose head answers.")
 @click.option("--format", "style", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--run-code", is_flag=True, help="Run the py: or hear: model that the result names, if you trust it.")
 @device_option
 def predict(
-    run: Path, audio: tuple[Path, ...], out: Path | None, plots: bool, seed: int, style: str, device: str | None
+    run: Path,
+    audio: tuple[Path, ...],
+    out: Path | None,
+    plots: bool,
+    seed: int,
+    style: str,
+    run_code: bool,
+    device: str | None,
 ) -> None:
     """Use a trained probe: labels, notes or beats of any audio files."""
     from svuprobe import api
@@ -537,7 +545,7 @@ def predict(
     failed: list[Any] = []
     where = out or (Path() if plots else None)
     for prediction, written in api.predict(
-        run, audio, out=where, plots=plots, seed=seed, device=device, progress=bar
+        run, audio, out=where, plots=plots, seed=seed, device=device, run_code=run_code, progress=bar
     ):
         (failed if prediction.failure else found).append(prediction)
         for path in written:

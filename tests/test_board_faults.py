@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from made import made, saved
 
 from svuprobe import api, cli
+from svuprobe._text import as_csv as csv_text, markdown, picture
 from svuprobe.benchmarks import drawing, plots, tables
 from svuprobe.benchmarks.leaderboard import as_csv, as_json, render
-from svuprobe.benchmarks.text import as_csv as csv_text, markdown, picture
 from svuprobe.probe import result as result_file
 from svuprobe.probe.compare import MOST_MODELS
 from svuprobe.probe.protocol import ProbeError, Protocol, preset

@@ -3,16 +3,21 @@
 import csv
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from click.testing import CliRunner
+from safetensors import safe_open
 
 from svuprobe import api, cli
-from svuprobe.probe import formats
+from svuprobe._files import sha256_of
+from svuprobe.probe import formats, ft_train
 from svuprobe.probe.predict import Prediction
-from svuprobe.probe.protocol import preset
+from svuprobe.probe.protocol import ProbeError, preset
 from svuprobe.tasks import find_clips, load, notes as note_task
 from svuprobe.tasks.types import Task, Windowing
 
@@ -154,3 +159,93 @@ def test_values_of_a_regression_are_shown_as_they_are():
         "label": "valence",
         "value": -0.5,
     }
+
+
+# -- whose code runs, and where it writes -------------------------------------------------------------------
+
+CODE = """
+from pathlib import Path
+Path(__file__).with_name("it ran").touch()
+import torch
+
+
+class Means(torch.nn.Module):
+    sample_rate, hop, receptive_field, layer_names, dim = 8000, 80, 80, ("means",), 80
+
+    def forward(self, audio, lengths):
+        return audio.unfold(1, 80, 80)[:, None], 1 + (lengths - 80) // 80
+"""
+
+
+def pretend_finetuned(run, name):
+    """Networks beside a result as fine-tuning leaves them, of a model that is code."""
+    with safe_open(run.with_suffix(".safetensors"), "pt") as file:
+        task = json.loads(file.metadata()["about"])["task"]
+    about = {"task": task, "model": {"name": name, "digest": "d"}, "supervised": False, "protocol": {}}
+    about |= {"dtype": "float32", "state": {}, "run": "x"}
+    network = run.with_suffix("") / "seed0.safetensors"
+    ft_train.save(network, {"x": torch.zeros(1)}, {key: json.dumps(value) for key, value in about.items()})
+    body = json.loads(run.read_text())
+    body["files"]["/seed0.safetensors"] = sha256_of(network)
+    run.write_text(json.dumps(body))
+
+
+@pytest.mark.parametrize("finetuned", [False, True])
+def test_the_model_of_a_result_is_not_run_unless_that_is_allowed(tmp_path, finetuned):
+    """A result that came from elsewhere names a file; here it is where the result says, and would leave a mark."""
+    file = tmp_path / "model.py"
+    file.write_text(CODE)
+    rows = ["path,target,split"]
+    for n, split in enumerate(["train"] * 6 + ["valid"] * 2 + ["test"] * 2):
+        tone = 0.3 * np.sin(2 * np.pi * (300 + 300 * (n % 2)) * np.arange(8000) / 8000)
+        soundfile.write(tmp_path / f"{n}.wav", tone, 8000)
+        rows.append(f"{n}.wav,{'ab'[n % 2]},{split}")
+    (tmp_path / "own.csv").write_text("\n".join(rows) + "\n")
+    made = tmp_path / "own.toml"
+    made.write_text('name = "own"\nkind = "multiclass"\nmetadata = "own.csv"\n')
+    name = f"py:{file}:Means"
+    api.extract([name], [str(made)], data=api.Data(tmp_path), features=tmp_path / "f", jobs=0)
+    (one,) = api.probe([str(made)], features=tmp_path / "f", results=tmp_path / "r", protocol=QUICK)
+    run, mark, audio = one.path, tmp_path / "it ran", tmp_path / "0.wav"
+    mark.unlink()
+    if finetuned:
+        pretend_finetuned(run, name)
+    with pytest.raises(ProbeError, match=r"model.py.*nothing was run: if you trust it, add --run-code"):
+        list(api.predict(run, [audio], jobs=0))
+    done = CliRunner().invoke(cli.main, ["predict", "--run", str(run), "--audio", str(audio)])
+    assert done.exit_code == 1
+    assert "--run-code" in done.output
+    assert not mark.exists()
+    if not finetuned:
+        ((found, _),) = api.predict(run, [audio], jobs=0, run_code=True)
+        assert not found.failure
+        assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [
+        ["take", "take", "take-2"],
+        ["take-2", "take", "take"],
+        ["Take", "take", "TAKE"],
+        [".", "..", "...", ""],
+        ["a/b", "a\\b", "a:b", "a\x00b", "a\nb"],
+        ["x" * 300, "x" * 300],
+    ],
+)
+def test_each_file_of_audio_has_a_name_of_its_own_and_none_leaves_the_folder(tmp_path, stems):
+    names = api._distinct(stems)
+    assert len({name.casefold() for name in names}) == len(stems)
+    for name in names:
+        assert (tmp_path / f"{name}.notes.csv").resolve().parent == tmp_path.resolve()
+        (tmp_path / f"{name}.notes.csv").touch()
+    assert api._distinct(["song", "other song"]) == ["song", "other song"]
+
+
+def test_the_whole_file_is_a_marked_row_among_its_windows():
+    task = replace(load("technique"), labels=("=1+1", "b"))
+    windows = np.array([[0.6, 0.4], [0.2, 0.8]])
+    found = Prediction(Path("x.wav"), task, 2.0, np.array([0.0, 1.0]), np.array([1.0, 2.0]), windows, windows.mean(0))
+    lines = formats._label_files(found)[".csv"].splitlines()
+    assert lines[0] == "scope,start_s,end_s,'=1+1,b"
+    assert [line.split(",")[0] for line in lines[1:]] == ["window", "window", "file"]
