@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := setup.cfg pyproject.toml constraints.txt
+# PyTorch's own index has builds for the CPU alone; PyPI's for Linux bring several GB of CUDA libraries. Where that
+# index can't be reached, what pip finds elsewhere has to do.
+TORCH_CPU := https://download.pytorch.org/whl/cpu
 
 .PHONY: demo test lint clean
 
@@ -21,13 +24,18 @@ lint: .venv/.installed-dev
 	$(BIN)/python -m pip install --quiet --no-deps --target build/plain .
 	cd build/plain && ../../$(BIN)/mypy --config-file ../../setup.cfg -p svuprobe
 
-.venv/.installed: $(SETUP)
+.venv/.torch: constraints.txt
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --retries 0 --timeout 15 --index-url $(TORCH_CPU) \
+	  "$$(grep '^torch==' constraints.txt)" \
+	  || echo "$(TORCH_CPU) can't be reached: torch comes from where pip looks by default"
+	touch $@
+
+.venv/.installed: .venv/.torch $(SETUP)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable .
 	touch $@
 
-.venv/.installed-dev: $(SETUP)
-	$(PYTHON) -m venv .venv
+.venv/.installed-dev: .venv/.torch $(SETUP)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
 	touch $@ .venv/.installed
 
