@@ -34,7 +34,7 @@ import numpy as np
 from svuprobe import api
 from svuprobe._files import write_text
 from svuprobe.extractors.cache import FeatureCache
-from svuprobe.extractors.run import slug
+from svuprobe.extractors.catalogue import slug
 from svuprobe.probe import evaluate
 from svuprobe.probe.data import ClipFeatures, Rows
 from svuprobe.probe.heads import WEIGHTED_SUM
@@ -250,7 +250,7 @@ def features_of(cache: FeatureCache, which: Set, rows: list[Row], number: int, p
     for split, some in items.items():
         mine = tuple(Clip(i.id, "", split, i.target, i.group) for i in some)
         numbers = np.array([cache.rows_of[i.id][0] for i in some])
-        states.append(np.stack([cache.features[n] for n in numbers]))
+        states.append(np.concatenate([cache.read(n) for n in numbers]))
         splits[split] = Rows(mine, np.arange(at, at + len(some)), np.arange(len(some)))
         clips += mine
         at += len(some)
