@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe.gradients import gradient
@@ -360,8 +361,17 @@ class ClipFeatures(Features):
         return np.where(np.isfinite(outputs).all(axis=(1, 2)), values, np.nan)
 
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
-        """Validation score of each head, (H,); larger is better."""
-        return self.ranked(self.outputs(bank, "valid"), "valid", bank.specs[0].seed)
+        """Validation score of each head, and what is better among equals, (2, H); larger is better.
+
+        Among equals that is the log-likelihood of classes where the protocol says so, else nothing.
+        """
+        outputs, seed = self.outputs(bank, "valid"), bank.specs[0].seed
+        score = self.ranked(outputs, "valid", seed)
+        if self.protocol.ties == "first" or self.task.kind != "multiclass":
+            return np.stack([score, np.zeros_like(score)])
+        target, _ = self.units("valid", seed)
+        of_class = log_softmax(self.scored(outputs, "valid"), axis=2)
+        return np.stack([score, of_class[:, np.arange(len(target)), target].mean(axis=1)])
 
 
 def _whole(cache: FeatureCache, splits: dict[str, Rows]) -> dict[str, torch.Tensor]:

@@ -210,12 +210,13 @@ class FrameFeatures(Features):
 
     @torch.no_grad()
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
-        """A block's part of minus the validation loss of each head, (H,)."""
+        """A block's part of minus the validation loss of each head, and of nothing that breaks ties, (2, H)."""
         total = torch.zeros(len(bank), device=self.device)
         for rows in chunks(len(block), bank):
             loss = kinds.frame_loss(self.task.kind, bank(block.read(bank, rows)), block.targets[rows])
             total -= loss * (rows.stop - rows.start)
-        return np.asarray((total / self._valid_frames).cpu().numpy())
+        part = (total / self._valid_frames).cpu().numpy()
+        return np.stack([part, np.zeros_like(part)])
 
     @torch.no_grad()
     def answers(self, banks: Sequence[Bank], split: str) -> Iterator[list[kinds.Answer]]:

@@ -37,6 +37,7 @@ CHOICES = {
     "mix_layers": ("all", "blocks"),
     "mix_start": ("zeros", "normal"),
     "start": ("zeros", "torch"),
+    "ties": ("likelihood", "first"),
     "select": ("sum", "best"),
     "stopping": ("own", "marble"),
 }
@@ -97,6 +98,10 @@ class Protocol:
         Epochs at most, and without a better validation score until a head stops; its best state is kept. The score
         is the ranked metric at clip level and the loss at frame level, where decoding every head in every epoch
         would cost more than training; the grid point is always chosen by the ranked metric.
+    ties
+        Which of the states of a head with the same score on validation is the best, and whether it is better than the
+        one before: by the ``likelihood`` of the classes (a small split gives the same accuracy again and again while
+        a head still learns), or the ``first`` of them.
     plateau_patience, plateau_factor
         Epochs without a better score until a head's learning rate is multiplied; factor 1 never changes it.
     stopping
@@ -130,6 +135,7 @@ class Protocol:
     frame_batch_size: int = 8
     max_epochs: int = 100
     patience: int = 10
+    ties: str = "likelihood"
     plateau_patience: int = 4
     plateau_factor: float = 0.5
     stopping: str = "own"
@@ -242,6 +248,7 @@ _MA2023 = Protocol(
     mix_learning_rate=0.0,
     learning_rates=(1e-3,),
     margin=0.0,
+    ties="first",
     plateau_factor=1.0,
 )
 # MARBLE (Yuan et al. 2023): batches of 64 files, softmax over the 12 blocks, the best of it and of 13 single layers.
@@ -254,6 +261,7 @@ _MARBLE = Protocol(
     mix_start="normal",
     learning_rates=(5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2),
     margin=0.0,
+    ties="first",
     mix_learning_rate=0.0,
     select="best",
     batch_clips=True,
@@ -261,7 +269,9 @@ _MARBLE = Protocol(
     stopping="marble",
     seeds=1,
 )
-PRESETS = {p.name: p for p in (Protocol(), Protocol(name="linear", hidden=0, dropout=0.0), _MA2023, _MARBLE)}
+# Logistic regression wants larger steps than an MLP.
+_LINEAR = Protocol(name="linear", hidden=0, dropout=0.0, learning_rates=(5e-4, 2e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0))
+PRESETS = {p.name: p for p in (Protocol(), _LINEAR, _MA2023, _MARBLE)}
 
 
 def preset(name: str, **changes: Any) -> Protocol:

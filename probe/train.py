@@ -58,7 +58,7 @@ class Run:
         self.dropout = Dropout(protocol.dropout, protocol.hidden, bank.seeds, bank.device)
         self.seeds = bank.seeds
         self.place = np.arange(len(bank))  # of the heads that still learn
-        self.score = np.full(len(bank), -np.inf)
+        self.score, self.among_equals = np.full((2, len(bank)), -np.inf)
         self.epochs, self.stale = np.zeros((2, len(bank)), dtype=int)
 
     @property
@@ -72,7 +72,7 @@ class Run:
             self.step(block, rows)
 
     def see(self, block: Block, steps: Steps) -> np.ndarray | None:
-        """Learn from a block; with no steps, its part of the validation scores, (H,)."""
+        """Learn from a block; with no steps, its part of the validation scores, (2, H)."""
         if not steps:
             return self.source.monitor(self.bank, block)
         self.learn(block, steps)
@@ -101,10 +101,13 @@ class Run:
 
         Returns how many have finished.
         """
-        score = np.sum([part for part in parts if part is not None], axis=0)
+        score, among_equals = np.sum([part for part in parts if part is not None], axis=0)
         place, protocol = self.place, self.protocol
-        better = np.nan_to_num(score, nan=-np.inf) > self.score[place]
-        self.score[place[better]], self.epochs[place[better]] = score[better], epoch + 1
+        best = self.score[place]
+        better = np.nan_to_num(score, nan=-np.inf) > best
+        better |= (score == best) & (among_equals > self.among_equals[place])
+        self.score[place[better]], self.among_equals[place[better]] = score[better], among_equals[better]
+        self.epochs[place[better]] = epoch + 1
         for name, value in self.bank.parameters.items():
             self.whole.parameters[name][place[better]] = value[np.flatnonzero(better)]
         stale = self.stale[place] = np.where(better, 0, self.stale[place] + 1)

@@ -9,7 +9,7 @@ from svuprobe import api
 from svuprobe.probe.data import ClipFeatures, Moments
 from svuprobe.probe.evaluate import best_rate
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.train import make_banks
+from svuprobe.probe.train import fit, make_banks
 
 
 def states_of(n=500, seed=0):
@@ -84,3 +84,18 @@ def test_a_rate_has_to_win_by_a_clip_over_one_nearer_to_the_middle_of_the_grid()
     assert best_rate(dict.fromkeys(scores, 1.0), 1e-9) == 1e-2
     even = {1e-3: 0.5, 1e-2: 0.5, 1e-1: 0.52, 1.0: 0.52}
     assert best_rate(even, 0.1) == 1e-1
+
+
+def test_a_head_that_still_learns_at_the_same_accuracy_goes_on_learning(tmp_path):
+    toml, clips = classes(tmp_path)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml)), layers=1), planted_states(clips, layer=0, layers=1))
+    epochs = {}
+    for ties in ("likelihood", "first"):
+        protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, patience=3, max_epochs=40, ties=ties)
+        features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
+        (fitted,) = fit(features, protocol, 16)
+        assert fitted.score == features.ranked(features.outputs(fitted.bank, "valid"), "valid") == 1
+        epochs[ties] = int(fitted.epochs[0])
+        cache.close()
+    assert epochs["first"] < 5
+    assert epochs["likelihood"] == 40
