@@ -1,0 +1,200 @@
+"""Run every command that writes on disks that are too small, and see that it ends in one line and then ends well.
+
+``python tests/full_disks.py`` (as root on Linux, for it mounts its own disks in a namespace of its own) gives each
+command a disk of some kB for what it writes, many sizes from none to enough, and then limits of a file's size. Where
+it does not fit
+
+- it ends with exit code 1 and one line that begins with "Error: ", with no traceback;
+- nothing half-written is left: no temporary file, no lock;
+- with room enough the same command ends well.
+
+Exit code 1 where any of this does not hold. The suite ``demo`` is left out for its time; ``run`` is the same code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import soundfile
+from click.testing import CliRunner, Result
+
+from svuprobe import cli
+from svuprobe.tasks.datasets import DATASETS, Archive, Dataset
+
+SIZES_KB = (0, 8, 32, 100, 200, 300)
+LIMITS = (0, 100, 4000, 64_000)
+ENOUGH = "64m"
+PROBE = "--protocol linear --seeds 2 --max-epochs 2 --learning-rate 0.01"
+
+
+def write_project(folder: Path) -> None:
+    """Twelve clips of a second in two classes with their features and a result, and an archive to download."""
+    rows = ["path,target,split"]
+    for n in range(12):
+        wave = 0.1 * np.sin((400 + 200 * (n % 2)) * np.arange(16000) / 16000 * 2 * np.pi + n)
+        soundfile.write(folder / f"{n}.wav", wave, 16000)
+        rows.append(f"{n}.wav,{'ab'[n % 2]},{('train', 'valid', 'test')[n // 2 % 3]}")
+    (folder / "own.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "own.toml").write_text('name = "own"\nkind = "multiclass"\nmetadata = "own.csv"\n', encoding="utf-8")
+    (folder / "mine.toml").write_text(
+        f'name = "mine"\nmodels = ["logmel"]\ntasks = ["{folder}/own.toml"]\n'
+        'protocols = [{base = "linear", seeds = 2, max_epochs = 2, learning_rates = [0.01]}]\n',
+        encoding="utf-8",
+    )
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.writestr("FULL/noise.wav", np.random.default_rng(0).bytes(100_000))
+    for words in (
+        f"extract --model logmel --task {folder}/own.toml --features {folder}/f --jobs 0 --device cpu",
+        f"probe --features {folder}/f --results {folder}/r {PROBE} --device cpu",
+    ):
+        done = call(words)
+        assert done.exit_code == 0, done.output
+
+
+def commands(project: Path, out: Path) -> dict[str, str]:
+    """Every command that writes, all it writes below ``out``."""
+    task = f"--task {project}/own.toml"
+    result = next((project / "r").rglob("*/own/*.json"))
+    return {
+        "data synth": f"data synth --task pitch --clips 3 --out {out}/d",
+        "data prepare": f"data prepare --task technique --data {out}/d",
+        "extract": f"extract --model logmel {task} --features {out}/f --jobs 0 --device cpu",
+        "probe": f"probe --features {project}/f --results {out}/r {PROBE} --device cpu",
+        "finetune": f"finetune {task} --model random:wav2vec2-tiny --results {out}/r --frozen-epochs 1 --epochs 1"
+        " --seeds 1 --jobs 0 --device cpu",
+        "predict": f"predict --run {result} --audio {project}/0.wav --out {out}/p --plot --device cpu",
+        "leaderboard": f"leaderboard --results {project}/r --out {out}/l/leaderboard.md",
+        "plot": f"plot scores --results {project}/r --out {out}/p",
+        "run": f"run {project}/mine.toml --out {out}/o --device cpu",
+    }
+
+
+def again(words: str) -> str:
+    """The same command, as its own line says to type it again."""
+    return f"{words} --resume" if words.startswith("finetune") else words
+
+
+def call(words: str) -> Result:
+    """Run a command in this process."""
+    return CliRunner().invoke(cli.main, words.split())
+
+
+@contextlib.contextmanager
+def limited(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[Dataset]:
+    """A dataset of one archive that a thread of this process sends."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            with contextlib.suppress(ConnectionError):  # who asked has no room
+                super().copyfile(source, outputfile)
+
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/a.zip"
+        archives = (Archive("a.zip", (url,)),)
+        try:
+            yield Dataset("vocalset", "A toy", "none", "https://example.org", 0.1, archives=archives)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def wrong(done: Result, out: Path) -> str:
+    """What is not as it should be where a command had too little room; empty where all is."""
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        return f"a traceback: {done.exception!r}"
+    if done.exit_code == 0:
+        return ""
+    errors = [line for line in done.output.splitlines() if line.startswith("Error: ")]
+    if done.exit_code != 1 or len(errors) != 1:
+        return f"exit code {done.exit_code}, {done.output!r}"
+    left = [path.name for path in out.rglob("*") if ".tmp-" in path.name or path.suffix == ".lock"]
+    return f"{', '.join(left)} left behind" if left else ""
+
+
+def attack(name: str, words: str, out: Path) -> list[str]:
+    """Try a command on every disk and with every limit; what was wrong."""
+    found, short = [], 0
+    for kb in SIZES_KB:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={max(kb, 4)}k", "tmpfs", out], check=True)
+        try:
+            if kb == 0:
+                with contextlib.suppress(OSError), open(out / "full", "wb") as file:
+                    file.write(bytes(8192))
+            done = call(words)
+            short += done.exit_code != 0
+            said = wrong(done, out)
+            subprocess.run(["mount", "-o", f"remount,size={ENOUGH}", out], check=True)
+            if not said and (last := call(again(words))).exit_code != 0:
+                said = f"with room: {last.output[-300:]!r} {last.exception!r}"
+            found += [f"{name} on {kb} kB: {said}"] if said else []
+        finally:
+            subprocess.run(["umount", "-l", out], check=True)
+    for size in LIMITS:
+        with limited(size):
+            done = call(words)
+        short += done.exit_code != 0
+        said = wrong(done, out)
+        if not said and (last := call(again(words))).exit_code != 0:
+            said = f"without the limit: {last.output[-300:]!r} {last.exception!r}"
+        found += [f"{name}, files of {size} bytes: {said}"] if said else []
+        shutil.rmtree(out)
+        out.mkdir()
+    click.echo(f"{name}: {short} of {len(SIZES_KB) + len(LIMITS)} too small, {len(found)} wrong")
+    return found
+
+
+@click.command()
+@click.option("--only", multiple=True, help="A command; repeatable.")
+def main(only: tuple[str, ...]) -> None:
+    """Run every command that writes on disks that are too small; exit code 1 where one ends badly."""
+    if os.environ.get("FULL_DISKS") != "inside":
+        inside = os.environ | {"FULL_DISKS": "inside", "NO_PROXY": "127.0.0.1"}
+        sys.exit(subprocess.run(["unshare", "-m", sys.executable, *sys.argv], env=inside).returncode)
+    found = []
+    with tempfile.TemporaryDirectory() as name, served(Path(name)) as card:
+        project, out = Path(name), Path(name) / "out"
+        out.mkdir()
+        write_project(project)
+        DATASETS["vocalset"] = card
+        for command, words in commands(project, out).items():
+            if not only or command in only:
+                found += attack(command, words, out)
+    for line in found:
+        click.echo(line)
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
