@@ -50,7 +50,9 @@ def changed_shards(
         There are such shards, and they are not to be made again, or can't be without losing other clips.
     """
     now = _identities(decoders, by_id, caches)
-    found = [{path: clips for path, clips in shards.items() if _others(clips, now)} for shards in caches]
+    found: list[Shards] = [
+        {path: clips for path, clips in shards.items() if _others(clips, now)} for shards in caches
+    ]
     if not replace:
         _refuse(found, by_id, now)
     for shards in found:
