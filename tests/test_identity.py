@@ -209,6 +209,7 @@ VALUES = {  # of the fields of a protocol that other rules bind
     "mix_layers": "blocks",
     "mix_start": "normal",
     "start": "torch",
+    "ties": "first",
     "select": "best",
     "stopping": "marble",
     "single_layers": True,
@@ -415,5 +416,6 @@ def test_controls_say_what_they_are(project):
     said = []
     project.probe(replace(PROTOCOL, shuffle_labels=True), say=said.append)
     project.probe(replace(PROTOCOL, train_fraction=0.5), say=said.append)
-    assert "training labels shuffled: a control" in said[0]
-    assert "50 % of the training clips" in said[1]
+    text = "\n".join(said)
+    assert "training labels shuffled: a control" in text
+    assert "50 % of the training clips" in text
