@@ -12,6 +12,11 @@ random, a small network fit on made-up notes)
 Accuracies are means over splits; the standard error is that of the difference, with the groups of the test splits
 (recordings, instruments, pieces, speakers) as its units. *inside* says that no split chose a rate at the edge of the
 grid. Rows that are in the table already are not made again.
+
+In the table there are ten sets of 30 to 250 training clips, the hand-made front ends and two splits of each. MLPs are
+2.3 points above the regression on average, linear heads 0.1. Over its three front ends a set is worse by more than a
+standard error for MLPs in 1 of 10 (pitches-250) and for linear heads in 3 (digits-100, speakers-60, pitches-250); of
+the single rows 9 and 11 of 30 are, and 9 and 7 are better by as much. In 27 of 30 rows no split chose an edge.
 """
 
 from __future__ import annotations
