@@ -23,7 +23,7 @@ from svuprobe.extractors.padded import PaddedEncoder
 from svuprobe.probe import predict, result as result_file
 from svuprobe.probe.adapt import build
 from svuprobe.probe.ft_audio import Recordings, view_of
-from svuprobe.probe.ft_protocol import FinetuneProtocol, RecipeProtocol, preset
+from svuprobe.probe.ft_protocol import RANGES, FinetuneProtocol, RecipeProtocol, preset
 from svuprobe.probe.ft_train import Machine, Training
 from svuprobe.probe.protocol import ProbeError, preset as probe_preset
 from svuprobe.tasks.cliplist import ClipList, labels_of
@@ -373,7 +373,8 @@ def test_another_run_does_not_go_on_from_a_checkpoint(tmp_path, model):
     assert not tuned(task, model, tmp_path / "r", overwrite=True, frozen_epochs=1, epochs=0).cached
 
 
-def test_a_loss_that_is_not_finite_says_where(tmp_path, model):
+def test_a_loss_that_is_not_finite_says_where(tmp_path, model, monkeypatch):
+    monkeypatch.setitem(RANGES, "head_learning_rate", (0, 1e38))  # no rate that may be asked for does it so surely
     task = tones(tmp_path, "multiclass", n=4)
     with pytest.raises(ProbeError) as caught:
         tuned(
