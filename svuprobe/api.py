@@ -15,6 +15,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -497,34 +498,25 @@ def _probe_one(
     identity.refuse_other_audio(cache, listed)
     path = results / cache.directory.parent.name / listed.folder / f"{protocol.file_name}.json"
     mine = identity.of_probe(cache, listed, protocol.hash, dtype)
-    replaced: tuple[str, ...] = ()
     if not overwrite:
         result_file.sweep(path)
-        old, replaced = _old_result(path, mine, say)
-        if old is not None:
+        old, _ = _old_result(path, mine, _silent)
+        if old is not None:  # also where nothing may be written
             return Probed(old, path, cached=True)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path, wait=False) as ours:
-        if ours:
-            made = _make_result(cache, listed, protocol, path, device, dtype, allow_missing, memory, progress)
-            return replace(made, replaced=replaced)
-    say(f"{path}: another process is making it; waiting for it")
-    with locked(path, wait=True):
-        pass
-    return _probe_one(
-        cache,
-        listed,
-        protocol,
-        results,
-        device=device,
-        dtype=dtype,
-        allow_missing=allow_missing,
-        overwrite=False,
-        memory=memory,
-        progress=progress,
-        say=say,
-    )
+    replaced: tuple[str, ...] = ()
+    with ExitStack() as held:
+        busy = not held.enter_context(locked(path, wait=False))
+        if busy:
+            say(f"{path}: another process is making it; waiting for it")
+            held.enter_context(locked(path, wait=True))
+        if busy or not overwrite:  # once more: another process may have made it since
+            old, replaced = _old_result(path, mine, say)
+            if old is not None:
+                return Probed(old, path, cached=True)
+        made = _make_result(cache, listed, protocol, path, device, dtype, allow_missing, memory, progress)
+        return replace(made, replaced=replaced)
 
 
 def _old_result(path: Path, mine: Mapping[str, str], say: Say) -> tuple[Result | None, tuple[str, ...]]:

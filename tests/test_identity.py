@@ -393,7 +393,12 @@ def test_two_processes_that_probe_the_same_make_one_result(project):
 
     def work():
         torch.manual_seed(0)
-        one = api.probe([str(project.root / "own.toml")], features=project.root / "f", results=project.root / "r")
+        one = api.probe(
+            [str(project.root / "own.toml")],
+            features=project.root / "f",
+            results=project.root / "r",
+            protocol=PROTOCOL,
+        )
         outcomes.append(one[0].cached)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
@@ -403,6 +408,22 @@ def test_two_processes_that_probe_the_same_make_one_result(project):
         thread.join()
     assert sorted(outcomes) == [False, True, True]
     assert not list((project.root / "r").rglob("*.lock"))
+
+
+def test_a_result_that_came_after_the_first_look_is_not_made_again(project, monkeypatch):
+    """Another process made it, and gave its lock back, between the look and the lock."""
+    one = project.probe()
+    aside = {p: p.read_bytes() for p in one.path.parent.iterdir() if p.is_file()}
+    result_file.remove(one.path)
+    real = api.locked
+
+    def made_meanwhile(path, **options):
+        for file, content in aside.items():
+            file.write_bytes(content)
+        return real(path, **options)
+
+    monkeypatch.setattr(api, "locked", made_meanwhile)
+    assert project.probe().cached
 
 
 def test_one_seed_has_no_spread(project):
