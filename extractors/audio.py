@@ -119,7 +119,12 @@ def duration(clip: Clip) -> float | None:
 
 def identity(clip: Clip) -> str:
     """What a clip's features were made from: its file's content and the part of it."""
-    return f"{fingerprint(clip.path)} {clip.start!r}-{clip.end!r}"
+    return identity_of(clip, fingerprint(clip.path))
+
+
+def identity_of(clip: Clip, content: str) -> str:
+    """The identity of a clip whose file has the fingerprint ``content``."""
+    return f"{content} {clip.start!r}-{clip.end!r}"
 
 
 def fingerprint(path: str) -> str:

@@ -29,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from typing import Any
 
-from svuprobe.extractors.audio import identity as audio_of
+from svuprobe.extractors.audio import fingerprint, identity_of
 from svuprobe.extractors.cache import FeatureCache, Header
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.cliplist import ClipList
@@ -123,9 +123,10 @@ def marks_in(cache: FeatureCache) -> dict[str, str]:
 
 def marks_of(clips: Sequence[Clip]) -> dict[str, str]:
     """What the audio of clips is now, by clip id; clips whose file is not there are left out."""
+    paths = list(dict.fromkeys(clip.path for clip in clips))  # many clips may be parts of one file
     with ThreadPoolExecutor(8) as pool:
-        found = dict(zip((clip.id for clip in clips), pool.map(audio_of, clips), strict=True))
-    return {clip_id: mark for clip_id, mark in found.items() if not mark.startswith(" ")}
+        content = dict(zip(paths, pool.map(fingerprint, paths), strict=True))
+    return {clip.id: identity_of(clip, content[clip.path]) for clip in clips if content[clip.path]}
 
 
 def refuse_other_audio(cache: FeatureCache, listed: ClipList) -> None:
