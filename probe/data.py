@@ -12,7 +12,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.special import log_softmax
 
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe.gradients import gradient
@@ -149,7 +148,7 @@ class Moments:
     """What is known of the hidden states over the training set.
 
     ``rms`` is each layer's root mean square, (L,). Heads see states less each feature's ``mean`` (L, D), divided by
-    its ``scale`` (L, D), the deviation; as they are where not ``used``. ``seen`` (L,) is the RMS of what they see.
+    its ``scale`` (L, D); as they are where not ``used``. ``seen`` (L,) is the RMS of what they see.
     Both commute with pooling and change nothing that a head can express; but a log-mel spectrum's mean is ten times
     what varies in it, and its loudest bands vary ten times as much as its quietest: gradient descent does not get
     past that in the time it has.
@@ -162,8 +161,11 @@ class Moments:
     used: bool
 
     @classmethod
-    def over(cls, states: Iterable[torch.Tensor], use: bool) -> Moments:
-        """Of (N, L, D) tensors; with ``use=False`` (the presets that reproduce papers) states stay as they are."""
+    def over(cls, states: Iterable[torch.Tensor], use: bool, own_scale: float = 1.0) -> Moments:
+        """Of (N, L, D) tensors; with ``use=False`` (the presets that reproduce papers) states stay as they are.
+
+        ``own_scale`` is the power of a feature's own deviation in its scale, the rest is its layer's.
+        """
         total, square, count = 0.0, 0.0, 0
         for block in (b.double() for part in states for b in part.split(64)):
             total, square, count = total + block.sum(0), square + block.square().sum(0), count + len(block)
@@ -173,7 +175,9 @@ class Moments:
         rms = (square / count).mean(1).sqrt()
         deviation = (square / count - mean.square()).clamp_min(0).sqrt()
         scale = torch.maximum(deviation, _ROUNDING * mean.abs())
-        scale = torch.where(scale > 0, scale, 1.0)  # a feature of zeros
+        of_layer = deviation.square().mean(1, keepdim=True).sqrt()
+        scale = scale**own_scale * of_layer ** (1 - own_scale)
+        scale = torch.where(scale > 0, scale, 1.0)  # a feature of zeros, a layer of constants
         seen = (deviation / scale).square().mean(1).sqrt() if use else rms
         return cls(rms.float(), mean.float(), scale.float(), seen.float(), use)
 
@@ -271,7 +275,7 @@ class ClipFeatures(Features):
     ) -> None:
         super().__init__(cache, splits, listed, protocol, device)
         states = {s: values.to(device) for s, values in _whole(cache, splits).items()}
-        self.moments = Moments.over([states["train"]], protocol.standardize)
+        self.moments = Moments.over([states["train"]], protocol.standardize, protocol.own_scale)
         self.clip_targets = {s: kinds.encode(self.task, self.labels, r.clips) for s, r in splits.items()}
         encoded = self.clip_targets
         if self.task.kind == "regression":
@@ -361,17 +365,8 @@ class ClipFeatures(Features):
         return np.where(np.isfinite(outputs).all(axis=(1, 2)), values, np.nan)
 
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
-        """Validation score of each head, and what is better among equals, (2, H); larger is better.
-
-        Among equals that is the log-likelihood of classes where the protocol says so, else nothing.
-        """
-        outputs, seed = self.outputs(bank, "valid"), bank.specs[0].seed
-        score = self.ranked(outputs, "valid", seed)
-        if self.protocol.ties == "first" or self.task.kind != "multiclass":
-            return np.stack([score, np.zeros_like(score)])
-        target, _ = self.units("valid", seed)
-        of_class = log_softmax(self.scored(outputs, "valid"), axis=2)
-        return np.stack([score, of_class[:, np.arange(len(target)), target].mean(axis=1)])
+        """Return the validation score of each head, (H,); larger is better."""
+        return self.ranked(self.outputs(bank, "valid"), "valid", bank.specs[0].seed)
 
 
 def _whole(cache: FeatureCache, splits: dict[str, Rows]) -> dict[str, torch.Tensor]:

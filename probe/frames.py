@@ -69,7 +69,7 @@ class FrameFeatures(Features):
         self.resident = frames * self._per_frame <= memory // 2
         self._valid_frames = int(cache.n_frames[splits["valid"].row].sum())
         train = self._stream(self._blocks(self._runs(splits["train"])))
-        self.moments = Moments.over((states for _, states in train), protocol.standardize)
+        self.moments = Moments.over((states for _, states in train), protocol.standardize, protocol.own_scale)
         self._held = {s: self._held_block(s) for s in ("train", "valid")} if self.resident else {}
 
     def _times(self, rows: Rows, clip: int) -> np.ndarray:
@@ -210,13 +210,12 @@ class FrameFeatures(Features):
 
     @torch.no_grad()
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
-        """A block's part of minus the validation loss of each head, and of nothing that breaks ties, (2, H)."""
+        """Return a block's part of minus the validation loss of each head, (H,)."""
         total = torch.zeros(len(bank), device=self.device)
         for rows in chunks(len(block), bank):
             loss = kinds.frame_loss(self.task.kind, bank(block.read(bank, rows)), block.targets[rows])
             total -= loss * (rows.stop - rows.start)
-        part = (total / self._valid_frames).cpu().numpy()
-        return np.stack([part, np.zeros_like(part)])
+        return np.asarray((total / self._valid_frames).cpu().numpy())
 
     @torch.no_grad()
     def answers(self, banks: Sequence[Bank], split: str) -> Iterator[list[kinds.Answer]]:

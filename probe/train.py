@@ -58,7 +58,7 @@ class Run:
         self.dropout = Dropout(protocol.dropout, protocol.hidden, bank.seeds, bank.device)
         self.seeds = bank.seeds
         self.place = np.arange(len(bank))  # of the heads that still learn
-        self.score, self.among_equals = np.full((2, len(bank)), -np.inf)
+        self.score = np.full(len(bank), -np.inf)
         self.epochs, self.stale = np.zeros((2, len(bank)), dtype=int)
 
     @property
@@ -72,7 +72,7 @@ class Run:
             self.step(block, rows)
 
     def see(self, block: Block, steps: Steps) -> np.ndarray | None:
-        """Learn from a block; with no steps, its part of the validation scores, (2, H)."""
+        """Learn from a block; with no steps, its part of the validation scores, (H,)."""
         if not steps:
             return self.source.monitor(self.bank, block)
         self.learn(block, steps)
@@ -101,15 +101,15 @@ class Run:
 
         Returns how many have finished.
         """
-        score, among_equals = np.sum([part for part in parts if part is not None], axis=0)
+        score = np.nan_to_num(np.sum([part for part in parts if part is not None], axis=0), nan=-np.inf)
         place, protocol = self.place, self.protocol
-        best = self.score[place]
-        better = np.nan_to_num(score, nan=-np.inf) > best
-        better |= (score == best) & (among_equals > self.among_equals[place])
-        self.score[place[better]], self.among_equals[place[better]] = score[better], among_equals[better]
-        self.epochs[place[better]] = epoch + 1
+        better = score > self.score[place]
+        # A tie is no progress, so patience runs on; but of equals the later state has learnt more.
+        kept = better | (score == self.score[place]) & (protocol.ties == "last") & np.isfinite(score)
+        self.score[place[kept]] = score[kept]
+        self.epochs[place[kept]] = epoch + 1
         for name, value in self.bank.parameters.items():
-            self.whole.parameters[name][place[better]] = value[np.flatnonzero(better)]
+            self.whole.parameters[name][place[kept]] = value[np.flatnonzero(kept)]
         stale = self.stale[place] = np.where(better, 0, self.stale[place] + 1)
         plateau = (stale > 0) & (stale % protocol.plateau_patience == 0)
         self.adam.scale(np.where(plateau, protocol.plateau_factor, 1.0).tolist())

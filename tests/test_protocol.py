@@ -16,7 +16,7 @@ def test_the_hash_covers_every_field():
     changed = [
         Protocol(**{name: value})
         for name, value in {
-            "name": "x", "hidden": 7, "dropout": 0.1, "standardize": False, "start": "torch",
+            "name": "x", "hidden": 7, "dropout": 0.1, "standardize": False, "own_scale": 0.5, "start": "torch",
             "mix_layers": "blocks", "epoch_updates": 3,
             "mix_start": "normal", "mix_learning_rate": 0.5, "learning_rates": (1.0,), "margin": 3.0, "ties": "first",
             "single_layers": False, "select": "best", "batch_size": 3, "batch_clips": True,
@@ -33,11 +33,11 @@ def test_presets():
     assert list(PRESETS) == ["svuprobe", "linear", "ma2023", "marble"]
     ours, linear, ma, marble = PRESETS.values()
     assert (ours.hidden, ours.dropout, ours.standardize, ours.mix_learning_rate) == (512, 0.2, True, 1e-2)
-    assert ours.learning_rates == (1e-4, 5e-4, 2e-3, 1e-2, 5e-2, 2e-1, 1.0)
-    assert linear.learning_rates == (5e-4, 2e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-    assert [p.ties for p in PRESETS.values()] == ["likelihood"] * 2 + ["first"] * 2
+    assert ours.learning_rates == (5e-4, 2e-3, 1e-2, 5e-2, 2e-1)
+    assert linear.learning_rates == (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+    assert [p.ties for p in PRESETS.values()] == ["last"] * 2 + ["first"] * 2
     assert (ours.margin, linear.margin, ma.margin, marble.margin) == (2, 2, 0, 0)
-    assert [(p.start, p.epoch_updates) for p in PRESETS.values()] == [("zeros", 25)] * 2 + [("torch", 1)] * 2
+    assert [(p.start, p.epoch_updates) for p in PRESETS.values()] == [("zeros", 15)] * 2 + [("torch", 1)] * 2
     assert (ours.batch_size, ours.max_epochs, ours.patience, ours.seeds) == (64, 100, 10, 5)
     assert (linear.hidden, linear.seeds) == (0, 5)
     assert (ma.hidden, ma.dropout, ma.standardize, ma.mix_learning_rate, ma.learning_rates) == (

@@ -1,4 +1,4 @@
-"""Heads see every feature with mean 0 and deviation 1, and what is only rounding stays quiet."""
+"""Heads see every feature with mean 0 and evened deviations, and what is only rounding stays quiet."""
 
 import numpy as np
 import torch
@@ -27,6 +27,15 @@ def test_each_feature_has_mean_0_and_deviation_1_over_the_training_set():
     np.testing.assert_allclose(seen.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(seen[:, :, :4].std(0), 1, atol=0.02)
     np.testing.assert_allclose(seen.square().mean((0, 2)).sqrt(), moments.seen, rtol=1e-3)
+
+
+def test_a_feature_keeps_some_of_how_loud_it_is_in_its_layer():
+    for power, loud, quiet in ((1, 1, 1), (0.75, 5.6, 0.32), (0, 1000, 0.01)):
+        moments = Moments.over([states_of()], True, power)
+        seen = (states_of().float() - moments.mean) / moments.scale
+        over_first = seen.std(0)[:, 1:3] / seen.std(0)[:, :1]
+        np.testing.assert_allclose(over_first, [[loud, quiet]] * 2, rtol=0.15)
+        np.testing.assert_allclose(seen.square().mean((0, 2)).sqrt(), moments.seen, rtol=1e-3)
 
 
 def test_rounding_of_a_constant_feature_is_not_blown_up():
@@ -86,11 +95,11 @@ def test_a_rate_has_to_win_by_a_clip_over_one_nearer_to_the_middle_of_the_grid()
     assert best_rate(even, 0.1) == 1e-1
 
 
-def test_a_head_that_still_learns_at_the_same_accuracy_goes_on_learning(tmp_path):
+def test_of_states_with_one_score_the_last_is_kept_and_patience_runs_on(tmp_path):
     toml, clips = classes(tmp_path)
     write_cache(tmp_path / "f", header(api.load_task(str(toml)), layers=1), planted_states(clips, layer=0, layers=1))
     epochs = {}
-    for ties in ("likelihood", "first"):
+    for ties in ("last", "first"):
         protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, patience=3, max_epochs=40, ties=ties)
         features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
         (fitted,) = fit(features, protocol, 16)
@@ -98,4 +107,4 @@ def test_a_head_that_still_learns_at_the_same_accuracy_goes_on_learning(tmp_path
         epochs[ties] = int(fitted.epochs[0])
         cache.close()
     assert epochs["first"] < 5
-    assert epochs["likelihood"] == 40
+    assert epochs["last"] == epochs["first"] + 3
