@@ -201,7 +201,7 @@ def test_a_head_stops_by_itself_and_keeps_its_best_state(tmp_path):
 
 def test_the_grid_is_every_layer_rate_and_seed():
     assert len(specs(Protocol(), 13)) == 14 * 5 * 5
-    assert len(specs(Protocol(), 1)) == 7 * 5
+    assert len(specs(Protocol(), 1)) == 5 * 5
     assert {s.layer for s in specs(Protocol(single_layers=False), 13)} == {WEIGHTED_SUM}
     assert len(specs(preset("marble"), 13)) == 84
 
