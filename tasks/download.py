@@ -114,6 +114,8 @@ class ResumingDownloader:
         missing = (total or 0) - have
         if missing > shutil.disk_usage(self.part.parent).free:
             raise TaskError(f"{self.part.parent}: {missing / 1e9:,.1f} GB to download, and less is free on this disk")
+        if not have:  # before the tag of another version takes its place
+            self.part.unlink(missing_ok=True)
         tag = answer.headers.get("ETag", "")
         if not tag or tag.startswith("W/"):
             tag = answer.headers.get("Last-Modified", "")
@@ -121,7 +123,7 @@ class ResumingDownloader:
             write_text(self.tag, tag)
         else:
             self.tag.unlink(missing_ok=True)
-        with self.part.open("ab" if have else "wb") as file, self._bar(have, total) as bar:
+        with self.part.open("ab") as file, self._bar(have, total) as bar:
             for block in answer.iter_content(BLOCK):
                 file.write(block)
                 bar.update(len(block))

@@ -3,10 +3,10 @@
 Conventions
 -----------
 ``PREPARED.json`` in the folder of a dataset says what was downloaded from where, with its SHA-256; it is
-written first, so a folder that holds anybody else's files is never touched, and after every archive, so a
-call after an interruption goes on there and a call after the last one asks no server anything. Downloads lie
-in ``.download`` until they are unpacked, and archives are unpacked there before their folders are moved into
-place: what is in place is whole.
+written first, so a folder that holds anybody else's files is never touched, and for every archive before what it
+holds is moved into place, so a call after an interruption knows what is its own and goes on there, and a call after
+the last one asks no server anything. Downloads lie in ``.download`` until they are unpacked, and archives are
+unpacked there before their folders are moved into place: what is in place is whole.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import IO, Any
 from svuprobe._files import is_systems_word, replacing, writing
 from svuprobe.tasks.datasets import DATASETS, Archive, Dataset
 from svuprobe.tasks.download import BLOCK, ResumingDownloader, size
-from svuprobe.tasks.synth.corpus import MARKER, write_text
+from svuprobe.tasks.synth.corpus import MARKER, is_taken, write_text
 from svuprobe.tasks.types import TaskError
 
 STATE = "PREPARED.json"
@@ -97,9 +97,12 @@ def prepare(
         digest = _sha256(path)
         if archive.checksum is None:
             say(f"{archive.name}: sha256:{digest} (no published checksum to compare with)")
-        made = _place(path, archive, root, done.get(archive.name, {}).get("made", []))
-        done[archive.name] = {"urls": archive.urls, "sha256": digest, "made": made}
-        _write_state(root, card, done)
+
+        def record(made: list[str], archive: Archive = archive, digest: str = digest) -> None:
+            done[archive.name] = {"urls": archive.urls, "sha256": digest, "made": made}
+            _write_state(root, card, done)
+
+        _place(path, archive, root, done.get(archive.name, {}).get("made", []), record)
         path.unlink(missing_ok=True)
     shutil.rmtree(root / FOLDER, ignore_errors=True)
     if card.how:
@@ -124,7 +127,7 @@ def _claim(root: Path, card: Dataset) -> dict[str, Any]:
     state = root / STATE
     if state.is_file():
         return _record(state)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if is_taken(root, state):
         raise TaskError(
             f"{root} is not empty and has no {STATE}: it may be your data and is never overwritten; "
             "svuprobe data check says whether it is whole"
@@ -202,16 +205,25 @@ def _sha256(path: Path) -> str:
     return str(_pooch().file_hash(str(path), alg="sha256"))
 
 
-def _place(path: Path, archive: Archive, root: Path, ours: list[str]) -> list[str]:
-    """Unpack a download and move it into place; names below ``root``. What an earlier call made (``ours``) stays.
+def _place(path: Path, archive: Archive, root: Path, ours: list[str], record: Callable[[list[str]], None]) -> None:
+    """Unpack a download and move it into place. What an earlier call made (``ours``) stays.
 
-    Nothing half-unpacked stays, and no space is taken by it.
+    The names below ``root`` are recorded first: whoever is killed between finds that they are ours. Nothing
+    half-unpacked stays, and no space is taken by it.
     """
     staging = path.with_name(f"{path.name}.unpacked")
     shutil.rmtree(staging, ignore_errors=True)
     try:
         with writing(root):
-            return _unpacked(path, archive, root, ours, staging)
+            made = _unpacked(path, archive, staging)
+            if foreign := next((n for n in made if n not in ours and (root / n).exists()), None):
+                raise TaskError(
+                    f"{root / foreign} is there already and never overwritten: move it away and run this again"
+                )
+            record(made)
+            for name in made:
+                if not (root / name).exists():
+                    os.replace(staging / name, root / name)
     except DamagedArchive:
         path.unlink()
         raise
@@ -219,20 +231,15 @@ def _place(path: Path, archive: Archive, root: Path, ours: list[str]) -> list[st
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _unpacked(path: Path, archive: Archive, root: Path, ours: list[str], staging: Path) -> list[str]:
+def _unpacked(path: Path, archive: Archive, staging: Path) -> list[str]:
+    """Unpack a download into an empty folder; the names there."""
     inside = staging / archive.unpack_to
     inside.mkdir(parents=True)
     if archive.name.endswith((".zip", *TARS)):
         unpack(path, inside, archive.strip)
     else:
         shutil.copy2(path, inside / archive.name)
-    made = sorted(entry.name for entry in staging.iterdir())
-    for name in made:
-        if not (root / name).exists():
-            os.replace(staging / name, root / name)
-        elif name not in ours:
-            raise TaskError(f"{root / name} is there already and never overwritten: move it away and run this again")
-    return made
+    return sorted(entry.name for entry in staging.iterdir())
 
 
 def unpack(archive: Path, folder: Path, strip: int = 0) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from svuprobe._files import write_bytes
+from svuprobe._files import leftovers, write_bytes
 from svuprobe.tasks.types import TaskError
 
 Audio = NDArray[np.float32]
@@ -73,7 +73,7 @@ def begin(root: Path, header: dict[str, Any]) -> bool:
     """
     marker = root / MARKER
     if not marker.exists():
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if is_taken(root, marker):
             raise TaskError(
                 f"{root} is not empty and has no {MARKER}: it may be real data and is never overwritten; "
                 "choose another --out or move it away"
@@ -89,6 +89,13 @@ def begin(root: Path, header: dict[str, Any]) -> bool:
             )
     files = found.get("files", {})
     return not (found.get("complete") is True and all((root / path).is_file() for path in files))
+
+
+def is_taken(root: Path, marker: Path) -> bool:
+    """Whether a folder without its marker holds anybody's files; an unfinished marker is nobody's."""
+    if not root.exists():
+        return False
+    return not root.is_dir() or bool({*root.iterdir()} - {*leftovers(marker)})
 
 
 def read_marker(path: Path) -> dict[str, Any]:
