@@ -152,9 +152,10 @@ def verify(directory: Path, *, delete: bool = False, progress: Callable[..., Any
 def _verify_one(folder: Path, each: Each, delete: bool) -> list[Damage]:
     damages = list(_examine(folder, each))
     damages += _examine_joined(folder, each, {damage.path.name for damage in damages})
-    if delete and damages:
+    if delete:  # also what another that was killed at it has left to do
         for path in {damage.path for damage in damages} - {folder}:
             remove(path)
+        _prune_one(folder, dry_run=False)
         join(folder)
     return damages
 
@@ -267,18 +268,25 @@ def prune(directory: Path, *, dry_run: bool = False) -> dict[Path, int]:
     """
     gone: dict[Path, int] = {}
     for folder in folders(directory):
-        for path in _ours(folder):
-            guard = folder / "plan" if path.suffix == ".json" else path
-            stale = {} if busy(guard) else _stale(path, lock_of(guard))
-            if stale and not dry_run:
-                with locked(guard, wait=False) as mine, writing(path):
-                    for left in stale if mine else ():
-                        left.unlink(missing_ok=True)
-            gone |= stale
+        gone |= _prune_one(folder, dry_run)
         if not dry_run and folder != directory and not any(folder.iterdir()):
             with writing(folder):
                 folder.rmdir()
     return gone | _prune_lists(directory / "tasks", dry_run)
+
+
+def _prune_one(folder: Path, dry_run: bool) -> dict[Path, int]:
+    """As `prune`, of one cache."""
+    gone: dict[Path, int] = {}
+    for path in _ours(folder):
+        guard = folder / "plan" if path.suffix == ".json" else path
+        stale = {} if busy(guard) else _stale(path, lock_of(guard))
+        if stale and not dry_run:
+            with locked(guard, wait=False) as mine, writing(path):
+                for left in stale if mine else ():
+                    left.unlink(missing_ok=True)
+        gone |= stale
+    return gone
 
 
 def _prune_lists(folder: Path, dry_run: bool) -> dict[Path, int]:
@@ -326,6 +334,12 @@ def delete(folder: Path) -> None:
         for empty in (folder, folder.parent):
             if not any(empty.iterdir()):
                 empty.rmdir()
+
+
+def emptied(directory: Path, model: str) -> list[Path]:
+    """Folders of a model with no file in them, as a killed `delete` leaves them; inner ones first."""
+    tops = [top for top in directory.glob(f"{model}@*") if not any(p.is_file() for p in top.rglob("*"))]
+    return [path for top in tops for path in (*sorted(top.rglob("*"), reverse=True), top) if path.is_dir()]
 
 
 def size_text(size: int) -> str:

@@ -249,8 +249,10 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
     try:
         yield True
     finally:
-        lock.unlink(missing_ok=True)  # while it is held: so it is never another's
-        os.close(descriptor)
+        try:
+            lock.unlink(missing_ok=True)  # while it is held: so it is never another's
+        finally:
+            os.close(descriptor)
 
 
 def _open_locked(lock: Path, path: Path, wait: bool) -> int | None:
@@ -269,9 +271,13 @@ def _open_locked(lock: Path, path: Path, wait: bool) -> int | None:
             os.close(descriptor)
             raise
         if _is(descriptor, lock):
-            with writing(path):
-                for left in leftovers(path):
-                    left.unlink(missing_ok=True)
+            try:
+                with writing(path):
+                    for left in leftovers(path):
+                        left.unlink(missing_ok=True)
+            except BaseException:
+                os.close(descriptor)
+                raise
             return descriptor
         os.close(descriptor)  # its last holder has unlinked it since
 

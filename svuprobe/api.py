@@ -336,13 +336,17 @@ def cache_prune(
             say(f"{path}: {keeping.size_text(size)}")
         return sum(gone.values())
     folders = [f for f in keeping.folders(directory) if f.parent.name.rpartition("@")[0] == slug(model)]
-    if not folders:
+    emptied = keeping.emptied(directory, slug(model))
+    if not folders and not emptied:
         raise ExtractError(f"{directory}: no cache of {model}; svuprobe cache list says what there is")
     sizes = [keeping.size_of(folder) for folder in folders]
     for folder, size in zip(folders, sizes, strict=True):
         say(f"{folder}: {keeping.size_text(size)}")
         if not dry_run:
             keeping.delete(folder)
+    for folder in () if dry_run else emptied:
+        with writing(folder):
+            folder.rmdir()
     return sum(sizes)
 
 
