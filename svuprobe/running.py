@@ -212,6 +212,7 @@ def _is_there(results: Path, one: _Part, revision: str | None, allow_missing: bo
 
 def _agrees(path: Path, one: _Part, allow_missing: bool) -> bool:
     """Whether a result is of the same task, clips, audio and protocol; its folder names the model's revision."""
+    result_file.sweep(path)
     try:
         old = result_file.load(path)
     except ProbeError:  # of an older schema, or damaged: made again
