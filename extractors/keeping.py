@@ -125,7 +125,13 @@ class Damage:
     reason: str
 
 
-def verify(directory: Path, *, delete: bool = False, progress: Callable[..., Any] | None = None) -> list[Damage]:
+def verify(
+    directory: Path,
+    *,
+    delete: bool = False,
+    progress: Callable[..., Any] | None = None,
+    tell: Callable[[Damage], object] = lambda damage: None,
+) -> list[Damage]:
     """Read every byte of every cache; what is wrong, in the order of the files.
 
     Parameters
@@ -134,6 +140,8 @@ def verify(directory: Path, *, delete: bool = False, progress: Callable[..., Any
         Delete what is damaged and join what is left, so that ``svuprobe extract`` makes it again and nothing else.
     progress
         Makes a bar as ``tqdm`` does; it advances in bytes.
+    tell
+        Called with each damage before anything is deleted, so that it is known where the system then refuses.
 
     Raises
     ------
@@ -144,14 +152,16 @@ def verify(directory: Path, *, delete: bool = False, progress: Callable[..., Any
     if not found:
         raise ExtractError(f"{directory}: no cache there; svuprobe extract makes one")
     if progress is None:
-        return [damage for folder in found for damage in _verify_one(folder, lambda n: None, delete)]
+        return [damage for folder in found for damage in _verify_one(folder, lambda n: None, delete, tell)]
     with progress(total=sum(map(size_of, found)), desc="verify", unit="B", unit_scale=True) as bar:
-        return [damage for folder in found for damage in _verify_one(folder, bar.update, delete)]
+        return [damage for folder in found for damage in _verify_one(folder, bar.update, delete, tell)]
 
 
-def _verify_one(folder: Path, each: Each, delete: bool) -> list[Damage]:
+def _verify_one(folder: Path, each: Each, delete: bool, tell: Callable[[Damage], object]) -> list[Damage]:
     damages = list(_examine(folder, each))
     damages += _examine_joined(folder, each, {damage.path.name for damage in damages})
+    for damage in damages:
+        tell(damage)
     if delete:  # also what another that was killed at it has left to do
         for path in {damage.path for damage in damages} - {folder}:
             remove(path)

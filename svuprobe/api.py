@@ -308,9 +308,12 @@ def cache_verify(
 
     With ``remove`` damaged files are deleted; extracting again then makes these again and touches no others.
     """
-    damages = keeping.verify(directory, delete=remove, progress=progress)
-    for damage in damages:
-        say(f"{damage.path}: {damage.reason}")
+    damages: list[keeping.Damage] = []
+    try:
+        keeping.verify(directory, delete=remove, progress=progress, tell=damages.append)
+    finally:  # also where a disk is full: what is deleted is named
+        for damage in damages:
+            say(f"{damage.path}: {damage.reason}")
     for folder in dict.fromkeys(d.path if d.path.is_dir() else d.path.parent for d in damages):
         kept = keeping.look(folder)
         say(

@@ -15,17 +15,20 @@ from svuprobe.tasks.datasets import DATASETS
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
-    full_disks.write_project(folder)
+    full_disks.write_project(folder, ["own"])
     return folder
 
 
 # Synthesis, training from audio and a whole suite take too long here: the script tries them too.
-@pytest.mark.parametrize("name", ["data prepare", "extract", "probe", "predict", "leaderboard", "plot"])
+@pytest.mark.parametrize(
+    "name", ["data prepare", "extract", "probe", "predict", "leaderboard", "plot", "cache verify"]
+)
 def test_without_room_a_command_is_one_line_and_with_room_it_ends_well(project, tmp_path, name, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     out = tmp_path / "out"
     out.mkdir()
     words = full_disks.commands(project, out)[name]
+    full_disks.put_cache(name, project, out)
     with full_disks.served(project) as card:
         monkeypatch.setitem(DATASETS, "vocalset", card)
         for size in (0, 600):
@@ -34,4 +37,4 @@ def test_without_room_a_command_is_one_line_and_with_room_it_ends_well(project, 
             assert done.exit_code == 1, done.output
             assert not full_disks.wrong(done, out)
         done = full_disks.call(words)
-        assert done.exit_code == 0, done.output
+        assert full_disks.ended_well(done), done.output
