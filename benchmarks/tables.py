@@ -18,10 +18,10 @@ import numpy as np
 from svuprobe._text import code, markdown
 from svuprobe.benchmarks.published import Published, published
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.probe import compare
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import SCORED_ALIKE, Entry, Result, require_unchanged
-from svuprobe.probe.stats import MIN_GROUPS, RESAMPLINGS
+from svuprobe.probe.stats import compare
+from svuprobe.probe.stats.intervals import MIN_GROUPS, RESAMPLINGS
 
 Scores = dict[str, dict[str, Any]]  # metric -> mean, and std and ci95 where there are any
 _NAMED = 5  # models at most that a sentence names; the rest is counted

@@ -99,7 +99,7 @@ _MERT_V0 = "Li et al. 2022, arXiv:2212.02508; Li et al. 2024, MERT, arXiv:2306.0
 _MUSIC2VEC = "Li et al. 2022, MAP-Music2Vec, arXiv:2212.02508"
 _WAVLM_LICENCE = "MIT (repository) / CC-BY-SA-3.0 (card)"
 _NC = "CC-BY-NC-4.0"
-_HANDMADE = "svuprobe.extractors.handmade"
+_HANDMADE = "svuprobe.extractors.models.handmade"
 
 # fmt: off
 _CARDS = (
@@ -282,7 +282,7 @@ def local_revision(name: str) -> str | None:
     """
     name = canonical(name)
     if _is_folder(name):
-        return import_module("svuprobe.extractors.source").folder_revision(Path(name[3:]), name)
+        return import_module("svuprobe.extractors.checkpoints.source").folder_revision(Path(name[3:]), name)
     if name.startswith(("py:", "hear:")):
         return load(name).revision
     return None
@@ -308,12 +308,12 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
     if name in CATALOGUE and CATALOGUE[name].source:
         return _load_function(str(CATALOGUE[name].source), (), name, normalize)
     if name.startswith("hear:"):
-        return _load_function("svuprobe.extractors.hear:load", (name, *_parse_hear(name)), name, normalize)
+        return _load_function("svuprobe.extractors.models.hear:load", (name, *_parse_hear(name)), name, normalize)
     if name.startswith("py:"):
-        return _load_function("svuprobe.extractors.custom:load", (name, *_parse_py(name)), name, normalize)
+        return _load_function("svuprobe.extractors.models.custom:load", (name, *_parse_py(name)), name, normalize)
     if name.startswith("random:"):
         card, seed = _parse_random(name)
-        transformer = import_module("svuprobe.extractors.transformer").TransformerExtractor
+        transformer = import_module("svuprobe.extractors.models.transformer").TransformerExtractor
         return transformer.from_random(card, seed, name=name, normalize=normalize)
     return _load_checkpoint(name, normalize)
 
@@ -328,17 +328,17 @@ def _load_function(source: str, arguments: tuple[Any, ...], name: str, normalize
 
 def _load_checkpoint(name: str, normalize: bool | None) -> Extractor:
     """A checkpoint in a folder or on the hub: one of the families that svuprobe computes itself, or another."""
-    transformer = import_module("svuprobe.extractors.transformer").TransformerExtractor
+    transformer = import_module("svuprobe.extractors.models.transformer").TransformerExtractor
     if name in CATALOGUE:
         return transformer.from_hub(CATALOGUE[name].hub, name=name, card=CATALOGUE[name], normalize=normalize)
-    source = import_module("svuprobe.extractors.source")
+    source = import_module("svuprobe.extractors.checkpoints.source")
     if _is_folder(name):
         checkpoint, card = source.in_folder(name[3:], name), None
     else:
         hub, revision = _parse_hub(name)
         checkpoint = source.on_hub(hub, revision, name)
         card = next((card for card in CATALOGUE.values() if card.hub == hub), None)
-    other = import_module("svuprobe.extractors.generic").load(checkpoint, normalize=normalize)
+    other = import_module("svuprobe.extractors.models.generic").load(checkpoint, normalize=normalize)
     return other or transformer.from_source(checkpoint, card=card, normalize=normalize)
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from svuprobe.probe.data import ClipFeatures
+from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.tasks.doubts import beyond, doubts
+from svuprobe.tasks.data.doubts import beyond, doubts
 
 Features = ClipFeatures | FrameFeatures
 _SPLITS = (("train", "training"), ("valid", "validation"), ("test", "test"))

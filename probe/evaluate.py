@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from svuprobe.probe.data import ClipFeatures, majority_vote, pool_windows
+from svuprobe.probe.features import ClipFeatures, majority_vote, pool_windows
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import Bank
-from svuprobe.probe.stats import interval
+from svuprobe.probe.stats.intervals import interval
 from svuprobe.probe.train import Fitted
-from svuprobe.tasks import beats, kinds
-from svuprobe.tasks.metrics import mean_of, metric
+from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds import beats
+from svuprobe.tasks.kinds.metrics import mean_of, metric
 
 Features = ClipFeatures | FrameFeatures
 Watch = Callable[..., Iterable[Any]]

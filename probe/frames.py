@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from joblib import Parallel, cpu_count, delayed
 
-from svuprobe.extractors.cache import FeatureCache
-from svuprobe.probe.data import Block, Features, Moments, Rows, Steps, chunks
+from svuprobe.extractors.cache.features import FeatureCache
+from svuprobe.probe.features import Block, Features, Moments, Rows, Steps, chunks
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.protocol import Protocol
 from svuprobe.tasks import kinds
-from svuprobe.tasks.cliplist import ClipList
+from svuprobe.tasks.manifest import ClipList
 
 _BLOCK_BYTES = 256 << 20  # of frames that are shuffled together, from this many places of the cache:
 _RUNS = 8

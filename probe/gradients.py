@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from svuprobe.tasks.notes import N_OUTPUTS
+from svuprobe.tasks.kinds.notes import N_OUTPUTS
 
 _ONSET_WEIGHT = 15.0
 

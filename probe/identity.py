@@ -9,7 +9,7 @@ A result is made again unless all of these agree:
     Id, split, group, target, start and end of every clip, whatever their order and their paths.
 ``audio``
     What the audio of every clip with features was: the size of its file and a hash of its ends
-    (`svuprobe.extractors.audio.fingerprint`).
+    (`svuprobe.extractors.audio.windows.fingerprint`).
 ``features``
     The header of the cache: weights' digest, normalisation, number format, layers, frame grid, windowing, level. Not
     the device, the number of processes or the bits themselves, which differ from machine to machine.
@@ -29,10 +29,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from typing import Any
 
-from svuprobe.extractors.audio import fingerprint, identity_of
-from svuprobe.extractors.cache import FeatureCache, Header
+from svuprobe.extractors.audio.windows import fingerprint, identity_of
+from svuprobe.extractors.cache.features import FeatureCache, Header
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.tasks.cliplist import ClipList
+from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task
 
 SCORING = 3

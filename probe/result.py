@@ -17,14 +17,14 @@ task
 model
     ``name``, ``revision``, ``digest`` (of the weights), ``parameters``, ``layer_names``, ``dim``,
     ``sample_rate`` and ``frame_rate`` in Hz, ``normalization``, ``dtype``, ``control`` (random weights or
-    hand-made); of a network that was trained end to end ``finetune``, see `svuprobe.probe.finetune`, and of a
+    hand-made); of a network that was trained end to end ``finetune``, see `svuprobe.probe.finetune.run`, and of a
     supervised baseline its ``recipe``.
 protocol
     ``name``, ``hash`` and ``fields``, every one of them.
 scores
     Metric -> ``per_seed``, ``mean``, ``std`` (over seeds, n - 1; null with one seed) and ``ci95`` (over the groups of
-    the test split, null with too few, see `svuprobe.probe.stats`) of the ranked head: the weighted sum at its
-    selected learning rate, or under a protocol that selects the ``best`` perhaps a single layer.
+    the test split, null with too few, see `svuprobe.probe.stats.intervals`) of the ranked head: the weighted sum at
+    its selected learning rate, or under a protocol that selects the ``best`` perhaps a single layer.
 chance
     Metric -> score of guessing from the training set alone (classes drawn with their frequencies, a constant
     prediction, no note at all).

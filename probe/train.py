@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from joblib import cpu_count
 
-from svuprobe.extractors.batches import native_dtype
-from svuprobe.probe.data import Block, ClipFeatures, Steps
+from svuprobe.extractors.batching import native_dtype
+from svuprobe.probe.features import Block, ClipFeatures, Steps
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol

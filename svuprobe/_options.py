@@ -10,7 +10,7 @@ import click
 
 from svuprobe._errors import UserError
 from svuprobe._machine import checked_device
-from svuprobe.probe.ft_protocol import RANGES
+from svuprobe.probe.finetune.protocol import RANGES
 
 MOST_SHARDS = 10_000
 

@@ -34,12 +34,13 @@ from svuprobe._machine import (
     check_whole,
     checked_device,
 )
-from svuprobe.extractors import checkmodel, keeping
+from svuprobe.extractors import check_model as checkmodel
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import FeatureCache, find, require_place
+from svuprobe.extractors.cache import manage as keeping
+from svuprobe.extractors.cache.features import FeatureCache, find, require_place
+from svuprobe.extractors.cache.writer import Report
 from svuprobe.extractors.catalogue import load as load_model, slug
-from svuprobe.extractors.run import extract as run_extraction
-from svuprobe.extractors.writing import Report
+from svuprobe.extractors.extract import extract as run_extraction
 from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.result import Result
@@ -48,17 +49,17 @@ from svuprobe.tasks import (
     Task,
     TaskError,
     Windowing,
-    cliplist,
     find_clips,
     is_synthetic,
     load as load_task,
+    manifest as cliplist,
 )
-from svuprobe.tasks.cliplist import ClipList
+from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.synth import CORPORA
 
 if TYPE_CHECKING:
-    from svuprobe.probe.ft_protocol import FinetuneProtocol, RecipeProtocol
-    from svuprobe.probe.predict import Prediction
+    from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
+    from svuprobe.probe.predict.predict import Prediction
 
 Say = Callable[[str], None]
 
@@ -125,8 +126,8 @@ def check(
     """Say what there is of a task's dataset and what is wrong with it; whether it is whole."""
     from joblib import cpu_count
 
-    from svuprobe.extractors.decode import Decoders
-    from svuprobe.tasks import check as checking
+    from svuprobe.extractors.audio.decoders import Decoders
+    from svuprobe.tasks.data import check as checking
 
     loaded = load_task(task)
     root = data.folder(loaded.dataset)
@@ -146,7 +147,7 @@ def prepare(
     tasks: Sequence[str], data: Data, *, progress: Callable[..., Any] | None = None, say: Say = _silent
 ) -> None:
     """Download and unpack what may be downloaded of each task's dataset."""
-    from svuprobe.tasks.prepare import prepare as run_preparation
+    from svuprobe.tasks.data.prepare import prepare as run_preparation
 
     for dataset in dict.fromkeys(load_task(name).dataset for name in tasks):
         run_preparation(dataset, data.folder(dataset), progress=progress, say=say)
@@ -173,7 +174,7 @@ def extract(
 
     Tasks on one dataset with one windowing share a cache, and all models share each decoded clip. The clips of
     each task are written beside the features, so probing needs no audio. Failed clips are in the reports; the
-    rest is done. See `svuprobe.extractors.run.extract` for the options; ``jobs=None`` takes a process for every
+    rest is done. See `svuprobe.extractors.extract.extract` for the options; ``jobs=None`` takes a process for every
     core that the models leave free.
     """
     device = checked_device(device)
@@ -259,7 +260,7 @@ def _by_cache(lists: Sequence[ClipList]) -> dict[tuple[str, Windowing, str], lis
 
 def _say_list(one: ClipList, say: Say) -> None:
     """Say how many clips a task has, and what in them may not be meant."""
-    from svuprobe.tasks.doubts import doubts
+    from svuprobe.tasks.data.doubts import doubts
 
     task = one.task
     say(f"{task.name}: {_counted(task, one.clips)}{' (synthetic)' if one.synthetic else ''}")
@@ -401,7 +402,7 @@ def probe(
     """Probe every model that has a cache on every task that has one, or the named ones.
 
     A result that is there already and agrees in everything that determines it (`svuprobe.probe.identity`) is not
-    made again. ``dtype`` is what the products of training are rounded to, as `svuprobe.probe.run.probe` says.
+    made again. ``dtype`` is what the products of training are rounded to, as `svuprobe.probe.probing.probe` says.
     ``memory`` is what may be held of a frame-level cache, in bytes; half of what is free.
 
     Raises
@@ -557,7 +558,7 @@ def _make_result(
     progress: Callable[..., Any] | None,
 ) -> Probed:
     """Train and score, and write the result with what belongs to it."""
-    from svuprobe.probe.run import probe as run_probe
+    from svuprobe.probe.probing import probe as run_probe
 
     labelled = None
     if progress is not None:
@@ -675,10 +676,10 @@ def finetune(
     resume
         Go on from what an unfinished run left, to the same result.
     """
-    from svuprobe.extractors.batches import native_dtype
-    from svuprobe.probe import finetune as tuning
-    from svuprobe.probe.ft_protocol import FinetuneProtocol, RecipeProtocol
-    from svuprobe.probe.ft_train import Machine, Ranks
+    from svuprobe.extractors.batching import native_dtype
+    from svuprobe.probe.finetune import run as tuning
+    from svuprobe.probe.finetune.loop import Machine, Ranks
+    from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 
     check_dtype(dtype)
     check_whole("jobs", jobs, 0, MOST_JOBS)
@@ -742,8 +743,8 @@ def predict(
     run_code
         Whether the model that the result names may be run where it is code: ``py:`` and ``hear:``.
     """
-    from svuprobe.probe import draw, formats
-    from svuprobe.probe.predict import load_answers, predict as run_prediction
+    from svuprobe.probe.predict import draw, formats
+    from svuprobe.probe.predict.predict import load_answers, predict as run_prediction
 
     device = checked_device(device)
     check_whole("jobs", jobs, 0, MOST_JOBS)

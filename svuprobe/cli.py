@@ -21,7 +21,8 @@ from svuprobe._edge import OneLineErrors, bar, echo, one_line, say, warn
 from svuprobe._machine import LEAST_MEMORY, MOST_BATCH_S, MOST_JOBS, MOST_MEMORY, MOST_SEED, MOST_TIMEOUT_S
 from svuprobe._options import ALPHA, DEVICE, RATE, RATE_OR_0, SHARE, Checked, Number, Shard, whole
 from svuprobe.extractors import catalogue
-from svuprobe.probe import baselines, ft_protocol
+from svuprobe.probe import baselines
+from svuprobe.probe.finetune import protocol as ft_protocol
 from svuprobe.probe.protocol import PRESETS, RANGES, preset
 from svuprobe.tasks import TABLE, check_name
 
@@ -470,7 +471,7 @@ cache_argument = click.argument("directory", type=FOLDER, default="features", en
 def cache_list(directory: Path, as_json: bool) -> None:
     """What there is of every cache in DIRECTORY, and whether it is complete."""
     from svuprobe import api
-    from svuprobe.extractors.keeping import size_text
+    from svuprobe.extractors.cache.manage import size_text
 
     rows = [asdict(kept) | {"directory": str(kept.directory)} for kept in api.cache_list(directory)]
     if not as_json:
@@ -504,7 +505,7 @@ def cache_verify(directory: Path, remove: bool) -> None:
 def cache_prune(directory: Path, dry_run: bool, model: str | None, yes: bool) -> None:
     """Delete what killed processes left in DIRECTORY; never features, unless --model says whose."""
     from svuprobe import api
-    from svuprobe.extractors.keeping import size_text
+    from svuprobe.extractors.cache.manage import size_text
 
     only_said = dry_run or (model is not None and not yes)
     freed = api.cache_prune(directory, model=model, dry_run=only_said, say=say)
@@ -539,7 +540,7 @@ def predict(
 ) -> None:
     """Use a trained probe: labels, notes or beats of any audio files."""
     from svuprobe import api
-    from svuprobe.probe.formats import summary
+    from svuprobe.probe.predict.formats import summary
 
     found: list[Any] = []
     failed: list[Any] = []

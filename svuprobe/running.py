@@ -22,8 +22,8 @@ from svuprobe.extractors.catalogue import canonical, is_control, local_revision,
 from svuprobe.probe import identity, result as result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task
-from svuprobe.tasks.cliplist import labels_of
 from svuprobe.tasks.datasets import DATASETS
+from svuprobe.tasks.manifest import labels_of
 
 if TYPE_CHECKING:
     from svuprobe.api import Data

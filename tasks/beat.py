@@ -25,7 +25,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from svuprobe.tasks import beats, gtzan, splitlists
+from svuprobe.tasks.datasets import gtzan, split_lists as splitlists
+from svuprobe.tasks.kinds import beats
 from svuprobe.tasks.types import Clip, Task, TaskError
 
 FOLDERS = ("beats", "jams", "rhythm", "rhythm/jams")

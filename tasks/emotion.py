@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from svuprobe.tasks import splitlists
+from svuprobe.tasks.datasets import split_lists as splitlists
 from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
 
 # The first of these that holds a song is taken.

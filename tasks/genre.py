@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from svuprobe.tasks import gtzan
+from svuprobe.tasks.datasets import gtzan
 from svuprobe.tasks.types import Clip, Task
 
 

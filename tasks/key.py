@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from svuprobe.tasks import splitlists
-from svuprobe.tasks.metrics import mean_of
+from svuprobe.tasks.datasets import split_lists as splitlists
+from svuprobe.tasks.kinds.metrics import mean_of
 from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
 
 TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from svuprobe.tasks import nsynth
-from svuprobe.tasks.metrics import mean_of
+from svuprobe.tasks.datasets import nsynth
+from svuprobe.tasks.kinds.metrics import mean_of
 from svuprobe.tasks.types import Clip, Task
 
 LABELS = tuple(f"{midi:03d}" for midi in range(128))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from svuprobe.tasks import vocalset
+from svuprobe.tasks.datasets import vocalset
 from svuprobe.tasks.types import Clip, Task
 
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from svuprobe.tasks import singer, vocalset
+from svuprobe.tasks import singer
+from svuprobe.tasks.datasets import vocalset
 from svuprobe.tasks.types import Clip, Task
 
 VALID = ("breathy", "lip_trill", "trill")

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from svuprobe.tasks import splitlists
+from svuprobe.tasks.datasets import split_lists as splitlists
 from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
 
 LIST = "mtat_12_1_3.tsv"

@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from svuprobe.tasks import vocalset
+from svuprobe.tasks.datasets import vocalset
 from svuprobe.tasks.types import Clip, Task
 
 LABELS = (

@@ -331,7 +331,8 @@ def main(only: tuple[str, ...], every: int) -> None:
     import torch
 
     from svuprobe import api, running  # noqa: F401
-    from svuprobe.probe import finetune, run  # noqa: F401
+    from svuprobe.probe import probing as run  # noqa: F401
+    from svuprobe.probe.finetune import run as finetune  # noqa: F401
 
     torch.set_num_threads(1)  # a fork must not wait for threads that it has not
     wrong = 0

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from svuprobe.extractors.cache import Header, Row, ShardWriter, join, plan
-from svuprobe.extractors.run import cache_folder
+from svuprobe.extractors.cache.features import Header, Row, ShardWriter, join, plan
+from svuprobe.extractors.extract import cache_folder
 from svuprobe.tasks import load
 
 

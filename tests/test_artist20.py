@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svuprobe.probe.data import majority_vote
-from svuprobe.tasks import find_clips, singer, singer_artist20, singer_cross_technique, vocalset
-from svuprobe.tasks.cliplist import labels_of
-from svuprobe.tasks.metrics import accuracy
+from svuprobe.probe.features import majority_vote
+from svuprobe.tasks import find_clips, singer, singer_artist20, singer_cross_technique
+from svuprobe.tasks.datasets import vocalset
+from svuprobe.tasks.kinds.metrics import accuracy
+from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.synth.corpora import _takes
 from svuprobe.tasks.types import SPLITS, TaskError
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from svuprobe.extractors import audio, files
-from svuprobe.extractors.audio import (
+from svuprobe.extractors.audio import sound_files as files, windows as audio
+from svuprobe.extractors.audio.windows import (
     Finished,
     Need,
     Window,

@@ -14,7 +14,8 @@ from svuprobe.probe.baselines.deformable import DeformableConv2d, deform_conv2d
 from svuprobe.probe.baselines.frontends import ConstantQ, Mel, decibel
 from svuprobe.probe.baselines.jdcnote import JdcNote, RunningScale, estimate_tempo, refine
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.tasks import TABLE as TASKS, kinds, load, notes as svt
+from svuprobe.tasks import TABLE as TASKS, kinds, load
+from svuprobe.tasks.kinds import notes as svt
 
 # Parameters with the outputs of the task each was published for, and where the number is from.
 PARAMETERS = {

@@ -12,7 +12,7 @@ from madmom_infer.features.beats_hmm import BeatStateSpace, BeatTransitionModel
 from madmom_infer.ml.hmm import HiddenMarkovModel, ObservationModel
 from scipy.signal import argrelmin
 
-from svuprobe.tasks import beats
+from svuprobe.tasks.kinds import beats
 from svuprobe.tasks.types import TaskError
 
 GOLDEN = Path(__file__).parent / "data" / "madmom_dbn_beats.npz"
@@ -142,7 +142,7 @@ def test_a_batch_equals_one_by_one():
 def test_batches_are_split_without_effect(monkeypatch):
     clips = noise(7, 200)
     together = beats.decode(clips, FPS)
-    monkeypatch.setattr("svuprobe.tasks.dbn._BATCH_CLIPS", 3)
+    monkeypatch.setattr("svuprobe.tasks.kinds.dbn._BATCH_CLIPS", 3)
     for a, b in zip(together, beats.decode(torch.tensor(clips), FPS), strict=True):
         np.testing.assert_array_equal(a, b)
 

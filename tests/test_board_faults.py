@@ -14,11 +14,12 @@ from made import made, saved
 
 from svuprobe import api, cli
 from svuprobe._text import as_csv as csv_text, markdown, picture
-from svuprobe.benchmarks import drawing, plots, tables
+from svuprobe.benchmarks import plots, tables
 from svuprobe.benchmarks.leaderboard import as_csv, as_json, render
+from svuprobe.benchmarks.plots import drawing
 from svuprobe.probe import result as result_file
-from svuprobe.probe.compare import MOST_MODELS
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.stats.compare import MOST_MODELS
 
 HOSTILE = {
     "html": "<img src=x onerror=alert(1)><script>x</script>",

@@ -26,7 +26,7 @@ from recordings import corpus
 from svuprobe import api, cli
 from svuprobe._errors import FileError
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import (
+from svuprobe.extractors.cache.features import (
     FeatureCache,
     Header,
     Row,
@@ -36,11 +36,11 @@ from svuprobe.extractors.cache import (
     join,
     plan,
 )
+from svuprobe.extractors.cache.manage import look, prune, verify
+from svuprobe.extractors.cache.plan import read_plan
+from svuprobe.extractors.cache.shards import numbered
 from svuprobe.extractors.catalogue import load
-from svuprobe.extractors.keeping import look, prune, verify
-from svuprobe.extractors.planning import read_plan
-from svuprobe.extractors.run import cache_folder, extract, header_for
-from svuprobe.extractors.shards import numbered
+from svuprobe.extractors.extract import cache_folder, extract, header_for
 from svuprobe.tasks.types import Clip, Windowing
 
 WINDOWS = Windowing(1.0, 0.3)
@@ -432,7 +432,7 @@ def test_the_same_clips_make_the_same_bytes(tmp_path):
 def test_a_shard_is_claimed_by_one_process_until_it_ends(tmp_path):
     path = tmp_path / "shard-00000.h5"
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom svuprobe.extractors.cache import claim\n"
+        "import sys, time\nfrom pathlib import Path\nfrom svuprobe.extractors.cache.features import claim\n"
         "with claim(Path(sys.argv[1])) as mine:\n    print(mine, flush=True)\n    time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True)
@@ -692,8 +692,8 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from svuprobe._errors import FileError
-from svuprobe.extractors.planning import read_plan
-from svuprobe.extractors.shards import Row, ShardWriter
+from svuprobe.extractors.cache.plan import read_plan
+from svuprobe.extractors.cache.shards import Row, ShardWriter
 header = read_plan(Path(sys.argv[1]) / "plan-00000.json").header
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 n = 40 if header.level == "clip" else 4000

@@ -8,7 +8,7 @@ from test_probe import features_of
 from svuprobe import api
 from svuprobe.probe import result as result_file
 from svuprobe.probe.caveats import caveats, require_selection
-from svuprobe.probe.data import ClipFeatures
+from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks.kinds import FRAME_METRICS

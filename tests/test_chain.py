@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from svuprobe import cli
 from svuprobe.benchmarks import real_audio
 from svuprobe.probe import result as result_file
-from svuprobe.tasks import beats, events, notes
+from svuprobe.tasks.kinds import beats, notes
+from svuprobe.tasks.own import events
 
 DATA = Path(__file__).parent / "data"
 QUICK = ("--protocol", "linear", "--seeds", "2", "--max-epochs", "40", "--learning-rate", "0.005")

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from svuprobe.extractors.decode import Decoders
-from svuprobe.tasks import Clip, Task, Windowing, check as checking, find_clips, load
-from svuprobe.tasks.check import CheckReport, absent
+from svuprobe.extractors.audio.decoders import Decoders
+from svuprobe.tasks import Clip, Task, Windowing, find_clips, load
+from svuprobe.tasks.data import check as checking
+from svuprobe.tasks.data.check import CheckReport, absent
 from svuprobe.tasks.datasets import DATASETS
 from svuprobe.tasks.synth import corpora
 

@@ -22,8 +22,8 @@ from test_own_models import TINY as OTHERS
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.catalogue import load, local_revision
-from svuprobe.extractors.fronts import FAMILIES
-from svuprobe.extractors.source import find_weights, in_folder
+from svuprobe.extractors.checkpoints.source import find_weights, in_folder
+from svuprobe.extractors.models.frontends import FAMILIES
 
 # Small heads, for every class that has one.
 HEADS = {

@@ -11,17 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from svuprobe.tasks import (
-    TABLE,
-    dataset_id,
-    find_clips,
-    is_synthetic,
-    load,
-    singer,
-    technique,
-    transcription,
-    vocalset,
-)
+from svuprobe.tasks import TABLE, dataset_id, find_clips, is_synthetic, load, singer, technique, transcription
+from svuprobe.tasks.datasets import vocalset
 from svuprobe.tasks.types import SPLITS, Clip, TaskError, Windowing, natural_key
 
 RATES = (8000, 16000, 22050, 24000, 44100, 48000)

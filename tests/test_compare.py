@@ -12,9 +12,9 @@ from scipy.stats import chi2
 
 from svuprobe import api
 from svuprobe.probe import result as result_file
-from svuprobe.probe.compare import MOST_MODELS, Ranks, between, compare, from_scores, holm, letters, ranks
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.probe.stats import MIN_GROUPS, RESAMPLINGS, deletions
+from svuprobe.probe.stats.compare import MOST_MODELS, Ranks, between, compare, from_scores, holm, letters, ranks
+from svuprobe.probe.stats.intervals import MIN_GROUPS, RESAMPLINGS, deletions
 
 QUICK = Protocol(name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=3, seeds=2, single_layers=False)
 

@@ -11,9 +11,9 @@ import pytest
 
 from svuprobe import api
 from svuprobe.probe.protocol import Protocol, preset
-from svuprobe.tasks import TABLE, check_name, cliplist, find_clips, kinds, load, types as task_types
+from svuprobe.tasks import TABLE, check_name, find_clips, kinds, load, manifest as cliplist, types as task_types
 from svuprobe.tasks.datasets import DATASETS
-from svuprobe.tasks.metrics import metric
+from svuprobe.tasks.kinds.metrics import metric
 from svuprobe.tasks.synth import CORPORA
 
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"

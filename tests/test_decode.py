@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from svuprobe.extractors import decode, process
-from svuprobe.extractors.audio import Finished, Need, Window, cut
-from svuprobe.extractors.decode import Decoders
+from svuprobe.extractors.audio import decoders as decode, process
+from svuprobe.extractors.audio.decoders import Decoders
+from svuprobe.extractors.audio.windows import Finished, Need, Window, cut
 from svuprobe.tasks.types import Clip, Windowing
 
 RATE = 16000
@@ -138,7 +138,7 @@ def test_workers_start_when_needed_and_end_on_close(clips):
 
 def test_a_worker_loads_no_torch(clips):
     code = (
-        "import sys, svuprobe.extractors.decode_worker; print({'torch', 'transformers', 'librosa'} & {*sys.modules})"
+        "import sys, svuprobe.extractors.audio.worker; print({'torch', 'transformers', 'librosa'} & {*sys.modules})"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
@@ -295,8 +295,8 @@ def test_a_worker_that_cannot_start_says_why(clips, monkeypatch):
 
 ORPHANS = """
 import os, signal, sys
-from svuprobe.extractors.audio import Need
-from svuprobe.extractors.decode import Decoders
+from svuprobe.extractors.audio.windows import Need
+from svuprobe.extractors.audio.decoders import Decoders
 from svuprobe.tasks.types import Clip, Windowing
 decoders = Decoders(2)
 clips = [Clip(str(n), sys.argv[1], "train", None, "g") for n in range(8)]

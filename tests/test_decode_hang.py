@@ -16,10 +16,10 @@ from planted import write_task
 from test_decode import WINDOWING, alive, ask, clip, expected, gone, pids, same
 
 from svuprobe import api
-from svuprobe.extractors import process
-from svuprobe.extractors.audio import Window, identity
+from svuprobe.extractors.audio import process
+from svuprobe.extractors.audio.decoders import Decoders
+from svuprobe.extractors.audio.windows import Window, identity
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.decode import Decoders
 from svuprobe.tasks.types import SPLITS, Clip
 
 TIMEOUT_S = 1.0
@@ -173,8 +173,8 @@ def test_extraction_names_the_clip_that_hangs_and_does_the_rest(tmp_path, dead):
 
 PARENT = """
 import os, sys, threading, time
-from svuprobe.extractors.audio import Need
-from svuprobe.extractors.decode import Decoders
+from svuprobe.extractors.audio.windows import Need
+from svuprobe.extractors.audio.decoders import Decoders
 from svuprobe.tasks.types import Clip, Windowing
 
 sys.path.insert(0, sys.argv[3])  # for its workers

@@ -10,7 +10,7 @@ from planted import write_task
 from svuprobe import api
 from svuprobe.probe.protocol import Protocol
 from svuprobe.tasks import find_clips
-from svuprobe.tasks.doubts import beyond, doubts
+from svuprobe.tasks.data.doubts import beyond, doubts
 from svuprobe.tasks.types import SPLITS
 
 

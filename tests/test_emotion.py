@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svuprobe.tasks import emotion, find_clips, splitlists
+from svuprobe.tasks import emotion, find_clips
+from svuprobe.tasks.datasets import split_lists as splitlists
 from svuprobe.tasks.kinds import encode
-from svuprobe.tasks.metrics import metric
+from svuprobe.tasks.kinds.metrics import metric
 from svuprobe.tasks.types import SPLITS, TaskError
 
 TASK = emotion.TASK

@@ -10,11 +10,11 @@ import checkpoints
 import pytest
 import torch
 
-from svuprobe.extractors import exact
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.checkpoint import digest_state
-from svuprobe.extractors.exact import Encoder, Span, zero_mean_unit_variance
-from svuprobe.extractors.transformer import TransformerExtractor
+from svuprobe.extractors.checkpoints.architecture import digest_state
+from svuprobe.extractors.models import encoder as exact
+from svuprobe.extractors.models.encoder import Encoder, Span, zero_mean_unit_variance
+from svuprobe.extractors.models.transformer import TransformerExtractor
 
 KINDS = list(checkpoints.LAYOUTS)
 BASE = ["wav2vec2", "wavlm", "hubert", "mert-v0", "mert-v1", "mert-330m"]  # with a group norm over time

@@ -17,12 +17,14 @@ import torch
 from recordings import corpus
 
 from svuprobe import _files, api
-from svuprobe.extractors import audio, batches, run as running, writing
+from svuprobe.extractors import batching as batches, extract as running
+from svuprobe.extractors.audio import windows as audio
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import FeatureCache, claim
+from svuprobe.extractors.cache import writer as writing
+from svuprobe.extractors.cache.features import FeatureCache, claim
+from svuprobe.extractors.cache.manage import prune
 from svuprobe.extractors.catalogue import load
-from svuprobe.extractors.keeping import prune
-from svuprobe.extractors.run import extract
+from svuprobe.extractors.extract import extract
 from svuprobe.tasks.types import Clip, Windowing
 
 WINDOWS = Windowing(1.0, 0.3)
@@ -211,7 +213,7 @@ def test_a_shard_that_another_process_writes_is_left_to_it(tmp_path):
     folder = tmp_path / "g" / whole.directory.relative_to(tmp_path / "f")
     folder.mkdir(parents=True)
     code = (
-        "import sys; from pathlib import Path; from svuprobe.extractors.cache import claim\n"
+        "import sys; from pathlib import Path; from svuprobe.extractors.cache.features import claim\n"
         f"with claim(Path({str(folder / 'shard-00001.h5')!r})) as mine: print(mine, flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -313,7 +315,7 @@ def test_a_stretch_of_a_file_and_the_whole_are_different_clips(tmp_path):
 def test_claims_are_freed_by_a_process_that_ends(tmp_path):
     path = tmp_path / "shard-00000.h5"
     code = (
-        "import os; from pathlib import Path; from svuprobe.extractors.cache import claim\n"
+        "import os; from pathlib import Path; from svuprobe.extractors.cache.features import claim\n"
         f"c = claim(Path({str(path)!r})); assert c.__enter__(); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9

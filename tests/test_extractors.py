@@ -17,10 +17,11 @@ import pytest
 import torch
 from torch import nn
 
-from svuprobe.extractors import catalogue, handmade, transformer
+from svuprobe.extractors import catalogue
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.catalogue import CATALOGUE, canonical, check_name, is_control, load, slug
-from svuprobe.extractors.transformer import TransformerExtractor
+from svuprobe.extractors.models import handmade, transformer
+from svuprobe.extractors.models.transformer import TransformerExtractor
 
 KINDS = list(checkpoints.LAYOUTS)
 PRETRAINED = [name for name, card in CATALOGUE.items() if card.family != "handmade"]

@@ -19,14 +19,15 @@ from safetensors.torch import load_file
 
 from svuprobe import api, cli
 from svuprobe.extractors.catalogue import load as load_model
-from svuprobe.extractors.padded import PaddedEncoder
-from svuprobe.probe import predict, result as result_file
-from svuprobe.probe.adapt import build
-from svuprobe.probe.ft_audio import Recordings, view_of
-from svuprobe.probe.ft_protocol import RANGES, FinetuneProtocol, RecipeProtocol, preset
-from svuprobe.probe.ft_train import Machine, Training
+from svuprobe.extractors.models.trainable import PaddedEncoder
+from svuprobe.probe import result as result_file
+from svuprobe.probe.finetune.adapt import build
+from svuprobe.probe.finetune.data import Recordings, view_of
+from svuprobe.probe.finetune.loop import Machine, Training
+from svuprobe.probe.finetune.protocol import RANGES, FinetuneProtocol, RecipeProtocol, preset
+from svuprobe.probe.predict import predict
 from svuprobe.probe.protocol import ProbeError, preset as probe_preset
-from svuprobe.tasks.cliplist import ClipList, labels_of
+from svuprobe.tasks.manifest import ClipList, labels_of
 
 SMALL = {"hidden": 0, "dropout": 0.0, "seeds": 1, "head_learning_rate": 1e-2, "encoder_learning_rate": 6e-3}
 NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0}

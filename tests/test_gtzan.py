@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from svuprobe.tasks import beat, beats, find_clips, genre, gtzan, splitlists
-from svuprobe.tasks.kinds import score_clip
+from svuprobe.tasks import beat, find_clips, genre
+from svuprobe.tasks.datasets import gtzan, split_lists as splitlists
+from svuprobe.tasks.kinds import beats, score_clip
 from svuprobe.tasks.types import Clip, Task, TaskError
 
 LIST = splitlists.read("gtzan_fault_filtered.tsv")

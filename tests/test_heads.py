@@ -7,8 +7,8 @@ from planted import classes, header, planted_states, write_cache
 from test_probe import features_of, kind_of_task
 
 from svuprobe import api
-from svuprobe.extractors.batches import native_dtype
-from svuprobe.probe.data import ClipFeatures
+from svuprobe.extractors.batching import native_dtype
+from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.gradients import gradient
 from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol, preset
@@ -157,7 +157,7 @@ def test_a_step_in_parts_is_the_step_as_a_whole(tmp_path, monkeypatch):
     features, cache = features_of(tmp_path, toml, protocol, kind)
     made = []
     for rows in (10**6, 50):
-        monkeypatch.setattr("svuprobe.probe.data._rows_at_once", lambda bank, rows=rows: rows)
+        monkeypatch.setattr("svuprobe.probe.features._rows_at_once", lambda bank, rows=rows: rows)
         bank = Bank([Spec(WEIGHTED_SUM, 1e-2, 0)], make_banks(features, protocol, 8)[0].shape)
         made.append(run_for(features, bank, protocol, epochs=2).parameters)
     for name in made[0]:

@@ -12,11 +12,11 @@ from planted import header, write_cache
 
 from svuprobe._errors import UserError
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import FeatureCache, join, misplaced
-from svuprobe.extractors.durable import publish, sidecar
-from svuprobe.extractors.keeping import look, verify
-from svuprobe.extractors.run import cache_folder
-from svuprobe.extractors.shards import HDF5, TEXT, Row, content_of
+from svuprobe.extractors.cache.checksums import publish, sidecar
+from svuprobe.extractors.cache.features import FeatureCache, join, misplaced
+from svuprobe.extractors.cache.manage import look, verify
+from svuprobe.extractors.cache.shards import HDF5, TEXT, Row, content_of
+from svuprobe.extractors.extract import cache_folder
 from svuprobe.tasks.types import Task, Windowing
 
 KINDS = {"clip": "multiclass", "frame": "beats"}

@@ -10,8 +10,9 @@ import mir_eval
 import numpy as np
 import pytest
 
-from svuprobe.tasks import find_clips, key, splitlists
-from svuprobe.tasks.metrics import mean_of
+from svuprobe.tasks import find_clips, key
+from svuprobe.tasks.datasets import split_lists as splitlists
+from svuprobe.tasks.kinds.metrics import mean_of
 from svuprobe.tasks.types import SPLITS, TaskError
 
 LIST = splitlists.read("giantsteps_key.tsv")

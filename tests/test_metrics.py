@@ -11,7 +11,7 @@ import torch
 from sklearn import metrics as sk
 
 from svuprobe.tasks.kinds import CLIP_METRICS, class_weights, clip_loss, n_outputs
-from svuprobe.tasks.metrics import METRICS, group_totals, mean_of, metric
+from svuprobe.tasks.kinds.metrics import METRICS, group_totals, mean_of, metric
 
 N, C, GROUPS, RESAMPLINGS = 120, 5, 12, 20
 KIND = {name: kind for kind, names in CLIP_METRICS.items() for name in names}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from svuprobe.tasks import find_clips, mtg_genre, mtg_instrument, mtg_jamendo, mtg_moodtheme, mtg_top50
-from svuprobe.tasks.cliplist import labels_of
+from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.types import Clip, TaskError
 
 TASKS = {m.TASK.name: m.TASK for m in (mtg_genre, mtg_instrument, mtg_moodtheme, mtg_top50)}

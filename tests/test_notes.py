@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from svuprobe.tasks import notes
+from svuprobe.tasks.kinds import notes
 from svuprobe.tasks.types import TaskError
 
 GOLDEN = Path(__file__).parent / "data" / "svt_frames_notes.npz"

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svuprobe.tasks import find_clips, instrument, nsynth, pitch
+from svuprobe.tasks import find_clips, instrument, pitch
+from svuprobe.tasks.datasets import nsynth
 from svuprobe.tasks.kinds import encode
 from svuprobe.tasks.types import SPLITS, TaskError
 

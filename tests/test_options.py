@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from svuprobe import _machine, api, cli
 from svuprobe._errors import OptionError, UserError
-from svuprobe.probe import ft_protocol
+from svuprobe.probe.finetune import protocol as ft_protocol
 from svuprobe.probe.protocol import Protocol
 
 ABSURD = ("-1", "0", "nan", "inf", "-inf", "1e400", str(2**63), "", "a word", "9" * 5000, "²")

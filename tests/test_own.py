@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from svuprobe.tasks import TABLE, find_clips, kinds, load, own
-from svuprobe.tasks.cliplist import labels_of
-from svuprobe.tasks.events import read_beats, read_notes
 from svuprobe.tasks.kinds import KINDS, encode
+from svuprobe.tasks.manifest import labels_of
+from svuprobe.tasks.own.events import read_beats, read_notes
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
 NOTES = "onset_s,offset_s,midi\n2.5,3.5,62\n0.5,1.5,60\n1.5,2.5,61.5\n"

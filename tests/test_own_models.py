@@ -15,8 +15,8 @@ from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor, 
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.catalogue import canonical, check_name, is_control, load, local_revision, slug
-from svuprobe.extractors.checkmodel import check
-from svuprobe.extractors.fronts import FAMILIES
+from svuprobe.extractors.check_model import check
+from svuprobe.extractors.models.frontends import FAMILIES
 
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
@@ -418,7 +418,7 @@ def test_the_model_in_contributing_keeps_the_contract_as_it_stands(example):
 def test_a_class_in_a_file_goes_from_audio_to_features(example, tmp_path):
     from test_cli import call, own_task
 
-    from svuprobe.extractors.cache import FeatureCache, find
+    from svuprobe.extractors.cache.features import FeatureCache, find
 
     toml = own_task(tmp_path)
     name = f"py:{example}:Convolutions"

@@ -8,7 +8,8 @@ import pytest
 from made import made
 
 from svuprobe import cli
-from svuprobe.benchmarks import drawing, plots
+from svuprobe.benchmarks import plots
+from svuprobe.benchmarks.plots import drawing
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 
 

@@ -15,10 +15,12 @@ from safetensors import safe_open
 
 from svuprobe import api, cli
 from svuprobe._files import sha256_of
-from svuprobe.probe import formats, ft_train
-from svuprobe.probe.predict import Prediction
+from svuprobe.probe.finetune import loop as ft_train
+from svuprobe.probe.predict import formats
+from svuprobe.probe.predict.predict import Prediction
 from svuprobe.probe.protocol import ProbeError, preset
-from svuprobe.tasks import find_clips, load, notes as note_task
+from svuprobe.tasks import find_clips, load
+from svuprobe.tasks.kinds import notes as note_task
 from svuprobe.tasks.types import Task, Windowing
 
 QUICK = preset("linear", learning_rates=(5e-3,), seeds=2, max_epochs=30, single_layers=False)

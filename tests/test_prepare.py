@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from svuprobe._errors import UserError
+from svuprobe.tasks.data.download import ResumingDownloader
+from svuprobe.tasks.data.prepare import prepare, unpack
 from svuprobe.tasks.datasets import Archive, Dataset
-from svuprobe.tasks.download import ResumingDownloader
-from svuprobe.tasks.prepare import prepare, unpack
 from svuprobe.tasks.types import TaskError
 
 
@@ -68,7 +68,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("svuprobe.tasks.download.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("svuprobe.tasks.data.download.time.sleep", lambda seconds: None)
     server = Server()
     yield server
     server.http.shutdown()
@@ -205,7 +205,7 @@ def test_another_process_goes_on_with_what_the_first_kept(server, tmp_path, big)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("svuprobe.tasks.download.time.sleep", fail)
+        patch.setattr("svuprobe.tasks.data.download.time.sleep", fail)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, archive)
     assert (tmp_path / ".download/big.bin.part").stat().st_size >= 200_000
@@ -403,7 +403,7 @@ def test_links_in_a_zip_are_refused(tmp_path):
 
 
 def test_an_archive_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("svuprobe.tasks.prepare.ALWAYS_ALLOWED", 1000)
+    monkeypatch.setattr("svuprobe.tasks.data.prepare.ALWAYS_ALLOWED", 1000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(1_000_000))
     (tmp_path / "to").mkdir()
@@ -461,6 +461,6 @@ def test_unknown_datasets_answer_with_the_close_matches(tmp_path):
 def test_a_full_disk_is_told_before_the_download(server, tmp_path, monkeypatch):
     server.files["a.csv"] = b"a"
     full = type("Usage", (), {"free": 0})
-    monkeypatch.setattr("svuprobe.tasks.download.shutil.disk_usage", lambda path: full)
+    monkeypatch.setattr("svuprobe.tasks.data.download.shutil.disk_usage", lambda path: full)
     with pytest.raises(TaskError, match="GB to download, and less is free"):
         run(tmp_path, Archive("a.csv", (f"{server.url}/a.csv",)))

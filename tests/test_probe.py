@@ -9,14 +9,14 @@ import torch
 from planted import classes, header, planted_states, write_cache, write_task
 
 from svuprobe import api
-from svuprobe.extractors.cache import FeatureCache
+from svuprobe.extractors.cache.features import FeatureCache
 from svuprobe.probe import frames as frame_level, result as result_file, trained
-from svuprobe.probe.data import ClipFeatures, rows_by_split
+from svuprobe.probe.features import ClipFeatures, rows_by_split
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 from svuprobe.probe.train import fit, products_for, specs
-from svuprobe.tasks import cliplist, kinds
+from svuprobe.tasks import kinds, manifest as cliplist
 
 QUICK = Protocol(name="quick", epoch_updates=1, hidden=32, learning_rates=(1e-3, 1e-2), max_epochs=25, seeds=2)
 

@@ -8,7 +8,7 @@ from planted import classes, header, planted_states, write_cache
 
 from svuprobe import api
 from svuprobe.cli import main
-from svuprobe.probe.data import training_clips
+from svuprobe.probe.features import training_clips
 from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol, preset
 
 

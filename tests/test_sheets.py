@@ -8,7 +8,7 @@ import itertools
 import pytest
 from test_own import found, refused, toml, write
 
-from svuprobe.tasks.events import read_beats, read_notes
+from svuprobe.tasks.own.events import read_beats, read_notes
 from svuprobe.tasks.types import SPLITS, TaskError
 
 ROWS = [("a.wav", "0.25", "train", "1.5"), ("b.wav", "-2.5", "valid", "0"), ("c.wav", "1", "test", "12.345")]

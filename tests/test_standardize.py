@@ -6,8 +6,8 @@ from planted import classes, header, planted_states, write_cache
 from test_probe import features_of
 
 from svuprobe import api
-from svuprobe.probe.data import ClipFeatures, Moments
 from svuprobe.probe.evaluate import best_rate
+from svuprobe.probe.features import ClipFeatures, Moments
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.train import fit, make_banks
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from svuprobe.probe.stats import (
+from svuprobe.probe.stats.intervals import (
     CONFIDENCE,
     MAX_BLOCKS,
     MIN_GROUPS,
@@ -17,7 +17,7 @@ from svuprobe.probe.stats import (
     resamplings,
     studentised,
 )
-from svuprobe.tasks.metrics import mean_of, metric
+from svuprobe.tasks.kinds.metrics import mean_of, metric
 
 N_SETS = 500
 

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from svuprobe.tasks import vocalset
+from svuprobe.tasks.datasets import vocalset
 from svuprobe.tasks.synth import CORPORA, corpora
 from svuprobe.tasks.synth.techniques import CONTEXTS, TECHNIQUES, melody, perform, technique_clip
 from svuprobe.tasks.synth.voice import (

@@ -14,7 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from svuprobe.tasks import beat, find_clips, genre, gtzan, key, splitlists
+from svuprobe.tasks import beat, find_clips, genre, key
+from svuprobe.tasks.datasets import gtzan, split_lists as splitlists
 from svuprobe.tasks.synth import music
 from svuprobe.tasks.types import Clip, Task, TaskError
 

@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from svuprobe.tasks import Task, TaskError, emotion, find_clips, instrument, pitch, singer_artist20
-from svuprobe.tasks.cliplist import labels_of
 from svuprobe.tasks.kinds import encode
+from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.synth import notes_corpora
 from svuprobe.tasks.synth.instruments import FAMILIES
 from svuprobe.tasks.types import SPLITS

@@ -15,18 +15,10 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from svuprobe.tasks import (
-    find_clips,
-    mtg_genre,
-    mtg_instrument,
-    mtg_jamendo,
-    mtg_moodtheme,
-    mtg_top50,
-    splitlists,
-    tagging,
-)
-from svuprobe.tasks.cliplist import labels_of
+from svuprobe.tasks import find_clips, mtg_genre, mtg_instrument, mtg_jamendo, mtg_moodtheme, mtg_top50, tagging
+from svuprobe.tasks.datasets import split_lists as splitlists
 from svuprobe.tasks.kinds import encode
+from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.synth import tags
 from svuprobe.tasks.types import SPLITS, TaskError
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svuprobe.tasks import find_clips, splitlists, tagging
+from svuprobe.tasks import find_clips, tagging
+from svuprobe.tasks.datasets import split_lists as splitlists
 from svuprobe.tasks.kinds import encode
 from svuprobe.tasks.types import SPLITS, Clip, TaskError
 

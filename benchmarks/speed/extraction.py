@@ -7,7 +7,7 @@ makes clips of 1 to 10 s with random sound, and for each type compares, in one r
 - *padded*: transformers on batches of 8 in order of arrival, with the attention mask, mean over each clip's frames
   (as X-ARES does); ``difference_from_plain`` is what that does to the features;
 - *svuprobe*: clips sorted by length, a budget of seconds per batch, `TransformerExtractor.pooled`;
-- *pipeline*: `svuprobe.extractors.run.extract` from audio files to a cache on the disk, decoding in this process;
+- *pipeline*: `svuprobe.extractors.extract.extract` from audio files to a cache on the disk, decoding in this process;
 - *ceiling*: floating-point operations counted from the architecture over the rate of a 4096 x 4096 matrix product,
   for clips of one length (10 s).
 
@@ -47,13 +47,13 @@ import torch
 import transformers
 from torch import Tensor
 
-from svuprobe.extractors.audio import Need
-from svuprobe.extractors.batches import DTYPES, batch_seconds_for, native_dtype, pack
+from svuprobe.extractors.audio.decoders import Decoders
+from svuprobe.extractors.audio.windows import Need
+from svuprobe.extractors.batching import DTYPES, batch_seconds_for, native_dtype, pack
 from svuprobe.extractors.catalogue import load
-from svuprobe.extractors.decode import Decoders
-from svuprobe.extractors.exact import zero_mean_unit_variance
-from svuprobe.extractors.run import extract
-from svuprobe.extractors.transformer import TransformerExtractor
+from svuprobe.extractors.extract import extract
+from svuprobe.extractors.models.encoder import zero_mean_unit_variance
+from svuprobe.extractors.models.transformer import TransformerExtractor
 from svuprobe.tasks.types import Clip, Windowing
 
 Timing = tuple[float, float]  # CPU seconds of this process, wall seconds

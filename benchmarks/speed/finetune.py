@@ -24,9 +24,9 @@ from tabulate import tabulate
 from torch import nn
 
 from svuprobe.extractors.catalogue import load as load_model
-from svuprobe.probe.adapt import build
-from svuprobe.probe.ft_protocol import preset
-from svuprobe.probe.ft_train import Machine, optimiser_of
+from svuprobe.probe.finetune.adapt import build
+from svuprobe.probe.finetune.loop import Machine, optimiser_of
+from svuprobe.probe.finetune.protocol import preset
 from svuprobe.tasks import load as load_task
 
 MODES = {"frozen": (0, 0), "two-stage": (1, 0), "LoRA": (1, 8)}  # stage, rank of the adapters
@@ -34,7 +34,7 @@ Step = Callable[[], None]
 
 
 def ours(model: str, mode: str, machine: Machine, audio: torch.Tensor, targets: torch.Tensor) -> Step:
-    """One step as `svuprobe.probe.ft_train.Training` takes it."""
+    """One step as `svuprobe.probe.finetune.loop.Training` takes it."""
     stage, rank = MODES[mode]
     task = load_task("technique")
     network = build(model, task, task.labels or (), preset("yamamoto2023", lora_rank=rank)).to(machine.device)

@@ -31,12 +31,12 @@ from typing import Any
 import click
 import numpy as np
 
-from svuprobe.extractors.cache import FeatureCache, Header, Row, ShardWriter, join, plan
-from svuprobe.probe.data import Block, Steps, rows_by_split
+from svuprobe.extractors.cache.features import FeatureCache, Header, Row, ShardWriter, join, plan
+from svuprobe.probe.features import Block, Steps, rows_by_split
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import preset
 from svuprobe.probe.train import fit
-from svuprobe.tasks.cliplist import ClipList
+from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task, Windowing
 
 LAYERS, DIM, WINDOWS, FRAMES = 13, 768, 12, 250

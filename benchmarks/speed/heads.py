@@ -38,14 +38,14 @@ import numpy as np
 
 from svuprobe import api
 from svuprobe._files import write_text
-from svuprobe.extractors.cache import FeatureCache
+from svuprobe.extractors.cache.features import FeatureCache
 from svuprobe.extractors.catalogue import slug
 from svuprobe.probe import evaluate
-from svuprobe.probe.data import ClipFeatures, Rows
+from svuprobe.probe.features import ClipFeatures, Rows
 from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.protocol import Protocol, preset
 from svuprobe.probe.train import fit, products_for, unthreaded
-from svuprobe.tasks.cliplist import ClipList
+from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip, Task, Windowing
 
 Row = dict[str, Any]

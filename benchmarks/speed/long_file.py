@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from svuprobe.extractors.catalogue import load
-from svuprobe.extractors.run import extract
+from svuprobe.extractors.extract import extract
 from svuprobe.tasks.types import Clip, Windowing
 
 _RATE = 44_100

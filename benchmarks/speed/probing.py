@@ -36,11 +36,11 @@ import torch
 from torch import nn
 
 from svuprobe.probe import evaluate
-from svuprobe.probe.data import ClipFeatures, Rows
+from svuprobe.probe.features import ClipFeatures, Rows
 from svuprobe.probe.heads import WEIGHTED_SUM, Spec
 from svuprobe.probe.protocol import Protocol, preset
 from svuprobe.probe.train import fit, products_for, rounded, specs
-from svuprobe.tasks.cliplist import ClipList
+from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task, Windowing
 
 LAYERS, DIM, CLASSES = 13, 768, 10

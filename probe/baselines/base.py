@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.tasks import kinds, notes as svt
+from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds import notes as svt
 
 CLIP_KINDS = ("multiclass", "multilabel", "regression")
 
@@ -157,7 +158,7 @@ class Baseline(nn.Module, ABC):
 
 
 class NoteBaseline(Baseline):
-    """A baseline that transcribes notes: 20 logits a frame (see `svuprobe.tasks.notes`), unless it says other.
+    """A baseline that transcribes notes: 20 logits a frame (see `svuprobe.tasks.kinds.notes`), unless it says other.
 
     Attributes
     ----------

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from svuprobe.tasks import splitlists
+from svuprobe.tasks.datasets import split_lists as splitlists
 from svuprobe.tasks.key import FOLDERS, TONICS
 from svuprobe.tasks.synth.corpus import (
     Progress,

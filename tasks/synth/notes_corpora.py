@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from svuprobe.tasks.splitlists import read
+from svuprobe.tasks.datasets.split_lists import read
 from svuprobe.tasks.synth.corpus import (
     Audio,
     Progress,

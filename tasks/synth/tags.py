@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from svuprobe.tasks import splitlists, tagging
+from svuprobe.tasks import tagging
+from svuprobe.tasks.datasets import split_lists as splitlists
 from svuprobe.tasks.mtg_jamendo import HEADER, SPLIT_NAMES, SUBSETS
 from svuprobe.tasks.synth.corpus import (
     Progress,

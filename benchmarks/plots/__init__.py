@@ -1,0 +1,224 @@
+"""Pictures of results: PNG and SVG, with the numbers as CSV beside them.
+
+scores
+    A dot for each model with the 95 % interval over test groups (thin) and the spread over seeds (thick).
+layer-weights
+    Models x layers, a panel per task, as in Yamamoto 2023: the mixing weights of the weighted sum.
+layer-curves
+    Score of a head on each single layer, a panel per model, as MARBLE's tables have it.
+data-efficiency
+    Score over the share of the training set, for results of several ``--train-fraction``.
+
+What may not be compared (another split, another protocol) never shares a picture. Every colour map and mark is
+told apart in grey, too. A score that is undefined is said to be; the CSV has every model, also where a picture has
+room for the best alone. `svuprobe.benchmarks.plots.drawing` draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from svuprobe._files import replacing, write_text
+from svuprobe._text import as_csv
+from svuprobe.benchmarks.leaderboard import model_title, task_title
+from svuprobe.benchmarks.plots import drawing
+from svuprobe.benchmarks.tables import defined, is_shuffled, protocol_key, train_fraction
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.result import SCORED_ALIKE, Result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LONGEST = 120  # characters of a file's name; with a suffix and a temporary one's more, systems take 255 bytes
+Key = tuple[Any, ...]
+Rows = list[dict[str, Any]]
+
+
+def scores(results: Sequence[Result], out: Path) -> list[Path]:
+    """One picture per protocol: a panel per task with every model, the best at the top."""
+    groups = [(_named_group("scores", g[0], results, False), g) for g in _grouped(results, _protocol)]
+    if not groups:
+        raise ProbeError("no result to draw scores of; run svuprobe probe first")
+    return _pictures(groups, out, drawing.scores, _scores_rows)
+
+
+def layer_weights(results: Sequence[Result], out: Path) -> list[Path]:
+    """One picture per protocol: models x layers for each task, mean over seeds of the mixing weights in per cent.
+
+    Where the states were mixed unscaled, a second picture shows the weight times the RMS of what it weighs, which is
+    what a layer contributes; otherwise the two are the same.
+    """
+    groups, times = [], []
+    mixed = [r for r in results if len(r.layer_weights["softmax"][0]) > 1]
+    for same in _grouped(_some(mixed, "layer-weights"), _protocol):
+        groups.append((_named_group("layer-weights", same[0], results, False), same))
+        weights = [[np.mean(r.layer_weights[key], axis=0) for key in drawing.QUANTITIES] for r in same]
+        if any(np.abs(plain - sized).max() > 0.005 for plain, sized in weights):
+            times.append((_named_group("layer-weights-times-rms", same[0], results, False), same))
+    written = _pictures(groups, out, lambda f, g: drawing.weights(f, g, "softmax"), _weights_rows)
+    return written + _pictures(times, out, lambda f, g: drawing.weights(f, g, "times_rms"), _weights_rows)
+
+
+def layer_curves(results: Sequence[Result], out: Path) -> list[Path]:
+    """One picture per task and protocol: the test score of a head on each single layer, a panel per model.
+
+    Front ends of one layer are horizontal lines in every panel.
+    """
+    _some([r for r in results if len(r.layer_curve) > 1], "layer-curves")
+    groups = [
+        (_named_group("layer-curves", g[0], results, True), g)
+        for g in _grouped(results, _task_protocol)
+        if any(len(r.layer_curve) > 1 for r in g)
+    ]
+    return _pictures(groups, out, drawing.curves, _curves_rows)
+
+
+def data_efficiency(results: Sequence[Result], out: Path) -> list[Path]:
+    """One picture per task and protocol: score over the share of the training set, a line per model."""
+    several = [g for g in _grouped(results, _any_fraction) if len({train_fraction(r) for r in g}) > 1]
+    if not several:
+        raise ProbeError(
+            "no results with several shares of a training set; run svuprobe probe --train-fraction 0.05 and more"
+        )
+    whole = [max(g, key=train_fraction) for g in several]  # one protocol for each group
+    groups = [(_named_group("data-efficiency", r, whole, True), g) for r, g in zip(whole, several, strict=True)]
+    return _pictures(groups, out, drawing.efficiency, _efficiency_rows)
+
+
+KINDS: dict[str, Callable[[Sequence[Result], Path], list[Path]]] = {
+    "scores": scores,
+    "layer-weights": layer_weights,
+    "layer-curves": layer_curves,
+    "data-efficiency": data_efficiency,
+}
+
+
+def _some(results: list[Result], what: str) -> list[Result]:
+    if not results:
+        raise ProbeError(f"no result with more than one layer to draw {what} of; probe a transformer first")
+    return results
+
+
+def _grouped(results: Sequence[Result], key: Callable[[Result], Key]) -> Iterator[list[Result]]:
+    """Groups whose key agrees, models before controls; heads trained on shuffled labels are in no picture."""
+    drawn = sorted((r for r in results if not is_shuffled(r)), key=key)
+    for _, group in groupby(drawn, key=key):
+        yield sorted(group, key=lambda r: (r.model["control"], model_title(r)))
+
+
+def _protocol(result: Result) -> Key:
+    return result.task["synthetic"], *protocol_key(result.protocol["name"], result.protocol["hash"])
+
+
+def _task(result: Result) -> Key:
+    names = ("synthetic", "name", "version", "split_sha256", "target_sha256", *SCORED_ALIKE)
+    return tuple(result.task[name] for name in names)
+
+
+def _task_protocol(result: Result) -> Key:
+    return *_task(result), *protocol_key(result.protocol["name"], result.protocol["hash"])
+
+
+def _any_fraction(result: Result) -> Key:
+    fields = {k: v for k, v in result.protocol["fields"].items() if k not in ("name", "train_fraction")}
+    return *_task(result), json.dumps(fields, sort_keys=True)
+
+
+def _named_group(kind: str, result: Result, results: Sequence[Result], of_task: bool) -> str:
+    """``scores-svuprobe``, ``layer-curves-technique-linear``, with as much more as it takes to tell groups apart."""
+    task, protocol = result.task, result.protocol
+    parts = [kind, *[task["name"]] * of_task, protocol["name"]]
+    if len({r.protocol["hash"] for r in results if r.protocol["name"] == protocol["name"]}) > 1:
+        parts.append(protocol["hash"][:8])
+    if of_task and len({_task(r) for r in results if task_title(r) == task_title(result)}) > 1:
+        parts.append(f"v{task['version']}-{task['split_sha256'][:8]}-{task['target_sha256'][:8]}")
+    return _file_name("-".join(parts + ["synthetic"] * task["synthetic"]))
+
+
+def _file_name(name: str) -> str:
+    """A name that every system takes; what had to be changed in it is told apart by a digest."""
+    plain = re.sub(r"[^\w.+-]+", "-", name)[:_LONGEST]
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _pictures(
+    groups: Sequence[tuple[str, list[Result]]],
+    out: Path,
+    draw: Callable[[Figure, list[Result]], None],
+    table: Callable[[list[Result]], Rows],
+) -> list[Path]:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    written: list[Path] = []
+    with matplotlib.rc_context(drawing.STYLE):
+        for name, same in groups:
+            figure = Figure()
+            draw(figure, same)
+            stem = out / name
+            while stem.with_name(f"{stem.name}.png") in written:  # groups that differ in what the name does not say
+                stem = stem.with_name(f"{stem.name}-more")
+            written += _save(figure, stem, table(same))
+    return written
+
+
+def _save(figure: Figure, stem: Path, rows: Rows) -> list[Path]:
+    paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".svg", ".csv")]
+    with replacing(paths[0]) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+    with replacing(paths[1]) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    write_text(paths[2], as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))))
+    return paths
+
+
+def _named(result: Result) -> dict[str, Any]:
+    return {"task": task_title(result), "model": result.model["name"], "revision": result.model["revision"]}
+
+
+def _scores_rows(results: list[Result]) -> Rows:
+    rows = []
+    for r in results:
+        low, high = r.ranked["ci95"] or (None, None)
+        rows.append(
+            _named(r)
+            | {"metric": r.task["ranked"], "mean": defined(r.ranked["mean"]), "std": defined(r.ranked["std"])}
+            | {"ci95_low": low, "ci95_high": high, "chance": defined(r.chance[r.task["ranked"]])}
+        )
+    return rows
+
+
+def _weights_rows(results: list[Result]) -> Rows:
+    rows = []
+    for r in results:
+        by_seed = zip(*(r.layer_weights[key] for key in drawing.QUANTITIES), strict=False)
+        for seed, (weights, times) in enumerate(by_seed):
+            for name, weight, sized in zip(r.model["layer_names"], weights, times, strict=True):
+                dropped = r.layer_drop.get(name, [])[seed : seed + 1]  # leaving this layer out
+                row = {"seed": seed, "layer": name, "weight": weight, "times_rms": sized}
+                rows.append(_named(r) | row | {"drop": defined(dropped[0]) if dropped else None})
+    return rows
+
+
+def _curves_rows(results: list[Result]) -> Rows:
+    rows = []
+    for r in results:
+        for name, several in r.layer_curve.items():
+            low, high = r.layer_ci95.get(name) or (None, None)
+            for seed, score in enumerate(several):
+                row = {"layer": name, "seed": seed, r.task["ranked"]: defined(score)}
+                rows.append(_named(r) | row | {"ci95_low": low, "ci95_high": high})
+    return rows
+
+
+def _efficiency_rows(results: list[Result]) -> Rows:
+    fractions = {id(r): {"train_fraction": train_fraction(r)} for r in results}
+    return [fractions[id(r)] | row for r, row in zip(results, _scores_rows(results), strict=True)]

@@ -1,0 +1,143 @@
+"""Clips that are cached, compared with the audio that is there now.
+
+A shard names what each of its clips was made from (`svuprobe.extractors.audio.windows.identity`). Audio that is not
+there any more changes nothing: the features stand for it. Audio that is another would mix two corpora in one cache:
+that is refused, or, where asked for, the shards that hold such clips are made again, and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from svuprobe.extractors.audio.decoders import Decoders
+from svuprobe.extractors.audio.sound_files import shown
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.cache.checksums import remove
+from svuprobe.extractors.cache.shards import numbered, read_shard
+from svuprobe.extractors.progress import Say
+from svuprobe.tasks.types import Clip
+
+_NAMED = 3
+_ELSE = "or keep the other audio under another dataset name"
+Shards = Mapping[Path, Mapping[str, str]]
+
+
+def shards_of(directory: Path) -> dict[Path, dict[str, str]]:
+    """What is in each finished shard of a cache: clip id -> what the clip was made from."""
+    return {path: read_shard(path)[1] for path in numbered(directory, "shard-*.h5").values()}
+
+
+def changed_shards(
+    decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[Shards], *, replace: bool, say: Say | None
+) -> list[Shards]:
+    """The shards of each cache that hold clips whose audio, start or end is another now.
+
+    Parameters
+    ----------
+    by_id
+        The clips that are wanted.
+    caches
+        The shards of each cache, as `shards_of` has them.
+    replace
+        Whether such shards are to be made again.
+    say
+        Is told how many clips are cached and have no audio.
+
+    Raises
+    ------
+    ExtractError
+        There are such shards, and they are not to be made again, or can't be without losing other clips.
+    """
+    now = _identities(decoders, by_id, caches)
+    found: list[Shards] = [
+        {path: clips for path, clips in shards.items() if _others(clips, now)} for shards in caches
+    ]
+    if not replace:
+        _refuse(found, by_id, now)
+    for shards in found:
+        for path, clips in shards.items():
+            _refuse_loss(path, clips, by_id, now)
+    absent = sum(map(_is_absent, now.values()))
+    if absent and say:
+        say(
+            f"{absent} clips are cached and their audio is not there now"
+            if absent > 1
+            else "1 clip is cached and its audio is not there now"
+        )
+    return found
+
+
+def drop(shard: Path, seen: Mapping[str, str]) -> None:
+    """Delete a shard that is to be made again, unless another process has done so since it was ``seen``.
+
+    The caller holds the shard's claim.
+    """
+    if shard.exists() and read_shard(shard)[1] == seen:
+        remove(shard)
+
+
+def _identities(decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[Shards]) -> dict[str, str]:
+    """What the audio of each clip is that is cached anywhere."""
+    known = {clip_id for shards in caches for clips in shards.values() for clip_id in clips}
+    cached = [clip for clip in by_id.values() if clip.id in known]
+    found = {}
+    for clip, now in zip(cached, decoders.identities(cached), strict=True):
+        if now is None:
+            raise ExtractError(f"{shown(clip.path)}: {decoders.why(clip.path)}")
+        found[clip.id] = now
+    return found
+
+
+def _is_absent(identity: str) -> bool:
+    """Whether it has no fingerprint: the file is not there, or can't be read."""
+    return identity.startswith(" ")
+
+
+def _others(clips: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Clips that are something else now. Of those without audio start and end are compared."""
+    return [i for i, then in clips.items() if i in now and _is_other(then, now[i])]
+
+
+def _is_other(then: str, now: str) -> bool:
+    return then.partition(" ")[2] != now.partition(" ")[2] if _is_absent(now) else then != now
+
+
+def _refuse(found: Sequence[Shards], by_id: Mapping[str, Clip], now: Mapping[str, str]) -> None:
+    shards = [(path, clips) for each in found for path, clips in each.items()]
+    if not shards:
+        return
+    changed = list(dict.fromkeys(i for _, clips in shards for i in _others(clips, now)))
+    folders = list(dict.fromkeys(path.parent for path, _ in shards))
+    more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+    raise ExtractError(
+        f"{_count(changed)} not what {folders[0]}{more} was made from (audio, start or end): "
+        f"{_named(changed, by_id)}; nothing was done: svuprobe extract --replace-changed makes again just the shards "
+        f"that hold such clips, {_ELSE}"
+    )
+
+
+def _refuse_loss(shard: Path, clips: Mapping[str, str], by_id: Mapping[str, Clip], now: Mapping[str, str]) -> None:
+    """Raise ExtractError where a shard holds clips that can't be made again."""
+    strange = [i for i in clips if i not in by_id]
+    absent = [i for i in clips if i in now and _is_absent(now[i])]
+    for lost, why, what in (
+        (absent, "whose audio is not there now", "bring that back"),
+        (strange, "which no task given here has", "give their tasks too (--task)"),
+    ):
+        if lost:
+            raise ExtractError(
+                f"{shard}: holds changed clips and {_named(lost, by_id)}, {why}: making it again would lose "
+                f"{'it' if len(lost) == 1 else 'them'}; nothing was done: {what}, {_ELSE}"
+            )
+
+
+def _count(clips: Sequence[str]) -> str:
+    return "1 clip is" if len(clips) == 1 else f"{len(clips)} clips are"
+
+
+def _named(ids: Iterable[str], by_id: Mapping[str, Clip]) -> str:
+    """Some of the clips, and how many more there are."""
+    every = list(ids)
+    words = [f"{i!r} ({shown(by_id[i].path)})" if i in by_id else repr(i) for i in every[:_NAMED]]
+    return ", ".join(words) + (f" and {len(every) - _NAMED} more" if len(every) > _NAMED else "")

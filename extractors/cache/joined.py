@@ -1,0 +1,166 @@
+"""The features of all shards as one array, read from the shards themselves. See `svuprobe.extractors.cache.features`.
+
+Not through the virtual dataset of ``features.h5``: HDF5 answers NaN there for a shard that it can't open, follows
+``HDF5_VDS_PREFIX`` to another cache, and takes any file of the right name and shape.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from itertools import accumulate
+from pathlib import Path
+from types import EllipsisType
+
+import h5py
+import numpy as np
+
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.cache.checksums import reading
+from svuprobe.extractors.cache.index import Index, Source
+from svuprobe.extractors.cache.shards import plain
+
+_FINITE_BELOW = 0x7C00  # of a float16's bits without its sign: from here on they say infinite or NaN
+_MANY = 4 << 20  # values that are looked at at once
+
+
+def _files_at_once() -> int:
+    """A cache at clip level has up to 256 shards; a quarter of what the system allows a process is left to others."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 250
+    return max(8, min(250, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
+
+
+class JoinedFeatures:
+    """Features (rows, layers, dim) float16 of a cache.
+
+    Supports ``len``, ``shape``, slices of rows and `read_into`. When a shard is opened, its size and the digest that
+    it carries of its rows and features are compared with the index, so it is the one that was joined. Values that are
+    not finite are refused where they are first read, with the clip's name.
+    """
+
+    def __init__(self, directory: Path, index: Index) -> None:
+        self._directory, self._index = directory, index
+        self._names = list(index.sources)
+        self._ends = list(accumulate(source.rows for source in index.sources.values()))
+        self._most = _files_at_once()
+        self._open: OrderedDict[str, h5py.Dataset] = OrderedDict()  # features of shards whose files are open
+        self._unseen = dict(zip(self._names, (source.rows for source in index.sources.values()), strict=True))
+        self._lock = threading.Lock()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, layers, dim."""
+        header = self._index.header
+        return (self._ends[-1] if self._ends else 0), len(header.layer_names), header.dim
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | EllipsisType) -> np.ndarray:
+        first, last, step = (slice(None) if rows is Ellipsis else rows).indices(len(self))
+        made = np.empty((max(0, last - first), *self.shape[1:]), np.float16)
+        self.read_into(made, first)
+        return made[::step]
+
+    def read_into(self, made: np.ndarray, first: int) -> None:
+        """Fill an array (n, layers, dim) with the rows from ``first`` on.
+
+        Raises ExtractError where a shard can't be read, is not the one that the index knows, or holds values that
+        are not finite.
+        """
+        at = 0
+        with self._lock:
+            while at < len(made):
+                number = bisect_right(self._ends, first + at)
+                start = self._ends[number - 1] if number else 0
+                inside = first + at - start
+                n = min(self._ends[number] - start - inside, len(made) - at)
+                self._read_shard(self._names[number], inside, made[at : at + n])
+                self._refuse_not_finite(self._names[number], first + at, made[at : at + n])
+                at += n
+
+    def open_all(self) -> None:
+        """Open every shard once, so that one that can't be read is named before any work.
+
+        Raises ExtractError for it.
+        """
+        with self._lock:
+            for name in self._names:
+                self._dataset(name)
+
+    def close(self) -> None:
+        """Close the shards."""
+        with self._lock:
+            for dataset in self._open.values():
+                dataset.file.close()
+            self._open.clear()
+
+    def _read_shard(self, name: str, inside: int, made: np.ndarray) -> None:
+        with reading(self._directory / name):
+            self._dataset(name).read_direct(made, np.s_[inside : inside + len(made)])
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        """Features of a shard that is the one of the index; the file not needed for longest is closed for it."""
+        if name in self._open:
+            self._open.move_to_end(name)
+            return self._open[name]
+        path, source = self._directory / name, self._index.sources[name]
+        _require_size(path, source)
+        with reading(path):
+            file = h5py.File(path, rdcc_nbytes=0)  # rows are read once: no chunk is needed again
+        try:
+            with reading(path):
+                features = file["features"]
+                self._require(features, plain(file.attrs["sha256"]), path, source)
+        except BaseException:
+            file.close()
+            raise
+        self._open[name] = features
+        if len(self._open) > self._most:
+            self._open.popitem(last=False)[1].file.close()
+        return features
+
+    def _require(self, features: h5py.Dataset, content: str, path: Path, source: Source) -> None:
+        again = f"run svuprobe cache verify {path.parent} --remove, then svuprobe extract again"
+        if content != source.content:
+            raise ExtractError(f"{path}: is another shard than features.h5 joins; {again}")
+        if features.shape != (source.rows, *self.shape[1:]) or features.dtype != np.float16:
+            raise ExtractError(f"{path}: damaged (features of shape {features.shape}, {features.dtype}); {again}")
+
+    def _refuse_not_finite(self, name: str, first: int, made: np.ndarray) -> None:
+        """Look at rows that are read for the first time: what follows them in later epochs is the same."""
+        if self._unseen[name] <= 0:
+            return
+        self._unseen[name] -= len(made)
+        bits = made.reshape(-1).view(np.uint16)
+        for start in range(0, bits.size, _MANY):
+            part = bits[start : start + _MANY]
+            if (part & 0x7FFF).max() >= _FINITE_BELOW:
+                wrong = start + int(np.flatnonzero((part & 0x7FFF) >= _FINITE_BELOW)[0])
+                row, layer = divmod(wrong // self.shape[2], self.shape[1])
+                self._say_not_finite(name, first + row, layer)
+
+    def _say_not_finite(self, name: str, row: int, layer: int) -> None:
+        columns, header = self._index.columns, self._index.header
+        window = int(np.searchsorted(columns["offset"], row, side="right")) - 1
+        raise ExtractError(
+            f"{self._directory / name}: the features of clip {columns['clip_id'][window]!r}, layer "
+            f"{header.layer_names[layer]!r}, are not finite; run svuprobe cache verify {self._directory} --remove, "
+            f"then svuprobe extract again"
+        )
+
+
+def _require_size(path: Path, source: Source) -> None:
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        raise ExtractError(f"{path}: a shard is missing; run svuprobe extract again") from None
+    if found != source.size:
+        raise ExtractError(
+            f"{path}: has {found} bytes of {source.size}; run svuprobe cache verify {path.parent} --remove, "
+            f"then svuprobe extract again"
+        )

@@ -1,0 +1,109 @@
+"""Which clips go into which shard, settled before work starts. See `svuprobe.extractors.cache.features`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from svuprobe._files import locked, temporary_for, writing
+from svuprobe.extractors.cache.checksums import publish, reading
+from svuprobe.extractors.cache.shards import Header, numbered, read_shard
+
+_CLIPS = {"clip": 32, "frame": 8}  # in a shard, at most; more at clip level where there would be over 256 shards
+_SECONDS = {"clip": 7200.0, "frame": 600.0}
+_SHARDS = 256
+
+
+class Plan(NamedTuple):
+    """Shard name -> clip ids, and clip id -> seconds, for the clips that one plan added."""
+
+    header: Header
+    shards: dict[str, list[str]]
+    seconds: dict[str, float]
+
+
+def read_plan(path: Path) -> Plan:
+    """One plan; ExtractError where it is damaged."""
+    with reading(path):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Plan(Header.read(found["header"]), dict(found["shards"]), dict(found["seconds"]))
+
+
+def plan(directory: Path, header: Header, seconds: Mapping[str, float]) -> dict[str, list[str]]:
+    """Shards that hold or will hold some clips: shard name -> clip ids.
+
+    Clips that no plan names yet, or that failed in a shard already finished, are planned now: by length, longest
+    first, so that batches hold clips of like length. The split depends on the clips and their lengths alone, so
+    processes that start together make the same plan. A shard whose plan was lost counts with what it holds, and no
+    shard takes its name.
+
+    Parameters
+    ----------
+    seconds
+        Of audio in each clip that is wanted, by clip id.
+
+    Raises
+    ------
+    ExtractError
+        The cache is another model's or damaged, or can't be written.
+    """
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    shards, new = _planned(directory, header, seconds)
+    if not new:
+        return shards
+    with locked(directory / "plan", wait=True):
+        shards, new = _planned(directory, header, seconds)  # another process may have planned them meanwhile
+        if new:
+            first = 1 + max((int(name[6:-3]) for name in shards), default=-1)
+            ordered = sorted(new, key=lambda i: (-seconds[i], i))
+            added = _split(ordered, seconds, header.level, first)
+            number = 1 + max(numbered(directory, "plan-*.json"), default=-1)
+            lasting = {i: round(float(seconds[i]), 3) for i in ordered}
+            text = json.dumps({"header": header.attributes(), "shards": added, "seconds": lasting}, indent=1)
+            _publish_text(directory / f"plan-{number:05d}.json", text)
+            shards |= added
+    return shards
+
+
+def _planned(directory: Path, header: Header, wanted: Mapping[str, float]) -> tuple[dict[str, list[str]], list[str]]:
+    """Shards that are planned or there, and the clips wanted that are in none."""
+    shards: dict[str, list[str]] = {}
+    for path in numbered(directory, "plan-*.json").values():
+        old = read_plan(path)
+        header.require(old.header, path)
+        shards |= old.shards
+    covered = dict(shards)
+    for path in numbered(directory, "shard-*.h5").values():
+        made_with, clips = read_shard(path)
+        header.require(made_with, path)
+        covered[path.name] = list(clips)
+        shards.setdefault(path.name, list(clips))
+    known = {i for ids in covered.values() for i in ids}
+    return shards, [i for i in wanted if i not in known]
+
+
+def _split(ids: Sequence[str], seconds: Mapping[str, float], level: str, first: int) -> dict[str, list[str]]:
+    """Blocks of consecutive clips within the bounds of a shard; a clip longer than these has one of its own."""
+    most = _CLIPS[level] if level == "frame" else max(_CLIPS[level], -(-len(ids) // _SHARDS))
+    blocks: list[list[str]] = []
+    left = 0.0
+    for clip_id in ids:
+        if not blocks or len(blocks[-1]) == most or seconds[clip_id] > left:
+            blocks.append([])
+            left = _SECONDS[level]
+        blocks[-1].append(clip_id)
+        left -= seconds[clip_id]
+    return {f"shard-{first + n:05d}.h5": block for n, block in enumerate(blocks)}
+
+
+def _publish_text(path: Path, text: str) -> None:
+    temporary = temporary_for(path)
+    with writing(path):
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            publish(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)

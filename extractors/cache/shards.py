@@ -1,0 +1,237 @@
+"""One shard: its header, its rows, how it is written and read back. See `svuprobe.extractors.cache.features`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from svuprobe._files import locked, temporary_for
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.cache.checksums import Sink, publish, reading
+
+HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}  # the cache holds a chunk of each layer
+TEXT = h5py.string_dtype("utf-8")
+_READ_BYTES = 64 << 20
+_WINDOWS_PER_CHUNK, _FRAMES_PER_CHUNK = 16, 256
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a cache was made with. Two caches with different headers are never mixed."""
+
+    model: str
+    revision: str
+    digest: str
+    parameters: int
+    sample_rate: int
+    hop: int
+    receptive_field: int
+    layer_names: tuple[str, ...]
+    dim: int
+    normalization: str
+    dtype: str
+    dataset: str
+    windowing: str
+    level: str
+    format: int = 2
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop
+
+    def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
+        """Centre of each frame of a window that starts at ``start_s``, in seconds, (n_frames,)."""
+        centre = np.arange(n_frames) * self.hop + self.receptive_field / 2
+        return np.asarray(start_s + centre / self.sample_rate)
+
+    def attributes(self) -> dict[str, Any]:
+        """For HDF5: as a dict with layer names as a list."""
+        return asdict(self) | {"layer_names": list(self.layer_names)}
+
+    @classmethod
+    def read(cls, attributes: Any) -> Header:
+        """From a file's attributes or a plan's JSON."""
+        values = {f.name: plain(attributes[f.name]) for f in fields(cls)}
+        return cls(**values | {"layer_names": tuple(values["layer_names"])})
+
+    def require(self, other: Header, where: Path) -> None:
+        """Raise ExtractError naming both values where ``other``, found at ``where``, differs."""
+        for f in fields(self):
+            mine, theirs = getattr(self, f.name), getattr(other, f.name)
+            if mine != theirs:
+                raise ExtractError(
+                    f"{where}: made with {f.name} = {theirs!r}, asked for {mine!r}; nothing was mixed: "
+                    f"choose another --features folder"
+                )
+
+
+class Row(NamedTuple):
+    """One window: a row of the index."""
+
+    clip_id: str
+    window: int
+    start_s: float
+    n_frames: int
+    fingerprint: str
+
+
+def plain(value: Any) -> Any:
+    """An attribute of an HDF5 file in Python's own types."""
+    if isinstance(value, np.ndarray):
+        return [plain(v) for v in value.tolist()]
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+class ShardWriter:
+    """Writes one shard; the file appears under its name only when :meth:`commit` has finished.
+
+    Raises ExtractError where the system refuses to write: a full disk, a read-only folder.
+    """
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path, self.header = path, header
+        self._rows: list[Row] = []
+        self._digests: dict[str, Any] = {}
+        self._temporary = temporary_for(path)
+        self._sink = Sink(self._temporary, path)
+        self._file = h5py.File(self._sink, "w", **HDF5)
+        layers, dim = len(header.layer_names), header.dim
+        chunk = (_WINDOWS_PER_CHUNK, layers, dim) if header.level == "clip" else (_FRAMES_PER_CHUNK, 1, dim)
+        self._features = self._file.create_dataset(
+            "features", (0, layers, dim), "float16", maxshape=(None, layers, dim), chunks=chunk
+        )
+
+    @property
+    def rows_written(self) -> int:
+        """Windows so far."""
+        return len(self._rows)
+
+    def _length(self, row: Row) -> int:
+        return 1 if self.header.level == "clip" else row.n_frames
+
+    def append(self, features: np.ndarray, rows: Sequence[Row]) -> None:
+        """Add windows.
+
+        Parameters
+        ----------
+        features
+            (R, layers, dim) float16: one for each row at clip level, all frames of all rows at frame level.
+        rows
+            Their index; windows of one clip follow each other.
+        """
+        start = len(self._features)
+        lengths = [self._length(row) for row in rows]
+        if len(features) != sum(lengths):
+            raise ValueError(f"{len(features)} features for rows of {sum(lengths)}")
+        self._features.resize(start + len(features), axis=0)
+        self._features[start:] = features
+        self._sink.check()
+        self._rows += rows
+        parts = np.split(np.ascontiguousarray(features), np.cumsum(lengths)[:-1])
+        for row, part in zip(rows, parts, strict=True):
+            digest = self._digests.setdefault(row.clip_id, hashlib.sha256())
+            digest.update(json.dumps(row).encode())
+            digest.update(part)
+
+    def drop(self, clip_id: str) -> None:
+        """Forget the windows of a clip that failed in its middle; it is the last one, or has none."""
+        kept = [row for row in self._rows if row.clip_id != clip_id]
+        if self._rows[: len(kept)] != kept:
+            raise ValueError(f"clip {clip_id!r} is not the last one")
+        if len(kept) < len(self._rows):
+            self._features.resize(sum(map(self._length, kept)), axis=0)
+            self._sink.check()
+            self._rows = kept
+            del self._digests[clip_id]
+
+    def commit(self, versions: dict[str, str]) -> None:
+        """Write the index and the header, sync, and give the shard its checksum and its name.
+
+        The attribute ``sha256`` is over rows and features, whatever their layout in the file.
+        """
+        for name, values in zip(Row._fields, zip(*self._rows, strict=True), strict=True):
+            text = isinstance(values[0], str)
+            self._file.create_dataset(name, data=list(values), dtype=TEXT if text else None)
+        self._file.attrs.update(self.header.attributes())
+        self._file.attrs["versions"] = json.dumps(versions)
+        content = b"".join(digest.digest() for digest in self._digests.values())
+        self._file.attrs["sha256"] = hashlib.sha256(content).hexdigest()
+        self._file.close()
+        self._sink.check()
+        self._sink.close()
+        publish(self._temporary, self.path)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        self._sink.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[bool]:
+    """Whether this process may write a shard now; it may as long as the context lasts.
+
+    False where another live process is at it. What a dead one left of the shard is deleted.
+    """
+    with locked(path, wait=False) as mine:
+        yield mine
+
+
+def numbered(directory: Path, pattern: str) -> dict[int, Path]:
+    """Files of a cache by their number; the pattern is ``plan-*.json`` or ``shard-*.h5``."""
+    matching = re.compile(pattern.replace(".", r"\.").replace("*", r"(\d{5,})"))
+    found = ((matching.fullmatch(path.name), path) for path in directory.glob(pattern))
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def read_shard(path: Path) -> tuple[Header, dict[str, str]]:
+    """Header of a shard, and the fingerprint of each of its clips; ExtractError where it is damaged."""
+    with reading(path), h5py.File(path) as file:
+        clips = dict(zip(file["clip_id"].asstr()[:], file["fingerprint"].asstr()[:], strict=True))
+        return Header.read(file.attrs), clips
+
+
+def content_of(file: h5py.File) -> str:
+    """The digest over rows and features of an open shard: its attribute ``sha256``, where nothing was changed."""
+    header = Header.read(file.attrs)
+    columns = (file[name].asstr()[:] if name in ("clip_id", "fingerprint") else file[name][:] for name in Row._fields)
+    digests: dict[str, Any] = {}
+    features = file["features"]
+    ahead = max(1, _READ_BYTES // max(1, features[:1].nbytes))  # rows that are read at once
+    held, first, start = features[:ahead], 0, 0
+    for values in zip(*(column.tolist() for column in columns), strict=True):
+        row = Row(*values)
+        stop = start + (1 if header.level == "clip" else row.n_frames)
+        if stop > first + len(held):
+            held, first = features[start : max(stop, start + ahead)], start
+        digest = digests.setdefault(row.clip_id, hashlib.sha256())
+        digest.update(json.dumps(row).encode())
+        digest.update(np.ascontiguousarray(held[start - first : stop - first]))
+        start = stop
+    if start != len(features):
+        raise ValueError(f"{len(features)} rows of features for windows of {start}")
+    return hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest()
+
+
+def finished_clips(directory: Path) -> dict[str, str]:
+    """Clips whose features are in a finished shard, and the fingerprint of what they were made from."""
+    found: dict[str, str] = {}
+    for path in numbered(directory, "shard-*.h5").values():
+        found |= read_shard(path)[1]
+    return found

@@ -1,0 +1,343 @@
+"""Whether a model keeps the contract of `svuprobe.extractors.base.Extractor`, and how fast it is here.
+
+Everything is tried on synthetic sound: partials of a gliding tone with noise, at lengths on both sides of where a
+frame is added. What a model raises is a failed check, not an end: the screen is always whole.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.models.custom import modules_of
+
+# Relative difference that is rounding: float32 products in another order, bfloat16 with its 8 bits.
+BOUNDS = {"float32": 1e-4, "bfloat16": 2e-2}
+_FLOAT16_MAX = 65504.0  # caches are float16
+_TRIAL_S = 5.0
+_TRIAL_HOPS, _LONGEST_TRIAL_S = 4, 600.0  # of a model whose frames are seconds apart
+_MIXED = (0.1, 0.26, 0.58, 0.58, 0.94)  # of the longest trial: clips that share a batch, two of one length
+_WINDOWS, _WINDOW_S = 3, 10.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise of the contract, whether it is kept, and what was seen."""
+
+    what: str
+    ok: bool
+    seen: str
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What `check` found. ``speed`` is in seconds of audio per second, None where the model didn't run."""
+
+    name: str
+    revision: str
+    facts: dict[str, str]
+    checks: tuple[Check, ...]
+    speed: float | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every promise is kept."""
+        return all(check.ok for check in self.checks)
+
+    def lines(self) -> Iterator[str]:
+        """One screen."""
+        yield f"{self.name} at {self.revision[:12]}"
+        for what, value in self.facts.items():
+            yield f"  {what:<20} {value}"
+        for check in self.checks:
+            yield f"  {check.what:<20} {'ok     ' if check.ok else 'FAILED '} {check.seen}"
+        if self.speed:
+            hours = f"100 h of audio take {100 / self.speed:.2g} h"
+            yield f"  {'speed':<20} {self.speed:.3g} s of audio per second; {hours}"
+
+
+def check(extractor: Any, device: str = "cpu", dtype: str = "float32") -> ModelReport:
+    """Try everything that the contract promises.
+
+    Parameters
+    ----------
+    extractor
+        Any `svuprobe.extractors.base.Extractor`. It is moved to the device.
+    device, dtype
+        Where and in which type (float32 or bfloat16) to run it.
+    """
+    extractor.to(device, getattr(torch, dtype))
+    trial = _Trial(extractor, device, dtype)
+    promises: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("shortest clip", trial.shortest),
+        ("shapes", trial.shapes),
+        ("frames of a clip", trial.frame_counts),
+        ("frame times", trial.frame_times),
+        ("finite", trial.finite),
+        ("determinism", trial.determinism),
+        ("batch equals single", trial.batch_equals_single),
+        ("pooled", trial.pooled),
+        ("gradients off", trial.gradients_off),
+        ("eval mode", trial.eval_mode),
+    )
+    checks = tuple(_try(what, promise) for what, promise in promises)
+    try:
+        speed = trial.speed()
+    except Exception as error:  # the checks above say the same
+        checks, speed = (*checks, Check("speed", False, _told(error))), None
+    return ModelReport(extractor.name, extractor.revision, _facts(extractor, device, dtype), checks, speed)
+
+
+def _facts(extractor: Any, device: str, dtype: str) -> dict[str, str]:
+    names = extractor.layer_names
+    rate = extractor.sample_rate / extractor.hop
+    longest, at_once = getattr(extractor, "longest", None), getattr(extractor, "at_once", None)
+    return {
+        "sample rate": f"{extractor.sample_rate} Hz, waveform normalisation {extractor.normalization}",
+        "frames": f"{rate:.6g} per second: one every {extractor.hop} samples, each sees {extractor.receptive_field}",
+        "layers": f"{len(names)} of {extractor.dim} features: {names[0]}{f' to {names[-1]}' if names[1:] else ''}",
+        "longest clip": ("any" if longest is None else f"{longest} samples, {longest / extractor.sample_rate:g} s")
+        + (f", in pieces of {at_once / rate:g} s" if at_once else ""),
+        "parameters": f"{extractor.parameters:,}",
+        "run": f"on {device} in {dtype}",
+    }
+
+
+class BrokenPromiseError(Exception):
+    """What a check saw, where it isn't what the contract says."""
+
+
+def _try(what: str, promise: Callable[[], str]) -> Check:
+    try:
+        return Check(what, True, promise())
+    except BrokenPromiseError as error:
+        return Check(what, False, str(error))
+    except Exception as error:
+        return Check(what, False, _told(error))
+
+
+def _told(error: Exception) -> str:
+    """An exception in one line, with the line of code that raised it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{last.filename.replace(chr(92), '/').rpartition('/')[2]}:{last.lineno}"
+    return " ".join(f"{type(error).__name__}: {error} ({where})".split())
+
+
+def _require(kept: bool, seen: str) -> str:
+    if not kept:
+        raise BrokenPromiseError(seen)
+    return seen
+
+
+class _Trial:
+    """The checks, each a method that returns what it saw or raises."""
+
+    def __init__(self, extractor: Any, device: str, dtype: str) -> None:
+        self.extractor, self.device = extractor, device
+        self.dtype, self.bound = getattr(torch, dtype), BOUNDS[dtype]
+        self.rate, self.hop, self.field = extractor.sample_rate, extractor.hop, extractor.receptive_field
+        self.longest = getattr(extractor, "longest", None) or 1 << 62
+        self.least = self.field  # samples of the shortest clip it takes, once that is known
+        wanted = max(_TRIAL_S * self.rate, min(_TRIAL_HOPS * self.hop + self.field, _LONGEST_TRIAL_S * self.rate))
+        self.trial = max(min(round(wanted), self.longest), self.least)
+
+    @property
+    def clip(self) -> int:
+        """Samples of a clip of about a second."""
+        return max(self.trial // 5, self.least)
+
+    def sound(self, samples: int, seed: int = 0) -> np.ndarray:
+        """(samples,) float32: a gliding tone with partials, and noise 30 dB below."""
+        t = np.arange(samples) / self.rate
+        glide = 2 * np.pi * np.cumsum(200 * 2 ** (0.3 * np.sin(2 * np.pi * 0.7 * t + seed))) / self.rate
+        noise = np.random.default_rng(seed).standard_normal(samples)
+        return np.asarray(sum(0.2 / n * np.sin(n * glide) for n in range(1, 6)) + 0.006 * noise, np.float32)
+
+    def run(self, *clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the extractor returns for clips, padded to the longest."""
+        states, frames = self.extractor(*self.batch(*clips))
+        return states.detach(), frames
+
+    def mixed(self) -> list[np.ndarray]:
+        """Clips of several lengths."""
+        return [self.sound(max(round(part * self.trial), self.least), seed) for seed, part in enumerate(_MIXED)]
+
+    def batch(self, *clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Audio on the device and lengths, as extraction gives them."""
+        lengths = torch.tensor([len(clip) for clip in clips])
+        audio = torch.zeros(len(clips), int(lengths.max()))
+        for row, clip in zip(audio, clips, strict=True):
+            row[: len(clip)] = torch.from_numpy(clip)
+        return audio.to(self.device), lengths
+
+    def formula(self, samples: int) -> int:
+        """Frames that the contract promises."""
+        return 1 + max(0, samples - self.field) // self.hop
+
+    def shapes(self) -> str:
+        """(batch, layers, frames, dim) in the type, on the device; frames (batch,) int64."""
+        samples = self.clip
+        states, frames = self.run(self.sound(samples), self.sound(samples, 1))
+        expected = (2, len(self.extractor.layer_names), self.formula(samples), self.extractor.dim)
+        seen = f"{tuple(states.shape)} {states.dtype} on {states.device.type} for two clips of {samples} samples"
+        kept = states.shape == expected and frames.shape == (2,) and frames.dtype == torch.int64
+        kept = kept and states.dtype == self.dtype and states.device.type == torch.device(self.device).type
+        return _require(kept, seen if kept else f"{seen}, frames {_short(frames)}; expected {expected} {self.dtype}")
+
+    def shortest(self) -> str:
+        """The shortest clip it takes; what is too short must be refused with an ExtractError, as a user's mistake."""
+        crashes: list[str] = []
+
+        def refused(samples: int) -> bool:
+            try:
+                self.run(self.sound(samples))
+            except ExtractError:
+                return True
+            except Exception as error:
+                crashes.append(f"a clip of {samples} samples is not refused with an ExtractError: {_told(error)}")
+                return True
+            return False
+
+        low, high = 0, self.field
+        while high < self.trial and refused(high):
+            low, high = high, min(2 * high, self.trial)
+        _require(
+            high < self.trial or not refused(high), f"refuses even {self.trial / self.rate:g} s: it can't be run"
+        )
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if refused(middle) else (low, middle)
+        self.least = max(high, self.field)
+        return _require(not crashes, crashes[-1] if crashes else f"{high} samples, {1000 * high / self.rate:.3g} ms")
+
+    def frame_counts(self) -> str:
+        """1 + (length - receptive_field) // hop, on both sides of where a frame is added."""
+        wanted = [self.field + k * self.hop + d for k in (0, 1, 2, 7, 20) for d in (0, self.hop - 1)]
+        lengths = [n for n in (*wanted, self.trial // 3, self.trial) if self.least <= n <= self.longest]
+        for samples in lengths:
+            states, frames = self.run(self.sound(samples))
+            counts = int(frames[0]), states.shape[2]
+            _require(
+                counts == (self.formula(samples),) * 2,
+                f"a clip of {samples} samples has {counts[0]} frames in states of {counts[1]}; "
+                f"1 + (length - {self.field}) // {self.hop} is {self.formula(samples)}",
+            )
+        return f"1 + (length - {self.field}) // {self.hop} at {len(lengths)} lengths"
+
+    def frame_times(self) -> str:
+        """A change of the sound changes the frames around it most: frame i is centred on i * hop + field / 2."""
+        noise = 0.1 * np.random.default_rng(0).standard_normal((2, self.trial)).astype(np.float32)
+        before = self.run(noise[0])[0][0, 0].float()  # the first layer: blocks may look anywhere
+        if len(before) < 3:
+            return f"{len(before)} frames in the longest clip: too few to compare"
+        off, wide = [], max(1, min(self.hop // 2, self.trial // 5))
+        for start in (self.trial // 5, self.trial // 2):
+            changed = noise[0].copy()
+            changed[start - wide : start + wide] = noise[1, : 2 * wide]
+            difference = (self.run(changed)[0][0, 0].float() - before).norm(dim=-1)
+            off.append((int(difference.argmax()) * self.hop + self.field / 2 - start) / self.rate)
+        allowed = (2 * self.hop + self.field / 2) / self.rate
+        return _require(
+            max(map(abs, off)) <= allowed,
+            f"a change shows most in frames {' and '.join(f'{1000 * o:+.0f}' for o in off)} ms from it "
+            f"({1000 * allowed:.0f} is allowed)",
+        )
+
+    def finite(self) -> str:
+        """Finite, and within float16, on sound, silence, a constant and full scale."""
+        sound, largest = self.sound(self.clip), 0.0
+        sounds = {"sound": sound, "silence": 0 * sound, "a constant": 0 * sound + 0.5, "full scale": np.sign(sound)}
+        for what, clip in sounds.items():
+            states = self.run(clip)[0].float()
+            _require(bool(torch.isfinite(states).all()), f"not finite on {what}")
+            largest = max(largest, float(states.abs().max()))
+        return _require(largest < _FLOAT16_MAX, f"largest value {largest:.3g} ({_FLOAT16_MAX:g} is float16's)")
+
+    def determinism(self) -> str:
+        """Twice the same."""
+        clip = self.sound(self.clip)
+        first, second = self.run(clip)[0], self.run(clip)[0]
+        error = _relative(second, first)
+        return _require(error == 0, f"relative difference {error:.2g} between two runs")
+
+    def batch_equals_single(self) -> str:
+        """Clips of several lengths in one padded batch, and each alone."""
+        clips = self.mixed()
+        states, frames = self.run(*clips)
+        worst = 0.0
+        for row, clip in enumerate(clips):
+            alone = self.run(clip)[0][0]
+            _require(int(frames[row]) == alone.shape[1], f"{_short(frames)} frames, alone {alone.shape[1]}")
+            worst = max(worst, *(_relative(a[: len(b)], b) for a, b in zip(states[row], alone, strict=True)))
+        return _require(
+            worst <= self.bound,
+            f"relative difference {worst:.2g} over {len(clips)} clips of {len(clips[0]) / self.rate:.3g} to "
+            f"{len(clips[-1]) / self.rate:.3g} s ({self.bound:g} is allowed)",
+        )
+
+    def pooled(self) -> str:
+        """Where a model pools clips itself: float32 (batch, layers, dim), whatever the batch."""
+        pooled = getattr(self.extractor, "pooled", None)
+        if pooled is None:
+            return "clip level is the mean over frames"
+        clips = self.mixed()
+        together = pooled(*self.batch(*clips))
+        expected = (len(clips), len(self.extractor.layer_names), self.extractor.dim)
+        kept = together.shape == expected and together.dtype == torch.float32
+        _require(kept, f"{tuple(together.shape)} {together.dtype}; expected {expected} torch.float32")
+        means = [self.run(clip)[0][0].float().mean(dim=1) for clip in clips]
+        worst = max(_relative(row, pooled(*self.batch(c))[0]) for row, c in zip(together, clips, strict=True))
+        other = max(_relative(row, mean) for row, mean in zip(together, means, strict=True))
+        return _require(
+            worst <= self.bound,
+            f"relative difference {worst:.2g} between batch and single, {other:.2g} to the mean over frames",
+        )
+
+    def modules(self) -> list[torch.nn.Module]:
+        """The torch modules of the extractor."""
+        return modules_of(getattr(self.extractor, "inner", self.extractor))
+
+    def gradients_off(self) -> str:
+        """Neither outputs nor weights ask for gradients."""
+        weights = [w for module in self.modules() for w in module.parameters()]
+        asking = sum(w.requires_grad for w in weights)
+        states, _ = self.extractor(*self.batch(self.sound(self.clip)))
+        output = "has a" if states.requires_grad else "has no"
+        seen = f"{asking} of {len(weights)} weights require gradients, the output {output} history"
+        return _require(not asking and output == "has no", seen)
+
+    def eval_mode(self) -> str:
+        """No dropout, no statistics of the batch."""
+        parts = [part for module in self.modules() for part in module.modules()]
+        training = sum(part.training for part in parts)
+        return _require(not training, f"{training} of {len(parts)} modules are in training mode")
+
+    def speed(self) -> float:
+        """Seconds of audio per second, after a warm-up."""
+        samples = min(round(_WINDOW_S * self.rate), self.longest)
+        audio, lengths = self.batch(*(self.sound(samples, seed) for seed in range(_WINDOWS)))
+        took = []
+        for _ in range(2):
+            started = time.perf_counter()
+            self.extractor(audio, lengths)[0].detach().sum().item()  # waits for the device
+            took.append(time.perf_counter() - started)
+        return _WINDOWS * samples / self.rate / took[-1]
+
+
+def _relative(made: torch.Tensor, expected: torch.Tensor) -> float:
+    """Norm of the difference over the norm of what is expected."""
+    if made.shape != expected.shape:
+        raise BrokenPromiseError(f"shapes {tuple(made.shape)} and {tuple(expected.shape)} differ")
+    made, expected = made.double(), expected.double()
+    return float((made - expected).norm() / expected.norm().clamp(min=1e-12))
+
+
+def _short(frames: torch.Tensor) -> str:
+    return f"{tuple(frames.shape)} {frames.dtype} {frames.tolist()}"

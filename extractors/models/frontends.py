@@ -1,0 +1,191 @@
+"""What the encoders of `svuprobe.extractors.models.generic` are given, and which frames they make of it.
+
+Conventions
+-----------
+**Frames** of each family:
+
+- UniSpeech, UniSpeech-SAT, wav2vec 2.0 Conformer and Moonshine are convolutions without padding on the waveform;
+  SEW and SEW-D average neighbouring frames of theirs, so their hop is twice that of the convolutions.
+- wav2vec2-BERT stacks two mel frames (25 ms every 10 ms). An odd last one is dropped; transformers pads and masks it.
+- Whisper's encoder always sees 30 s: its frames are centred on every 320th sample and those of the padding are cut
+  off, which leaves ``ceil(samples / 320)``. That is the grid of a receptive field of one sample.
+- AST always sees 10.24 s: its patches (16 mel frames every 10) are averaged over frequency, which gives a frame per
+  100 ms; the two tokens for whole clips and the patches that touch padding are left out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.checkpoints.architecture import sample_rate_of, waveform_of
+from svuprobe.extractors.checkpoints.source import NESTED_SETTINGS, SETTINGS
+from svuprobe.extractors.models.transformer import conv_geometry, zero_mean_unit_variance
+
+# What a checkpoint's feature extractor says of itself; None where it has none.
+Settings = dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Front:
+    """How clips become the input of an encoder, and what it returns becomes frames.
+
+    Attributes
+    ----------
+    sample_rate, hop, receptive_field
+        As of an extractor.
+    inputs
+        From clips, each (samples,), to the encoder's input (batch, ...).
+    frames
+        From one hidden state (batch, positions, dim) to (batch, frames, dim).
+    longest
+        Samples that the encoder sees at once, to which it pads shorter clips; None for any number, without padding.
+    normalized
+        Whether the waveform is scaled to zero mean and unit variance.
+    """
+
+    sample_rate: int
+    hop: int
+    receptive_field: int
+    inputs: Callable[[list[torch.Tensor]], torch.Tensor]
+    frames: Callable[[torch.Tensor], torch.Tensor] = lambda hidden: hidden
+    longest: int | None = None
+    normalized: bool = False
+
+
+def _waveform(
+    config: Any, settings: Settings, name: str, normalize: bool | None, kernels: Any = None, strides: Any = None
+) -> Front:
+    """Convolutions without padding; SEW's ``squeeze_factor`` frames then become one."""
+    sample_rate, default = waveform_of(settings, None, config.to_dict(), name)
+    hop, field = conv_geometry(kernels or config.conv_kernel, strides or config.conv_stride)
+    squeeze = getattr(config, "squeeze_factor", 1)
+    normalized = default if normalize is None else normalize
+
+    def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
+        audio = torch.stack(clips)
+        return zero_mean_unit_variance(audio) if normalized else audio
+
+    return Front(sample_rate, squeeze * hop, field + (squeeze - 1) * hop, inputs, normalized=normalized)
+
+
+def _moonshine(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
+    """Its three convolutions are not in its configuration."""
+    return _waveform(config, settings, name, normalize, kernels=(127, 7, 3), strides=(64, 3, 2))
+
+
+def _wav2vec2_bert(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
+    """Log-mel frames normalised per band over the clip, ``stride`` of them stacked."""
+    extract = _feature_extractor("SeamlessM4TFeatureExtractor", settings, name, normalize)
+    _check_bands(extract.feature_size * extract.stride, config.feature_projection_input_dim, name)
+
+    def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
+        made = extract(_numpy(clips), sampling_rate=extract.sampling_rate, pad_to_multiple_of=None)
+        return torch.as_tensor(made["input_features"])
+
+    return Front(extract.sampling_rate, 160 * extract.stride, 400 + 160 * (extract.stride - 1), inputs)
+
+
+def _whisper(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
+    """Log-mel frames of 30 s, centred; the second convolution halves their rate."""
+    extract = _feature_extractor("WhisperFeatureExtractor", settings, name, normalize)
+    _check_bands(extract.feature_size, config.num_mel_bins, name)
+    if extract.nb_max_frames != 2 * config.max_source_positions:
+        raise ExtractError(
+            f"{name}: the feature extractor makes {extract.nb_max_frames} frames of {extract.chunk_length} s, and "
+            f"the encoder takes {2 * config.max_source_positions}"
+        )
+
+    def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
+        return torch.as_tensor(extract(_numpy(clips), sampling_rate=extract.sampling_rate)["input_features"])
+
+    return Front(extract.sampling_rate, 2 * extract.hop_length, 1, inputs, longest=extract.n_samples)
+
+
+def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
+    """Square patches of Kaldi's log-mel frames (25 ms every 10 ms), rows of frequency one after the other."""
+    extract = _feature_extractor("ASTFeatureExtractor", settings, name, normalize)
+    _check_bands(extract.num_mel_bins, config.num_mel_bins, name)
+    if extract.max_length != config.max_length:
+        raise ExtractError(
+            f"{name}: the feature extractor makes {extract.max_length} frames, and the encoder takes "
+            f"{config.max_length}"
+        )
+    rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+
+    def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
+        made = extract(_numpy(clips), sampling_rate=extract.sampling_rate, return_tensors="pt")
+        return torch.as_tensor(made["input_values"])
+
+    return Front(
+        extract.sampling_rate,
+        160 * config.time_stride,
+        400 + 160 * (config.patch_size - 1),
+        inputs,
+        frames=lambda hidden: hidden[:, 2:].unflatten(1, (rows, -1)).mean(dim=1),
+        longest=400 + 160 * config.max_length - 1,
+    )
+
+
+def _feature_extractor(extractor_class: str, settings: Settings, name: str, normalize: bool | None) -> Any:
+    """What makes a family's spectrograms, as the checkpoint says."""
+    import transformers
+
+    if normalize:
+        raise ExtractError(f"{name}: this model has no waveform normalisation to switch on")
+    if settings is None:
+        raise ExtractError(
+            f"{name}: there is no {SETTINGS}, which says how the spectrograms are made (nor is that in "
+            f"{NESTED_SETTINGS})"
+        )
+    kind = settings.get("feature_extractor_type", extractor_class)
+    if kind != extractor_class:
+        raise ExtractError(f"{name}: this model takes the input of a {extractor_class}, not of {kind!r:.60}")
+    sample_rate_of(settings, "sampling_rate", name)
+    if settings.get("dither"):
+        raise ExtractError(
+            f"{name}: dither adds noise to every clip, so features would never be the same: set it to 0"
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "At least one mel filter", UserWarning)  # AST was trained with such
+        return getattr(transformers, extractor_class).from_dict(settings)
+
+
+def _check_bands(bands: int, wanted: int, name: str) -> None:
+    """Refuse a feature extractor that makes another number of features than the encoder takes."""
+    if bands != wanted:
+        raise ExtractError(
+            f"{name}: the feature extractor makes {bands} features a frame, and the encoder takes {wanted}"
+        )
+
+
+def _numpy(clips: list[torch.Tensor]) -> list[Any]:
+    return [clip.cpu().numpy() for clip in clips]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of checkpoint: the class that loads it, its front, and whether it has a decoder to drop."""
+
+    model: str
+    front: Callable[[Any, Settings, str, bool | None], Front]
+    decoder: bool = False
+
+
+# model_type in config.json -> family
+FAMILIES = {
+    "audio-spectrogram-transformer": Family("ASTModel", _ast),
+    "moonshine": Family("MoonshineModel", _moonshine, decoder=True),
+    "sew": Family("SEWModel", _waveform),
+    "sew-d": Family("SEWDModel", _waveform),
+    "unispeech": Family("UniSpeechModel", _waveform),
+    "unispeech-sat": Family("UniSpeechSatModel", _waveform),
+    "wav2vec2-bert": Family("Wav2Vec2BertModel", _wav2vec2_bert),
+    "wav2vec2-conformer": Family("Wav2Vec2ConformerModel", _waveform),
+    "whisper": Family("WhisperModel", _whisper, decoder=True),
+}

@@ -1,0 +1,273 @@
+"""Audio encoders of transformers beyond the five families of `svuprobe.extractors.models.transformer`.
+
+Conventions
+-----------
+**Layers** are transformers' own ``hidden_states``, as in `svuprobe.extractors.models.transformer`: ``input`` enters
+the first block, and the last layer has the encoder's final LayerNorm applied where transformers applies it.
+
+**Batches**: clips of one length go through the encoder together, so nothing is ever padded and a batch equals one
+by one. Whisper and AST pad every piece to their own fixed length, alone or not, so any lengths share a batch.
+
+**Frames** of each family are in `svuprobe.extractors.models.frontends`. Whisper sees 30 s at once and AST 10.24 s: a
+longer clip goes through in such pieces, whose frames continue one grid. No frame sees beyond its piece.
+
+**Loading** runs no code of a checkpoint: config.json is data, and the tensors are read by
+`svuprobe.extractors.checkpoints.weights`, also under the prefixes of heads and wrappers. Of an encoder and decoder
+only the encoder is made. Every weight of the encoder must be in the checkpoint, in its shape, and none of the
+encoder's may be left over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.checkpoints.architecture import MODEL_TYPES, digest_state, encoder_config
+from svuprobe.extractors.checkpoints.source import (
+    Source,
+    find_weights,
+    read_json,
+    read_settings,
+    refuse_adapter,
+    revision_of,
+)
+from svuprobe.extractors.checkpoints.weights import check_values, read_state, refuse_unused_language_adapters, select
+from svuprobe.extractors.models.frontends import FAMILIES, Family, Front
+
+# Entries of config.json that only say how the weights are stored, or which of its classes saved them.
+_STORAGE = ("dtype", "torch_dtype", "architectures", "auto_map", "quantization_config")
+
+# Training only: SpecAugment's mask vector is not in every checkpoint, and adapters come after the last layer.
+_OFF = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "add_adapter": False}
+
+
+class GenericExtractor:
+    """A frozen encoder of `FAMILIES`; see `svuprobe.extractors.base.Extractor` for the attributes.
+
+    Attributes
+    ----------
+    at_once
+        Frames that it sees at once, None for any number.
+    """
+
+    def __init__(self, model: nn.Module, front: Front, *, name: str, revision: str) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.front = front
+        config: Any = model.config
+        self.name, self.revision = name, revision
+        self.digest = digest_state(model)
+        self.sample_rate, self.hop = front.sample_rate, front.hop
+        self.receptive_field = front.receptive_field
+        self.at_once = front.longest and 1 + (front.longest - front.receptive_field) // front.hop
+        blocks: int = getattr(config, "encoder_num_hidden_layers", config.num_hidden_layers)  # Moonshine has two
+        self.layer_names = ("input", *(f"block{i:02d}" for i in range(1, blocks + 1)))
+        self.dim: int = config.hidden_size
+        self.parameters = sum(weights.numel() for weights in model.parameters())
+        self.normalization = "zero-mean-unit-variance" if front.normalized else "none"
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
+        """Move the weights; outputs are then computed there, in that type. Spectrograms are made on the CPU."""
+        self.model.to(device=device, dtype=dtype)
+
+    @torch.inference_mode()
+    def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states of every layer, of clips of any lengths.
+
+        Parameters
+        ----------
+        audio
+            (batch, samples) float32 mono, at `sample_rate`.
+        lengths
+            (batch,) int64, valid samples of each clip; what follows them is ignored.
+
+        Returns
+        -------
+        states, frames
+            (batch, layers, frames, dim) and (batch,) int64; zeros after the valid frames.
+
+        Raises
+        ------
+        ExtractError
+            For clips shorter than one frame.
+        """
+        frames, samples = frames_of(self, lengths), lengths.tolist()
+        clips = [clip[:n].float() for clip, n in zip(audio, samples, strict=True)]
+        if self.at_once is None:
+            groups = equal_lengths(samples)
+            return gathered(groups, lambda rows: self._run([clips[row] for row in rows]), frames), frames
+        step, field = self.at_once, self.hop * (self.at_once - 1) + self.receptive_field
+        starts = [range(0, count, step) for count in frames.tolist()]
+        pieces = [clip[self.hop * n :][:field] for clip, own in zip(clips, starts, strict=True) for n in own]
+        states = self._run(pieces).transpose(1, 2)  # (pieces, frames, layers, dim)
+        made = [part.flatten(0, 1)[:n] for part, n in zip(states.split([*map(len, starts)]), frames, strict=True)]
+        return nn.utils.rnn.pad_sequence(made, batch_first=True).transpose(1, 2), frames
+
+    def _run(self, clips: list[torch.Tensor]) -> torch.Tensor:
+        """(batch, layers, frames, dim) of clips, each (samples,)."""
+        weights = next(self.model.parameters())
+        # Someone may have called train() on the model or on a part of it; dropout would go unnoticed.
+        self.model.eval()
+        inputs = self.front.inputs(clips).to(weights.device, weights.dtype)
+        hidden = self.model(inputs, output_hidden_states=True).hidden_states
+        return torch.stack([self.front.frames(state) for state in hidden], dim=1)
+
+
+def frames_of(extractor: Any, lengths: torch.Tensor) -> torch.Tensor:
+    """Valid frames (batch,) of clips of so many samples; ExtractError for clips that are too short or too long."""
+    least, longest = extractor.receptive_field, getattr(extractor, "longest", None)
+    for samples in lengths.tolist():
+        if samples < least:
+            raise ExtractError(
+                f"{extractor.name}: a clip of {samples} samples is shorter than one frame, "
+                f"{least} samples at {extractor.sample_rate} Hz"
+            )
+        if longest is not None and samples > longest:
+            raise ExtractError(
+                f"{extractor.name}: a window of {samples / extractor.sample_rate:g} s is longer than the "
+                f"{longest / extractor.sample_rate:g} s this model can see; use a task with shorter windows"
+            )
+    return 1 + (lengths - least) // extractor.hop
+
+
+def equal_lengths(samples: Sequence[int]) -> list[list[int]]:
+    """Rows of a batch grouped by their length."""
+    groups: dict[int, list[int]] = {}
+    for row, length in enumerate(samples):
+        groups.setdefault(length, []).append(row)
+    return list(groups.values())
+
+
+def gathered(
+    groups: Sequence[Sequence[int]], run: Callable[[Sequence[int]], torch.Tensor], frames: torch.Tensor
+) -> torch.Tensor:
+    """(batch, layers, frames, dim) from groups of rows, each run together; zeros after each row's valid frames.
+
+    ``run`` returns at least the valid frames of its rows; what comes after them is dropped.
+    """
+    counts = frames.tolist()
+    states: torch.Tensor | None = None
+    for rows in groups:
+        part = run(rows)
+        if states is None:
+            states = part.new_zeros(len(counts), part.shape[1], max(counts), part.shape[3])
+        for row, state in zip(rows, part, strict=True):
+            states[row, :, : counts[row]] = state[:, : counts[row]]
+    assert states is not None
+    return states
+
+
+# ------------------------------------------------------------------------------------------------ loading
+
+
+def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor | None:
+    """Load a checkpoint; None where it is one for `svuprobe.extractors.models.transformer`.
+
+    Parameters
+    ----------
+    source
+        From `svuprobe.extractors.checkpoints.source.in_folder` or `on_hub`.
+    normalize
+        None does what the checkpoint says.
+
+    Raises
+    ------
+    ExtractError
+        Not found, or a checkpoint that can't be used.
+    """
+    name = source.name
+    described = encoder_config(read_json(source.required("config.json"), name), name)
+    model_type = described.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        _check_supported(model_type, name)
+        return None
+    refuse_adapter(source)
+    settings = read_settings(source)
+    family = FAMILIES[model_type]
+    with _one_line(f"{name}: transformers can't load this {model_type} checkpoint"), _quiet():
+        config = _config(described)
+        front = family.front(config, settings, name, normalize)  # before weights are downloaded in vain
+        weights = find_weights(source)
+        revision = revision_of(source, weights)
+        state = read_state(weights, name)
+        refuse_unused_language_adapters(source, state, name)
+        model = _filled(family, config, state, name)
+    return GenericExtractor(model, front, name=name, revision=revision)
+
+
+def _check_supported(model_type: object, name: str) -> None:
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
+        supported = ", ".join(sorted({*MODEL_TYPES, *FAMILIES}))
+        raise ExtractError(
+            f"{name}: model_type {model_type!r} isn't supported; supported are {supported}; any other model runs "
+            "as py:FILE.py:CLASS (see CONTRIBUTING.md)"
+        )
+
+
+def _config(described: dict[str, Any]) -> Any:
+    """The configuration object of transformers, with what only serves training switched off."""
+    import transformers
+
+    fields = {key: value for key, value in described.items() if key not in _STORAGE}
+    config = type(transformers.AutoConfig.for_model(described["model_type"])).from_dict(fields)
+    for key in _OFF.keys() & config.to_dict().keys():
+        setattr(config, key, _OFF[key])
+    return config
+
+
+def _filled(family: Family, config: Any, state: dict[str, torch.Tensor], name: str) -> Any:
+    """An encoder in float32 with every weight from the checkpoint."""
+    import transformers
+
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        whole = getattr(transformers, family.model)(config)
+    encoder = whole.encoder if family.decoder else whole
+    kind = config.model_type
+    own = ("model.encoder.", "encoder.") if family.decoder else (f"{whole.base_model_prefix}.",)
+    wanted = encoder.state_dict()
+    stored = select(state, wanted, own, kind=kind, name=name)
+    parts = {key.partition(".")[0] for key in wanted}
+    check_values({key: tensor for key, tensor in stored.items() if key.partition(".")[0] in parts}, wanted, name)
+    # transformers knows by which names a weight went in earlier versions; it is given tensors, and opens no file.
+    model, info = type(encoder).from_pretrained(
+        None, config=config, state_dict=stored, dtype=torch.float32, output_loading_info=True
+    )
+    extra = [key for key in info["unexpected_keys"] if key.partition(".")[0] in parts]
+    for what, keys in (("lacks", info["missing_keys"]), ("has unknown", extra)):
+        if keys:
+            raise ExtractError(
+                f"{name}: the checkpoint {what} weights of the {kind} encoder that config.json "
+                f"describes: {len(keys)}, such as {sorted(keys)[0]}"
+            )
+    return model.float()
+
+
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Turn what transformers raises for a damaged or contradictory checkpoint into one line."""
+    try:
+        yield
+    except ExtractError:
+        raise
+    except Exception as error:  # the types differ between versions
+        raise ExtractError(f"{what}: {' '.join(str(error).split())}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and its report of heads and decoders that were left out."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""Fine-tuning end to end, of transformers and of supervised baselines."""

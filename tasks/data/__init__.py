@@ -1,0 +1,1 @@
+"""Datasets on disk: downloaded, unpacked, checked against official numbers."""

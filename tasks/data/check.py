@@ -1,0 +1,289 @@
+"""Is a dataset whole? Its clips against the official numbers, its files against what can be decoded.
+
+Only heads of files are read, side by side, so even 300,000 files take minutes. A synthetic copy is compared with
+its ``SYNTHETIC.json`` instead of the official numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tabulate import tabulate
+
+from svuprobe.tasks import is_synthetic
+from svuprobe.tasks.data.doubts import SLACK_S, beyond, doubts
+from svuprobe.tasks.datasets import DATASETS
+from svuprobe.tasks.synth.corpus import MARKER, Progress, mapped, read_marker
+from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
+
+MOST_LABELS = 24  # more than these are summed up in one line
+
+
+class Head(Protocol):
+    """What the head of a sound file says; ``problem`` is empty where it can be read."""
+
+    @property
+    def seconds(self) -> float:
+        """Length of the audio."""
+
+    @property
+    def form(self) -> str:
+        """E.g. ``WAV 44100 Hz mono``."""
+
+    @property
+    def problem(self) -> str:
+        """Why the file can't be read."""
+
+
+@dataclass(frozen=True)
+class SplitCount:
+    """One split as found; ``events`` are notes or beats, ``official`` is None where it is not known."""
+
+    clips: int
+    groups: int
+    hours: float
+    events: int
+    official: int | None
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What :func:`check` found; ``ok`` where nothing is missing, damaged or contradictory.
+
+    ``labels`` counts clips per label and split (empty for regression, notes and beats). ``shortest`` and
+    ``longest`` are ``(seconds, clip id)``. ``doubts`` are sentences on what is there and may not be meant.
+    """
+
+    task: Task
+    root: Path
+    synthetic: bool
+    splits: Mapping[str, SplitCount]
+    labels: Mapping[str, Mapping[str, int]]
+    forms: Mapping[str, int]
+    shortest: tuple[float, str] | None = None
+    longest: tuple[float, str] | None = None
+    problems: tuple[str, ...] = field(default=())
+    doubts: tuple[str, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
+
+    @property
+    def hours(self) -> float:
+        """Of audio in all clips."""
+        return sum(split.hours for split in self.splits.values())
+
+    def lines(self, most: int = 20) -> list[str]:
+        """The report for a terminal; of the problems the first ``most``."""
+        copy = " (a synthetic copy)" if self.synthetic else ""
+        found = [f"{self.task.name} on {self.task.dataset}{copy} in {self.root}", "", *self._split_lines(), ""]
+        found += [*self._label_lines(), *self._file_lines(), ""]
+        found += [f"note: {doubt}" for doubt in self.doubts]
+        if self.ok:
+            return [*found, f"whole: nothing is missing or damaged{', but see the notes' if self.doubts else ''}"]
+        shown = [f"  {problem}" for problem in self.problems[:most]]
+        more = [f"  ... and {len(self.problems) - most} more"] if len(self.problems) > most else []
+        return [*found, f"problems: {len(self.problems)}", *shown, *more]
+
+    def _split_lines(self) -> list[str]:
+        events = self.task.level == "frame"
+        official = any(split.official is not None for split in self.splits.values())
+        columns = ["split", "clips", *["official"] * official, "groups", "hours", *[self.task.kind] * events]
+        rows = [
+            [name, s.clips, *[s.official] * official, s.groups, f"{s.hours:.2f}", *[s.events] * events]
+            for name, s in self.splits.items()
+        ]
+        table = tabulate(rows, columns, disable_numparse=True, colalign=["left", *["right"] * (len(columns) - 1)])
+        return table.splitlines()
+
+    def _label_lines(self) -> list[str]:
+        if not self.labels:
+            return []
+        if len(self.labels) <= MOST_LABELS:
+            rows = [[label, *(counts.get(split, 0) for split in SPLITS)] for label, counts in self.labels.items()]
+            return [*tabulate(rows, ["label", *SPLITS], disable_numparse=True).splitlines(), ""]
+        ranked = sorted(self.labels, key=lambda label: sum(self.labels[label].values()))
+        ends = [f"{label} ({sum(self.labels[label].values())})" for label in (ranked[0], ranked[-1])]
+        return [f"labels     {len(ranked)}, from {ends[0]} to {ends[1]} clips"]
+
+    def _file_lines(self) -> list[str]:
+        forms = [f"{count:,} x {form}" for form, count in sorted(self.forms.items(), key=lambda item: -item[1])]
+        lines = [f"files      {', '.join(forms) or 'none that can be read'}"]
+        about = f" of about {self.task.hours:,.1f} h of the whole dataset" if self.task.hours else ""
+        lines.append(f"audio      {self.hours:.2f} h{about if not self.synthetic else ''}")
+        if self.shortest and self.longest:
+            ends = (f"{seconds:.2f} s ({name})" for seconds, name in (self.shortest, self.longest))
+            lines.append(f"clips      {' to '.join(ends)}")
+        return lines
+
+
+def check(
+    task: Task,
+    root: Path,
+    clips: Sequence[Clip],
+    heads: Callable[[Sequence[str]], Iterable[Head]],
+    progress: Progress | None = None,
+    *,
+    thorough: bool = False,
+    jobs: int | None = None,
+) -> CheckReport:
+    """Compare the clips of a task with the official numbers and read the header of each of their files.
+
+    Parameters
+    ----------
+    clips
+        As :func:`svuprobe.tasks.find_clips` returns them.
+    heads
+        Reads the heads of files, in order (`svuprobe.extractors.audio.decoders.Decoders.heads`).
+    progress
+        Called as ``progress(iterable, total, description)``.
+    thorough
+        Also compare the SHA-256 of every file of a synthetic copy.
+    jobs
+        Threads; by default one per processor.
+    """
+    synthetic = not task.source and is_synthetic(root)
+    paths = list(dict.fromkeys(clip.path for clip in clips))
+    read = heads(paths)
+    read = progress(read, len(paths), f"{task.dataset}: headers") if progress else read
+    headers = dict(zip(paths, read, strict=True))
+    seconds = {clip.id: _seconds(clip, headers[clip.path]) for clip in clips}
+    labels = _labels(task, clips)
+    problems = [f"{_short(path, root)}: {header.problem}" for path, header in headers.items() if header.problem]
+    problems += [line for clip in clips if (line := _overrun(clip, headers[clip.path]))]
+    if synthetic:
+        problems += _against_marker(root, paths, progress, thorough, jobs)
+    else:
+        problems += _against_official(task, clips, labels)
+    known = {clip.id: seconds[clip.id] for clip in clips if not headers[clip.path].problem}
+    problems += [late] if (late := beyond(task, clips, known)) else []
+    lengths = sorted((s, name) for name, s in seconds.items() if s > 0)
+    return CheckReport(
+        task=task,
+        root=root,
+        synthetic=synthetic,
+        splits=_splits(task, clips, seconds, synthetic),
+        labels=labels,
+        forms=Counter(header.form for header in headers.values() if header.form),
+        shortest=lengths[0] if lengths else None,
+        longest=lengths[-1] if lengths else None,
+        problems=tuple(problems),
+        doubts=tuple(doubts(task, clips)),
+    )
+
+
+def _short(path: str, root: Path) -> str:
+    """A path below the dataset's folder where it lies there."""
+    return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
+
+
+def _seconds(clip: Clip, head: Head) -> float:
+    end = head.seconds if clip.end is None else min(clip.end, head.seconds)
+    return max(end - clip.start, 0.0)
+
+
+def _overrun(clip: Clip, head: Head) -> str:
+    """What is wrong with the start and end of a clip, if anything."""
+    last = clip.start if clip.end is None else clip.end
+    if head.problem or (last <= head.seconds + SLACK_S and clip.start < head.seconds):
+        return ""
+    return f"clip {clip.id}: {clip.start:g} s to {last:g} s lies outside its file of {head.seconds:.2f} s"
+
+
+def _splits(
+    task: Task, clips: Sequence[Clip], seconds: Mapping[str, float], synthetic: bool
+) -> dict[str, SplitCount]:
+    found = {}
+    for split in SPLITS:
+        own = [clip for clip in clips if clip.split == split]
+        found[split] = SplitCount(
+            clips=len(own),
+            groups=len({clip.group for clip in own}),
+            hours=sum(seconds[clip.id] for clip in own) / 3600,
+            events=sum(len(clip.target) for clip in own) if task.level == "frame" else 0,
+            official=None if synthetic else task.expected.get(split),
+        )
+    return found
+
+
+def _labels(task: Task, clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
+    """Clips per label and split, the task's own labels first even if no clip has them."""
+    if task.kind not in ("multiclass", "multilabel"):
+        return {}
+    found: dict[str, dict[str, int]] = {label: {} for label in task.labels or ()}
+    for clip in clips:
+        for label in (clip.target,) if task.kind == "multiclass" else clip.target:
+            counts = found.setdefault(label, {})
+            counts[clip.split] = counts.get(clip.split, 0) + 1
+    return dict(sorted(found.items()))
+
+
+def _against_official(task: Task, clips: Sequence[Clip], labels: Mapping[str, Mapping[str, int]]) -> list[str]:
+    found = Counter(clip.split for clip in clips)
+    problems = [
+        f"{split}: {found[split]:,} clips found, {official:,} are official ({found[split] - official:+,})"
+        for split, official in task.expected.items()
+        if found[split] != official
+    ]
+    if not task.expected:  # else the numbers tell, and some official splits do hold unseen labels
+        problems += [f"no training clip of {label}" for label, counts in labels.items() if "train" not in counts]
+    return problems
+
+
+def _against_marker(
+    root: Path, paths: Sequence[str], progress: Progress | None, thorough: bool, jobs: int | None
+) -> list[str]:
+    """Every file that ``SYNTHETIC.json`` names is there, and no clip is of another file."""
+    try:
+        files: dict[str, str] = read_marker(root / MARKER)["files"]
+    except (TaskError, KeyError):
+        return [f"{MARKER}: not that of a finished copy; run svuprobe data synth again"]
+    absent = [name for name in files if not (root / name).is_file()]
+    problems = [f"{name}: no such file; run svuprobe data synth again" for name in absent]
+    known = {(root / name).resolve() for name in files}
+    problems += [
+        f"{_short(path, root)}: not of this copy; {MARKER} does not name it"
+        for path in paths
+        if Path(path).resolve() not in known
+    ]
+    if thorough:
+        there = [name for name in files if name not in set(absent)]
+        digests = mapped(lambda name: _sha256(root / name), there, progress, "checksums", jobs)
+        changed = (name for name, digest in zip(there, digests, strict=True) if digest != files[name])
+        problems += [f"{name}: changed since it was written" for name in changed]
+    return problems
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def absent(task: Task, root: Path) -> list[str]:
+    """Lines to say where the folder of a dataset is not there: what it is, where to get it, what to type next."""
+    next_ = f"svuprobe data synth --task {task.name} --out {root.parent}"
+    card = DATASETS.get(task.dataset)
+    if card is None:
+        return [f"{root}: no such folder", f"  {task.reference} ({task.licence}); a synthetic copy: {next_}"]
+    lines = [
+        f"{root}: no such folder",
+        f"  {'what':10}{card.title}",
+        f"  {'size':10}{card.size}",
+        f"  {'licence':10}{card.licence}",
+        f"  {'homepage':10}{card.homepage}",
+        f"  {'get it':10}{card.getting}",
+        f"  {'folder':10}{root} (or anywhere, with --data {task.dataset}=PATH)",
+    ]
+    if card.archives:
+        lines.append(f"  {'download':10}svuprobe data prepare --task {task.name} --data {root.parent}")
+    return [*lines, f"  {'synthetic':10}{next_}"]

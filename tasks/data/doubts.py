@@ -1,0 +1,113 @@
+"""What in a task's labels is unlikely to be meant, said before anything is trained on it. Nothing here refuses.
+
+Own data has slips that no rule forbids: two spellings of one class, times in milliseconds, notes of two voices. A
+score is computed all the same, and is of something else than its reader thinks.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from svuprobe.tasks.kinds import notes
+from svuprobe.tasks.types import Clip, Task
+
+SLACK_S = 0.1  # a label may lie this much beyond its audio: annotations are rounded
+_FRAME_S = 0.02
+_NAMED = 3
+
+
+def doubts(task: Task, clips: Sequence[Clip]) -> list[str]:
+    """List what looks like a slip, one sentence each without a full stop; empty where nothing does."""
+    spellings = _spellings(task, clips) if task.source else ()  # published labels are as they are
+    return [*spellings, *_voices(task, clips)]
+
+
+def beyond(task: Task, clips: Sequence[Clip], seconds: Mapping[str, float]) -> str:
+    """Say how many notes or beats begin after the end of their audio; empty where none does.
+
+    Parameters
+    ----------
+    seconds
+        How long each clip lasts, by its id; clips that are not in it do not count.
+    """
+    if task.level != "frame":
+        return ""
+    late, total, worst = 0, 0, ("", 0.0, 0.0)
+    for clip in clips:
+        if clip.id not in seconds:
+            continue
+        begins = [event[0] if task.kind == "notes" else event for event in clip.target]
+        after = [time for time in begins if time > seconds[clip.id] + SLACK_S]
+        late, total = late + len(after), total + len(begins)
+        if after and max(after) > worst[1]:
+            worst = clip.id, max(after), seconds[clip.id]
+    if not late:
+        return ""
+    return (
+        f"{late} of {total} {task.kind} lie beyond the end of their audio (clip {worst[0]!r} lasts {worst[2]:g} s "
+        f"and has one at {worst[1]:g} s): are the times in milliseconds?"
+    )
+
+
+def _spellings(task: Task, clips: Sequence[Clip]) -> Iterator[str]:
+    """Labels, groups and paths that differ in what is hard to see alone."""
+    if task.labels is None and task.kind in ("multiclass", "multilabel"):
+        tags = Counter(tag for c in clips for tag in ((c.target,) if task.kind == "multiclass" else c.target))
+        for alike in _alike(tags, _letters):
+            yield f"labels {_listed(alike)} differ in case, blanks or marks alone: are they one class?"
+    splits = defaultdict(set)
+    for clip in clips:
+        splits[clip.group].add(clip.split)
+    for alike in _alike(splits, _letters):
+        if len(set().union(*(splits[group] for group in alike))) > 1:
+            yield f"groups {_listed(alike)} in several splits differ in case, blanks or marks alone: are they one?"
+    for alike in _alike({clip.path for clip in clips}, lambda path: unicodedata.normalize("NFC", path)):
+        yield f"paths {_listed(alike)} look the same (composed and decomposed letters): are they one file?"
+
+
+def _letters(text: str) -> str:
+    """Letters and digits of a text without their case; all of a text that has none, such as ``+``.
+
+    ``C`` and ``c`` stay apart: single letters name keys, and case their mode.
+    """
+    if len(text) == 1:
+        return text
+    kept = "".join(ch for ch in unicodedata.normalize("NFKC", text).casefold() if ch.isalnum() or ch in "#+")
+    return kept if len(kept) > 1 else text
+
+
+def _alike(texts: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
+    """Texts that share a key, those of each key together."""
+    by_key = defaultdict(list)
+    for text in sorted(texts):
+        by_key[key(text)].append(text)
+    return [same for same in by_key.values() if len(same) > 1]
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
+    return ", ".join(map(ascii, texts[:_NAMED])) + more
+
+
+def _voices(task: Task, clips: Sequence[Clip]) -> Iterator[str]:
+    """Notes that the kind can't say: its labels are of one voice."""
+    if task.kind != "notes":
+        return
+    odd = Counter[str]()
+    for clip in clips:
+        odd.update(notes.irregular(clip.target, _FRAME_S))
+    total = sum(len(clip.target) for clip in clips)
+    if odd["overlapping"]:
+        yield (
+            f"{odd['overlapping']} of {total} notes begin while another sounds: this kind holds one voice, so the "
+            f"earlier note ends there for the heads, and scores count its end, or the note, as missed"
+        )
+    if odd["out_of_range"]:
+        yield (
+            f"{odd['out_of_range']} of {total} notes lie outside C2 to B5 (MIDI 36 to 83): heads can't name "
+            f"them, and scores count them as missed"
+        )
+    if odd["shorter_than_frame"]:
+        yield f"{odd['shorter_than_frame']} of {total} notes last less than {_FRAME_S:g} s, less than a frame"

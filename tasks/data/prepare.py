@@ -1,0 +1,333 @@
+"""Download and unpack the datasets that anybody may download.
+
+Conventions
+-----------
+``PREPARED.json`` in the folder of a dataset says what was downloaded from where, with its SHA-256; it is
+written first, so a folder that holds anybody else's files is never touched, and for every archive before what it
+holds is moved into place, so a call after an interruption knows what is its own and goes on there, and a call after
+the last one asks no server anything. Downloads lie in ``.download`` until they are unpacked, and archives are
+unpacked there before their folders are moved into place: what is in place is whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import lzma
+import os
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from svuprobe._files import is_systems_word, replacing, writing
+from svuprobe.tasks.data.download import BLOCK, ResumingDownloader, size
+from svuprobe.tasks.datasets import DATASETS, Archive, Dataset
+from svuprobe.tasks.synth.corpus import MARKER, is_taken, write_text
+from svuprobe.tasks.types import TaskError
+
+STATE = "PREPARED.json"
+FOLDER = ".download"
+MOST_INFLATED = 50  # times the size of its archive; sound is compressed about twofold
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+ALWAYS_ALLOWED = 1 << 30  # bytes that an archive may unpack to however small it is
+
+
+_NAMEABLE = re.compile("[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*")
+_LONGEST_NAME = 255  # bytes, on every file system in use
+
+
+class DamagedArchive(TaskError):
+    """An archive that will never unpack, or must not."""
+
+
+Member = tuple[str, bool, int, Callable[[], IO[bytes]]]  # name, is a folder, bytes, opens it
+
+
+def prepare(
+    dataset: str,
+    root: Path,
+    *,
+    progress: Callable[..., Any] | None = None,
+    say: Callable[[str], None] = print,
+    cards: Mapping[str, Dataset] = DATASETS,
+) -> list[Path]:
+    """Download and unpack a dataset into its folder, where that is allowed; what is there already is left alone.
+
+    Parameters
+    ----------
+    root
+        The folder of this dataset: absent, empty, or one that an earlier call began.
+    progress
+        A bar of bytes for each download; see :class:`ResumingDownloader`.
+    say
+        Gets the licence, the checksums of what came without a known one, and what is left to do.
+
+    Returns
+    -------
+    list of Path
+        The files and folders that were unpacked, by this call or an earlier one.
+
+    Raises
+    ------
+    TaskError
+        The dataset may not be downloaded without asking, the folder is not ours to fill, a server gave up, or
+        an archive is not what was published.
+    """
+    card = _card(dataset, cards)
+    if not card.archives:
+        raise TaskError(
+            f"{dataset} can't be downloaded for you ({card.licence}; {card.homepage}). {card.how} "
+            f"Its folder is {root}"
+        )
+    done = _claim(root, card)
+    todo = [archive for archive in card.archives if not _there(root, done.get(archive.name))]
+    if todo:
+        say(card.title)
+        say(f"licence: {card.licence}; see {card.homepage}")
+    for archive in todo:
+        path = _fetch(archive, root / FOLDER, progress)
+        digest = _sha256(path)
+        if archive.checksum is None:
+            say(f"{archive.name}: sha256:{digest} (no published checksum to compare with)")
+
+        def record(made: list[str], archive: Archive = archive, digest: str = digest) -> None:
+            done[archive.name] = {"urls": archive.urls, "sha256": digest, "made": made}
+            _write_state(root, card, done)
+
+        _place(path, archive, root, done.get(archive.name, {}).get("made", []), record)
+        path.unlink(missing_ok=True)
+    shutil.rmtree(root / FOLDER, ignore_errors=True)
+    if card.how:
+        say(f"left to do: {card.how}")
+    return [root / name for archive in card.archives for name in done[archive.name]["made"]]
+
+
+def _card(dataset: str, cards: Mapping[str, Dataset]) -> Dataset:
+    if dataset in cards:
+        return cards[dataset]
+    close = difflib.get_close_matches(dataset, cards, n=3, cutoff=0.5)
+    raise TaskError(
+        f"unknown dataset {dataset!r}: "
+        + (f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(cards)}")
+    )
+
+
+def _claim(root: Path, card: Dataset) -> dict[str, Any]:
+    """What was done here before; refuse a folder that holds anybody else's files."""
+    if (root / MARKER).exists():
+        raise TaskError(f"{root} holds a synthetic copy of {card.name}: choose another folder for the real one")
+    state = root / STATE
+    if state.is_file():
+        return _record(state)
+    if is_taken(root, state):
+        raise TaskError(
+            f"{root} is not empty and has no {STATE}: it may be your data and is never overwritten; "
+            "svuprobe data check says whether it is whole"
+        )
+    _write_state(root, card, {})
+    return {}
+
+
+def _record(state: Path) -> dict[str, Any]:
+    """What a record says of each archive: ``made`` are names in the folder."""
+    try:
+        done = dict(json.loads(state.read_text(encoding="utf-8"))["archives"])
+        for entry in done.values():
+            if not all(type(made) is str and PurePosixPath(made).name == made != ".." for made in entry["made"]):
+                raise ValueError("no names in this folder")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise TaskError(f"{state} can't be read: delete it if the folder is to be filled again") from None
+    return done
+
+
+def _write_state(root: Path, card: Dataset, done: Mapping[str, Any]) -> None:
+    body = {"dataset": card.name, "licence": card.licence, "homepage": card.homepage, "archives": done}
+    write_text(root / STATE, json.dumps(body, indent=1))
+
+
+def _there(root: Path, entry: Mapping[str, Any] | None) -> bool:
+    return entry is not None and all((root / name).exists() for name in entry["made"])
+
+
+def _fetch(archive: Archive, folder: Path, progress: Callable[..., Any] | None) -> Path:
+    """The archive, downloaded, joined and compared with its checksum."""
+    path = folder / archive.name
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if len(archive.urls) == 1:
+        return _retrieve(archive.urls[0], path, archive.checksum, progress)
+    if not path.is_file():
+        names = [folder / f"{archive.name}.{n}" for n in range(1, len(archive.urls) + 1)]
+        parts = [_retrieve(u, name, None, progress) for u, name in zip(archive.urls, names, strict=True)]
+        _join(parts, path)
+    if archive.checksum and not _pooch().hashes.hash_matches(path, archive.checksum):
+        path.unlink()
+        raise TaskError(f"{archive.name}: its parts don't give the published {archive.checksum}; they were removed")
+    return path
+
+
+def _retrieve(url: str, path: Path, checksum: str | None, progress: Callable[..., Any] | None) -> Path:
+    pooch = _pooch()
+    downloader = ResumingDownloader(path.with_name(f"{path.name}.part"), progress)
+    try:
+        return Path(
+            pooch.retrieve(url, known_hash=checksum, fname=path.name, path=path.parent, downloader=downloader)
+        )
+    except ValueError:
+        raise TaskError(f"{url}: not the published file ({checksum}); it was removed: try again later") from None
+
+
+def _pooch() -> Any:
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")  # its advice is for programmers
+    return pooch
+
+
+def _join(parts: list[Path], path: Path) -> None:
+    with replacing(path) as whole, whole.open("wb") as out:
+        for part in parts:
+            with part.open("rb") as file:
+                shutil.copyfileobj(file, out, BLOCK)
+    for part in parts:
+        part.unlink()
+
+
+def _sha256(path: Path) -> str:
+    return str(_pooch().file_hash(str(path), alg="sha256"))
+
+
+def _place(path: Path, archive: Archive, root: Path, ours: list[str], record: Callable[[list[str]], None]) -> None:
+    """Unpack a download and move it into place. What an earlier call made (``ours``) stays.
+
+    The names below ``root`` are recorded first: whoever is killed between finds that they are ours. Nothing
+    half-unpacked stays, and no space is taken by it.
+    """
+    staging = path.with_name(f"{path.name}.unpacked")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        with writing(root):
+            made = _unpacked(path, archive, staging)
+            if foreign := next((n for n in made if n not in ours and (root / n).exists()), None):
+                raise TaskError(
+                    f"{root / foreign} is there already and never overwritten: move it away and run this again"
+                )
+            record(made)
+            for name in made:
+                if not (root / name).exists():
+                    os.replace(staging / name, root / name)
+    except DamagedArchive:
+        path.unlink()
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _unpacked(path: Path, archive: Archive, staging: Path) -> list[str]:
+    """Unpack a download into an empty folder; the names there."""
+    inside = staging / archive.unpack_to
+    inside.mkdir(parents=True)
+    if archive.name.endswith((".zip", *TARS)):
+        unpack(path, inside, archive.strip)
+    else:
+        shutil.copy2(path, inside / archive.name)
+    return sorted(entry.name for entry in staging.iterdir())
+
+
+def unpack(archive: Path, folder: Path, strip: int = 0) -> None:
+    """Unpack a zip or tar below a folder and nowhere else.
+
+    Absolute paths, ``..``, links, devices and encrypted members are refused, and so is an archive that
+    inflates more than 50-fold, or has a name with control characters, one that no file can have, or one twice
+    (in other letters too, where the folder takes them for the same). ``__MACOSX`` is left out. The first ``strip``
+    folders of every path are cut.
+
+    Raises
+    ------
+    DamagedArchive
+        It is damaged or not safe; some of it may have been unpacked into ``folder``.
+    FileError, TaskError
+        It can't be written, as where the disk is full.
+    """
+    members = _zip(archive) if archive.suffix == ".zip" else _tar(archive)
+    limit = max(ALWAYS_ALLOWED, MOST_INFLATED * size(archive))
+    try:
+        for name, is_folder, n_bytes, opened in members:
+            parts = _safe(name, archive)[strip:]
+            if not parts or parts[0] == "__MACOSX":
+                continue
+            limit -= n_bytes
+            if limit < 0:
+                raise DamagedArchive(f"{archive.name}: would unpack to far more than its size; refused")
+            if n_bytes > shutil.disk_usage(folder).free:
+                raise TaskError(f"{folder}: the disk is full; make room and run this again")
+            try:
+                _write(folder.joinpath(*parts), is_folder, opened)
+            except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                raise DamagedArchive(f"{archive.name}: two of its members are called {name!r}; refused") from None
+    except OSError as error:
+        if is_systems_word(error):
+            with writing(folder):
+                raise
+        raise _damaged(archive, error) from None
+    except _DAMAGE as error:
+        raise _damaged(archive, error) from None
+
+
+# What Python's readers of archives raise of bytes that are none.
+_DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, RuntimeError, ValueError, OverflowError, LookupError),
+)
+
+
+def _damaged(archive: Path, error: Exception) -> DamagedArchive:
+    return DamagedArchive(f"{archive.name}: damaged ({error}); it was removed: run this again")
+
+
+def _write(path: Path, is_folder: bool, opened: Callable[[], IO[bytes]]) -> None:
+    (path if is_folder else path.parent).mkdir(parents=True, exist_ok=True)
+    if not is_folder:
+        with opened() as source, path.open("xb") as out:  # "x": never over another member
+            shutil.copyfileobj(source, out, BLOCK)
+
+
+def _safe(name: str, archive: Path) -> tuple[str, ...]:
+    """The parts of a member's path."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name.partition("/")[0]:
+        raise DamagedArchive(f"{archive.name}: its member {name!r} would lie outside the folder; refused")
+    if not _NAMEABLE.fullmatch(name) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        raise DamagedArchive(f"{archive.name}: its member {name[:80]!r} has a name that no file may have; refused")
+    return path.parts
+
+
+def _zip(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or info.flag_bits & 1:
+                raise DamagedArchive(f"{path.name}: its member {info.filename!r} is a link or encrypted; refused")
+            yield info.filename, info.is_dir(), info.file_size, functools.partial(archive.open, info)
+
+
+def _tar(path: Path) -> Iterator[Member]:
+    with tarfile.open(path, "r|*") as archive:  # a stream: a gzip is read once
+        for info in archive:
+            if not (info.isreg() or info.isdir()):
+                raise DamagedArchive(f"{path.name}: its member {info.name!r} is a link or a device; refused")
+            yield info.name, info.isdir(), info.size, functools.partial(_extracted, archive, info)
+
+
+def _extracted(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    file = archive.extractfile(info)
+    assert file is not None  # only of what is no file
+    return file

@@ -1,0 +1,303 @@
+"""A task on your own data: a TOML file that says what, and a CSV file with one clip a line.
+
+.. code-block:: toml
+
+    name = "digits"
+    kind = "multiclass"            # multiclass | multilabel | regression | notes | beats
+    metadata = "digits.csv"        # columns: path, target, optional id, start, end, split, group
+    window_s = 3.0                 # optional
+
+Paths are relative to the TOML file. ``target`` (or ``label``) is a label; labels joined by ``|`` (multilabel);
+numbers joined by ``|`` (regression); a CSV of ``onset_s,offset_s,midi`` (notes) or a text file of times (beats), in
+seconds of the audio file. ``start`` and ``end``, in seconds, take a part of the file. The key ``targets`` lists the
+names of the values of a regression, or all labels where some may not occur. How the CSV file may be written, in any
+locale: `svuprobe.tasks.own.sheets`. Labels and groups are compared as composed characters with single blanks.
+
+Without a ``split`` column clips are split 60/20/20 at random but reproducibly, with every ``group`` whole in
+one split and, for multiclass, classes spread evenly. Without a ``group`` column the file is the group.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from svuprobe.tasks.kinds import CLIP_METRICS, FRAME_METRICS, KINDS
+from svuprobe.tasks.own.events import read_beats, read_notes
+from svuprobe.tasks.own.sheets import LATEST_S, Cell, Numbers, normal, read_text, table
+from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError, Windowing
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_MOST_VALUE = 1e15  # of a regression: squares of errors must be finite in float32
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key of the TOML file may hold: values of some types that ``allowed`` accepts, in words ``rule``."""
+
+    types: tuple[type, ...]
+    allowed: Callable[[Any], bool]
+    rule: str
+
+
+def _range(least: float, most: float) -> Key:
+    return Key((int, float), lambda value: least <= value <= most, f"a number from {least:g} to {most:,.10g}")
+
+
+def _choice(*choices: str) -> Key:
+    return Key((str,), lambda value: value in choices, f"one of {', '.join(choices)}")
+
+
+def _is_name(value: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", value) is not None
+
+
+def _are_names(values: list[Any]) -> bool:
+    texts = [value for value in values if isinstance(value, str) and value.isprintable() and "|" not in value]
+    different = {normal(text) for text in texts} - {""}
+    return 0 < len(values) == len(different)
+
+
+_NAME = Key((str,), _is_name, "a name: at most 64 letters, digits, - and _, the first a letter or digit")
+_YES = Key((bool,), lambda value: True, "true or false")
+_LINE = Key(
+    (str,), lambda value: value.isprintable() and 0 < len(value) <= 1000, "one line of at most 1000 characters"
+)
+# The first three are needed. TOML knows nan, inf and whole numbers of any length.
+KEYS = {
+    "name": _NAME,
+    "kind": _choice(*KINDS),
+    "metadata": _LINE,
+    "dataset": _NAME,
+    "window_s": _range(0.01, _DAY_S),
+    "tail_s": _range(0.0, _DAY_S),
+    "trim": _YES,
+    "scored": _choice("clip", "window"),
+    "targets": Key((list,), _are_names, "a list of different names in quotes, none empty or with |"),
+    "class_weight_alpha": _range(0.0, 4.0),
+    "disjoint_groups": _YES,
+    "beat_decoder": _choice("dbn", "peaks"),
+    "split_seed": Key((int,), lambda value: 0 <= value < 1 << 32, "a whole number from 0 to 4294967295"),
+    "licence": _LINE,
+    "reference": _LINE,
+}
+COLUMNS = ("path", "target", "id", "start", "end", "split", "group")
+# Whole recordings of any length must fit in memory: longer clips are cut, and their logits averaged.
+DEFAULT_WINDOW_S = {"notes": 5.0}
+
+
+def load_toml(path: Path) -> Task:
+    """The task a TOML file describes. Raises TaskError naming the file and the key or line that is wrong."""
+    spec = _read_toml(path)
+    kind = spec["kind"]
+    window = float(spec.get("window_s", DEFAULT_WINDOW_S.get(kind, 30.0)))
+    frames = kind in FRAME_METRICS
+    tail = float(spec.get("tail_s", 0.0 if frames else min(1.0, window)))
+    names = tuple(normal(name) for name in spec.get("targets", ()))
+    each = tuple(f"r2_{name}" for name in names) if kind == "regression" and len(names) > 1 else ()
+    task = Task(
+        name=spec["name"],
+        dataset=spec.get("dataset", spec["name"]),
+        kind=kind,
+        metrics=FRAME_METRICS[kind] if frames else CLIP_METRICS[kind] + each,
+        clips=lambda root: [],
+        windowing=Windowing(window, tail, spec.get("trim", False)),
+        scored=spec.get("scored", "clip"),
+        class_weight_alpha=float(spec.get("class_weight_alpha", 0.0)),
+        disjoint_groups=spec.get("disjoint_groups", True),
+        beat_decoder=spec.get("beat_decoder", "dbn"),
+        labels=tuple(names if kind == "regression" else sorted(names)) or None,
+        licence=spec.get("licence", "not stated"),
+        reference=spec.get("reference", f"own data, {path.name}"),
+        source=str(path.resolve()),
+    )
+    read = functools.partial(_clips, path.parent, path.parent / spec["metadata"], task, spec.get("split_seed", 0))
+    return replace(task, clips=lambda root: read())
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    text = read_text(path, "a task on your own data is a TOML file that exists", "TOML")
+    try:
+        spec = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
+        raise TaskError(f"{path}: not TOML: {error}") from None
+    for key, value in spec.items():
+        if key not in KEYS:
+            close = difflib.get_close_matches(key, KEYS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(KEYS)}"
+            raise TaskError(f"{path}: unknown key {key!r}; {hint}")
+        rule = KEYS[key]
+        if not isinstance(value, rule.types) or (isinstance(value, bool) and bool not in rule.types):
+            raise TaskError(f"{path}: {key} = {_shown(value)} has the wrong type; it is {rule.rule}")
+        if not rule.allowed(value):
+            raise TaskError(f"{path}: {key} = {_shown(value)}; it is {rule.rule}")
+    for key in ("name", "kind", "metadata"):
+        if key not in spec:
+            raise TaskError(f"{path}: the key {key!r} is missing")
+    _refuse_contradictions(path, spec)
+    return spec
+
+
+def _shown(value: Any) -> str:
+    """A value as part of one line; a whole number may be too long for Python to write."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a very long number"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _refuse_contradictions(path: Path, spec: dict[str, Any]) -> None:
+    """Raise TaskError where keys that are right alone do not go together."""
+    kind = spec["kind"]
+    if kind in FRAME_METRICS and (spec.get("trim") or spec.get("scored") == "window"):
+        raise TaskError(f'{path}: trim and scored = "window" are for clips with one label, not for {kind}')
+    if kind in FRAME_METRICS and "targets" in spec:
+        raise TaskError(f"{path}: targets names labels or the values of a regression; kind = {kind!r}")
+    window = spec.get("window_s", DEFAULT_WINDOW_S.get(kind, 30.0))
+    if spec.get("tail_s", 0) > window:
+        raise TaskError(f"{path}: tail_s = {spec['tail_s']}; a rest is never longer than window_s = {window}")
+    from svuprobe.tasks import TABLE
+
+    if spec["name"] in TABLE:
+        raise TaskError(f"{path}: name = {spec['name']!r} is a built-in task; choose another name")
+
+
+def _clips(base: Path, metadata: Path, task: Task, split_seed: int) -> list[Clip]:
+    separator, lines = _rows(metadata)
+    read = _Rows(base, task, _numbers(metadata, separator, lines, task.kind))
+    rows: list[Clip] = []
+    for line, row in lines:
+        rows.append(read.clip(f"{metadata}:{line}", row))
+        if task.kind == "regression" and len(rows[-1].target) != len(rows[0].target):
+            raise TaskError(
+                f"{metadata}:{line}: {len(rows[-1].target)} values, the first clip has {len(rows[0].target)}; "
+                f"every clip has the same targets"
+            )
+    if not rows:
+        raise TaskError(f"{metadata}: no clips in it, only a header")
+    if task.kind == "multilabel" and not task.labels and not any(clip.target for clip in rows):
+        raise TaskError(f"{metadata}: no clip has a label; labels are joined by | in the column target")
+    given = [bool(clip.split) for clip in rows]
+    if any(given) and not all(given):
+        raise TaskError(f"{metadata}: {given.count(False)} clips have no split; give all of them one, or none")
+    clips = rows if all(given) else _split(metadata, rows, task, split_seed)
+    absent = [s for s in SPLITS if all(c.split != s for c in clips)]
+    if absent:
+        raise TaskError(f"{metadata}: no clip in split {' and '.join(absent)}; a probe needs all of {SPLITS}")
+    return clips
+
+
+def _rows(metadata: Path) -> tuple[str, list[tuple[int, dict[str, str]]]]:
+    """What separates columns, and the lines of the CSV file with their numbers; ``label`` stands for ``target``."""
+    text = read_text(metadata, "the TOML's key metadata names it")
+    separator, lines = table(metadata, text, (("path",), ("target", "label")))
+    number, header = next(lines, (1, []))
+    names = _columns(f"{metadata}:{number}", header)
+    return separator, [(number, dict(zip(names, cells, strict=True))) for number, cells in lines]
+
+
+def _columns(where: str, header: Sequence[str]) -> list[str]:
+    names = ["target" if name == "label" else name for name in header]
+    for needed in ("path", "target"):
+        if needed not in names:
+            raise TaskError(f"{where}: no column {needed!r}; there are {', '.join(names) or 'none'}")
+    for name in names:
+        if name not in COLUMNS:
+            raise TaskError(f"{where}: unknown column {name!r}; there are {', '.join(COLUMNS)}")
+        if names.count(name) > 1:
+            raise TaskError(f"{where}: column {name!r} occurs twice (label is another name of target)")
+    return names
+
+
+def _numbers(metadata: Path, separator: str, lines: Sequence[tuple[int, dict[str, str]]], kind: str) -> Numbers:
+    """The reader of the CSV file's numbers: times, and the values of a regression."""
+    cells = []
+    for number, row in lines:
+        texts = [row.get("start", ""), row.get("end", "")]
+        if kind == "regression":
+            texts += row["target"].split("|")
+        cells += [Cell(f"{metadata}:{number}", text) for text in texts]
+    return Numbers(separator, cells)
+
+
+class _Rows:
+    """Makes clips of the lines of the CSV file; a file of notes or beats is read once, whatever names it."""
+
+    def __init__(self, base: Path, task: Task, numbers: Numbers) -> None:
+        self.base, self.task, self.numbers = base, task, numbers
+        read: Callable[[Path], Sequence[Any]] = read_beats if task.kind == "beats" else read_notes
+        self.events = functools.cache(read)
+
+    def clip(self, where: str, row: dict[str, str]) -> Clip:
+        """The clip of a line. Raises TaskError where a cell is wrong."""
+        for needed in ("path", "target"):
+            if not row[needed] and not (needed == "target" and self.task.kind == "multilabel"):
+                raise TaskError(f"{where}: {needed} is empty")
+        start = self._time(where, "start", row.get("start") or "0")
+        end = self._time(where, "end", row["end"]) if row.get("end") else None
+        if end is not None and end <= start:
+            raise TaskError(f"{where}: start {start:g} s, end {end} s; 0 <= start < end")
+        split = row.get("split", "")
+        if split and split not in SPLITS:
+            raise TaskError(f"{where}: split {split!r}; it is one of {', '.join(SPLITS)}")
+        part = f"#{start:.10g}-{'' if end is None else f'{end:.10g}'}" if start or end is not None else ""
+        clip_id = row.get("id") or row["path"] + part
+        target = self._target(where, row["target"], start, end)
+        group = normal(row.get("group", "")) or row["path"]
+        return Clip(clip_id, str(self.base / row["path"]), split, target, group, start, end)
+
+    def _time(self, where: str, name: str, text: str) -> float:
+        return self.numbers.read(Cell(where, text), name, 0.0, LATEST_S, " s")
+
+    def _target(self, where: str, text: str, start: float, end: float | None) -> Any:
+        kind, labels = self.task.kind, self.task.labels
+        if kind == "multiclass":
+            return normal(text)
+        if kind == "multilabel":
+            return tuple(sorted({normal(tag) for tag in text.split("|")} - {""}))
+        if kind == "regression":
+            cells = [Cell(where, value.strip()) for value in text.split("|")]
+            values = tuple(self.numbers.read(cell, "target", -_MOST_VALUE, _MOST_VALUE) for cell in cells)
+            if labels and len(values) != len(labels):
+                raise TaskError(f"{where}: {len(values)} values for the {len(labels)} targets of the TOML")
+            return values
+        last = np.inf if end is None else end
+        events = self.events(self.base / text)
+        if kind == "beats":
+            return tuple(time - start for time in events if start <= time < last)
+        return tuple((on - start, min(off, last) - start, midi) for on, off, midi in events if start <= on < last)
+
+
+def _split(metadata: Path, clips: list[Clip], task: Task, seed: int) -> list[Clip]:
+    """60/20/20 by groups, classes spread evenly: three, one and one of five folds."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    groups = [clip.group for clip in clips]
+    if len(set(groups)) < 5:
+        raise TaskError(f"{metadata}: {len(set(groups))} groups are too few to split 60/20/20; give a split column")
+    classes = [clip.target if task.kind == "multiclass" else "" for clip in clips]
+    if max(Counter(classes).values()) < 5:  # no class can be in every fold
+        classes = [""] * len(clips)
+    folds = StratifiedGroupKFold(n_splits=5, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():  # a class with fewer than five clips is fine here
+        warnings.simplefilter("ignore", UserWarning)
+        parts = [test for _, test in folds.split(clips, classes, groups)]
+    split = np.full(len(clips), "train", dtype=object)
+    split[parts[3]], split[parts[4]] = "valid", "test"
+    return [replace(clip, split=s) for clip, s in zip(clips, split, strict=True)]
