@@ -3,7 +3,7 @@
 ``python benchmarks/speed/beats.py [--clips 200] [--seconds 30] [--fps 50] [--loop 20]`` decodes random activations
 with both, checks that the beats are the same, and prints the ratio of wall and CPU seconds per clip. The loop is
 timed on ``--loop`` of the clips. madmom-infer's own observation model is broken in 0.2.0, so the loop has a mended
-one, as in ``tests/test_beats.py``.
+one, as in ``tests/tasks/test_beats.py``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Pin what svuprobe computes, before a change that may change nothing, and compare after it.
 
-``python tests/by_hand/pins.py write FILE`` makes a small world on seeded audio: tasks of every kind, tiny checkpoints of
-every family, the hand-made front ends. It extracts, probes, fine-tunes, predicts and writes the leaderboard through the
-command line, and writes to FILE (JSON) a number or digest for everything that came out. ``compare FILE`` makes the same
-world again and prints what differs; exit code 1 if anything does.
+``python tests/by_hand/pins.py write FILE`` makes a small world on seeded audio: tasks of every kind, tiny checkpoints
+of every family, the hand-made front ends. It extracts, probes, fine-tunes, predicts and writes the leaderboard
+through the command line, and writes to FILE (JSON) a number or digest for everything that came out. ``compare FILE``
+makes the same world again and prints what differs; exit code 1 if anything does.
 
 Bits are compared, so both have to run on one machine. What may differ is left out: dates, timings, versions, paths.
 """
@@ -27,7 +27,7 @@ import soundfile
 from safetensors.numpy import load_file
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "support"), *map(str, HERE.parent.glob("*/"))]
+sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "extractors")]
 
 CLIPS = 24
 VOLATILE = {"timings", "date", "versions", "git", "path", "peak_memory_mib", "seconds", "files", "machine"}
@@ -55,7 +55,7 @@ def write_world(folder: Path) -> list[str]:
         (folder / "audio" / f"{n}.beats").write_text(beats)
         notes = [(0.1, 0.6), (0.7, 1.2), (1.3, 2.0)]
         rows = "".join(f"{a},{b},{57 + 5 * (n % 3) + k}\n" for k, (a, b) in enumerate(notes))
-        (folder / "audio" / f"{n}.csv").write_text(f"onset,offset,midi\n{rows}")
+        (folder / "audio" / f"{n}.csv").write_text(f"onset_s,offset_s,midi\n{rows}")
     targets = TARGETS | {"beats": lambda n: f"audio/{n}.beats", "notes": lambda n: f"audio/{n}.csv"}
     tasks = []
     for kind, target in targets.items():
@@ -80,10 +80,10 @@ def write_models(folder: Path) -> list[str]:
     names = ["logmel", "mfcc", "chroma", "random:wav2vec2-tiny"]
     for kind in checkpoints.LAYOUTS:
         checkpoints.write(folder / "models" / kind, kind)
-        names.append(f"hf:models/{kind}")
+        names.append(f"hf:./models/{kind}")
     for kind in others.TINY:
         others.write(folder / "models" / kind, kind)
-        names.append(f"hf:models/{kind}")
+        names.append(f"hf:./models/{kind}")
     return names
 
 
@@ -123,7 +123,7 @@ def pins_of(folder: Path) -> dict[str, Any]:
     """Make the world in a folder and return what came out."""
     tasks, models = write_world(folder), write_models(folder)
     pins: dict[str, Any] = {}
-    clip_tasks, frame_tasks = tasks[:3], tasks[3:]
+    clip_tasks = tasks[:3]
     some = ["logmel", "random:wav2vec2-tiny"]
 
     def words(option: str, values: list[str]) -> list[str]:

@@ -145,7 +145,7 @@ def test_the_control_lies_within_its_interval_of_chance(tmp_path):
     assert sum(simulate(tmp_path, 20)) >= 18
 
 
-if __name__ == "__main__":  # python tests/test_controls.py 100
+if __name__ == "__main__":  # python tests/probe/test_controls.py 100
     with tempfile.TemporaryDirectory() as folder:
         held = simulate(Path(folder), int(sys.argv[1]))
     print(f"chance lies in the interval of the shuffled control in {sum(held)} of {len(held)} tasks")

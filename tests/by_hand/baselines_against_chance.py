@@ -1,10 +1,10 @@
 """Train every supervised baseline on the synthetic data of its task, and see that it beats chance.
 
-``python -m svuprobe.benchmarks.baselines [--only NAME] [--folder FOLDER]`` synthesises the data of three tasks and
-runs ``svuprobe finetune`` for each baseline with its recipe, but smaller batches and few epochs. It prints scores and
-ends with exit code 1 where one is not above chance: at clip level the lower end of its interval, for notes, where
-chance is no note at all, an F of onsets, pitches and offsets of at least five points. On two cores all of it takes
-about two hours; ``jdcnote`` and ``efficientnet-svt`` take minutes an epoch.
+``python tests/by_hand/baselines_against_chance.py [--only NAME] [--folder FOLDER]`` synthesises the data of three
+tasks and runs ``svuprobe finetune`` for each baseline with its recipe, but smaller batches and few epochs. It prints
+scores and ends with exit code 1 where one is not above chance: at clip level the lower end of its interval, for
+notes, where chance is no note at all, an F of onsets, pitches and offsets of at least five points. On two cores all
+of it takes about two hours; ``jdcnote`` and ``efficientnet-svt`` take minutes an epoch.
 
 The encoder under ``wav2vec2-large-last`` is a stand-in with random weights: wav2vec 2.0 in the layout of the large
 model, as wide, with two blocks.

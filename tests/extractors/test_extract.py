@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from places import PATHS
 from recordings import corpus
 
 from svuprobe import _files, api
@@ -229,11 +230,19 @@ def test_a_shard_that_another_process_writes_is_left_to_it(tmp_path):
 def test_two_runs_on_one_cache_by_accident_share_the_work(tmp_path):
     clips = corpus(tmp_path / "a", 200)
     code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_extract as t\n"
+        "import os, sys; from pathlib import Path; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
+        "import test_extract as t\n"
         "clips = [t.Clip(f'clip{i}', f'{sys.argv[2]}/clip {i}.wav', 'train', 'x', 'g') for i in range(200)]\n"
         "r, = t.run(clips, Path(sys.argv[3]), ('mfcc',)); print(r.done, r.failures)"
     )
-    words = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / "b"), str(tmp_path / "g")]
+    words = [
+        sys.executable,
+        "-c",
+        code,
+        os.pathsep.join(PATHS),
+        str(tmp_path / "b"),
+        str(tmp_path / "g"),
+    ]
     same = corpus(tmp_path / "b", 200)  # once: audio that is written again while it is read is other audio
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate()[0].split() for process in both]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 SPEAKERS = ("jackson", "nicolas", "theo", "yweweler")
 FAMILIES = ("bass", "guitar", "string")
 RATE = 16000

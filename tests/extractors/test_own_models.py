@@ -18,7 +18,7 @@ from svuprobe.extractors.catalogue import canonical, check_name, is_control, loa
 from svuprobe.extractors.check_model import check
 from svuprobe.extractors.models.frontends import FAMILIES
 
-CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 
 BLOCKS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 # 16 channels a group: torch 2.13 gets bfloat16 convolutions of less wrong on CPUs with AMX.

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 from click.testing import CliRunner
+from places import PATHS
 from planted import write_task
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -336,11 +337,11 @@ def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
     task = tones(tmp_path, "multiclass")
     whole = tuned(task, model, tmp_path / "whole", **INTERRUPTED)
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import torch; "
+        "import os, sys; sys.path[:0] = sys.argv[1].split(os.pathsep); from pathlib import Path; import torch; "
         "from test_finetune import *; torch.set_num_threads(1); "
         "tuned(sys.argv[2], sys.argv[3], Path(sys.argv[4]), checkpoint_steps=1, **INTERRUPTED)"
     )
-    words = [sys.executable, "-c", code, os.path.dirname(__file__), str(task), model, str(tmp_path / "killed")]
+    words = [sys.executable, "-c", code, os.pathsep.join(PATHS), str(task), model, str(tmp_path / "killed")]
     at = int(np.random.default_rng().integers(1, 28))
     with subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
         deadline = time.monotonic() + 300

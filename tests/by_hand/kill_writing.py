@@ -1,6 +1,6 @@
 """Kill every command that writes at every file-system event; nothing is ever mixed, lost or left.
 
-``python tests/kill_writing.py`` runs each command once undisturbed and counts what it asks of the
+``python tests/by_hand/kill_writing.py`` runs each command once undisturbed and counts what it asks of the
 file system below its folder: opening a file to write, renaming, deleting, making a folder. Then it runs it again from
 the same start, once for each of these events, and kills it (SIGKILL) just before the event. What an older version of
 the same task gave lies where the new will be, where there is such a thing. After each kill

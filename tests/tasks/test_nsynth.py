@@ -16,7 +16,7 @@ from svuprobe.tasks.kinds import encode
 from svuprobe.tasks.types import SPLITS, TaskError
 
 TASKS = (instrument.TASK, pitch.TASK)
-LABELS = Path(__file__).parent / "data" / "nsynth_notes.csv"
+LABELS = Path(__file__).parents[1] / "data" / "nsynth_notes.csv"
 # Names as in the distribution; valid and test share the guitar.
 NOTES = {
     "train": ["bass_synthetic_033-022-050", "guitar_acoustic_000-060-127", "synth_lead_synthetic_001-060-127"],

@@ -14,7 +14,7 @@ from svuprobe.probe import result as result_file
 from svuprobe.tasks.kinds import beats, notes
 from svuprobe.tasks.own import events
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 QUICK = ("--protocol", "linear", "--seeds", "2", "--max-epochs", "40", "--learning-rate", "0.005")
 
 

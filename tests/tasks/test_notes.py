@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from svuprobe.tasks.kinds import notes
 from svuprobe.tasks.types import TaskError
 
-GOLDEN = Path(__file__).parent / "data" / "svt_frames_notes.npz"
+GOLDEN = Path(__file__).parents[1] / "data" / "svt_frames_notes.npz"
 SILENCE = [0, 1, 4, 12]
 SONGS = range(6)
 FPS = 50

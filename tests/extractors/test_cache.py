@@ -21,6 +21,7 @@ import planted
 import pytest
 import soundfile
 from click.testing import CliRunner
+from places import PATHS
 from recordings import corpus
 
 from svuprobe import api, cli
@@ -770,7 +771,7 @@ def test_a_folder_that_is_a_file_is_one_line(tmp_path):
 KILLED = """
 import os, sys, time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import test_cache
 model = test_cache.load("logmel")
 clips = test_cache.corpus(Path({folder!r}))
@@ -795,7 +796,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
     clips = corpus(tmp_path / "a")
     undisturbed = run(clips, tmp_path / "f", level="frame", batch_seconds=5.0).directory
     folder = tmp_path / "g" / undisturbed.relative_to(tmp_path / "f")
-    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "a"), features=str(tmp_path / "g"))
+    code = KILLED.format(tests=PATHS, folder=str(tmp_path / "a"), features=str(tmp_path / "g"))
     words = [sys.executable, "-c", code]
     pipe = subprocess.PIPE
     finished = {}

@@ -1,6 +1,6 @@
 """Kill extraction at random moments, spoil its files, and see that nothing is lost and nothing is done twice.
 
-``python -m svuprobe.benchmarks.kill_extraction`` extracts 64 synthetic clips at frame level (8 shards) undisturbed,
+``python tests/by_hand/kill_extraction.py`` extracts 64 synthetic clips at frame level (8 shards) undisturbed,
 then again while killing and resuming it: SIGKILL mostly, SIGTERM and SIGINT. After each kill
 
 - every shard that was finished before is the same file (inode and time) still, so none is written twice;

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from baselines_against_chance import RUNS
 
-from svuprobe.benchmarks.baselines import RUNS
 from svuprobe.probe.baselines import TABLE, build, find
 from svuprobe.probe.baselines.deformable import DeformableConv2d, deform_conv2d
 from svuprobe.probe.baselines.frontends import ConstantQ, Mel, decibel

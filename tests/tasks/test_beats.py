@@ -15,7 +15,7 @@ from scipy.signal import argrelmin
 from svuprobe.tasks.kinds import beats
 from svuprobe.tasks.types import TaskError
 
-GOLDEN = Path(__file__).parent / "data" / "madmom_dbn_beats.npz"
+GOLDEN = Path(__file__).parents[1] / "data" / "madmom_dbn_beats.npz"
 FPS = 50
 
 

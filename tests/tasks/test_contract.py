@@ -16,7 +16,7 @@ from svuprobe.tasks.datasets import DATASETS
 from svuprobe.tasks.kinds.metrics import metric
 from svuprobe.tasks.synth import CORPORA
 
-CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 QUICK = preset("linear", learning_rates=(5e-3,), seeds=1, max_epochs=60, single_layers=False)
 # How far above chance a linear head on time means (or frames) of a hand-made front end gets on the synthetic copy:
 # the ranked metric must exceed chance by this much.
@@ -134,7 +134,7 @@ def test_every_task_goes_from_synthetic_audio_to_a_score_above_chance(task, synt
 
 def test_the_example_in_contributing_works_as_it_stands(monkeypatch, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(), flags=re.DOTALL)
-    (code,) = [block for block in blocks if "TASK = Task(" in block]  # tests/test_own_models.py runs the model
+    (code,) = [block for block in blocks if "TASK = Task(" in block]  # test_own_models.py runs the model
     assert len(code.splitlines()) < 60
     module = types.ModuleType("svuprobe.tasks.vowel")
     exec(code, module.__dict__)

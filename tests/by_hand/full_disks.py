@@ -1,8 +1,8 @@
 """Run every command that writes on disks that are too small, and see that it ends in one line and then ends well.
 
-``python tests/full_disks.py`` (as root on Linux, for it mounts its own disks in a namespace of its own) gives each
-command a disk of some kB for what it writes, many sizes from none to enough, and then limits of a file's size. Where
-it does not fit
+``python tests/by_hand/full_disks.py`` (as root on Linux, for it mounts its own disks in a namespace of its own) gives
+each command a disk of some kB for what it writes, many sizes from none to enough, and then limits of a file's size.
+Where it does not fit
 
 - it ends with exit code 1 and one line that begins with "Error: ", with no traceback;
 - nothing half-written is left: no temporary file, no lock;
