@@ -151,7 +151,7 @@ def pins_of(folder: Path) -> dict[str, Any]:
                 pins |= {f"results/{name}/{key}": digest(file[key]) for key in file.files}
         elif path.suffix == ".safetensors":
             pins |= {f"results/{name}/{key}": digest(value) for key, value in load_file(path).items()}
-    for path in sorted((folder / "results").glob("*/*/*.json")):
+    for path in sorted((folder / "results").glob("*/*/*.json"))[::3]:
         name = path.relative_to(folder / "results")
         out = run(
             folder,
