@@ -1,6 +1,6 @@
 """Killed before any renaming or deleting, the same command again leaves what an undisturbed one does.
 
-These need no model and run in this process; ``tests/kill_writing.py`` kills all commands, and really.
+These need no model and run in this process; ``tests/by_hand/kill_writing.py`` kills all commands, and really.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ from test_prepare import cards, server, zipped  # noqa: F401  (a fixture)
 
 from svuprobe import api
 from svuprobe.extractors.cache.manage import verify
+from svuprobe.tasks.data.download import ResumingDownloader
+from svuprobe.tasks.data.prepare import prepare
 from svuprobe.tasks.datasets import Archive
-from svuprobe.tasks.download import ResumingDownloader
-from svuprobe.tasks.prepare import prepare
 from svuprobe.tasks.synth.corpus import begin, finish, write_text
 
 
