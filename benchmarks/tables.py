@@ -279,7 +279,7 @@ def _significance(entries: Sequence[Entry]) -> tuple[list[str], float | None, li
     """
     letters, problems = [""] * len(entries), []
     undefined, absent, untested = [], [], 0
-    chosen: dict[int, compare.Tested] = {}
+    chosen: dict[int, compare.JackknifeScores] = {}
     for n, (result, path) in enumerate(entries):
         if defined(result.ranked["mean"]) is None:
             undefined.append(result.model["name"])

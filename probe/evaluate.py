@@ -34,7 +34,7 @@ class Choice:
     valid: float
 
 
-class Tested(NamedTuple):
+class TestScores(NamedTuple):
     """Test scores of the heads of one choice, one per seed."""
 
     scores: dict[str, list[float]]
@@ -93,7 +93,7 @@ def chosen_bank(fitted: Sequence[Fitted], choice: Choice) -> Bank:
     return Bank.join([bank.part(mine) for bank, mine in places if mine])
 
 
-def test(features: Features, banks: Sequence[Bank], full: Sequence[bool], watched: Watch) -> list[Tested]:
+def test(features: Features, banks: Sequence[Bank], full: Sequence[bool], watched: Watch) -> list[TestScores]:
     """Score the heads of each bank on the test split, with the interval of the ranked metric.
 
     ``full`` says of which banks all metrics and the predictions are wanted. At frame level each clip is read once.
@@ -128,7 +128,7 @@ def leave_one_out(features: Features, bank: Bank, watched: Watch = _unwatched) -
 Scores = tuple[dict[str, list[float]], dict[str, "tuple[float, float] | None"]]
 
 
-def score_clips(features: ClipFeatures, outputs: np.ndarray, full: bool, deals: bool = False) -> Tested:
+def score_clips(features: ClipFeatures, outputs: np.ndarray, full: bool, deals: bool = False) -> TestScores:
     """Score outputs (S, N, C) for the windows of the test split; ``deals`` as `Protocol.deals`, for the intervals."""
     task, rows = features.task, features.splits["test"]
     names = task.metrics if full else task.metrics[:1]
@@ -149,7 +149,7 @@ def score_clips(features: ClipFeatures, outputs: np.ndarray, full: bool, deals: 
         "group": np.array([rows.clips[n].group for n in rows.clip]),
         "target": features.clip_targets["test"][rows.clip],
     }
-    return Tested(scores, intervals, predictions)
+    return TestScores(scores, intervals, predictions)
 
 
 def _score_units(
@@ -193,7 +193,7 @@ def song_scores(features: FrameFeatures, answers: Iterable[Sequence[kinds.Answer
 
 def score_songs(
     features: FrameFeatures, answers: Sequence[Sequence[kinds.Answer]], full: bool, deals: bool = False
-) -> Tested:
+) -> TestScores:
     """Score the answers for the test split, ``[clip][seed]``; ``deals`` as `Protocol.deals`, for the intervals."""
     rows = features.splits["test"]
     values = song_scores(features, answers)
@@ -215,7 +215,7 @@ def score_songs(
     predictions["clip_id"] = np.array([c.id for c in rows.clips])
     predictions["group"] = np.array([c.group for c in rows.clips])
     predictions["estimate"] = _flat(decoded)
-    return Tested(scores, intervals, predictions)
+    return TestScores(scores, intervals, predictions)
 
 
 def _pooled_beats(

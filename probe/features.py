@@ -144,7 +144,7 @@ def majority_vote(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Moments:
+class FeatureStats:
     """What is known of the hidden states over the training set.
 
     ``rms`` is each layer's root mean square, (L,). Heads see states less each feature's ``mean`` (L, D), divided by
@@ -161,7 +161,7 @@ class Moments:
     used: bool
 
     @classmethod
-    def over(cls, states: Iterable[torch.Tensor], use: bool, own_scale: float = 1.0) -> Moments:
+    def over(cls, states: Iterable[torch.Tensor], use: bool, own_scale: float = 1.0) -> FeatureStats:
         """Of (N, L, D) tensors; with ``use=False`` (the presets that reproduce papers) states stay as they are.
 
         ``own_scale`` is the power of a feature's own deviation in its scale, the rest is its layer's.
@@ -188,7 +188,7 @@ class Block:
 
     states: torch.Tensor  # (N, L, D) float16, as in the cache
     targets: torch.Tensor  # (N, ...)
-    moments: Moments
+    feature_stats: FeatureStats
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -198,8 +198,8 @@ class Block:
         layers = slice(None) if bank.sums else slice(bank.layers[0], bank.layers[-1] + 1)
         chosen = self.states[:, layers][rows].transpose(0, 1)
         made = torch.empty(chosen.shape, device=chosen.device).copy_(chosen)
-        if self.moments.used:  # centred and scaled
-            made.sub_(self.moments.mean[layers, None]).div_(self.moments.scale[layers, None])
+        if self.feature_stats.used:  # centred and scaled
+            made.sub_(self.feature_stats.mean[layers, None]).div_(self.feature_stats.scale[layers, None])
         return made
 
 
@@ -221,13 +221,13 @@ def chunks(n: int, bank: Bank) -> list[slice]:
 
 
 class Features:
-    """What both levels share. ``moments`` are over the training split.
+    """What both levels share. ``feature_stats`` are over the training split.
 
     Where every seed has clips of its own, moments, class weights and what regressions are scaled by are over those
     of all seeds: one set of heads has one input.
     """
 
-    moments: Moments
+    feature_stats: FeatureStats
     one_order: bool  # whether all seeds see the same batches
     weights: torch.Tensor | None = None  # of the classes in the loss
 
@@ -275,14 +275,14 @@ class ClipFeatures(Features):
     ) -> None:
         super().__init__(cache, splits, listed, protocol, device)
         states = {s: values.to(device) for s, values in _whole(cache, splits).items()}
-        self.moments = Moments.over([states["train"]], protocol.standardize, protocol.own_scale)
+        self.feature_stats = FeatureStats.over([states["train"]], protocol.standardize, protocol.own_scale)
         self.clip_targets = {s: kinds.encode(self.task, self.labels, r.clips) for s, r in splits.items()}
         encoded = self.clip_targets
         if self.task.kind == "regression":
             self.offset, self.spread = standard(encoded["train"])
             encoded = {s: (values - self.offset) / self.spread for s, values in encoded.items()}
         targets = {s: torch.from_numpy(encoded[s][r.clip]).to(device) for s, r in splits.items()}
-        self.blocks = {s: Block(states[s], targets[s], self.moments) for s in splits}
+        self.blocks = {s: Block(states[s], targets[s], self.feature_stats) for s in splits}
         self.weights = self._class_weights()
         self.own = [self._own(seed) for seed in range(protocol.seeds if protocol.deals else 1)]
 

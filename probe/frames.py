@@ -17,7 +17,7 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 
 from svuprobe.extractors.cache.features import FeatureCache
-from svuprobe.probe.features import Block, Features, Moments, Rows, Steps, chunks
+from svuprobe.probe.features import Block, Features, FeatureStats, Rows, Steps, chunks
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.protocol import Protocol
 from svuprobe.tasks import kinds
@@ -69,7 +69,9 @@ class FrameFeatures(Features):
         self.resident = frames * self._per_frame <= memory // 2
         self._valid_frames = int(cache.n_frames[splits["valid"].row].sum())
         train = self._stream(self._blocks(self._runs(splits["train"])))
-        self.moments = Moments.over((states for _, states in train), protocol.standardize, protocol.own_scale)
+        self.feature_stats = FeatureStats.over(
+            (states for _, states in train), protocol.standardize, protocol.own_scale
+        )
         self._held = {s: self._held_block(s) for s in ("train", "valid")} if self.resident else {}
 
     def _times(self, rows: Rows, clip: int) -> np.ndarray:
@@ -132,7 +134,7 @@ class FrameFeatures(Features):
         targets = torch.from_numpy(np.concatenate([own[row] for run in runs for row in run]))
         if not targets.is_floating_point():
             targets = targets.long()
-        return Block(states, targets.to(self.device), self.moments)
+        return Block(states, targets.to(self.device), self.feature_stats)
 
     def _starts(self, runs: Sequence[Sequence[int]]) -> dict[int, int]:
         """First frame of each window in the block of some runs."""

@@ -17,14 +17,14 @@ import torch
 from svuprobe.extractors.cache.features import FeatureCache
 from svuprobe.extractors.catalogue import is_control
 from svuprobe.probe import caveats, evaluate
-from svuprobe.probe.features import ClipFeatures, Moments, Rows, rows_by_split
+from svuprobe.probe.features import ClipFeatures, FeatureStats, Rows, rows_by_split
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
 from svuprobe.probe.identity import of_probe
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.result import Result, digests
-from svuprobe.probe.train import fit, products_for, unthreaded
-from svuprobe.probe.trained import Trained
+from svuprobe.probe.train import fit, matmul_precision_for, unthreaded
+from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS
 
@@ -41,18 +41,18 @@ def probe(
     allow_missing: bool = False,
     memory: int | None = None,
     progress: Callable[..., Any] | None = None,
-) -> tuple[Result, dict[str, np.ndarray], Trained]:
+) -> tuple[Result, dict[str, np.ndarray], TrainedHeads]:
     """Train every head of the protocol's grid on a cache, select on validation, score test once.
 
     ``dtype`` is what the matrix products of training are rounded to (``float32``, ``bfloat16``; ``auto`` is what
-    `svuprobe.probe.train.products_for` finds); the test split is always scored in float32. ``memory`` bounds, in
-    bytes, what is held of a frame-level cache (see `FrameFeatures`). Returns the result and, of the ranked head, the
-    predictions of every seed on the test split and what answers for new audio.
+    `svuprobe.probe.train.matmul_precision_for` finds); the test split is always scored in float32. ``memory``
+    bounds, in bytes, what is held of a frame-level cache (see `FrameFeatures`). Returns the result and, of the
+    ranked head, the predictions of every seed on the test split and what answers for new audio.
     """
     with unthreaded(device):
-        products = products_for(protocol, device, dtype)
+        precision = matmul_precision_for(protocol, device, dtype)
         result, predictions, heads = _probe(
-            cache, listed, protocol, device, products, allow_missing, memory, progress
+            cache, listed, protocol, device, precision, allow_missing, memory, progress
         )
     return replace(result, identity=of_probe(cache, listed, protocol.hash, dtype)), predictions, heads
 
@@ -62,11 +62,11 @@ def _probe(
     listed: ClipList,
     protocol: Protocol,
     device: str,
-    products: str,
+    matmul_precision: str,
     allow_missing: bool,
     memory: int | None,
     progress: Callable[..., Any] | None,
-) -> tuple[Result, dict[str, np.ndarray], Trained]:
+) -> tuple[Result, dict[str, np.ndarray], TrainedHeads]:
     started = time.perf_counter()
     splits, missing = rows_by_split(cache, listed, allow_missing, protocol)
     kind = ClipFeatures if listed.task.level == "clip" else FrameFeatures
@@ -74,7 +74,7 @@ def _probe(
     features = kind(cache, splits, listed, trained_as, device, memory)
     caveats.require_selection(features)
     loaded = time.perf_counter()
-    fitted = fit(features, trained_as, cache.header.dim, progress, products)
+    fitted = fit(features, trained_as, cache.header.dim, progress, matmul_precision)
     trained = time.perf_counter()
     watched = progress or (lambda items, **_: items)
     choices = evaluate.select(features, fitted, watched)
@@ -93,7 +93,7 @@ def _probe(
         protocol={"name": protocol.name, "hash": protocol.hash, "fields": asdict(protocol)},
         scores={m: _summary(s, tested[head].intervals[m]) for m, s in tested[head].scores.items()},
         chance=evaluate.chance(features),
-        layer_weights=_layer_weights(summed, len(banks[head]), features.moments),
+        layer_weights=_layer_weights(summed, len(banks[head]), features.feature_stats),
         layer_curve={names[n]: tested[n].scores[ranked] for n in single},
         layer_ci95={names[n]: tested[n].intervals[ranked] for n in single},
         layer_drop={
@@ -110,7 +110,7 @@ def _probe(
             "train_s": trained - loaded,
             "test_s": time.perf_counter() - trained,
         },
-        environment={"python": platform.python_version(), "device": device, "products": products}
+        environment={"python": platform.python_version(), "device": device, "products": matmul_precision}
         | {name: version(name) for name in _LIBRARIES},
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         caveats=caveats.caveats(features),
@@ -163,7 +163,7 @@ def _summary(per_seed: list[float], ci95: tuple[float, float] | None) -> dict[st
     return {"per_seed": per_seed, "mean": float(np.mean(per_seed)), "std": std, "ci95": ci95}
 
 
-def _layer_weights(bank: Bank | None, seeds: int, moments: Moments) -> dict[str, Any]:
+def _layer_weights(bank: Bank | None, seeds: int, moments: FeatureStats) -> dict[str, Any]:
     """Weights of the weighted sum per seed as learnt, times the RMS of what they weigh, and their entropy."""
     mix = np.ones((seeds, 1)) if bank is None else bank.mix_weights().double().cpu().numpy()
     effective = mix * moments.seen.cpu().numpy()
@@ -179,8 +179,8 @@ def _layer_weights(bank: Bank | None, seeds: int, moments: Moments) -> dict[str,
 
 def _trained(
     features: ClipFeatures | FrameFeatures, bank: Bank, cache: FeatureCache, listed: ClipList, protocol: Protocol
-) -> Trained:
-    p, moments = bank.parameters, features.moments
+) -> TrainedHeads:
+    p, moments = bank.parameters, features.feature_stats
     one_hot = torch.eye(len(moments.rms), device=bank.device)[bank.layer]  # of no meaning for weighted sums
     names = ("weight0", "bias0") if bank.shape.hidden else ()
     last = len(names) // 2
@@ -196,7 +196,7 @@ def _trained(
     }
     header = cache.header
     model = {"name": header.model, "digest": header.digest, "dtype": header.dtype}
-    return Trained(replace(listed.task, labels=listed.labels), model, protocol.file_name, tensors)
+    return TrainedHeads(replace(listed.task, labels=listed.labels), model, protocol.file_name, tensors)
 
 
 def _undefined(features: ClipFeatures | FrameFeatures) -> list[str]:

@@ -140,7 +140,7 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
     layers each, enough to keep all cores busy; where all seeds see the same batches, all on a layer make one. A GPU
     wants few and large banks.
     """
-    n_layers = len(source.moments.rms)
+    n_layers = len(source.feature_stats.rms)
     shape = Shape(
         layers=n_layers,
         dim=dim,
@@ -184,11 +184,11 @@ def unthreaded(device: str) -> Iterator[None]:
 
 
 # What matrix products are rounded to, and torch's name for it. Sums and weights are float32 in all of them.
-PRODUCTS = {"float32": "highest", "tf32": "high", "bfloat16": "medium"}
+MATMUL_PRECISIONS = {"float32": "highest", "tf32": "high", "bfloat16": "medium"}
 
 
-def products_for(protocol: Protocol, device: str, dtype: str = "auto") -> str:
-    """One of ``PRODUCTS``: what was asked for; or TF32 on a GPU, and on a CPU what it multiplies natively.
+def matmul_precision_for(protocol: Protocol, device: str, dtype: str = "auto") -> str:
+    """One of ``MATMUL_PRECISIONS``: what was asked for; or TF32 on a GPU, and on a CPU what it multiplies natively.
 
     Linear heads stay in float32 on a CPU: their products are small, and rounding them saves next to nothing.
     """
@@ -200,10 +200,10 @@ def products_for(protocol: Protocol, device: str, dtype: str = "auto") -> str:
 
 
 @contextlib.contextmanager
-def rounded(products: str) -> Iterator[None]:
-    """Matrix products rounded as one of ``PRODUCTS`` says."""
+def matmul_rounding(matmul_precision: str) -> Iterator[None]:
+    """Matrix products rounded as one of ``MATMUL_PRECISIONS`` says."""
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(PRODUCTS[products])
+    torch.set_float32_matmul_precision(MATMUL_PRECISIONS[matmul_precision])
     try:
         yield
     finally:
@@ -274,7 +274,7 @@ def fit(
     protocol: Protocol,
     dim: int,
     progress: Callable[..., Any] | None = None,
-    products: str = "float32",
+    matmul_precision: str = "float32",
 ) -> list[Fitted]:
     """Train every head until all have stopped. ``progress`` makes a bar as tqdm does.
 
@@ -286,7 +286,7 @@ def fit(
     with (
         bar or contextlib.nullcontext(),
         unthreaded(source.device),
-        rounded(products),
+        matmul_rounding(matmul_precision),
         Workers(source.device) as workers,
     ):
         told = bar.update if bar is not None else lambda heads: None

@@ -34,7 +34,7 @@ _TASK_FIELDS = ("name", "dataset", "kind", "metrics", "licence", "reference", "v
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedHeads:
     """Heads of one result; the module says what each tensor is."""
 
     task: Task
@@ -74,7 +74,7 @@ def beside(result: Path) -> Path:
     return result.with_suffix(".safetensors")
 
 
-def load(result: Path) -> Trained:
+def load(result: Path) -> TrainedHeads:
     """The heads of a result. Raises ProbeError where there are none, or others than were written with it."""
     from safetensors import SafetensorError, safe_open
 
@@ -88,7 +88,7 @@ def load(result: Path) -> Trained:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Trained(_task(about["task"]), about["model"], about["protocol"], tensors)
+        return TrainedHeads(_task(about["task"]), about["model"], about["protocol"], tensors)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ProbeError(f"{path}: damaged ({error}); make it again with svuprobe probe --overwrite") from None
 

@@ -44,7 +44,7 @@ from svuprobe.probe import evaluate
 from svuprobe.probe.features import ClipFeatures, Rows
 from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.protocol import Protocol, preset
-from svuprobe.probe.train import fit, products_for, unthreaded
+from svuprobe.probe.train import fit, matmul_precision_for, unthreaded
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip, Task, Windowing
 
@@ -293,7 +293,9 @@ def best_heads(features: ClipFeatures, protocol: Protocol) -> tuple[np.ndarray, 
     summed = features.blocks["train"].states.shape[1] > 1
     ranked = replace(protocol, single_layers=not summed)
     with unthreaded("cpu"):
-        fitted = fit(features, ranked, features.blocks["train"].states.shape[2], None, products_for(ranked, "cpu"))
+        fitted = fit(
+            features, ranked, features.blocks["train"].states.shape[2], None, matmul_precision_for(ranked, "cpu")
+        )
         choice = evaluate.select(features, fitted)[WEIGHTED_SUM if summed else 0]
         outputs = features.outputs(evaluate.chosen_bank(fitted, choice), "test")
     right = outputs.argmax(axis=2) == features.blocks["test"].targets.numpy()

@@ -39,7 +39,7 @@ from svuprobe.probe import evaluate
 from svuprobe.probe.features import ClipFeatures, Rows
 from svuprobe.probe.heads import WEIGHTED_SUM, Spec
 from svuprobe.probe.protocol import Protocol, preset
-from svuprobe.probe.train import fit, products_for, rounded, specs
+from svuprobe.probe.train import fit, matmul_precision_for, matmul_rounding, specs
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task, Windowing
 
@@ -131,7 +131,7 @@ def train_plain(spec: Spec, features: ClipFeatures, protocol: Protocol, inputs: 
 
 def one_by_one(sample: list[Spec], features: ClipFeatures, protocol: Protocol) -> list[tuple[float, float]]:
     """Wall and CPU seconds of each head of the sample; making its input ready is not counted."""
-    moments, times = features.moments, []
+    moments, times = features.feature_stats, []
     for spec in sample:
         layers: Any = slice(None) if spec.layer == WEIGHTED_SUM else spec.layer
         inputs = {
@@ -160,9 +160,9 @@ def speed(clips: int, epochs: int, sample: int, device: str) -> dict[str, Any]:
     chosen = [grid[n * each + (7 * k) % each] for k in range(max(1, sample // 14)) for n in range(14)]
     fit(features, replace(protocol, max_epochs=1), DIM)  # what is made once is made
     rows: dict[str, Any] = {}
-    for name, rounding in (("svuprobe", "float32"), ("svuprobe, native", products_for(protocol, device))):
+    for name, rounding in (("svuprobe", "float32"), ("svuprobe, native", matmul_precision_for(protocol, device))):
         if name == "svuprobe" or rounding != "float32":
-            fitted, wall, cpu = timed(lambda r=rounding: fit(features, protocol, DIM, products=r))  # type: ignore[misc]
+            fitted, wall, cpu = timed(lambda r=rounding: fit(features, protocol, DIM, matmul_precision=r))  # type: ignore[misc]
             valid = float(np.mean(np.concatenate([f.score for f in fitted])))
             about = {"heads": len(grid), "products": rounding, "valid": valid}
             rows[name] = about | {"wall_s": wall / len(grid), "cpu_s": cpu / len(grid)}
@@ -200,7 +200,7 @@ def floor(steps: int, protocol: Protocol, rounding: str) -> dict[str, Any]:
             gradients.baddbmm_(x.mT, units, beta=0)
             torch._fused_adam_(*each, [], count, amsgrad=False, maximize=False, **adam)
 
-    with rounded(rounding):
+    with matmul_rounding(rounding):
         once()
         _, wall, cpu = timed(once)
     return {"heads": heads, "products": rounding, "wall_s": wall / heads, "cpu_s": cpu / heads}
@@ -221,7 +221,7 @@ def against_sklearn(clips: int, device: str) -> dict[str, Any]:
 
     def theirs() -> list[float]:
         scores = []
-        moments = features.moments
+        moments = features.feature_stats
         for layer in range(LAYERS):
             x = {
                 s: ((b.states[:, layer].float() - moments.mean[layer]) / moments.scale[layer]).cpu().numpy()

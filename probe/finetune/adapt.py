@@ -20,7 +20,7 @@ from svuprobe.probe.baselines.base import Stage
 from svuprobe.probe.finetune.network import Network, Plan, Supervised
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.trained import Trained
+from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks import kinds
 from svuprobe.tasks.types import Task
 
@@ -51,7 +51,7 @@ class Tuned(Network):
         n_outputs: int,
         protocol: FinetuneProtocol,
         *,
-        heads: Trained | None = None,
+        heads: TrainedHeads | None = None,
         seed: int = 0,
         checkpointing: bool = False,
     ) -> None:
@@ -81,7 +81,7 @@ class Tuned(Network):
         if heads is not None:
             self._take(heads, seed)
 
-    def _take(self, heads: Trained, seed: int) -> None:
+    def _take(self, heads: TrainedHeads, seed: int) -> None:
         """Start from the head of a probe."""
         t = heads.tensors
         linear = [m for m in self.head.modules() if isinstance(m, nn.Linear)]
@@ -166,7 +166,7 @@ def build(
     labels: Sequence[str],
     protocol: FinetuneProtocol | RecipeProtocol,
     *,
-    heads: Trained | None = None,
+    heads: TrainedHeads | None = None,
     seed: int = 0,
     checkpointing: bool = False,
 ) -> Network:

@@ -37,7 +37,7 @@ from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.finetune.saved import load_into, save_network
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
-from svuprobe.probe.trained import Trained
+from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks.manifest import ClipList
 
 _LIBRARIES = ("svuprobe", "torch", "transformers", "numpy", "scikit-learn", "mir_eval")
@@ -173,7 +173,9 @@ def finetune(
 # -- before training ----------------------------------------------------------------------------------------
 
 
-def _from_probe(start: Path, protocol: AnyProtocol, listed: ClipList, model: str) -> tuple[FinetuneProtocol, Trained]:
+def _from_probe(
+    start: Path, protocol: AnyProtocol, listed: ClipList, model: str
+) -> tuple[FinetuneProtocol, TrainedHeads]:
     """The heads of a probe, and the protocol with their shape. ProbeError where they are of something else."""
     if isinstance(protocol, RecipeProtocol):
         raise ProbeError(f"--from {start}: {model} is a baseline and starts from random weights")

@@ -101,7 +101,7 @@ class Probed:
     """
 
     def __init__(
-        self, heads: trained.Trained, *, seed: int = 0, device: str = "cpu", extractor: Extractor | None = None
+        self, heads: trained.TrainedHeads, *, seed: int = 0, device: str = "cpu", extractor: Extractor | None = None
     ):
         if seed not in range(heads.seeds):
             raise ProbeError(f"seed {seed}: the result has the heads of seeds 0 to {heads.seeds - 1}")

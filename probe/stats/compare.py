@@ -97,7 +97,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Tested:
+class JackknifeScores:
     """The predictions of one model on the test split, reduced to what a comparison needs.
 
     Attributes
@@ -139,7 +139,7 @@ def compare(results: Sequence[tuple[Result, Path]]) -> Comparison:
     return between(results, [read(result, path) for result, path in results])
 
 
-def between(results: Sequence[tuple[Result, Path]], tested: Sequence[Tested]) -> Comparison:
+def between(results: Sequence[tuple[Result, Path]], tested: Sequence[JackknifeScores]) -> Comparison:
     """Compare results that share a table, each with what `read` returned for it."""
     if len(results) > MOST_MODELS:
         raise ProbeError(
@@ -164,7 +164,7 @@ def _must_agree(result: Result, first: Result) -> list[tuple[str, Any, Any]]:
     return [*pairs, ("protocol", result.protocol["hash"], first.protocol["hash"])]
 
 
-def read(result: Result, path: Path, clips: frozenset[str] | None = None) -> Tested:
+def read(result: Result, path: Path, clips: frozenset[str] | None = None) -> JackknifeScores:
     """Read the predictions beside the JSON at ``path``, and score them on ``clips``, or on all there are.
 
     Raises ProbeError where they are not there, not what was written with the result, or of another shape.
@@ -176,7 +176,7 @@ def read(result: Result, path: Path, clips: frozenset[str] | None = None) -> Tes
     rows = np.isin(stored["clip_id"], list(clips))
     names, group = np.unique(stored["group"][rows], return_inverse=True)
     scores = _at_deletions(result, stored, rows, group, deletions(len(names)))
-    return Tested(clips, len(names), scores)
+    return JackknifeScores(clips, len(names), scores)
 
 
 def _wrong_shape(result: Result, stored: dict[str, np.ndarray]) -> str:

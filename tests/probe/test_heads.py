@@ -12,7 +12,7 @@ from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.gradients import gradient
 from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol, preset
-from svuprobe.probe.train import Run, Workers, fit, make_banks, products_for, rounded
+from svuprobe.probe.train import Run, Workers, fit, make_banks, matmul_precision_for, matmul_rounding
 from svuprobe.tasks import kinds
 
 KINDS = ["multiclass", "multilabel", "regression", "notes", "beats"]
@@ -66,7 +66,7 @@ def test_a_bank_is_torchs_own_layers_and_adam(tmp_path, hidden, layer):
         linears[-1].bias.copy_(bank.parameters["bias"][0, :, 0])
     groups = [{"params": plain.parameters()}, {"params": [scalars], "lr": 0.05}]
     optimiser = torch.optim.Adam(groups, lr=1e-2)
-    moments = features.moments
+    moments = features.feature_stats
     for epoch in range(5):
         for block, steps in features.epoch(epoch, 0):
             for rows in steps:
@@ -225,8 +225,8 @@ def test_products_may_be_rounded_and_heads_learn_the_same(tmp_path):
     features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
     before = torch.get_float32_matmul_precision()
     exact, again, coarse = (
-        np.concatenate([f.score for f in fit(features, protocol, 64, products=products)])
-        for products in ("float32", "float32", "bfloat16")
+        np.concatenate([f.score for f in fit(features, protocol, 64, matmul_precision=precision)])
+        for precision in ("float32", "float32", "bfloat16")
     )
     assert torch.get_float32_matmul_precision() == before
     np.testing.assert_array_equal(exact, again)
@@ -237,13 +237,13 @@ def test_products_may_be_rounded_and_heads_learn_the_same(tmp_path):
 
 def test_products_are_rounded_as_asked_or_as_the_hardware_likes():
     mlp, linear = preset("svuprobe"), preset("linear")
-    assert products_for(linear, "cuda:1") == products_for(mlp, "cuda:1") == "tf32"
-    assert products_for(mlp, "cpu") == native_dtype("cpu")
-    assert products_for(linear, "cpu") == "float32"
-    assert products_for(mlp, "cpu", "float32") == products_for(mlp, "cuda", "float32") == "float32"
-    assert products_for(linear, "cpu", "bfloat16") == "bfloat16"
+    assert matmul_precision_for(linear, "cuda:1") == matmul_precision_for(mlp, "cuda:1") == "tf32"
+    assert matmul_precision_for(mlp, "cpu") == native_dtype("cpu")
+    assert matmul_precision_for(linear, "cpu") == "float32"
+    assert matmul_precision_for(mlp, "cpu", "float32") == matmul_precision_for(mlp, "cuda", "float32") == "float32"
+    assert matmul_precision_for(linear, "cpu", "bfloat16") == "bfloat16"
     a, b = torch.randn(2, 256, 256, generator=torch.Generator().manual_seed(0))
-    with rounded("bfloat16"):
+    with matmul_rounding("bfloat16"):
         error = float((a @ b - (a.double() @ b.double()).float()).abs().max())
     assert error > 1e-3 or native_dtype("cpu") == "float32"  # of products about 16
     assert error < 0.5

@@ -15,7 +15,7 @@ from svuprobe.probe.features import ClipFeatures, rows_by_split
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
-from svuprobe.probe.train import fit, products_for, specs
+from svuprobe.probe.train import fit, matmul_precision_for, specs
 from svuprobe.tasks import kinds, manifest as cliplist
 
 QUICK = Protocol(name="quick", epoch_updates=1, hidden=32, learning_rates=(1e-3, 1e-2), max_epochs=25, seeds=2)
@@ -125,7 +125,7 @@ def test_every_kind_of_task_goes_from_cache_to_result(tmp_path, kind):
     assert len(result.ranked["per_seed"]) == 2
     assert result.selected["head"]["learning_rate"] in (1e-3, 1e-2)
     assert one.path.with_suffix(".npz").exists()
-    assert result.environment["products"] == products_for(protocol, "cpu")
+    assert result.environment["products"] == matmul_precision_for(protocol, "cpu")
 
 
 def test_a_result_says_where_it_stands_and_is_not_made_twice(tmp_path):

@@ -7,7 +7,7 @@ from test_probe import features_of
 
 from svuprobe import api
 from svuprobe.probe.evaluate import best_rate
-from svuprobe.probe.features import ClipFeatures, Moments
+from svuprobe.probe.features import ClipFeatures, FeatureStats
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.train import fit, make_banks
 
@@ -22,7 +22,7 @@ def states_of(n=500, seed=0):
 
 def test_each_feature_has_mean_0_and_deviation_1_over_the_training_set():
     states = states_of()
-    moments = Moments.over([states[:200], states[200:]], True)
+    moments = FeatureStats.over([states[:200], states[200:]], True)
     seen = (states.float() - moments.mean) / moments.scale
     np.testing.assert_allclose(seen.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(seen[:, :, :4].std(0), 1, atol=0.02)
@@ -31,7 +31,7 @@ def test_each_feature_has_mean_0_and_deviation_1_over_the_training_set():
 
 def test_a_feature_keeps_some_of_how_loud_it_is_in_its_layer():
     for power, loud, quiet in ((1, 1, 1), (0.75, 5.6, 0.32), (0, 1000, 0.01)):
-        moments = Moments.over([states_of()], True, power)
+        moments = FeatureStats.over([states_of()], True, power)
         seen = (states_of().float() - moments.mean) / moments.scale
         over_first = seen.std(0)[:, 1:3] / seen.std(0)[:, :1]
         np.testing.assert_allclose(over_first, [[loud, quiet]] * 2, rtol=0.15)
@@ -39,12 +39,12 @@ def test_a_feature_keeps_some_of_how_loud_it_is_in_its_layer():
 
 
 def test_rounding_of_a_constant_feature_is_not_blown_up():
-    moments = Moments.over([states_of()], True)
+    moments = FeatureStats.over([states_of()], True)
     fresh = states_of(seed=1)
     fresh[:, :, 4] += 0.004  # one step of float16 at 7
     seen = (fresh.float() - moments.mean) / moments.scale
     assert seen[:, :, 4:].abs().max() < 2
-    nothing = Moments.over([torch.zeros(5, 2, 3, dtype=torch.float16)], True)
+    nothing = FeatureStats.over([torch.zeros(5, 2, 3, dtype=torch.float16)], True)
     assert (nothing.scale == 1).all()
     assert (nothing.seen == 0).all()
 
@@ -54,8 +54,8 @@ def test_papers_see_the_states_as_they_are(tmp_path):
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
     for standardize in (True, False):
         features, cache = features_of(tmp_path, toml, Protocol(standardize=standardize), ClipFeatures)
-        assert features.moments.used == standardize
-        assert torch.equal(features.moments.seen, features.moments.rms) != standardize
+        assert features.feature_stats.used == standardize
+        assert torch.equal(features.feature_stats.seen, features.feature_stats.rms) != standardize
         cache.close()
 
 
