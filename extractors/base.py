@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from svuprobe._errors import UserError
 
@@ -12,6 +15,58 @@ if TYPE_CHECKING:
 
 class ExtractError(UserError):
     """A model, an audio file or a cache that can't be used, as one line for the user."""
+
+
+@dataclass(frozen=True)
+class FrameGrid:
+    """Where the frames of a model lie: frame ``i`` sees ``receptive_field`` samples, the first at ``i * hop``.
+
+    Nothing is padded, so n samples have ``1 + (n - receptive_field) // hop`` frames. This is the grid of a stack of
+    convolutions, and of a spectrogram that isn't centred; whatever else a model does has to be brought to it.
+
+    Attributes
+    ----------
+    sample_rate
+        Hz.
+    hop, receptive_field
+        Samples.
+    """
+
+    sample_rate: int
+    hop: int
+    receptive_field: int
+
+    @classmethod
+    def of(cls, model: Any) -> FrameGrid:
+        """Return the grid of an extractor, or of whatever else has these three attributes."""
+        return cls(model.sample_rate, model.hop, model.receptive_field)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop
+
+    @property
+    def context(self) -> int:
+        """Samples after a window's end that its last frame sees, where windows are a whole number of hops."""
+        return max(0, self.receptive_field - self.hop)
+
+    def n_frames(self, samples: int) -> int:
+        """Return the frames of so many samples: at least one, since a model that takes less pads it."""
+        return 1 + max(0, samples - self.receptive_field) // self.hop
+
+    def count(self, lengths: torch.Tensor) -> torch.Tensor:
+        """Return `n_frames` of each of several clips: (batch,) int64, from their samples (batch,) int64."""
+        return 1 + (lengths - self.receptive_field).clamp(min=0) // self.hop
+
+    def samples(self, n_frames: int) -> int:
+        """Return how many samples so many frames see."""
+        return self.hop * (n_frames - 1) + self.receptive_field
+
+    def centres(self, n_frames: int, start_s: float = 0.0) -> np.ndarray:
+        """Return the centre of each frame of a window that starts at ``start_s``: seconds, (n_frames,) float64."""
+        in_samples = np.arange(n_frames) * self.hop + self.receptive_field / 2
+        return np.asarray(start_s + in_samples / self.sample_rate)
 
 
 class Extractor(Protocol):
@@ -33,8 +88,7 @@ class Extractor(Protocol):
     sample_rate
         Of the audio it expects, Hz.
     hop, receptive_field
-        Samples between frames, and samples one frame sees. Frame ``i`` is centred on sample
-        ``i * hop + receptive_field / 2``.
+        Samples between frames, and samples one frame sees: see `FrameGrid`.
     layer_names
         One name per layer, ``("input", "block01", ...)`` for a transformer.
     dim
@@ -60,7 +114,7 @@ class Extractor(Protocol):
         """Move the weights; outputs are then computed there, in that type."""
 
     def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states of every layer.
+        """Compute the hidden states of every layer.
 
         Parameters
         ----------
@@ -73,6 +127,6 @@ class Extractor(Protocol):
         -------
         states, frames
             (batch, layers, frames, dim) and (batch,) int64, the valid frames of each clip.
-            ``frames = 1 + (length - receptive_field) // hop``.
+            See `FrameGrid.count`.
         """
         ...

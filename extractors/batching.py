@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from svuprobe.extractors.audio.windows import Need
-from svuprobe.extractors.base import Extractor
+from svuprobe.extractors.audio.windows import InputSpec
+from svuprobe.extractors.base import Extractor, FrameGrid
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _CPU_BATCH_SECONDS = 60.0
@@ -31,11 +31,11 @@ def batch_seconds_for(device: str) -> float:
     return float(np.clip(total / 4 / 40e6, 30, 960))  # a large model needs about 40 MB a second
 
 
-def need_of(extractor: Extractor, level: str) -> Need:
-    """What windows a model sees: at frame level with the samples after a window's end that its last frame sees."""
+def input_spec(extractor: Extractor, level: str) -> InputSpec:
+    """Return what windows a model sees: at frame level with what the last frame sees after a window's end."""
     if level == "clip":
-        return Need(extractor.sample_rate)
-    return Need(extractor.sample_rate, extractor.hop, max(0, extractor.receptive_field - extractor.hop))
+        return InputSpec(extractor.sample_rate)
+    return InputSpec(extractor.sample_rate, extractor.hop, FrameGrid.of(extractor).context)
 
 
 def window_features(
@@ -61,7 +61,7 @@ def window_features(
     for row, samples in zip(audio, windows, strict=True):
         row[: len(samples)] = torch.from_numpy(samples)
     audio = audio.to(device, non_blocking=True)
-    frames = [1 + max(0, n - extractor.receptive_field) // extractor.hop for n in lengths.tolist()]
+    frames = FrameGrid.of(extractor).count(lengths).tolist()
     if level == "clip":
         return _means(extractor, audio, lengths, frames).to(torch.float16)[:, None], frames
     states, _ = extractor(audio, lengths)  # (batch, layers, frames, dim)

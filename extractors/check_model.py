@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.models.custom import modules_of
 
 # Relative difference that is rounding: float32 products in another order, bfloat16 with its 8 bits.
@@ -142,7 +142,8 @@ class _Trial:
     def __init__(self, extractor: Any, device: str, dtype: str) -> None:
         self.extractor, self.device = extractor, device
         self.dtype, self.bound = getattr(torch, dtype), BOUNDS[dtype]
-        self.rate, self.hop, self.field = extractor.sample_rate, extractor.hop, extractor.receptive_field
+        self.grid = FrameGrid.of(extractor)
+        self.rate, self.hop, self.field = self.grid.sample_rate, self.grid.hop, self.grid.receptive_field
         self.longest = getattr(extractor, "longest", None) or 1 << 62
         self.least = self.field  # samples of the shortest clip it takes, once that is known
         wanted = max(_TRIAL_S * self.rate, min(_TRIAL_HOPS * self.hop + self.field, _LONGEST_TRIAL_S * self.rate))
@@ -177,15 +178,11 @@ class _Trial:
             row[: len(clip)] = torch.from_numpy(clip)
         return audio.to(self.device), lengths
 
-    def formula(self, samples: int) -> int:
-        """Frames that the contract promises."""
-        return 1 + max(0, samples - self.field) // self.hop
-
     def shapes(self) -> str:
         """(batch, layers, frames, dim) in the type, on the device; frames (batch,) int64."""
         samples = self.clip
         states, frames = self.run(self.sound(samples), self.sound(samples, 1))
-        expected = (2, len(self.extractor.layer_names), self.formula(samples), self.extractor.dim)
+        expected = (2, len(self.extractor.layer_names), self.grid.n_frames(samples), self.extractor.dim)
         seen = f"{tuple(states.shape)} {states.dtype} on {states.device.type} for two clips of {samples} samples"
         kept = states.shape == expected and frames.shape == (2,) and frames.dtype == torch.int64
         kept = kept and states.dtype == self.dtype and states.device.type == torch.device(self.device).type
@@ -225,9 +222,9 @@ class _Trial:
             states, frames = self.run(self.sound(samples))
             counts = int(frames[0]), states.shape[2]
             _require(
-                counts == (self.formula(samples),) * 2,
+                counts == (self.grid.n_frames(samples),) * 2,
                 f"a clip of {samples} samples has {counts[0]} frames in states of {counts[1]}; "
-                f"1 + (length - {self.field}) // {self.hop} is {self.formula(samples)}",
+                f"1 + (length - {self.field}) // {self.hop} is {self.grid.n_frames(samples)}",
             )
         return f"1 + (length - {self.field}) // {self.hop} at {len(lengths)} lengths"
 
@@ -242,7 +239,7 @@ class _Trial:
             changed = noise[0].copy()
             changed[start - wide : start + wide] = noise[1, : 2 * wide]
             difference = (self.run(changed)[0][0, 0].float() - before).norm(dim=-1)
-            off.append((int(difference.argmax()) * self.hop + self.field / 2 - start) / self.rate)
+            off.append(float(self.grid.centres(len(before))[int(difference.argmax())]) - start / self.rate)
         allowed = (2 * self.hop + self.field / 2) / self.rate
         return _require(
             max(map(abs, off)) <= allowed,

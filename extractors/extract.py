@@ -26,9 +26,9 @@ from pathlib import Path
 import torch
 
 from svuprobe.extractors.audio.decoders import TIMEOUT_S, Decoders
-from svuprobe.extractors.audio.windows import Finished, Need, Window
+from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window
 from svuprobe.extractors.base import ExtractError, Extractor
-from svuprobe.extractors.batching import DTYPES, batch_seconds_for, native_dtype, need_of, pack, window_features
+from svuprobe.extractors.batching import DTYPES, batch_seconds_for, input_spec, native_dtype, pack, window_features
 from svuprobe.extractors.cache.changed import Shards, changed_shards, drop, shards_of
 from svuprobe.extractors.cache.features import Header, claim, folder_name, join, plan
 from svuprobe.extractors.cache.manage import tidy
@@ -170,9 +170,9 @@ class _Sink:
         return frozenset(i for path, clips in self.shards.items() if path not in self.changed for i in clips)
 
     @property
-    def need(self) -> Need:
+    def spec(self) -> InputSpec:
         """What windows its model sees."""
-        return need_of(self.extractor, self.header.level)
+        return input_spec(self.extractor, self.header.level)
 
     def prepare(self, device: str, compiled: bool) -> None:
         """Move the model to its device and type."""
@@ -309,7 +309,7 @@ class _Run:
         self.device, self.batch_seconds, self.compiled = device, batch_seconds, compiled
         # Windows wait until a block of this many seconds can be sorted by length. Frames are large: no waiting.
         self.block_seconds = batch_seconds * (1 if level == "frame" else 8)
-        self.waiting: dict[Need, list[tuple[Clip, Window]]] = {}
+        self.waiting: dict[InputSpec, list[tuple[Clip, Window]]] = {}
         self.started: deque[_Job] = deque()  # claimed, and not handed to the writer as a whole
         self.spent: dict[_Sink, float] = {}  # seconds in the batches of each model
 
@@ -336,12 +336,12 @@ class _Run:
                         self._finished(clip, piece, writer)
                         now = piece.seconds
                     estimate.update(max(0.0, now - through))
-                    through = 0.0 if isinstance(piece, Finished) else max(through, now)
+                    through = 0.0 if isinstance(piece, ClipEnd) else max(through, now)
         finally:
             for job in self.jobs:
                 job.held.close()
 
-    def _requests(self) -> Iterator[tuple[Clip, Sequence[Need]]]:
+    def _requests(self) -> Iterator[tuple[Clip, Sequence[InputSpec]]]:
         """Clips of each job in turn. A job is claimed when decoding gets to it, a little before the models do."""
         for job in self.jobs:
             for sink, path in list(job.paths.items()):
@@ -357,17 +357,17 @@ class _Run:
                 job.held.close()
                 continue
             self.started.append(job)
-            needs = tuple(dict.fromkeys(sink.need for sink in job.paths))
+            needs = tuple(dict.fromkeys(sink.spec for sink in job.paths))
             for clip_id in job.clips:
                 yield self.by_id[clip_id], needs
 
     def _add(self, clip: Clip, window: Window, writer: Writer) -> None:
-        waiting = self.waiting.setdefault(window.need, [])
+        waiting = self.waiting.setdefault(window.spec, [])
         waiting.append((clip, window))
-        if sum(len(w.samples) for _, w in waiting) >= self.block_seconds * window.need.sample_rate:
-            self._block(window.need, writer)
+        if sum(len(w.samples) for _, w in waiting) >= self.block_seconds * window.spec.sample_rate:
+            self._block(window.spec, writer)
 
-    def _finished(self, clip: Clip, end: Finished, writer: Writer) -> None:
+    def _finished(self, clip: Clip, end: ClipEnd, writer: Writer) -> None:
         job = self.started[0]
         job.left -= 1
         for sink in job.paths:
@@ -392,14 +392,14 @@ class _Run:
             writer.files.append(job.files[sink])
         return job.files[sink]
 
-    def _block(self, need: Need, writer: Writer) -> None:
+    def _block(self, need: InputSpec, writer: Writer) -> None:
         """Run the windows that wait, and hand them to the files in the order in which they came."""
         block = self.waiting.pop(need, [])
         if not block:
             return
         job = self.started[0]
         batches = list(pack([len(w.samples) for _, w in block], self.batch_seconds * need.sample_rate))
-        for sink in [s for s in job.paths if s.need == need]:
+        for sink in [s for s in job.paths if s.spec == need]:
             answers: dict[int, Answer] = {}
             started = time.perf_counter()
             for rows in batches:

@@ -76,10 +76,8 @@ class FrameFeatures(Features):
 
     def _times(self, rows: Rows, clip: int) -> np.ndarray:
         """Frame times of all windows of a clip, joined."""
-        header, mine = self.cache.header, rows.row[rows.clip == clip]
-        return np.concatenate(
-            [header.frame_times(float(self.cache.start_s[r]), int(self.cache.n_frames[r])) for r in mine]
-        )
+        grid, mine = self.cache.header.grid, rows.row[rows.clip == clip]
+        return np.concatenate([grid.centres(int(self.cache.n_frames[r]), float(self.cache.start_s[r])) for r in mine])
 
     def _dealt(self, seed: int) -> dict[int, np.ndarray]:
         """Targets of the frames of each window that a seed was dealt."""

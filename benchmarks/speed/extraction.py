@@ -48,7 +48,7 @@ import transformers
 from torch import Tensor
 
 from svuprobe.extractors.audio.decoders import Decoders
-from svuprobe.extractors.audio.windows import Need
+from svuprobe.extractors.audio.windows import InputSpec
 from svuprobe.extractors.batching import DTYPES, batch_seconds_for, native_dtype, pack
 from svuprobe.extractors.catalogue import load
 from svuprobe.extractors.extract import extract
@@ -276,10 +276,10 @@ def from_flac(extractor: TransformerExtractor, folder: Path, dtype: str, jobs: i
     sound = [torch.from_numpy(0.1 * rng.standard_normal(441_000, dtype=np.float32)) for _ in range(count)]
     rows = write(sound, folder, 44_100, "flac")
     seconds = 10.0 * count
-    need = (Need(extractor.sample_rate),)
+    specs = (InputSpec(extractor.sample_rate),)
     with Decoders(jobs) as decoders:
-        list(decoders.windows([(row, need) for row in rows[:jobs]], Windowing()))  # starts the processes
-        decode, _ = timed(lambda: sum(1 for _ in decoders.windows(((r, need) for r in rows), Windowing())), "cuda")
+        list(decoders.windows([(row, specs) for row in rows[:jobs]], Windowing()))  # starts the processes
+        decode, _ = timed(lambda: sum(1 for _ in decoders.windows(((r, specs) for r in rows), Windowing())), "cuda")
     resampled = [torch.randn(10 * extractor.sample_rate) for _ in range(count)]
     model, _ = timed(lambda: sorted_batches(extractor, resampled, batch_seconds_for("cuda"), "cuda"), "cuda")
     whole, _ = timed(lambda: pipeline(extractor, folder, rows, "cuda", dtype, jobs), "cuda")

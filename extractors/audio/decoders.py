@@ -22,7 +22,7 @@ from typing import Any
 
 from svuprobe.extractors.audio.process import Died, Hangs, Silent, Worker
 from svuprobe.extractors.audio.sound_files import FileHead, shown
-from svuprobe.extractors.audio.windows import Finished, Need, Window, cut
+from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window, cut
 from svuprobe.extractors.audio.worker import AT_ONCE, FACTS, Fact, Request, side_by_side
 from svuprobe.tasks.types import Clip, Windowing
 
@@ -53,17 +53,17 @@ class Decoders:
         self.close()
 
     def windows(
-        self, requests: Iterable[tuple[Clip, Sequence[Need]]], windowing: Windowing
-    ) -> Iterator[tuple[Clip, Window | Finished]]:
-        """Each clip's windows and then its Finished, as `audio.cut` gives them, clips in the order of the requests.
+        self, requests: Iterable[tuple[Clip, Sequence[InputSpec]]], windowing: Windowing
+    ) -> Iterator[tuple[Clip, Window | ClipEnd]]:
+        """Each clip's windows and then its ClipEnd, as `audio.cut` gives them, clips in the order of the requests.
 
         Requests are taken in the caller's thread, some clips ahead. A worker that dies is replaced, and its clip
         tried once more; the clip fails where the second one dies too, or where one hangs. Raises ExtractError where
         several clips one after the other hang.
         """
         if not self._workers:
-            for clip, needs in requests:
-                for piece in cut(clip, needs, windowing):
+            for clip, specs in requests:
+                for piece in cut(clip, specs, windowing):
                     yield clip, piece
             return
         self._ahead = _Ahead(self._workers, windowing, self._silent)
@@ -163,8 +163,8 @@ class _Task:
     """One clip, and what is known of it that was not taken yet."""
 
     clip: Clip
-    needs: tuple[Need, ...]
-    pieces: deque[Window | Finished] = field(default_factory=deque)
+    specs: tuple[InputSpec, ...]
+    pieces: deque[Window | ClipEnd] = field(default_factory=deque)
     error: BaseException | None = None
 
 
@@ -185,7 +185,9 @@ class _Ahead:
         lock = threading.Lock()
         self._work, self._news, self._room = (threading.Condition(lock) for _ in range(3))
 
-    def windows(self, requests: Iterable[tuple[Clip, Sequence[Need]]]) -> Iterator[tuple[Clip, Window | Finished]]:
+    def windows(
+        self, requests: Iterable[tuple[Clip, Sequence[InputSpec]]]
+    ) -> Iterator[tuple[Clip, Window | ClipEnd]]:
         """Every piece of every clip, in order."""
         source = iter(requests)
         more = True
@@ -223,7 +225,7 @@ class _Ahead:
             self._threads.append(threading.Thread(target=self._serve, args=(worker,), daemon=True))
             self._threads[-1].start()
 
-    def _take(self) -> Window | Finished:
+    def _take(self) -> Window | ClipEnd:
         """The next piece of the first clip."""
         head = self._order[0]
         with self._news:
@@ -233,7 +235,7 @@ class _Ahead:
                 raise head.error
             piece = head.pieces.popleft()
             self._bytes -= _bytes(piece)
-            if isinstance(piece, Finished):
+            if isinstance(piece, ClipEnd):
                 self._order.popleft()
             self._room.notify_all()
         return piece
@@ -254,10 +256,10 @@ class _Ahead:
                     task.error = error
                     self._news.notify_all()
 
-    def _pieces(self, worker: Worker, task: _Task) -> Iterator[Window | Finished]:
+    def _pieces(self, worker: Worker, task: _Task) -> Iterator[Window | ClipEnd]:
         """Pieces of one clip. The kernel may kill a worker for other reasons than the clip: hence a second try."""
         path = task.clip.path
-        request = Request((replace(task.clip, target=None),), task.needs, self._windowing)
+        request = Request((replace(task.clip, target=None),), task.specs, self._windowing)
         given, ended = 0, ""
         for _ in range(2):
             if self._silent.why(path):
@@ -278,9 +280,9 @@ class _Ahead:
             if self._stopped:
                 return
         why = self._silent.why(path) or f"the decoder died twice while reading it ({ended})"
-        yield Finished(0.0, "", 0, f"{shown(path)}: {why}")
+        yield ClipEnd(0.0, "", 0, f"{shown(path)}: {why}")
 
-    def _put(self, task: _Task, piece: Window | Finished) -> None:
+    def _put(self, task: _Task, piece: Window | ClipEnd) -> None:
         with self._room:
             self._room.wait_for(
                 lambda: self._stopped or self._bytes < _AHEAD_BYTES or (task is self._order[0] and not task.pieces)
@@ -290,5 +292,5 @@ class _Ahead:
             self._news.notify_all()
 
 
-def _bytes(piece: Window | Finished) -> int:
+def _bytes(piece: Window | ClipEnd) -> int:
     return piece.samples.nbytes if isinstance(piece, Window) else 0

@@ -29,7 +29,7 @@ _HELD = 40_000_000  # samples of one clip in memory; from about 11 minutes at 44
 
 
 @dataclass(frozen=True)
-class Need:
+class InputSpec:
     """What a group of models wants of each window.
 
     At frame level ``hop`` and ``context`` are not 0: windows with fewer than ``hop`` samples of their own are left
@@ -45,18 +45,18 @@ class Need:
 class Window:
     """Float32 mono (n,): one window's own samples and its context; ``start_s`` is in the clip."""
 
-    need: Need
+    spec: InputSpec
     number: int
     start_s: float
     samples: np.ndarray
 
 
 @dataclass(frozen=True)
-class Finished:
+class ClipEnd:
     """The end of a clip's windows.
 
     ``seconds`` were decoded of the audio that ``identity`` names; ``quiet`` windows were left out as silent (of the
-    need with the most). With a ``failure`` the windows so far are void.
+    spec with the most). With a ``failure`` the windows so far are void.
     """
 
     seconds: float
@@ -76,30 +76,30 @@ def load_clip(clip: Clip, sample_rate: int) -> np.ndarray:
 
 
 def cut(
-    clip: Clip, needs: Sequence[Need], windowing: Windowing, alive: Callable[[], None] = lambda: None
-) -> Iterator[Window | Finished]:
-    """Windows of one clip for each need, in order within a need, and exactly one Finished at the end.
+    clip: Clip, specs: Sequence[InputSpec], windowing: Windowing, alive: Callable[[], None] = lambda: None
+) -> Iterator[Window | ClipEnd]:
+    """Windows of one clip for each spec, in order within a spec, and exactly one ClipEnd at the end.
 
     ``alive`` is called for each block that is decoded: of a long clip many are, before the first window is.
-    A clip fails where it can't be decoded, or where for a need no window is long and loud enough.
+    A clip fails where it can't be decoded, or where for a spec no window is long and loud enough.
     """
     mark = identity(clip)
-    stretch = _Stretch(clip, tuple(dict.fromkeys(need.sample_rate for need in needs)), alive)
+    stretch = _Stretch(clip, tuple(dict.fromkeys(spec.sample_rate for spec in specs)), alive)
     cutters: list[_Cutter] = []
     failure = None
     try:
         bounds = stretch.bounds(windowing.trim)
-        cutters = [_Cutter(need, windowing, *bounds[need.sample_rate]) for need in needs]
+        cutters = [_Cutter(spec, windowing, *bounds[spec.sample_rate]) for spec in specs]
         for block in stretch.blocks():
             for cutter in cutters:
-                yield from cutter.cut(block[cutter.need.sample_rate])
+                yield from cutter.cut(block[cutter.spec.sample_rate])
         if any(cutter.left for cutter in cutters):
             raise ExtractError(f"{shown(clip.path)}: changed while it was decoded")
         if not all(cutter.kept for cutter in cutters):
             raise ExtractError(f"{shown(clip.path)}: no window is long and loud enough to be kept")
     except ExtractError as error:
         failure = str(error)
-    yield Finished(stretch.seconds, mark, max((cutter.quiet for cutter in cutters), default=0), failure)
+    yield ClipEnd(stretch.seconds, mark, max((cutter.quiet for cutter in cutters), default=0), failure)
 
 
 def duration(clip: Clip) -> float | None:
@@ -305,13 +305,13 @@ def _with_last(blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]
 
 
 class _Cutter:
-    """Cuts one need's windows out of blocks as they come; holds what the next window still has to see."""
+    """Cuts one spec's windows out of blocks as they come; holds what the next window still has to see."""
 
-    def __init__(self, need: Need, windowing: Windowing, first: int, last: int) -> None:
-        self.need, self.kept, self.quiet = need, 0, 0
+    def __init__(self, spec: InputSpec, windowing: Windowing, first: int, last: int) -> None:
+        self.spec, self.kept, self.quiet = spec, 0, 0
         self._first, self._last, self._min_rms = first, last, windowing.min_rms
-        spans = enumerate(windowing.spans(last - first, need.sample_rate))
-        self.left = deque((number, a, b) for number, (a, b) in spans if b - a >= need.hop)
+        spans = enumerate(windowing.spans(last - first, spec.sample_rate))
+        self.left = deque((number, a, b) for number, (a, b) in spans if b - a >= spec.hop)
         self._seen = 0  # samples of the clip
         self._held, self._at = np.empty(0, np.float32), 0  # the samples from _at on, counted from _first
 
@@ -320,14 +320,14 @@ class _Cutter:
         inside = block[max(self._first - self._seen, 0) : max(self._last - self._seen, 0)]
         ends = self._seen < self._last <= self._seen + len(block)
         self._seen += len(block)
-        beyond = np.zeros(self.need.context if ends else 0, np.float32)
+        beyond = np.zeros(self.spec.context if ends else 0, np.float32)
         self._held = np.concatenate([self._held, inside, beyond])
-        while self.left and self.left[0][2] + self.need.context <= self._at + len(self._held):
+        while self.left and self.left[0][2] + self.spec.context <= self._at + len(self._held):
             number, a, b = self.left.popleft()
-            samples = self._held[a - self._at : b - self._at + self.need.context].copy()
+            samples = self._held[a - self._at : b - self._at + self.spec.context].copy()
             self._held, self._at = self._held[b - self._at :], b
             if self._min_rms and np.sqrt(np.mean(np.square(samples, dtype=np.float64))) < self._min_rms:
                 self.quiet += 1
                 continue
             self.kept += 1
-            yield Window(self.need, number, (self._first + a) / self.need.sample_rate, samples)
+            yield Window(self.spec, number, (self._first + a) / self.spec.sample_rate, samples)

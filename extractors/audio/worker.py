@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from svuprobe.extractors.audio.sound_files import FileHead, head_of
-from svuprobe.extractors.audio.windows import Finished, Need, Window, cut, duration, identity
+from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window, cut, duration, identity
 from svuprobe.tasks.types import Clip, Windowing
 
 AT_ONCE = 8  # files whose heads are read
@@ -34,7 +34,7 @@ class Request:
     """The windows of one clip where there is a ``windowing``; else a fact about each clip, a key of ``FACTS``."""
 
     clips: tuple[Clip, ...]
-    needs: tuple[Need, ...] = ()
+    specs: tuple[InputSpec, ...] = ()
     windowing: Windowing | None = None
     fact: str = ""
 
@@ -97,12 +97,12 @@ def side_by_side(fact: Callable[[Clip], Any], clips: Sequence[Clip]) -> Iterator
         yield from pool.map(fact, clips)
 
 
-def answers(request: Request, alive: Callable[[], None]) -> Iterator[Window | Finished | Fact | End]:
+def answers(request: Request, alive: Callable[[], None]) -> Iterator[Window | ClipEnd | Fact | End]:
     """What is sent for a request."""
     if request.windowing is None:
         yield from map(Fact, side_by_side(FACTS[request.fact], request.clips))
     else:
-        yield from cut(request.clips[0], request.needs, request.windowing, alive)
+        yield from cut(request.clips[0], request.specs, request.windowing, alive)
     yield End()
 
 

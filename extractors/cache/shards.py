@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from svuprobe._files import locked, temporary_for
-from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.cache.checksums import Sink, publish, reading
 
 HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}  # the cache holds a chunk of each layer
@@ -46,14 +46,14 @@ class Header:
     format: int = 2
 
     @property
+    def grid(self) -> FrameGrid:
+        """Where the model's frames lie."""
+        return FrameGrid.of(self)
+
+    @property
     def frame_rate(self) -> float:
         """Frames per second."""
-        return self.sample_rate / self.hop
-
-    def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
-        """Centre of each frame of a window that starts at ``start_s``, in seconds, (n_frames,)."""
-        centre = np.arange(n_frames) * self.hop + self.receptive_field / 2
-        return np.asarray(start_s + centre / self.sample_rate)
+        return self.grid.frame_rate
 
     def attributes(self) -> dict[str, Any]:
         """For HDF5: as a dict with layer names as a list."""

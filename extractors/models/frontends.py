@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.checkpoints.architecture import sample_rate_of, waveform_of
 from svuprobe.extractors.checkpoints.source import NESTED_SETTINGS, SETTINGS
 from svuprobe.extractors.models.transformer import conv_geometry, zero_mean_unit_variance
@@ -32,13 +32,13 @@ Settings = dict[str, Any] | None
 
 
 @dataclass(frozen=True)
-class Front:
+class Frontend:
     """How clips become the input of an encoder, and what it returns becomes frames.
 
     Attributes
     ----------
-    sample_rate, hop, receptive_field
-        As of an extractor.
+    grid
+        Where the frames lie that come out.
     inputs
         From clips, each (samples,), to the encoder's input (batch, ...).
     frames
@@ -49,9 +49,7 @@ class Front:
         Whether the waveform is scaled to zero mean and unit variance.
     """
 
-    sample_rate: int
-    hop: int
-    receptive_field: int
+    grid: FrameGrid
     inputs: Callable[[list[torch.Tensor]], torch.Tensor]
     frames: Callable[[torch.Tensor], torch.Tensor] = lambda hidden: hidden
     longest: int | None = None
@@ -60,7 +58,7 @@ class Front:
 
 def _waveform(
     config: Any, settings: Settings, name: str, normalize: bool | None, kernels: Any = None, strides: Any = None
-) -> Front:
+) -> Frontend:
     """Convolutions without padding; SEW's ``squeeze_factor`` frames then become one."""
     sample_rate, default = waveform_of(settings, None, config.to_dict(), name)
     hop, field = conv_geometry(kernels or config.conv_kernel, strides or config.conv_stride)
@@ -71,15 +69,16 @@ def _waveform(
         audio = torch.stack(clips)
         return zero_mean_unit_variance(audio) if normalized else audio
 
-    return Front(sample_rate, squeeze * hop, field + (squeeze - 1) * hop, inputs, normalized=normalized)
+    grid = FrameGrid(sample_rate, squeeze * hop, field + (squeeze - 1) * hop)
+    return Frontend(grid, inputs, normalized=normalized)
 
 
-def _moonshine(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
+def _moonshine(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
     """Its three convolutions are not in its configuration."""
     return _waveform(config, settings, name, normalize, kernels=(127, 7, 3), strides=(64, 3, 2))
 
 
-def _wav2vec2_bert(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
+def _wav2vec2_bert(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
     """Log-mel frames normalised per band over the clip, ``stride`` of them stacked."""
     extract = _feature_extractor("SeamlessM4TFeatureExtractor", settings, name, normalize)
     _check_bands(extract.feature_size * extract.stride, config.feature_projection_input_dim, name)
@@ -88,10 +87,11 @@ def _wav2vec2_bert(config: Any, settings: Settings, name: str, normalize: bool |
         made = extract(_numpy(clips), sampling_rate=extract.sampling_rate, pad_to_multiple_of=None)
         return torch.as_tensor(made["input_features"])
 
-    return Front(extract.sampling_rate, 160 * extract.stride, 400 + 160 * (extract.stride - 1), inputs)
+    # Kaldi's frames: 25 ms every 10 ms at 16 kHz.
+    return Frontend(FrameGrid(extract.sampling_rate, 160 * extract.stride, 400 + 160 * (extract.stride - 1)), inputs)
 
 
-def _whisper(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
+def _whisper(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
     """Log-mel frames of 30 s, centred; the second convolution halves their rate."""
     extract = _feature_extractor("WhisperFeatureExtractor", settings, name, normalize)
     _check_bands(extract.feature_size, config.num_mel_bins, name)
@@ -104,10 +104,11 @@ def _whisper(config: Any, settings: Settings, name: str, normalize: bool | None)
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
         return torch.as_tensor(extract(_numpy(clips), sampling_rate=extract.sampling_rate)["input_features"])
 
-    return Front(extract.sampling_rate, 2 * extract.hop_length, 1, inputs, longest=extract.n_samples)
+    grid = FrameGrid(extract.sampling_rate, 2 * extract.hop_length, 1)
+    return Frontend(grid, inputs, longest=extract.n_samples)
 
 
-def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> Front:
+def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
     """Square patches of Kaldi's log-mel frames (25 ms every 10 ms), rows of frequency one after the other."""
     extract = _feature_extractor("ASTFeatureExtractor", settings, name, normalize)
     _check_bands(extract.num_mel_bins, config.num_mel_bins, name)
@@ -122,10 +123,8 @@ def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> 
         made = extract(_numpy(clips), sampling_rate=extract.sampling_rate, return_tensors="pt")
         return torch.as_tensor(made["input_values"])
 
-    return Front(
-        extract.sampling_rate,
-        160 * config.time_stride,
-        400 + 160 * (config.patch_size - 1),
+    return Frontend(
+        FrameGrid(extract.sampling_rate, 160 * config.time_stride, 400 + 160 * (config.patch_size - 1)),
         inputs,
         frames=lambda hidden: hidden[:, 2:].unflatten(1, (rows, -1)).mean(dim=1),
         longest=400 + 160 * config.max_length - 1,
@@ -170,10 +169,10 @@ def _numpy(clips: list[torch.Tensor]) -> list[Any]:
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of checkpoint: the class that loads it, its front, and whether it has a decoder to drop."""
+    """A kind of checkpoint: the class that loads it, its front end, and whether it has a decoder to drop."""
 
     model: str
-    front: Callable[[Any, Settings, str, bool | None], Front]
+    frontend: Callable[[Any, Settings, str, bool | None], Frontend]
     decoder: bool = False
 
 

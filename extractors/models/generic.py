@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.checkpoints.architecture import MODEL_TYPES, digest_state, encoder_config
 from svuprobe.extractors.checkpoints.source import (
     Source,
@@ -37,7 +37,7 @@ from svuprobe.extractors.checkpoints.source import (
     revision_of,
 )
 from svuprobe.extractors.checkpoints.weights import check_values, read_state, refuse_unused_language_adapters, select
-from svuprobe.extractors.models.frontends import FAMILIES, Family, Front
+from svuprobe.extractors.models.frontends import FAMILIES, Family, Frontend
 
 # Entries of config.json that only say how the weights are stored, or which of its classes saved them.
 _STORAGE = ("dtype", "torch_dtype", "architectures", "auto_map", "quantization_config")
@@ -55,20 +55,20 @@ class GenericExtractor:
         Frames that it sees at once, None for any number.
     """
 
-    def __init__(self, model: nn.Module, front: Front, *, name: str, revision: str) -> None:
+    def __init__(self, model: nn.Module, frontend: Frontend, *, name: str, revision: str) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.front = front
+        self.frontend = frontend
         config: Any = model.config
         self.name, self.revision = name, revision
         self.digest = digest_state(model)
-        self.sample_rate, self.hop = front.sample_rate, front.hop
-        self.receptive_field = front.receptive_field
-        self.at_once = front.longest and 1 + (front.longest - front.receptive_field) // front.hop
+        grid = frontend.grid
+        self.sample_rate, self.hop, self.receptive_field = grid.sample_rate, grid.hop, grid.receptive_field
+        self.at_once = None if frontend.longest is None else grid.n_frames(frontend.longest)
         blocks: int = getattr(config, "encoder_num_hidden_layers", config.num_hidden_layers)  # Moonshine has two
         self.layer_names = ("input", *(f"block{i:02d}" for i in range(1, blocks + 1)))
         self.dim: int = config.hidden_size
         self.parameters = sum(weights.numel() for weights in model.parameters())
-        self.normalization = "zero-mean-unit-variance" if front.normalized else "none"
+        self.normalization = "zero-mean-unit-variance" if frontend.normalized else "none"
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
         """Move the weights; outputs are then computed there, in that type. Spectrograms are made on the CPU."""
@@ -100,7 +100,7 @@ class GenericExtractor:
         if self.at_once is None:
             groups = equal_lengths(samples)
             return gathered(groups, lambda rows: self._run([clips[row] for row in rows]), frames), frames
-        step, field = self.at_once, self.hop * (self.at_once - 1) + self.receptive_field
+        step, field = self.at_once, self.frontend.grid.samples(self.at_once)
         starts = [range(0, count, step) for count in frames.tolist()]
         pieces = [clip[self.hop * n :][:field] for clip, own in zip(clips, starts, strict=True) for n in own]
         states = self._run(pieces).transpose(1, 2)  # (pieces, frames, layers, dim)
@@ -112,9 +112,9 @@ class GenericExtractor:
         weights = next(self.model.parameters())
         # Someone may have called train() on the model or on a part of it; dropout would go unnoticed.
         self.model.eval()
-        inputs = self.front.inputs(clips).to(weights.device, weights.dtype)
+        inputs = self.frontend.inputs(clips).to(weights.device, weights.dtype)
         hidden = self.model(inputs, output_hidden_states=True).hidden_states
-        return torch.stack([self.front.frames(state) for state in hidden], dim=1)
+        return torch.stack([self.frontend.frames(state) for state in hidden], dim=1)
 
 
 def frames_of(extractor: Any, lengths: torch.Tensor) -> torch.Tensor:
@@ -131,7 +131,7 @@ def frames_of(extractor: Any, lengths: torch.Tensor) -> torch.Tensor:
                 f"{extractor.name}: a window of {samples / extractor.sample_rate:g} s is longer than the "
                 f"{longest / extractor.sample_rate:g} s this model can see; use a task with shorter windows"
             )
-    return 1 + (lengths - least) // extractor.hop
+    return FrameGrid.of(extractor).count(lengths)
 
 
 def equal_lengths(samples: Sequence[int]) -> list[list[int]]:
@@ -190,13 +190,13 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
     family = FAMILIES[model_type]
     with _one_line(f"{name}: transformers can't load this {model_type} checkpoint"), _quiet():
         config = _config(described)
-        front = family.front(config, settings, name, normalize)  # before weights are downloaded in vain
+        frontend = family.frontend(config, settings, name, normalize)  # before weights are downloaded in vain
         weights = find_weights(source)
         revision = revision_of(source, weights)
         state = read_state(weights, name)
         refuse_unused_language_adapters(source, state, name)
         model = _filled(family, config, state, name)
-    return GenericExtractor(model, front, name=name, revision=revision)
+    return GenericExtractor(model, frontend, name=name, revision=revision)
 
 
 def _check_supported(model_type: object, name: str) -> None:

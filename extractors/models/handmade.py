@@ -3,9 +3,9 @@
 Conventions
 -----------
 All expect 16 kHz and hop 320 samples (20 ms), the grid of the 16 kHz SSL models. Frames are not centred:
-frame ``i`` starts at sample ``320 * i`` and sees ``receptive_field`` samples, so ``frames = 1 + (length -
-receptive_field) // hop``. A clip shorter than that is followed by zeros up to one frame, so that a clip of
-any length has features (chroma needs 256 ms).
+frame ``i`` starts at sample ``320 * i`` and sees ``receptive_field`` samples, as
+`svuprobe.extractors.base.FrameGrid` has it. A clip shorter than that is followed by zeros up to one frame, so that a
+clip of any length has features (chroma needs 256 ms).
 
 Spectra are Hann-windowed power, scaled so that a sine of amplitude 1 has a peak of 1. They are computed in
 float32 (there is no half-precision FFT) and the features then take the type asked for in `to`.
@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.base import ExtractError, FrameGrid
 
 # (batch, frames, bands) power and (batch,) valid frames -> (batch, frames, dim)
 Features = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -125,7 +125,7 @@ class HandmadeExtractor:
         audio = torch.where(positions < lengths[:, None], audio, 0.0)
         missing = max(0, self.receptive_field - audio.shape[1])
         power = self._spectrogram(torch.nn.functional.pad(audio, (0, missing)))
-        frames = 1 + (lengths - self.receptive_field).clamp(min=0) // self.hop
+        frames = FrameGrid.of(self).count(lengths)
         features = self._features(power @ self._bank.T, frames)  # (batch, frames, dim)
         valid = torch.arange(features.shape[1], device=device) < frames[:, None]
         features = torch.where(valid[..., None], features, 0.0)[:, : int(frames.max())]

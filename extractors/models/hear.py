@@ -34,7 +34,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.checkpoints.architecture import digest_state
 from svuprobe.extractors.checkpoints.source import digest_files
 from svuprobe.extractors.models.generic import equal_lengths, frames_of, gathered
@@ -146,7 +146,7 @@ class HearExtractor:
 
     def _nearest(self, centres: torch.Tensor, frames: int) -> torch.Tensor:
         """Index of the embedding of each frame."""
-        times = (torch.arange(frames) * self.hop + self.receptive_field / 2) * (1000 / self.sample_rate)
+        times = torch.from_numpy(FrameGrid.of(self).centres(frames)) * 1000
         nearest = ((times - centres[0]) / self._hop_ms).round().long().clamp(0, len(centres) - 1)
         away = float((centres[nearest] - times).abs().max())
         if away > self._hop_ms + _TOLERANCE_MS:

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.checkpoints.architecture import (
     architecture,
     digest_state,
@@ -217,7 +217,7 @@ class TransformerExtractor:
             For a clip shorter than one frame.
         """
         states = self._forward(audio, lengths, pooled=False)
-        frames = 1 + (lengths.to(torch.int64) - self.receptive_field) // self.hop
+        frames = FrameGrid.of(self).count(lengths.to(torch.int64))
         return states, frames.to(states.device, non_blocking=True)
 
     @torch.inference_mode()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from svuprobe.extractors.audio.windows import Need
+from svuprobe.extractors.audio.windows import InputSpec
 from svuprobe.extractors.base import Extractor
 from svuprobe.extractors.catalogue import load as load_model
 from svuprobe.extractors.models.encoder import _valid
@@ -58,7 +58,7 @@ class Tuned(Network):
         super().__init__(task.kind)
         self.protocol, self.layer_names = protocol, extractor.layer_names
         self.hop, self.shortest = extractor.hop, extractor.receptive_field
-        self.need = Need(
+        self.need = InputSpec(
             extractor.sample_rate, *((self.hop, self.shortest - self.hop) if task.level == "frame" else ())
         )
         self.about = about(extractor)

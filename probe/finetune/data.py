@@ -13,7 +13,7 @@ import torch
 
 from svuprobe._files import writing
 from svuprobe.extractors.audio.decoders import Decoders
-from svuprobe.extractors.audio.windows import Need, Window
+from svuprobe.extractors.audio.windows import InputSpec, Window
 from svuprobe.probe.features import ClipFeatures, Rows, standard
 from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.frames import FrameFeatures
@@ -49,7 +49,7 @@ class Recordings:
     def __init__(
         self,
         listed: ClipList,
-        need: Need,
+        need: InputSpec,
         shortest: int,
         folder: Path,
         *,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from svuprobe.extractors.audio.windows import Need
+from svuprobe.extractors.audio.windows import InputSpec
 from svuprobe.extractors.models.trainable import PaddedEncoder
 from svuprobe.extractors.models.transformer import TransformerExtractor
 from svuprobe.probe import baselines
@@ -67,7 +67,7 @@ class Network(nn.Module):
 
     kind: str
     plan: Plan
-    need: Need
+    need: InputSpec
     shortest: int
     layer_names: tuple[str, ...]
     about: dict[str, Any]
@@ -149,7 +149,7 @@ class Supervised(Network):
         self.baseline: Baseline = baselines.build(name, task.kind, n_outputs, encoder)
         self.field, self.layer_names, self.shortest = field, ("output",), max(1, field)
         hop = self.baseline.hop if isinstance(self.baseline, NoteBaseline) else 0
-        self.need = Need(self.baseline.sample_rate, hop, field - hop if field else 0)
+        self.need = InputSpec(self.baseline.sample_rate, hop, field - hop if field else 0)
         recipe, epochs = self.baseline.recipe, protocol.epochs
         stages = [Stage(epochs or s.epochs, s.rates, s.class_weight_alpha) for s in recipe.stages]
         self.plan = Plan(

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from svuprobe.extractors.audio.decoders import Decoders
-from svuprobe.extractors.audio.windows import Finished, Need, Window
-from svuprobe.extractors.base import Extractor
-from svuprobe.extractors.batching import DTYPES, batch_seconds_for, native_dtype, need_of, window_features
+from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window
+from svuprobe.extractors.base import Extractor, FrameGrid
+from svuprobe.extractors.batching import DTYPES, batch_seconds_for, input_spec, native_dtype, window_features
 from svuprobe.extractors.catalogue import load as load_model
 from svuprobe.probe import trained
 from svuprobe.probe.protocol import ProbeError
@@ -71,7 +71,7 @@ class Answers(Interface):
     """What answers for windows: a frozen model with trained heads, or a fine-tuned one."""
 
     task: Task
-    need: Need
+    need: InputSpec
     batch_seconds: float
 
     def logits(self, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -114,7 +114,7 @@ class Probed:
             )
         self.extractor.to(device, DTYPES[self._dtype()])
         self.batch_seconds = batch_seconds_for(device)
-        self.need = need_of(self.extractor, self.task.level)
+        self.need = input_spec(self.extractor, self.task.level)
 
     def _dtype(self) -> str:
         """As trained on, unless the hardware here would take ages."""
@@ -131,8 +131,7 @@ class Probed:
 
     def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
         """Centres of frames, seconds."""
-        e = self.extractor
-        return np.asarray(start_s + (np.arange(n_frames) * e.hop + e.receptive_field / 2) / e.sample_rate)
+        return FrameGrid.of(self.extractor).centres(n_frames, start_s)
 
     def decode(self, outputs: np.ndarray, times: np.ndarray, path: Path) -> np.ndarray:
         """Notes or beats of a file from its logits (F, C) at ``times``."""
@@ -184,8 +183,8 @@ _Place = tuple[float, float]  # start and end of a window, seconds
 
 
 def _by_file(
-    answers: Answers, pieces: Iterator[tuple[Clip, Window | Finished]]
-) -> Iterator[tuple[list[_Place], list[np.ndarray], Finished]]:
+    answers: Answers, pieces: Iterator[tuple[Clip, Window | ClipEnd]]
+) -> Iterator[tuple[list[_Place], list[np.ndarray], ClipEnd]]:
     """Windows of each file and their outputs; a few windows at a time go through the model together."""
     places: list[_Place] = []
     outputs: list[np.ndarray] = []
@@ -196,16 +195,16 @@ def _by_file(
             places.append((piece.start_s, piece.start_s + (len(piece.samples) - context) / rate))
             waiting.append(piece.samples)
         full = sum(map(len, waiting)) >= answers.batch_seconds * rate
-        if waiting and (full or (isinstance(piece, Finished) and not piece.failure)):
+        if waiting and (full or (isinstance(piece, ClipEnd) and not piece.failure)):
             outputs += answers.logits(waiting)
             waiting = []
-        if isinstance(piece, Finished):
+        if isinstance(piece, ClipEnd):
             yield places, outputs, piece
             places, outputs, waiting = [], [], []
 
 
 def _labels(
-    path: Path, answers: Answers, windows: list[_Place], logits: list[np.ndarray], end: Finished
+    path: Path, answers: Answers, windows: list[_Place], logits: list[np.ndarray], end: ClipEnd
 ) -> Prediction:
     each, task = np.stack(logits), answers.task
     start_s, end_s = np.array(windows).T
@@ -223,7 +222,7 @@ def _probabilities(kind: str, logits: np.ndarray) -> np.ndarray:
 
 
 def _frames(
-    path: Path, answers: Answers, windows: list[_Place], logits: list[np.ndarray], end: Finished
+    path: Path, answers: Answers, windows: list[_Place], logits: list[np.ndarray], end: ClipEnd
 ) -> Prediction:
     task = answers.task
     times = np.concatenate(

@@ -14,8 +14,8 @@ import soundfile
 
 from svuprobe.extractors.audio import sound_files as files, windows as audio
 from svuprobe.extractors.audio.windows import (
-    Finished,
-    Need,
+    ClipEnd,
+    InputSpec,
     Window,
     cut,
     duration,
@@ -455,7 +455,7 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path, name, mak
 @pytest.mark.parametrize(("name", "make", "reason"), UNREADABLE, ids=[u[0] for u in UNREADABLE])
 def test_a_file_that_cannot_be_read_fails_its_clip_alone(tmp_path, name, make, reason):
     make(tmp_path / name)
-    end = only(cut(clip_of(tmp_path / name), [Need(16000)], Windowing()))
+    end = only(cut(clip_of(tmp_path / name), [InputSpec(16000)], Windowing()))
     assert end.failure.startswith(f"{tmp_path / name}: ")
     assert reason in end.failure
 
@@ -469,30 +469,32 @@ def test_a_file_without_permission_is_named_with_the_reason(tmp_path):
 
 
 def test_a_path_with_a_null_character_is_refused():
-    end = only(cut(Clip("c", "a\0b.wav", "train", "x", "g"), [Need(16000)], Windowing()))
+    end = only(cut(Clip("c", "a\0b.wav", "train", "x", "g"), [InputSpec(16000)], Windowing()))
     assert end.failure == "'a\\x00b.wav': can't be read (embedded null byte)"
 
 
 # Windows
 
 
-def only(pieces) -> Finished:
+def only(pieces) -> ClipEnd:
     (end,) = pieces
     return end
 
 
-def windows_of(path: Path, needs: list[Need], windowing: Windowing, **part: float) -> tuple[list[Window], Finished]:
-    *windows, end = cut(clip_of(path, **part), needs, windowing)
-    assert isinstance(end, Finished)
+def windows_of(
+    path: Path, specs: list[InputSpec], windowing: Windowing, **part: float
+) -> tuple[list[Window], ClipEnd]:
+    *windows, end = cut(clip_of(path, **part), specs, windowing)
+    assert isinstance(end, ClipEnd)
     assert all(isinstance(w, Window) for w in windows)
     return windows, end
 
 
 def same(one: list[Window], other: list[Window]) -> None:
-    """The same windows within each need."""
-    assert {w.need for w in one} == {w.need for w in other}
-    for need in {w.need for w in one}:
-        for a, b in zip([w for w in one if w.need == need], [w for w in other if w.need == need], strict=True):
+    """The same windows within each spec."""
+    assert {w.spec for w in one} == {w.spec for w in other}
+    for spec in {w.spec for w in one}:
+        for a, b in zip([w for w in one if w.spec == spec], [w for w in other if w.spec == spec], strict=True):
             assert (a.number, a.start_s) == (b.number, b.start_s)
             np.testing.assert_array_equal(a.samples, b.samples)
 
@@ -500,31 +502,31 @@ def same(one: list[Window], other: list[Window]) -> None:
 def test_windows_are_the_pieces_of_the_clip(tmp_path):
     path = saved(tmp_path / "a.wav", tone(440.0, 3.5))
     whole = load(path, 16000)
-    windows, end = windows_of(path, [Need(16000)], Windowing(1.0))
+    windows, end = windows_of(path, [InputSpec(16000)], Windowing(1.0))
     assert [w.start_s for w in windows] == [0.0, 1.0, 2.0, 3.0]
     np.testing.assert_array_equal(np.concatenate([w.samples for w in windows]), whole)
-    assert end == Finished(3.5, identity(clip_of(path)), 0, None)
+    assert end == ClipEnd(3.5, identity(clip_of(path)), 0, None)
 
 
 def test_a_window_for_frames_sees_what_its_last_frame_sees(tmp_path):
     path = saved(tmp_path / "a.wav", tone(440.0, 2.5))
     whole = np.pad(load(path, 16000), (0, 80))
-    windows, _ = windows_of(path, [Need(16000, 320, 80)], Windowing(1.0))
+    windows, _ = windows_of(path, [InputSpec(16000, 320, 80)], Windowing(1.0))
     for w, (a, b) in zip(windows, [(0, 16000), (16000, 32000), (32000, 40000)], strict=True):
         np.testing.assert_array_equal(w.samples, whole[a : b + 80])
 
 
 def test_a_window_shorter_than_a_hop_is_left_out_at_frame_level_only(tmp_path):
     path = saved(tmp_path / "a.wav", tone(440.0, 1.01, 16000), 16000)
-    windows, _ = windows_of(path, [Need(16000, 320, 80), Need(16000)], Windowing(1.0))
-    assert [w.number for w in windows if w.need.hop] == [0]
-    assert [w.number for w in windows if not w.need.hop] == [0, 1]
+    windows, _ = windows_of(path, [InputSpec(16000, 320, 80), InputSpec(16000)], Windowing(1.0))
+    assert [w.number for w in windows if w.spec.hop] == [0]
+    assert [w.number for w in windows if not w.spec.hop] == [0, 1]
 
 
 def test_silent_windows_are_left_out_and_counted(tmp_path):
     path = saved(tmp_path / "a.wav", np.concatenate([tone(), np.zeros(RATE), tone(), np.zeros(RATE)]))
-    windows, end = windows_of(path, [Need(16000), Need(24000)], Windowing(1.0, min_rms=1e-3))
-    assert [w.number for w in windows if w.need.sample_rate == 16000] == [0, 2]
+    windows, end = windows_of(path, [InputSpec(16000), InputSpec(24000)], Windowing(1.0, min_rms=1e-3))
+    assert [w.number for w in windows if w.spec.sample_rate == 16000] == [0, 2]
     assert (end.quiet, end.failure) == (2, None)
 
 
@@ -532,42 +534,42 @@ def test_silent_windows_are_left_out_and_counted(tmp_path):
 @pytest.mark.parametrize("trim", [False, True])
 def test_silence_and_a_constant_are_audio(tmp_path, samples, trim):
     path = saved(tmp_path / "a.wav", samples)
-    (window,), end = windows_of(path, [Need(RATE)], Windowing(trim=trim))
+    (window,), end = windows_of(path, [InputSpec(RATE)], Windowing(trim=trim))
     np.testing.assert_array_equal(window.samples, samples.astype(np.float32))
     assert end.failure is None
 
 
 def test_a_silent_clip_fails_where_only_loud_windows_are_wanted(tmp_path):
     path = saved(tmp_path / "a.wav", np.zeros(RATE))
-    end = only(cut(clip_of(path), [Need(16000)], Windowing(0.25, min_rms=1e-3)))
-    assert end == Finished(1.0, identity(clip_of(path)), 4, f"{path}: no window is long and loud enough to be kept")
+    end = only(cut(clip_of(path), [InputSpec(16000)], Windowing(0.25, min_rms=1e-3)))
+    assert end == ClipEnd(1.0, identity(clip_of(path)), 4, f"{path}: no window is long and loud enough to be kept")
 
 
 @pytest.mark.parametrize("n", [1, 2, 100, 399])
 def test_a_clip_of_a_few_samples_is_passed_on_for_the_model_to_judge(tmp_path, n):
     path = saved(tmp_path / "a.wav", tone()[1 : n + 1], 16000)
-    (window,), end = windows_of(path, [Need(16000)], Windowing(3.0))
+    (window,), end = windows_of(path, [InputSpec(16000)], Windowing(3.0))
     assert (len(window.samples), end.failure) == (n, None)
-    end = only(cut(clip_of(path), [Need(16000, 400, 0)], Windowing(3.0)))
+    end = only(cut(clip_of(path), [InputSpec(16000, 400, 0)], Windowing(3.0)))
     assert "no window is long and loud enough" in end.failure
 
 
 def test_less_than_one_sample_at_the_model_s_rate_is_refused(tmp_path):
-    end = only(cut(clip_of(saved(tmp_path / "a.wav", tone()[1:2], 192000)), [Need(16000)], Windowing()))
+    end = only(cut(clip_of(saved(tmp_path / "a.wav", tone()[1:2], 192000)), [InputSpec(16000)], Windowing()))
     assert "no samples between 0 s and the clip's end at 16000 Hz" in end.failure
 
 
 def test_windows_are_void_where_the_clip_fails_later(tmp_path):
     samples = tone(440.0, 3.0)
     samples[-1] = np.nan
-    end = only(cut(clip_of(saved(tmp_path / "a.wav", samples, subtype="FLOAT")), [Need(16000)], Windowing(1.0)))
+    end = only(cut(clip_of(saved(tmp_path / "a.wav", samples, subtype="FLOAT")), [InputSpec(16000)], Windowing(1.0)))
     assert "NaN or infinite" in end.failure
 
 
 # Long files
 
 
-NEEDS = [Need(16000), Need(24000, 320, 80), Need(16000, 320, 5000), Need(22050)]
+SPECS = [InputSpec(16000), InputSpec(24000, 320, 80), InputSpec(16000, 320, 5000), InputSpec(22050)]
 
 
 @pytest.fixture
@@ -590,11 +592,11 @@ def test_a_long_clip_gives_the_windows_of_a_short_one(tmp_path, in_blocks, suffi
     quiet = np.zeros((9000, 2))
     sound = np.concatenate([quiet, noise(1.2, 44100, 2), quiet, quiet, quiet, quiet, noise(1.2, 44100, 2), quiet])
     path = saved(tmp_path / f"a.{suffix}", sound, 44100)
-    at_once, end = windows_of(path, NEEDS, windowing, **part)
+    at_once, end = windows_of(path, SPECS, windowing, **part)
     in_blocks()
     blocks = list(audio._Stretch(clip_of(path, **part), (16000, 22050)).blocks())
     assert len(blocks) > 5
-    windows, end_in_blocks = windows_of(path, NEEDS, windowing, **part)
+    windows, end_in_blocks = windows_of(path, SPECS, windowing, **part)
     same(windows, at_once)
     assert end_in_blocks == end
     assert end.failure is None
@@ -621,14 +623,14 @@ def test_a_long_clip_fails_before_its_first_window(tmp_path, in_blocks):
     samples[-1] = np.nan
     path = saved(tmp_path / "a.wav", samples, subtype="FLOAT")
     in_blocks()
-    end = only(cut(clip_of(path), [Need(16000)], Windowing(1.0)))
+    end = only(cut(clip_of(path), [InputSpec(16000)], Windowing(1.0)))
     assert "NaN or infinite, the first at 2.9999" in end.failure
 
 
 def test_a_file_that_changes_while_it_is_decoded_fails_its_clip(tmp_path, in_blocks):
     path = saved(tmp_path / "a.wav", tone(440.0, 3.0))
     in_blocks()
-    pieces = cut(clip_of(path), [Need(16000)], Windowing(1.0))
+    pieces = cut(clip_of(path), [InputSpec(16000)], Windowing(1.0))
     stretch = audio._Stretch.blocks
 
     def shorter(self):
@@ -650,7 +652,7 @@ def test_a_file_that_changes_while_it_is_decoded_fails_its_clip(tmp_path, in_blo
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_duration_is_what_decoding_gives(tmp_path, suffix, part):
     path = saved(tmp_path / f"a.{suffix}", tone(440.0, 1.0, 44100), 44100)
-    end = list(cut(clip_of(path, **part), [Need(44100)], Windowing()))[-1]
+    end = list(cut(clip_of(path, **part), [InputSpec(44100)], Windowing()))[-1]
     assert duration(clip_of(path, **part)) == pytest.approx(end.seconds, abs=1e-9)
 
 

@@ -115,7 +115,7 @@ def test_frames_lie_on_one_grid_across_windows(tmp_path, model):
     clips = corpus(tmp_path / "a", 2, seconds=(3.3, 3.4))
     with FeatureCache(run(clips, tmp_path / "f", model, "frame", Windowing(1.0)).directory) as cache:
         rows = cache.rows_of["clip0"]
-        times = np.concatenate([cache.header.frame_times(cache.start_s[r], cache.n_frames[r]) for r in rows])
+        times = np.concatenate([cache.header.grid.centres(cache.n_frames[r], cache.start_s[r]) for r in rows])
         assert np.allclose(np.diff(times), 0.02)
         assert cache.n_frames[rows[:-1]].tolist() == [50] * (len(rows) - 1)
         duration = soundfile.info(clips[0].path).frames / 16000

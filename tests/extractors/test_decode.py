@@ -18,11 +18,11 @@ import soundfile
 
 from svuprobe.extractors.audio import decoders as decode, process
 from svuprobe.extractors.audio.decoders import Decoders
-from svuprobe.extractors.audio.windows import Finished, Need, Window, cut
+from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window, cut
 from svuprobe.tasks.types import Clip, Windowing
 
 RATE = 16000
-NEEDS = (Need(16000), Need(24000, 320, 80))
+SPECS = (InputSpec(16000), InputSpec(24000, 320, 80))
 WINDOWING = Windowing(0.25)
 # Takes the place of soxr in the workers: says something, dies of the rates 11111 and (once) 22222 and 33333 Hz, then
 # hands over to the real one. It counts every call.
@@ -92,19 +92,19 @@ def pids(decoders: Decoders) -> list[int]:
     return [w._process.pid for w in decoders._workers if w._process is not None]
 
 
-def ask(clips, needs=NEEDS):
-    return ((c, needs) for c in clips)
+def ask(clips, specs=SPECS):
+    return ((c, specs) for c in clips)
 
 
-def expected(clips, needs=NEEDS, windowing=WINDOWING):
-    return list(chain.from_iterable(((c, p) for p in cut(c, needs, windowing)) for c in clips))
+def expected(clips, specs=SPECS, windowing=WINDOWING):
+    return list(chain.from_iterable(((c, p) for p in cut(c, specs, windowing)) for c in clips))
 
 
 def same(one, other) -> None:
     for (clip_a, a), (clip_b, b) in zip(one, other, strict=True):
         assert clip_a is clip_b
         if isinstance(a, Window):
-            assert (a.need, a.number, a.start_s) == (b.need, b.number, b.start_s)
+            assert (a.spec, a.number, a.start_s) == (b.spec, b.number, b.start_s)
             assert a.samples.dtype == np.float32
             np.testing.assert_array_equal(a.samples, b.samples)
         else:
@@ -115,7 +115,7 @@ def same(one, other) -> None:
 def test_workers_give_what_this_process_gives_in_order(clips, jobs):
     with Decoders(jobs) as decoders:
         same(decoders.windows(ask(clips), WINDOWING), expected(clips))
-        same(decoders.windows(ask(clips[:3], NEEDS[:1]), Windowing()), expected(clips[:3], NEEDS[:1], Windowing()))
+        same(decoders.windows(ask(clips[:3], SPECS[:1]), Windowing()), expected(clips[:3], SPECS[:1], Windowing()))
         assert list(decoders.windows([], WINDOWING)) == []
         seconds = [None if n in (3, 4) else pytest.approx((n * 7 % 5 + 0.1) * 0.4, abs=1e-4) for n in range(20)]
         assert decoders.durations(clips) == seconds
@@ -219,12 +219,12 @@ def test_what_waits_is_bounded_and_nobody_waits_for_ever(tmp_path, monkeypatch):
     clips = [clip(tmp_path, n, 20.0 if n in (0, 7) else 2.0) for n in range(12)]
     most, pieces = 0, []
     with Decoders(3) as decoders:
-        for piece in decoders.windows(ask(clips, NEEDS[:1]), WINDOWING):
+        for piece in decoders.windows(ask(clips, SPECS[:1]), WINDOWING):
             pieces.append(piece)
             if len(pieces) < 20:
                 time.sleep(0.02)  # the others decode ahead
             most = max(most, decoders._ahead._bytes)
-    same(pieces, expected(clips, NEEDS[:1]))
+    same(pieces, expected(clips, SPECS[:1]))
     assert limit - window_bytes <= most <= limit + 4 * window_bytes
 
 
@@ -237,13 +237,13 @@ def test_requests_are_taken_a_bounded_number_ahead_in_the_caller_s_thread(tmp_pa
         for c in clips:
             assert threading.current_thread() is threading.main_thread()
             taken.append(c)
-            yield c, NEEDS
+            yield c, SPECS
 
     done = 0
     with Decoders(2) as decoders:
         for _, piece in decoders.windows(requests(), WINDOWING):
             assert len(taken) <= done + 4
-            done += isinstance(piece, Finished)
+            done += isinstance(piece, ClipEnd)
     assert done == 30
 
 
@@ -295,12 +295,12 @@ def test_a_worker_that_cannot_start_says_why(clips, monkeypatch):
 
 ORPHANS = """
 import os, signal, sys
-from svuprobe.extractors.audio.windows import Need
+from svuprobe.extractors.audio.windows import InputSpec
 from svuprobe.extractors.audio.decoders import Decoders
 from svuprobe.tasks.types import Clip, Windowing
 decoders = Decoders(2)
 clips = [Clip(str(n), sys.argv[1], "train", None, "g") for n in range(8)]
-windows = decoders.windows(((c, [Need(16000)]) for c in clips), Windowing(0.25))
+windows = decoders.windows(((c, [InputSpec(16000)]) for c in clips), Windowing(0.25))
 while len(pids := [w._process.pid for w in decoders._workers if w._process is not None]) < 2:
     next(windows)
 print(*pids, flush=True)

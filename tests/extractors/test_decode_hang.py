@@ -173,7 +173,7 @@ def test_extraction_names_the_clip_that_hangs_and_does_the_rest(tmp_path, dead):
 
 PARENT = """
 import os, sys, threading, time
-from svuprobe.extractors.audio.windows import Need
+from svuprobe.extractors.audio.windows import InputSpec
 from svuprobe.extractors.audio.decoders import Decoders
 from svuprobe.tasks.types import Clip, Windowing
 
@@ -189,7 +189,7 @@ clips = [Clip(str(n), sys.argv[1], "train", None, "g") for n in range(1000)]
 if sys.argv[2] == "durations":
     while True:
         decoders.durations(clips)
-for n, _ in enumerate(decoders.windows(((c, [Need(16000)]) for c in clips), Windowing(0.25))):
+for n, _ in enumerate(decoders.windows(((c, [InputSpec(16000)]) for c in clips), Windowing(0.25))):
     while sys.argv[2] == "idle" and n == 3:
         time.sleep(1)
 """
