@@ -25,6 +25,7 @@ from pathlib import Path
 
 import torch
 
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.audio.decoders import TIMEOUT_S, Decoders
 from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window
 from svuprobe.extractors.base import ExtractError, Extractor
@@ -33,7 +34,7 @@ from svuprobe.extractors.cache.changed import Shards, changed_shards, drop, shar
 from svuprobe.extractors.cache.features import Header, claim, folder_name, join, plan
 from svuprobe.extractors.cache.manage import tidy
 from svuprobe.extractors.cache.writer import Answer, Features, Report, ShardFile, Writer
-from svuprobe.extractors.progress import Estimate, Progress, Say, bar_for, gib
+from svuprobe.extractors.progress import Estimate, gib
 from svuprobe.tasks.types import Clip, Windowing
 
 _DISK_MARGIN = 1.02
@@ -78,8 +79,7 @@ def extract(
     shard: tuple[int, int] = (1, 1),
     compiled: bool = False,
     replace_changed: bool = False,
-    progress: Progress | None = None,
-    say: Say | None = None,
+    reporter: Reporter = SILENT,
     begun: Callable[[], object] = lambda: None,
 ) -> list[Report]:
     """Run models once over every clip that their caches don't hold yet, decoding each clip once for all of them.
@@ -102,10 +102,8 @@ def extract(
         Compile models that can be, and pad batches to few lengths.
     replace_changed
         Make shards again that hold clips whose audio, start or end is another now.
-    progress
-        Makes a bar as ``tqdm`` does; it advances in seconds of audio.
-    say
-        Takes the plan and the estimate as lines of text.
+    reporter
+        Says the plan and the estimate, and shows a bar of the seconds of audio.
     begun
         Called before the work, once nothing speaks against it.
 
@@ -125,14 +123,13 @@ def extract(
     with Decoders(jobs, decode_timeout_s) as decoders:
         sinks = [_sink(e, len(by_id), features, dataset, windowing, level, device, dtype) for e in extractors]
         held = [sink.shards for sink in sinks]
-        changed = changed_shards(decoders, by_id, held, replace=replace_changed, say=say)
+        changed = changed_shards(decoders, by_id, held, replace=replace_changed, reporter=reporter)
         for sink, shards in zip(sinks, changed, strict=True):
             sink.changed = shards
         seconds = _durations(decoders, by_id, sinks)
         batches = _by_clips(sinks, seconds, shard)
         if batches:
-            if say:
-                say(_announcement(batches, seconds, windowing, level))
+            reporter.say(_announcement(batches, seconds, windowing, level))
             _refuse_full_disk(features, batches, seconds, windowing, level)
         begun()
         if batches:
@@ -142,8 +139,10 @@ def extract(
             for sink in dict.fromkeys(sink for job in batches for sink in job.paths):
                 sink.prepare(device, compiled)
             total = run.seconds_of(seconds)
-            with torch.inference_mode(), bar_for(progress, total, [e.name for e in extractors]) as bar:
-                run.all(decoders, Estimate(bar, total, say))
+            desc = f"extract {', '.join(e.name for e in extractors)}"
+            bar = reporter.bar(round(total), desc, " s of audio", scaled=True)
+            with torch.inference_mode(), bar:
+                run.all(decoders, Estimate(bar, total, reporter.say))
             run.share(time.perf_counter() - started)
     for sink in sinks:
         sink.close()

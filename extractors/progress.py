@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-Progress = Callable[..., Any]
-Say = Callable[[str], None]
+from svuprobe._progress import Bar
+
 _ESTIMATE_AFTER_S = 10.0
 
 
@@ -19,8 +18,9 @@ def gib(size: float) -> str:
 class Estimate:
     """Moves the bar, and says once how long the rest will take."""
 
-    def __init__(self, bar: Any, total: float, say: Say | None) -> None:
+    def __init__(self, bar: Bar, total: float, say: Callable[[str], object]) -> None:
         self._bar, self._total, self._say = bar, total, say
+        self._said = False
         self._done, self._started = 0.0, time.perf_counter()
 
     def update(self, seconds: float) -> None:
@@ -28,31 +28,13 @@ class Estimate:
         self._done += seconds
         self._bar.update(seconds)
         wall = time.perf_counter() - self._started
-        if self._say and wall > _ESTIMATE_AFTER_S and self._done:
+        if not self._said and wall > _ESTIMATE_AFTER_S and self._done:
             left = (self._total - self._done) * wall / self._done
             if left > _ESTIMATE_AFTER_S:
                 self._say(f"{self._done / wall:.1f} times real time so far; about {_duration(left)} to go")
-            self._say = None
+            self._said = True
 
 
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(1, minutes)} min"
-
-
-def bar_for(progress: Progress | None, total: float, names: Sequence[str]) -> Any:
-    """A bar that advances in seconds of audio; without `progress` one that does nothing."""
-    if progress is None:
-        return _NoBar()
-    return progress(total=round(total), desc=f"extract {', '.join(names)}", unit=" s of audio", unit_scale=True)
-
-
-class _NoBar:
-    def __enter__(self) -> _NoBar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def update(self, n: float) -> None:
-        pass

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.probe.features import ClipFeatures, majority_vote, pool_windows
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import Bank
@@ -18,11 +19,6 @@ from svuprobe.tasks.kinds import beats
 from svuprobe.tasks.kinds.metrics import mean_of, metric
 
 Features = ClipFeatures | FrameFeatures
-Watch = Callable[..., Iterable[Any]]
-
-
-def _unwatched(items: Iterable[Any], **_: Any) -> Iterable[Any]:
-    return items
 
 
 @dataclass(frozen=True)
@@ -42,24 +38,24 @@ class TestScores(NamedTuple):
     predictions: dict[str, np.ndarray]
 
 
-def validation_scores(features: Features, fitted: Sequence[Fitted], watched: Watch = _unwatched) -> list[float]:
+def validation_scores(features: Features, fitted: Sequence[Fitted], reporter: Reporter = SILENT) -> list[float]:
     """Ranked metric on validation of every head of all banks at its best state; NaN for one that has diverged."""
     if isinstance(features, ClipFeatures):
         return [float(score) for f in fitted for score in f.score]
     banks = [f.bank for f in fitted]
-    values = song_scores(features, watched(features.answers(banks, "valid"), unit="clip"))
+    values = song_scores(features, reporter.watch(features.answers(banks, "valid"), unit="clip"))
     return [float(v) for v in values[features.task.metrics[0]].mean(axis=1)]
 
 
-def select(features: Features, fitted: Sequence[Fitted], watched: Watch = _unwatched) -> dict[int, Choice]:
+def select(features: Features, fitted: Sequence[Fitted], reporter: Reporter = SILENT) -> dict[int, Choice]:
     """Choose a learning rate for each layer and the weighted sum, by the mean validation score over seeds.
 
-    ``watched`` wraps an iterable with a progress bar: at frame level every head is decoded.
+    ``reporter`` shows a bar: at frame level every head is decoded.
     """
     known_to = features.protocol.margin / features.n_scored("valid")
     table: dict[int, dict[float, list[float]]] = {}
     specs = [spec for f in fitted for spec in f.bank.specs]
-    for spec, score in zip(specs, validation_scores(features, fitted, watched), strict=True):
+    for spec, score in zip(specs, validation_scores(features, fitted, reporter), strict=True):
         table.setdefault(spec.layer, {}).setdefault(spec.learning_rate, []).append(score)
     choices = {}
     for layer, rates in sorted(table.items()):
@@ -93,16 +89,16 @@ def chosen_bank(fitted: Sequence[Fitted], choice: Choice) -> Bank:
     return Bank.join([bank.part(mine) for bank, mine in places if mine])
 
 
-def test(features: Features, banks: Sequence[Bank], full: Sequence[bool], watched: Watch) -> list[TestScores]:
+def test(features: Features, banks: Sequence[Bank], full: Sequence[bool], reporter: Reporter) -> list[TestScores]:
     """Score the heads of each bank on the test split, with the interval of the ranked metric.
 
     ``full`` says of which banks all metrics and the predictions are wanted. At frame level each clip is read once.
     """
     if isinstance(features, ClipFeatures):
-        each = zip(watched(banks, unit="layer"), full, strict=True)
+        each = zip(reporter.watch(banks, unit="layer"), full, strict=True)
         deals = features.protocol.deals
         return [score_clips(features, features.outputs(bank, "test"), f, deals) for bank, f in each]
-    answers = list(watched(features.answers(banks, "test"), unit="clip"))
+    answers = list(reporter.watch(features.answers(banks, "test"), unit="clip"))
     ends = np.cumsum([len(bank) for bank in banks])
     return [
         score_songs(features, [heads[end - len(bank) : end] for heads in answers], f, features.protocol.deals)
@@ -110,16 +106,16 @@ def test(features: Features, banks: Sequence[Bank], full: Sequence[bool], watche
     ]
 
 
-def leave_one_out(features: Features, bank: Bank, watched: Watch = _unwatched) -> dict[int, list[float]]:
+def leave_one_out(features: Features, bank: Bank, reporter: Reporter = SILENT) -> dict[int, list[float]]:
     """Ranked metric on test of weighted sums that lack one layer, per seed; nothing is trained again."""
     layers = [n for n, left_out in enumerate(bank.mask.tolist()) if left_out == 0]
     if len(layers) < 2:
         return {}
     banks = [bank.without(layer) for layer in layers]
     if isinstance(features, ClipFeatures):
-        values = [features.ranked(features.outputs(b, "test"), "test") for b in watched(banks, unit="layer")]
+        values = [features.ranked(features.outputs(b, "test"), "test") for b in reporter.watch(banks, unit="layer")]
     else:
-        answers = watched(features.answers(banks, "test"), unit="clip")
+        answers = reporter.watch(features.answers(banks, "test"), unit="clip")
         ranked = song_scores(features, answers)[features.task.metrics[0]].mean(axis=1)
         values = list(ranked.reshape(len(banks), -1))
     return {layer: v.tolist() for layer, v in zip(layers, values, strict=True)}

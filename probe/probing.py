@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.cache.features import FeatureCache
 from svuprobe.extractors.catalogue import is_control
 from svuprobe.probe import caveats, evaluate
@@ -40,7 +40,7 @@ def probe(
     dtype: str = "auto",
     allow_missing: bool = False,
     memory: int | None = None,
-    progress: Callable[..., Any] | None = None,
+    reporter: Reporter = SILENT,
 ) -> tuple[Result, dict[str, np.ndarray], TrainedHeads]:
     """Train every head of the protocol's grid on a cache, select on validation, score test once.
 
@@ -49,10 +49,11 @@ def probe(
     bounds, in bytes, what is held of a frame-level cache (see `FrameFeatures`). Returns the result and, of the
     ranked head, the predictions of every seed on the test split and what answers for new audio.
     """
+    reporter = reporter.titled(f"probe {listed.task.name} {cache.header.model}")
     with unthreaded(device):
         precision = matmul_precision_for(protocol, device, dtype)
         result, predictions, heads = _probe(
-            cache, listed, protocol, device, precision, allow_missing, memory, progress
+            cache, listed, protocol, device, precision, allow_missing, memory, reporter
         )
     return replace(result, identity=of_probe(cache, listed, protocol.hash, dtype)), predictions, heads
 
@@ -65,7 +66,7 @@ def _probe(
     matmul_precision: str,
     allow_missing: bool,
     memory: int | None,
-    progress: Callable[..., Any] | None,
+    reporter: Reporter,
 ) -> tuple[Result, dict[str, np.ndarray], TrainedHeads]:
     started = time.perf_counter()
     splits, missing = rows_by_split(cache, listed, allow_missing, protocol)
@@ -74,19 +75,18 @@ def _probe(
     features = kind(cache, splits, listed, trained_as, device, memory)
     caveats.require_selection(features)
     loaded = time.perf_counter()
-    fitted = fit(features, trained_as, cache.header.dim, progress, matmul_precision)
+    fitted = fit(features, trained_as, cache.header.dim, reporter, matmul_precision)
     trained = time.perf_counter()
-    watched = progress or (lambda items, **_: items)
-    choices = evaluate.select(features, fitted, watched)
+    choices = evaluate.select(features, fitted, reporter)
     head = _ranked_head(choices, protocol)
     banks = {layer: evaluate.chosen_bank(fitted, choice) for layer, choice in choices.items()}
-    scored = evaluate.test(features, list(banks.values()), [layer == head for layer in banks], watched)
+    scored = evaluate.test(features, list(banks.values()), [layer == head for layer in banks], reporter)
     tested = dict(zip(banks, scored, strict=True))
     ranked = listed.task.metrics[0]
     names = cache.header.layer_names
     single = [n for n in sorted(tested) if n != WEIGHTED_SUM]
     summed = banks.get(WEIGHTED_SUM)
-    without = evaluate.leave_one_out(features, summed, watched) if summed is not None else {}
+    without = evaluate.leave_one_out(features, summed, reporter) if summed is not None else {}
     result = Result(
         task=_task(listed),
         model=_model(cache),

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from joblib import cpu_count
 
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.batching import native_dtype
 from svuprobe.probe.features import Block, ClipFeatures, Steps
 from svuprobe.probe.frames import FrameFeatures
@@ -273,23 +274,22 @@ def fit(
     source: Source,
     protocol: Protocol,
     dim: int,
-    progress: Callable[..., Any] | None = None,
+    reporter: Reporter = SILENT,
     matmul_precision: str = "float32",
 ) -> list[Fitted]:
-    """Train every head until all have stopped. ``progress`` makes a bar as tqdm does.
+    """Train every head until all have stopped. The bar counts heads that have stopped.
 
     With the features in memory each bank is trained from its first epoch to its last, while its weights are in
     the cache of a core. Else all banks learn from a block before the next one takes its place.
     """
     banks = make_banks(source, protocol, dim)
-    bar: Any = progress(total=sum(map(len, banks)), unit="head") if progress is not None else None
     with (
-        bar or contextlib.nullcontext(),
+        reporter.bar(sum(map(len, banks)), unit="head") as bar,
         unthreaded(source.device),
         matmul_rounding(matmul_precision),
         Workers(source.device) as workers,
     ):
-        told = bar.update if bar is not None else lambda heads: None
+        told = bar.update
         if source.resident:
             return list(workers.map(lambda bank: _alone(bank, source, protocol, workers.stop, told), banks))
         return _together(banks, source, protocol, workers, told)

@@ -34,6 +34,7 @@ from svuprobe._machine import (
     check_whole,
     checked_device,
 )
+from svuprobe._progress import Reporter
 from svuprobe.extractors import check_model as checkmodel
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import manage as keeping
@@ -109,7 +110,7 @@ def synth(
         if dataset not in CORPORA:
             raise TaskError(f"no synthetic {dataset}; there are {', '.join(CORPORA)}")
         module, function = CORPORA[dataset].split(":")
-        getattr(importlib.import_module(module), function)(out / dataset, clips, seed, progress=progress)
+        getattr(importlib.import_module(module), function)(out / dataset, clips, seed, Reporter(say, progress))
         say(f"{dataset}: synthetic, seed {seed}, in {out / dataset}")
         written.append(out / dataset)
     return written
@@ -137,7 +138,7 @@ def check(
         return False
     with Decoders(min(int(cpu_count()), 8)) as decoders:
         clips = find_clips(loaded, root)
-        report = checking.check(loaded, root, clips, decoders.heads, progress, thorough=thorough)
+        report = checking.check(loaded, root, clips, decoders.heads, Reporter(say, progress), thorough=thorough)
     for line in report.lines():
         say(line)
     return report.ok
@@ -150,7 +151,7 @@ def prepare(
     from svuprobe.tasks.data.prepare import prepare as run_preparation
 
     for dataset in dict.fromkeys(load_task(name).dataset for name in tasks):
-        run_preparation(dataset, data.folder(dataset), progress=progress, say=say)
+        run_preparation(dataset, data.folder(dataset), reporter=Reporter(say, progress))
 
 
 def extract(
@@ -203,8 +204,7 @@ def extract(
             shard=shard,
             compiled=compiled,
             replace_changed=replace_changed,
-            progress=progress,
-            say=say,
+            reporter=Reporter(say, progress),
             begun=functools.partial(_save_lists, features, mine),
         )
         for report in several:
@@ -311,7 +311,7 @@ def cache_verify(
     """
     damages: list[keeping.Damage] = []
     try:
-        keeping.verify(directory, delete=remove, progress=progress, tell=damages.append)
+        keeping.verify(directory, delete=remove, reporter=Reporter(say, progress), tell=damages.append)
     finally:  # also where a disk is full: what is deleted is named
         for damage in damages:
             say(f"{damage.path}: {damage.reason}")
@@ -560,10 +560,6 @@ def _make_result(
     """Train and score, and write the result with what belongs to it."""
     from svuprobe.probe.probing import probe as run_probe
 
-    labelled = None
-    if progress is not None:
-        title = f"probe {listed.task.name} {cache.header.model}"
-        labelled = functools.partial(_titled, progress, title)
     result, predictions, heads = run_probe(
         cache,
         listed,
@@ -572,14 +568,10 @@ def _make_result(
         dtype=dtype,
         allow_missing=allow_missing,
         memory=memory,
-        progress=labelled,
+        reporter=Reporter(make_bar=progress),
     )
     result = result_file.save(result, path, predictions, heads.write)
     return Probed(result, path, cached=False)
-
-
-def _titled(progress: Callable[..., Any], title: str, *args: Any, **options: Any) -> Any:
-    return progress(*args, **options | {"desc": title})
 
 
 def _told_probe(one: Probed) -> list[str]:
@@ -709,7 +701,7 @@ def finetune(
         for model in dict.fromkeys(models):
             chosen = (recipe or RecipeProtocol()) if tuning.is_baseline(model) else (protocol or FinetuneProtocol())
             found = tuning.finetune(
-                listed, model, chosen, results, start=start, options=options, progress=watched, say=told
+                listed, model, chosen, results, start=start, options=options, reporter=Reporter(told, watched)
             )
             done.append(Probed(*found))
             for line in _told_probe(done[-1]):
@@ -752,7 +744,9 @@ def predict(
     answers = load_answers(run, seed=seed, device=device, run_code=run_code)
     paths = [Path(path) for path in audio]
     stems = _distinct([path.stem for path in paths])
-    found = run_prediction(answers, paths, jobs=_decoders(device) if jobs is None else jobs, progress=progress)
+    found = run_prediction(
+        answers, paths, jobs=_decoders(device) if jobs is None else jobs, reporter=Reporter(make_bar=progress)
+    )
     for prediction, stem in zip(found, stems, strict=True):
         written: list[Path] = []
         if out is not None and not prediction.failure:

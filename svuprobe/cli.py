@@ -51,11 +51,6 @@ results_option = click.option(
 device_option = click.option("--device", type=DEVICE, help="cpu, cuda, cuda:1, ...; the GPU where there is one.")
 
 
-def wrap(iterable: Any, total: int | None = None, desc: str = "") -> Any:
-    """A progress bar around an iterable."""
-    return bar(iterable, total=total, desc=desc)
-
-
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="svuprobe")
 def main() -> None:
@@ -152,7 +147,7 @@ def data_synth(names: tuple[str, ...], out: Path, clips: int | None, seed: int) 
     """A synthetic copy of a dataset in its official folder layout."""
     from svuprobe import api
 
-    api.synth(names, out, clips=clips, seed=seed, progress=wrap, say=say)
+    api.synth(names, out, clips=clips, seed=seed, progress=bar, say=say)
 
 
 data_option = click.option(
@@ -174,7 +169,7 @@ def data_check(names: tuple[str, ...], where: tuple[str, ...], thorough: bool) -
     """Counts, durations, missing and damaged files of a dataset, against the official numbers."""
     from svuprobe import api
 
-    wrong = [name for name in names if not api.check(name, _data(where), thorough, progress=wrap, say=say)]
+    wrong = [name for name in names if not api.check(name, _data(where), thorough, progress=bar, say=say)]
     if wrong:
         raise click.ClickException(f"not as it should be: {', '.join(wrong)}; what is wrong stands above")
 

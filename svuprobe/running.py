@@ -157,14 +157,13 @@ def _synthesise(
     """Make the datasets that tasks lack, each once."""
     from svuprobe import api
 
-    watched = progress and (lambda items, total, desc: progress(items, total=total, desc=desc))
     names: dict[str, list[str]] = {}
     for one in missing:
         if one.asked.problem:
             names.setdefault(one.asked.task.dataset, []).append(one.asked.typed)
     for several in names.values():
         clips = next((plan.synth_clips[name] for name in several if name in plan.synth_clips), None)
-        api.synth(several, data.root, clips=clips, progress=watched, say=say)
+        api.synth(several, data.root, clips=clips, progress=progress, say=say)
 
 
 def _write_tasks(manifest: Path, folder: Path, plan: suites.Suite) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from svuprobe._progress import Reporter
 from svuprobe.extractors.audio.decoders import Decoders
 from svuprobe.extractors.audio.sound_files import shown
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache.checksums import remove
 from svuprobe.extractors.cache.shards import numbered, read_shard
-from svuprobe.extractors.progress import Say
 from svuprobe.tasks.types import Clip
 
 _NAMED = 3
@@ -29,7 +29,7 @@ def shards_of(directory: Path) -> dict[Path, dict[str, str]]:
 
 
 def changed_shards(
-    decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[Shards], *, replace: bool, say: Say | None
+    decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[Shards], *, replace: bool, reporter: Reporter
 ) -> list[Shards]:
     """The shards of each cache that hold clips whose audio, start or end is another now.
 
@@ -41,7 +41,7 @@ def changed_shards(
         The shards of each cache, as `shards_of` has them.
     replace
         Whether such shards are to be made again.
-    say
+    reporter
         Is told how many clips are cached and have no audio.
 
     Raises
@@ -59,8 +59,8 @@ def changed_shards(
         for path, clips in shards.items():
             _refuse_loss(path, clips, by_id, now)
     absent = sum(map(_is_absent, now.values()))
-    if absent and say:
-        say(
+    if absent:
+        reporter.say(
             f"{absent} clips are cached and their audio is not there now"
             if absent > 1
             else "1 clip is cached and its audio is not there now"

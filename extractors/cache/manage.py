@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 
 from svuprobe._files import abandoned, busy, leftovers, lock_of, locked, sha256_of, sweep, writing
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache.checksums import reading, recorded, remove, sidecar
 from svuprobe.extractors.cache.features import join, misplaced
@@ -129,7 +129,7 @@ def verify(
     directory: Path,
     *,
     delete: bool = False,
-    progress: Callable[..., Any] | None = None,
+    reporter: Reporter = SILENT,
     tell: Callable[[Damage], object] = lambda damage: None,
 ) -> list[Damage]:
     """Read every byte of every cache; what is wrong, in the order of the files.
@@ -138,8 +138,8 @@ def verify(
     ----------
     delete
         Delete what is damaged and join what is left, so that ``svuprobe extract`` makes it again and nothing else.
-    progress
-        Makes a bar as ``tqdm`` does; it advances in bytes.
+    reporter
+        Shows a bar of the bytes.
     tell
         Called with each damage before anything is deleted, so that it is known where the system then refuses.
 
@@ -151,9 +151,7 @@ def verify(
     found = folders(directory)
     if not found:
         raise ExtractError(f"{directory}: no cache there; svuprobe extract makes one")
-    if progress is None:
-        return [damage for folder in found for damage in _verify_one(folder, lambda n: None, delete, tell)]
-    with progress(total=sum(map(size_of, found)), desc="verify", unit="B", unit_scale=True) as bar:
+    with reporter.bar(sum(map(size_of, found)), "verify", "B", scaled=True) as bar:
         return [damage for folder in found for damage in _verify_one(folder, bar.update, delete, tell)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from svuprobe._files import writing
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.audio.decoders import Decoders
 from svuprobe.extractors.audio.windows import InputSpec, Window
 from svuprobe.probe.features import ClipFeatures, Rows, standard
@@ -55,7 +56,7 @@ class Recordings:
         *,
         jobs: int = 0,
         allow_missing: bool = False,
-        progress: Callable[..., Any] | None = None,
+        reporter: Reporter = SILENT,
     ) -> None:
         self.listed, self.need = listed, need
         self.start_s: list[float] = []
@@ -64,7 +65,7 @@ class Recordings:
         self.failures: dict[str, str] = {}
         clips = [clip for split in SPLITS for clip in listed.clips if clip.split == split]
         with writing(folder), tempfile.TemporaryFile(dir=folder) as file:
-            rows = self._decode(clips, shortest, file, jobs, progress or (lambda items, **_: items))
+            rows = self._decode(clips, shortest, file, jobs, reporter)
             file.flush()
             size = sum(self.lengths)
             # The mapping holds the file's content after it is closed.
@@ -79,14 +80,14 @@ class Recordings:
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
 
     def _decode(
-        self, clips: Sequence[Clip], shortest: int, file: IO[bytes], jobs: int, watched: Callable[..., Any]
+        self, clips: Sequence[Clip], shortest: int, file: IO[bytes], jobs: int, reporter: Reporter
     ) -> dict[str, list[int]]:
         """Rows of each clip; decodes all into the scratch file."""
         rows: dict[str, list[int]] = {}
         mine: list[Window] = []
         with Decoders(jobs) as decoders:
             pieces = decoders.windows(((clip, [self.need]) for clip in clips), self.listed.task.windowing)
-            ended = watched(_ends(pieces, mine), total=len(clips), desc="decode", unit="clip")
+            ended = reporter.watch(_ends(pieces, mine), "decode", len(clips), "clip")
             for clip, failure in ended:
                 if not failure and min(len(w.samples) for w in mine) < shortest:
                     failure = f"{clip.path}: a window is shorter than one frame, {shortest} samples"

@@ -16,7 +16,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from svuprobe._files import sha256_of, writing
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.catalogue import is_control, slug
 from svuprobe.probe import baselines, caveats, evaluate, identity, probing, result as result_file, trained
 from svuprobe.probe.finetune.adapt import build
@@ -45,7 +46,6 @@ _RMS_WINDOWS = 64
 _DISCARDED = "discarded"  # name of a file in the folder of networks that are to go
 
 AnyProtocol = FinetuneProtocol | RecipeProtocol
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,7 @@ def finetune(
     *,
     start: Path | None = None,
     options: Options | None = None,
-    progress: Callable[..., Any] | None = None,
-    say: Say = lambda line: None,
+    reporter: Reporter = SILENT,
 ) -> tuple[Result, Path, bool]:
     """Train every seed, score the test split once with each; the result, its path and whether it was there.
 
@@ -125,7 +124,7 @@ def finetune(
     marks = identity.marks_of(listed.clips)
     mine = identity.of_finetuning(about, listed, protocol.hash, marks)
     if path.exists() and not options.overwrite:
-        old = _old_result(path, say)
+        old = _old_result(path, reporter)
         if old is not None and not _changed(old, mine, marks):
             return old, path, True
     first = options.machine.ranks.first
@@ -141,7 +140,7 @@ def finetune(
         folder,
         jobs=options.jobs,
         allow_missing=options.allow_missing,
-        progress=progress,
+        reporter=reporter,
     )
     decoded = time.perf_counter()
     view = view_of(recordings, network)
@@ -150,7 +149,7 @@ def finetune(
         if seed:
             network = make(seed)
         run = _run_digest(mine, seed)
-        several.append(_one_seed(network, view, recordings, seed, run, folder, options, progress, say))
+        several.append(_one_seed(network, view, recordings, seed, run, folder, options, reporter))
     finished = time.perf_counter()
     if first:
         _tidy(folder)
@@ -205,12 +204,12 @@ def _path(results: Path, about: dict[str, Any], listed: ClipList, protocol: AnyP
     return results / f"{name}@{about['revision'][:8]}" / task / f"{protocol.file_name}.json"
 
 
-def _old_result(path: Path, say: Say) -> Result | None:
+def _old_result(path: Path, reporter: Reporter) -> Result | None:
     """The result that is there; None, and a line, for a file that is none: it is made again."""
     try:
         return result_file.load(path)
     except ProbeError as error:
-        say(f"{error}: made again")
+        reporter.say(f"{error}: made again")
         return None
 
 
@@ -273,8 +272,7 @@ def _one_seed(
     run: str,
     folder: Path,
     options: Options,
-    progress: Callable[..., Any] | None,
-    say: Say,
+    reporter: Reporter,
 ) -> _Seed:
     """Train a seed, or load it where that was done, and let it answer for the test split."""
     if isinstance(view, ClipTask) and view.task.kind == "regression":
@@ -286,9 +284,9 @@ def _one_seed(
     if file.is_file():
         state = load_into(network, file, run)
     else:
-        state = _train(network, view, recordings, seed, run, checkpoint, file, options, progress)
+        state = _train(network, view, recordings, seed, run, checkpoint, file, options, reporter)
         for number, stage in enumerate(state.stages, start=1):
-            say(
+            reporter.say(
                 f"seed {seed}, stage {number}: {stage['trainable']:,} weights, {stage['epochs']} epochs, validation "
                 f"{view.task.metrics[0]} {stage['valid']:.3f}"
             )
@@ -311,15 +309,8 @@ def _train(
     checkpoint: Path,
     file: Path,
     options: Options,
-    progress: Callable[..., Any] | None,
+    reporter: Reporter,
 ) -> State:
-    bars: list[Any] = []
-
-    def tick(loss: float) -> None:
-        if bars:
-            bars[0].update(1)
-            bars[0].set_postfix(loss=f"{loss:.3g}", refresh=False)
-
     training = Training(
         network,
         view,
@@ -329,16 +320,16 @@ def _train(
         checkpoint=checkpoint,
         run=run,
         every=options.every,
-        tick=tick,
     )
-    if progress is not None:
-        desc = f"finetune {recordings.listed.task.name} {network.about['name']} seed {seed}"
-        bars.append(progress(total=training.steps, desc=desc, unit="step"))
-    try:
+    desc = f"finetune {recordings.listed.task.name} {network.about['name']} seed {seed}"
+    with reporter.bar(training.steps, desc, "step") as bar:
+
+        def tick(loss: float) -> None:
+            bar.update(1)
+            bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
+
+        training.tick = tick
         state = training.run()
-    finally:
-        for bar in bars:
-            bar.close()
     if options.machine.ranks.first:
         save_network(network, training.weights(), recordings.listed, state, run, file, options.machine.dtype)
         checkpoint.unlink(missing_ok=True)

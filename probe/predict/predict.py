@@ -6,7 +6,7 @@ so a recording of the test split gets the very prediction that was scored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol as Interface
@@ -14,6 +14,7 @@ from typing import Any, Protocol as Interface
 import numpy as np
 import torch
 
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.audio.decoders import Decoders
 from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window
 from svuprobe.extractors.base import Extractor, FrameGrid
@@ -158,7 +159,7 @@ def load_answers(result: Path, *, seed: int = 0, device: str = "cpu", run_code: 
 
 
 def predict(
-    answers: Answers, paths: Sequence[Path], *, jobs: int = 1, progress: Callable[..., Any] | None = None
+    answers: Answers, paths: Sequence[Path], *, jobs: int = 1, reporter: Reporter = SILENT
 ) -> Iterator[Prediction]:
     """Predictions of files, in their order; of a file of any length only its outputs are held.
 
@@ -166,10 +167,9 @@ def predict(
     """
     task = answers.task
     clips = [Clip(str(n), str(path), "test", None, "") for n, path in enumerate(paths)]
-    watched = progress or (lambda items, **_: items)
     with Decoders(jobs) as decoders:
         pieces = decoders.windows(((clip, [answers.need]) for clip in clips), task.windowing)
-        files = watched(_by_file(answers, pieces), total=len(paths), desc="predict", unit="file")
+        files = reporter.watch(_by_file(answers, pieces), "predict", len(paths), "file")
         for path, (windows, outputs, end) in zip(paths, files, strict=True):
             if end.failure:
                 yield Prediction(path, task, end.seconds, failure=end.failure)

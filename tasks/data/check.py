@@ -15,10 +15,11 @@ from typing import Protocol
 
 from tabulate import tabulate
 
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks import is_synthetic
 from svuprobe.tasks.data.doubts import SLACK_S, beyond, doubts
 from svuprobe.tasks.datasets import DATASETS
-from svuprobe.tasks.synth.corpus import MARKER, Progress, mapped, read_marker
+from svuprobe.tasks.synth.corpus import MARKER, mapped, read_marker
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
 MOST_LABELS = 24  # more than these are summed up in one line
@@ -129,7 +130,7 @@ def check(
     root: Path,
     clips: Sequence[Clip],
     heads: Callable[[Sequence[str]], Iterable[Head]],
-    progress: Progress | None = None,
+    reporter: Reporter = SILENT,
     *,
     thorough: bool = False,
     jobs: int | None = None,
@@ -142,8 +143,8 @@ def check(
         As :func:`svuprobe.tasks.find_clips` returns them.
     heads
         Reads the heads of files, in order (`svuprobe.extractors.audio.decoders.Decoders.heads`).
-    progress
-        Called as ``progress(iterable, total, description)``.
+    reporter
+        Shows a bar of the files.
     thorough
         Also compare the SHA-256 of every file of a synthetic copy.
     jobs
@@ -151,15 +152,14 @@ def check(
     """
     synthetic = not task.source and is_synthetic(root)
     paths = list(dict.fromkeys(clip.path for clip in clips))
-    read = heads(paths)
-    read = progress(read, len(paths), f"{task.dataset}: headers") if progress else read
+    read = reporter.watch(heads(paths), f"{task.dataset}: headers", len(paths))
     headers = dict(zip(paths, read, strict=True))
     seconds = {clip.id: _seconds(clip, headers[clip.path]) for clip in clips}
     labels = _labels(task, clips)
     problems = [f"{_short(path, root)}: {header.problem}" for path, header in headers.items() if header.problem]
     problems += [line for clip in clips if (line := _overrun(clip, headers[clip.path]))]
     if synthetic:
-        problems += _against_marker(root, paths, progress, thorough, jobs)
+        problems += _against_marker(root, paths, reporter, thorough, jobs)
     else:
         problems += _against_official(task, clips, labels)
     known = {clip.id: seconds[clip.id] for clip in clips if not headers[clip.path].problem}
@@ -238,7 +238,7 @@ def _against_official(task: Task, clips: Sequence[Clip], labels: Mapping[str, Ma
 
 
 def _against_marker(
-    root: Path, paths: Sequence[str], progress: Progress | None, thorough: bool, jobs: int | None
+    root: Path, paths: Sequence[str], reporter: Reporter, thorough: bool, jobs: int | None
 ) -> list[str]:
     """Every file that ``SYNTHETIC.json`` names is there, and no clip is of another file."""
     try:
@@ -255,7 +255,7 @@ def _against_marker(
     ]
     if thorough:
         there = [name for name in files if name not in set(absent)]
-        digests = mapped(lambda name: _sha256(root / name), there, progress, "checksums", jobs)
+        digests = mapped(lambda name: _sha256(root / name), there, reporter, "checksums", jobs)
         changed = (name for name, digest in zip(there, digests, strict=True) if digest != files[name])
         problems += [f"{name}: changed since it was written" for name in changed]
     return problems

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from svuprobe._files import write_text, writing
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.types import TaskError
 
 BLOCK = 1 << 16  # what of a broken block has come is lost
@@ -30,9 +30,8 @@ class ResumingDownloader:
     ----------
     part
         Where to keep what has arrived.
-    progress
-        Called as ``progress(total=..., initial=..., desc=..., unit="B", ...)`` with bytes; what it returns is a
-        context with ``update(bytes)``, as tqdm's.
+    reporter
+        Shows a bar of the bytes.
     attempts
         Give up after so many in a row that brought nothing.
     """
@@ -40,14 +39,14 @@ class ResumingDownloader:
     def __init__(
         self,
         part: Path,
-        progress: Callable[..., Any] | None = None,
+        reporter: Reporter = SILENT,
         *,
         attempts: int = 5,
         wait_s: float = 1.0,
         timeout_s: float = 60.0,
     ) -> None:
         self.part, self.tag = part, part.with_name(f"{part.name}.tag")
-        self.progress, self.attempts, self.wait_s, self.timeout_s = progress, attempts, wait_s, timeout_s
+        self.reporter, self.attempts, self.wait_s, self.timeout_s = reporter, attempts, wait_s, timeout_s
 
     def __call__(self, url: str, output_file: str, pooch: Any = None) -> None:
         with writing(self.part):  # what has come is kept, and the same command goes on from there
@@ -123,26 +122,11 @@ class ResumingDownloader:
             write_text(self.tag, tag)
         else:
             self.tag.unlink(missing_ok=True)
-        with self.part.open("ab") as file, self._bar(have, total) as bar:
+        bar = self.reporter.bar(total, self.part.stem, "B", initial=have, scaled=True)
+        with self.part.open("ab") as file, bar:
             for block in answer.iter_content(BLOCK):
                 file.write(block)
                 bar.update(len(block))
-
-    def _bar(self, have: int, total: int | None) -> Any:
-        if self.progress is None:
-            return _NoBar()
-        return self.progress(total=total, initial=have, desc=self.part.stem, unit="B", unit_scale=True)
-
-
-class _NoBar:
-    def __enter__(self) -> _NoBar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def update(self, n: int) -> None:
-        pass
 
 
 def size(path: Path) -> int:

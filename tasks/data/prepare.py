@@ -28,6 +28,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from svuprobe._files import is_systems_word, replacing, writing
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.data.download import BLOCK, ResumingDownloader, size
 from svuprobe.tasks.datasets import DATASETS, Archive, Dataset
 from svuprobe.tasks.synth.corpus import MARKER, is_taken, write_text
@@ -55,8 +56,7 @@ def prepare(
     dataset: str,
     root: Path,
     *,
-    progress: Callable[..., Any] | None = None,
-    say: Callable[[str], None] = print,
+    reporter: Reporter = SILENT,
     cards: Mapping[str, Dataset] = DATASETS,
 ) -> list[Path]:
     """Download and unpack a dataset into its folder, where that is allowed; what is there already is left alone.
@@ -65,10 +65,9 @@ def prepare(
     ----------
     root
         The folder of this dataset: absent, empty, or one that an earlier call began.
-    progress
-        A bar of bytes for each download; see :class:`ResumingDownloader`.
-    say
-        Gets the licence, the checksums of what came without a known one, and what is left to do.
+    reporter
+        Says the licence, the checksums of what came without a known one, and what is left to do; shows a bar of the
+        bytes of each download.
 
     Returns
     -------
@@ -90,13 +89,13 @@ def prepare(
     done = _claim(root, card)
     todo = [archive for archive in card.archives if not _there(root, done.get(archive.name))]
     if todo:
-        say(card.title)
-        say(f"licence: {card.licence}; see {card.homepage}")
+        reporter.say(card.title)
+        reporter.say(f"licence: {card.licence}; see {card.homepage}")
     for archive in todo:
-        path = _fetch(archive, root / FOLDER, progress)
+        path = _fetch(archive, root / FOLDER, reporter)
         digest = _sha256(path)
         if archive.checksum is None:
-            say(f"{archive.name}: sha256:{digest} (no published checksum to compare with)")
+            reporter.say(f"{archive.name}: sha256:{digest} (no published checksum to compare with)")
 
         def record(made: list[str], archive: Archive = archive, digest: str = digest) -> None:
             done[archive.name] = {"urls": archive.urls, "sha256": digest, "made": made}
@@ -106,7 +105,7 @@ def prepare(
         path.unlink(missing_ok=True)
     shutil.rmtree(root / FOLDER, ignore_errors=True)
     if card.how:
-        say(f"left to do: {card.how}")
+        reporter.say(f"left to do: {card.how}")
     return [root / name for archive in card.archives for name in done[archive.name]["made"]]
 
 
@@ -157,16 +156,16 @@ def _there(root: Path, entry: Mapping[str, Any] | None) -> bool:
     return entry is not None and all((root / name).exists() for name in entry["made"])
 
 
-def _fetch(archive: Archive, folder: Path, progress: Callable[..., Any] | None) -> Path:
+def _fetch(archive: Archive, folder: Path, reporter: Reporter) -> Path:
     """The archive, downloaded, joined and compared with its checksum."""
     path = folder / archive.name
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if len(archive.urls) == 1:
-        return _retrieve(archive.urls[0], path, archive.checksum, progress)
+        return _retrieve(archive.urls[0], path, archive.checksum, reporter)
     if not path.is_file():
         names = [folder / f"{archive.name}.{n}" for n in range(1, len(archive.urls) + 1)]
-        parts = [_retrieve(u, name, None, progress) for u, name in zip(archive.urls, names, strict=True)]
+        parts = [_retrieve(u, name, None, reporter) for u, name in zip(archive.urls, names, strict=True)]
         _join(parts, path)
     if archive.checksum and not _pooch().hashes.hash_matches(path, archive.checksum):
         path.unlink()
@@ -174,9 +173,9 @@ def _fetch(archive: Archive, folder: Path, progress: Callable[..., Any] | None) 
     return path
 
 
-def _retrieve(url: str, path: Path, checksum: str | None, progress: Callable[..., Any] | None) -> Path:
+def _retrieve(url: str, path: Path, checksum: str | None, reporter: Reporter) -> Path:
     pooch = _pooch()
-    downloader = ResumingDownloader(path.with_name(f"{path.name}.part"), progress)
+    downloader = ResumingDownloader(path.with_name(f"{path.name}.part"), reporter)
     try:
         return Path(
             pooch.retrieve(url, known_hash=checksum, fname=path.name, path=path.parent, downloader=downloader)

@@ -4,7 +4,7 @@
 say that the chain works; they say nothing about a model's worth on real voices.
 """
 
-# Dataset -> "module:function" that writes it, called as f(root, clips, seed, progress); imported when needed.
+# Dataset -> "module:function" that writes it, called as f(root, clips, seed, reporter); imported when needed.
 CORPORA: dict[str, str] = {
     "vocalset": "svuprobe.tasks.synth.corpora:vocalset",
     "mir-st500": "svuprobe.tasks.synth.corpora:mir_st500",

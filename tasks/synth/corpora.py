@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.synth.corpus import (
-    Progress,
     begin,
     finish,
     mapped,
@@ -63,7 +63,7 @@ SONG_SECONDS = (18.0, 22.0)
 
 
 def vocalset(
-    root: Path, clips: int | None, seed: int, progress: Progress | None = None, *, jobs: int | None = None
+    root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None
 ) -> None:
     """Write ``clips`` recordings (default 400) as ``root/FULL/<singer>/<context>/<technique>/*.wav``.
 
@@ -76,8 +76,8 @@ def vocalset(
     ----------
     root
         Folder of the dataset; new, empty, or holding an earlier run with the same parameters.
-    progress
-        Called as ``progress(iterable, total, description)``, e.g. a wrapper of tqdm.
+    reporter
+        Shows a bar of the recordings.
     jobs
         Threads; by default one per processor. The bytes do not depend on it.
 
@@ -99,7 +99,7 @@ def vocalset(
             write_audio(root / path, technique_clip(cast[take[0]], *take[1:], seconds, rng, SAMPLE_RATE), SAMPLE_RATE)
         return path, seconds
 
-    made = mapped(make, list(islice(_takes(), header["clips"])), progress, "vocalset (synthetic)", jobs)
+    made = mapped(make, list(islice(_takes(), header["clips"])), reporter, "vocalset (synthetic)", jobs)
     for path in QUIRKS:
         write_damaged(root / path, seed)
     finish(root, header, dict(made), extra=QUIRKS)
@@ -139,7 +139,7 @@ def _vocalset_path(singer: str, technique: str, context: str, vowel: str) -> str
 
 
 def mir_st500(
-    root: Path, clips: int | None, seed: int, progress: Progress | None = None, *, jobs: int | None = None
+    root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None
 ) -> None:
     """Write ``clips`` songs (default 24) as ``root/<train|test>/<id>/Vocal.wav`` with their notes.
 
@@ -162,7 +162,7 @@ def mir_st500(
         return path, seconds, notes
 
     ids = _song_ids(header["clips"])
-    made = mapped(make, ids, progress, "mir-st500 (synthetic)", jobs)
+    made = mapped(make, ids, reporter, "mir-st500 (synthetic)", jobs)
     notes = {str(song): notes for song, (_, _, notes) in zip(ids, made, strict=True)}
     write_text(root / "MIR-ST500_corrected.json", json.dumps(notes))
     finish(root, header, {path: seconds for path, seconds, _ in made}, extra=["MIR-ST500_corrected.json"])

@@ -16,7 +16,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from svuprobe._files import leftovers, write_bytes
+from svuprobe._progress import Reporter
 from svuprobe.tasks.types import TaskError
 
 Audio = NDArray[np.float32]
@@ -41,9 +42,6 @@ T = TypeVar("T")
 
 
 R = TypeVar("R")
-
-
-Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 
 def new_header(dataset: str, seed: int, clips: int | None, *, default: int, high: int) -> dict[str, Any]:
@@ -119,13 +117,12 @@ def finish(root: Path, header: dict[str, Any], seconds: dict[str, float], extra:
 
 
 def mapped(
-    make: Callable[[T], R], todo: Sequence[T], progress: Progress | None, description: str, jobs: int | None
+    make: Callable[[T], R], todo: Sequence[T], reporter: Reporter, description: str, jobs: int | None
 ) -> list[R]:
     """``make`` over ``todo`` in threads (NumPy and the FFT release the interpreter's lock), in order."""
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         try:
-            made = pool.map(make, todo)
-            return list(progress(made, len(todo), description) if progress else made)
+            return list(reporter.watch(pool.map(make, todo), description, len(todo)))
         except BaseException:  # Ctrl-C included: do not finish the queue first
             pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.datasets import split_lists as splitlists
 from svuprobe.tasks.key import FOLDERS, TONICS
 from svuprobe.tasks.synth.corpus import (
-    Progress,
     begin,
     finish,
     mapped,
@@ -86,9 +86,7 @@ def genre_style(genre: str, rng: np.random.Generator) -> Style:
     )
 
 
-def gtzan(
-    root: Path, clips: int | None, seed: int, progress: Progress | None = None, *, jobs: int | None = None
-) -> None:
+def gtzan(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None) -> None:
     """Write ``clips`` tracks (default 90) as ``root/genres/<genre>/<genre>.NNNNN.wav`` with their beats.
 
     22.05 kHz mono PCM16 of 7.5 s; the first lasts 30.013 s, as the real ones. Genres differ in instruments, drums and
@@ -114,7 +112,7 @@ def gtzan(
             write_audio(root / path, audio, GTZAN_RATE)
         return path, beats, seconds
 
-    made = mapped(make, chosen, progress, "gtzan (synthetic)", jobs)
+    made = mapped(make, chosen, reporter, "gtzan (synthetic)", jobs)
     write_damaged(root / GTZAN_DAMAGED, seed)
     extra = [GTZAN_DAMAGED, *(beats for _, beats, _ in made)]
     finish(root, header, {path: seconds for path, _, seconds in made}, extra=extra)
@@ -129,7 +127,7 @@ def key_style(key: str, rng: np.random.Generator) -> Style:
 
 
 def giantsteps(
-    root: Path, clips: int | None, seed: int, progress: Progress | None = None, *, jobs: int | None = None
+    root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None
 ) -> None:
     """Write ``clips`` songs (default 216) as ``root/giantsteps-{mtg-key,key}-dataset/audio/<id>.LOFI.mp3``.
 
@@ -153,4 +151,4 @@ def giantsteps(
             write_audio(root / path, audio, KEY_RATE)
         return path, seconds
 
-    finish(root, header, dict(mapped(make, chosen, progress, "giantsteps (synthetic)", jobs)))
+    finish(root, header, dict(mapped(make, chosen, reporter, "giantsteps (synthetic)", jobs)))

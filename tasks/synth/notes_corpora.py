@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.datasets.split_lists import read
 from svuprobe.tasks.synth.corpus import (
     Audio,
-    Progress,
     begin,
     finish,
     mapped,
@@ -49,7 +49,7 @@ _FEWEST_SONGS, _SONGS_PER_ALBUM = 12, 12
 
 
 def emomusic(
-    root: Path, clips: int | None, seed: int, progress: Progress | None = None, *, jobs: int | None = None
+    root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None
 ) -> None:
     """Write ``clips`` songs (default 60) as ``root/clips_45seconds/<id>.mp3``, 8 s each.
 
@@ -67,7 +67,7 @@ def emomusic(
             write_audio(root / path, audio, SAMPLE_RATE)
         return path, EMOTION_SECONDS
 
-    made = mapped(make, _songs(header["clips"]), progress, "emomusic (synthetic)", jobs)
+    made = mapped(make, _songs(header["clips"]), reporter, "emomusic (synthetic)", jobs)
     finish(root, header, dict(made))
 
 
@@ -96,9 +96,7 @@ def _songs(clips: int) -> list[dict[str, str]]:
     return list(islice((row for row in turns if row is not None), clips))
 
 
-def nsynth(
-    root: Path, clips: int | None, seed: int, progress: Progress | None = None, *, jobs: int | None = None
-) -> None:
+def nsynth(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None) -> None:
     """Write ``clips`` notes (default 198) as ``root/nsynth-<split>/audio/*.wav`` with their ``examples.json``.
 
     16-bit wav of 4 s: held for 3 s, then silent. Each of the 11 families has four instruments in train and one of
@@ -118,7 +116,7 @@ def nsynth(
             write_audio(root / path, _played(row, rng_of(seed, path)), SAMPLE_RATE)
         return path, NOTE_S
 
-    made = mapped(make, rows, progress, "nsynth (synthetic)", jobs)
+    made = mapped(make, rows, reporter, "nsynth (synthetic)", jobs)
     for split in SPLITS:
         examples = {row["note_str"]: row for s, row in rows if s == split}
         write_text(root / f"nsynth-{split}/examples.json", json.dumps(examples, indent=1))
@@ -169,7 +167,7 @@ def _metadata(family: str, number: int, pitch: int, velocity: int) -> dict[str, 
 
 
 def artist20(
-    root: Path, clips: int | None, seed: int, progress: Progress | None = None, *, jobs: int | None = None
+    root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None
 ) -> None:
     """Write ``clips`` songs (default 120) as ``root/<artist>/<album>/<NN-title>.mp3``, 10.5 s each.
 
@@ -193,7 +191,7 @@ def artist20(
             write_audio(root / path, audio, SAMPLE_RATE)
         return path, SONG_SECONDS
 
-    made = mapped(make, _discography(header["clips"]), progress, "artist20 (synthetic)", jobs)
+    made = mapped(make, _discography(header["clips"]), reporter, "artist20 (synthetic)", jobs)
     finish(root, header, dict(made))
 
 

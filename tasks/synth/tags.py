@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks import tagging
 from svuprobe.tasks.datasets import split_lists as splitlists
 from svuprobe.tasks.mtg_jamendo import HEADER, SPLIT_NAMES, SUBSETS
 from svuprobe.tasks.synth.corpus import (
-    Progress,
     begin,
     finish,
     mapped,
@@ -67,7 +67,7 @@ MTAT_AUDIBLE = tuple(sorted(tag for table in MTAT_HEARD.values() for tag in tabl
 
 
 def magnatagatune(
-    root: Path, clips: int | None, seed: int, progress: Progress | None = None, *, jobs: int | None = None
+    root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None
 ) -> None:
     """Write ``clips`` clips (default 90) of the official list as ``root/mp3/<0-f>/*.mp3``.
 
@@ -88,7 +88,7 @@ def magnatagatune(
             write_audio(root / path, track(style, MTAT_SECONDS, rng, SAMPLE_RATE)[0], SAMPLE_RATE)
         return path, MTAT_SECONDS
 
-    made = mapped(make, mtat_rows(header["clips"]), progress, "magnatagatune (synthetic)", jobs)
+    made = mapped(make, mtat_rows(header["clips"]), reporter, "magnatagatune (synthetic)", jobs)
     write_damaged(root / MTAT_DAMAGED, seed)
     finish(root, header, dict(made), extra=[MTAT_DAMAGED])
 
@@ -185,7 +185,7 @@ class _Track:
 
 
 def mtg_jamendo(
-    root: Path, clips: int | None, seed: int, progress: Progress | None = None, *, jobs: int | None = None
+    root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None
 ) -> None:
     """Write ``clips`` tracks (default 72) as ``root/audio-low/<NN>/<id>.low.mp3`` with the lists of split-0.
 
@@ -211,7 +211,7 @@ def mtg_jamendo(
     }
     for path, (subset, name) in lists.items():
         write_text(root / path, _list(tracks, subset, SPLIT_NAMES[name]))
-    written = mapped(make, tracks, progress, "mtg-jamendo (synthetic)", jobs)
+    written = mapped(make, tracks, reporter, "mtg-jamendo (synthetic)", jobs)
     finish(root, header, dict(written), extra=list(lists))
 
 

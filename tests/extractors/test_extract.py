@@ -18,6 +18,7 @@ from places import PATHS
 from recordings import corpus
 
 from svuprobe import _files, api
+from svuprobe._progress import Reporter
 from svuprobe.extractors import batching as batches, extract as running
 from svuprobe.extractors.audio import windows as audio
 from svuprobe.extractors.base import ExtractError
@@ -197,14 +198,14 @@ def test_padding_stays_small_and_batches_within_their_budget():
 def test_the_plan_is_told_before_work_and_a_full_disk_refused(tmp_path, monkeypatch):
     clips = [constant(tmp_path, f"c{n}", [0.1] * 36) for n in range(10)]
     said = []
-    run(clips, tmp_path / "f", say=said.append)
+    run(clips, tmp_path / "f", reporter=Reporter(said.append))
     assert said[0].startswith("to do: 10 clips, 0.10 h of audio, clip level, through logmel: ")
     usage = running.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(running.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(ExtractError, match=r"need .* GiB and 9\.31e-07 GiB are free; free some space"):
         run(clips, tmp_path / "g")
     said.clear()
-    run(clips, tmp_path / "f", say=said.append)  # nothing is to be done: nothing is refused
+    run(clips, tmp_path / "f", reporter=Reporter(said.append))  # nothing is to be done: nothing is refused
     assert said == []
 
 
@@ -346,7 +347,7 @@ def test_what_is_cached_needs_no_audio(tmp_path):
     for clip in clips[:3]:
         Path(clip.path).unlink()
     said = []
-    (report,) = run(clips, tmp_path / "f", say=said.append)
+    (report,) = run(clips, tmp_path / "f", reporter=Reporter(said.append))
     assert (report.cached, report.done, report.failures) == (4, 0, [])
     assert said == ["3 clips are cached and their audio is not there now"]
     assert content(first.directory).keys() == before.keys()
@@ -450,7 +451,7 @@ def test_a_header_that_promises_days_fails_its_clip_alone_and_counts_nothing(tmp
     endless = Clip("endless", str(path), "train", "x", "g")
     assert audio.duration(endless) is None
     said = []
-    (report,) = run([*clips, endless], tmp_path / "f", say=said.append)
+    (report,) = run([*clips, endless], tmp_path / "f", reporter=Reporter(said.append))
     assert report.done == 2
     assert [(i, "promises 68719476735 samples" in why) for i, why in report.failures] == [("endless", True)]
     assert "0.00 h of audio" in said[0]

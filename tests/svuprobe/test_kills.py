@@ -82,7 +82,7 @@ def test_a_dataset_is_prepared(server, tmp_path):  # noqa: F811
     toy = cards(
         Archive("a.zip", (f"{server.url}/a.zip",)), Archive("p.zip", tuple(f"{server.url}/{name}" for name in parts))
     )
-    assert survives(lambda folder: prepare("toy", folder / "toy", say=len, cards=toy), tmp_path / "data") > 20
+    assert survives(lambda folder: prepare("toy", folder / "toy", cards=toy), tmp_path / "data") > 20
 
 
 def test_a_download_goes_on_after_another_version_was_published(server, tmp_path):  # noqa: F811

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.audio.decoders import Decoders
 from svuprobe.tasks import Clip, Task, Windowing, find_clips, load
 from svuprobe.tasks.data import check as checking
@@ -22,9 +23,9 @@ def write(path: Path, seconds: float, rate: int = 8000, channels: int = 1) -> Pa
     return path
 
 
-def check(task, root, clips, progress=None, **options) -> CheckReport:
+def check(task, root, clips, reporter=SILENT, **options) -> CheckReport:
     """A check in this process."""
-    return checking.check(task, root, clips, Decoders(0).heads, progress, **options)
+    return checking.check(task, root, clips, Decoders(0).heads, reporter, **options)
 
 
 def task_of(clips, **options) -> Task:
@@ -196,11 +197,11 @@ def test_a_synthetic_copy_with_other_bytes_or_other_files_is_not_whole(copy):
 def test_progress_sees_every_file_once(tmp_path, three):
     seen = []
 
-    def progress(items, total, description):
-        seen.append((total, description))
+    def progress(items, total, desc, unit):
+        seen.append((total, desc))
         return items
 
-    check(task_of(three), tmp_path, three, progress)
+    check(task_of(three), tmp_path, three, Reporter(make_bar=progress))
     assert seen == [(3, "toy: headers")]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from svuprobe._errors import UserError
+from svuprobe._progress import Reporter
 from svuprobe.tasks.data.download import ResumingDownloader
 from svuprobe.tasks.data.prepare import prepare, unpack
 from svuprobe.tasks.datasets import Archive, Dataset
@@ -106,7 +107,7 @@ def cards(*archives: Archive, how: str = "") -> dict[str, Dataset]:
 
 def run(root, *archives, **options):
     said = []
-    return prepare("toy", root, say=said.append, cards=cards(*archives, **options)), said
+    return prepare("toy", root, reporter=Reporter(said.append), cards=cards(*archives, **options)), said
 
 
 def md5(content: bytes) -> str:
@@ -270,7 +271,7 @@ def test_progress_counts_every_byte(server, tmp_path, big):
             seen.append(n)
 
     server.files["big"] = big
-    ResumingDownloader(tmp_path / "big.part", Bar)(f"{server.url}/big", str(tmp_path / "big"))
+    ResumingDownloader(tmp_path / "big.part", Reporter(make_bar=Bar))(f"{server.url}/big", str(tmp_path / "big"))
     assert seen[0] == {"total": 500_000, "initial": 0, "desc": "big", "unit": "B", "unit_scale": True}
     assert sum(seen[1:]) == 500_000
 
