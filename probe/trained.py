@@ -18,6 +18,8 @@ The metadata's key ``about`` holds JSON: ``task`` (with windowing and labels), `
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,14 +61,26 @@ class TrainedHeads:
 
     def write(self, path: Path) -> None:
         """Write the file; `svuprobe.probe.result.save` gives it its place."""
-        from safetensors.torch import save_file
-
         task = {name: getattr(self.task, name) for name in _TASK_FIELDS}
         task |= {"labels": list(self.task.labels or ()), "windowing": asdict(self.task.windowing)}
         about = {"task": task, "model": self.model, "protocol": self.protocol}
-        # One key: safetensors writes several in an order that differs from run to run.
-        metadata = {"about": json.dumps(about, sort_keys=True)}
-        save_file({name: t.detach().cpu().contiguous() for name, t in self.tensors.items()}, path, metadata)
+        write_tensors(path, {name: t.detach().cpu() for name, t in self.tensors.items()}, about)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
+    """Write a safetensors file. Raises OSError where the system refuses, as Python's own writing does."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    # One key: safetensors writes several in an order that differs from run to run.
+    metadata = {"about": json.dumps(about, sort_keys=True)}
+    try:
+        save_file({name: t.contiguous() for name, t in tensors.items()}, path, metadata)
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def beside(result: Path) -> Path:

@@ -26,6 +26,7 @@ from svuprobe.probe.baselines.base import Stage
 from svuprobe.probe.finetune.data import ClipTask, Outputs, Recordings, TaskView, padded
 from svuprobe.probe.finetune.network import Network, Plan
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.trained import write_tensors
 
 _NAMED_CLIPS = 8
 
@@ -353,12 +354,8 @@ def optimiser_of(plan: Plan, groups: list[dict[str, Any]]) -> torch.optim.Optimi
 
 def save(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
     """Write a file of tensors in one step."""
-    from safetensors.torch import save_file
-
-    # One key: safetensors writes several in an order that differs from run to run.
-    metadata = {"about": json.dumps(about, sort_keys=True)}
     with replacing(path) as temporary:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, metadata)
+        write_tensors(temporary, tensors, about)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

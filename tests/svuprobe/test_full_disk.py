@@ -8,7 +8,10 @@ if sys.platform == "win32":
     pytest.skip("no limits of a file's size to try it with", allow_module_level=True)
 
 import full_disks
+import torch
 
+from svuprobe._errors import FileError
+from svuprobe.probe.finetune.loop import save
 from svuprobe.tasks.datasets import DATASETS
 
 
@@ -38,3 +41,11 @@ def test_without_room_a_command_is_one_line_and_with_room_it_ends_well(project, 
             assert not full_disks.wrong(done, out)
         done = full_disks.call(words)
         assert full_disks.ended_well(done), done.output
+
+
+@pytest.mark.parametrize("bound", [0, 600, 30_000])
+def test_tensors_without_room_are_the_systems_word(tmp_path, bound):
+    path = tmp_path / "network.safetensors"
+    with full_disks.limited(bound), pytest.raises(FileError, match="File too large"):
+        save(path, {"weight": torch.zeros(10_000)}, {})
+    assert not list(tmp_path.iterdir())
