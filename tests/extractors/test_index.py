@@ -60,21 +60,20 @@ def large(root, windows, letters, *, shards=4, digests=True):
     return folder, went_in, values
 
 
-@pytest.mark.parametrize("letters", [1, 120])
-def test_a_cache_of_400_000_windows_reads_back_as_it_was_written(tmp_path, letters):
-    folder, went_in, values = large(tmp_path, 400_000, letters, digests=letters == 1)
+@pytest.mark.parametrize(("windows", "letters"), [(400_000, 1), (100_000, 120)])
+def test_a_large_cache_reads_back_as_it_was_written(tmp_path, windows, letters):
+    folder, went_in, values = large(tmp_path, windows, letters, digests=False)
     join(folder)
     with h5py.File(folder / "features.h5") as file:  # as anyone reads it
         for name, column in went_in.items():
             found = file[name].asstr()[:] if column.dtype == object else file[name][:]
             assert np.array_equal(found, column), name
-        assert np.array_equal(file["offset"][:], np.arange(400_000))
+        assert np.array_equal(file["offset"][:], np.arange(windows))
         assert np.array_equal(file["features"][:], values)
     with FeatureCache(folder) as cache:
         assert all(np.array_equal(getattr(cache, name), column) for name, column in went_in.items())
         assert np.array_equal(cache.features[:], values)
     assert look(folder).state == "complete"
-    assert letters > 1 or verify(folder) == []
 
 
 def join_as_before(folder):
@@ -92,7 +91,7 @@ def join_as_before(folder):
 
 
 def test_a_cache_that_an_older_version_joined_is_joined_again(tmp_path):
-    folder, went_in, _ = large(tmp_path, 30_000, 120)
+    folder, went_in, _ = large(tmp_path, 10_000, 360)
     join_as_before(folder)
     with h5py.File(folder / "features.h5") as file, pytest.raises(TypeError):
         file["clip_id"].asstr()  # the damage: another column's data
