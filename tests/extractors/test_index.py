@@ -60,15 +60,15 @@ def large(root, windows, letters, *, shards=4, digests=True):
     return folder, went_in, values
 
 
-@pytest.mark.parametrize(("windows", "letters"), [(400_000, 1), (100_000, 120)])
-def test_a_large_cache_reads_back_as_it_was_written(tmp_path, windows, letters):
-    folder, went_in, values = large(tmp_path, windows, letters, digests=False)
+@pytest.mark.parametrize("letters", [1, 120])
+def test_a_cache_of_400_000_windows_reads_back_as_it_was_written(tmp_path, letters):
+    folder, went_in, values = large(tmp_path, 400_000, letters, digests=False)
     join(folder)
     with h5py.File(folder / "features.h5") as file:  # as anyone reads it
         for name, column in went_in.items():
             found = file[name].asstr()[:] if column.dtype == object else file[name][:]
             assert np.array_equal(found, column), name
-        assert np.array_equal(file["offset"][:], np.arange(windows))
+        assert np.array_equal(file["offset"][:], np.arange(400_000))
         assert np.array_equal(file["features"][:], values)
     with FeatureCache(folder) as cache:
         assert all(np.array_equal(getattr(cache, name), column) for name, column in went_in.items())
