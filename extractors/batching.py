@@ -1,22 +1,34 @@
-"""Batches: which windows go through a model together, in which number format, and what comes out."""
+"""Batches: which windows go through a model together, in which number format, and what comes out.
+
+Not torch's DataLoader: a batch's rows depend on the lengths of a whole block of windows and must be the same whatever
+the timing, and a decoder that crashes or hangs may cost its clip only (`svuprobe.extractors.audio.decoders`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from svuprobe.extractors.audio.windows import InputSpec
-from svuprobe.extractors.base import Extractor, FrameGrid
+from svuprobe.extractors.audio import InputSpec, Window
+from svuprobe.extractors.base import ExtractError, Extractor, FrameGrid
+from svuprobe.tasks.types import Clip
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _CPU_BATCH_SECONDS = 60.0
 _LEAST_FILL = 0.8  # of the longest clip in a batch: shorter ones go into the next batch
 
 
+# Windows wait until a block of so many batches can be sorted by length, so that a batch holds like lengths. The
+# frames of a block lie in memory until they are written, and are large: there each batch is a block.
+_BATCHES_PER_BLOCK = {"clip": 8, "frame": 1}
+Block = list[tuple[Clip, Window]]
+
+
 def native_dtype(device: str) -> str:
-    """``bfloat16`` where the hardware multiplies it natively (CUDA, AVX512-BF16, AMX), else ``float32``."""
+    """Return ``bfloat16`` where the hardware multiplies it natively (CUDA, AVX512-BF16, AMX), else ``float32``."""
     if torch.device(device).type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -24,7 +36,7 @@ def native_dtype(device: str) -> str:
 
 
 def batch_seconds_for(device: str) -> float:
-    """Seconds of audio in a batch: what fits a CPU's caches, or a quarter of a GPU's memory."""
+    """Return the seconds of audio in a batch: what fits a CPU's caches, or a quarter of a GPU's memory."""
     if torch.device(device).type != "cuda":
         return _CPU_BATCH_SECONDS
     total: int = torch.cuda.get_device_properties(torch.device(device)).total_memory
@@ -41,7 +53,7 @@ def input_spec(extractor: Extractor, level: str) -> InputSpec:
 def window_features(
     extractor: Extractor, windows: Sequence[np.ndarray], level: str, device: str, length: int = 0
 ) -> tuple[torch.Tensor, list[int]]:
-    """Features of some windows as one batch.
+    """Compute the features of some windows as one batch.
 
     Parameters
     ----------
@@ -68,8 +80,116 @@ def window_features(
     return states.to(torch.float16).transpose(1, 2).contiguous(), frames
 
 
+class BatchFeatures:
+    """Features of a batch; they come from the device once, when the writer asks for them."""
+
+    def __init__(self, states: torch.Tensor) -> None:
+        self._states = states
+
+    def of(self, index: int, rows: int) -> np.ndarray:
+        """Return those of one window, (rows, layers, dim)."""
+        self._states = self._states.cpu()
+        return self._states[index, :rows].numpy()
+
+
+@dataclass(frozen=True)
+class WindowFeatures:
+    """The features of one window: their place in those of a batch, or the reason why there are none."""
+
+    clip: Clip
+    window: Window
+    n_frames: int
+    batch: BatchFeatures | str
+    index: int
+
+    def array(self, level: str) -> np.ndarray | str:
+        """Return (1 or frames, layers, dim) float16, or why there are none."""
+        if isinstance(self.batch, str):
+            return self.batch
+        array = self.batch.of(self.index, self.n_frames if level == "frame" else 1)
+        return array if np.isfinite(array).all() else f"{self.clip.path}: features are not finite in float16"
+
+
+class ModelBatches:
+    """Runs models on blocks of windows, in batches that the device's memory holds.
+
+    Parameters
+    ----------
+    level
+        Of the features: ``clip`` or ``frame``.
+    batch_seconds
+        Of audio in a batch, to begin with: where the device has no memory for one, it is halved.
+    compiled
+        Whether models were compiled, so that batches should have few lengths.
+    """
+
+    def __init__(self, level: str, device: str, batch_seconds: float, compiled: bool) -> None:
+        self.level, self.device, self.batch_seconds, self.compiled = level, device, batch_seconds, compiled
+        self._block_seconds = batch_seconds * _BATCHES_PER_BLOCK[level]
+
+    def fill_a_block(self, block: Block) -> bool:
+        """Return whether windows, all of one input spec, are enough to be run."""
+        return sum(len(w.samples) for _, w in block) >= self._block_seconds * block[0][1].spec.sample_rate
+
+    def run(self, extractor: Extractor, block: Block) -> list[WindowFeatures]:
+        """Return the features of each window of a block, in their order; windows of like length share a batch."""
+        lengths = [len(window.samples) for _, window in block]
+        features: dict[int, WindowFeatures] = {}
+        for rows in pack(lengths, self.batch_seconds * extractor.sample_rate):
+            self._run_batch(extractor, {row: block[row] for row in rows}, features)
+        return [features[row] for row in range(len(block))]
+
+    def wait_for_device(self) -> None:
+        """Return when a GPU has done all it was asked."""
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
+
+    def _run_batch(
+        self,
+        extractor: Extractor,
+        rows: dict[int, tuple[Clip, Window]],
+        features: dict[int, WindowFeatures],
+    ) -> None:
+        """Add the features of some rows of a block, or why there are none.
+
+        A window that the model refuses, or that there is no memory for, fails no other: the batch is halved until
+        it is alone.
+        """
+        samples = [window.samples for _, window in rows.values()]
+        frames = [0] * len(rows)
+        batch: BatchFeatures | str
+        try:
+            length = self._padded(max(map(len, samples)))
+            states, frames = window_features(extractor, samples, self.level, self.device, length)
+            batch = BatchFeatures(states)
+        except ExtractError as error:
+            batch = str(error)
+        except torch.OutOfMemoryError:
+            batch = (
+                f"{extractor.name}: {self.device} has no memory for a window of "
+                f"{len(samples[0]) / extractor.sample_rate:g} s; use a smaller model or --device cpu"
+            )
+            if len(rows) > 1:
+                self.batch_seconds /= 2
+        if isinstance(batch, str) and len(rows) > 1:
+            halves = list(rows.items())
+            middle = len(rows) // 2
+            self._run_batch(extractor, dict(halves[:middle]), features)
+            self._run_batch(extractor, dict(halves[middle:]), features)
+            return
+        for index, (row, (clip, window)) in enumerate(rows.items()):
+            features[row] = WindowFeatures(clip, window, frames[index], batch, index)
+
+    def _padded(self, samples: int) -> int:
+        """Return the length of a batch: as it is, or with compiled models one of few, at most an eighth longer."""
+        if not self.compiled:
+            return samples
+        step = 1 << max(8, samples.bit_length() - 4)
+        return -(-samples // step) * step
+
+
 def _means(extractor: Extractor, audio: torch.Tensor, lengths: torch.Tensor, frames: list[int]) -> torch.Tensor:
-    """(batch, layers, dim) float32 means over the valid frames of each window."""
+    """Return (batch, layers, dim) float32 means over the valid frames of each window."""
     pooled = getattr(extractor, "pooled", None)
     if pooled is not None:
         return torch.as_tensor(pooled(audio, lengths))
@@ -81,7 +201,7 @@ def _means(extractor: Extractor, audio: torch.Tensor, lengths: torch.Tensor, fra
 
 
 def pack(lengths: Sequence[int], budget: float) -> Iterator[list[int]]:
-    """Rows of each batch: of like length, longest first, padded to at most ``budget`` samples in all."""
+    """Yield the rows of each batch: of like length, longest first, padded to at most ``budget`` samples in all."""
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda r: (-lengths[r], r)):
         longest = lengths[batch[0]] if batch else 0

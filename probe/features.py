@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from svuprobe.extractors.cache.features import FeatureCache
+from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe.gradients import gradient
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.protocol import ProbeError, Protocol

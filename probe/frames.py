@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from joblib import Parallel, cpu_count, delayed
 
-from svuprobe.extractors.cache.features import FeatureCache
+from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe.features import Block, Features, FeatureStats, Rows, Steps, chunks
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.protocol import Protocol

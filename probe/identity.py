@@ -29,8 +29,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from typing import Any
 
-from svuprobe.extractors.audio.windows import fingerprint, identity_of
-from svuprobe.extractors.cache.features import FeatureCache, Header
+from svuprobe.extractors.audio import fingerprint, identity_of
+from svuprobe.extractors.cache import FeatureCache, Header
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.extractors.cache.features import FeatureCache
+from svuprobe.extractors.cache import FeatureCache
 from svuprobe.extractors.catalogue import is_control
 from svuprobe.probe import caveats, evaluate
 from svuprobe.probe.features import ClipFeatures, FeatureStats, Rows, rows_by_split

@@ -35,13 +35,12 @@ from svuprobe._machine import (
     checked_device,
 )
 from svuprobe._progress import Reporter
-from svuprobe.extractors import check_model as checkmodel
+from svuprobe.extractors import cache as caches, check_model as checkmodel
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import manage as keeping
-from svuprobe.extractors.cache.features import FeatureCache, find, require_place
-from svuprobe.extractors.cache.writer import Report
+from svuprobe.extractors.cache import FeatureCache, find, require_place
 from svuprobe.extractors.catalogue import load as load_model, slug
 from svuprobe.extractors.extract import extract as run_extraction
+from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.result import Result
@@ -127,7 +126,7 @@ def check(
     """Say what there is of a task's dataset and what is wrong with it; whether it is whole."""
     from joblib import cpu_count
 
-    from svuprobe.extractors.audio.decoders import Decoders
+    from svuprobe.extractors.audio import Decoders
     from svuprobe.tasks.data import check as checking
 
     loaded = load_task(task)
@@ -170,7 +169,7 @@ def extract(
     replace_changed: bool = False,
     progress: Callable[..., Any] | None = None,
     say: Say = _silent,
-) -> list[Report]:
+) -> list[ExtractionReport]:
     """Run each model once over the datasets of the tasks; what a cache holds already is left alone.
 
     Tasks on one dataset with one windowing share a cache, and all models share each decoded clip. The clips of
@@ -274,7 +273,7 @@ def _counted(task: Task, clips: Sequence[Clip]) -> str:
     return f"{len(clips)} clips ({splits['train']} train, {splits['valid']} valid, {splits['test']} test){events}"
 
 
-def _told(dataset: str, level: str, report: Report) -> str:
+def _told(dataset: str, level: str, report: ExtractionReport) -> str:
     more = [
         f"{number} {what}"
         for number, what in (
@@ -293,9 +292,9 @@ def _told(dataset: str, level: str, report: Report) -> str:
     )
 
 
-def cache_list(directory: Path) -> list[keeping.Kept]:
+def cache_list(directory: Path) -> list[caches.CacheInfo]:
     """What there is of every cache below a folder, and whether it is complete."""
-    return [keeping.look(folder) for folder in keeping.folders(directory)]
+    return [caches.cache_info(folder) for folder in caches.cache_folders(directory)]
 
 
 def cache_verify(
@@ -304,19 +303,19 @@ def cache_verify(
     remove: bool = False,
     progress: Callable[..., Any] | None = None,
     say: Say = _silent,
-) -> list[keeping.Damage]:
+) -> list[caches.Damage]:
     """Read every byte of every cache below a folder; say and return what is damaged.
 
     With ``remove`` damaged files are deleted; extracting again then makes these again and touches no others.
     """
-    damages: list[keeping.Damage] = []
+    damages: list[caches.Damage] = []
     try:
-        keeping.verify(directory, delete=remove, reporter=Reporter(say, progress), tell=damages.append)
+        caches.verify(directory, delete=remove, reporter=Reporter(say, progress), tell=damages.append)
     finally:  # also where a disk is full: what is deleted is named
         for damage in damages:
             say(f"{damage.path}: {damage.reason}")
     for folder in dict.fromkeys(d.path if d.path.is_dir() else d.path.parent for d in damages):
-        kept = keeping.look(folder)
+        kept = caches.cache_info(folder)
         say(
             f"  {folder.name}: svuprobe extract --model {kept.model}, with the other options that made it, repairs it"
         )
@@ -335,19 +334,19 @@ def cache_prune(
     Returns the bytes that are free now, or would be (``dry_run``).
     """
     if model is None:
-        gone = keeping.prune(directory, dry_run=dry_run)
+        gone = caches.prune(directory, dry_run=dry_run)
         for path, size in gone.items():
-            say(f"{path}: {keeping.size_text(size)}")
+            say(f"{path}: {caches.size_text(size)}")
         return sum(gone.values())
-    folders = [f for f in keeping.folders(directory) if f.parent.name.rpartition("@")[0] == slug(model)]
-    emptied = keeping.emptied(directory, slug(model))
+    folders = [f for f in caches.cache_folders(directory) if f.parent.name.rpartition("@")[0] == slug(model)]
+    emptied = caches.empty_folders(directory, slug(model))
     if not folders and not emptied:
         raise ExtractError(f"{directory}: no cache of {model}; svuprobe cache list says what there is")
-    sizes = [keeping.size_of(folder) for folder in folders]
+    sizes = [caches.size_of(folder) for folder in folders]
     for folder, size in zip(folders, sizes, strict=True):
-        say(f"{folder}: {keeping.size_text(size)}")
+        say(f"{folder}: {caches.size_text(size)}")
         if not dry_run:
-            keeping.delete(folder)
+            caches.delete_cache(folder)
     for folder in () if dry_run else emptied:
         with writing(folder):
             folder.rmdir()

@@ -466,7 +466,7 @@ cache_argument = click.argument("directory", type=FOLDER, default="features", en
 def cache_list(directory: Path, as_json: bool) -> None:
     """What there is of every cache in DIRECTORY, and whether it is complete."""
     from svuprobe import api
-    from svuprobe.extractors.cache.manage import size_text
+    from svuprobe.extractors.cache import size_text
 
     rows = [asdict(kept) | {"directory": str(kept.directory)} for kept in api.cache_list(directory)]
     if not as_json:
@@ -500,7 +500,7 @@ def cache_verify(directory: Path, remove: bool) -> None:
 def cache_prune(directory: Path, dry_run: bool, model: str | None, yes: bool) -> None:
     """Delete what killed processes left in DIRECTORY; never features, unless --model says whose."""
     from svuprobe import api
-    from svuprobe.extractors.cache.manage import size_text
+    from svuprobe.extractors.cache import size_text
 
     only_said = dry_run or (model is not None and not yes)
     freed = api.cache_prune(directory, model=model, dry_run=only_said, say=say)

@@ -47,8 +47,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from svuprobe.extractors.audio.decoders import Decoders
-from svuprobe.extractors.audio.windows import InputSpec
+from svuprobe.extractors.audio import Decoders, InputSpec
 from svuprobe.extractors.batching import DTYPES, batch_seconds_for, native_dtype, pack
 from svuprobe.extractors.catalogue import load
 from svuprobe.extractors.extract import extract

@@ -31,7 +31,7 @@ from typing import Any
 import click
 import numpy as np
 
-from svuprobe.extractors.cache.features import FeatureCache, Header, Row, ShardWriter, join, plan
+from svuprobe.extractors.cache import FeatureCache, Header, Row, ShardWriter, join, plan_shards
 from svuprobe.probe.features import Block, Steps, rows_by_split
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import preset
@@ -58,7 +58,7 @@ def write(folder: Path, clips: ClipList) -> None:
     kind = ("none", "float32", "made-up", "5s", "frame")
     head = Header("made-up", "0", "0", 0, 16000, 320, 400, names, DIM, *kind)
     window = np.random.default_rng(0).normal(size=(FRAMES, LAYERS, DIM)).astype(np.float16)
-    for name, ids in plan(folder, head, {c.id: 60.0 for c in clips.clips}).items():
+    for name, ids in plan_shards(folder, head, {c.id: 60.0 for c in clips.clips}).items():
         with ShardWriter(folder / name, head) as writer:
             for clip_id in ids:
                 for n in range(WINDOWS):

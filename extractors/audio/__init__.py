@@ -1,1 +1,30 @@
-"""Sound files: opened, decoded in worker processes, cut into the windows that models see."""
+"""From sound files to the windows that models see, decoded ahead in processes of their own.
+
+`windows` says what a clip, its windows and their ends are; `sound_files`, `links` and `mp3` open files of any format;
+`decoders`, `process` and `worker` decode in other processes. What other rooms use of it is named here. Nothing of it
+imports torch.
+"""
+
+from svuprobe.extractors.audio.decoders import TIMEOUT_S, Decoders
+from svuprobe.extractors.audio.sound_files import FileHead, shown
+from svuprobe.extractors.audio.windows import (
+    ClipEnd,
+    InputSpec,
+    Window,
+    fingerprint,
+    identity_of,
+    load_clip,
+)
+
+__all__ = [
+    "TIMEOUT_S",
+    "ClipEnd",
+    "Decoders",
+    "FileHead",
+    "InputSpec",
+    "Window",
+    "fingerprint",
+    "identity_of",
+    "load_clip",
+    "shown",
+]

@@ -280,7 +280,7 @@ class _Ahead:
             if self._stopped:
                 return
         why = self._silent.why(path) or f"the decoder died twice while reading it ({ended})"
-        yield ClipEnd(0.0, "", 0, f"{shown(path)}: {why}")
+        yield ClipEnd(0.0, 0, f"{shown(path)}: {why}")
 
     def _put(self, task: _Task, piece: Window | ClipEnd) -> None:
         with self._room:

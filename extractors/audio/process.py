@@ -32,7 +32,7 @@ _GLANCE_MS = 500
 # a file in the working directory must not take a library's place: the path is the parent's.
 _MAIN = (
     "import os, sys; answers = os.dup(1); os.dup2(2, 1); sys.path[:] = {path!r}; "
-    "from svuprobe.extractors.audio.tether import tether; tether(); "
+    "from svuprobe.extractors._tether import tether; tether(); "
     "from svuprobe.extractors.audio.worker import main; main(answers)"
 )
 _LEFT: list[subprocess.Popen[bytes]] = []  # killed, and held in the kernel by what they read

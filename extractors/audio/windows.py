@@ -43,24 +43,27 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Window:
-    """Float32 mono (n,): one window's own samples and its context; ``start_s`` is in the clip."""
+    """Float32 mono (n,): one window's own samples and its context; ``start_s`` is in the clip.
+
+    ``identity`` names the audio that the clip was before it was decoded: see `identity_of`.
+    """
 
     spec: InputSpec
     number: int
     start_s: float
     samples: np.ndarray
+    identity: str
 
 
 @dataclass(frozen=True)
 class ClipEnd:
     """The end of a clip's windows.
 
-    ``seconds`` were decoded of the audio that ``identity`` names; ``quiet`` windows were left out as silent (of the
-    spec with the most). With a ``failure`` the windows so far are void.
+    ``seconds`` were decoded; ``quiet`` windows were left out as silent (of the spec with the most). With a
+    ``failure`` the windows so far are void.
     """
 
     seconds: float
-    identity: str
     quiet: int
     failure: str | None
 
@@ -83,13 +86,13 @@ def cut(
     ``alive`` is called for each block that is decoded: of a long clip many are, before the first window is.
     A clip fails where it can't be decoded, or where for a spec no window is long and loud enough.
     """
-    mark = identity(clip)
+    made_from = identity(clip)
     stretch = _Stretch(clip, tuple(dict.fromkeys(spec.sample_rate for spec in specs)), alive)
     cutters: list[_Cutter] = []
     failure = None
     try:
         bounds = stretch.bounds(windowing.trim)
-        cutters = [_Cutter(spec, windowing, *bounds[spec.sample_rate]) for spec in specs]
+        cutters = [_Cutter(spec, windowing, made_from, *bounds[spec.sample_rate]) for spec in specs]
         for block in stretch.blocks():
             for cutter in cutters:
                 yield from cutter.cut(block[cutter.spec.sample_rate])
@@ -99,7 +102,7 @@ def cut(
             raise ExtractError(f"{shown(clip.path)}: no window is long and loud enough to be kept")
     except ExtractError as error:
         failure = str(error)
-    yield ClipEnd(stretch.seconds, mark, max((cutter.quiet for cutter in cutters), default=0), failure)
+    yield ClipEnd(stretch.seconds, max((cutter.quiet for cutter in cutters), default=0), failure)
 
 
 def duration(clip: Clip) -> float | None:
@@ -307,8 +310,9 @@ def _with_last(blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]
 class _Cutter:
     """Cuts one spec's windows out of blocks as they come; holds what the next window still has to see."""
 
-    def __init__(self, spec: InputSpec, windowing: Windowing, first: int, last: int) -> None:
+    def __init__(self, spec: InputSpec, windowing: Windowing, made_from: str, first: int, last: int) -> None:
         self.spec, self.kept, self.quiet = spec, 0, 0
+        self._made_from = made_from
         self._first, self._last, self._min_rms = first, last, windowing.min_rms
         spans = enumerate(windowing.spans(last - first, spec.sample_rate))
         self.left = deque((number, a, b) for number, (a, b) in spans if b - a >= spec.hop)
@@ -330,4 +334,4 @@ class _Cutter:
                 self.quiet += 1
                 continue
             self.kept += 1
-            yield Window(self.spec, number, (self._first + a) / self.spec.sample_rate, samples)
+            yield Window(self.spec, number, (self._first + a) / self.spec.sample_rate, samples, self._made_from)

@@ -3,7 +3,7 @@
 A request is a pickled `Request`. Each answer is a pickled object; a window's samples follow it as plain float32, so
 that they are copied once. An `Alive` says that a block was decoded where no window came of it, so that silence means
 that nothing goes on. Both ends are one program on one machine, and the pipes are theirs alone. The process ends with
-its parent, whatever a decoder is busy with: see `svuprobe.extractors.audio.tether`; also as soon as stdin does.
+its parent, whatever a decoder is busy with: see `svuprobe.extractors._tether`; also as soon as stdin does.
 """
 
 from __future__ import annotations

@@ -11,34 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from svuprobe._progress import Reporter
-from svuprobe.extractors.audio.decoders import Decoders
-from svuprobe.extractors.audio.sound_files import shown
+from svuprobe.extractors.audio import Decoders, shown
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache.checksums import remove
-from svuprobe.extractors.cache.shards import numbered, read_shard
 from svuprobe.tasks.types import Clip
 
 _NAMED = 3
 _ELSE = "or keep the other audio under another dataset name"
-Shards = Mapping[Path, Mapping[str, str]]
-
-
-def shards_of(directory: Path) -> dict[Path, dict[str, str]]:
-    """What is in each finished shard of a cache: clip id -> what the clip was made from."""
-    return {path: read_shard(path)[1] for path in numbered(directory, "shard-*.h5").values()}
+ShardClips = Mapping[Path, Mapping[str, str]]  # of each shard: clip id -> what the clip was made from
 
 
 def changed_shards(
-    decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[Shards], *, replace: bool, reporter: Reporter
-) -> list[Shards]:
-    """The shards of each cache that hold clips whose audio, start or end is another now.
+    decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[ShardClips], *, replace: bool, reporter: Reporter
+) -> list[ShardClips]:
+    """Find the shards of each cache that hold clips whose audio, start or end is another now.
 
     Parameters
     ----------
     by_id
         The clips that are wanted.
     caches
-        The shards of each cache, as `shards_of` has them.
+        The shards of each cache, as `svuprobe.extractors.cache.read_shards` has them.
     replace
         Whether such shards are to be made again.
     reporter
@@ -50,12 +42,12 @@ def changed_shards(
         There are such shards, and they are not to be made again, or can't be without losing other clips.
     """
     now = _identities(decoders, by_id, caches)
-    found: list[Shards] = [
+    changed: list[ShardClips] = [
         {path: clips for path, clips in shards.items() if _others(clips, now)} for shards in caches
     ]
     if not replace:
-        _refuse(found, by_id, now)
-    for shards in found:
+        _refuse(changed, by_id, now)
+    for shards in changed:
         for path, clips in shards.items():
             _refuse_loss(path, clips, by_id, now)
     absent = sum(map(_is_absent, now.values()))
@@ -65,28 +57,19 @@ def changed_shards(
             if absent > 1
             else "1 clip is cached and its audio is not there now"
         )
-    return found
+    return changed
 
 
-def drop(shard: Path, seen: Mapping[str, str]) -> None:
-    """Delete a shard that is to be made again, unless another process has done so since it was ``seen``.
-
-    The caller holds the shard's claim.
-    """
-    if shard.exists() and read_shard(shard)[1] == seen:
-        remove(shard)
-
-
-def _identities(decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[Shards]) -> dict[str, str]:
-    """What the audio of each clip is that is cached anywhere."""
+def _identities(decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[ShardClips]) -> dict[str, str]:
+    """Return what the audio of each clip is that is cached anywhere."""
     known = {clip_id for shards in caches for clips in shards.values() for clip_id in clips}
     cached = [clip for clip in by_id.values() if clip.id in known]
-    found = {}
+    identities = {}
     for clip, now in zip(cached, decoders.identities(cached), strict=True):
         if now is None:
             raise ExtractError(f"{shown(clip.path)}: {decoders.why(clip.path)}")
-        found[clip.id] = now
-    return found
+        identities[clip.id] = now
+    return identities
 
 
 def _is_absent(identity: str) -> bool:
@@ -103,8 +86,8 @@ def _is_other(then: str, now: str) -> bool:
     return then.partition(" ")[2] != now.partition(" ")[2] if _is_absent(now) else then != now
 
 
-def _refuse(found: Sequence[Shards], by_id: Mapping[str, Clip], now: Mapping[str, str]) -> None:
-    shards = [(path, clips) for each in found for path, clips in each.items()]
+def _refuse(caches: Sequence[ShardClips], by_id: Mapping[str, Clip], now: Mapping[str, str]) -> None:
+    shards = [(path, clips) for shards in caches for path, clips in shards.items()]
     if not shards:
         return
     changed = list(dict.fromkeys(i for _, clips in shards for i in _others(clips, now)))

@@ -1,4 +1,4 @@
-"""The index of a cache: which window is where, in which shard. See `svuprobe.extractors.cache.features`.
+"""The index of a cache: which window is where, in which shard. See `svuprobe.extractors.cache.format`.
 
 It is made from the shards and written into ``features.h5``, with a digest over all of it: an index that was edited,
 or that is of other shards than it says, is found when it is read. Indexes without that digest were written by
@@ -17,14 +17,13 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from svuprobe._files import locked, temporary_for
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache.checksums import reading, recorded
-from svuprobe.extractors.cache.shards import TEXT, Header, Row, numbered, plain
-
-_TEXTS = ("clip_id", "fingerprint")
+from svuprobe.extractors.cache.checksums import Sink, publish, reading, recorded, remove
+from svuprobe.extractors.cache.format import HDF5, TEXT, TEXT_COLUMNS, Header, Row, numbered, plain
 
 
-class Source(NamedTuple):
+class IndexedShard(NamedTuple):
     """A shard as the index knows it: bytes and checksum of its file, rows of features, digest of its content."""
 
     size: int
@@ -41,7 +40,7 @@ class Index:
     ----------
     header
         What the cache was made with.
-    sources
+    shards
         The shards by name, in the order in which their features follow each other.
     columns
         The fields of `Row`, (N,) each: text as objects, numbers as int64 and float64; and ``offset``, the first row
@@ -49,87 +48,88 @@ class Index:
     """
 
     header: Header
-    sources: dict[str, Source]
+    shards: dict[str, IndexedShard]
     columns: dict[str, np.ndarray]
 
     @property
     def digest(self) -> str:
         """SHA-256 over header, shards and columns, hexadecimal."""
-        digest = hashlib.sha256(json.dumps([self.header.attributes(), self.sources], sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps([self.header.attributes(), self.shards], sort_keys=True).encode())
         for name, values in sorted(self.columns.items()):
-            if name in _TEXTS:
+            if name in TEXT_COLUMNS:
                 digest.update(json.dumps(values.tolist()).encode())
             else:
                 digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
 
-def shards_there(directory: Path) -> dict[str, tuple[int, str]]:
-    """Bytes and recorded checksum of the shards that are there, by name: cheap, nothing is opened."""
+def shards_on_disk(directory: Path) -> dict[str, tuple[int, str]]:
+    """Return bytes and recorded checksum of the shards that are there, by name: cheap, nothing is opened."""
     shards = numbered(directory, "shard-*.h5").values()
     return {path.name: (path.stat().st_size, recorded(path)) for path in shards}
 
 
-def from_shards(directory: Path) -> Index:
+def index_of_shards(directory: Path) -> Index:
     """Read the index from the shards themselves.
 
     Raises ExtractError where one is damaged, or was made otherwise than the first.
     """
     header: Header | None = None
-    sources: dict[str, Source] = {}
+    shards: dict[str, IndexedShard] = {}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in Row._fields}
-    for name, (size, sha256) in shards_there(directory).items():
+    for name, (size, sha256) in shards_on_disk(directory).items():
         path = directory / name
-        with reading(path), h5py.File(path) as shard:
-            found = Header.read(shard.attrs)
-            header = header or found
-            header.require(found, path)
+        with reading(path), h5py.File(path) as file:
+            made_with = Header.read(file.attrs)
+            header = header or made_with
+            header.require(made_with, path)
             for column, several in parts.items():
-                several.append(_column(shard, column))
-            sources[name] = Source(size, sha256, len(shard["features"]), plain(shard.attrs["sha256"]))
+                several.append(_column(file, column))
+            shards[name] = IndexedShard(size, sha256, len(file["features"]), plain(file.attrs["sha256"]))
             rows = sum(_rows(header, parts["n_frames"][-1]))
-        if rows != sources[name].rows:
+        if rows != shards[name].rows:
             raise ExtractError(
-                f"{path}: damaged ({sources[name].rows} rows of features for windows of {rows}); "
+                f"{path}: damaged ({shards[name].rows} rows of features for windows of {rows}); "
                 f"run svuprobe cache verify {directory} --remove, then svuprobe extract again"
             )
     if header is None:
         raise ExtractError(f"{directory}: no shard of features there; run svuprobe extract")
     columns = {name: np.concatenate(several) for name, several in parts.items()}
     rows_of_each = _rows(header, columns["n_frames"])
-    return Index(header, sources, columns | {"offset": np.cumsum(rows_of_each) - rows_of_each})
+    return Index(header, shards, columns | {"offset": np.cumsum(rows_of_each) - rows_of_each})
 
 
 def _rows(header: Header, n_frames: np.ndarray) -> np.ndarray:
-    """Rows of features that each window has."""
+    """Return how many rows of features each window has."""
     return np.ones_like(n_frames) if header.level == "clip" else n_frames
 
 
 def _column(file: h5py.File, name: str) -> np.ndarray:
-    if name in _TEXTS:
+    """Read a column: text as objects, numbers as int64, start_s as float64."""
+    if name in TEXT_COLUMNS:
         return np.asarray(file[name].asstr()[:], dtype=object)
     return np.asarray(file[name][:], dtype=np.float64 if name == "start_s" else np.int64)
 
 
-def write(index: Index, file: h5py.File) -> None:
+def _write_index(index: Index, file: h5py.File) -> None:
     """Write the index into an HDF5 file that is being made.
 
     Every column is created under its name. Where it is assigned (``file[name] = ...``), h5py makes it first and
     names it then, and under this version of the format large files so made read back damaged.
     """
     for name, values in index.columns.items():
-        file.create_dataset(name, data=values, dtype=TEXT if name in _TEXTS else None)
+        file.create_dataset(name, data=values, dtype=TEXT if name in TEXT_COLUMNS else None)
     file.attrs.update(index.header.attributes())
-    file.attrs["shards"] = list(index.sources)
+    file.attrs["shards"] = list(index.shards)
     for attribute, field in _ATTRIBUTES.items():
-        file.attrs[attribute] = [getattr(source, field) for source in index.sources.values()]
+        file.attrs[attribute] = [getattr(shard, field) for shard in index.shards.values()]
     file.attrs["index_sha256"] = index.digest
 
 
 _ATTRIBUTES = {"sizes": "size", "sha256": "sha256", "rows": "rows", "content": "content"}
 
 
-def read(path: Path) -> Index | None:
+def read_index(path: Path) -> Index | None:
     """Read the index of a ``features.h5``; None where it has no digest and has to be made again.
 
     Raises ExtractError where it is damaged or was edited.
@@ -140,9 +140,9 @@ def read(path: Path) -> Index | None:
             return None
         names = [str(name) for name in plain(file.attrs["shards"])]
         each = zip(*(plain(file.attrs[attribute]) for attribute in _ATTRIBUTES), strict=True)
-        sources = {name: Source(*values) for name, values in zip(names, each, strict=True)}
+        shards = {name: IndexedShard(*values) for name, values in zip(names, each, strict=True)}
         columns = {name: _column(file, name) for name in (*Row._fields, "offset")}
-        index = Index(Header.read(file.attrs), sources, columns)
+        index = Index(Header.read(file.attrs), shards, columns)
         said = plain(file.attrs["index_sha256"])
     if index.digest != said:
         raise ExtractError(
@@ -152,12 +152,63 @@ def read(path: Path) -> Index | None:
     return index
 
 
-def joins(path: Path, there: Mapping[str, tuple[int, str]]) -> bool:
-    """Whether a ``features.h5`` has an index with a digest, over just these shards (`shards_there`)."""
+def joins_shards(path: Path, on_disk: Mapping[str, tuple[int, str]]) -> bool:
+    """Return whether a ``features.h5`` has an index with a digest, over just these shards (`shards_on_disk`)."""
     try:
         with h5py.File(path) as file:
             columns = (plain(file.attrs[name]) for name in ("shards", "sizes", "sha256"))
-            same = {name: (size, sha) for name, size, sha in zip(*columns, strict=True)} == dict(there)
+            same = {name: (size, sha) for name, size, sha in zip(*columns, strict=True)} == dict(on_disk)
             return same and "index_sha256" in file.attrs
     except (OSError, KeyError, ValueError, RuntimeError, TypeError):
         return False  # absent or damaged: written again
+
+
+def join(directory: Path) -> None:
+    """Write ``features.h5`` over the finished shards of a cache, unless it joins just these already.
+
+    One process at a time; the shards are listed then, so that none is lost. Where there are none it is deleted.
+
+    Raises
+    ------
+    ExtractError
+        A shard is damaged, or of another cache than the others.
+    FileError
+        The system refuses to write.
+    """
+    path = directory / "features.h5"
+    if joins_shards(path, shards_on_disk(directory)):
+        return  # also where nothing may be written
+    with locked(path, wait=True):
+        on_disk = shards_on_disk(directory)
+        if not on_disk:
+            remove(path)
+        elif not joins_shards(path, on_disk):
+            index = index_of_shards(directory)
+            temporary = temporary_for(path)
+            try:
+                with Sink(temporary, path) as sink:
+                    with h5py.File(sink, "w", **HDF5) as file:
+                        _join_features(file, index)
+                        _write_index(index, file)
+                    sink.check()
+                publish(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+def _join_features(file: h5py.File, index: Index) -> None:
+    """Write the virtual dataset, in h5py's low-level words: its others put the time of day into the file."""
+    rows = [shard.rows for shard in index.shards.values()]
+    shape = len(index.header.layer_names), index.header.dim
+    whole = h5py.h5s.create_simple((sum(rows), *shape))
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_layout(h5py.h5d.VIRTUAL)
+    layout.set_obj_track_times(False)
+    layout.set_fill_value(np.array([np.nan], np.float16))
+    start = 0
+    for name, n in zip(index.shards, rows, strict=True):
+        whole.select_hyperslab((start, 0, 0), (n, *shape))
+        layout.set_virtual(whole, name.encode(), b"features", h5py.h5s.create_simple((n, *shape)))
+        start += n
+    whole.select_all()
+    h5py.h5d.create(file.id, b"features", h5py.h5t.py_create(np.dtype(np.float16)), whole, dcpl=layout)

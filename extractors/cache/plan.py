@@ -1,4 +1,4 @@
-"""Which clips go into which shard, settled before work starts. See `svuprobe.extractors.cache.features`."""
+"""Which clips go into which shard, settled before work starts. See `svuprobe.extractors.cache.format`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 from svuprobe._files import locked, temporary_for, writing
 from svuprobe.extractors.cache.checksums import publish, reading
-from svuprobe.extractors.cache.shards import Header, numbered, read_shard
+from svuprobe.extractors.cache.format import Header, numbered
+from svuprobe.extractors.cache.shards import read_shard
 
 _CLIPS = {"clip": 32, "frame": 8}  # in a shard, at most; more at clip level where there would be over 256 shards
 _SECONDS = {"clip": 7200.0, "frame": 600.0}
 _SHARDS = 256
 
 
-class Plan(NamedTuple):
+class ShardPlan(NamedTuple):
     """Shard name -> clip ids, and clip id -> seconds, for the clips that one plan added."""
 
     header: Header
@@ -24,15 +25,15 @@ class Plan(NamedTuple):
     seconds: dict[str, float]
 
 
-def read_plan(path: Path) -> Plan:
-    """One plan; ExtractError where it is damaged."""
+def read_plan(path: Path) -> ShardPlan:
+    """Read one plan; ExtractError where it is damaged."""
     with reading(path):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return Plan(Header.read(found["header"]), dict(found["shards"]), dict(found["seconds"]))
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return ShardPlan(Header.read(stored["header"]), dict(stored["shards"]), dict(stored["seconds"]))
 
 
-def plan(directory: Path, header: Header, seconds: Mapping[str, float]) -> dict[str, list[str]]:
-    """Shards that hold or will hold some clips: shard name -> clip ids.
+def plan_shards(directory: Path, header: Header, seconds: Mapping[str, float]) -> dict[str, list[str]]:
+    """Plan the shards that hold or will hold some clips: shard name -> clip ids.
 
     Clips that no plan names yet, or that failed in a shard already finished, are planned now: by length, longest
     first, so that batches hold clips of like length. The split depends on the clips and their lengths alone, so
@@ -69,7 +70,7 @@ def plan(directory: Path, header: Header, seconds: Mapping[str, float]) -> dict[
 
 
 def _planned(directory: Path, header: Header, wanted: Mapping[str, float]) -> tuple[dict[str, list[str]], list[str]]:
-    """Shards that are planned or there, and the clips wanted that are in none."""
+    """Return the shards that are planned or there, and the clips wanted that are in none."""
     shards: dict[str, list[str]] = {}
     for path in numbered(directory, "plan-*.json").values():
         old = read_plan(path)
@@ -86,7 +87,7 @@ def _planned(directory: Path, header: Header, wanted: Mapping[str, float]) -> tu
 
 
 def _split(ids: Sequence[str], seconds: Mapping[str, float], level: str, first: int) -> dict[str, list[str]]:
-    """Blocks of consecutive clips within the bounds of a shard; a clip longer than these has one of its own."""
+    """Split into shards of consecutive clips, within their bounds; a clip longer than these has one of its own."""
     most = _CLIPS[level] if level == "frame" else max(_CLIPS[level], -(-len(ids) // _SHARDS))
     blocks: list[list[str]] = []
     left = 0.0

@@ -1,98 +1,24 @@
-"""One shard: its header, its rows, how it is written and read back. See `svuprobe.extractors.cache.features`."""
+"""One shard: how it is written, claimed, read back and deleted. See `svuprobe.extractors.cache.format`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
 
 from svuprobe._files import locked, temporary_for
-from svuprobe.extractors.base import ExtractError, FrameGrid
-from svuprobe.extractors.cache.checksums import Sink, publish, reading
+from svuprobe.extractors.cache.checksums import Sink, publish, reading, remove
+from svuprobe.extractors.cache.format import HDF5, TEXT, TEXT_COLUMNS, Header, Row, numbered
 
-HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}  # the cache holds a chunk of each layer
-TEXT = h5py.string_dtype("utf-8")
 _READ_BYTES = 64 << 20
 _WINDOWS_PER_CHUNK, _FRAMES_PER_CHUNK = 16, 256
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a cache was made with. Two caches with different headers are never mixed."""
-
-    model: str
-    revision: str
-    digest: str
-    parameters: int
-    sample_rate: int
-    hop: int
-    receptive_field: int
-    layer_names: tuple[str, ...]
-    dim: int
-    normalization: str
-    dtype: str
-    dataset: str
-    windowing: str
-    level: str
-    format: int = 2
-
-    @property
-    def grid(self) -> FrameGrid:
-        """Where the model's frames lie."""
-        return FrameGrid.of(self)
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames per second."""
-        return self.grid.frame_rate
-
-    def attributes(self) -> dict[str, Any]:
-        """For HDF5: as a dict with layer names as a list."""
-        return asdict(self) | {"layer_names": list(self.layer_names)}
-
-    @classmethod
-    def read(cls, attributes: Any) -> Header:
-        """From a file's attributes or a plan's JSON."""
-        values = {f.name: plain(attributes[f.name]) for f in fields(cls)}
-        return cls(**values | {"layer_names": tuple(values["layer_names"])})
-
-    def require(self, other: Header, where: Path) -> None:
-        """Raise ExtractError naming both values where ``other``, found at ``where``, differs."""
-        for f in fields(self):
-            mine, theirs = getattr(self, f.name), getattr(other, f.name)
-            if mine != theirs:
-                raise ExtractError(
-                    f"{where}: made with {f.name} = {theirs!r}, asked for {mine!r}; nothing was mixed: "
-                    f"choose another --features folder"
-                )
-
-
-class Row(NamedTuple):
-    """One window: a row of the index."""
-
-    clip_id: str
-    window: int
-    start_s: float
-    n_frames: int
-    fingerprint: str
-
-
-def plain(value: Any) -> Any:
-    """An attribute of an HDF5 file in Python's own types."""
-    if isinstance(value, np.ndarray):
-        return [plain(v) for v in value.tolist()]
-    if isinstance(value, bytes):
-        return value.decode()
-    return value.item() if isinstance(value, np.generic) else value
 
 
 class ShardWriter:
@@ -185,7 +111,7 @@ class ShardWriter:
 
 @contextmanager
 def claim(path: Path) -> Iterator[bool]:
-    """Whether this process may write a shard now; it may as long as the context lasts.
+    """Give whether this process may write a shard now; it may as long as the context lasts.
 
     False where another live process is at it. What a dead one left of the shard is deleted.
     """
@@ -193,24 +119,17 @@ def claim(path: Path) -> Iterator[bool]:
         yield mine
 
 
-def numbered(directory: Path, pattern: str) -> dict[int, Path]:
-    """Files of a cache by their number; the pattern is ``plan-*.json`` or ``shard-*.h5``."""
-    matching = re.compile(pattern.replace(".", r"\.").replace("*", r"(\d{5,})"))
-    found = ((matching.fullmatch(path.name), path) for path in directory.glob(pattern))
-    return dict(sorted((int(match[1]), path) for match, path in found if match))
-
-
 def read_shard(path: Path) -> tuple[Header, dict[str, str]]:
-    """Header of a shard, and the fingerprint of each of its clips; ExtractError where it is damaged."""
+    """Read the header of a shard, and the fingerprint of each of its clips; ExtractError where it is damaged."""
     with reading(path), h5py.File(path) as file:
         clips = dict(zip(file["clip_id"].asstr()[:], file["fingerprint"].asstr()[:], strict=True))
         return Header.read(file.attrs), clips
 
 
 def content_of(file: h5py.File) -> str:
-    """The digest over rows and features of an open shard: its attribute ``sha256``, where nothing was changed."""
+    """Compute the digest over rows and features of an open shard: its ``sha256``, where nothing was changed."""
     header = Header.read(file.attrs)
-    columns = (file[name].asstr()[:] if name in ("clip_id", "fingerprint") else file[name][:] for name in Row._fields)
+    columns = (file[name].asstr()[:] if name in TEXT_COLUMNS else file[name][:] for name in Row._fields)
     digests: dict[str, Any] = {}
     features = file["features"]
     ahead = max(1, _READ_BYTES // max(1, features[:1].nbytes))  # rows that are read at once
@@ -229,9 +148,15 @@ def content_of(file: h5py.File) -> str:
     return hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest()
 
 
-def finished_clips(directory: Path) -> dict[str, str]:
-    """Clips whose features are in a finished shard, and the fingerprint of what they were made from."""
-    found: dict[str, str] = {}
-    for path in numbered(directory, "shard-*.h5").values():
-        found |= read_shard(path)[1]
-    return found
+def read_shards(directory: Path) -> dict[Path, dict[str, str]]:
+    """Read what is in each finished shard of a cache: clip id -> what the clip was made from."""
+    return {path: read_shard(path)[1] for path in numbered(directory, "shard-*.h5").values()}
+
+
+def delete_shard(shard: Path, seen: Mapping[str, str]) -> None:
+    """Delete a shard that is to be made again, unless another process has done so since it was ``seen``.
+
+    The caller holds the shard's claim.
+    """
+    if shard.exists() and read_shard(shard)[1] == seen:
+        remove(shard)

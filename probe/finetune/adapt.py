@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from svuprobe.extractors.audio.windows import InputSpec
+from svuprobe.extractors.audio import InputSpec
 from svuprobe.extractors.base import Extractor
 from svuprobe.extractors.catalogue import load as load_model
 from svuprobe.extractors.models.encoder import _valid

@@ -13,8 +13,7 @@ import torch
 
 from svuprobe._files import writing
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.extractors.audio.decoders import Decoders
-from svuprobe.extractors.audio.windows import InputSpec, Window
+from svuprobe.extractors.audio import Decoders, InputSpec, Window
 from svuprobe.probe.features import ClipFeatures, Rows, standard
 from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.frames import FrameFeatures

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from svuprobe.extractors.audio.windows import InputSpec
+from svuprobe.extractors.audio import InputSpec
 from svuprobe.extractors.models.trainable import PaddedEncoder
 from svuprobe.extractors.models.transformer import TransformerExtractor
 from svuprobe.probe import baselines

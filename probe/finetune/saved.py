@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from svuprobe.extractors.audio.windows import load_clip
+from svuprobe.extractors.audio import load_clip
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.batching import batch_seconds_for
 from svuprobe.probe import result as result_file, trained

@@ -9,7 +9,7 @@ import numpy as np
 
 from svuprobe._files import replacing
 from svuprobe._text import picture
-from svuprobe.extractors.audio.windows import load_clip
+from svuprobe.extractors.audio import load_clip
 from svuprobe.probe.predict.predict import Prediction
 from svuprobe.tasks.types import Clip
 

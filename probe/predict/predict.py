@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.extractors.audio.decoders import Decoders
-from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window
+from svuprobe.extractors.audio import ClipEnd, Decoders, InputSpec, Window
 from svuprobe.extractors.base import Extractor, FrameGrid
 from svuprobe.extractors.batching import DTYPES, batch_seconds_for, input_spec, native_dtype, window_features
 from svuprobe.extractors.catalogue import load as load_model

@@ -27,21 +27,24 @@ from recordings import corpus
 from svuprobe import api, cli
 from svuprobe._errors import FileError
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache.features import (
+from svuprobe.extractors.cache import (
     FeatureCache,
     Header,
     Row,
     ShardWriter,
+    cache_info,
     claim,
-    finished_clips,
     join,
-    plan,
+    plan_shards,
+    prune,
+    read_shards,
+    verify,
 )
-from svuprobe.extractors.cache.manage import look, prune, verify
+from svuprobe.extractors.cache.format import numbered
 from svuprobe.extractors.cache.plan import read_plan
-from svuprobe.extractors.cache.shards import numbered
 from svuprobe.extractors.catalogue import load
-from svuprobe.extractors.extract import cache_folder, extract, header_for
+from svuprobe.extractors.extract import extract
+from svuprobe.extractors.jobs import cache_folder, header_for
 from svuprobe.tasks.types import Clip, Windowing
 
 WINDOWS = Windowing(1.0, 0.3)
@@ -194,7 +197,7 @@ def test_a_header_that_differs_is_refused_with_both_values(tmp_path, field):
     mine = header_for(load("logmel"), "toy", WINDOWS, "clip")
     value = ("other",) if field == "layer_names" else 8000 if field == "sample_rate" else "other"
     with pytest.raises(ExtractError) as error:
-        plan(report.directory, replace(mine, **{field: value}), {"clip0": 1.0})
+        plan_shards(report.directory, replace(mine, **{field: value}), {"clip0": 1.0})
     assert field in str(error.value)
     assert repr(value) in str(error.value)
     assert repr(getattr(mine, field)) in str(error.value)
@@ -287,19 +290,19 @@ def test_plans_are_the_same_whoever_writes_them(tmp_path):
     rng = np.random.default_rng(0)
     seconds = {f"c{n}": float(rng.integers(1, 20)) for n in range(1000)}
     turned = dict(reversed(seconds.items()))
-    first, second = plan(tmp_path / "a", head(), seconds), plan(tmp_path / "b", head(), turned)
+    first, second = plan_shards(tmp_path / "a", head(), seconds), plan_shards(tmp_path / "b", head(), turned)
     assert first == second
     assert [p.read_bytes() for p in (tmp_path / "a").iterdir()] == [
         p.read_bytes() for p in (tmp_path / "b").iterdir()
     ]
-    assert plan(tmp_path / "a", head(), seconds) == first
-    more = plan(tmp_path / "a", head(), seconds | {"late": 2.0})
+    assert plan_shards(tmp_path / "a", head(), seconds) == first
+    more = plan_shards(tmp_path / "a", head(), seconds | {"late": 2.0})
     assert more == {**first, f"shard-{len(first):05d}.h5": ["late"]}
     assert len(numbered(tmp_path / "a", "plan-*.json")) == 2
 
 
 def test_a_plan_goes_from_the_longest_clip_to_the_shortest(tmp_path):
-    planned = plan(tmp_path, head(), {"b": 1.0, "long": 60.0, "a": 1.0, "short": 0.5})
+    planned = plan_shards(tmp_path, head(), {"b": 1.0, "long": 60.0, "a": 1.0, "short": 0.5})
     assert planned == {"shard-00000.h5": ["long", "a", "b", "short"]}
 
 
@@ -316,16 +319,16 @@ def test_a_plan_goes_from_the_longest_clip_to_the_shortest(tmp_path):
     ],
 )
 def test_a_shard_is_bounded_by_its_clips_and_by_their_audio(tmp_path, level, n, each, sizes):
-    planned = plan(tmp_path, head(level), {f"c{i}": each for i in range(n)})
+    planned = plan_shards(tmp_path, head(level), {f"c{i}": each for i in range(n)})
     assert [len(ids) for ids in planned.values()] == sizes
 
 
 def test_a_lost_plan_costs_nothing_that_is_finished(tmp_path):
     seconds = {f"c{i}": 1.0 for i in range(70)}
-    first = plan(tmp_path, head(), seconds)
+    first = plan_shards(tmp_path, head(), seconds)
     fill(tmp_path, head(), first, only=["shard-00001.h5"])
     (tmp_path / "plan-00000.json").unlink()
-    again = plan(tmp_path, head(), seconds)
+    again = plan_shards(tmp_path, head(), seconds)
     assert sorted(again["shard-00001.h5"]) == sorted(first["shard-00001.h5"])
     assert sorted(again) == ["shard-00001.h5", "shard-00002.h5", "shard-00003.h5"]
     assert sorted(i for ids in again.values() for i in ids) == sorted(seconds)
@@ -333,7 +336,7 @@ def test_a_lost_plan_costs_nothing_that_is_finished(tmp_path):
 
 def test_two_processes_that_plan_different_clips_at_once_share_no_shard(tmp_path):
     wanted = [{f"{task}{i}": 1.0 for i in range(50)} for task in "abcd"] * 2
-    at_once(*(lambda seconds=seconds: plan(tmp_path, head(), seconds) for seconds in wanted))
+    at_once(*(lambda seconds=seconds: plan_shards(tmp_path, head(), seconds) for seconds in wanted))
     plans = [read_plan(path).shards for path in numbered(tmp_path, "plan-*.json").values()]
     assert len(plans) == 4
     ids = [i for shards in plans for several in shards.values() for i in several]
@@ -366,7 +369,7 @@ def made(folder, level="clip", clips=70):
     """A finished cache without audio behind it."""
     header = head(level)
     folder = cache_folder(folder, header)
-    fill(folder, header, plan(folder, header, {f"c{i}": 1.0 for i in range(clips)}))
+    fill(folder, header, plan_shards(folder, header, {f"c{i}": 1.0 for i in range(clips)}))
     join(folder)
     return folder
 
@@ -433,7 +436,7 @@ def test_the_same_clips_make_the_same_bytes(tmp_path):
 def test_a_shard_is_claimed_by_one_process_until_it_ends(tmp_path):
     path = tmp_path / "shard-00000.h5"
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom svuprobe.extractors.cache.features import claim\n"
+        "import sys, time\nfrom pathlib import Path\nfrom svuprobe.extractors.cache import claim\n"
         "with claim(Path(sys.argv[1])) as mine:\n    print(mine, flush=True)\n    time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True)
@@ -469,7 +472,7 @@ def test_however_many_claim_at_once_one_of_them_gets_it(tmp_path):
 
 def test_parts_that_join_at_once_lose_no_shard(tmp_path):
     header = head("frame")
-    planned = plan(tmp_path, header, {f"c{i}": 1.0 for i in range(160)})
+    planned = plan_shards(tmp_path, header, {f"c{i}": 1.0 for i in range(160)})
 
     def part(number):
         for name in list(planned)[number::3]:
@@ -531,12 +534,12 @@ def test_a_damaged_features_file_is_refused_on_opening(tmp_path, keep):
 
 def test_a_cache_of_another_format_is_refused(tmp_path):
     header = replace(head(), format=1)
-    fill(tmp_path, header, plan(tmp_path, header, {"a": 1.0}))
+    fill(tmp_path, header, plan_shards(tmp_path, header, {"a": 1.0}))
     join(tmp_path)
     with pytest.raises(ExtractError, match="has format 1, this svuprobe reads 2"):
         FeatureCache(tmp_path)
     with pytest.raises(ExtractError, match="format = 1, asked for 2"):
-        plan(tmp_path, head(), {"a": 1.0})
+        plan_shards(tmp_path, head(), {"a": 1.0})
 
 
 @pytest.mark.parametrize("name", ["shard-00001.h5", "plan-00000.json"])
@@ -544,9 +547,9 @@ def test_extraction_on_a_damaged_cache_is_refused_in_one_line(tmp_path, name):
     folder = made(tmp_path)
     truncate(folder / name)
     (folder / "features.h5").unlink()
-    actions = [lambda: plan(folder, head(), {"c1": 1.0})]
+    actions = [lambda: plan_shards(folder, head(), {"c1": 1.0})]
     if name.startswith("shard"):
-        actions += [lambda: finished_clips(folder), lambda: join(folder)]
+        actions += [lambda: read_shards(folder), lambda: join(folder)]
     for action in actions:
         with pytest.raises(ExtractError) as error:
             action()
@@ -586,7 +589,7 @@ def test_every_damage_is_found_and_just_that_is_made_again(tmp_path):
         assert [d.path for d in verify(folder, delete=True)] == [folder / name]
         with FeatureCache(folder) as cache:  # joined again, without the damaged shard
             assert len(cache.rows_of) == 70 - 32 * (name in files[2:4]) - 6 * (name == files[4])
-        planned = plan(folder, head(), {f"c{i}": 1.0 for i in range(70)})
+        planned = plan_shards(folder, head(), {f"c{i}": 1.0 for i in range(70)})
         todo = [name for name in planned if not (folder / name).exists()]
         assert todo == [name] * name.startswith("shard")
         fill(folder, head(), planned, todo)
@@ -616,12 +619,12 @@ def test_a_file_without_its_checksum_and_a_checksum_of_another_are_damage(tmp_pa
 def test_a_shard_of_another_cache_is_damage(tmp_path):
     folder = made(tmp_path / "a")
     header = replace(head(), digest="other")
-    other = fill(tmp_path / "b", header, plan(tmp_path / "b", header, {"x": 1.0}))
+    other = fill(tmp_path / "b", header, plan_shards(tmp_path / "b", header, {"x": 1.0}))
     for name in ("shard-00000.h5", "shard-00000.h5.sha256"):
         shutil.copy(other / name, folder / name.replace("00000", "00003"))
     shutil.copy(folder / "shard-00001.h5", folder / "shard-00004.h5")
     shutil.copy(folder / "shard-00001.h5.sha256", folder / "shard-00004.h5.sha256")
-    first = sorted(plan(tmp_path / "c", head(), {f"c{i}": 1.0 for i in range(70)})["shard-00001.h5"])[0]
+    first = sorted(plan_shards(tmp_path / "c", head(), {f"c{i}": 1.0 for i in range(70)})["shard-00001.h5"])[0]
     assert {d.path.name: d.reason for d in verify(folder, delete=True)} == {
         "shard-00003.h5": "was made with digest = 'other', the cache with 'd1'",
         "shard-00004.h5": f"holds clip {first!r}, as shard-00001.h5 does",
@@ -635,7 +638,7 @@ def test_a_shard_of_another_cache_is_damage(tmp_path):
 
 def test_what_there_is_is_listed(tmp_path):
     folder = made(tmp_path)
-    whole = look(folder)
+    whole = cache_info(folder)
     assert (whole.model, whole.level, whole.dtype, whole.clips, whole.missing) == (
         "hf:made/up",
         "clip",
@@ -646,16 +649,16 @@ def test_what_there_is_is_listed(tmp_path):
     assert whole.state == "complete"
     assert whole.hours == pytest.approx(70 / 3600)
     assert whole.size == sum(p.stat().st_size for p in folder.iterdir())
-    plan(folder, head(), {f"c{i}": 1.0 for i in range(75)})
-    assert look(folder).state == "5 clips missing"
+    plan_shards(folder, head(), {f"c{i}": 1.0 for i in range(75)})
+    assert cache_info(folder).state == "5 clips missing"
     truncate(folder / "shard-00001.h5")
-    assert look(folder).state == "37 clips missing, 1 files damaged"
+    assert cache_info(folder).state == "37 clips missing, 1 files damaged"
     verify(folder, delete=True)
-    assert look(folder).state == "37 clips missing"
+    assert cache_info(folder).state == "37 clips missing"
     (folder / "features.h5").unlink()
     (folder / "plan-00001.json").unlink()
     (folder / "plan-00000.json").unlink()
-    lost = look(folder)
+    lost = cache_info(folder)
     assert (lost.clips, lost.missing, lost.hours, lost.state) == (38, 0, None, "not joined")
 
 
@@ -694,7 +697,7 @@ from pathlib import Path
 import numpy as np
 from svuprobe._errors import FileError
 from svuprobe.extractors.cache.plan import read_plan
-from svuprobe.extractors.cache.shards import Row, ShardWriter
+from svuprobe.extractors.cache import Row, ShardWriter
 header = read_plan(Path(sys.argv[1]) / "plan-00000.json").header
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 n = 40 if header.level == "clip" else 4000
@@ -717,7 +720,7 @@ for limit in (1, 3000, 60_000, 300_000, 1_000_000, hard):
 def test_a_full_disk_is_one_line_and_leaves_what_is_finished(tmp_path, level):
     """Plain h5py ends such a process with a segmentation fault."""
     header = head(level, layers=13, dim=64)
-    planned = plan(tmp_path, header, {f"c{i}": 1.0 for i in range(40)})
+    planned = plan_shards(tmp_path, header, {f"c{i}": 1.0 for i in range(40)})
     done = subprocess.run([sys.executable, "-c", FULL, tmp_path, "13", "64"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     *refused, last = done.stdout.splitlines()
@@ -740,7 +743,7 @@ def test_what_the_system_refuses_is_one_line_with_advice(tmp_path, monkeypatch, 
         with monkeypatch.context() as patch:
             patch.setattr(Path, where, refuse)
             with pytest.raises(FileError, match=f"can't be written .{os.strerror(number)}.*{advice}"):
-                plan(tmp_path / where, head(), {"a": 1.0})
+                plan_shards(tmp_path / where, head(), {"a": 1.0})
     monkeypatch.setattr(os, "open", refuse)
     with (
         pytest.raises(FileError, match=f"shard-00000.h5: can't be written .*{advice}"),
@@ -753,14 +756,14 @@ def test_what_is_whole_is_joined_and_planned_where_nothing_may_be_written(tmp_pa
     folder = made(tmp_path)
     monkeypatch.setattr(os, "open", lambda *words: pytest.fail("something was to be written"))
     join(folder)
-    assert sorted(plan(folder, head(), {"c1": 1.0})) == [f"shard-0000{n}.h5" for n in range(3)]
+    assert sorted(plan_shards(folder, head(), {"c1": 1.0})) == [f"shard-0000{n}.h5" for n in range(3)]
     assert verify(folder) == []
 
 
 def test_a_folder_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "f").write_text("")
     with pytest.raises(FileError, match="f: can't be written .File exists"):
-        plan(tmp_path / "f", head(), {"a": 1.0})
+        plan_shards(tmp_path / "f", head(), {"a": 1.0})
     with pytest.raises(FileError, match="can't be written .Not a directory"):
         ShardWriter(tmp_path / "f" / "shard-00000.h5", head())
 

@@ -19,12 +19,10 @@ from recordings import corpus
 
 from svuprobe import _files, api
 from svuprobe._progress import Reporter
-from svuprobe.extractors import batching as batches, extract as running
+from svuprobe.extractors import batching as batches, jobs, writer as writing
 from svuprobe.extractors.audio import windows as audio
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import writer as writing
-from svuprobe.extractors.cache.features import FeatureCache, claim
-from svuprobe.extractors.cache.manage import prune
+from svuprobe.extractors.cache import FeatureCache, claim, prune
 from svuprobe.extractors.catalogue import load
 from svuprobe.extractors.extract import extract
 from svuprobe.tasks.types import Clip, Windowing
@@ -200,8 +198,8 @@ def test_the_plan_is_told_before_work_and_a_full_disk_refused(tmp_path, monkeypa
     said = []
     run(clips, tmp_path / "f", reporter=Reporter(said.append))
     assert said[0].startswith("to do: 10 clips, 0.10 h of audio, clip level, through logmel: ")
-    usage = running.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(running.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    usage = jobs.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(jobs.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(ExtractError, match=r"need .* GiB and 9\.31e-07 GiB are free; free some space"):
         run(clips, tmp_path / "g")
     said.clear()
@@ -215,7 +213,7 @@ def test_a_shard_that_another_process_writes_is_left_to_it(tmp_path):
     folder = tmp_path / "g" / whole.directory.relative_to(tmp_path / "f")
     folder.mkdir(parents=True)
     code = (
-        "import sys; from pathlib import Path; from svuprobe.extractors.cache.features import claim\n"
+        "import sys; from pathlib import Path; from svuprobe.extractors.cache import claim\n"
         f"with claim(Path({str(folder / 'shard-00001.h5')!r})) as mine: print(mine, flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -303,7 +301,7 @@ def test_an_interrupted_extraction_says_so_in_one_line_and_goes_on_later(tmp_pat
 def test_a_run_killed_before_it_joined_is_joined_by_the_next(tmp_path, monkeypatch):
     clips = corpus(tmp_path / "a", 40)
     run(clips[:10], tmp_path / "f")
-    monkeypatch.setattr(running, "join", lambda *_: None)
+    monkeypatch.setattr(jobs, "join", lambda *_: None)
     run(clips, tmp_path / "f")
     monkeypatch.undo()
     (report,) = run(clips, tmp_path / "f")
@@ -325,7 +323,7 @@ def test_a_stretch_of_a_file_and_the_whole_are_different_clips(tmp_path):
 def test_claims_are_freed_by_a_process_that_ends(tmp_path):
     path = tmp_path / "shard-00000.h5"
     code = (
-        "import os; from pathlib import Path; from svuprobe.extractors.cache.features import claim\n"
+        "import os; from pathlib import Path; from svuprobe.extractors.cache import claim\n"
         f"c = claim(Path({str(path)!r})); assert c.__enter__(); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9
@@ -458,8 +456,8 @@ def test_a_header_that_promises_days_fails_its_clip_alone_and_counts_nothing(tmp
     silence = tmp_path / "a" / "silence.flac"
     soundfile.write(silence, np.zeros(3_600_000), 1000)
     assert audio.duration(replace(endless, path=str(silence))) == 3600
-    usage = running.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(running.shutil, "disk_usage", lambda _: usage._replace(free=10))
+    usage = jobs.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(jobs.shutil, "disk_usage", lambda _: usage._replace(free=10))
     with pytest.raises(ExtractError, match=r"the longest clip is 'long' of 1\.00 h"):
         run([*clips, replace(endless, id="long", path=str(silence))], tmp_path / "g")
 

@@ -12,11 +12,11 @@ from planted import header, write_cache
 
 from svuprobe._errors import UserError
 from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.cache import FeatureCache, cache_info, join, misplaced, verify
 from svuprobe.extractors.cache.checksums import publish, sidecar
-from svuprobe.extractors.cache.features import FeatureCache, join, misplaced
-from svuprobe.extractors.cache.manage import look, verify
-from svuprobe.extractors.cache.shards import HDF5, TEXT, Row, content_of
-from svuprobe.extractors.extract import cache_folder
+from svuprobe.extractors.cache.format import HDF5, TEXT, Row
+from svuprobe.extractors.cache.shards import content_of
+from svuprobe.extractors.jobs import cache_folder
 from svuprobe.tasks.types import Task, Windowing
 
 KINDS = {"clip": "multiclass", "frame": "beats"}
@@ -73,7 +73,7 @@ def test_a_cache_of_400_000_windows_reads_back_as_it_was_written(tmp_path, lette
     with FeatureCache(folder) as cache:
         assert all(np.array_equal(getattr(cache, name), column) for name, column in went_in.items())
         assert np.array_equal(cache.features[:], values)
-    assert look(folder).state == "complete"
+    assert cache_info(folder).state == "complete"
 
 
 def join_as_before(folder):
@@ -95,12 +95,12 @@ def test_a_cache_that_an_older_version_joined_is_joined_again(tmp_path):
     join_as_before(folder)
     with h5py.File(folder / "features.h5") as file, pytest.raises(TypeError):
         file["clip_id"].asstr()  # the damage: another column's data
-    assert look(folder).state == "not joined"
+    assert cache_info(folder).state == "not joined"
     assert [damage.path.name for damage in verify(folder)] == ["features.h5"]
     with FeatureCache(folder) as cache:
         assert np.array_equal(cache.clip_id, went_in["clip_id"])
     assert verify(folder) == []
-    assert look(folder).state == "complete"
+    assert cache_info(folder).state == "complete"
 
 
 def test_where_nothing_may_be_written_it_is_read_from_the_shards(tmp_path, monkeypatch):

@@ -418,7 +418,7 @@ def test_the_model_in_contributing_keeps_the_contract_as_it_stands(example):
 def test_a_class_in_a_file_goes_from_audio_to_features(example, tmp_path):
     from test_cli import call, own_task
 
-    from svuprobe.extractors.cache.features import FeatureCache, find
+    from svuprobe.extractors.cache import FeatureCache, find
 
     toml = own_task(tmp_path)
     name = f"py:{example}:Convolutions"

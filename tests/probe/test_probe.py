@@ -9,7 +9,7 @@ import torch
 from planted import classes, header, planted_states, write_cache, write_task
 
 from svuprobe import api
-from svuprobe.extractors.cache.features import FeatureCache
+from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe import frames as frame_level, result as result_file, trained
 from svuprobe.probe.features import ClipFeatures, rows_by_split
 from svuprobe.probe.frames import FrameFeatures

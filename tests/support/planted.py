@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from svuprobe.extractors.cache.features import Header, Row, ShardWriter, join, plan
-from svuprobe.extractors.extract import cache_folder
+from svuprobe.extractors.cache import Header, Row, ShardWriter, join, plan_shards
+from svuprobe.extractors.jobs import cache_folder
 from svuprobe.tasks import load
 
 
@@ -29,7 +29,7 @@ def header(task, layers=13, dim=16, name="hf:made/up", rate=(16000, 320)):
 def write_cache(features, head, states):
     """``states``: clip id -> list of windows, each (1 or frames, layers, dim)."""
     folder = cache_folder(features, head)
-    for name, ids in plan(folder, head, dict.fromkeys(states, 1.0)).items():
+    for name, ids in plan_shards(folder, head, dict.fromkeys(states, 1.0)).items():
         with ShardWriter(folder / name, head) as writer:
             for clip_id in ids:
                 start = 0.0

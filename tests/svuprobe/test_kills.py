@@ -13,7 +13,7 @@ from test_cache import flip, made
 from test_prepare import cards, server, zipped  # noqa: F401  (a fixture)
 
 from svuprobe import api
-from svuprobe.extractors.cache.manage import verify
+from svuprobe.extractors.cache import verify
 from svuprobe.tasks.data.download import ResumingDownloader
 from svuprobe.tasks.data.prepare import prepare
 from svuprobe.tasks.datasets import Archive

@@ -1,4 +1,4 @@
-"""The writer's thread: from what models say to shards on the disk, in the order of the clips."""
+"""The writer's thread: features of windows into shards on the disk, in the order of the clips."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import torch
 
-from svuprobe.extractors.audio.windows import Window, identity
-from svuprobe.extractors.cache.features import Header, Row, ShardWriter
-from svuprobe.tasks.types import Clip
+from svuprobe.extractors.batching import WindowFeatures
+from svuprobe.extractors.cache import Header, Row, ShardWriter
 
 _LIBRARIES = ("torch", "transformers", "numpy", "soxr", "svuprobe")
 
 
 @dataclass
-class Report:
+class ExtractionReport:
     """What one extraction did: of ``clips`` wanted, ``cached`` were there and ``done`` were added.
 
     ``busy`` clips are being done by another process, ``elsewhere`` ones belong to other parts (``shard``).
@@ -47,73 +45,46 @@ class Report:
     failures: list[tuple[str, str]] = field(default_factory=list)
 
 
-class Features:
-    """Features of a batch; they come from the device once, when the writer asks for them."""
-
-    def __init__(self, states: torch.Tensor) -> None:
-        self._states = states
-
-    def of(self, index: int, rows: int) -> np.ndarray:
-        """(rows, layers, dim) of one window."""
-        self._states = self._states.cpu()
-        return self._states[index, :rows].numpy()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model said to one window: its place in a batch of features, or why there are none."""
-
-    clip: Clip
-    window: Window
-    n_frames: int
-    made: Features | str
-    index: int
-
-    def features(self, level: str) -> np.ndarray | str:
-        """(1 or frames, layers, dim), or why there are none."""
-        if isinstance(self.made, str):
-            return self.made
-        array = self.made.of(self.index, self.n_frames if level == "frame" else 1)
-        return array if np.isfinite(array).all() else f"{self.clip.path}: features are not finite in float16"
-
-
 class ShardFile:
     """A shard in the making; its methods run in the writer's thread, in the order of the calls."""
 
-    def __init__(self, path: Path, header: Header, report: Report, n_clips: int) -> None:
+    def __init__(self, path: Path, header: Header, report: ExtractionReport, n_clips: int) -> None:
         self.path, self.header, self.report, self.n_clips = path, header, report, n_clips
-        self.failed: dict[str, str] = {}
-        self._identities: dict[str, str] = {}
+        self._failures: dict[str, str] = {}  # clip id -> reason
         self._writer: ShardWriter | None = None
 
     def fail(self, clip_id: str, reason: str) -> None:
         """Forget what there is of a clip, and remember why."""
-        self.failed.setdefault(clip_id, reason)
+        self._failures.setdefault(clip_id, reason)
         if self._writer is not None:
             self._writer.drop(clip_id)
 
-    def add(self, answers: Sequence[Answer]) -> None:
+    def add(self, features: Sequence[WindowFeatures]) -> None:
         """Append windows in their order; a clip fails as a whole."""
-        for clip_id, several in itertools.groupby(answers, key=lambda answer: answer.clip.id):
-            if clip_id in self.failed:
-                continue
-            windows = list(several)
-            found = [answer.features(self.header.level) for answer in windows]
-            reason = next((f for f in found if isinstance(f, str)), None)
-            if reason:
-                self.fail(clip_id, reason)
-                continue
-            if clip_id not in self._identities:
-                self._identities[clip_id] = identity(windows[0].clip)
-            mark = self._identities[clip_id]
-            rows = [Row(clip_id, a.window.number, a.window.start_s, a.n_frames, mark) for a in windows]
-            self._open().append(np.concatenate([f for f in found if not isinstance(f, str)]), rows)
+        for clip_id, of_clip in itertools.groupby(features, key=lambda window: window.clip.id):
+            if clip_id not in self._failures:
+                self._add_clip(clip_id, list(of_clip))
+
+    def _add_clip(self, clip_id: str, windows: Sequence[WindowFeatures]) -> None:
+        """Append some windows of one clip."""
+        arrays, rows = [], []
+        for features in windows:
+            array = features.array(self.header.level)
+            if isinstance(array, str):
+                self.fail(clip_id, array)
+                return
+            arrays.append(array)
+            window = features.window
+            rows.append(Row(clip_id, window.number, window.start_s, features.n_frames, window.identity))
+        if self._writer is None:
+            self._writer = ShardWriter(self.path, self.header)
+        self._writer.append(np.concatenate(arrays), rows)
 
     def commit(self) -> None:
         """Make the shard durable; there is none where every clip failed."""
         report = self.report
-        report.failures += self.failed.items()
-        report.done += self.n_clips - len(self.failed)
+        report.failures += self._failures.items()
+        report.done += self.n_clips - len(self._failures)
         if self._writer is not None and self._writer.rows_written:
             report.windows += self._writer.rows_written
             self._writer.commit(_versions())
@@ -125,14 +96,12 @@ class ShardFile:
             self._writer.__exit__(None, None, None)
             self._writer = None
 
-    def _open(self) -> ShardWriter:
-        if self._writer is None:
-            self._writer = ShardWriter(self.path, self.header)
-        return self._writer
-
 
 class Writer:
-    """One thread that does what it is told, in order; an error in it is raised where the next thing is asked."""
+    """One thread that does what it is told, in order; an error in it is raised where the next thing is asked.
+
+    So HDF5 and the disk don't hold up the models, and a full disk is said as soon as it is known.
+    """
 
     def __init__(self) -> None:
         self.files: list[ShardFile] = []
@@ -171,4 +140,5 @@ class Writer:
 
 
 def _versions() -> dict[str, str]:
+    """Return what a shard says it was made with."""
     return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}

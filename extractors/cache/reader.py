@@ -1,7 +1,8 @@
-"""The features of all shards as one array, read from the shards themselves. See `svuprobe.extractors.cache.features`.
+"""A finished cache, open for reading. See `svuprobe.extractors.cache.format`.
 
-Not through the virtual dataset of ``features.h5``: HDF5 answers NaN there for a shard that it can't open, follows
-``HDF5_VDS_PREFIX`` to another cache, and takes any file of the right name and shape.
+The index comes from ``features.h5``, the features from the shards themselves and not through its virtual dataset:
+HDF5 answers NaN there for a shard that it can't open, follows ``HDF5_VDS_PREFIX`` to another cache, and takes any
+file of the right name and shape.
 """
 
 from __future__ import annotations
@@ -9,24 +10,29 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from types import EllipsisType
+from types import EllipsisType, TracebackType
 
 import h5py
 import numpy as np
 
+from svuprobe._errors import FileError
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache.checksums import reading
-from svuprobe.extractors.cache.index import Index, Source
-from svuprobe.extractors.cache.shards import plain
+from svuprobe.extractors.cache.format import Header, plain
+from svuprobe.extractors.cache.index import Index, IndexedShard, index_of_shards, join, read_index
 
 _FINITE_BELOW = 0x7C00  # of a float16's bits without its sign: from here on they say infinite or NaN
 _MANY = 4 << 20  # values that are looked at at once
 
 
 def _files_at_once() -> int:
-    """A cache at clip level has up to 256 shards; a quarter of what the system allows a process is left to others."""
+    """Return how many shards may be open; there are up to 256 at clip level.
+
+    A quarter of what the system allows a process is left to others.
+    """
     try:
         import resource
     except ImportError:  # Windows
@@ -44,11 +50,11 @@ class JoinedFeatures:
 
     def __init__(self, directory: Path, index: Index) -> None:
         self._directory, self._index = directory, index
-        self._names = list(index.sources)
-        self._ends = list(accumulate(source.rows for source in index.sources.values()))
+        self._names = list(index.shards)
+        self._ends = list(accumulate(shard.rows for shard in index.shards.values()))
         self._most = _files_at_once()
         self._open: OrderedDict[str, h5py.Dataset] = OrderedDict()  # features of shards whose files are open
-        self._unseen = dict(zip(self._names, (source.rows for source in index.sources.values()), strict=True))
+        self._unseen = dict(zip(self._names, (shard.rows for shard in index.shards.values()), strict=True))
         self._lock = threading.Lock()
 
     @property
@@ -108,14 +114,14 @@ class JoinedFeatures:
         if name in self._open:
             self._open.move_to_end(name)
             return self._open[name]
-        path, source = self._directory / name, self._index.sources[name]
-        _require_size(path, source)
+        path, shard = self._directory / name, self._index.shards[name]
+        _require_size(path, shard)
         with reading(path):
             file = h5py.File(path, rdcc_nbytes=0)  # rows are read once: no chunk is needed again
         try:
             with reading(path):
                 features = file["features"]
-                self._require(features, plain(file.attrs["sha256"]), path, source)
+                self._require(features, plain(file.attrs["sha256"]), path, shard)
         except BaseException:
             file.close()
             raise
@@ -124,11 +130,11 @@ class JoinedFeatures:
             self._open.popitem(last=False)[1].file.close()
         return features
 
-    def _require(self, features: h5py.Dataset, content: str, path: Path, source: Source) -> None:
+    def _require(self, features: h5py.Dataset, content: str, path: Path, shard: IndexedShard) -> None:
         again = f"run svuprobe cache verify {path.parent} --remove, then svuprobe extract again"
-        if content != source.content:
+        if content != shard.content:
             raise ExtractError(f"{path}: is another shard than features.h5 joins; {again}")
-        if features.shape != (source.rows, *self.shape[1:]) or features.dtype != np.float16:
+        if features.shape != (shard.rows, *self.shape[1:]) or features.dtype != np.float16:
             raise ExtractError(f"{path}: damaged (features of shape {features.shape}, {features.dtype}); {again}")
 
     def _refuse_not_finite(self, name: str, first: int, made: np.ndarray) -> None:
@@ -154,13 +160,87 @@ class JoinedFeatures:
         )
 
 
-def _require_size(path: Path, source: Source) -> None:
+def _require_size(path: Path, shard: IndexedShard) -> None:
     try:
         found = path.stat().st_size
     except FileNotFoundError:
         raise ExtractError(f"{path}: a shard is missing; run svuprobe extract again") from None
-    if found != source.size:
+    if found != shard.size:
         raise ExtractError(
-            f"{path}: has {found} bytes of {source.size}; run svuprobe cache verify {path.parent} --remove, "
+            f"{path}: has {found} bytes of {shard.size}; run svuprobe cache verify {path.parent} --remove, "
             f"then svuprobe extract again"
         )
+
+
+class FeatureCache:
+    """A finished cache, open for reading.
+
+    Attributes ``clip_id``, ``window``, ``start_s``, ``n_frames``, ``offset``, ``fingerprint`` are arrays over
+    the N windows; ``features`` is all features (`JoinedFeatures`), read from the shards.
+
+    The index carries a digest, and each shard is opened and compared with it: its size, and the digest of its content
+    as it says itself. So parts of other caches, and an edited index, are found here. A shard whose features or
+    attributes were edited goes unseen, if they are finite: ``svuprobe cache verify`` reads every byte. A
+    ``features.h5`` of a version whose columns could be damaged is made again, or, where nothing can be written, read
+    from the shards.
+
+    Raises
+    ------
+    ExtractError
+        There is no cache, or a part of it is missing, can't be read, or is not of it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        path = directory / "features.h5"
+        if not path.is_file():
+            raise ExtractError(f"{path}: no such cache; run svuprobe extract")
+        index = read_index(path) or _rejoined(directory)
+        self.header = index.header
+        if self.header.format != Header.format:
+            raise ExtractError(
+                f"{directory}: has format {self.header.format}, this svuprobe reads {Header.format}; "
+                f"choose another --features folder and run svuprobe extract for it"
+            )
+        columns = index.columns
+        self.clip_id, self.fingerprint = columns["clip_id"], columns["fingerprint"]
+        self.window, self.start_s = columns["window"], columns["start_s"]
+        self.n_frames, self.offset = columns["n_frames"], columns["offset"]
+        self.features = JoinedFeatures(directory, index)
+        try:
+            self.features.open_all()
+        except BaseException:
+            self.features.close()
+            raise
+
+    @cached_property
+    def rows_of(self) -> dict[str, np.ndarray]:
+        """Windows of each clip, in their order."""
+        order = np.lexsort((self.window, self.clip_id))
+        ids, first = np.unique(self.clip_id[order], return_index=True)
+        return dict(zip(ids.tolist(), np.split(order, first[1:]), strict=True))
+
+    def read(self, row: int) -> np.ndarray:
+        """All layers of one window: (1 or frames, layers, dim) float16."""
+        rows = 1 if self.header.level == "clip" else int(self.n_frames[row])
+        start = int(self.offset[row])
+        return self.features[start : start + rows]
+
+    def close(self) -> None:
+        """Close the shards."""
+        self.features.close()
+
+    def __enter__(self) -> FeatureCache:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _rejoined(directory: Path) -> Index:
+    """Return the index of a cache that an older version joined: written again where that is possible."""
+    try:
+        join(directory)
+    except FileError:  # a shared cache that others own: its shards say it all, a little slower
+        return index_of_shards(directory)
+    return read_index(directory / "features.h5") or index_of_shards(directory)

@@ -1,0 +1,146 @@
+"""Features on disk: immutable HDF5 shards and one ``features.h5`` that joins them.
+
+Conventions
+-----------
+A cache holds one (model revision, dataset, windowing, level) in the folder
+``FEATURES/<model>@<revision8>/<dataset>-<windowing>-<level>/``:
+
+``plan-NNNNN.json``
+    The header, which clips go into which shard and how many seconds they last, written before work starts. Every
+    process that fills the cache reads the same plan. Clips asked for later go into a further plan.
+``shard-NNNNN.h5``
+    The windows of its clips, or of those that did not fail. Written once: a process killed at any moment loses the
+    shard in hand and nothing else.
+``features.h5``
+    ``clip_id``, ``window``, ``start_s``, ``n_frames`` and ``offset`` (N windows each), and ``features``, float16,
+    a virtual dataset over the shards: (N, layers, dim) at clip level, (frames, layers, dim) at frame level,
+    where window n is ``features[offset[n]:offset[n] + n_frames[n]]``. At clip level ``offset`` is n.
+    Plain h5py reads it; where a shard is missing HDF5 answers NaN. svuprobe takes the index from it, which carries
+    a digest (`svuprobe.extractors.cache.index`), and the features from the shards.
+``<file>.sha256``
+    The checksum of each of these: ``sha256sum -c *.sha256`` (see `svuprobe.extractors.cache.checksums`).
+
+The attributes of the HDF5 files are the fields of `Header`. A chunk holds 16 windows with all layers at clip
+level, and 256 frames of one layer at frame level, so that both one layer of every clip and every layer of one clip
+are read without their neighbours. The files keep to HDF5 1.10, whose metadata carry checksums of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from svuprobe.extractors.base import ExtractError, FrameGrid
+from svuprobe.extractors.catalogue import slug
+
+HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}  # the cache holds a chunk of each layer
+TEXT = h5py.string_dtype("utf-8")
+TEXT_COLUMNS = ("clip_id", "fingerprint")  # the others are numbers
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a cache was made with. Two caches with different headers are never mixed."""
+
+    model: str
+    revision: str
+    digest: str
+    parameters: int
+    sample_rate: int
+    hop: int
+    receptive_field: int
+    layer_names: tuple[str, ...]
+    dim: int
+    normalization: str
+    dtype: str
+    dataset: str
+    windowing: str
+    level: str
+    format: int = 2
+
+    @property
+    def grid(self) -> FrameGrid:
+        """Where the model's frames lie."""
+        return FrameGrid.of(self)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.grid.frame_rate
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the fields for HDF5 or JSON: layer names as a list."""
+        return asdict(self) | {"layer_names": list(self.layer_names)}
+
+    @classmethod
+    def read(cls, attributes: Any) -> Header:
+        """Read a header from a file's attributes or a plan's JSON."""
+        values = {f.name: plain(attributes[f.name]) for f in fields(cls)}
+        return cls(**values | {"layer_names": tuple(values["layer_names"])})
+
+    def require(self, other: Header, where: Path) -> None:
+        """Raise ExtractError naming both values where ``other``, found at ``where``, differs."""
+        for f in fields(self):
+            mine, theirs = getattr(self, f.name), getattr(other, f.name)
+            if mine != theirs:
+                raise ExtractError(
+                    f"{where}: made with {f.name} = {theirs!r}, asked for {mine!r}; nothing was mixed: "
+                    f"choose another --features folder"
+                )
+
+
+class Row(NamedTuple):
+    """One window: a row of the index."""
+
+    clip_id: str
+    window: int
+    start_s: float
+    n_frames: int
+    fingerprint: str
+
+
+def plain(value: Any) -> Any:
+    """Return an attribute of an HDF5 file in Python's own types."""
+    if isinstance(value, np.ndarray):
+        return [plain(v) for v in value.tolist()]
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def numbered(directory: Path, pattern: str) -> dict[int, Path]:
+    """Return files of a cache by their number; the pattern is ``plan-*.json`` or ``shard-*.h5``."""
+    matching = re.compile(pattern.replace(".", r"\.").replace("*", r"(\d{5,})"))
+    found = ((matching.fullmatch(path.name), path) for path in directory.glob(pattern))
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def folder_name(header: Header) -> str:
+    """Return where the cache of a header lies: ``<model>@<revision8>/<dataset>-<windowing>-<level>``."""
+    return f"{slug(header.model)}@{header.revision[:8]}/{header.dataset}-{header.windowing}-{header.level}"
+
+
+def misplaced(directory: Path, header: Header) -> str:
+    """Say what a folder holds that does not belong there by its name; an empty text where all is well."""
+    wanted, here = folder_name(header), Path(os.path.abspath(directory))
+    if f"{here.parent.name}/{here.name}" == wanted:
+        return ""
+    return f"holds {wanted} (model {header.model}); move it to where its name says so"
+
+
+def require_place(directory: Path, header: Header) -> None:
+    """Raise ExtractError where a cache lies in the folder of another model, dataset or level."""
+    if reason := misplaced(directory, header):
+        raise ExtractError(f"{directory}: {reason}")
+
+
+def find(features: Path, model_slug: str, dataset: str, windowing: str, level: str) -> list[Path]:
+    """Return the folders of the finished caches of a model (every revision of it) for one dataset and windowing."""
+    name = f"{dataset}-{windowing}-{level}"
+    return sorted(p.parent for p in features.glob(f"{model_slug}@*/{name}/features.h5"))

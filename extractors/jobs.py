@@ -1,0 +1,265 @@
+"""What an extraction has to do: for each model its cache and what that lacks, and jobs that fill several at once.
+
+A job is some clips and, for each model that lacks them, the shard that they go into. Models whose shards hold the
+same clips share a job, so that each clip is decoded once for all of them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from svuprobe.extractors.audio.windows import InputSpec
+from svuprobe.extractors.base import ExtractError, Extractor
+from svuprobe.extractors.batching import DTYPES, input_spec, native_dtype
+from svuprobe.extractors.cache import (
+    Header,
+    ShardClips,
+    claim,
+    delete_shard,
+    folder_name,
+    join,
+    plan_shards,
+    read_shards,
+    tidy,
+)
+from svuprobe.extractors.progress import gib
+from svuprobe.extractors.writer import ExtractionReport
+from svuprobe.tasks.types import Windowing
+
+_DISK_MARGIN = 1.02  # HDF5's own metadata, and plans
+
+
+def header_for(
+    extractor: Extractor, dataset: str, windowing: Windowing, level: str, dtype: str = "float32"
+) -> Header:
+    """Return the header of the cache that ``extractor`` fills."""
+    return Header(
+        model=extractor.name,
+        revision=extractor.revision,
+        digest=extractor.digest,
+        parameters=extractor.parameters,
+        sample_rate=extractor.sample_rate,
+        hop=extractor.hop,
+        receptive_field=extractor.receptive_field,
+        layer_names=tuple(extractor.layer_names),
+        dim=extractor.dim,
+        normalization=extractor.normalization,
+        dtype=dtype,
+        dataset=dataset,
+        windowing=windowing.key,
+        level=level,
+    )
+
+
+def cache_folder(features: Path, header: Header) -> Path:
+    """Return ``FEATURES/<model>@<revision8>/<dataset>-<windowing>-<level>``."""
+    return features / folder_name(header)
+
+
+@dataclass(eq=False)
+class CacheToFill:
+    """A model and the cache of its features.
+
+    Attributes
+    ----------
+    shards
+        The clips of each shard that was there at the beginning.
+    changed
+        Those of them that are to be made again, since their audio is another now.
+    """
+
+    extractor: Extractor
+    header: Header
+    directory: Path
+    report: ExtractionReport
+    shards: ShardClips
+    changed: ShardClips = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        extractor: Extractor,
+        features: Path,
+        *,
+        n_clips: int,
+        dataset: str,
+        windowing: Windowing,
+        level: str,
+        device: str,
+        dtype: str,
+    ) -> CacheToFill:
+        """Open the cache of a model, in the number format that it will run in."""
+        if not extractor.parameters:
+            dtype = "float32"  # a front end without weights has nothing to gain from fewer bits
+        elif dtype == "auto":
+            dtype = native_dtype(device)
+        header = header_for(extractor, dataset, windowing, level, dtype)
+        directory = cache_folder(features, header)
+        report = ExtractionReport(directory, extractor.name, clips=n_clips)
+        return cls(extractor, header, directory, report, read_shards(directory))
+
+    @property
+    def finished(self) -> frozenset[str]:
+        """Clips that need nothing."""
+        unchanged = (clips for path, clips in self.shards.items() if path not in self.changed)
+        return frozenset().union(*unchanged)
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """What windows its model sees."""
+        return input_spec(self.extractor, self.header.level)
+
+    def prepare(self, device: str, compiled: bool) -> None:
+        """Move the model to its device and number format."""
+        self.extractor.to(device, DTYPES[self.header.dtype])
+        if compiled and hasattr(self.extractor, "compile"):
+            self.extractor.compile()
+
+    def close(self) -> None:
+        """Join what there is, and delete litter: also after an earlier run that was killed before it could."""
+        if any(self.directory.glob("shard-*.h5")) or (self.directory / "features.h5").exists():
+            join(self.directory)
+        tidy(self.directory)
+
+
+@dataclass(eq=False)
+class Job:
+    """Clips that go through some models together: one shard of each.
+
+    Attributes
+    ----------
+    shards
+        Where the features of each model go; after `claim`, of those alone that are this process's to write.
+    """
+
+    clips: tuple[str, ...]
+    shards: dict[CacheToFill, Path] = field(default_factory=dict)
+    _claims: ExitStack = field(default_factory=ExitStack)
+    _claimed: bool = False
+
+    def claim(self) -> bool:
+        """Keep other processes from the shards, and forget those that they are at or have finished meanwhile.
+
+        Returns whether anything is left to do, at later calls too. The claims hold until `release`.
+        """
+        if not self._claimed:
+            self._claim()
+            self._claimed = True
+        return bool(self.shards)
+
+    def _claim(self) -> None:
+        for cache, path in list(self.shards.items()):
+            mine = self._claims.enter_context(claim(path))
+            if mine and path in cache.changed:
+                delete_shard(path, cache.changed[path])
+            if mine and not path.exists():
+                continue
+            del self.shards[cache]
+            if mine:
+                cache.report.cached += len(self.clips)
+            else:
+                cache.report.busy += len(self.clips)
+        if not self.shards:
+            self.release()
+
+    def release(self) -> None:
+        """Let other processes have the shards."""
+        self._claims.close()
+
+    def seconds(self, seconds_of: Mapping[str, float]) -> float:
+        """Return how much audio its clips are."""
+        return sum(seconds_of[clip_id] for clip_id in self.clips)
+
+    def size(self, seconds_of: Mapping[str, float], windowing: Windowing) -> float:
+        """Return about how many bytes its shards will take on the disk."""
+        total = 0.0
+        for cache in self.shards:
+            header = cache.header
+            if header.level == "frame":
+                rows = self.seconds(seconds_of) * header.frame_rate
+            else:
+                rows = 0
+                for clip_id in self.clips:  # hundredths of a second are enough to count windows
+                    rows += len(windowing.spans(round(100 * seconds_of[clip_id]), 100))
+            total += rows * len(header.layer_names) * header.dim * 2
+        return total
+
+
+def jobs_for(caches: Sequence[CacheToFill], seconds_of: Mapping[str, float], part: tuple[int, int]) -> list[Job]:
+    """Plan the shards that are still to be written, and return them as jobs, in the order of their names.
+
+    Counts in each cache's report what is cached, and what belongs to other parts.
+
+    Parameters
+    ----------
+    seconds_of
+        Of audio in each clip that is wanted, by clip id.
+    part
+        ``(i, n)``: the i-th of n parts of the plan is done here.
+    """
+    number, n_parts = part
+    jobs: dict[tuple[str, ...], Job] = {}
+    for cache in caches:
+        missing = _missing_shards(cache, seconds_of)
+        cache.report.cached = cache.report.clips - sum(len(ids) for _, _, ids in missing)
+        for place, path, ids in missing:
+            if place % n_parts == number - 1:
+                jobs.setdefault(ids, Job(ids)).shards[cache] = path
+            else:
+                cache.report.elsewhere += len(ids)
+    return list(jobs.values())
+
+
+def _missing_shards(cache: CacheToFill, seconds_of: Mapping[str, float]) -> list[tuple[int, Path, tuple[str, ...]]]:
+    """Return the place in the plan, the path and the wanted clips of each shard that is still to be written."""
+    planned = plan_shards(cache.directory, cache.header, seconds_of)
+    missing = []
+    taken = set(cache.finished)  # a clip that failed in one shard is planned for another, too
+    for place, (name, clip_ids) in enumerate(sorted(planned.items())):
+        path = cache.directory / name
+        ids = tuple(i for i in clip_ids if i in seconds_of and i not in taken)
+        if ids and (path in cache.changed or not path.exists()):
+            taken.update(ids)
+            missing.append((place, path, ids))
+    return missing
+
+
+def announcement(jobs: Sequence[Job], seconds_of: Mapping[str, float], windowing: Windowing) -> str:
+    """Return one line that says what is to be done, and how much room that takes."""
+    caches = list(dict.fromkeys(cache for job in jobs for cache in job.shards))
+    clips = {clip_id for job in jobs for clip_id in job.clips}
+    hours = sum(seconds_of[clip_id] for clip_id in clips) / 3600
+    size = sum(job.size(seconds_of, windowing) for job in jobs)
+    names = dict.fromkeys(cache.extractor.name for cache in caches)
+    return (
+        f"to do: {len(clips)} clips, {hours:.2f} h of audio, {caches[0].header.level} level, through "
+        f"{', '.join(names)}: {gib(size)} of features ({gib(_free(caches[0].directory))} free)"
+    )
+
+
+def refuse_full_disk(
+    features: Path, jobs: Sequence[Job], seconds_of: Mapping[str, float], windowing: Windowing
+) -> None:
+    """Raise ExtractError where the features won't fit on their disk.
+
+    The longest clip is named: a file whose header is wrong may be what makes it so much.
+    """
+    size, free = sum(job.size(seconds_of, windowing) for job in jobs), _free(features)
+    if size * _DISK_MARGIN > free:
+        longest = max((i for job in jobs for i in job.clips), key=lambda i: seconds_of[i])
+        raise ExtractError(
+            f"{features}: the features need {gib(size)} and {gib(free)} are free; "
+            f"free some space, or choose another disk with --features "
+            f"(the longest clip is {longest!r} of {seconds_of[longest] / 3600:.2f} h)"
+        )
+
+
+def _free(folder: Path) -> int:
+    """Return the free bytes where a folder is, or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
