@@ -1,8 +1,9 @@
-"""The contract of an extractor: audio in, every layer out."""
+"""The contract of an extractor: audio in, every layer out, on one grid of frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -67,6 +68,49 @@ class FrameGrid:
         """Return the centre of each frame of a window that starts at ``start_s``: seconds, (n_frames,) float64."""
         in_samples = np.arange(n_frames) * self.hop + self.receptive_field / 2
         return np.asarray(start_s + in_samples / self.sample_rate)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known about a model without loading it.
+
+    Attributes
+    ----------
+    name
+        As typed on the command line.
+    hub
+        Hugging Face id; None for hand-made front ends and for architectures without weights.
+    family
+        wav2vec2, wavlm, hubert, data2vec, mert or handmade.
+    sample_rate
+        Hz.
+    layers, dim
+        Hidden states (the input of the first block counts) and features of each.
+    parameters
+        Weights, to three digits; 0 for hand-made front ends.
+    normalize
+        Whether each clip is scaled to zero mean and unit variance. A checkpoint's own feature extractor comes
+        first; this is for checkpoints without one and for random weights.
+    licence, reference
+        Of the weights, and the paper.
+    source
+        ``module:function`` that makes a hand-made front end.
+    config
+        What differs from the defaults of the family's transformers configuration class.
+    """
+
+    name: str
+    hub: str | None
+    family: str
+    sample_rate: int
+    layers: int
+    dim: int
+    parameters: int | None
+    normalize: bool
+    licence: str
+    reference: str
+    source: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
 
 class Extractor(Protocol):

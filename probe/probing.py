@@ -15,7 +15,7 @@ import torch
 
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.cache import FeatureCache
-from svuprobe.extractors.catalogue import is_control
+from svuprobe.extractors.names import is_control
 from svuprobe.probe import caveats, evaluate
 from svuprobe.probe.features import ClipFeatures, FeatureStats, Rows, rows_by_split
 from svuprobe.probe.frames import FrameFeatures

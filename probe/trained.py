@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from svuprobe.extractors.catalogue import code_of
+from svuprobe.extractors.names import code_of
 from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.types import Task, Windowing

@@ -38,8 +38,9 @@ from svuprobe._progress import Reporter
 from svuprobe.extractors import cache as caches, check_model as checkmodel
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, find, require_place
-from svuprobe.extractors.catalogue import load as load_model, slug
 from svuprobe.extractors.extract import extract as run_extraction
+from svuprobe.extractors.loading import load as load_model
+from svuprobe.extractors.names import slug
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import ProbeError, Protocol

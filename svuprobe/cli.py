@@ -20,7 +20,7 @@ from svuprobe import __version__
 from svuprobe._edge import OneLineErrors, bar, echo, one_line, say, warn
 from svuprobe._machine import LEAST_MEMORY, MOST_BATCH_S, MOST_JOBS, MOST_MEMORY, MOST_SEED, MOST_TIMEOUT_S
 from svuprobe._options import ALPHA, DEVICE, RATE, RATE_OR_0, SHARE, Checked, Number, Shard, whole
-from svuprobe.extractors import catalogue
+from svuprobe.extractors import catalogue, names
 from svuprobe.probe import baselines
 from svuprobe.probe.finetune import protocol as ft_protocol
 from svuprobe.probe.protocol import PRESETS, RANGES, preset
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from svuprobe import api
 
 TASK = Checked("task", check_name)
-MODEL = Checked("model", catalogue.check_name)
-TRAINED = Checked("model", lambda name: None if name in baselines.TABLE else catalogue.check_name(name))
+MODEL = Checked("model", names.check_name)
+TRAINED = Checked("model", lambda name: None if name in baselines.TABLE else names.check_name(name))
 FINETUNE = Checked("preset", lambda name: None if ft_protocol.preset(name) else None)
 PROTOCOL = Checked("protocol", lambda name: None if preset(name) else None)
 OF_HEADS, OF_TUNING = whole(RANGES), whole(ft_protocol.RANGES)
@@ -76,10 +76,10 @@ def _show(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None
 @json_option
 def models(as_json: bool) -> None:
     """The models of the catalogue."""
-    rows = [asdict(card) | {"control": catalogue.is_control(name)} for name, card in catalogue.CATALOGUE.items()]
+    rows = [asdict(card) | {"control": names.is_control(name)} for name, card in catalogue.CATALOGUE.items()]
     _show(rows, ["name", "hub", "layers", "dim", "sample_rate", "licence"], as_json)
     if not as_json:
-        echo(f"\nAlso {catalogue.OTHER_FORMS}.")
+        echo(f"\nAlso {names.OTHER_FORMS}.")
 
 
 @main.command("check-model")

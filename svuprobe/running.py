@@ -18,7 +18,8 @@ from svuprobe._machine import checked_device
 from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
 from svuprobe.benchmarks.plots import KINDS
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.catalogue import canonical, is_control, local_revision, slug
+from svuprobe.extractors.loading import local_revision
+from svuprobe.extractors.names import canonical, is_control, slug
 from svuprobe.probe import identity, result as result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task

@@ -23,7 +23,7 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from svuprobe.extractors.catalogue import load as load_model
+from svuprobe.extractors.loading import load as load_model
 from svuprobe.probe.finetune.adapt import build
 from svuprobe.probe.finetune.loop import Machine, optimiser_of
 from svuprobe.probe.finetune.protocol import preset

@@ -39,7 +39,7 @@ import numpy as np
 from svuprobe import api
 from svuprobe._files import write_text
 from svuprobe.extractors.cache import FeatureCache
-from svuprobe.extractors.catalogue import slug
+from svuprobe.extractors.names import slug
 from svuprobe.probe import evaluate
 from svuprobe.probe.features import ClipFeatures, Rows
 from svuprobe.probe.heads import WEIGHTED_SUM

@@ -17,8 +17,8 @@ import click
 import numpy as np
 import soundfile
 
-from svuprobe.extractors.catalogue import load
 from svuprobe.extractors.extract import extract
+from svuprobe.extractors.loading import load
 from svuprobe.tasks.types import Clip, Windowing
 
 _RATE = 44_100

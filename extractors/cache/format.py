@@ -37,7 +37,7 @@ import h5py
 import numpy as np
 
 from svuprobe.extractors.base import ExtractError, FrameGrid
-from svuprobe.extractors.catalogue import slug
+from svuprobe.extractors.names import slug
 
 HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}  # the cache holds a chunk of each layer
 TEXT = h5py.string_dtype("utf-8")

@@ -1,1 +1,63 @@
-"""Published checkpoints: their files, their weights without running code, the architecture they describe."""
+"""Published checkpoints: their files, their weights without running code, the architecture they describe.
+
+`source` says which files count, `files` what a file really is, `weight_files` which hold the weights, `weights` reads
+them, `architecture` makes the encoder that they fill, `revision` names it all. What other rooms use is named here.
+"""
+
+from svuprobe.extractors.checkpoints.architecture import (
+    MODEL_TYPES,
+    architecture,
+    digest_state,
+    empty,
+    encoder_config,
+    family_of,
+    fill,
+    sample_rate_of,
+    waveform_of,
+)
+from svuprobe.extractors.checkpoints.files import read_json
+from svuprobe.extractors.checkpoints.revision import digest_files, folder_revision, revision_of
+from svuprobe.extractors.checkpoints.source import (
+    NESTED_SETTINGS,
+    SETTINGS,
+    Source,
+    in_folder,
+    on_hub,
+    read_settings,
+    refuse_adapter,
+)
+from svuprobe.extractors.checkpoints.weight_files import find_weights
+from svuprobe.extractors.checkpoints.weights import (
+    check_values,
+    read_state,
+    refuse_unused_language_adapters,
+    select,
+)
+
+__all__ = [
+    "MODEL_TYPES",
+    "NESTED_SETTINGS",
+    "SETTINGS",
+    "Source",
+    "architecture",
+    "check_values",
+    "digest_files",
+    "digest_state",
+    "empty",
+    "encoder_config",
+    "family_of",
+    "fill",
+    "find_weights",
+    "folder_revision",
+    "in_folder",
+    "on_hub",
+    "read_json",
+    "read_settings",
+    "read_state",
+    "refuse_adapter",
+    "refuse_unused_language_adapters",
+    "revision_of",
+    "sample_rate_of",
+    "select",
+    "waveform_of",
+]

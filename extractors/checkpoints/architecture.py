@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.base import ExtractError, ModelCard
 from svuprobe.extractors.checkpoints.weights import check_values, select
-
-if TYPE_CHECKING:
-    from svuprobe.extractors.catalogue import ModelCard
-
 
 # family -> configuration class, model class
 _FAMILIES = {

@@ -24,36 +24,17 @@ read, and both of these, are in the revision of a folder.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.checkpoints.files import read_json
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 SETTINGS, NESTED_SETTINGS = "preprocessor_config.json", "processor_config.json"
 _ADAPTER = "adapter_config.json"
-
-_OTHER_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
-_NOT_THE_MODEL = (
-    *("adapter_model.*", "adapter.*", "pytorch_adapter.bin", "pytorch_model_head.bin"),
-    *("optimizer*", "scheduler*", "scaler*", "rng_state*", "random_states*", "training_args.bin"),
-)
-_FOREIGN = {
-    "*.h5": "TensorFlow",
-    "*.msgpack": "Flax",
-    "*.onnx": "ONNX",
-    "*.gguf": "GGUF",
-    "*.distcp": "torch.distributed.checkpoint",
-    "pytorch_model_fsdp*": "FSDP",
-    "global_step*": "DeepSpeed",
-}
 
 
 @dataclass(frozen=True)
@@ -95,7 +76,7 @@ class Source:
         return path if os.path.isfile(path) else None  # False also for names that no file can have
 
     def find_if_known(self, file: str) -> Path | None:
-        """As `find`, but a file that an offline machine has never asked for counts as not there."""
+        """Do as `find`, but a file that an offline machine has never asked for counts as not there."""
         try:
             return self.find(file)
         except ExtractError:
@@ -153,7 +134,7 @@ def on_hub(hub: str, revision: str | None, name: str | None = None) -> Source:
 
 
 def download(hub: str, file: str, revision: str | None, name: str) -> Path | None:
-    """A file of a repository on the hub; None if the repository is known not to have it."""
+    """Download a file of a repository on the hub; None if the repository is known not to have it."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -170,28 +151,6 @@ def download(hub: str, file: str, revision: str | None, name: str) -> Path | Non
             f"({type(error).__name__}); check the name and the network, or use a downloaded copy, "
             "hf:/local/folder, or random weights, random:NAME"
         ) from None
-
-
-# ------------------------------------------------------------------------------------------- JSON and settings
-
-
-def read_json(path: Path, name: str) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises
-    ------
-    ExtractError
-        It can't be read, or holds something else.
-    """
-    if (instead := placeholder(path, name)) is not None:
-        raise ExtractError(f"{name}: can't read {path.name}: {instead}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ExtractError(f"{name}: can't read {path.name}: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ExtractError(f"{name}: {path.name} must hold a JSON object")
-    return content
 
 
 def read_settings(source: Source, *, known: bool = False) -> dict[str, Any] | None:
@@ -228,99 +187,6 @@ def read_settings(source: Source, *, known: bool = False) -> dict[str, Any] | No
     return read_json(path, source.name) if path else None
 
 
-# --------------------------------------------------------------------------------------------------- weights
-
-
-def find_weights(source: Source) -> tuple[Path, ...]:
-    """Find the file or files with the weights, safetensors before pickles.
-
-    Raises
-    ------
-    ExtractError
-        There are none, or several that might be meant, or a shard is missing.
-    """
-    unreachable = None
-    for file in WEIGHT_FILES:
-        try:
-            if (single := source.find(file)) is not None:
-                return (single,)
-            index = source.find(f"{file}.index.json")
-        except ExtractError as error:  # offline: the cache may hold the other kind of file
-            if source.folder is not None:
-                raise
-            unreachable = unreachable or error
-            continue
-        if index is not None:
-            return tuple(_shard(source, shard, index.name) for shard in _shards(index, source.name))
-    if unreachable is not None:
-        raise unreachable
-    return (_other_weights(source),)
-
-
-def _shards(index: Path, name: str) -> list[str]:
-    """The files that an index names."""
-    weight_map = read_json(index, name).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise ExtractError(f'{name}: "weight_map" in {index.name} must say which file holds which weight')
-    for shard in weight_map.values():
-        # Another folder's files are not of this checkpoint, nor of its revision.
-        own = isinstance(shard, str) and shard.isprintable() and shard not in ("", ".", "..")
-        if not own or Path(shard).name != shard or "\\" in shard:
-            raise ExtractError(f"{name}: {index.name} names {shard!r:.80}, which isn't a file of its own folder")
-    return sorted(set(weight_map.values()))
-
-
-def _shard(source: Source, shard: str, index: str) -> Path:
-    path = source.find(shard)
-    if path is None:
-        raise ExtractError(
-            f"{source.name}: {index} names {shard}, which isn't there: a part of the weights is missing; "
-            f"download it again{_unfinished(source)}"
-        )
-    return path
-
-
-def _other_weights(source: Source) -> Path:
-    """The only file of weights in a folder whatever its name; else an error that says what there is."""
-    refuse_adapter(source)
-    files = source.listing()
-    found = [
-        path
-        for path in files
-        if any(fnmatch(path.name, pattern) for pattern in _OTHER_WEIGHTS)
-        and not any(fnmatch(path.name, pattern) for pattern in _NOT_THE_MODEL)
-    ]
-    if len(found) == 1 and "-of-" not in found[0].name and found[0].is_file():
-        return found[0]
-    lacks = f"{source.name}: the checkpoint has neither {' nor '.join(WEIGHT_FILES)}"
-    if any("-of-" in path.name for path in found):
-        raise ExtractError(
-            f"{lacks}: there are shards, such as {found[0].name}, without their index "
-            f"({WEIGHT_FILES[0]}.index.json); download it again{_unfinished(source)}"
-        )
-    if found:
-        raise ExtractError(
-            f"{lacks}, but {', '.join(path.name for path in found[:5])}; leave one of them, or call it "
-            f"{WEIGHT_FILES[0] if found[0].suffix == '.safetensors' else WEIGHT_FILES[1]}"
-        )
-    for pattern, library in _FOREIGN.items():
-        if foreign := [path.name for path in files if fnmatch(path.name, pattern)]:
-            raise ExtractError(
-                f"{lacks}: {foreign[0]} holds weights of {library}, which svuprobe doesn't read; load them with "
-                "that library and transformers, and write them with save_pretrained"
-            )
-    raise ExtractError(f"{lacks}{_unfinished(source)}")
-
-
-def _unfinished(source: Source) -> str:
-    """What is left of a download that was broken off, for the end of a message."""
-    if source.folder is None:
-        return ""
-    inner = source.folder / ".cache" / "huggingface" / "download"
-    parts = [*source.folder.glob("*.incomplete"), *source.folder.glob("*.part"), *inner.glob("*.incomplete")]
-    return f"; its download isn't finished: {parts[0].name} is there" if parts else ""
-
-
 def refuse_adapter(source: Source) -> None:
     """Raise an ExtractError where a trained adapter of peft lies in the checkpoint: it would be left out."""
     path = source.find_if_known(_ADAPTER)
@@ -338,73 +204,3 @@ def refuse_adapter(source: Source) -> None:
         f"svuprobe doesn't apply; merge it into its model, {of}: peft.PeftModel.from_pretrained(BASE_MODEL, "
         "ADAPTER).merge_and_unload().save_pretrained(NEW_FOLDER), then use hf:NEW_FOLDER"
     )
-
-
-# ------------------------------------------------------------------------------------- what a file really is
-
-
-def placeholder(path: Path, name: str) -> str | None:
-    """Say what stands in a file's place (nothing, a pointer, a web page); None if it may be what it is called."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(512)
-    except OSError as error:
-        raise ExtractError(f"{name}: can't read {path.name}: {error.strerror}") from None
-    if not start:
-        return "it is empty; download it again"
-    if start.startswith(b"version https://git-lfs.github.com/spec/"):
-        return "it is a pointer of Git LFS in place of the file; run git lfs pull in the repository"
-    if start.startswith((b"/annex/objects/", b"../.git/annex/", b".git/annex/")):
-        return f"it is a pointer of git-annex in place of the file; run git annex get {path.name}"
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<error")):
-        return "it is a web page in place of the file; download it again"
-    return None
-
-
-# -------------------------------------------------------------------------------------------------- revisions
-
-
-def revision_of(source: Source, weights: Sequence[Path]) -> str:
-    """Return the commit, or the digest of the files of a folder that are read."""
-    if source.commit is not None:
-        return source.commit
-    read = [source.find(file) for file in ("config.json", SETTINGS, NESTED_SETTINGS)]
-    return digest_files(*read, *weights)[:40]
-
-
-def folder_revision(folder: Path, name: str) -> str:
-    """Return the digest of a checkpoint's files in a folder, which is its revision, without loading them.
-
-    Raises
-    ------
-    ExtractError
-        No such folder, or one without config.json or weights.
-    """
-    source = in_folder(folder, name)
-    source.required("config.json")
-    return revision_of(source, find_weights(source))
-
-
-def digest_files(*paths: Path | None) -> str:
-    """Return the SHA-256 of the names and the bytes of files; None stands for one that isn't there.
-
-    A file is read once as long as it stays what it is: a suite asks for a model's revision before every result.
-    """
-    return _digest_unchanged(tuple((path, *_state_of(path)) for path in paths if path is not None))
-
-
-def _state_of(path: Path) -> tuple[int, ...]:
-    """What changes when a file does: which one it is, its size and its times in nanoseconds."""
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-@lru_cache(maxsize=256)
-def _digest_unchanged(files: tuple[tuple[Any, ...], ...]) -> str:
-    digest = hashlib.sha256()
-    for path, *_ in files:
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

@@ -27,7 +27,8 @@ from typing import Any
 import torch
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.checkpoints.source import Source, placeholder
+from svuprobe.extractors.checkpoints.files import placeholder
+from svuprobe.extractors.checkpoints.source import Source
 
 # Where training scripts keep the weights inside what they save: Lightning, fairseq, DeepSpeed, recipes.
 _NESTS = ("state_dict", "model", "module", "model_state_dict", "weights")

@@ -30,8 +30,7 @@ import torch
 from torch import nn
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.checkpoints.architecture import digest_state
-from svuprobe.extractors.checkpoints.source import digest_files
+from svuprobe.extractors.checkpoints import digest_files, digest_state
 from svuprobe.extractors.models.generic import frames_of
 
 _NUMBERS = ("sample_rate", "hop", "receptive_field", "dim")

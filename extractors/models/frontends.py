@@ -23,9 +23,8 @@ from typing import Any
 import torch
 
 from svuprobe.extractors.base import ExtractError, FrameGrid
-from svuprobe.extractors.checkpoints.architecture import sample_rate_of, waveform_of
-from svuprobe.extractors.checkpoints.source import NESTED_SETTINGS, SETTINGS
-from svuprobe.extractors.models.transformer import conv_geometry, zero_mean_unit_variance
+from svuprobe.extractors.checkpoints import NESTED_SETTINGS, SETTINGS, sample_rate_of, waveform_of
+from svuprobe.extractors.models.encoder import conv_geometry, zero_mean_unit_variance
 
 # What a checkpoint's feature extractor says of itself; None where it has none.
 Settings = dict[str, Any] | None

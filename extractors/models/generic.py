@@ -27,16 +27,21 @@ import torch
 from torch import nn
 
 from svuprobe.extractors.base import ExtractError, FrameGrid
-from svuprobe.extractors.checkpoints.architecture import MODEL_TYPES, digest_state, encoder_config
-from svuprobe.extractors.checkpoints.source import (
+from svuprobe.extractors.checkpoints import (
+    MODEL_TYPES,
     Source,
+    check_values,
+    digest_state,
+    encoder_config,
     find_weights,
     read_json,
     read_settings,
+    read_state,
     refuse_adapter,
+    refuse_unused_language_adapters,
     revision_of,
+    select,
 )
-from svuprobe.extractors.checkpoints.weights import check_values, read_state, refuse_unused_language_adapters, select
 from svuprobe.extractors.models.frontends import FAMILIES, Family, Frontend
 
 # Entries of config.json that only say how the weights are stored, or which of its classes saved them.
@@ -170,7 +175,7 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
     Parameters
     ----------
     source
-        From `svuprobe.extractors.checkpoints.source.in_folder` or `on_hub`.
+        From `svuprobe.extractors.checkpoints.in_folder` or `on_hub`.
     normalize
         None does what the checkpoint says.
 

@@ -35,8 +35,7 @@ import torch
 from torch import nn
 
 from svuprobe.extractors.base import ExtractError, FrameGrid
-from svuprobe.extractors.checkpoints.architecture import digest_state
-from svuprobe.extractors.checkpoints.source import digest_files
+from svuprobe.extractors.checkpoints import digest_files, digest_state
 from svuprobe.extractors.models.generic import equal_lengths, frames_of, gathered
 
 _FUNCTIONS = ("load_model", "get_timestamp_embeddings", "get_scene_embeddings")

@@ -29,38 +29,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from svuprobe.extractors.base import ExtractError, FrameGrid
-from svuprobe.extractors.checkpoints.architecture import (
+from svuprobe.extractors.base import ExtractError, FrameGrid, ModelCard
+from svuprobe.extractors.checkpoints import (
+    Source,
     architecture,
     digest_state,
     empty,
     encoder_config,
     family_of,
     fill,
-    waveform_of,
-)
-from svuprobe.extractors.checkpoints.source import (
-    Source,
     find_weights,
     in_folder,
     on_hub,
     read_json,
     read_settings,
+    read_state,
     refuse_adapter,
+    refuse_unused_language_adapters,
     revision_of,
+    waveform_of,
 )
-from svuprobe.extractors.checkpoints.weights import read_state, refuse_unused_language_adapters
-from svuprobe.extractors.models.encoder import Encoder, conv_geometry, zero_mean_unit_variance
-
-if TYPE_CHECKING:
-    from svuprobe.extractors.catalogue import ModelCard
-
-__all__ = ["TransformerExtractor", "conv_geometry", "zero_mean_unit_variance"]
+from svuprobe.extractors.models.encoder import Encoder, conv_geometry
 
 
 class TransformerExtractor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from svuprobe.extractors.audio import InputSpec
 from svuprobe.extractors.base import Extractor
-from svuprobe.extractors.catalogue import load as load_model
+from svuprobe.extractors.loading import load as load_model
 from svuprobe.extractors.models.encoder import _valid
 from svuprobe.extractors.models.trainable import PaddedEncoder
 from svuprobe.extractors.models.transformer import TransformerExtractor

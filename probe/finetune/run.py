@@ -28,7 +28,7 @@ import torch
 
 from svuprobe._files import sha256_of, writing
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.extractors.catalogue import is_control, slug
+from svuprobe.extractors.names import is_control, slug
 from svuprobe.probe import baselines, caveats, evaluate, identity, probing, result as result_file, trained
 from svuprobe.probe.finetune.adapt import build
 from svuprobe.probe.finetune.data import ClipTask, Outputs, Recordings, TaskView, view_of

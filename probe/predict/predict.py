@@ -18,7 +18,7 @@ from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.audio import ClipEnd, Decoders, InputSpec, Window
 from svuprobe.extractors.base import Extractor, FrameGrid
 from svuprobe.extractors.batching import DTYPES, batch_seconds_for, input_spec, native_dtype, window_features
-from svuprobe.extractors.catalogue import load as load_model
+from svuprobe.extractors.loading import load as load_model
 from svuprobe.probe import trained
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks import kinds

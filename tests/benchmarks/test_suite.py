@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from svuprobe import api, cli
 from svuprobe.benchmarks import real_audio, suite
-from svuprobe.extractors import catalogue
+from svuprobe.extractors import names
 from svuprobe.probe.protocol import ProbeError, preset
 from svuprobe.tasks import TABLE
 
@@ -65,9 +65,9 @@ def test_a_shipped_suite_names_tasks_and_models_that_exist(name):
     assert plan.name == name
     assert plan.description
     for model in plan.all_models:
-        catalogue.check_name(model)
-    assert set(map(catalogue.is_control, plan.models)) <= {False}
-    assert all(map(catalogue.is_control, plan.controls))
+        names.check_name(model)
+    assert set(map(names.is_control, plan.models)) <= {False}
+    assert all(map(names.is_control, plan.controls))
     assert set(plan.tasks) <= set(real_audio.TASKS if plan.prepare == "real_audio" else TABLE)
 
 

@@ -42,9 +42,9 @@ from svuprobe.extractors.cache import (
 )
 from svuprobe.extractors.cache.format import numbered
 from svuprobe.extractors.cache.plan import read_plan
-from svuprobe.extractors.catalogue import load
 from svuprobe.extractors.extract import extract
 from svuprobe.extractors.jobs import cache_folder, header_for
+from svuprobe.extractors.loading import load
 from svuprobe.tasks.types import Clip, Windowing
 
 WINDOWS = Windowing(1.0, 0.3)

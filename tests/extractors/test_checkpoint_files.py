@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from test_own_models import TINY as OTHERS
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.catalogue import load, local_revision
-from svuprobe.extractors.checkpoints.source import find_weights, in_folder
+from svuprobe.extractors.checkpoints import find_weights, in_folder
+from svuprobe.extractors.loading import load, local_revision
 from svuprobe.extractors.models.frontends import FAMILIES
 
 # Small heads, for every class that has one.

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.checkpoints.architecture import digest_state
+from svuprobe.extractors.checkpoints import digest_state
 from svuprobe.extractors.models import encoder as exact
 from svuprobe.extractors.models.encoder import Encoder, Span, zero_mean_unit_variance
 from svuprobe.extractors.models.transformer import TransformerExtractor

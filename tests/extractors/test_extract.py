@@ -23,8 +23,8 @@ from svuprobe.extractors import batching as batches, jobs, writer as writing
 from svuprobe.extractors.audio import windows as audio
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, claim, prune
-from svuprobe.extractors.catalogue import load
 from svuprobe.extractors.extract import extract
+from svuprobe.extractors.loading import load
 from svuprobe.tasks.types import Clip, Windowing
 
 WINDOWS = Windowing(1.0, 0.3)

@@ -335,7 +335,7 @@ def test_a_clip_whose_features_are_not_finite_is_named_with_its_layer(caches):
         window = int(np.flatnonzero(cache.clip_id == "c30")[1])
         row, starts = (
             int(cache.offset[window]),
-            np.cumsum([0, *(s.rows for s in cache.features._index.sources.values())]),
+            np.cumsum([0, *(s.rows for s in cache.features._index.shards.values())]),
         )
     shard = int(np.searchsorted(starts, row, side="right")) - 1
 

@@ -14,9 +14,10 @@ from torch import nn
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.catalogue import canonical, check_name, is_control, load, local_revision, slug
 from svuprobe.extractors.check_model import check
+from svuprobe.extractors.loading import load, local_revision
 from svuprobe.extractors.models.frontends import FAMILIES
+from svuprobe.extractors.names import canonical, check_name, is_control, slug
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from svuprobe import api, cli
-from svuprobe.extractors.catalogue import load as load_model
+from svuprobe.extractors.loading import load as load_model
 from svuprobe.extractors.models.trainable import PaddedEncoder
 from svuprobe.probe import result as result_file
 from svuprobe.probe.finetune.adapt import build

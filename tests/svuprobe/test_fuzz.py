@@ -11,7 +11,7 @@ from planted import classes, header, planted_states, write_cache
 from svuprobe import api
 from svuprobe._errors import UserError
 from svuprobe.benchmarks import leaderboard, real_audio, suite
-from svuprobe.extractors import catalogue
+from svuprobe.extractors import names
 from svuprobe.probe import result as result_file
 from svuprobe.probe.protocol import preset
 from svuprobe.tasks import find_clips, is_synthetic, load
@@ -130,7 +130,7 @@ def test_a_suite(tmp_path):
     def use():
         plan = suite.load(str(path))
         for model in plan.all_models:
-            catalogue.canonical(model)
+            names.canonical(model)
         for task in plan.tasks:
             load(task)
             plan.protocols_of(task)

@@ -1,0 +1,58 @@
+"""The revision of a checkpoint: the commit on the hub, or a digest of the files of a folder that are read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from svuprobe.extractors.checkpoints.source import NESTED_SETTINGS, SETTINGS, Source, in_folder
+from svuprobe.extractors.checkpoints.weight_files import find_weights
+
+
+def revision_of(source: Source, weights: Sequence[Path]) -> str:
+    """Return the commit, or the digest of the files of a folder that are read."""
+    if source.commit is not None:
+        return source.commit
+    read = [source.find(file) for file in ("config.json", SETTINGS, NESTED_SETTINGS)]
+    return digest_files(*read, *weights)[:40]
+
+
+def folder_revision(folder: Path, name: str) -> str:
+    """Return the digest of a checkpoint's files in a folder, which is its revision, without loading them.
+
+    Raises
+    ------
+    ExtractError
+        No such folder, or one without config.json or weights.
+    """
+    source = in_folder(folder, name)
+    source.required("config.json")
+    return revision_of(source, find_weights(source))
+
+
+def digest_files(*paths: Path | None) -> str:
+    """Return the SHA-256 of the names and the bytes of files; None stands for one that isn't there.
+
+    A file is read once as long as it stays what it is: a suite asks for a model's revision before every result.
+    """
+    return _digest_unchanged(tuple((path, *_state_of(path)) for path in paths if path is not None))
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file does: which one it is, its size and its times in nanoseconds."""
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+@lru_cache(maxsize=256)
+def _digest_unchanged(files: tuple[tuple[Any, ...], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, *_ in files:
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
