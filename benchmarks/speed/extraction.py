@@ -51,7 +51,7 @@ from svuprobe.extractors.audio import Decoders, InputSpec
 from svuprobe.extractors.batching import DTYPES, batch_seconds_for, native_dtype, pack
 from svuprobe.extractors.extract import extract
 from svuprobe.extractors.loading import load
-from svuprobe.extractors.models.encoder import zero_mean_unit_variance
+from svuprobe.extractors.models.feature_encoder import zero_mean_unit_variance
 from svuprobe.extractors.models.transformer import TransformerExtractor
 from svuprobe.tasks.types import Clip, Windowing
 

@@ -24,7 +24,7 @@ import torch
 
 from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.checkpoints import NESTED_SETTINGS, SETTINGS, sample_rate_of, waveform_of
-from svuprobe.extractors.models.encoder import conv_geometry, zero_mean_unit_variance
+from svuprobe.extractors.models.feature_encoder import conv_geometry, zero_mean_unit_variance
 
 # What a checkpoint's feature extractor says of itself; None where it has none.
 Settings = dict[str, Any] | None

@@ -54,7 +54,8 @@ from svuprobe.extractors.checkpoints import (
     revision_of,
     waveform_of,
 )
-from svuprobe.extractors.models.encoder import Encoder, conv_geometry
+from svuprobe.extractors.models.encoder import Encoder
+from svuprobe.extractors.models.feature_encoder import conv_geometry
 
 
 class TransformerExtractor:

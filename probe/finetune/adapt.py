@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from svuprobe.extractors.audio import InputSpec
 from svuprobe.extractors.base import Extractor
 from svuprobe.extractors.loading import load as load_model
-from svuprobe.extractors.models.encoder import _valid
-from svuprobe.extractors.models.trainable import PaddedEncoder
+from svuprobe.extractors.models.feature_encoder import valid_mask
+from svuprobe.extractors.models.trainable import TrainableEncoder
 from svuprobe.extractors.models.transformer import TransformerExtractor
 from svuprobe.probe import baselines
 from svuprobe.probe.baselines.base import Stage
@@ -38,7 +38,7 @@ class Tuned(Network):
     heads, seed
         Of a probe, to start from the head of its seed; its protocol's moments stay as they were.
     checkpointing
-        See `svuprobe.extractors.models.trainable.PaddedEncoder`.
+        See `svuprobe.extractors.models.trainable.TrainableEncoder`.
     """
 
     mean: Tensor
@@ -62,7 +62,7 @@ class Tuned(Network):
             extractor.sample_rate, *((self.hop, self.shortest - self.hop) if task.level == "frame" else ())
         )
         self.about = about(extractor)
-        self.encoder = PaddedEncoder(
+        self.encoder = TrainableEncoder(
             extractor,
             layerdrop=protocol.layerdrop,
             spec_augment=protocol.spec_augment,
@@ -122,7 +122,7 @@ class Tuned(Network):
         """Hidden states as the head sees them: means over time, or frames and which of them are valid."""
         states, frames = self.encoder.hidden(audio, lengths)
         frames = frames.to(audio.device)
-        valid = _valid(states[0].shape[1], frames)
+        valid = valid_mask(states[0].shape[1], frames)
         if self.frames:
             return states, valid
         share = valid / frames[:, None]  # (batch, frames)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from svuprobe.extractors.audio import InputSpec
-from svuprobe.extractors.models.trainable import PaddedEncoder
+from svuprobe.extractors.models.trainable import TrainableEncoder
 from svuprobe.extractors.models.transformer import TransformerExtractor
 from svuprobe.probe import baselines
 from svuprobe.probe.baselines.base import Baseline, NoteBaseline, Stage
@@ -145,7 +145,7 @@ class Supervised(Network):
         super().__init__(task.kind)
         encoder, field = None, 0
         if extractor is not None:
-            encoder, field = PaddedEncoder(extractor, checkpointing=checkpointing), extractor.receptive_field
+            encoder, field = TrainableEncoder(extractor, checkpointing=checkpointing), extractor.receptive_field
         self.baseline: Baseline = baselines.build(name, task.kind, n_outputs, encoder)
         self.field, self.layer_names, self.shortest = field, ("output",), max(1, field)
         hop = self.baseline.hop if isinstance(self.baseline, NoteBaseline) else 0

@@ -12,8 +12,10 @@ import torch
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints import digest_state
-from svuprobe.extractors.models import encoder as exact
-from svuprobe.extractors.models.encoder import Encoder, Span, zero_mean_unit_variance
+from svuprobe.extractors.models import feature_encoder
+from svuprobe.extractors.models.context_network import ContextNetwork, Span
+from svuprobe.extractors.models.encoder import Encoder
+from svuprobe.extractors.models.feature_encoder import FeatureEncoder, zero_mean_unit_variance
 from svuprobe.extractors.models.transformer import TransformerExtractor
 
 KINDS = list(checkpoints.LAYOUTS)
@@ -102,8 +104,10 @@ def test_both_ways_are_one_for_a_clip_alone(tmp_path: Path, kind: str, dtype: to
 def test_a_norm_over_padding_would_be_seen(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The golden test can fail: the same with statistics over all frames is off by more than 1 %."""
     encoder = encoder_of(tmp_path, kind)
-    over_own = Encoder._under_first_kernel
-    monkeypatch.setattr(Encoder, "_under_first_kernel", lambda self, audio, lengths: over_own(self, audio, None))
+    over_own = FeatureEncoder._under_first_kernel
+    monkeypatch.setattr(
+        FeatureEncoder, "_under_first_kernel", lambda self, audio, lengths: over_own(self, audio, None)
+    )
     assert worst_error(encoder, padded) > 1e-2
 
 
@@ -119,8 +123,10 @@ def test_padding_before_a_positional_convolution_would_be_seen(
 @pytest.mark.parametrize("kind", KINDS)
 def test_attention_to_padding_would_be_seen(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = encoder_of(tmp_path, kind)
-    masks = Encoder._masks
-    monkeypatch.setattr(Encoder, "_masks", lambda self, spans: [(None, bias) for _, bias in masks(self, spans)])
+    masks = ContextNetwork.masks
+    monkeypatch.setattr(
+        ContextNetwork, "masks", lambda self, *given: [(None, bias) for _, bias in masks(self, *given)]
+    )
     assert worst_error(encoder, padded) > 1e-3
 
 
@@ -145,7 +151,7 @@ def test_the_order_of_a_batch_does_not_matter(tmp_path: Path, kind: str) -> None
 def test_a_long_clip_in_pieces_equals_it_in_one(tmp_path: Path, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, audio = encoder_of(tmp_path, "hubert"), clips([50123])
     whole = way(encoder, audio, [50123])
-    monkeypatch.setattr(exact, "_PIECE", 7)
+    monkeypatch.setattr(feature_encoder, "_PIECE", 7)
     torch.testing.assert_close(packed(encoder, audio, [50123]), whole, rtol=1e-4, atol=1e-5)
 
 
@@ -159,7 +165,7 @@ def test_wavlm_equals_transformers(tmp_path: Path, kind: str, samples: int) -> N
     encoder = encoder_of(tmp_path, kind)
     plain = checkpoints.plain_model(tmp_path / kind, kind)
     audio = clips([samples])
-    scaled = zero_mean_unit_variance(audio) if encoder.normalize else audio
+    scaled = zero_mean_unit_variance(audio) if encoder.features.normalize else audio
     expected = torch.stack(plain(scaled, output_hidden_states=True).hidden_states, dim=1)
     for way in (packed, padded):
         error = (way(encoder, audio, [samples]) - expected).norm(dim=(2, 3)) / expected.norm(dim=(2, 3))

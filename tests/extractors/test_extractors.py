@@ -20,7 +20,7 @@ from torch import nn
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.catalogue import CATALOGUE
 from svuprobe.extractors.loading import load
-from svuprobe.extractors.models import handmade, transformer
+from svuprobe.extractors.models import feature_encoder, handmade, transformer
 from svuprobe.extractors.models.transformer import TransformerExtractor
 from svuprobe.extractors.names import canonical, check_name, is_control, slug
 
@@ -219,7 +219,7 @@ def test_architectures_have_the_size_of_the_published_models(name: str) -> None:
     assert sum(weights.numel() for weights in model.parameters()) == pytest.approx(card.parameters, rel=0.02)
     config: Any = model.config
     assert (config.num_hidden_layers + 1, config.hidden_size) == (card.layers, card.dim)
-    assert transformer.conv_geometry(config.conv_kernel, config.conv_stride) == (320, 400)
+    assert feature_encoder.conv_geometry(config.conv_kernel, config.conv_stride) == (320, 400)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from svuprobe import api, cli
 from svuprobe.extractors.loading import load as load_model
-from svuprobe.extractors.models.trainable import PaddedEncoder
+from svuprobe.extractors.models.trainable import TrainableEncoder
 from svuprobe.probe import result as result_file
 from svuprobe.probe.finetune.adapt import build
 from svuprobe.probe.finetune.data import Recordings, view_of
@@ -98,16 +98,42 @@ def test_a_padded_batch_is_each_clip_alone(tmp_path, kind, learns):
     generator = torch.Generator().manual_seed(0)
     audio, lengths = 0.1 * torch.randn(3, 6000, generator=generator) + 0.02, torch.tensor([6000, 3003, 4000])
     alone = [extractor(audio[n : n + 1, :size], lengths[n : n + 1])[0][0] for n, size in enumerate(lengths.tolist())]
-    encoder = PaddedEncoder(extractor).eval().requires_grad_(learns)
+    encoder = TrainableEncoder(extractor).eval().requires_grad_(learns)
     states, frames = encoder(audio, lengths)
     for state, n, one in zip(states, frames.tolist(), alone, strict=True):
         assert (state[:, :n] - one).norm() < 1e-5 * one.norm()
     assert states.requires_grad == learns
 
 
+def test_frozen_convolutions_are_prepared_once_and_again_when_they_change(model):
+    encoder = TrainableEncoder(load_model(model)).eval()
+    audio, lengths = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0)), torch.tensor([4000, 3000])
+    with torch.no_grad():
+        before = encoder(audio, lengths)[0]
+        prepared = encoder._frozen_features()
+        assert torch.equal(encoder(audio, lengths)[0], before)
+        assert encoder._frozen_features() is prepared
+    convolutions = list(encoder.model.feature_extractor.parameters())
+    for step in range(2):  # of an optimiser that writes all weights in one go, too
+        encoder.requires_grad_(True)
+        optimiser = torch.optim.Adam(convolutions, lr=1e-3, fused=bool(step))
+        encoder(audio, lengths)[0].square().mean().backward()
+        optimiser.step()
+        encoder.requires_grad_(False)
+        with torch.no_grad():
+            after = encoder(audio, lengths)[0]
+        assert after.isfinite().all()
+        assert not torch.equal(after, before)
+        fresh = TrainableEncoder(load_model(model)).eval()
+        fresh.load_state_dict(encoder.state_dict())
+        with torch.no_grad():
+            assert torch.equal(fresh(audio, lengths)[0], after)
+        before = after
+
+
 def test_only_what_learns_is_in_training(model):
     """A frozen encoder drops nothing; of the last block's neighbours only that one is set to training."""
-    encoder = PaddedEncoder(load_model(model)).requires_grad_(False)
+    encoder = TrainableEncoder(load_model(model)).requires_grad_(False)
     parts = [module for part in encoder.train().parts() for module in part]
     assert not any(m.training for part in parts for m in part.modules())
     encoder.model.encoder.layers[-1].requires_grad_(True)
@@ -121,19 +147,19 @@ def test_gradient_checkpointing_layerdrop_and_masking(model):
     audio, lengths = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0)), torch.tensor([4000, 3000])
     found = {}
     for kept in (False, True):
-        encoder = PaddedEncoder(extractor, checkpointing=kept).requires_grad_(True).train()
+        encoder = TrainableEncoder(extractor, checkpointing=kept).requires_grad_(True).train()
         encoder.zero_grad()
         encoder(audio, lengths)[0].square().mean().backward()
         found[kept] = [p.grad.clone() for p in encoder.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(*found.values(), strict=True))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = PaddedEncoder(extractor, layerdrop=0.999).requires_grad_(True).train()
+        encoder = TrainableEncoder(extractor, layerdrop=0.999).requires_grad_(True).train()
         states, _ = encoder(audio, lengths)
         assert len(states[0]) == 4  # a dropped block passes on what came in
         assert torch.equal(states[:, 0], states[:, -1])
         plain = encoder.eval()(audio, lengths)[0]
-        masked = PaddedEncoder(extractor, spec_augment=True).requires_grad_(True)
+        masked = TrainableEncoder(extractor, spec_augment=True).requires_grad_(True)
         assert torch.equal(masked.eval()(audio, lengths)[0], plain)
         assert not torch.equal(masked.train()(audio.repeat(64, 1), lengths.repeat(64))[0], plain.repeat(64, 1, 1, 1))
 
