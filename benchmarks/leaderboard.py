@@ -14,10 +14,11 @@ from tabulate import tabulate
 from svuprobe._text import as_csv as csv_text, code, markdown as escaped, prose
 from svuprobe.benchmarks import suite, tables
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.benchmarks.tables import Across, Row, Table, label
-from svuprobe.probe import result as result_file
+from svuprobe.benchmarks.tables import Across, CellScore, Row, Table, label
+from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Entry, Result
+from svuprobe.probe.result import Result
+from svuprobe.probe.result_file import Entry
 
 HEAD = """\
 # Leaderboard
@@ -88,13 +89,13 @@ def markdown(several: Sequence[Table], across: Sequence[Across], about: str = ""
 
 def task_title(result: Result) -> str:
     """Name of a task, with a mark where its data are synthetic."""
-    return result.task["name"] + (" (synthetic)" if result.task["synthetic"] else "")
+    return result.task.name + (" (synthetic)" if result.task.synthetic else "")
 
 
 def model_title(result: Result) -> str:
     """Name of a model with its mark as a control; two revisions of one model stay apart."""
     model = result.model
-    return f"{model['name']} (control)" if model["control"] else f"{model['name']}@{model['revision'][:8]}"
+    return f"{model.name} (control)" if model.control else f"{model.name}@{model.revision[:8]}"
 
 
 def number(metric: str, value: float | None) -> str:
@@ -109,16 +110,16 @@ def is_share(metric: str) -> bool:
     return not metric.startswith(("r2", "mae"))
 
 
-def _mean_std(metric: str, score: dict[str, Any] | None) -> str:
+def _mean_std(metric: str, score: CellScore | None) -> str:
     if score is None:
         return _NOTHING
-    known = score["mean"] is not None and score.get("std") is not None  # one seed has no spread
-    spread = f" ± {number(metric, score['std'])}" if known else ""
-    return number(metric, score["mean"]) + spread
+    known = score.mean is not None and score.std is not None  # one seed says nothing of a deviation
+    std = f" ± {number(metric, score.std)}" if known else ""
+    return number(metric, score.mean) + std
 
 
-def _interval(metric: str, score: dict[str, Any]) -> str:
-    ends = score.get("ci95")
+def _interval(metric: str, score: CellScore) -> str:
+    ends = score.ci95
     return f"{number(metric, ends[0])} to {number(metric, ends[1])}" if ends else _NOTHING
 
 
@@ -144,10 +145,10 @@ def _table_text(table: Table) -> str:
     head += ["group"] * grouped + ["best layer"] * layered + ["selectivity"] * shuffled + others
     lines = []
     for row in table.rows:
-        score = row.scores.get(ranked, {"mean": None})
+        score = row.scores.get(ranked, CellScore(None))
         is_model = row.kind in ("model", "missing")
-        cells = [row.rank or "", _name(row), number(ranked, score["mean"])]
-        cells += [number(ranked, score.get("std")), _interval(ranked, score)] if is_model else ["", ""]
+        cells = [row.rank or "", _name(row), number(ranked, score.mean)]
+        cells += [number(ranked, score.std), _interval(ranked, score)] if is_model else ["", ""]
         cells += [row.group] * grouped + [_best_layer(ranked, row)] * layered + [_selectivity(ranked, row)] * shuffled
         lines.append(cells + [_mean_std(m, row.scores.get(m)) for m in table.metrics[1:]])
     text = [f"## {escaped(table.title)}: {escaped(ranked)}", *([SYNTHETIC] if table.synthetic else []), table.about]
@@ -172,7 +173,7 @@ def _best_layer(ranked: str, row: Row) -> str:
 def _selectivity(ranked: str, row: Row) -> str:
     if row.kind != "model":
         return ""
-    mean = row.scores[ranked]["mean"]
+    mean = row.scores[ranked].mean
     return _NOTHING if row.shuffled is None or mean is None else number(ranked, mean - row.shuffled)
 
 
@@ -230,15 +231,15 @@ def as_csv(several: Sequence[Table]) -> str:
         vars(table) | vars(row) | _csv_score(table, row, metric, score)
         for table in several
         for row in table.rows
-        for metric, score in (row.scores or {table.ranked: {"mean": None}}).items()
+        for metric, score in (row.scores or {table.ranked: CellScore(None)}).items()
     ]
     return csv_text(lines, columns)
 
 
-def _csv_score(table: Table, row: Row, metric: str, score: dict[str, Any]) -> dict[str, Any]:
-    low, high = score.get("ci95") or (None, None)
+def _csv_score(table: Table, row: Row, metric: str, score: CellScore) -> dict[str, Any]:
+    low, high = score.ci95 or (None, None)
     ranked = metric == table.ranked
-    values = {"mean": score["mean"], "std": score.get("std"), "ci95_low": low, "ci95_high": high}
+    values = {"mean": score.mean, "std": score.std, "ci95_low": low, "ci95_high": high}
     values["mean_shuffled"] = row.shuffled if ranked else None  # of heads trained on shuffled labels
     return {"metric": metric, "ranked": ranked} | {name: _rounded(value) for name, value in values.items()}
 
@@ -248,6 +249,9 @@ def as_json(several: Sequence[Table], across: Sequence[Across]) -> str:
     body = {"tables": [asdict(t) for t in several], "across": [asdict(a) for a in across]}
     for table in body["tables"]:
         del table["problems"]  # of the files on this machine
+        for row in table["rows"]:
+            if row["kind"] != "model":  # of chance and of published systems a mean is all that is known
+                row["scores"] = {metric: {"mean": score["mean"]} for metric, score in row["scores"].items()}
     return json.dumps(_rounded(body), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -19,12 +19,29 @@ from svuprobe._text import code, markdown
 from svuprobe.benchmarks.published import Published, published
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import SCORED_ALIKE, Entry, Result, require_unchanged
+from svuprobe.probe.result import Result, Score, defined, mean_over_seeds
+from svuprobe.probe.result_file import Entry, require_unchanged
 from svuprobe.probe.stats import compare
 from svuprobe.probe.stats.intervals import MIN_GROUPS, RESAMPLINGS
 
-Scores = dict[str, dict[str, Any]]  # metric -> mean, and std and ci95 where there are any
 _NAMED = 5  # models at most that a sentence names; the rest is counted
+
+
+@dataclass(frozen=True)
+class CellScore:
+    """One score of a row; of chance and of published rows the mean alone is known.
+
+    ``ci95`` is None, too, where one of its ends is undefined.
+    """
+
+    mean: float | None
+    std: float | None = None
+    ci95: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, score: Score) -> CellScore:
+        """Return the score of a result."""
+        return cls(score.mean, score.std, score.interval)
 
 
 @dataclass(frozen=True)
@@ -36,7 +53,7 @@ class Row:
 
     kind: str
     model: str
-    scores: Scores
+    scores: dict[str, CellScore]  # by metric
     rank: int | None = None
     revision: str = ""
     control: bool = False
@@ -103,7 +120,7 @@ class Across:
     protocol_hash: str
     special: str
     columns: list[tuple[str, str]]
-    scores: dict[str, list[dict[str, Any] | None]]
+    scores: dict[str, list[CellScore | None]]
     controls: list[str]
     missing: list[tuple[str, str]]
     suites: list[str]
@@ -113,27 +130,25 @@ class Across:
 
 def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table]:
     """Every table; what a suite asks for and is not there becomes a row marked as missing."""
-    shuffled = {_key(r, True) + _who(r): r for r, _ in entries if is_shuffled(r)}
-    full = {_key(r, True) + _who(r) for r, _ in entries if not is_shuffled(r)}
+    shuffled = {_key(r, True) + _who(r): r for r, _ in entries if r.protocol.shuffle_labels}
+    full = {_key(r, True) + _who(r) for r, _ in entries if not r.protocol.shuffle_labels}
     # A result on shuffled labels is a column beside the one on true labels; alone it is a table of its own.
-    kept = [(r, p) for r, p in entries if not (is_shuffled(r) and _key(r, True) + _who(r) in full)]
+    kept = [(r, p) for r, p in entries if not (r.protocol.shuffle_labels and _key(r, True) + _who(r) in full)]
     ordered = sorted(kept, key=lambda e: _key(e[0]))
     return [_table(list(same), shuffled, wanted) for _, same in groupby(ordered, key=lambda e: _key(e[0]))]
 
 
 def _key(result: Result, any_labels: bool = False) -> tuple[Any, ...]:
     """What has to agree; ``any_labels`` leaves out whether training labels were shuffled."""
-    task, protocol = result.task, result.protocol
-    names = ("synthetic", "name", "version", "split_sha256", "target_sha256", *SCORED_ALIKE)
-    same = tuple(task[name] for name in names)
+    protocol, same = result.protocol, result.task.comparable
     if any_labels:
-        fields = {k: v for k, v in protocol["fields"].items() if k not in ("name", "shuffle_labels")}
+        fields = {k: v for k, v in protocol.fields.items() if k not in ("name", "shuffle_labels")}
         return *same, json.dumps(fields, sort_keys=True)
-    return *same, *protocol_key(protocol["name"], protocol["hash"])
+    return *same, *protocol_key(protocol.name, protocol.hash)
 
 
 def _who(result: Result) -> tuple[str, str]:
-    return result.model["name"], result.model["revision"]
+    return result.model.name, result.model.revision
 
 
 def protocol_key(name: str, digest: str) -> tuple[Any, ...]:
@@ -141,75 +156,41 @@ def protocol_key(name: str, digest: str) -> tuple[Any, ...]:
     return name != "svuprobe", name, digest
 
 
-def is_shuffled(result: Result) -> bool:
-    """Whether training labels were shuffled: what heads reach without anything to learn."""
-    return bool(result.protocol["fields"].get("shuffle_labels", False))
-
-
-def is_finetuned(result: Result) -> bool:
-    """Whether the model itself was trained, not only a head on it."""
-    return bool(result.protocol["name"].startswith("finetune") or result.protocol["fields"].get("finetune"))
-
-
-def train_fraction(result: Result) -> float:
-    """Share of the training set that heads were trained on."""
-    return float(result.protocol["fields"].get("train_fraction", 1.0))
-
-
 def part_of(fraction: float) -> str:
     """Words for a heading on a share of the training set; none for the whole of it."""
     return f", {100 * fraction:g} % of the training set" if fraction < 1 else ""
 
 
-def defined(value: float | None) -> float | None:
-    """Return a score, or None where it is undefined: null in a file, NaN in memory."""
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def mean_of(values: Sequence[float | None]) -> float | None:
-    """Mean over seeds; None where a seed's score is undefined, or there is none."""
-    known = [value for value in map(defined, values) if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def best_layer(result: Result) -> str:
-    """Name of the layer whose own head is best on validation, never on test; empty where there is no choice."""
-    valid = {name: defined(chosen["valid"]) for name, chosen in result.selected["layers"].items()}
-    known = {name: score for name, score in valid.items() if score is not None}
-    return max(known, key=lambda name: known[name]) if len(valid) > 1 and known else ""
-
-
 def _table(entries: list[Entry], shuffled: dict[tuple[Any, ...], Result], wanted: Sequence[Wanted]) -> Table:
-    means = {id(r): defined(r.ranked["mean"]) for r, _ in entries}
-    entries = sorted(entries, key=lambda e: (_descending(means[id(e[0])]), *_who(e[0])))
+    entries = sorted(entries, key=lambda e: (_descending(e[0].ranked.mean), *_who(e[0])))
     first = entries[0][0]
-    metrics = [first.task["ranked"], *(name for name in first.scores if name != first.task["ranked"])]
+    metrics = [first.task.ranked, *(name for name in first.scores if name != first.task.ranked)]
     letters, detectable, notes, problems = _significance(entries)
     rows = [
-        _row(None if means[id(r)] is None else n, r, path, letter, shuffled.get(_key(r, True) + _who(r)))
+        _row(None if r.ranked.mean is None else n, r, path, letter, shuffled.get(_key(r, True) + _who(r)))
         for n, ((r, path), letter) in enumerate(zip(entries, letters, strict=True), 1)
     ]
     rows += _missing(first, rows, wanted)
-    rows.append(Row("chance", "chance", {m: {"mean": first.chance.get(m)} for m in metrics}))
-    others = [] if first.task["synthetic"] else published(first.task["name"], metrics)
+    rows.append(Row("chance", "chance", {m: CellScore(first.chance.get(m)) for m in metrics}))
+    others = [] if first.task.synthetic else published(first.task.name, metrics)
     rows += [_published_row(p, metrics) for p in others]
-    reference = first.task["reference"]
+    reference = first.task.reference
     return Table(
-        task=first.task["name"],
-        synthetic=first.task["synthetic"],
-        version=first.task["version"],
-        split_sha256=first.task["split_sha256"],
-        protocol=first.protocol["name"],
-        protocol_hash=first.protocol["hash"],
-        train_fraction=train_fraction(first),
-        shuffled_labels=is_shuffled(first),
+        task=first.task.name,
+        synthetic=first.task.synthetic,
+        version=first.task.version,
+        split_sha256=first.task.split_sha256,
+        protocol=first.protocol.name,
+        protocol_hash=first.protocol.hash,
+        train_fraction=first.protocol.train_fraction,
+        shuffled_labels=first.protocol.shuffle_labels,
         metrics=metrics,
         detectable=detectable,
         rows=rows,
         about=_about(first),
         notes=[*_notes([r for r, _ in entries]), *notes, *_sources(others)],
         problems=problems,
-        argument=reference.removeprefix("own data, ") if reference.startswith("own data, ") else first.task["name"],
+        argument=reference.removeprefix("own data, ") if reference.startswith("own data, ") else first.task.name,
     )
 
 
@@ -219,42 +200,33 @@ def _descending(mean: float | None) -> float:
 
 
 def _row(rank: int | None, result: Result, path: Path, letters: str, shuffled: Result | None) -> Row:
-    model, best = result.model, best_layer(result)
-    scores = {
-        metric: {"mean": defined(s["mean"]), "std": defined(s["std"]), "ci95": s["ci95"] and _ends(s["ci95"])}
-        for metric, s in result.scores.items()
-    }
+    model, best = result.model, result.best_layer
+    scores = {metric: CellScore.of(score) for metric, score in result.scores.items()}
     return Row(
         kind="model",
-        model=model["name"],
+        model=model.name,
         scores=scores,
         rank=rank,
-        revision="" if model["control"] else model["revision"][:8],
-        control=model["control"],
-        finetuned=is_finetuned(result),
+        revision="" if model.control else model.revision[:8],
+        control=model.control,
+        finetuned=result.protocol.finetunes,
         group=letters,
         best_layer=best,
-        best_layer_score=mean_of(result.layer_curve.get(best, [])),
-        shuffled=defined(shuffled.ranked["mean"]) if shuffled else None,
+        best_layer_score=mean_over_seeds(result.layer_curve.get(best, ())),
+        shuffled=shuffled.ranked.mean if shuffled else None,
         file=path.stem,
     )
 
 
-def _ends(interval: Sequence[float | None]) -> list[float] | None:
-    """An interval, or None where one of its ends is undefined."""
-    known = [end for end in map(defined, interval) if end is not None]
-    return known if len(known) == len(interval) else None
-
-
 def _missing(first: Result, rows: Sequence[Row], wanted: Sequence[Wanted]) -> list[Row]:
-    here = first.task["name"], first.task["synthetic"], first.protocol["hash"]
+    here = first.task.name, first.task.synthetic, first.protocol.hash
     there = {row.model for row in rows}
     asked = sorted({w.model for w in wanted if (w.task, w.synthetic, w.hash) == here})
     return [Row("missing", model, {}) for model in asked if model not in there]
 
 
 def _published_row(one: Published, metrics: Sequence[str]) -> Row:
-    scores = {m: {"mean": one.scores[m]} for m in metrics if m in one.scores}
+    scores = {m: CellScore(one.scores[m]) for m in metrics if m in one.scores}
     return Row("published", one.system, scores, source=one.short)
 
 
@@ -281,8 +253,8 @@ def _significance(entries: Sequence[Entry]) -> tuple[list[str], float | None, li
     undefined, absent, untested = [], [], 0
     chosen: dict[int, compare.JackknifeScores] = {}
     for n, (result, path) in enumerate(entries):
-        if defined(result.ranked["mean"]) is None:
-            undefined.append(result.model["name"])
+        if result.ranked.mean is None:
+            undefined.append(result.model.name)
             continue
         try:
             if len(chosen) < compare.MOST_MODELS:
@@ -292,7 +264,7 @@ def _significance(entries: Sequence[Entry]) -> tuple[list[str], float | None, li
                 untested += 1
         except ProbeError as error:
             problems.append(str(error))
-            absent.append(result.model["name"])
+            absent.append(result.model.name)
     notes = [f"No rank, as the score is undefined: {_listed(undefined)}."] if undefined else []
     if absent:
         notes.append(f"Not compared, as the predictions beside the result are missing or damaged: {_listed(absent)}.")
@@ -322,34 +294,34 @@ def _listed(names: Sequence[str]) -> str:
 
 def _about(result: Result) -> str:
     """What was scored on what, and how."""
-    task, protocol, test = result.task, result.protocol, result.counts["test"]
-    clips = {split: f"{task['splits'].get(split, 0):,}" for split in ("train", "valid", "test")}
-    unit = "windows" if task["scored"] == "window" else "clips"
-    groups = f"{test['groups']:,} group{'s' if test['groups'] > 1 else ''}"
-    trained = f" (heads see {100 * train_fraction(result):g} % of it)" if train_fraction(result) < 1 else ""
-    labels = ", **training labels shuffled**" if is_shuffled(result) else ""
-    seeds = len(result.ranked["per_seed"])
+    task, protocol, test = result.task, result.protocol, result.counts.test
+    clips = {split: f"{task.splits[split]:,}" for split in ("train", "valid", "test")}
+    unit = "windows" if task.scored == "window" else "clips"
+    groups = f"{test.groups:,} group{'s' if test.groups > 1 else ''}"
+    trained = f" (heads see {100 * protocol.train_fraction:g} % of it)" if protocol.train_fraction < 1 else ""
+    labels = ", **training labels shuffled**" if protocol.shuffle_labels else ""
+    seeds = len(result.ranked.per_seed)
     return (
-        f"{markdown(task['reference'])}. Clips: {clips['train']} train{trained}, {clips['valid']} validation, "
-        f"{clips['test']} test; scored on {test[unit]:,} {unit} in {groups}. Protocol {code(protocol['name'])} "
-        f"(`{protocol['hash']}`){labels}, {seeds} seed{'s' * (seeds > 1)}; split `{task['split_sha256'][:8]}`, task "
-        f"version {task['version']}."
+        f"{markdown(task.reference)}. Clips: {clips['train']} train{trained}, {clips['valid']} validation, "
+        f"{clips['test']} test; scored on {getattr(test, unit):,} {unit} in {groups}. Protocol {code(protocol.name)} "
+        f"(`{protocol.hash}`){labels}, {seeds} seed{'s' * (seeds > 1)}; split `{task.split_sha256[:8]}`, task "
+        f"version {task.version}."
     )
 
 
 def _notes(results: Sequence[Result]) -> list[str]:
     """What a reader has to know before believing an interval or a mean."""
     first, notes = results[0], []
-    groups = first.counts["test"]["groups"]
+    groups = first.counts.test.groups
     if groups < MIN_GROUPS:
         words = f"Only {groups} group{'s' if groups > 1 else ''} in test, under {MIN_GROUPS}"
         notes.append(f"{words}: nothing can be said about others, so no interval and no test of differences.")
     notes += _caveats(results)
-    undefined = first.counts.get("undefined")
+    undefined = first.counts.undefined
     if undefined and not any(r.caveats for r in results):
         names = ", ".join(map(markdown, undefined))
         notes.append(f"Left out of the mean, as test has no positive or no negative: {names}.")
-    if lacking := [f"{markdown(r.model['name'])} {r.counts['missing']}" for r in results if r.counts["missing"]]:
+    if lacking := [f"{markdown(r.model.name)} {r.counts.missing}" for r in results if r.counts.missing]:
         more = f" and of {len(lacking) - _NAMED} more models" if len(lacking) > _NAMED else ""
         notes.append(f"Clips without features: {', '.join(lacking[:_NAMED])}{more}.")
     return notes
@@ -360,7 +332,7 @@ def _caveats(results: Sequence[Result]) -> list[str]:
     said: dict[str, list[str]] = {}
     for result in results:
         for caveat in dict.fromkeys(result.caveats):
-            said.setdefault(caveat, []).append(result.model["name"])
+            said.setdefault(caveat, []).append(result.model.name)
     lines = []
     for caveat, names in said.items():
         whose = "" if len(names) == len(results) else f" ({_listed(names)})"
@@ -414,9 +386,9 @@ def _special(tables: Sequence[Table]) -> str:
     return part_of(tables[0].train_fraction) + (", training labels shuffled" if tables[0].shuffled_labels else "")
 
 
-def _ranks(scores: dict[str, list[dict[str, Any] | None]]) -> dict[str, Any]:
+def _ranks(scores: dict[str, list[CellScore | None]]) -> dict[str, Any]:
     """Ranks in the part of a table that is complete: some tasks with all models, or all tasks with some."""
-    means = [[s["mean"] if s else None for s in several] for several in scores.values()]
+    means = [[s.mean if s else None for s in several] for several in scores.values()]
     table = np.array(means, dtype=float)  # None becomes NaN
     has = np.isfinite(table)
     tried, asked = has.any(axis=1), has.any(axis=0)

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime, timezone
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.extractors.cache import FeatureCache
+from svuprobe.extractors.cache import FeatureCache, Header
 from svuprobe.extractors.names import is_control
 from svuprobe.probe import caveats, evaluate
-from svuprobe.probe.features import ClipFeatures, FeatureStats, Rows, rows_by_split
+from svuprobe.probe.assemble import assemble, weights_of_layers
+from svuprobe.probe.features import ClipFeatures, FeatureStats, rows_by_split
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
 from svuprobe.probe.identity import of_probe
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.result import Result, digests
+from svuprobe.probe.result import (
+    LayerChoice,
+    LayerWeights,
+    ModelInfo,
+    PerSeed,
+    ProtocolInfo,
+    Result,
+    Selected,
+    Timings,
+    defined,
+)
 from svuprobe.probe.train import fit, matmul_precision_for, unthreaded
 from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks.manifest import ClipList
-from svuprobe.tasks.types import SPLITS
-
-_LIBRARIES = ("svuprobe", "torch", "numpy", "scikit-learn", "mir_eval")
 
 
 def probe(
@@ -82,38 +87,21 @@ def _probe(
     banks = {layer: evaluate.chosen_bank(fitted, choice) for layer, choice in choices.items()}
     scored = evaluate.test(features, list(banks.values()), [layer == head for layer in banks], reporter)
     tested = dict(zip(banks, scored, strict=True))
-    ranked = listed.task.metrics[0]
-    names = cache.header.layer_names
-    single = [n for n in sorted(tested) if n != WEIGHTED_SUM]
     summed = banks.get(WEIGHTED_SUM)
     without = evaluate.leave_one_out(features, summed, reporter) if summed is not None else {}
-    result = Result(
-        task=_task(listed),
-        model=_model(cache),
-        protocol={"name": protocol.name, "hash": protocol.hash, "fields": asdict(protocol)},
-        scores={m: _summary(s, tested[head].intervals[m]) for m, s in tested[head].scores.items()},
-        chance=evaluate.chance(features),
+    finished = time.perf_counter()
+    result = assemble(
+        listed,
+        features,
+        tested[head],
+        model=_model_info(cache.header),
+        protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=asdict(protocol)),
         layer_weights=_layer_weights(summed, len(banks[head]), features.feature_stats),
-        layer_curve={names[n]: tested[n].scores[ranked] for n in single},
-        layer_ci95={names[n]: tested[n].intervals[ranked] for n in single},
-        layer_drop={
-            names[n]: (np.array(tested[WEIGHTED_SUM].scores[ranked]) - scores).tolist()
-            for n, scores in without.items()
-        },
-        selected={
-            "head": asdict(choices[head]) | {"layer": "sum" if head == WEIGHTED_SUM else names[head]},
-            "layers": {names[n]: asdict(choices[n]) | {"layer": names[n]} for n in single},
-        },
-        counts=_counts(splits, missing) | {"undefined": _undefined(features)},
-        timings={
-            "load_s": loaded - started,
-            "train_s": trained - loaded,
-            "test_s": time.perf_counter() - trained,
-        },
-        environment={"python": platform.python_version(), "device": device, "products": matmul_precision}
-        | {name: version(name) for name in _LIBRARIES},
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        caveats=caveats.caveats(features),
+        selected=_selected(choices, head, cache.header.layer_names),
+        missing=missing,
+        environment={"device": device, "products": matmul_precision},
+        timings=Timings(load_s=loaded - started, train_s=trained - loaded, test_s=finished - trained),
+        **_layer_scores(tested, without, listed.task.metrics[0], cache.header.layer_names),
     )
     return result, tested[head].predictions, _trained(features, banks[head], cache, listed, protocol)
 
@@ -125,56 +113,68 @@ def _ranked_head(choices: dict[int, evaluate.Choice], protocol: Protocol) -> int
     return WEIGHTED_SUM if WEIGHTED_SUM in choices else 0
 
 
-def _task(listed: ClipList) -> dict[str, Any]:
-    task = listed.task
-    splits = Counter(clip.split for clip in listed.clips)
-    return {
-        "name": task.name,
-        "version": task.version,
-        "kind": task.kind,
-        "dataset": task.dataset,
-        "synthetic": listed.synthetic,
-        "ranked": task.metrics[0],
-        "scored": task.scored,
-        "windowing": task.windowing.key,
-        "class_weight_alpha": float(task.class_weight_alpha),
-        **({"beat_decoder": task.beat_decoder} if task.kind == "beats" else {}),
-        "labels": list(listed.labels),
-        "licence": task.licence,
-        "reference": task.reference,
-        "splits": {name: splits[name] for name in SPLITS},
-        **digests(listed.clips),
-    }
+def _model_info(header: Header) -> ModelInfo:
+    return ModelInfo(
+        name=header.model,
+        revision=header.revision,
+        digest=header.digest,
+        parameters=header.parameters,
+        dim=header.dim,
+        sample_rate=header.sample_rate,
+        frame_rate=header.frame_rate,
+        normalization=header.normalization,
+        dtype=header.dtype,
+        layer_names=tuple(header.layer_names),
+        control=is_control(header.model),
+    )
 
 
-def _model(cache: FeatureCache) -> dict[str, Any]:
-    header = cache.header
-    names = ("revision", "digest", "parameters", "dim", "sample_rate", "frame_rate", "normalization", "dtype")
-    return {
-        "name": header.model,
-        **{name: getattr(header, name) for name in names},
-        "layer_names": list(header.layer_names),
-        "control": is_control(header.model),
-    }
+def _selected(choices: Mapping[int, evaluate.Choice], head: int, names: Sequence[str]) -> Selected:
+    """Return what validation chose, by the layers' names; the weighted sum is called ``sum``."""
+    named = {}
+    for layer, choice in choices.items():
+        name = "sum" if layer == WEIGHTED_SUM else names[layer]
+        valid = defined(choice.valid)
+        named[layer] = LayerChoice(layer=name, learning_rate=choice.learning_rate, valid=valid)
+    layers = {}
+    for layer in _single(choices):
+        layers[names[layer]] = named[layer]
+    return Selected(head=named[head], layers=layers)
 
 
-def _summary(per_seed: list[float], ci95: tuple[float, float] | None) -> dict[str, Any]:
-    std = float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None  # one seed says nothing of a spread
-    return {"per_seed": per_seed, "mean": float(np.mean(per_seed)), "std": std, "ci95": ci95}
+def _layer_scores(
+    tested: Mapping[int, evaluate.TestScores],
+    without: Mapping[int, list[float]],
+    metric: str,
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """Return ``layer_curve``, ``layer_ci95`` and ``layer_drop`` of a result, by the layers' names.
+
+    ``without`` holds what the weighted sum scores, per seed, when a layer is left out of it.
+    """
+    curve, intervals, drop = {}, {}, {}
+    for layer in _single(tested):
+        curve[names[layer]] = _per_seed(tested[layer].scores[metric])
+        intervals[names[layer]] = tested[layer].intervals[metric]
+    for layer, scores in without.items():
+        lost = np.array(tested[WEIGHTED_SUM].scores[metric]) - scores
+        drop[names[layer]] = _per_seed(lost.tolist())
+    return {"layer_curve": curve, "layer_ci95": intervals, "layer_drop": drop}
 
 
-def _layer_weights(bank: Bank | None, seeds: int, moments: FeatureStats) -> dict[str, Any]:
-    """Weights of the weighted sum per seed as learnt, times the RMS of what they weigh, and their entropy."""
-    mix = np.ones((seeds, 1)) if bank is None else bank.mix_weights().double().cpu().numpy()
-    effective = mix * moments.seen.cpu().numpy()
-    effective = effective / np.maximum(effective.sum(axis=1, keepdims=True), 1e-300)  # 0 of constant layers
-    entropy = -np.where(mix > 0, mix * np.log(np.where(mix > 0, mix, 1)), 0).sum(axis=1)
-    return {
-        "softmax": mix.tolist(),
-        "times_rms": effective.tolist(),
-        "rms": moments.rms.tolist(),
-        "entropy": entropy.tolist(),
-    }
+def _single(by_layer: Mapping[int, Any]) -> list[int]:
+    """Return the layers that have heads of their own, the first one first."""
+    return [layer for layer in sorted(by_layer) if layer != WEIGHTED_SUM]
+
+
+def _per_seed(scores: Sequence[float]) -> PerSeed:
+    return tuple(defined(score) for score in scores)
+
+
+def _layer_weights(bank: Bank | None, seeds: int, stats: FeatureStats) -> LayerWeights:
+    """Return the weights of the weighted sum; without one, as of a model of one layer, that layer has all of it."""
+    softmax = np.ones((seeds, 1)) if bank is None else bank.mix_weights().double().cpu().numpy()
+    return weights_of_layers(softmax, stats.rms.cpu().numpy(), stats.seen.cpu().numpy())
 
 
 def _trained(
@@ -197,19 +197,3 @@ def _trained(
     header = cache.header
     model = {"name": header.model, "digest": header.digest, "dtype": header.dtype}
     return TrainedHeads(replace(listed.task, labels=listed.labels), model, protocol.file_name, tensors)
-
-
-def _undefined(features: ClipFeatures | FrameFeatures) -> list[str]:
-    """Labels with no positive, or no negative, in the test split: left out of the mean over tags."""
-    if not isinstance(features, ClipFeatures) or features.task.kind != "multilabel":
-        return []
-    share = features.clip_targets["test"].mean(axis=0)
-    return [label for label, s in zip(features.labels, share, strict=True) if s in (0, 1)]
-
-
-def _counts(splits: dict[str, Rows], missing: list[str]) -> dict[str, Any]:
-    per_split = {
-        name: {"clips": len(rows.clips), "windows": len(rows.row), "groups": len(rows.groups)}
-        for name, rows in ((name, every.of(0)) for name, every in splits.items())  # all seeds have as many clips
-    }
-    return per_split | {"missing": len(missing), "missing_clips": sorted(missing)}

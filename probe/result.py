@@ -1,286 +1,397 @@
-"""The result of one model on one task under one protocol: a JSON file, and beside it predictions and heads.
+"""The result of one model on one task under one protocol, as types; each says what its keys hold.
 
-``RESULTS/<model>@<revision8>/<task>[.synthetic]/<protocol>.json``, with ``<protocol>.npz``: everything that a
-table, a plot or a test of significance needs; and ``<protocol>.safetensors``, the heads (`svuprobe.probe.trained`).
-They appear together or not at all: the JSON comes last, goes first when it is replaced, and knows the checksums of
-the others. Unknown keys are refused on load.
+`svuprobe.probe.result_file` writes and reads the files, `svuprobe.probe.result_json` the JSON of these types, and
+`svuprobe.probe.assemble` builds a result from trained heads or networks.
 
-Keys
-----
-schema
-    Version of this layout.
-task
-    ``name``, ``version``, ``kind``, ``dataset``, ``synthetic``, ``ranked`` (metric), ``labels``, ``licence``,
-    ``reference``, ``splits`` (clips per split), ``scored`` (windows or clips), ``split_sha256`` (of every clip's
-    id, split and group) and ``target_sha256`` (of every clip's id and target), ``windowing`` (as in the cache's
-    name), ``class_weight_alpha``.
-model
-    ``name``, ``revision``, ``digest`` (of the weights), ``parameters``, ``layer_names``, ``dim``,
-    ``sample_rate`` and ``frame_rate`` in Hz, ``normalization``, ``dtype``, ``control`` (random weights or
-    hand-made); of a network that was trained end to end ``finetune``, see `svuprobe.probe.finetune.run`, and of a
-    supervised baseline its ``recipe``.
-protocol
-    ``name``, ``hash`` and ``fields``, every one of them.
-scores
-    Metric -> ``per_seed``, ``mean``, ``std`` (over seeds, n - 1; null with one seed) and ``ci95`` (over the groups of
-    the test split, null with too few, see `svuprobe.probe.stats.intervals`) of the ranked head: the weighted sum at
-    its selected learning rate, or under a protocol that selects the ``best`` perhaps a single layer.
-chance
-    Metric -> score of guessing from the training set alone (classes drawn with their frequencies, a constant
-    prediction, no note at all).
-layer_weights
-    Of the weighted sum, whatever is ranked: ``softmax`` per seed, ``times_rms`` (weight times the layer's RMS as the
-    head sees it, normalised) per seed, ``entropy`` of the weights per seed in nats (the logarithm of the number of
-    layers where all weigh the same), and the ``rms`` of each layer over the training set.
-layer_curve, layer_ci95
-    Ranked metric on test of each single layer, per seed: ``{layer name: [...]}``, and its interval over groups as in
-    ``scores``.
-layer_drop
-    What the weighted sum loses of the ranked metric on test when one layer is left out and the other weights are
-    scaled up to 1, with nothing trained again, per seed: ``{layer name: [...]}`` of the layers it sums.
-selected
-    ``layer`` (``sum`` or a layer's name), learning rate and validation score of the ranked head (``head``), and of
-    each single layer (``layers``).
-identity
-    Digests of everything that determines the result, and ``digest`` over them (`svuprobe.probe.identity`).
-files
-    SHA-256 of what belongs to the JSON: ``.npz`` and ``.safetensors`` beside it, or ``/seed<n>.safetensors`` of a
-    fine-tuned model in the folder of its name.
-caveats
-    Sentences that belong beside the scores: classes without a training clip, tags that are not scored.
-counts, timings, environment, date
-    Windows, clips and groups per split, ``missing`` clips and their ids (``missing_clips``), ``undefined`` labels (no
-    positive or no negative in the test split: left out of the mean over tags); seconds; versions, device and, of a
-    probe, ``products`` (what the products of its training were rounded to; scores are always of float32); UTC.
+A score that is undefined (R2 of a constant target, tags without a positive) is None here and null in the file; there
+is no NaN in a result.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import zipfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from svuprobe import _files
-from svuprobe._errors import UserError
-from svuprobe._files import clear_abandoned, refuse_special, sha256_of, sync, temporary_for, writing
-from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result_shape import wrong_shape
-from svuprobe.tasks.types import Clip
-
+# Version of the layout of the file: it rises when a key changes its meaning.
 SCHEMA = 3
-# Keys of ``task`` beside name, version, split and targets in which results have to agree to stand in one table.
-SCORED_ALIKE = ("windowing", "scored", "class_weight_alpha")
-Write = Callable[[Path], object]
-Entry = tuple["Result", Path]
 
 
-@dataclass(frozen=True)
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+# What a text has to be, and the words for one that is not.
+Text = Annotated[str, bool, "text"]
+Name = Annotated[str, re.compile(r"[^\x00-\x1f/\\]{1,300}").fullmatch, "name"]  # becomes part of a path
+Digest = Annotated[str, re.compile("[0-9a-f]{1,128}").fullmatch, "digest"]
+Unit = Annotated[str, ("clip", "window").__contains__, "word of clip and window"]
+Date = Annotated[str, _is_date, "date"]
+
+PerSeed = tuple[float | None, ...]
+Interval = tuple[float | None, float | None] | None
+Matrix = tuple[tuple[float, ...], ...]
+
+
+def defined(value: float | None) -> float | None:
+    """Return a score, or None where it is undefined, which a computation says by NaN or an infinity."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def mean_over_seeds(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None where the score of a seed is undefined, or there is no seed."""
+    if not values or None in values:
+        return None
+    return sum(float(value) for value in values if value is not None) / len(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskInfo:
+    """What was scored on.
+
+    Attributes
+    ----------
+    ranked
+        The metric that ranks models.
+    scored
+        Whether each ``window`` or each ``clip`` is one answer.
+    windowing
+        How long clips are cut, as in the name of the cache's folder.
+    class_weight_alpha
+        Exponent of the weights of the classes in the loss, see `svuprobe.tasks.types.Task`.
+    beat_decoder
+        How beats are found in activations; None of other kinds.
+    splits
+        Clips per split.
+    split_sha256
+        Digest of every clip's id, split and group.
+    target_sha256
+        Digest of every clip's id and target.
+    """
+
+    name: Name
+    version: int
+    kind: Name
+    dataset: Name
+    synthetic: bool
+    ranked: Name
+    scored: Unit
+    windowing: Text
+    class_weight_alpha: float
+    beat_decoder: Text | None = None
+    labels: tuple[str, ...]
+    licence: Text
+    reference: Text
+    splits: dict[str, int]
+    split_sha256: Digest
+    target_sha256: Digest
+
+    # Two results whose tasks agree in all of these may stand in one table and one picture.
+    COMPARABLE: ClassVar[tuple[str, ...]] = (
+        "synthetic",
+        "name",
+        "version",
+        "split_sha256",
+        "target_sha256",
+        "windowing",
+        "scored",
+        "class_weight_alpha",
+    )
+
+    @property
+    def comparable(self) -> tuple[Any, ...]:
+        """Return the values of ``COMPARABLE``; tables and pictures are sorted by them."""
+        return tuple(getattr(self, name) for name in self.COMPARABLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuneInfo:
+    """How a network was trained end to end (`svuprobe.probe.finetune.run`).
+
+    Attributes
+    ----------
+    parameters
+        Of the whole network, with its head.
+    stages
+        Of every seed its stages: epochs, the best one and its validation score, weights that learnt, layer weights.
+    epochs
+        Of every seed its epochs: training loss and validation score.
+    seconds
+        Of every seed.
+    peak_memory_mib
+        Most that was held, of the GPU or else of the process.
+    processes
+        How many trained together.
+    """
+
+    parameters: int
+    stages: tuple[tuple[dict[str, Any], ...], ...]
+    epochs: tuple[tuple[dict[str, Any], ...], ...]
+    seconds: tuple[float, ...]
+    peak_memory_mib: float
+    processes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What was probed or trained.
+
+    Attributes
+    ----------
+    digest
+        Of the weights; of a supervised baseline, whose weights start at random, of its shapes and recipe.
+    sample_rate, frame_rate
+        In Hz; None where a baseline answers for whole clips alone.
+    control
+        Whether the weights are random or the features made by hand.
+    recipe
+        How a supervised baseline is trained; None of other models.
+    finetune
+        None of a frozen model.
+    """
+
+    name: Text
+    revision: Name
+    digest: Text
+    parameters: int
+    dim: int
+    sample_rate: float
+    frame_rate: float | None
+    normalization: Text
+    dtype: Text
+    layer_names: tuple[Text, ...]
+    control: bool
+    recipe: Text | None = None
+    finetune: FineTuneInfo | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolInfo:
+    """The protocol with every one of its ``fields``, over which the ``hash`` is."""
+
+    name: Name
+    hash: Digest
+    fields: dict[str, Any]
+
+    @property
+    def shuffle_labels(self) -> bool:
+        """Whether training labels were shuffled: what heads reach without anything to learn."""
+        return bool(self.fields.get("shuffle_labels", False))
+
+    @property
+    def train_fraction(self) -> float:
+        """Share of the training set that heads were trained on; fine-tuning takes all of it."""
+        return float(self.fields.get("train_fraction", 1.0))
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """The grid that was tried, ascending; empty of fine-tuning, which has none."""
+        return tuple(sorted(self.fields.get("learning_rates", ())))
+
+    @property
+    def finetunes(self) -> bool:
+        """Whether a pretrained model itself was trained, not only a head on it."""
+        return bool(self.fields.get("finetune", False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One metric of the ranked head on the test split.
+
+    Attributes
+    ----------
+    std
+        Over seeds, n - 1; None with one seed, which says nothing of it.
+    ci95
+        Over the groups of the test split; None with too few of them, see `svuprobe.probe.stats.intervals`.
+    """
+
+    per_seed: PerSeed
+    mean: float | None
+    std: float | None
+    ci95: Interval
+
+    @classmethod
+    def of_seeds(cls, per_seed: Sequence[float], ci95: Interval) -> Score:
+        """Return the score of seeds whose values are known, NaN where undefined."""
+        std = float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else math.nan
+        return cls(
+            per_seed=tuple(defined(value) for value in per_seed),
+            mean=defined(float(np.mean(per_seed))),
+            std=defined(std),
+            ci95=ci95,
+        )
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The ends of ``ci95`` where both are defined."""
+        return both_ends(self.ci95)
+
+
+def both_ends(interval: Interval) -> tuple[float, float] | None:
+    """Return an interval, or None where there is none or one of its ends is undefined."""
+    if interval is None or interval[0] is None or interval[1] is None:
+        return None
+    return interval[0], interval[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerWeights:
+    """What the weighted sum weighs, whatever is ranked.
+
+    Attributes
+    ----------
+    softmax
+        (seeds, layers) as learnt.
+    times_rms
+        (seeds, layers) weight times the layer's RMS as the head sees it, normalised to a sum of 1.
+    rms
+        (layers,) over the training set.
+    entropy
+        (seeds,) of the weights in nats: the logarithm of the number of layers where all weigh the same.
+    """
+
+    softmax: Matrix
+    times_rms: Matrix
+    rms: tuple[float, ...]
+    entropy: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerChoice:
+    """What validation chose of one head: ``layer`` is ``sum`` or a layer's name."""
+
+    layer: Text
+    learning_rate: float
+    valid: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """What validation chose: of the ranked head, and of each single layer by its name."""
+
+    head: LayerChoice
+    layers: dict[str, LayerChoice]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCounts:
+    """Size of a split: of what has features."""
+
+    clips: int
+    windows: int
+    groups: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Size of each split, and what is not in it.
+
+    Attributes
+    ----------
+    missing, missing_clips
+        Clips without features, and their ids.
+    undefined
+        Labels with no positive or no negative in the test split: left out of the mean over tags.
+    """
+
+    train: SplitCounts
+    valid: SplitCounts
+    test: SplitCounts
+    missing: int
+    missing_clips: tuple[str, ...] = ()
+    undefined: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """Seconds: reading a cache, or decoding audio for fine-tuning; training; scoring the test split."""
+
+    load_s: float | None = None
+    decode_s: float | None = None
+    train_s: float
+    test_s: float
+
+    @property
+    def total_s(self) -> float:
+        """All of it."""
+        return (self.load_s or 0.0) + (self.decode_s or 0.0) + self.train_s + self.test_s
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """One result; the module says what each key holds."""
+    """One result.
 
-    task: dict[str, Any]
-    model: dict[str, Any]
-    protocol: dict[str, Any]
-    scores: dict[str, dict[str, Any]]
-    chance: dict[str, float]
-    layer_weights: dict[str, Any]
-    layer_curve: dict[str, list[float]]
-    selected: dict[str, Any]
-    counts: dict[str, Any]
-    timings: dict[str, float]
-    environment: dict[str, str]
-    date: str
-    layer_ci95: dict[str, Any] = field(default_factory=dict)
-    layer_drop: dict[str, list[float]] = field(default_factory=dict)
-    identity: dict[str, str] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    caveats: list[str] = field(default_factory=list)
+    Attributes
+    ----------
+    scores
+        By metric, of the ranked head: the weighted sum at its selected learning rate, or under a protocol that
+        selects the ``best`` perhaps a single layer.
+    chance
+        By metric, of guessing from the training set alone (classes drawn with their frequencies, a constant
+        prediction, no note at all).
+    layer_curve, layer_ci95
+        By layer, the ranked metric on test of its own head: per seed, and the interval as in ``scores``.
+    environment
+        Versions, device and, of a probe, ``products``: what the matrix products of its training were rounded to.
+        Scores are always of float32.
+    date
+        UTC, ISO 8601.
+    layer_drop
+        By layer that the weighted sum sums, per seed: what it loses of the ranked metric on test when that layer is
+        left out and the other weights are scaled up to 1, with nothing trained again.
+    identity
+        Digests of everything that determines the result, and ``digest`` over them (`svuprobe.probe.identity`).
+    files
+        SHA-256 of what belongs to the JSON: ``.npz`` and ``.safetensors`` beside it, or ``/seed<n>.safetensors`` of
+        a fine-tuned model in the folder of its name.
+    caveats
+        Sentences that belong beside the scores: classes without a training clip, tags that are not scored.
+    """
+
+    task: TaskInfo
+    model: ModelInfo
+    protocol: ProtocolInfo
+    scores: dict[str, Score]
+    chance: dict[str, float | None]
+    layer_weights: LayerWeights
+    layer_curve: dict[str, PerSeed] = field(default_factory=dict)
+    selected: Selected
+    counts: Counts
+    timings: Timings
+    environment: dict[str, Text]
+    date: Date
+    layer_ci95: dict[str, Interval] = field(default_factory=dict)
+    layer_drop: dict[str, PerSeed] = field(default_factory=dict)
+    identity: dict[str, Text] = field(default_factory=dict)
+    files: dict[str, Digest] = field(default_factory=dict)
+    caveats: tuple[Text, ...] = ()
     schema: int = SCHEMA
 
     @property
-    def ranked(self) -> dict[str, Any]:
-        """Scores of the ranked metric."""
-        return self.scores[self.task["ranked"]]
+    def ranked(self) -> Score:
+        """Score of the ranked metric."""
+        return self.scores[self.task.ranked]
 
+    @property
+    def best_layer(self) -> str:
+        """The layer whose own head is best on validation, never on test; empty where there is no choice."""
+        best, best_valid = "", -math.inf
+        for name, choice in self.selected.layers.items():
+            if choice.valid is not None and choice.valid > best_valid:
+                best, best_valid = name, choice.valid
+        return best if len(self.selected.layers) > 1 else ""
 
-# -- writing ------------------------------------------------------------------------------------------------
-
-
-def save(result: Result, path: Path, predictions: dict[str, np.ndarray], heads: Write | None = None) -> Result:
-    """Write a result with what belongs to it, so that a reader finds all of it, of one run, or none.
-
-    Everything is whole and durable under temporary names first. Then the old JSON goes, the others take their
-    places, and the JSON comes last.
-
-    Parameters
-    ----------
-    heads
-        Writes the trained heads to the path it is given; None where they are kept elsewhere.
-
-    Returns
-    -------
-    The result as it was written, with ``files``.
-
-    Raises
-    ------
-    FileError
-        The system refuses to write; what was there before is there still.
-    """
-    writers: dict[str, Write] = {".npz": lambda where: _write_predictions(where, predictions)}
-    if heads is not None:
-        writers[".safetensors"] = heads
-    with writing(path), ExitStack() as stack:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        places = {suffix: path.with_suffix(suffix) for suffix in (*writers, ".json")}
-        temporary = {}
-        for suffix, place in places.items():
-            refuse_special(place)
-            clear_abandoned(place)
-            temporary[suffix] = temporary_for(place)
-            stack.callback(temporary[suffix].unlink, missing_ok=True)
-        for suffix, write in writers.items():
-            write(temporary[suffix])
-            sync(temporary[suffix])
-        checksums = {suffix: sha256_of(temporary[suffix]) for suffix in writers}
-        written = asdict(result) | {"files": result.files | checksums}
-        body = json.loads(json.dumps(_finite(written)))
-        if reason := wrong_shape(body):
-            raise ValueError(f"a result that could not be read again: {reason}")
-        text = json.dumps(body, indent=1) + "\n"
-        temporary[".json"].write_text(text, encoding="utf-8")
-        sync(temporary[".json"])
-        path.unlink(missing_ok=True)
-        for suffix in (*writers, ".json"):
-            os.replace(temporary[suffix], places[suffix])
-        sync(path.parent)
-    return Result(**written)
-
-
-def sweep(path: Path) -> None:
-    """Delete what killed processes left of a result: temporary files, and a lock that nobody holds."""
-    for suffix in (".json", ".npz", ".safetensors"):
-        _files.sweep(path.with_suffix(suffix))
-
-
-def remove(path: Path) -> None:
-    """Delete a result, its JSON first, and what lies beside it."""
-    with writing(path):
-        for suffix in (".json", ".npz", ".safetensors"):
-            path.with_suffix(suffix).unlink(missing_ok=True)
-
-
-def _write_predictions(where: Path, predictions: dict[str, np.ndarray]) -> None:
-    with where.open("wb") as file:  # by its handle: numpy would add a suffix to a name
-        np.savez_compressed(file, **predictions)  # type: ignore[arg-type]
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: null."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-# -- reading ------------------------------------------------------------------------------------------------
-
-
-def load(path: Path) -> Result:
-    """Read a result.
-
-    Raises ProbeError, naming the file and what is wrong, for one that can't be read, is of another schema, or has
-    unknown, missing or misshapen keys.
-    """
-    again = "delete it and run svuprobe probe again"
-    try:
-        body = json.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise ProbeError(f"{path}: can't be read ({error.strerror or error})") from None
-    except (ValueError, RecursionError) as error:
-        raise ProbeError(f"{path}: not JSON ({error}); {again}") from None
-    names = {f.name for f in fields(Result)}
-    if not isinstance(body, dict) or body.get("schema") != SCHEMA:
-        raise ProbeError(f"{path}: not a result of schema {SCHEMA}; run svuprobe probe again")
-    wrong = sorted(names ^ set(body))
-    if wrong:
-        raise ProbeError(f"{path}: unknown or missing key {wrong[0]!r}; {again}")
-    if reason := wrong_shape(body):
-        raise ProbeError(f"{path}: {reason}; {again}")
-    return Result(**body)
-
-
-def paths(results: Path) -> list[Path]:
-    """The JSON files of a folder of results, sorted; hidden files, such as macOS leaves, are none."""
-    if not results.is_dir():
-        raise ProbeError(f"{results}: no such folder of results; run svuprobe probe, or give --results")
-    return sorted(path for path in results.glob("*/*/*.json") if not path.name.startswith("."))
-
-
-def read_all(results: Path) -> tuple[list[Entry], list[str]]:
-    """Every result under a folder with its path, in the order of their paths, and a line for each that is none.
-
-    Raises ProbeError where there is no such folder. One bad file keeps no other from being read.
-    """
-    entries: list[Entry] = []
-    problems = []
-    for path in paths(results):
-        try:
-            entries.append((load(path), path))
-        except UserError as error:
-            problems.append(str(error))
-    return entries, problems
-
-
-def predictions_of(result: Result, path: Path) -> dict[str, np.ndarray]:
-    """The predictions beside a result's JSON at ``path``, every array.
-
-    Raises ProbeError where they are missing, damaged, or not those that were written with the JSON.
-    """
-    beside = belonging(path, ".npz")
-    again = "make both again with svuprobe probe --overwrite"
-    require_unchanged(result, path, ".npz")
-    try:
-        with np.load(beside, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ProbeError(f"{beside}: damaged ({error}); {again}") from None
-
-
-def belonging(path: Path, suffix: str) -> Path:
-    """The file of a key of ``files``: ``.npz`` beside the JSON, ``/seed0.safetensors`` in the folder of its name."""
-    return Path(f"{path.with_suffix('')}{suffix}")
-
-
-def require_unchanged(result: Result, path: Path, suffix: str) -> None:
-    """Raise ProbeError unless the file of a key of ``files`` is the one that was written with the JSON."""
-    beside = belonging(path, suffix)
-    again = "make both again with svuprobe probe --overwrite"
-    try:
-        found = sha256_of(beside)
-    except FileNotFoundError:
-        raise ProbeError(f"{beside}: is not there beside {path.name}; {again}") from None
-    except OSError as error:
-        raise ProbeError(f"{beside}: can't be read ({error.strerror or error})") from None
-    if found != result.files.get(suffix):
-        raise ProbeError(f"{beside}: is not what was written with {path.name}; {again}")
-
-
-def digests(clips: Sequence[Clip]) -> dict[str, str]:
-    """``split_sha256`` and ``target_sha256`` of a task's clips, whatever their order."""
-
-    def over(lines: list[str]) -> str:
-        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-
-    return {
-        "split_sha256": over([f"{c.id}\t{c.split}\t{c.group}" for c in clips]),
-        "target_sha256": over([f"{c.id}\t{json.dumps(c.target)}" for c in clips]),
-    }
+    @property
+    def title(self) -> str:
+        """The model and the task, for a line of text."""
+        return f"{self.model.name} on {self.task.name}"

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from svuprobe.extractors.names import code_of
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.types import Task, Windowing
 
@@ -60,7 +60,7 @@ class TrainedHeads:
         return x * t["spread"] + t["offset"]
 
     def write(self, path: Path) -> None:
-        """Write the file; `svuprobe.probe.result.save` gives it its place."""
+        """Write the file; `svuprobe.probe.result_file.save` gives it its place."""
         task = {name: getattr(self.task, name) for name in _TASK_FIELDS}
         task |= {"labels": list(self.task.labels or ()), "windowing": asdict(self.task.windowing)}
         about = {"task": task, "model": self.model, "protocol": self.protocol}

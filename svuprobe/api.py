@@ -42,9 +42,9 @@ from svuprobe.extractors.extract import extract as run_extraction
 from svuprobe.extractors.loading import load as load_model
 from svuprobe.extractors.names import slug
 from svuprobe.extractors.writer import ExtractionReport
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.probe.result import Result
+from svuprobe.probe.result import Result, Score
 from svuprobe.tasks import (
     Clip,
     Task,
@@ -576,10 +576,10 @@ def _make_result(
 
 def _told_probe(one: Probed) -> list[str]:
     result = one.result
-    ranked, score = result.task["ranked"], result.ranked
-    seconds = "already there" if one.cached else f"{sum(result.timings.values()):.1f} s"
+    ranked, score = result.task.ranked, result.ranked
+    seconds = "already there" if one.cached else f"{result.timings.total_s:.1f} s"
     lines = [
-        f"{result.model['name']} on {result.task['name']}{_what_is_special(result)}: {ranked} {_score_text(score)}, "
+        f"{result.title}{_what_is_special(result)}: {ranked} {_score_text(score)}, "
         f"chance {_number(result.chance[ranked])} ({seconds})"
     ]
     if one.replaced:
@@ -589,34 +589,33 @@ def _told_probe(one: Probed) -> list[str]:
 
 def _what_is_special(result: Result) -> str:
     """What was done to the training set, so that no control is taken for a score."""
-    done = result.protocol["fields"]
-    share = done.get("train_fraction", 1.0)  # fine-tuning has none
+    share = result.protocol.train_fraction
     words = [f"{100 * share:g} % of the training clips"] * (share < 1)
-    words += ["training labels shuffled: a control"] * bool(done.get("shuffle_labels"))
+    words += ["training labels shuffled: a control"] * result.protocol.shuffle_labels
     return f" ({', '.join(words)})" if words else ""
 
 
-def _score_text(score: Mapping[str, Any]) -> str:
+def _score_text(score: Score) -> str:
     """Mean, spread over seeds where there are several, and interval over groups where there is one."""
-    spread = "" if score["std"] is None else f" ± {_number(score['std'])}"
-    ends = score["ci95"]
+    spread = "" if score.std is None else f" ± {_number(score.std)}"
+    ends = score.ci95
     interval = f", 95 % interval {_number(ends[0])} to {_number(ends[1])}" if ends else ""
-    return f"{_number(score['mean'])}{spread}{interval}"
+    return f"{_number(score.mean)}{spread}{interval}"
 
 
 def _number(value: float | None) -> str:
-    return "undefined" if value is None or value != value else f"{value:.3f}"
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _at_the_edge(probed: Sequence[Probed]) -> list[str]:
     """Say in one line of which results the learning rate is the largest or smallest that was tried."""
     found = []
     for one in probed:
-        tried = sorted(one.result.protocol["fields"].get("learning_rates", ()))
-        chosen = one.result.selected["head"]["learning_rate"]
+        tried = one.result.protocol.learning_rates
+        chosen = one.result.selected.head.learning_rate
         if len(tried) > 1 and not tried[0] < chosen < tried[-1]:
             which = "largest" if chosen >= tried[-1] else "smallest"
-            found.append(f"{one.result.model['name']} on {one.result.task['name']} ({chosen:g}, the {which})")
+            found.append(f"{one.result.title} ({chosen:g}, the {which})")
     if not found:
         return []
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""

@@ -20,7 +20,7 @@ from svuprobe.benchmarks.plots import KINDS
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.loading import local_revision
 from svuprobe.extractors.names import canonical, is_control, slug
-from svuprobe.probe import identity, result as result_file
+from svuprobe.probe import identity, result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task
 from svuprobe.tasks.datasets import DATASETS
@@ -217,13 +217,13 @@ def _agrees(path: Path, one: _Part, allow_missing: bool) -> bool:
         old = result_file.load(path)
     except ProbeError:  # of an older schema, or damaged: made again
         return False
-    if old.counts["missing"] and not allow_missing:
+    if old.counts.missing and not allow_missing:
         return False
     asked = one.asked
     if asked.problem:
-        return old.protocol["hash"] == one.protocol.hash and old.task["version"] == asked.task.version
+        return old.protocol.hash == one.protocol.hash and old.task.version == asked.task.version
     now = identity.identity(asked.task, asked.labels, asked.clips, one.protocol.hash, "auto")
-    left_out = set(old.counts.get("missing_clips", ()))
+    left_out = set(old.counts.missing_clips)
     marks = {clip_id: mark for clip_id, mark in asked.marks.items() if clip_id not in left_out}
     if len(marks) + len(left_out) == len(asked.clips):  # else some audio is not at hand, and was what it was
         now["audio"] = identity.of_audio(marks)

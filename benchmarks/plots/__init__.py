@@ -30,9 +30,9 @@ from svuprobe._files import replacing, write_text
 from svuprobe._text import as_csv
 from svuprobe.benchmarks.leaderboard import model_title, task_title
 from svuprobe.benchmarks.plots import drawing
-from svuprobe.benchmarks.tables import defined, is_shuffled, protocol_key, train_fraction
+from svuprobe.benchmarks.tables import protocol_key
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import SCORED_ALIKE, Result
+from svuprobe.probe.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,10 +57,10 @@ def layer_weights(results: Sequence[Result], out: Path) -> list[Path]:
     what a layer contributes; otherwise the two are the same.
     """
     groups, times = [], []
-    mixed = [r for r in results if len(r.layer_weights["softmax"][0]) > 1]
+    mixed = [r for r in results if len(r.layer_weights.softmax[0]) > 1]
     for same in _grouped(_some(mixed, "layer-weights"), _protocol):
         groups.append((_named_group("layer-weights", same[0], results, False), same))
-        weights = [[np.mean(r.layer_weights[key], axis=0) for key in drawing.QUANTITIES] for r in same]
+        weights = [[np.mean(getattr(r.layer_weights, key), axis=0) for key in drawing.QUANTITIES] for r in same]
         if any(np.abs(plain - sized).max() > 0.005 for plain, sized in weights):
             times.append((_named_group("layer-weights-times-rms", same[0], results, False), same))
     written = _pictures(groups, out, lambda f, g: drawing.weights(f, g, "softmax"), _weights_rows)
@@ -83,12 +83,12 @@ def layer_curves(results: Sequence[Result], out: Path) -> list[Path]:
 
 def data_efficiency(results: Sequence[Result], out: Path) -> list[Path]:
     """One picture per task and protocol: score over the share of the training set, a line per model."""
-    several = [g for g in _grouped(results, _any_fraction) if len({train_fraction(r) for r in g}) > 1]
+    several = [g for g in _grouped(results, _any_fraction) if len({_train_fraction(r) for r in g}) > 1]
     if not several:
         raise ProbeError(
             "no results with several shares of a training set; run svuprobe probe --train-fraction 0.05 and more"
         )
-    whole = [max(g, key=train_fraction) for g in several]  # one protocol for each group
+    whole = [max(g, key=_train_fraction) for g in several]  # one protocol for each group
     groups = [(_named_group("data-efficiency", r, whole, True), g) for r, g in zip(whole, several, strict=True)]
     return _pictures(groups, out, drawing.efficiency, _efficiency_rows)
 
@@ -101,6 +101,10 @@ KINDS: dict[str, Callable[[Sequence[Result], Path], list[Path]]] = {
 }
 
 
+def _train_fraction(result: Result) -> float:
+    return result.protocol.train_fraction
+
+
 def _some(results: list[Result], what: str) -> list[Result]:
     if not results:
         raise ProbeError(f"no result with more than one layer to draw {what} of; probe a transformer first")
@@ -109,38 +113,33 @@ def _some(results: list[Result], what: str) -> list[Result]:
 
 def _grouped(results: Sequence[Result], key: Callable[[Result], Key]) -> Iterator[list[Result]]:
     """Groups whose key agrees, models before controls; heads trained on shuffled labels are in no picture."""
-    drawn = sorted((r for r in results if not is_shuffled(r)), key=key)
+    drawn = sorted((r for r in results if not r.protocol.shuffle_labels), key=key)
     for _, group in groupby(drawn, key=key):
-        yield sorted(group, key=lambda r: (r.model["control"], model_title(r)))
+        yield sorted(group, key=lambda r: (r.model.control, model_title(r)))
 
 
 def _protocol(result: Result) -> Key:
-    return result.task["synthetic"], *protocol_key(result.protocol["name"], result.protocol["hash"])
-
-
-def _task(result: Result) -> Key:
-    names = ("synthetic", "name", "version", "split_sha256", "target_sha256", *SCORED_ALIKE)
-    return tuple(result.task[name] for name in names)
+    return result.task.synthetic, *protocol_key(result.protocol.name, result.protocol.hash)
 
 
 def _task_protocol(result: Result) -> Key:
-    return *_task(result), *protocol_key(result.protocol["name"], result.protocol["hash"])
+    return *result.task.comparable, *protocol_key(result.protocol.name, result.protocol.hash)
 
 
 def _any_fraction(result: Result) -> Key:
-    fields = {k: v for k, v in result.protocol["fields"].items() if k not in ("name", "train_fraction")}
-    return *_task(result), json.dumps(fields, sort_keys=True)
+    fields = {k: v for k, v in result.protocol.fields.items() if k not in ("name", "train_fraction")}
+    return *result.task.comparable, json.dumps(fields, sort_keys=True)
 
 
 def _named_group(kind: str, result: Result, results: Sequence[Result], of_task: bool) -> str:
     """``scores-svuprobe``, ``layer-curves-technique-linear``, with as much more as it takes to tell groups apart."""
     task, protocol = result.task, result.protocol
-    parts = [kind, *[task["name"]] * of_task, protocol["name"]]
-    if len({r.protocol["hash"] for r in results if r.protocol["name"] == protocol["name"]}) > 1:
-        parts.append(protocol["hash"][:8])
-    if of_task and len({_task(r) for r in results if task_title(r) == task_title(result)}) > 1:
-        parts.append(f"v{task['version']}-{task['split_sha256'][:8]}-{task['target_sha256'][:8]}")
-    return _file_name("-".join(parts + ["synthetic"] * task["synthetic"]))
+    parts = [kind, *[task.name] * of_task, protocol.name]
+    if len({r.protocol.hash for r in results if r.protocol.name == protocol.name}) > 1:
+        parts.append(protocol.hash[:8])
+    if of_task and len({r.task.comparable for r in results if task_title(r) == task_title(result)}) > 1:
+        parts.append(f"v{task.version}-{task.split_sha256[:8]}-{task.target_sha256[:8]}")
+    return _file_name("-".join(parts + ["synthetic"] * task.synthetic))
 
 
 def _file_name(name: str) -> str:
@@ -181,17 +180,17 @@ def _save(figure: Figure, stem: Path, rows: Rows) -> list[Path]:
 
 
 def _named(result: Result) -> dict[str, Any]:
-    return {"task": task_title(result), "model": result.model["name"], "revision": result.model["revision"]}
+    return {"task": task_title(result), "model": result.model.name, "revision": result.model.revision}
 
 
 def _scores_rows(results: list[Result]) -> Rows:
     rows = []
     for r in results:
-        low, high = r.ranked["ci95"] or (None, None)
+        low, high = r.ranked.ci95 or (None, None)
         rows.append(
             _named(r)
-            | {"metric": r.task["ranked"], "mean": defined(r.ranked["mean"]), "std": defined(r.ranked["std"])}
-            | {"ci95_low": low, "ci95_high": high, "chance": defined(r.chance[r.task["ranked"]])}
+            | {"metric": r.task.ranked, "mean": r.ranked.mean, "std": r.ranked.std}
+            | {"ci95_low": low, "ci95_high": high, "chance": r.chance[r.task.ranked]}
         )
     return rows
 
@@ -199,12 +198,12 @@ def _scores_rows(results: list[Result]) -> Rows:
 def _weights_rows(results: list[Result]) -> Rows:
     rows = []
     for r in results:
-        by_seed = zip(*(r.layer_weights[key] for key in drawing.QUANTITIES), strict=False)
+        by_seed = zip(r.layer_weights.softmax, r.layer_weights.times_rms, strict=False)
         for seed, (weights, times) in enumerate(by_seed):
-            for name, weight, sized in zip(r.model["layer_names"], weights, times, strict=True):
-                dropped = r.layer_drop.get(name, [])[seed : seed + 1]  # leaving this layer out
+            for name, weight, sized in zip(r.model.layer_names, weights, times, strict=True):
+                dropped = r.layer_drop.get(name, ())[seed : seed + 1]  # leaving this layer out
                 row = {"seed": seed, "layer": name, "weight": weight, "times_rms": sized}
-                rows.append(_named(r) | row | {"drop": defined(dropped[0]) if dropped else None})
+                rows.append(_named(r) | row | {"drop": dropped[0] if dropped else None})
     return rows
 
 
@@ -214,11 +213,11 @@ def _curves_rows(results: list[Result]) -> Rows:
         for name, several in r.layer_curve.items():
             low, high = r.layer_ci95.get(name) or (None, None)
             for seed, score in enumerate(several):
-                row = {"layer": name, "seed": seed, r.task["ranked"]: defined(score)}
+                row = {"layer": name, "seed": seed, r.task.ranked: score}
                 rows.append(_named(r) | row | {"ci95_low": low, "ci95_high": high})
     return rows
 
 
 def _efficiency_rows(results: list[Result]) -> Rows:
-    fractions = {id(r): {"train_fraction": train_fraction(r)} for r in results}
+    fractions = {id(r): {"train_fraction": r.protocol.train_fraction} for r in results}
     return [fractions[id(r)] | row for r, row in zip(results, _scores_rows(results), strict=True)]

@@ -17,8 +17,8 @@ import numpy as np
 
 from svuprobe._text import FONT, picture
 from svuprobe.benchmarks.leaderboard import is_share, model_title, task_title
-from svuprobe.benchmarks.tables import best_layer, defined, mean_of, part_of, train_fraction
-from svuprobe.probe.result import SCORED_ALIKE, Result
+from svuprobe.benchmarks.tables import part_of
+from svuprobe.probe.result import Result, Score, both_ends, mean_over_seeds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,8 +55,7 @@ def _title(result: Result) -> str:
 
 def _mean(result: Result) -> float:
     """The ranked score; NaN where it is undefined, which is drawn as nothing."""
-    mean = defined(result.ranked["mean"])
-    return math.nan if mean is None else mean
+    return math.nan if result.ranked.mean is None else result.ranked.mean
 
 
 def _best(results: Iterable[Result]) -> list[Result]:
@@ -68,13 +67,12 @@ def _left_out(several: int, drawn: int) -> str:
     return f"; the best {drawn} of {several} models, the others are in the CSV" if several > drawn else ""
 
 
-def _task(result: Result) -> tuple[Any, ...]:
-    names = ("synthetic", "name", "version", "split_sha256", "target_sha256", *SCORED_ALIKE)
-    return tuple(result.task[name] for name in names)
+def _comparable(result: Result) -> tuple[Any, ...]:
+    return result.task.comparable
 
 
 def _by_task(results: Sequence[Result]) -> list[list[Result]]:
-    return [list(same) for _, same in groupby(sorted(results, key=_task), key=_task)]
+    return [list(same) for _, same in groupby(sorted(results, key=_comparable), key=_comparable)]
 
 
 def _unit(metric: str) -> tuple[float, str]:
@@ -84,10 +82,10 @@ def _unit(metric: str) -> tuple[float, str]:
 
 def _told(result: Result, of_part: bool = True) -> str:
     """Protocol, seeds and share of the training set, for a title."""
-    seeds = len(result.ranked["per_seed"])
-    part = part_of(train_fraction(result)) if of_part else ""
-    synthetic = ", synthetic audio" if result.task["synthetic"] else ""
-    return f"protocol {picture(result.protocol['name'])}, {seeds} seed{'s' * (seeds > 1)}{part}{synthetic}"
+    seeds = len(result.ranked.per_seed)
+    part = part_of(result.protocol.train_fraction) if of_part else ""
+    synthetic = ", synthetic audio" if result.task.synthetic else ""
+    return f"protocol {picture(result.protocol.name)}, {seeds} seed{'s' * (seeds > 1)}{part}{synthetic}"
 
 
 def _grid(figure: Figure, n: int, columns: int, width: float, height: float, **options: Any) -> list[Axes]:
@@ -111,19 +109,16 @@ def _wider(titles: Iterable[str]) -> float:
     return 0.09 * max(0, max(map(len, titles)) - 20)
 
 
-def _interval(
-    axes: Axes, score: dict[str, Any], at: float, factor: float, colour: str, vertical: bool = True
-) -> None:
+def _interval(axes: Axes, score: Score, at: float, factor: float, colour: str, vertical: bool = True) -> None:
     """The 95 % interval as a thin line with caps, the spread over seeds as a thick one, where there are any."""
-    mean, std = defined(score["mean"]), defined(score["std"])
+    mean, std = score.mean, score.std
     if mean is None:
         return
     line, across = (axes.vlines, "_") if vertical else (axes.hlines, "|")
     if std is not None:
         line(at, factor * (mean - std), factor * (mean + std), colors=colour, lw=6, alpha=0.35)
-    low, high = map(defined, score["ci95"] or (None, None))
-    if low is not None and high is not None:
-        ends = factor * np.array([low, high])
+    if score.interval is not None:
+        ends = factor * np.array(score.interval)
         line(at, ends[0], ends[1], colors=colour, lw=1.2)
         places = ([at, at], ends) if vertical else (ends, [at, at])
         axes.plot(*places, across, color=colour, ms=7)
@@ -137,7 +132,7 @@ def _legend(figure: Figure, items: Look) -> None:
 
 
 def _chance(result: Result) -> float | None:
-    return defined(result.chance[result.task["ranked"]])
+    return result.chance[result.task.ranked]
 
 
 # -- scores -------------------------------------------------------------------------------------------------
@@ -152,14 +147,14 @@ def scores(figure: Figure, results: list[Result]) -> None:
     for axes, same, everyone in zip(
         _grid(figure, len(tasks), 2, width, 0.7 + 0.32 * most), shown, tasks, strict=True
     ):
-        factor, label = _unit(same[0].task["ranked"])
+        factor, label = _unit(same[0].task.ranked)
         for at, result in enumerate(same[::-1]):
             _score(axes, result, at, factor)
         if (chance := _chance(same[0])) is not None:
             axes.axvline(factor * chance, color="0.5", lw=1, ls="--", zorder=0)
         axes.set_yticks(range(len(same)), [_title(r) for r in same[::-1]])
         axes.set_ylim(-0.6, len(same) - 0.4)
-        few = "" if any(r.ranked["ci95"] for r in same) else "  (too few test groups for intervals)"
+        few = "" if any(r.ranked.ci95 for r in same) else "  (too few test groups for intervals)"
         part = f"  (best {len(same)} of {len(everyone)}; the others are in the CSV)" * (len(everyone) > len(same))
         axes.set_title(picture(task_title(same[0])) + few + part, loc="left", fontsize=10)
         axes.set_xlabel(label)
@@ -176,16 +171,16 @@ def _score(axes: Axes, result: Result, at: float, factor: float) -> None:
         axes.text(0.01, at, "undefined", transform=there, va="center", fontsize=9, color="0.35")
         return
     _interval(axes, result.ranked, at, factor, _COLOURS[0], vertical=False)
-    face = "white" if result.model["control"] else _COLOURS[0]
+    face = "white" if result.model.control else _COLOURS[0]
     axes.plot(factor * _mean(result), at, "o", color=_COLOURS[0], mfc=face, ms=6)
 
 
 def _of_scores(results: list[Result]) -> Look:
     """The legend's entries, of what is drawn alone."""
     items: Look = {}
-    if any(r.ranked["ci95"] for r in results):
+    if any(r.ranked.ci95 for r in results):
         items["thin"] = "95 % interval over test groups", {"color": _COLOURS[0], "lw": 1.2}
-    if any(defined(r.ranked["std"]) is not None for r in results):
+    if any(r.ranked.std is not None for r in results):
         items["thick"] = "± std over seeds", {"color": _COLOURS[0], "lw": 6, "alpha": 0.35}
     dot: dict[str, Any] = {"color": _COLOURS[0], "ls": "", "marker": "o"}
     items["model"] = "model", dot
@@ -239,14 +234,14 @@ def weights(figure: Figure, results: list[Result], quantity: str) -> None:
     Every panel has the same rows, so that a model is found at one height; what is not there stays white.
     """
     tasks = _by_task(results)
-    titles = [title for _, title in sorted({(r.model["control"], _title(r)) for r in results})]
+    titles = [title for _, title in sorted({(r.model.control, _title(r)) for r in results})]
     several, titles = len(titles), titles[:_MOST_ROWS]
-    longest = max((r.model["layer_names"] for r in results), key=len)
+    longest = max((r.model.layer_names for r in results), key=len)
     # One axis for all: where models name their layers otherwise, by number.
-    alike = all(r.model["layer_names"] == longest[: len(r.model["layer_names"])] for r in results)
+    alike = all(r.model.layer_names == longest[: len(r.model.layer_names)] for r in results)
     labels = _ticks(longest) if alike else [str(n) for n in range(len(longest))]
     words = _axis_of(longest) if alike else "layer, counted from 0: models name theirs otherwise, see the CSV"
-    top = max(1e-12, *(float(np.mean(r.layer_weights[quantity], axis=0).max()) for r in results))
+    top = max(1e-12, *(float(np.mean(getattr(r.layer_weights, quantity), axis=0).max()) for r in results))
     columns = 1 if len(tasks) < 4 else 2
     # A panel is as wide as its layers, and at least as its title.
     title = max(len(picture(task_title(r))) for r in results)
@@ -264,7 +259,7 @@ def weights(figure: Figure, results: list[Result], quantity: str) -> None:
         for r in same:
             if _title(r) not in titles:
                 continue
-            share, row = np.mean(r.layer_weights[quantity], axis=0), titles.index(_title(r))
+            share, row = np.mean(getattr(r.layer_weights, quantity), axis=0), titles.index(_title(r))
             table[row, : len(share)] = share
             _weights_row(axes, r, row, share if numbers else [], top)
         image = axes.imshow(table, cmap=single_hue(), vmin=0, vmax=top, aspect="auto")
@@ -289,8 +284,8 @@ def _weights_row(axes: Axes, result: Result, row: int, share: Iterable[float], t
     for n, value in enumerate(share):
         colour = "white" if value > 0.45 * top else "black"
         axes.text(n, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=colour)
-    if best := best_layer(result):  # none where single layers had no heads of their own, as in fine-tuning
-        corner = result.model["layer_names"].index(best) - 0.46, row - 0.46
+    if best := result.best_layer:  # none where single layers had no heads of their own, as in fine-tuning
+        corner = result.model.layer_names.index(best) - 0.46, row - 0.46
         axes.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, ec=_COLOURS[1], lw=1.8, zorder=3))
 
 
@@ -325,8 +320,8 @@ def curves(figure: Figure, results: list[Result]) -> None:
     several = _in_order(everyone, _best(everyone)[:_MOST_PANELS])
     alone = [r for r in results if len(r.layer_curve) < 2 and not math.isnan(_mean(r))]
     flat = _in_order(alone, _best(alone)[:_MOST_FLAT])
-    factor, label = _unit(results[0].task["ranked"])
-    end = max(len(r.model["layer_names"]) for r in several)
+    factor, label = _unit(results[0].task.ranked)
+    end = max(len(r.model.layer_names) for r in several)
     columns = min(3, len(several))
     panels = _grid(figure, len(several), 3, 8.0 if columns == 1 else 4.6, 3.4, sharey=True)
     grey = [((0, _DASHES[n % len(_DASHES)]), r) for n, r in enumerate(flat)]
@@ -340,7 +335,7 @@ def curves(figure: Figure, results: list[Result]) -> None:
             axes.axhline(factor * chance, color="0.85", lw=4, zorder=0)
         _curve(axes, result, factor, end)
         most = 20 if columns < 3 else 10 if end < 20 else 7
-        _set_layers(axes, _ticks(result.model["layer_names"]), most, end, (_sum_at(end), "sum"))
+        _set_layers(axes, _ticks(result.model.layer_names), most, end, (_sum_at(end), "sum"))
         axes.set_xlim(-0.6, _sum_at(end) + 0.6)
         axes.set_title(_title(result), loc="left", fontsize=10)
         if n % columns == 0:
@@ -379,28 +374,28 @@ def _sum_at(end: int) -> float:
 
 
 def _curve_of(result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread over seeds at each layer of the model: (L,) each, NaN where there is none."""
-    mean, spread = np.full((2, len(result.model["layer_names"])), np.nan)
-    for n, name in enumerate(result.model["layer_names"]):
-        values = result.layer_curve.get(name, [])
-        known = mean_of(values)
+    """Mean and std over seeds at each layer of the model: (L,) each, NaN where there is none."""
+    mean, std = np.full((2, len(result.model.layer_names)), np.nan)
+    for n, name in enumerate(result.model.layer_names):
+        values = result.layer_curve.get(name, ())
+        known = mean_over_seeds(values)
         if known is not None:
             mean[n] = known
-            spread[n] = np.std(np.array(values, dtype=float), ddof=1) if len(values) > 1 else np.nan
-    return mean, spread
+            std[n] = np.std(np.array(values, dtype=float), ddof=1) if len(values) > 1 else np.nan
+    return mean, std
 
 
 def _curve(axes: Axes, result: Result, factor: float, end: int) -> None:
     """One model in its panel."""
-    mean, spread = _curve_of(result)
-    names, place, colour = result.model["layer_names"], np.arange(len(mean)), _COLOURS[0]
+    mean, std = _curve_of(result)
+    names, place, colour = result.model.layer_names, np.arange(len(mean)), _COLOURS[0]
     if any(result.layer_ci95.values()):
-        ends = np.array([result.layer_ci95.get(name) or (np.nan, np.nan) for name in names], dtype=float)
+        ends = np.array([both_ends(result.layer_ci95.get(name)) or (np.nan, np.nan) for name in names], dtype=float)
         axes.fill_between(place, *(factor * ends.T), color=colour, alpha=0.2, lw=0)
     axes.errorbar(
-        place, factor * mean, factor * spread, color=colour, marker="o", ms=4, capsize=2, lw=1.5, elinewidth=1.2
+        place, factor * mean, factor * std, color=colour, marker="o", ms=4, capsize=2, lw=1.5, elinewidth=1.2
     )
-    if best := best_layer(result):
+    if best := result.best_layer:
         at = names.index(best)
         axes.plot(at, factor * mean[at], "o", mec=_COLOURS[1], mfc="none", ms=10, mew=1.6)
     if math.isnan(_mean(result)):
@@ -416,21 +411,24 @@ def efficiency(figure: Figure, results: list[Result]) -> None:
     """Draw a line per model over the shares of the training set."""
     figure.set_size_inches(7.5, 5.2)
     axes = figure.subplots()
-    factor, label = _unit(results[0].task["ranked"])
-    key: Callable[[Result], Any] = lambda r: (r.model["control"], model_title(r))  # noqa: E731
-    everyone = [sorted(same, key=train_fraction) for _, same in groupby(sorted(results, key=key), key=key)]
+    factor, label = _unit(results[0].task.ranked)
+    key: Callable[[Result], Any] = lambda r: (r.model.control, model_title(r))  # noqa: E731
+    everyone = [
+        sorted(same, key=lambda r: r.protocol.train_fraction)
+        for _, same in groupby(sorted(results, key=key), key=key)
+    ]
     chosen = _best(same[-1] for same in everyone)[:_MOST_LINES]
     models = [same for same in everyone if any(same[-1] is one for one in chosen)]
     for n, same in enumerate(models):
         aside = 1.05 ** (n - (len(models) - 1) / 2)  # intervals side by side
-        _line(axes, n, same, [100 * aside * train_fraction(r) for r in same], factor)
+        _line(axes, n, same, [100 * aside * r.protocol.train_fraction for r in same], factor)
     if (chance := _chance(results[0])) is not None:
         axes.axhline(factor * chance, color="0.85", lw=4, zorder=0, label="chance")
-    fractions = sorted({train_fraction(r) for r in results})
+    fractions = sorted({r.protocol.train_fraction for r in results})
     axes.set_xscale("log")
     axes.set_xticks([100 * f for f in fractions], [f"{100 * f:g} %" for f in fractions])
     axes.minorticks_off()
-    clips = results[0].task["splits"].get("train", 0)
+    clips = results[0].task.splits["train"]
     axes.set_xlabel(f"share of the training set ({clips:,} clips); thin: 95 % interval, thick: ± std over seeds")
     axes.set_ylabel(f"test {label}")
     figure.legend(frameon=False, fontsize=9, ncols=2, loc="outside lower center")
@@ -443,7 +441,7 @@ def efficiency(figure: Figure, results: list[Result]) -> None:
 def _line(axes: Axes, n: int, same: Sequence[Result], place: Sequence[float], factor: float) -> None:
     """One model over the shares."""
     look: dict[str, Any] = {"color": _COLOURS[n % len(_COLOURS)], "ls": _LINES[n % len(_LINES)], "lw": 1.5}
-    face = "white" if same[0].model["control"] else look["color"]
+    face = "white" if same[0].model.control else look["color"]
     marker = _MARKERS[n % len(_MARKERS)]
     mean = [factor * _mean(r) for r in same]
     axes.plot(place, mean, marker=marker, ms=5, mfc=face, label=_title(same[0]), zorder=3, **look)

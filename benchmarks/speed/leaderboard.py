@@ -11,16 +11,29 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from svuprobe import api
 from svuprobe.benchmarks import leaderboard  # noqa: F401 - imported before the clock starts
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result_file
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.result import Result
+from svuprobe.probe.result import (
+    Counts,
+    LayerChoice,
+    LayerWeights,
+    ModelInfo,
+    ProtocolInfo,
+    Result,
+    Score,
+    Selected,
+    SplitCounts,
+    TaskInfo,
+    Timings,
+)
+from svuprobe.tasks.types import SPLITS
 
 TASKS, CLASSES, CLIPS, GROUPS = 5, 10, 200, 40
 
@@ -45,35 +58,53 @@ def write(results: Path, n_models: int) -> None:
 
 
 def _result(model: str, task: str, per_seed: np.ndarray) -> Result:
-    protocol, layers = Protocol(), ["input", *(f"block{n:02d}" for n in range(1, 13))]
-    mean = float(per_seed.mean())
-    score = {"per_seed": per_seed.tolist(), "mean": mean, "std": float(per_seed.std(ddof=1)), "ci95": [0.0, 1.0]}
-    split = {"clips": CLIPS, "windows": CLIPS, "groups": GROUPS}
-    weights = [[1 / len(layers)] * len(layers)] * protocol.seeds
-    choice = {"layer": "sum", "learning_rate": 1e-3, "valid": mean}
+    protocol, layers = Protocol(), ("input", *(f"block{n:02d}" for n in range(1, 13)))
+    weights = ((1 / len(layers),) * len(layers),) * protocol.seeds
+    split = SplitCounts(clips=CLIPS, windows=CLIPS, groups=GROUPS)
+    score = Score.of_seeds(per_seed.tolist(), (0.0, 1.0))
+    choice = LayerChoice(layer="sum", learning_rate=1e-3, valid=score.mean)
     return Result(
-        task={
-            "name": task, "version": 1, "kind": "multiclass", "dataset": "made", "synthetic": False,
-            "ranked": "accuracy", "scored": "clip", "labels": [f"class{n}" for n in range(CLASSES)],
-            "licence": "none", "reference": "Made up", "splits": dict.fromkeys(("train", "valid", "test"), CLIPS),
-            "split_sha256": "ab" * 32, "target_sha256": "cd" * 32, "windowing": "3s", "class_weight_alpha": 0.0,
-        },
-        model={
-            "name": model, "revision": "0123456789", "digest": "d", "parameters": 1, "dim": 4,
-            "sample_rate": 16000, "frame_rate": 50.0, "normalization": "none", "dtype": "float32",
-            "layer_names": layers, "control": False,
-        },
-        protocol={"name": protocol.name, "hash": protocol.hash, "fields": asdict(protocol)},
+        task=TaskInfo(
+            name=task,
+            version=1,
+            kind="multiclass",
+            dataset="made",
+            synthetic=False,
+            ranked="accuracy",
+            scored="clip",
+            windowing="3s",
+            class_weight_alpha=0.0,
+            labels=tuple(f"class{n}" for n in range(CLASSES)),
+            licence="none",
+            reference="Made up",
+            splits=dict.fromkeys(SPLITS, CLIPS),
+            split_sha256="ab" * 32,
+            target_sha256="cd" * 32,
+        ),
+        model=ModelInfo(
+            name=model,
+            revision="0123456789",
+            digest="d",
+            parameters=1,
+            dim=4,
+            sample_rate=16000,
+            frame_rate=50.0,
+            normalization="none",
+            dtype="float32",
+            layer_names=layers,
+            control=False,
+        ),
+        protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=asdict(protocol)),
         scores={"accuracy": score},
         chance={"accuracy": 1 / CLASSES},
-        layer_weights={"softmax": weights, "times_rms": weights, "rms": [1.0] * len(layers)},
-        layer_curve={name: per_seed.tolist() for name in layers},
-        selected={"head": choice, "layers": {name: choice | {"layer": name} for name in layers}},
-        counts={"train": split, "valid": split, "test": split, "missing": 0},
-        timings={"train_s": 1.0},
+        layer_weights=LayerWeights(softmax=weights, times_rms=weights, rms=(1.0,) * len(layers)),
+        layer_curve=dict.fromkeys(layers, score.per_seed),
+        selected=Selected(head=choice, layers={name: replace(choice, layer=name) for name in layers}),
+        counts=Counts(train=split, valid=split, test=split, missing=0),
+        timings=Timings(train_s=1.0, test_s=0.5),
         environment={"python": "3"},
         date="2026-01-01T00:00:00+00:00",
-    )  # fmt: skip
+    )
 
 
 def main(sizes: list[int]) -> None:

@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import resource
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,8 @@ import torch
 from svuprobe._files import sha256_of, writing
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.names import is_control, slug
-from svuprobe.probe import baselines, caveats, evaluate, identity, probing, result as result_file, trained
+from svuprobe.probe import baselines, evaluate, identity, result_file, trained
+from svuprobe.probe.assemble import assemble, weights_of_layers
 from svuprobe.probe.finetune.adapt import build
 from svuprobe.probe.finetune.data import ClipTask, Outputs, Recordings, TaskView, view_of
 from svuprobe.probe.finetune.loop import Machine, State, Training
@@ -37,11 +35,19 @@ from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.finetune.saved import load_into, save_network
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
+from svuprobe.probe.result import (
+    FineTuneInfo,
+    LayerChoice,
+    ModelInfo,
+    ProtocolInfo,
+    Result,
+    Selected,
+    Timings,
+    defined,
+)
 from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks.manifest import ClipList
 
-_LIBRARIES = ("svuprobe", "torch", "transformers", "numpy", "scikit-learn", "mir_eval")
 _RMS_WINDOWS = 64
 _DISCARDED = "discarded"  # name of a file in the folder of networks that are to go
 
@@ -153,14 +159,11 @@ def finetune(
     finished = time.perf_counter()
     if first:
         _tidy(folder)
-    result, predictions = _result(network, view, recordings, protocol, several, about, options)
+    spent = Timings(decode_s=decoded - started, train_s=finished - decoded, test_s=0.0)
+    result, predictions = _result(network, view, recordings, protocol, several, about, options, spent)
     result = replace(
         result,
-        timings={
-            "decode_s": decoded - started,
-            "train_s": finished - decoded,
-            "test_s": time.perf_counter() - finished,
-        },
+        timings=replace(spent, test_s=time.perf_counter() - finished),
         identity=mine,
         files={f"/{file.name}": sha256_of(file) for file in sorted(folder.glob("seed*.safetensors"))},
     )
@@ -180,20 +183,20 @@ def _from_probe(
         raise ProbeError(f"--from {start}: {model} is a baseline and starts from random weights")
     probe, heads = result_file.load(start), trained.load(start)
     asked = (model, listed.task.name, list(listed.labels))
-    have = (probe.model["name"], probe.task["name"], probe.task["labels"])
+    have = (probe.model.name, probe.task.name, list(probe.task.labels))
     for what, wanted, got in zip(("model", "task", "labels"), asked, have, strict=True):
         if wanted != got:
             raise ProbeError(f"{start}: its {what} is {got}, not {wanted}; give --from a probe of the same")
     if protocol.seeds > heads.seeds:
         raise ProbeError(f"{start}: has heads of {heads.seeds} seeds; ask for no more than that with --seeds")
-    fields = probe.protocol["fields"]
+    fields = probe.protocol.fields
     protocol = replace(
         protocol,
         hidden=fields["hidden"],
         relu=bool(fields["hidden"]),
         dropout=fields["dropout"],
         layers="sum",
-        start=f"{probe.protocol['name']} {probe.protocol['hash']}",
+        start=f"{probe.protocol.name} {probe.protocol.hash}",
     )
     return protocol, heads
 
@@ -347,49 +350,43 @@ def _result(
     several: Sequence[_Seed],
     about: dict[str, Any],
     options: Options,
+    timings: Timings,
 ) -> tuple[Result, dict[str, np.ndarray]]:
-    listed = recordings.listed
     outputs = [one.outputs for one in several]
     if isinstance(view, ClipTask):
         test = evaluate.score_clips(view, view.stacked(outputs, "test"), True)
     else:
         test = evaluate.score_songs(view, list(view.found(outputs, "test")), True)
-    weights = np.stack([one.weights for one in several])
-    squares = np.stack([one.squares for one in several])
-    seen = weights * np.sqrt(squares)
+    softmax = np.stack([one.weights for one in several])
+    squares = np.stack([one.squares for one in several])  # (S, L): a seed's own layers have an RMS of their own
     valid = [one.state.stages[-1]["valid"] for one in several]
-    rate = network.plan.stages[-1].rates[-1][1]
-    result = Result(
-        task=probing._task(listed),
-        model=about
-        | {
-            "control": not isinstance(protocol, RecipeProtocol) and is_control(about["name"]),
-            "finetune": {
-                "parameters": sum(p.numel() for p in network.parameters()),
-                "stages": [one.state.stages for one in several],
-                "epochs": [one.state.epochs for one in several],
-                "seconds": [one.state.seconds for one in several],
-                "peak_memory_mib": _peak_mib(options.machine.device),
-                "processes": options.machine.ranks.world,
-            },
-        },
-        protocol={"name": protocol.name, "hash": protocol.hash, "fields": protocol.fields},
-        scores={m: probing._summary(s, test.intervals[m]) for m, s in test.scores.items()},
-        chance=evaluate.chance(view),
-        layer_weights={
-            "softmax": weights.tolist(),
-            "times_rms": (seen / seen.sum(axis=1, keepdims=True)).tolist(),
-            "rms": np.sqrt(squares.mean(axis=0)).tolist(),
-            "entropy": (-(weights * np.log(np.where(weights > 0, weights, 1))).sum(axis=1)).tolist(),
-        },
-        layer_curve={},
-        selected={"head": {"layer": "sum", "learning_rate": rate, "valid": float(np.mean(valid))}, "layers": {}},
-        counts=probing._counts(view.splits, list(recordings.failures)) | {"undefined": probing._undefined(view)},
-        timings={},
-        environment={"python": platform.python_version(), "device": options.machine.device}
-        | {name: version(name) for name in _LIBRARIES},
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        caveats=caveats.caveats(view),
+    head = LayerChoice(
+        layer="sum",
+        learning_rate=network.plan.stages[-1].rates[-1][1],
+        valid=defined(float(np.mean(valid))),
+    )
+    finetune_info = FineTuneInfo(
+        parameters=sum(p.numel() for p in network.parameters()),
+        stages=tuple(tuple(one.state.stages) for one in several),
+        epochs=tuple(tuple(one.state.epochs) for one in several),
+        seconds=tuple(one.state.seconds for one in several),
+        peak_memory_mib=_peak_mib(options.machine.device),
+        processes=options.machine.ranks.world,
+    )
+    control = not isinstance(protocol, RecipeProtocol) and is_control(about["name"])
+    layer_names = tuple(about["layer_names"])
+    result = assemble(
+        recordings.listed,
+        view,
+        test,
+        model=ModelInfo(**about | {"layer_names": layer_names}, control=control, finetune=finetune_info),
+        protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=protocol.fields),
+        layer_weights=weights_of_layers(softmax, np.sqrt(squares.mean(axis=0)), np.sqrt(squares)),
+        selected=Selected(head=head, layers={}),
+        missing=list(recordings.failures),
+        environment={"device": options.machine.device},
+        timings=timings,
+        libraries=("transformers",),
     )
     return result, test.predictions
 

@@ -19,7 +19,7 @@ import torch
 from svuprobe.extractors.audio import load_clip
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.batching import batch_seconds_for
-from svuprobe.probe import result as result_file, trained
+from svuprobe.probe import result_file, trained
 from svuprobe.probe.finetune.adapt import Tuned, build
 from svuprobe.probe.finetune.loop import Machine, State, load, save
 from svuprobe.probe.finetune.network import Network, Supervised

@@ -32,7 +32,8 @@ from typing import Any
 import numpy as np
 
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import SCORED_ALIKE, Result, predictions_of
+from svuprobe.probe.result import Result, TaskInfo
+from svuprobe.probe.result_file import predictions_of
 from svuprobe.probe.stats.intervals import CONFIDENCE, MIN_GROUPS, RESAMPLINGS, deletions, influence, studentised
 from svuprobe.tasks.kinds.metrics import mean_of, metric
 
@@ -154,14 +155,15 @@ def between(results: Sequence[tuple[Result, Path]], tested: Sequence[JackknifeSc
         for (result, path), each in zip(results, tested, strict=True)
     ]
     missing = max(len(each.clips) for each in tested) - len(common)
-    names = [result.model["name"] for result, _ in results]
+    names = [result.model.name for result, _ in results]
     return from_scores(names, [each.scores for each in shared], len(common), shared[0].groups, missing)
 
 
 def _must_agree(result: Result, first: Result) -> list[tuple[str, Any, Any]]:
-    names = ("name", "version", "synthetic", "split_sha256", "target_sha256", "ranked", *SCORED_ALIKE)
-    pairs = [(f"task {name}", result.task[name], first.task[name]) for name in names]
-    return [*pairs, ("protocol", result.protocol["hash"], first.protocol["hash"])]
+    pairs: list[tuple[str, Any, Any]] = []
+    for name in (*TaskInfo.COMPARABLE, "ranked"):
+        pairs.append((f"task {name}", getattr(result.task, name), getattr(first.task, name)))
+    return [*pairs, ("protocol", result.protocol.hash, first.protocol.hash)]
 
 
 def read(result: Result, path: Path, clips: frozenset[str] | None = None) -> JackknifeScores:
@@ -181,7 +183,7 @@ def read(result: Result, path: Path, clips: frozenset[str] | None = None) -> Jac
 
 def _wrong_shape(result: Result, stored: dict[str, np.ndarray]) -> str:
     """Say which array of the predictions is missing or of another length; an empty text where none is."""
-    whole = f"score_{result.task['ranked']}"  # notes and beats: a score per clip
+    whole = f"score_{result.task.ranked}"  # notes and beats: a score per clip
     needed = ["clip_id", "group", *([whole] if whole in stored else ["outputs", "target"])]
     for name in needed:
         if name not in stored:
@@ -196,17 +198,17 @@ def _at_deletions(
     result: Result, stored: dict[str, np.ndarray], rows: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
     """Ranked metric of every seed at every row of ``counts``: (S, 1 + B)."""
-    ranked = result.task["ranked"]
+    ranked = result.task.ranked
     if f"score_{ranked}" in stored:
         return np.stack([mean_of(seed, group, counts) for seed in stored[f"score_{ranked}"][:, rows]])
     outputs, target = stored["outputs"][:, rows], stored["target"][rows]
-    if result.task["scored"] == "clip":  # as probe.data.pool_windows, without importing torch
+    if result.task.scored == "clip":  # as probe.features.pool_windows, without importing torch
         starts = np.unique(stored["clip_id"][rows], return_index=True)[1]
         starts.sort()
         sizes = np.diff(np.r_[starts, len(target)])
         outputs = np.add.reduceat(outputs, starts, axis=1) / sizes[:, None]
         target, group = target[starts], group[starts]
-    function = metric(ranked, tuple(result.task["labels"]))
+    function = metric(ranked, result.task.labels)
     return np.stack([function(target, seed, group, counts) for seed in outputs])
 
 

@@ -5,20 +5,22 @@ import io
 import json
 import re
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from made import made, saved
+from made import changed, made, saved
 
 from svuprobe import api, cli
 from svuprobe._text import as_csv as csv_text, markdown, picture
 from svuprobe.benchmarks import plots, tables
 from svuprobe.benchmarks.leaderboard import as_csv, as_json, render
 from svuprobe.benchmarks.plots import drawing
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.result import Score
 from svuprobe.probe.stats.compare import MOST_MODELS
 
 HOSTILE = {
@@ -50,47 +52,58 @@ def drawn(results, out):
     return [path for kind in ("scores", "layer-weights", "layer-curves") for path in plots.KINDS[kind](results, out)]
 
 
+def rename_layers(body, names):
+    """Give the layers of a result's JSON other names, wherever they stand."""
+    for part in (body["layer_curve"], body["layer_ci95"], body["layer_drop"], body["selected"]["layers"]):
+        for old, new in zip(body["model"]["layer_names"], names, strict=True):
+            part[new] = part.pop(old)
+    body["model"]["layer_names"] = names
+
+
 def lacking(what):
     """A result with one thing undefined or not there."""
     result = made("hubert-base", 0.6, layers=4)
-    score = result.scores["accuracy"]
-    if what == "score":
-        score |= {"mean": None, "std": None, "ci95": None, "per_seed": [None, None]}
-    elif what == "nan":
-        score |= {"mean": float("nan"), "std": float("nan"), "ci95": None, "per_seed": [float("nan")] * 2}
-    elif what == "every score":
-        for one in result.scores.values():
-            one |= {"mean": None, "std": None, "ci95": None, "per_seed": [None, None]}
-    elif what == "std":
-        score["std"] = None
-    elif what == "interval":
-        score["ci95"] = None
-    elif what == "an end of the interval":
-        score["ci95"] = [None, 0.9]
-    elif what == "a seed":
-        score |= {"mean": None, "std": None, "per_seed": [None, 0.5]}
-    elif what == "a layer":
-        result.layer_curve["block01"] = [None] * 5
-        result.layer_ci95["block01"] = None
-    elif what == "a seed of a layer":
-        result.layer_curve["block02"] = [None, 0.5]
-    elif what == "a layer's validation":
-        result.selected["layers"]["block03"]["valid"] = None
-    elif what == "all validation":
-        for one in result.selected["layers"].values():
-            one["valid"] = None
-    elif what == "layers of the curve":
-        for name in ("input", "block02"):
-            del result.layer_curve[name], result.layer_ci95[name], result.layer_drop[name]
-            del result.selected["layers"][name]
-    elif what == "curve":
-        for part in (result.layer_curve, result.layer_ci95, result.layer_drop, result.selected["layers"]):
-            part.clear()
-    elif what == "drop":
-        result.layer_drop["block01"] = [None]
-    elif what == "chance":
-        result.chance["accuracy"] = None
-    return result
+    if what == "nan":  # as a metric computes it
+        return replace(result, scores=result.scores | {"accuracy": Score.of_seeds([float("nan")] * 2, None)})
+
+    def edit(body):
+        score, layers = body["scores"]["accuracy"], body["selected"]["layers"]
+        of_layers = (body["layer_curve"], body["layer_ci95"], body["layer_drop"], layers)
+        if what == "score":
+            score |= {"mean": None, "std": None, "ci95": None, "per_seed": [None, None]}
+        elif what == "every score":
+            for one in body["scores"].values():
+                one |= {"mean": None, "std": None, "ci95": None, "per_seed": [None, None]}
+        elif what == "std":
+            score["std"] = None
+        elif what == "interval":
+            score["ci95"] = None
+        elif what == "an end of the interval":
+            score["ci95"] = [None, 0.9]
+        elif what == "a seed":
+            score |= {"mean": None, "std": None, "per_seed": [None, 0.5]}
+        elif what == "a layer":
+            body["layer_curve"]["block01"] = [None] * 5
+            body["layer_ci95"]["block01"] = None
+        elif what == "a seed of a layer":
+            body["layer_curve"]["block02"] = [None, 0.5]
+        elif what == "a layer's validation":
+            layers["block03"]["valid"] = None
+        elif what == "all validation":
+            for one in layers.values():
+                one["valid"] = None
+        elif what == "layers of the curve":
+            for part in of_layers:
+                del part["input"], part["block02"]
+        elif what == "curve":
+            for part in of_layers:
+                part.clear()
+        elif what == "drop":
+            body["layer_drop"]["block01"] = [None]
+        elif what == "chance":
+            body["chance"]["accuracy"] = None
+
+    return changed(result, edit)
 
 
 UNDEFINED = [
@@ -106,7 +119,7 @@ def test_what_is_undefined_is_shown_as_such_and_the_rest_as_ever(what):
     assert "nan" not in text.lower().replace("financ", "")
     assert "None" not in text + table
     assert "NaN" not in body
-    undefined = tables.defined(one.ranked["mean"]) is None
+    undefined = one.ranked.mean is None
     rows = [r for r in csv.DictReader(io.StringIO(table)) if r["ranked"] == "True" and r["kind"] == "model"]
     ranks = {row["model"]: row["rank"] for row in rows}
     assert ranks == ({"hubert-base": "", "mfcc": "1"} if undefined else {"hubert-base": "1", "mfcc": "2"})
@@ -116,17 +129,13 @@ def test_what_is_undefined_is_shown_as_such_and_the_rest_as_ever(what):
 def test_pictures_leave_out_what_is_undefined(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "_save", lambda figure, stem, rows: [figure.draw_without_rendering(), rows][1:])
     monkeypatch.setitem(drawing.STYLE, "figure.constrained_layout.use", False)  # takes most of the time
-    everyone = [lacking(what) for what in UNDEFINED]
-    for n, result in enumerate(everyone):
-        result.model["name"] = f"model{n}"
+    everyone = [changed(lacking(what), {"model.name": f"model{n}"}) for n, what in enumerate(UNDEFINED)]
     alone = [[lacking(what)] for what in ("every score", "a layer", "curve", "chance", "layers of the curve")]
     for results in (everyone, *alone):
         assert plots.scores(results, tmp_path)
         assert plots.layer_weights(results, tmp_path)
         assert plots.layer_curves(results, tmp_path) if results[0].layer_curve else True
-        part = deepcopy(results[0])
-        part.protocol["fields"]["train_fraction"] = 0.1
-        part.protocol["hash"] = "5" * 16
+        part = changed(results[0], {"protocol.fields.train_fraction": 0.1, "protocol.hash": "5" * 16})
         assert plots.data_efficiency([*results, part], tmp_path)
 
 
@@ -139,8 +148,8 @@ def test_a_picture_says_what_is_undefined(tmp_path):
 
 def test_one_seed_has_no_spread():
     result = made("hubert-base", 0.7, protocol=Protocol(seeds=1))
-    for score in result.scores.values():
-        score |= {"std": None, "per_seed": [0.7]}
+    one_seed = Score.of_seeds([0.7], None)
+    result = replace(result, scores=dict.fromkeys(result.scores, one_seed))
     text, table, _ = shown(result)
     assert "70.0 ±" not in text
     assert "| 70.0           | –" in text
@@ -151,13 +160,12 @@ def test_one_seed_has_no_spread():
 @pytest.mark.parametrize("name", HOSTILE)
 def test_text_of_data_is_text_in_every_document(name):
     text = HOSTILE[name]
-    result = made(text, task="task", reference=text, labels=[text, "b"])
-    result.caveats.append(f"class {text!r} has no training clip")
-    other = made("mfcc", 0.3, task=text.replace("/", "").replace("\n", "")[:200])
-    result.model["layer_names"] = names = [text, "block01", "block02"]
-    for part in (result.layer_curve, result.layer_ci95, result.layer_drop, result.selected["layers"]):
-        part[names[0]] = part.pop("input")
-    result.selected["layers"][text]["valid"] = 0.99  # so that it is named as the best layer
+    caveat = f"class {text!r} has no training clip"
+    result = made(text, task="task", reference=text, labels=[text, "b"], caveats=[caveat])
+    other = made("mfcc", 0.3, task=re.sub(r"[\x00-\x1f/\\]", "", text)[:200])
+    result = changed(result, lambda body: rename_layers(body, [text, "block01", "block02"]))
+    best = {**result.selected.layers, text: replace(result.selected.layers[text], valid=0.99)}
+    result = replace(result, selected=replace(result.selected, layers=best))
     board, table, body = shown(result, other)
     plain = re.sub(r"`[^`\n]*`", "", re.sub(r"\\[^\w\s]", "", board))  # without what is escaped, and code
     assert not re.search(r"<(?!!--|br>)", plain)
@@ -205,13 +213,14 @@ def test_numbers_and_plain_text_stay_as_they_are_in_csv(value):
 
 def named(text, model="hubert-base"):
     """A result whose model, task, protocol and first layer are of that name."""
-    result = made(model, 0.6)
-    result.task["name"] = result.protocol["name"] = re.sub(r"[\x00-\x1f/]", "", text)
-    result.model.update({"name": text, "layer_names": [text, "first", "second"]})
-    for part in (result.layer_curve, result.layer_ci95, result.layer_drop, result.selected["layers"]):
-        for old, new in zip(("input", "block01", "block02"), result.model["layer_names"], strict=True):
-            part[new] = part.pop(old)
-    return result
+    file_name = re.sub(r"[\x00-\x1f/\\]", "", text)
+
+    def edit(body):
+        body["task"]["name"] = body["protocol"]["name"] = file_name
+        body["model"]["name"] = text
+        rename_layers(body, [text, "first", "second"])
+
+    return changed(made(model, 0.6), edit)
 
 
 def test_pictures_show_names_as_they_are(tmp_path, monkeypatch):
@@ -233,10 +242,8 @@ def test_layers_stand_under_their_own_names(tmp_path):
         svg = next(p for p in plots.layer_weights([result], tmp_path) if p.suffix == ".svg")
         return re.findall(r"<!-- (.*?) -->", svg.read_text(encoding="utf-8"))
 
-    own = made("own", layers=3)
-    own.model["layer_names"] = ["first", "blockbuster", "third"]
-    for part in (own.layer_curve, own.layer_ci95, own.layer_drop, own.selected["layers"]):
-        part.clear()
+    own = replace(made("own", layers=3), layer_curve={}, layer_ci95={}, layer_drop={})
+    own = changed(own, {"selected.layers": {}, "model.layer_names": ["first", "blockbuster", "third"]})
     names = drawn_names(own)
     assert {"first", "blockbuster", "third"} <= set(names)
     assert not any("block outputs" in name for name in names)
@@ -356,10 +363,9 @@ def test_what_a_folder_says_of_its_results_stands_above_the_tables(tmp_path):
 
 
 def test_caveats_stand_under_the_table_with_the_models_they_are_of():
-    one, other = made("hubert-base", 0.7), made("mfcc", 0.4)
-    for result in (one, other):
-        result.caveats.append("5 of 14 tags scored in the test split: 'a' has no positive or no negative there")
-    other.caveats.append("class 'b' has no training clip")
+    of_both = "5 of 14 tags scored in the test split: 'a' has no positive or no negative there"
+    one = made("hubert-base", 0.7, caveats=[of_both])
+    other = made("mfcc", 0.4, caveats=[of_both, "class 'b' has no training clip"])
     text, _, _ = shown(one, other)
     assert text.count("Caution: 5 of 14 tags scored") == 1
     assert "Caution: class 'b' has no training clip (mfcc)." in text

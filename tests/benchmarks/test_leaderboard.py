@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 
 import pytest
-from made import made, saved
+from made import changed, made, saved
 
 from svuprobe import api
 from svuprobe.benchmarks import suite, tables
 from svuprobe.benchmarks.leaderboard import number, render
 from svuprobe.benchmarks.published import FILE, published
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 
 
@@ -119,9 +119,9 @@ def test_without_predictions_nothing_is_called_different(tmp_path):
 
 
 def test_few_groups_are_said_and_not_tested(tmp_path):
-    few = [made(ci95=None), made("mfcc", 0.3, ci95=None)]
-    for result in few:
-        result.counts["test"]["groups"] = 2
+    few = [
+        changed(made(m, s, ci95=None), {"counts.test.groups": 2}) for m, s in (("hubert-base", 0.7), ("mfcc", 0.3))
+    ]
     text = render(saved(tmp_path, *few, groups=2))
     assert text.count("Only 2 groups in test, under 5") == 1
     assert "| group" not in text
@@ -133,8 +133,7 @@ def test_what_is_missing_is_shown_with_the_command_that_makes_it():
     assert sum(row.count("–") for row in cells(text)) >= 2
     words = "--task singer --task technique --model wavlm-base-plus --model mfcc"
     assert f"svuprobe probe {words} --protocol svuprobe" in text
-    lacking = made()
-    lacking.counts["missing"] = 3
+    lacking = changed(made(), {"counts.missing": 3})
     assert "Clips without features: wavlm-base-plus 3" in shown(lacking)
 
 
@@ -183,10 +182,9 @@ def test_a_model_with_half_the_tasks_does_not_take_ranks_from_the_others():
 
 
 def test_shuffled_labels_are_a_column_beside_the_true_ones():
-    true, shuffled = made("hubert-base", 0.7), made("hubert-base", 0.15)
-    for result, flag in ((true, False), (shuffled, True)):
-        result.protocol["fields"]["shuffle_labels"] = flag
-    shuffled.protocol["hash"] = "5" * 16
+    true = made("hubert-base", 0.7)
+    other_protocol = {"protocol.fields.shuffle_labels": True, "protocol.hash": "5" * 16}
+    shuffled = changed(made("hubert-base", 0.15), other_protocol)
     (table,) = sections(shown(true, shuffled, made("mfcc", 0.4, layers=1)))
     head = [c.strip() for c in next(line for line in table.splitlines() if line.startswith("|")).split("|")[1:-1]]
     rows = {row[1]: row[head.index("selectivity")] for row in cells(table)}
@@ -197,9 +195,8 @@ def test_shuffled_labels_are_a_column_beside_the_true_ones():
 
 
 def test_a_part_of_the_training_set_is_a_table_of_its_own():
-    part = made("hubert-base", 0.5)
-    part.protocol["fields"]["train_fraction"] = 0.05
-    part.protocol["hash"] = "5" * 16
+    other_protocol = {"protocol.fields.train_fraction": 0.05, "protocol.hash": "5" * 16}
+    part = changed(made("hubert-base", 0.5), other_protocol)
     text = shown(made("hubert-base", 0.7), part)
     titles = {s.splitlines()[0] for s in sections(text)}
     assert titles == {"technique: accuracy", "technique, 5 % of the training set: accuracy"}
@@ -207,8 +204,7 @@ def test_a_part_of_the_training_set_is_a_table_of_its_own():
 
 
 def test_fine_tuned_models_are_marked():
-    tuned = made("hubert-base")
-    tuned.protocol["name"] = "finetune-two-stage"
+    tuned = changed(made("hubert-base"), {"protocol.fields.finetune": True})
     assert "hubert-base@01234567 *(fine-tuned)*" in sections(shown(tuned))[0]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made import made
+from made import changed, made
 
 from svuprobe import cli
 from svuprobe.benchmarks import plots
@@ -19,9 +19,8 @@ def fractions(*models):
     for model in models:
         for n, part in enumerate((0.01, 0.05, 0.25, 1.0)):
             result = made(model, 0.3 + 0.1 * n, layers=1 if model == "mfcc" else 3)
-            result.protocol["fields"]["train_fraction"] = part
-            result.protocol["hash"] = f"{n}" * 16
-            found.append(result)
+            other_protocol = {"protocol.fields.train_fraction": part, "protocol.hash": f"{n}" * 16}
+            found.append(changed(result, other_protocol))
     return found
 
 
@@ -85,23 +84,22 @@ def test_a_weight_heatmap_has_a_panel_per_task_and_shows_each_number(tmp_path):
 
 
 def test_unscaled_states_are_also_shown_times_their_size(tmp_path):
-    raw = made(protocol=preset("ma2023"))
-    raw.layer_weights["times_rms"] = [[0.1, 0.2, 0.7]] * 5
+    times_rms = {"layer_weights.times_rms": [[0.1, 0.2, 0.7]] * 5}
+    raw = changed(made(protocol=preset("ma2023")), times_rms)
     names = [p.stem for p in plots.layer_weights([raw], tmp_path) if p.suffix == ".png"]
     assert names == ["layer-weights-ma2023", "layer-weights-times-rms-ma2023"]
 
 
 def test_weights_of_a_fine_tuned_model_are_drawn_though_no_single_layer_was_probed(tmp_path):
     tuned = replace(made("hubert-base"), layer_curve={}, layer_ci95={}, layer_drop={})
-    tuned.selected["layers"] = {}
+    tuned = changed(tuned, {"selected.layers": {}})
     assert {r["drop"] for r in rows(plots.layer_weights([tuned], tmp_path), "layer-weights-svuprobe")} == {""}
     with pytest.raises(ProbeError, match="no result with more than one layer"):
         plots.layer_curves([tuned], tmp_path)
 
 
 def test_shuffled_labels_are_in_no_picture(tmp_path):
-    shuffled = made("hubert-base", 0.1)
-    shuffled.protocol["fields"]["shuffle_labels"] = True
+    shuffled = changed(made("hubert-base", 0.1), {"protocol.fields.shuffle_labels": True})
     assert {r["model"] for r in rows(plots.scores([made(), shuffled], tmp_path), "scores-svuprobe")} == {
         "wavlm-base-plus"
     }

@@ -35,7 +35,7 @@ import full_disks
 import numpy as np
 import soundfile
 
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.datasets import DATASETS, Archive
 

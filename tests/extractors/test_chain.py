@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from svuprobe import cli
 from svuprobe.benchmarks import real_audio
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result_file
 from svuprobe.tasks.kinds import beats, notes
 from svuprobe.tasks.own import events
 
@@ -41,19 +41,19 @@ def chain(tmp_path_factory):
 
 
 def test_hand_made_features_beat_chance_on_synthetic_singing(chain):
-    results = {(r.task["name"], r.model["name"]): r for r, _ in result_file.read_all(chain / "results")[0]}
+    results = {(r.task.name, r.model.name): r for r, _ in result_file.read_all(chain / "results")[0]}
     assert set(results) == {(t, m) for t in ("technique", "singer", "transcription") for m in ("mfcc", "logmel")}
     for model in ("mfcc", "logmel"):
         technique = results["technique", model]
-        assert technique.ranked["mean"] > technique.chance["accuracy"] + 0.15
-        assert technique.counts["test"]["groups"] == 5  # unseen singers
-    assert results["transcription", "logmel"].ranked["mean"] > 0.03
+        assert technique.ranked.mean > technique.chance["accuracy"] + 0.15
+        assert technique.counts.test.groups == 5  # unseen singers
+    assert results["transcription", "logmel"].ranked.mean > 0.03
     assert results["transcription", "logmel"].chance["conpoff_f"] == 0
 
 
 def test_everything_made_from_synthetic_audio_says_so(chain):
     for result, _ in result_file.read_all(chain / "results")[0]:
-        assert result.task["synthetic"]
+        assert result.task.synthetic
     assert (chain / "leaderboard.md").read_text().count("**Synthetic audio**") == 3
     assert {p.name.rpartition(".")[2] for p in (chain / "results").glob("*/*")} == {"synthetic"}
     caches = [p.name for p in (chain / "features").glob("*@*/*")]
@@ -113,7 +113,7 @@ def test_beats_of_real_tracks_go_through_loader_decoder_and_probe(tmp_path):
     call("probe", "--task", toml, "--features", tmp_path / "f", "--results", tmp_path / "r", *QUICK)
     ((result, _),) = result_file.read_all(tmp_path / "r")[0]
     assert set(result.scores) == {"beat_f", "beat_f_20ms", "cmlt", "amlt", "beat_f_pooled"}
-    assert result.ranked["mean"] > 0.3
+    assert result.ranked.mean > 0.3
 
 
 def test_recordings_go_from_a_manifest_to_a_result(tmp_path):
@@ -121,8 +121,8 @@ def test_recordings_go_from_a_manifest_to_a_result(tmp_path):
     assert [p.stem for p in tomls] == ["digits", "speakers", "families", "songs"]
     call("extract", "--model", "mfcc", *(w for t in tomls for w in ("--task", t)), "--features", tmp_path / "f")
     call("probe", "--features", tmp_path / "f", "--results", tmp_path / "r", *QUICK)
-    results = {r.task["name"]: r for r, _ in result_file.read_all(tmp_path / "r")[0]}
+    results = {r.task.name: r for r, _ in result_file.read_all(tmp_path / "r")[0]}
     for name in ("digits", "speakers", "families"):
-        assert results[name].ranked["mean"] > results[name].chance["accuracy"] + 0.08, name
-    assert results["songs"].counts["test"]["clips"] == 2
-    assert not any(r.task["synthetic"] for r in results.values())
+        assert results[name].ranked.mean > results[name].chance["accuracy"] + 0.08, name
+    assert results["songs"].counts.test.clips == 2
+    assert not any(r.task.synthetic for r in results.values())

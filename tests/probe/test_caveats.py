@@ -6,7 +6,7 @@ from planted import header, write_cache, write_task
 from test_probe import features_of
 
 from svuprobe import api
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result_file
 from svuprobe.probe.caveats import caveats, require_selection
 from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.frames import FrameFeatures
@@ -181,5 +181,5 @@ def test_odd_tasks_of_all_kinds_give_a_result_or_a_line(tmp_path, kind, name, ch
     for metric, score in result.scores.items():
         undefined = not np.isfinite([v if v is not None else np.nan for v in score["per_seed"]]).all()
         assert not undefined or caveats(features), metric
-    assert np.isfinite(result.chance[result.task["ranked"]]) or caveats(features)
+    assert np.isfinite(result.chance[result.task.ranked]) or caveats(features)
     assert result_file.load(one.path)

@@ -11,7 +11,7 @@ from planted import header, write_cache, write_task
 from scipy.stats import chi2
 
 from svuprobe import api
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.stats.compare import MOST_MODELS, Ranks, between, compare, from_scores, holm, letters, ranks
 from svuprobe.probe.stats.intervals import MIN_GROUPS, RESAMPLINGS, deletions
@@ -291,7 +291,7 @@ def probed(tmp_path, kind, names=("hf:made/one", "hf:made/two"), without=(), **k
 def test_stored_predictions_give_back_the_ranked_score_of_every_kind(tmp_path, kind):
     results = probed(tmp_path, kind)
     found = compare(results)
-    np.testing.assert_allclose(found.mean, [r.ranked["mean"] for r, _ in results], atol=1e-6)
+    np.testing.assert_allclose(found.mean, [r.ranked.mean for r, _ in results], atol=1e-6)
     assert (found.clips, found.groups) == (8, 8)
     assert found.caveat == ""
     assert found.difference[0, 1] == pytest.approx(found.mean[0] - found.mean[1])
@@ -311,7 +311,7 @@ def test_models_are_compared_on_the_clips_that_all_have(tmp_path):
     found = compare(results)
     assert (found.clips, found.groups) == (6, 6)
     assert found.caveat == "compared without 2 clips that not all models have"
-    assert found.mean[1] == pytest.approx(results[1][0].ranked["mean"])
+    assert found.mean[1] == pytest.approx(results[1][0].ranked.mean)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_heads_of_a_seed_learn_from_what_it_was_dealt(tmp_path, kind, changes):
         values = [torch.cat(some).float() for some in learnt.values()]
         assert any(len(a) != len(b) or not torch.equal(a, b) for a in values for b in values)
     cache.close()
-    counted = probe(tmp_path, toml, protocol)[0].result.counts["train"]["clips"]
+    counted = probe(tmp_path, toml, protocol)[0].result.counts.train.clips
     assert counted == (24 if "shuffle_labels" in changes else 6 if kind == "multiclass" else 7)
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from svuprobe import api, cli
 from svuprobe.extractors.loading import load as load_model
 from svuprobe.extractors.models.trainable import TrainableEncoder
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result_file
 from svuprobe.probe.finetune.adapt import build
 from svuprobe.probe.finetune.data import Recordings, view_of
 from svuprobe.probe.finetune.loop import Machine, Training
@@ -232,7 +232,7 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path, model):
         protocol = preset("yamamoto2023", **SMALL | rates | {"frozen_epochs": 1, "epochs": 1, "batch_size": 10})
         (one,) = api.finetune([str(task)], [model], results=tmp_path / f"r{accumulate}", protocol=protocol, **options)
         weights.append(load_file(one.path.with_suffix("") / "seed0.safetensors"))
-        losses.append([epoch["loss"] for epoch in one.result.model["finetune"]["epochs"][0]])
+        losses.append([epoch["loss"] for epoch in one.result.model.finetune.epochs[0]])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=2e-5)
@@ -245,9 +245,9 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path, model):
 def test_sixteen_clips_are_learnt_by_heart(tmp_path, model, kind, epochs):
     task = tones(tmp_path, kind)
     one = tuned(task, model, tmp_path / "r", frozen_epochs=1, epochs=epochs, batch_size=16)
-    score = one.result.ranked["mean"]
+    score = one.result.ranked.mean
     assert score > 0.95 if kind == "regression" else score == 1.0
-    assert one.result.chance[one.result.task["ranked"]] < 0.7
+    assert one.result.chance[one.result.task.ranked] < 0.7
     # What is kept answers as it was scored.
     answers = predict.load_answers(one.path)
     paths = [tmp_path / f"{n}.wav" for n in range(16)]
@@ -284,8 +284,8 @@ def songs(folder, n=4, seconds=3.0):
 def test_four_songs_are_transcribed_after_training_on_them(tmp_path, model):
     task = songs(tmp_path)
     one = tuned(task, model, tmp_path / "r", frozen_epochs=0, epochs=50, frame_batch_size=4)
-    assert one.result.task["ranked"] == "conpoff_f"
-    assert one.result.ranked["mean"] > 0.95
+    assert one.result.task.ranked == "conpoff_f"
+    assert one.result.ranked.mean > 0.95
     answers = predict.load_answers(one.path)
     (found,) = predict.predict(answers, [tmp_path / "0.wav"], jobs=0)
     with np.load(one.path.with_suffix(".npz")) as kept:
@@ -309,13 +309,13 @@ def test_two_stages_beat_the_frozen_one_on_singing_techniques(tmp_path, vocalset
         (one,) = api.finetune(
             ["technique"], [model], data=api.Data(vocalset), results=tmp_path, protocol=protocol, jobs=0, device="cpu"
         )
-        scores[epochs] = one.result.ranked["mean"]
+        scores[epochs] = one.result.ranked.mean
     assert scores[10] > scores[0] + 0.15
-    assert one.result.task["synthetic"]
+    assert one.result.task.synthetic
     assert one.path.parent.name == "technique.synthetic"
     text = api.leaderboard(tmp_path, tmp_path / "leaderboard.md")
     assert "*(fine-tuned)*" in text
-    stages = one.result.model["finetune"]["stages"][0]
+    stages = one.result.model.finetune.stages[0]
     assert [s["epochs"] for s in stages] == [2, 10]
     assert stages[0]["trainable"] < stages[1]["trainable"]
 
@@ -332,9 +332,9 @@ def test_it_starts_from_a_probes_head_and_says_the_same(tmp_path, model):
     still = {"frozen_epochs": 1, "epochs": 0, "head_learning_rate": 1e-9, "mix_learning_rate": 1e-9}
     one = tuned(task, model, tmp_path / "r", start=probed.path, **still | {"seeds": 2})
     np.testing.assert_allclose(
-        one.result.ranked["per_seed"], probed.result.ranked["per_seed"], atol=0.01
+        one.result.ranked.per_seed, probed.result.ranked.per_seed, atol=0.01
     )  # cached features are float16
-    assert one.result.protocol["fields"]["start"] == f"svuprobe {quick.hash}"
+    assert one.result.protocol.fields["start"] == f"svuprobe {quick.hash}"
     with pytest.raises(ProbeError, match="more than that with --seeds"):
         tuned(task, model, tmp_path / "r", start=probed.path, seeds=3)
     with pytest.raises(ProbeError, match="its model is"):
@@ -380,7 +380,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
         tuned(task, model, tmp_path / "killed", **INTERRUPTED)
     again = tuned(task, model, tmp_path / "killed", resume=True, **INTERRUPTED)
     assert again.result.scores == whole.result.scores
-    assert again.result.model["finetune"]["epochs"] == whole.result.model["finetune"]["epochs"]
+    assert again.result.model.finetune.epochs == whole.result.model.finetune.epochs
     files = [one.path.with_suffix("") / "seed0.safetensors" for one in (whole, again)]
     weights = [load_file(file) for file in files]
     assert weights[0].keys() == weights[1].keys()
@@ -430,10 +430,10 @@ def test_a_baseline_trains_through_the_same_command(tmp_path):
     done = CliRunner().invoke(cli.main, words.split())
     assert done.exit_code == 0, done.output
     ((result, _),) = result_file.read_all(tmp_path / "r")[0]
-    assert result.model["name"] == "cnn1d"
-    assert result.model["parameters"] == 298_514 - 33 * 6  # four classes for ten
-    assert "rmsprop" in result.model["recipe"]
-    assert result.layer_weights["softmax"] == [[1.0]]
+    assert result.model.name == "cnn1d"
+    assert result.model.parameters == 298_514 - 33 * 6  # four classes for ten
+    assert "rmsprop" in result.model.recipe
+    assert result.layer_weights.softmax == ((1.0,),)
     assert "fine-tuned" not in api.leaderboard(tmp_path / "r", tmp_path / "leaderboard.md")
 
 

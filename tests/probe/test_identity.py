@@ -16,7 +16,7 @@ import soundfile as sf
 import torch
 
 from svuprobe import api
-from svuprobe.probe import identity, result as result_file
+from svuprobe.probe import identity, result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks import own
 from svuprobe.tasks.types import Task, Windowing
@@ -429,7 +429,7 @@ def test_a_result_that_came_after_the_first_look_is_not_made_again(project, monk
 def test_one_seed_has_no_spread(project):
     said = []
     one = project.probe(replace(PROTOCOL, seeds=1), say=said.append)
-    assert one.result.ranked["std"] is None
+    assert one.result.ranked.std is None
     assert "±" not in said[0]
 
 

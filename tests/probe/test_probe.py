@@ -10,11 +10,12 @@ from planted import classes, header, planted_states, write_cache, write_task
 
 from svuprobe import api
 from svuprobe.extractors.cache import FeatureCache
-from svuprobe.probe import frames as frame_level, result as result_file, trained
+from svuprobe.probe import frames as frame_level, result_file, trained
 from svuprobe.probe.features import ClipFeatures, rows_by_split
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.result import SplitCounts
 from svuprobe.probe.train import fit, matmul_precision_for, specs
 from svuprobe.tasks import kinds, manifest as cliplist
 
@@ -38,20 +39,20 @@ def test_the_planted_layer_has_the_largest_weight_and_the_best_curve(tmp_path, l
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=layer))
     protocol = preset(name, seeds=2, max_epochs=40)
     result = probe(tmp_path, toml, protocol)[0].result
-    weights = np.array(result.layer_weights["softmax"])
+    weights = np.array(result.layer_weights.softmax)
     curve = {name: np.mean(scores) for name, scores in result.layer_curve.items()}
     assert (weights.argmax(axis=1) == layer).all()
-    assert max(curve, key=lambda name: curve[name]) == result.model["layer_names"][layer]
-    assert curve[result.model["layer_names"][layer]] > 0.9
-    others = [score for n, score in curve.items() if n != result.model["layer_names"][layer]]
+    assert max(curve, key=lambda name: curve[name]) == result.model.layer_names[layer]
+    assert curve[result.model.layer_names[layer]] > 0.9
+    others = [score for n, score in curve.items() if n != result.model.layer_names[layer]]
     assert np.mean(others) < 0.4  # 0.25 is chance
-    assert result.ranked["mean"] > 0.6  # with so few clips the weights are still on their way
+    assert result.ranked.mean > 0.6  # with so few clips the weights are still on their way
     assert np.allclose(weights.sum(axis=1), 1)
     drop = {name: np.mean(lost) for name, lost in result.layer_drop.items()}
-    assert max(drop, key=lambda name: drop[name]) == result.model["layer_names"][layer]
-    assert drop[result.model["layer_names"][layer]] > 0.3
-    assert set(drop) == set(result.model["layer_names"])
-    assert (np.array(result.layer_weights["entropy"]) < np.log(13)).all()
+    assert max(drop, key=lambda name: drop[name]) == result.model.layer_names[layer]
+    assert drop[result.model.layer_names[layer]] > 0.3
+    assert set(drop) == set(result.model.layer_names)
+    assert (np.array(result.layer_weights.entropy) < np.log(13)).all()
 
 
 def test_shuffled_labels_score_chance(tmp_path):
@@ -59,8 +60,8 @@ def test_shuffled_labels_score_chance(tmp_path):
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=3))
     true = probe(tmp_path, toml)[0]
     control = probe(tmp_path, toml, replace(QUICK, shuffle_labels=True))[0]
-    assert true.result.ranked["mean"] > 0.7
-    assert abs(control.result.ranked["mean"] - 0.25) < 2.5 * np.sqrt(0.25 * 0.75 / 48)
+    assert true.result.ranked.mean > 0.7
+    assert abs(control.result.ranked.mean - 0.25) < 2.5 * np.sqrt(0.25 * 0.75 / 48)
     assert control.result.chance["accuracy"] == pytest.approx(0.25, abs=0.03)
     assert max(np.mean(scores) for scores in control.result.layer_curve.values()) < 0.5
     assert control.path.name.startswith("quick-shuffled-")
@@ -71,8 +72,8 @@ def test_scores_rise_with_the_training_fraction(tmp_path):
     toml, clips = classes(tmp_path, per_class=100)
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=3, strength=0.8))
     made = [probe(tmp_path, toml, replace(QUICK, train_fraction=f))[0].result for f in (0.01, 0.1, 1.0)]
-    assert [one.counts["train"]["clips"] for one in made] == [4, 24, 240]
-    assert len({one.task["split_sha256"] for one in made}) == 1
+    assert [one.counts.train.clips for one in made] == [4, 24, 240]
+    assert len({one.task.split_sha256 for one in made}) == 1
     scores = [max(np.mean(scores) for scores in one.layer_curve.values()) for one in made]
     assert scores[0] < scores[1] < scores[2]
 
@@ -86,8 +87,8 @@ def test_weights_ignore_a_layer_that_is_merely_louder(tmp_path):
     write_cache(tmp_path / "f", header(api.load_task(str(toml)), layers=6), states)
     protocol = preset("svuprobe", hidden=64, seeds=2, max_epochs=60, single_layers=False)
     result = probe(tmp_path, toml, protocol)[0].result
-    assert np.mean(result.layer_weights["softmax"], axis=0).argmax() == 4
-    assert result.layer_weights["rms"][2] > 20 * result.layer_weights["rms"][4]
+    assert np.mean(result.layer_weights.softmax, axis=0).argmax() == 4
+    assert result.layer_weights.rms[2] > 20 * result.layer_weights.rms[4]
 
 
 def kind_of_task(tmp_path, kind):
@@ -118,12 +119,12 @@ def test_every_kind_of_task_goes_from_cache_to_result(tmp_path, kind):
     protocol = Protocol(name="quick", epoch_updates=1, hidden=8, learning_rates=(1e-3, 1e-2), max_epochs=3, seeds=2)
     one = probe(tmp_path, toml, protocol)[0]
     result = result_file.load(one.path)
-    assert result.scores == json.loads(json.dumps(one.result.scores))
+    assert result.scores == one.result.scores
     assert set(result.layer_curve) == {"input", "block01", "block02", "block03"}
     assert all(len(scores) == 2 for scores in result.layer_curve.values())
     assert set(result.layer_ci95) == set(result.layer_drop) == set(result.layer_curve)
-    assert len(result.ranked["per_seed"]) == 2
-    assert result.selected["head"]["learning_rate"] in (1e-3, 1e-2)
+    assert len(result.ranked.per_seed) == 2
+    assert result.selected.head.learning_rate in (1e-3, 1e-2)
     assert one.path.with_suffix(".npz").exists()
     assert result.environment["products"] == matmul_precision_for(protocol, "cpu")
 
@@ -181,8 +182,8 @@ def test_windows_of_a_clip_are_scored_as_the_mean_of_their_logits(tmp_path):
     logits = np.stack([saved["outputs"][:, ids == i].mean(axis=1) for i in unique], axis=1)
     target = np.array([saved["target"][ids == i][0] for i in unique])
     expected = (logits.argmax(axis=2) == target).mean(axis=1)
-    assert one.result.ranked["per_seed"] == pytest.approx(expected.tolist())
-    assert one.result.counts["test"] == {"clips": 24, "windows": 72, "groups": 2}
+    assert one.result.ranked.per_seed == pytest.approx(expected.tolist())
+    assert one.result.counts.test == SplitCounts(clips=24, windows=72, groups=2)
 
 
 def test_a_head_stops_by_itself_and_keeps_its_best_state(tmp_path):
@@ -214,7 +215,7 @@ def test_missing_clips_are_refused_unless_allowed(tmp_path):
     with pytest.raises(ProbeError, match="1 of 120 clips are missing.*--allow-missing"):
         probe(tmp_path, toml)
     result = probe(tmp_path, toml, allow_missing=True)[0].result
-    assert result.counts["missing"] == 1
+    assert result.counts.missing == 1
 
 
 def test_a_result_with_unknown_keys_is_refused(tmp_path):
@@ -245,8 +246,8 @@ def test_a_tag_without_a_positive_in_the_test_split_is_said_and_left_out(tmp_pat
         {c.id: [rng.normal(size=(1, 1, 4)) + ("b" in c.target)] for c in task.clips(tmp_path)},
     )
     one = probe(tmp_path, toml)[0]
-    assert one.result.counts["undefined"] == ["a"]
-    assert one.result.ranked["mean"] > 0.8  # of b alone
+    assert one.result.counts.undefined == ("a",)
+    assert one.result.ranked.mean > 0.8  # of b alone
     assert "1 of 2 tags scored in the test split: 'a'" in api.leaderboard(tmp_path / "r", tmp_path / "l.md")
 
 
@@ -264,7 +265,7 @@ def test_beats_may_be_picked_as_peaks(tmp_path):
         toml,
         Protocol(name="quick", epoch_updates=1, hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1),
     )[0]
-    assert one.result.task["beat_decoder"] == "peaks"
+    assert one.result.task.beat_decoder == "peaks"
     toml.write_text(toml.read_text().replace('"peaks"', '"dbn"'))
     assert not probe(
         tmp_path,
@@ -343,7 +344,7 @@ def test_notes_are_found_in_the_layer_that_has_them(tmp_path):
     result = probe(tmp_path / "s", toml, protocol)[0].result
     curve = {name: np.mean(scores) for name, scores in result.layer_curve.items()}
     assert max(curve, key=lambda name: curve[name]) == "block02"
-    assert (np.array(result.layer_weights["softmax"]).argmax(axis=1) == 2).all()
+    assert (np.array(result.layer_weights.softmax).argmax(axis=1) == 2).all()
     drop = {name: np.mean(lost) for name, lost in result.layer_drop.items()}
     assert max(drop, key=lambda name: drop[name]) == "block02"
 
@@ -377,12 +378,12 @@ def test_marble_ranks_the_best_of_sum_and_layers_and_batches_files(tmp_path):
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), states)
     protocol = preset("marble", batch_size=10, learning_rates=(1e-3, 1e-2), max_epochs=15, hidden=32)
     result = probe(tmp_path, toml, protocol)[0].result
-    valid = {name: one["valid"] for name, one in result.selected["layers"].items()}
-    assert result.selected["head"]["valid"] >= max(valid.values())
-    assert result.selected["head"]["layer"] in ("sum", "block05")
+    valid = {name: one.valid for name, one in result.selected.layers.items()}
+    assert result.selected.head.valid >= max(valid.values())
+    assert result.selected.head.layer in ("sum", "block05")
     assert max(valid, key=lambda name: valid[name]) == "block05"
-    assert np.array(result.layer_weights["softmax"])[:, 0].max() == 0
-    assert set(result.layer_drop) == set(result.model["layer_names"][1:])
+    assert np.array(result.layer_weights.softmax)[:, 0].max() == 0
+    assert set(result.layer_drop) == set(result.model.layer_names[1:])
     features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
     _, steps = next(features.epoch(0, 0))
     assert [len(rows) for rows in steps] == [30] * 7 + [6]

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from planted import classes, header, planted_states, write_cache
 
 from svuprobe import api, cli
-from svuprobe.probe import result as result_file
+from svuprobe.probe import result_file
 from svuprobe.probe.protocol import preset
 
 
@@ -166,8 +166,8 @@ def test_own_audio_goes_from_files_to_leaderboard(tmp_path, monkeypatch):
     assert "## tones: accuracy" in text
     assert "random:wav2vec2-tiny#0 *(control)*" in text
     assert "*chance*" in text
-    results = {r.model["name"]: r for r, _ in result_file.read_all(tmp_path / "results")[0]}
-    assert results["logmel"].ranked["mean"] == 1.0  # three pitches are three bands
+    results = {r.model.name: r for r, _ in result_file.read_all(tmp_path / "results")[0]}
+    assert results["logmel"].ranked.mean == 1.0  # three pitches are three bands
     assert call("leaderboard", "--check").exit_code == 0
     (tmp_path / "leaderboard.md").write_text(text.replace("100.0", "100.1"))
     assert call("leaderboard", "--check").exit_code == 1

@@ -128,8 +128,8 @@ def test_every_task_goes_from_synthetic_audio_to_a_score_above_chance(task, synt
     protocol = QUICK if task.level == "clip" else Protocol(name="quick", hidden=64, learning_rates=(5e-3,), seeds=1)
     (one,) = api.probe([task.name], features=tmp_path / "f", results=tmp_path / "r", protocol=protocol)
     ranked = task.metrics[0]
-    assert one.result.ranked["mean"] > one.result.chance[ranked] + MARGIN[task.name], one.result.scores
-    assert one.result.task["synthetic"]
+    assert one.result.ranked.mean > one.result.chance[ranked] + MARGIN[task.name], one.result.scores
+    assert one.result.task.synthetic
 
 
 def test_the_example_in_contributing_works_as_it_stands(monkeypatch, tmp_path):
@@ -143,5 +143,5 @@ def test_the_example_in_contributing_works_as_it_stands(monkeypatch, tmp_path):
     api.synth(["vowel"], tmp_path / "d", clips=120)
     api.extract(["mfcc"], ["vowel"], data=api.Data(tmp_path / "d"), features=tmp_path / "f")
     (one,) = api.probe(["vowel"], features=tmp_path / "f", results=tmp_path / "r", protocol=QUICK)
-    assert one.result.task["labels"] == ["a", "e", "i", "o", "u"]
-    assert one.result.ranked["mean"] > one.result.chance["accuracy"] + 0.1
+    assert one.result.task.labels == ("a", "e", "i", "o", "u")
+    assert one.result.ranked.mean > one.result.chance["accuracy"] + 0.1

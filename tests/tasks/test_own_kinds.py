@@ -60,4 +60,4 @@ def test_every_kind_is_probed_whatever_labels_are_declared(folder, kind, names):
     scores = [name for name in done.result.scores if name != "beat_f_pooled"]  # of the whole split, not of a clip
     assert scores == [*(CLIP_METRICS | FRAME_METRICS)[kind], *each]
     if kind in ("multiclass", "multilabel"):
-        assert done.result.task["labels"] == sorted(names or ["a", "b"])
+        assert done.result.task.labels == tuple(sorted(names or ["a", "b"]))

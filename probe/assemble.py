@@ -1,0 +1,178 @@
+"""The result of scored heads or networks: one place that says what of a task, a model and its scores is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from svuprobe.probe import caveats, evaluate
+from svuprobe.probe.features import ClipFeatures, Rows
+from svuprobe.probe.frames import FrameFeatures
+from svuprobe.probe.result import (
+    Counts,
+    LayerWeights,
+    ModelInfo,
+    ProtocolInfo,
+    Result,
+    Score,
+    Selected,
+    SplitCounts,
+    TaskInfo,
+    Timings,
+    defined,
+)
+from svuprobe.tasks.manifest import ClipList
+from svuprobe.tasks.types import SPLITS, Clip
+
+# Whose versions can change a score in its last digits.
+_LIBRARIES = ("svuprobe", "torch", "numpy", "scikit-learn", "mir_eval")
+
+
+def assemble(
+    listed: ClipList,
+    features: ClipFeatures | FrameFeatures,
+    test: evaluate.TestScores,
+    *,
+    model: ModelInfo,
+    protocol: ProtocolInfo,
+    layer_weights: LayerWeights,
+    selected: Selected,
+    missing: Sequence[str],
+    environment: Mapping[str, str],
+    timings: Timings,
+    libraries: Sequence[str] = (),
+    **layers: Any,
+) -> Result:
+    """Return the result of a probe or of fine-tuning.
+
+    Parameters
+    ----------
+    features
+        The splits as heads or networks saw them.
+    test
+        Scores of the ranked head.
+    missing
+        Ids of clips without features.
+    environment
+        What training ran on; the versions of ``libraries``, beside those of all results, are added.
+    layers
+        ``layer_curve``, ``layer_ci95`` and ``layer_drop`` where single layers have heads of their own.
+    """
+    scores = {}
+    for metric, per_seed in test.scores.items():
+        scores[metric] = Score.of_seeds(per_seed, test.intervals[metric])
+    chance = {}
+    for metric, value in evaluate.chance(features).items():
+        chance[metric] = defined(value)
+    versions = {name: version(name) for name in (*_LIBRARIES, *libraries)}
+    return Result(
+        task=_task_info(listed),
+        model=model,
+        protocol=protocol,
+        scores=scores,
+        chance=chance,
+        layer_weights=layer_weights,
+        selected=selected,
+        counts=_counts(features, missing),
+        timings=timings,
+        environment={"python": platform.python_version(), **environment, **versions},
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        caveats=tuple(caveats.caveats(features)),
+        **layers,
+    )
+
+
+def weights_of_layers(softmax: np.ndarray, rms: np.ndarray, seen_rms: np.ndarray) -> LayerWeights:
+    """Return what a weighted sum weighs.
+
+    Parameters
+    ----------
+    softmax
+        (S, L) weights of every seed.
+    rms
+        (L,) of the layers over the training set.
+    seen_rms
+        (L,) or (S, L), of the layers as the sum sees them: scaled, where the protocol scales them.
+    """
+    products = softmax * seen_rms
+    total = products.sum(axis=1, keepdims=True)
+    times_rms = products / np.maximum(total, 1e-300)  # the RMS of layers that are constant is 0
+    # A weight of 0 adds nothing to the entropy, as w log w goes to 0 with w.
+    logarithm = np.log(np.where(softmax > 0, softmax, 1))
+    return LayerWeights(
+        softmax=_rows(softmax),
+        times_rms=_rows(times_rms),
+        rms=tuple(rms.tolist()),
+        entropy=tuple((-(softmax * logarithm).sum(axis=1)).tolist()),
+    )
+
+
+def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in matrix.tolist())
+
+
+def _task_info(listed: ClipList) -> TaskInfo:
+    task = listed.task
+    per_split = Counter(clip.split for clip in listed.clips)
+    return TaskInfo(
+        name=task.name,
+        version=task.version,
+        kind=task.kind,
+        dataset=task.dataset,
+        synthetic=listed.synthetic,
+        ranked=task.metrics[0],
+        scored=task.scored,
+        windowing=task.windowing.key,
+        class_weight_alpha=float(task.class_weight_alpha),
+        beat_decoder=task.beat_decoder if task.kind == "beats" else None,
+        labels=tuple(listed.labels),
+        licence=task.licence,
+        reference=task.reference,
+        splits={name: per_split[name] for name in SPLITS},
+        **digests(listed.clips),
+    )
+
+
+def digests(clips: Sequence[Clip]) -> dict[str, str]:
+    """Return ``split_sha256`` and ``target_sha256`` of a task's clips, whatever their order."""
+    return {
+        "split_sha256": _sha256_of_lines(f"{c.id}\t{c.split}\t{c.group}" for c in clips),
+        "target_sha256": _sha256_of_lines(f"{c.id}\t{json.dumps(c.target)}" for c in clips),
+    }
+
+
+def _sha256_of_lines(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _counts(features: ClipFeatures | FrameFeatures, missing: Sequence[str]) -> Counts:
+    sizes = {}
+    for split, rows_by_seed in features.splits.items():
+        sizes[split] = _size(rows_by_seed)
+    return Counts(
+        **sizes,
+        missing=len(missing),
+        missing_clips=tuple(sorted(missing)),
+        undefined=_undefined_labels(features),
+    )
+
+
+def _size(rows: Rows) -> SplitCounts:
+    first = rows.of(0)  # seeds may draw clips of their own, but all as many
+    return SplitCounts(clips=len(first.clips), windows=len(first.row), groups=len(first.groups))
+
+
+def _undefined_labels(features: ClipFeatures | FrameFeatures) -> tuple[str, ...]:
+    """Return the labels with no positive, or no negative, in the test split: left out of the mean over tags."""
+    if not isinstance(features, ClipFeatures) or features.task.kind != "multilabel":
+        return ()
+    share = features.clip_targets["test"].mean(axis=0)
+    return tuple(label for label, s in zip(features.labels, share, strict=True) if s in (0, 1))

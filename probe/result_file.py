@@ -1,0 +1,178 @@
+"""The files of a result: JSON, and beside it predictions and heads.
+
+``RESULTS/<model>@<revision8>/<task>[.synthetic]/<protocol>.json``, with ``<protocol>.npz``: everything that a
+table, a plot or a test of significance needs; and ``<protocol>.safetensors``, the heads (`svuprobe.probe.trained`).
+They appear together or not at all: the JSON comes last, goes first when it is replaced, and knows the checksums of
+the others. `svuprobe.probe.result` says what each key of the JSON holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from svuprobe import _files
+from svuprobe._errors import UserError
+from svuprobe._files import clear_abandoned, refuse_special, sha256_of, sync, temporary_for, writing
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.result import SCHEMA, Result
+from svuprobe.probe.result_json import ShapeError, from_json, to_json
+
+Write = Callable[[Path], object]
+Entry = tuple[Result, Path]
+
+
+# -- writing ------------------------------------------------------------------------------------------------
+
+
+def save(result: Result, path: Path, predictions: dict[str, np.ndarray], heads: Write | None = None) -> Result:
+    """Write a result with what belongs to it, so that a reader finds all of it, of one run, or none.
+
+    Everything is whole and durable under temporary names first. Then the old JSON goes, the others take their
+    places, and the JSON comes last.
+
+    Parameters
+    ----------
+    heads
+        Writes the trained heads to the path it is given; None where they are kept elsewhere.
+
+    Returns
+    -------
+    The result as it was written, with ``files``.
+
+    Raises
+    ------
+    FileError
+        The system refuses to write; what was there before is there still.
+    """
+    writers: dict[str, Write] = {".npz": lambda where: _write_predictions(where, predictions)}
+    if heads is not None:
+        writers[".safetensors"] = heads
+    with writing(path), ExitStack() as stack:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        places = {suffix: path.with_suffix(suffix) for suffix in (*writers, ".json")}
+        temporary = {}
+        for suffix, place in places.items():
+            refuse_special(place)
+            clear_abandoned(place)
+            temporary[suffix] = temporary_for(place)
+            stack.callback(temporary[suffix].unlink, missing_ok=True)
+        for suffix, write in writers.items():
+            write(temporary[suffix])
+            sync(temporary[suffix])
+        checksums = {suffix: sha256_of(temporary[suffix]) for suffix in writers}
+        result = replace(result, files=result.files | checksums)
+        text = json.dumps(to_json(result), indent=1) + "\n"
+        from_json(json.loads(text))  # what could not be read again is a bug, found before the old one goes
+        temporary[".json"].write_text(text, encoding="utf-8")
+        sync(temporary[".json"])
+        path.unlink(missing_ok=True)
+        for suffix in (*writers, ".json"):
+            os.replace(temporary[suffix], places[suffix])
+        sync(path.parent)
+    return result
+
+
+def sweep(path: Path) -> None:
+    """Delete what killed processes left of a result: temporary files, and a lock that nobody holds."""
+    for suffix in (".json", ".npz", ".safetensors"):
+        _files.sweep(path.with_suffix(suffix))
+
+
+def remove(path: Path) -> None:
+    """Delete a result, its JSON first, and what lies beside it."""
+    with writing(path):
+        for suffix in (".json", ".npz", ".safetensors"):
+            path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _write_predictions(where: Path, predictions: dict[str, np.ndarray]) -> None:
+    with where.open("wb") as file:  # by its handle: numpy would add a suffix to a name
+        np.savez_compressed(file, **predictions)  # type: ignore[arg-type]
+
+
+# -- reading ------------------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> Result:
+    """Read a result.
+
+    Raises ProbeError, naming the file and what is wrong, for one that can't be read, is of another schema, or has
+    unknown, missing or misshapen keys.
+    """
+    again = "delete it and run svuprobe probe again"
+    try:
+        body = json.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ProbeError(f"{path}: can't be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise ProbeError(f"{path}: not JSON ({error}); {again}") from None
+    if not isinstance(body, dict) or body.get("schema") != SCHEMA:
+        raise ProbeError(f"{path}: not a result of schema {SCHEMA}; run svuprobe probe again")
+    try:
+        return from_json(body)
+    except ShapeError as error:
+        raise ProbeError(f"{path}: {error}; {again}") from None
+
+
+def paths(results: Path) -> list[Path]:
+    """The JSON files of a folder of results, sorted; hidden files, such as macOS leaves, are none."""
+    if not results.is_dir():
+        raise ProbeError(f"{results}: no such folder of results; run svuprobe probe, or give --results")
+    return sorted(path for path in results.glob("*/*/*.json") if not path.name.startswith("."))
+
+
+def read_all(results: Path) -> tuple[list[Entry], list[str]]:
+    """Every result under a folder with its path, in the order of their paths, and a line for each that is none.
+
+    Raises ProbeError where there is no such folder. One bad file keeps no other from being read.
+    """
+    entries: list[Entry] = []
+    problems = []
+    for path in paths(results):
+        try:
+            entries.append((load(path), path))
+        except UserError as error:
+            problems.append(str(error))
+    return entries, problems
+
+
+def predictions_of(result: Result, path: Path) -> dict[str, np.ndarray]:
+    """The predictions beside a result's JSON at ``path``, every array.
+
+    Raises ProbeError where they are missing, damaged, or not those that were written with the JSON.
+    """
+    beside = belonging(path, ".npz")
+    again = "make both again with svuprobe probe --overwrite"
+    require_unchanged(result, path, ".npz")
+    try:
+        with np.load(beside, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ProbeError(f"{beside}: damaged ({error}); {again}") from None
+
+
+def belonging(path: Path, suffix: str) -> Path:
+    """The file of a key of ``files``: ``.npz`` beside the JSON, ``/seed0.safetensors`` in the folder of its name."""
+    return Path(f"{path.with_suffix('')}{suffix}")
+
+
+def require_unchanged(result: Result, path: Path, suffix: str) -> None:
+    """Raise ProbeError unless the file of a key of ``files`` is the one that was written with the JSON."""
+    beside = belonging(path, suffix)
+    again = "make both again with svuprobe probe --overwrite"
+    try:
+        found = sha256_of(beside)
+    except FileNotFoundError:
+        raise ProbeError(f"{beside}: is not there beside {path.name}; {again}") from None
+    except OSError as error:
+        raise ProbeError(f"{beside}: can't be read ({error.strerror or error})") from None
+    if found != result.files.get(suffix):
+        raise ProbeError(f"{beside}: is not what was written with {path.name}; {again}")
