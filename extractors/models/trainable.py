@@ -107,7 +107,10 @@ class TrainableEncoder(nn.Module):
     def _features(self, audio: Tensor, lengths: Tensor, mixed: bool) -> Tensor:
         """Return convolution features (batch, frames, channels)."""
         convolutions = self.model.feature_extractor
-        learns = torch.is_grad_enabled() and any(p.requires_grad for p in convolutions.parameters())
+        may_learn = any(p.requires_grad for p in convolutions.parameters())
+        if may_learn:
+            self._frozen = None  # and not told by versions: fused optimisers count none
+        learns = torch.is_grad_enabled() and may_learn
         with torch.set_grad_enabled(learns):
             if not learns and audio.device.type == "cpu":  # clip by clip, without padding: much faster there
                 frozen = self._frozen_features()
@@ -121,12 +124,8 @@ class TrainableEncoder(nn.Module):
 
     def _frozen_features(self) -> FeatureEncoder:
         """Return the convolutions in the layout of frozen ones, made anew where a weight has changed since."""
-        weights = list(self.model.feature_extractor.parameters())
-        if any(p.requires_grad for p in weights):
-            self._frozen = None  # fused optimisers count no version of what they write
-            return FeatureEncoder(self.model, self.normalize)
         # Where a weight lies, and how often it was written to: a loaded state and a move change one of them.
-        written = [(p.data_ptr(), p._version) for p in weights]
+        written = [(p.data_ptr(), p._version) for p in self.model.feature_extractor.parameters()]
         if self._frozen is None or self._frozen[0] != written:
             self._frozen = written, FeatureEncoder(self.model, self.normalize)
         return self._frozen[1]
