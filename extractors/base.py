@@ -44,12 +44,12 @@ class FrameGrid:
 
     @property
     def frame_rate(self) -> float:
-        """Frames per second."""
+        """Return the frames per second."""
         return self.sample_rate / self.hop
 
     @property
     def context(self) -> int:
-        """Samples after a window's end that its last frame sees, where windows are a whole number of hops."""
+        """Return what a window's last frame sees after its end, in samples, where it is a whole number of hops."""
         return max(0, self.receptive_field - self.hop)
 
     def n_frames(self, samples: int) -> int:

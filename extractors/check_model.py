@@ -48,11 +48,11 @@ class ModelReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every promise is kept."""
+        """Return whether every promise is kept."""
         return all(check.ok for check in self.checks)
 
     def lines(self) -> Iterator[str]:
-        """One screen."""
+        """Yield the lines of one screen."""
         yield f"{self.name} at {self.revision[:12]}"
         for what, value in self.facts.items():
             yield f"  {what:<20} {value}"
@@ -91,7 +91,7 @@ def check(extractor: Any, device: str = "cpu", dtype: str = "float32") -> ModelR
     try:
         speed = trial.speed()
     except Exception as error:  # the checks above say the same
-        checks, speed = (*checks, Check("speed", False, _told(error))), None
+        checks, speed = (*checks, Check("speed", False, _on_one_line(error))), None
     return ModelReport(extractor.name, extractor.revision, _facts(extractor, device, dtype), checks, speed)
 
 
@@ -120,11 +120,11 @@ def _try(what: str, promise: Callable[[], str]) -> Check:
     except BrokenPromiseError as error:
         return Check(what, False, str(error))
     except Exception as error:
-        return Check(what, False, _told(error))
+        return Check(what, False, _on_one_line(error))
 
 
-def _told(error: Exception) -> str:
-    """An exception in one line, with the line of code that raised it."""
+def _on_one_line(error: Exception) -> str:
+    """Put an exception on one line, with the line of code that raised it."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{last.filename.replace(chr(92), '/').rpartition('/')[2]}:{last.lineno}"
     return " ".join(f"{type(error).__name__}: {error} ({where})".split())
@@ -151,27 +151,27 @@ class _Trial:
 
     @property
     def clip(self) -> int:
-        """Samples of a clip of about a second."""
+        """Return the samples of a clip of about a second."""
         return max(self.trial // 5, self.least)
 
     def sound(self, samples: int, seed: int = 0) -> np.ndarray:
-        """(samples,) float32: a gliding tone with partials, and noise 30 dB below."""
+        """Make (samples,) float32: a gliding tone with partials, and noise 30 dB below."""
         t = np.arange(samples) / self.rate
         glide = 2 * np.pi * np.cumsum(200 * 2 ** (0.3 * np.sin(2 * np.pi * 0.7 * t + seed))) / self.rate
         noise = np.random.default_rng(seed).standard_normal(samples)
         return np.asarray(sum(0.2 / n * np.sin(n * glide) for n in range(1, 6)) + 0.006 * noise, np.float32)
 
     def run(self, *clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the extractor returns for clips, padded to the longest."""
+        """Run the extractor on clips, padded to the longest."""
         states, frames = self.extractor(*self.batch(*clips))
         return states.detach(), frames
 
     def mixed(self) -> list[np.ndarray]:
-        """Clips of several lengths."""
+        """Make clips of several lengths."""
         return [self.sound(max(round(part * self.trial), self.least), seed) for seed, part in enumerate(_MIXED)]
 
     def batch(self, *clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Audio on the device and lengths, as extraction gives them."""
+        """Return audio on the device and lengths, as extraction gives them."""
         lengths = torch.tensor([len(clip) for clip in clips])
         audio = torch.zeros(len(clips), int(lengths.max()))
         for row, clip in zip(audio, clips, strict=True):
@@ -179,7 +179,7 @@ class _Trial:
         return audio.to(self.device), lengths
 
     def shapes(self) -> str:
-        """(batch, layers, frames, dim) in the type, on the device; frames (batch,) int64."""
+        """Check (batch, layers, frames, dim) in the type, on the device; frames (batch,) int64."""
         samples = self.clip
         states, frames = self.run(self.sound(samples), self.sound(samples, 1))
         expected = (2, len(self.extractor.layer_names), self.grid.n_frames(samples), self.extractor.dim)
@@ -189,7 +189,7 @@ class _Trial:
         return _require(kept, seen if kept else f"{seen}, frames {_short(frames)}; expected {expected} {self.dtype}")
 
     def shortest(self) -> str:
-        """The shortest clip it takes; what is too short must be refused with an ExtractError, as a user's mistake."""
+        """Find the shortest clip it takes; a shorter one must be refused with an ExtractError, as a mistake."""
         crashes: list[str] = []
 
         def refused(samples: int) -> bool:
@@ -198,7 +198,9 @@ class _Trial:
             except ExtractError:
                 return True
             except Exception as error:
-                crashes.append(f"a clip of {samples} samples is not refused with an ExtractError: {_told(error)}")
+                crashes.append(
+                    f"a clip of {samples} samples is not refused with an ExtractError: {_on_one_line(error)}"
+                )
                 return True
             return False
 
@@ -215,7 +217,7 @@ class _Trial:
         return _require(not crashes, crashes[-1] if crashes else f"{high} samples, {1000 * high / self.rate:.3g} ms")
 
     def frame_counts(self) -> str:
-        """1 + (length - receptive_field) // hop, on both sides of where a frame is added."""
+        """Check 1 + (length - receptive_field) // hop, on both sides of where a frame is added."""
         wanted = [self.field + k * self.hop + d for k in (0, 1, 2, 7, 20) for d in (0, self.hop - 1)]
         lengths = [n for n in (*wanted, self.trial // 3, self.trial) if self.least <= n <= self.longest]
         for samples in lengths:
@@ -229,7 +231,7 @@ class _Trial:
         return f"1 + (length - {self.field}) // {self.hop} at {len(lengths)} lengths"
 
     def frame_times(self) -> str:
-        """A change of the sound changes the frames around it most: frame i is centred on i * hop + field / 2."""
+        """Check that a change of the sound changes the frames around it most, by the centres of the grid."""
         noise = 0.1 * np.random.default_rng(0).standard_normal((2, self.trial)).astype(np.float32)
         before = self.run(noise[0])[0][0, 0].float()  # the first layer: blocks may look anywhere
         if len(before) < 3:
@@ -248,7 +250,7 @@ class _Trial:
         )
 
     def finite(self) -> str:
-        """Finite, and within float16, on sound, silence, a constant and full scale."""
+        """Check that features are finite, and within float16, on sound, silence, a constant and full scale."""
         sound, largest = self.sound(self.clip), 0.0
         sounds = {"sound": sound, "silence": 0 * sound, "a constant": 0 * sound + 0.5, "full scale": np.sign(sound)}
         for what, clip in sounds.items():
@@ -258,14 +260,14 @@ class _Trial:
         return _require(largest < _FLOAT16_MAX, f"largest value {largest:.3g} ({_FLOAT16_MAX:g} is float16's)")
 
     def determinism(self) -> str:
-        """Twice the same."""
+        """Check that a second run gives the same."""
         clip = self.sound(self.clip)
         first, second = self.run(clip)[0], self.run(clip)[0]
         error = _relative(second, first)
         return _require(error == 0, f"relative difference {error:.2g} between two runs")
 
     def batch_equals_single(self) -> str:
-        """Clips of several lengths in one padded batch, and each alone."""
+        """Compare clips of several lengths in one padded batch with each alone."""
         clips = self.mixed()
         states, frames = self.run(*clips)
         worst = 0.0
@@ -280,7 +282,7 @@ class _Trial:
         )
 
     def pooled(self) -> str:
-        """Where a model pools clips itself: float32 (batch, layers, dim), whatever the batch."""
+        """Check a model's own pooling, where it has one: float32 (batch, layers, dim), whatever the batch."""
         pooled = getattr(self.extractor, "pooled", None)
         if pooled is None:
             return "clip level is the mean over frames"
@@ -298,11 +300,11 @@ class _Trial:
         )
 
     def modules(self) -> list[torch.nn.Module]:
-        """The torch modules of the extractor."""
+        """Return the torch modules of the extractor."""
         return modules_of(getattr(self.extractor, "inner", self.extractor))
 
     def gradients_off(self) -> str:
-        """Neither outputs nor weights ask for gradients."""
+        """Check that neither outputs nor weights ask for gradients."""
         weights = [w for module in self.modules() for w in module.parameters()]
         asking = sum(w.requires_grad for w in weights)
         states, _ = self.extractor(*self.batch(self.sound(self.clip)))
@@ -311,13 +313,13 @@ class _Trial:
         return _require(not asking and output == "has no", seen)
 
     def eval_mode(self) -> str:
-        """No dropout, no statistics of the batch."""
+        """Check that there is no dropout and no statistics of the batch."""
         parts = [part for module in self.modules() for part in module.modules()]
         training = sum(part.training for part in parts)
         return _require(not training, f"{training} of {len(parts)} modules are in training mode")
 
     def speed(self) -> float:
-        """Seconds of audio per second, after a warm-up."""
+        """Measure the seconds of audio per second, after a warm-up."""
         samples = min(round(_WINDOW_S * self.rate), self.longest)
         audio, lengths = self.batch(*(self.sound(samples, seed) for seed in range(_WINDOWS)))
         took = []
@@ -328,12 +330,12 @@ class _Trial:
         return _WINDOWS * samples / self.rate / took[-1]
 
 
-def _relative(made: torch.Tensor, expected: torch.Tensor) -> float:
-    """Norm of the difference over the norm of what is expected."""
-    if made.shape != expected.shape:
-        raise BrokenPromiseError(f"shapes {tuple(made.shape)} and {tuple(expected.shape)} differ")
-    made, expected = made.double(), expected.double()
-    return float((made - expected).norm() / expected.norm().clamp(min=1e-12))
+def _relative(values: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the norm of the difference over the norm of what is expected."""
+    if values.shape != expected.shape:
+        raise BrokenPromiseError(f"shapes {tuple(values.shape)} and {tuple(expected.shape)} differ")
+    values, expected = values.double(), expected.double()
+    return float((values - expected).norm() / expected.norm().clamp(min=1e-12))
 
 
 def _short(frames: torch.Tensor) -> str:

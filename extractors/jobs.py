@@ -104,13 +104,13 @@ class CacheToFill:
 
     @property
     def finished(self) -> frozenset[str]:
-        """Clips that need nothing."""
+        """Return the clips that need nothing."""
         unchanged = (clips for path, clips in self.shards.items() if path not in self.changed)
         return frozenset().union(*unchanged)
 
     @property
     def input_spec(self) -> InputSpec:
-        """What windows its model sees."""
+        """Return what windows its model sees."""
         return input_spec(self.extractor, self.header.level)
 
     def prepare(self, device: str, compiled: bool) -> None:

@@ -56,12 +56,12 @@ class CatalogueName:
 
     @property
     def canonical(self) -> str:
-        """The one spelling of the name."""
+        """Return the one spelling of the name."""
         return self.card.name
 
     @property
     def slug(self) -> str:
-        """The folder of the model."""
+        """Return the folder of the model."""
         return self.card.name
 
 
@@ -74,12 +74,12 @@ class RandomName:
 
     @property
     def canonical(self) -> str:
-        """The one spelling of the name: with its seed."""
+        """Return the one spelling of the name: with its seed."""
         return f"random:{self.card.name}#{self.seed}"
 
     @property
     def slug(self) -> str:
-        """The folder of the model."""
+        """Return the folder of the model."""
         return f"random-{self.card.name}-seed{self.seed}"
 
 
@@ -92,12 +92,12 @@ class HubName:
 
     @property
     def canonical(self) -> str:
-        """The one spelling of the name."""
+        """Return the one spelling of the name."""
         return f"hf:{self.hub}" + (f"@{self.revision}" if self.revision else "")
 
     @property
     def slug(self) -> str:
-        """The folder of the model. The hub allows no "--" in an id, so it is unambiguous."""
+        """Return the folder of the model. The hub allows no "--" in an id, so it is unambiguous."""
         slug = "hf-" + self.hub.replace("/", "--")
         if self.revision is not None:
             # A branch name may hold slashes, which a folder's name can't.
@@ -114,12 +114,12 @@ class FolderName:
 
     @property
     def canonical(self) -> str:
-        """The one spelling of the name."""
+        """Return the one spelling of the name."""
         return f"hf:{self.path}"
 
     @property
     def slug(self) -> str:
-        """The folder of the model: the last part of the path; a digest of it all tells it from its namesakes."""
+        """Return the folder of the model: the path's last part, and a digest that tells it from its namesakes."""
         digest = _digest(self.canonical)
         return _fitted(f"local-{_safe(os.path.basename(self.path))}-{digest}", self.canonical)
 
@@ -133,12 +133,12 @@ class HearName:
 
     @property
     def canonical(self) -> str:
-        """The one spelling of the name."""
+        """Return the one spelling of the name."""
         return f"hear:{self.module}" + (f",{self.weights}" if self.weights else "")
 
     @property
     def slug(self) -> str:
-        """The folder of the model."""
+        """Return the folder of the model."""
         slug = f"hear-{self.module}"
         if self.weights:
             slug += f"--{_safe(os.path.basename(self.weights))}-{_digest(self.weights)}"
@@ -154,12 +154,12 @@ class PyName:
 
     @property
     def canonical(self) -> str:
-        """The one spelling of the name."""
+        """Return the one spelling of the name."""
         return f"py:{self.path}:{self.class_name}"
 
     @property
     def slug(self) -> str:
-        """The folder of the model."""
+        """Return the folder of the model."""
         file = _safe(os.path.basename(self.path))
         return _fitted(f"py-{file}-{self.class_name}-{_digest(self.path)}", self.canonical)
 

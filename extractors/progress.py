@@ -11,7 +11,7 @@ _ESTIMATE_AFTER_S = 10.0
 
 
 def gib(size: float) -> str:
-    """Bytes for a reader."""
+    """Write bytes for a reader."""
     return f"{size / 2**30:.3g} GiB"
 
 
@@ -24,7 +24,7 @@ class Estimate:
         self._done, self._started = 0.0, time.perf_counter()
 
     def update(self, seconds: float) -> None:
-        """Some audio is through."""
+        """Move on by some seconds of audio."""
         self._done += seconds
         self._bar.update(seconds)
         wall = time.perf_counter() - self._started

@@ -7,6 +7,9 @@ clip when it is free; the windows of later clips wait until those of earlier one
 A worker that gives no sign for a time, as on a network mount that is gone, is killed and replaced, and its clip fails
 by name. Where one after the other does, nothing works, and that ends the work. Where this process decodes itself
 (``jobs=0``), and on Windows, nothing can be given up so: there such a file is waited for.
+
+Not torch's DataLoader: where a codec crashes or hangs it ends the whole run without naming the clip, and where
+processes are spawned it imports the caller's script again.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class Decoders:
     def windows(
         self, requests: Iterable[tuple[Clip, Sequence[InputSpec]]], windowing: Windowing
     ) -> Iterator[tuple[Clip, Window | ClipEnd]]:
-        """Each clip's windows and then its ClipEnd, as `audio.cut` gives them, clips in the order of the requests.
+        """Yield each clip's windows and then its ClipEnd, as `windows.cut` does; clips in the order of the requests.
 
         Requests are taken in the caller's thread, some clips ahead. A worker that dies is replaced, and its clip
         tried once more; the clip fails where the second one dies too, or where one hangs. Raises ExtractError where
@@ -73,25 +76,25 @@ class Decoders:
             self._ahead.stop()
 
     def durations(self, clips: Sequence[Clip]) -> list[float | None]:
-        """Seconds of each clip as `audio.duration` has them; None too where a decoder dies or hangs."""
+        """Return the seconds of each clip as `windows.duration` has them; None too where a decoder dies or hangs."""
         return list(self._facts("duration", clips))
 
     def identities(self, clips: Sequence[Clip]) -> list[str | None]:
-        """What each clip's audio is, as `audio.identity` has it; None where a decoder dies or hangs."""
+        """Return what each clip's audio is, as `windows.identity` has it; None where a decoder dies or hangs."""
         return list(self._facts("identity", clips))
 
     def heads(self, paths: Sequence[str]) -> Iterator[FileHead]:
-        """What the head of each file says."""
+        """Yield what the head of each file says."""
         clips = [Clip("", path, "", None, "") for path in paths]
         for path, head in zip(paths, self._facts("head", clips), strict=True):
             yield head or FileHead(problem=self.why(path))
 
     def why(self, path: str) -> str:
-        """Why there is no fact about a file."""
+        """Say why there is no fact about a file."""
         return self._silent.why(path) or "a decoder dies of it"
 
     def _facts(self, fact: str, clips: Sequence[Clip]) -> Iterator[Any]:
-        """A fact about each clip, in order; None where there is none. Raises as `windows` does."""
+        """Yield a fact about each clip, in order; None where there is none. Raises as `windows` does."""
         if not self._workers:
             yield from side_by_side(FACTS[fact], clips)
             return
@@ -131,7 +134,7 @@ class Decoders:
 
 
 def _facts_of(worker: Worker, fact: str, clips: Sequence[Clip], silent: Silent, over: threading.Event) -> list[Any]:
-    """A fact about each clip until it is over; None for one whose file hangs or, twice, kills a worker."""
+    """Ask for a fact about each clip until it is over; None for one whose file hangs or, twice, kills a worker."""
     known: list[Any] = []
     deaths = alone = 0  # of the next clip; clips that are asked alone, since any of those at once may be the bad one
     while len(known) < len(clips) and not over.is_set():
@@ -141,18 +144,18 @@ def _facts_of(worker: Worker, fact: str, clips: Sequence[Clip], silent: Silent, 
             deaths = 0
             continue
         ahead = next((n for n, c in enumerate(clips[len(known) :]) if silent.why(c.path)), len(clips))
-        asked = clips[len(known) : len(known) + (1 if alone else ahead)]
+        some = clips[len(known) : len(known) + (1 if alone else ahead)]
         try:
-            for answer in worker.ask(Request(tuple(replace(c, target=None) for c in asked), fact=fact)):
+            for answer in worker.ask(Request(tuple(replace(c, target=None) for c in some), fact=fact)):
                 assert isinstance(answer, Fact)
                 known.append(answer.value)
                 silent.works()
                 deaths, alone = 0, max(0, alone - 1)
         except Died:
-            deaths += len(asked) == 1
+            deaths += len(some) == 1
             alone = alone or AT_ONCE
         except Hangs:
-            if len(asked) == 1:
+            if len(some) == 1:
                 silent.add(clip.path)
             alone = alone or AT_ONCE
     return known
@@ -188,7 +191,7 @@ class _Ahead:
     def windows(
         self, requests: Iterable[tuple[Clip, Sequence[InputSpec]]]
     ) -> Iterator[tuple[Clip, Window | ClipEnd]]:
-        """Every piece of every clip, in order."""
+        """Yield every piece of every clip, in order."""
         source = iter(requests)
         more = True
         while more or self._order:
@@ -226,7 +229,7 @@ class _Ahead:
             self._threads[-1].start()
 
     def _take(self) -> Window | ClipEnd:
-        """The next piece of the first clip."""
+        """Return the next piece of the first clip."""
         head = self._order[0]
         with self._news:
             self._news.wait_for(lambda: head.pieces or head.error)
@@ -257,7 +260,7 @@ class _Ahead:
                     self._news.notify_all()
 
     def _pieces(self, worker: Worker, task: _Task) -> Iterator[Window | ClipEnd]:
-        """Pieces of one clip. The kernel may kill a worker for other reasons than the clip: hence a second try."""
+        """Yield pieces of one clip, at a second try too: the kernel may kill a worker for other reasons than it."""
         path = task.clip.path
         request = Request((replace(task.clip, target=None),), task.specs, self._windowing)
         given, ended = 0, ""

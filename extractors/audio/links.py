@@ -36,7 +36,7 @@ class Reader(soundfile.SoundFile):
 
     @property
     def can_seek(self) -> bool:
-        """Whether libsndfile can: in GSM 6.10, G.72x, NMS ADPCM and DPCM each sample needs all before it."""
+        """Return whether libsndfile can: in GSM 6.10, G.72x, NMS ADPCM and DPCM each sample needs all before it."""
         return bool(super().seekable())
 
 
@@ -153,11 +153,11 @@ class Chain:
             self._sound_of(number).seek(frame - self._first[number])
 
     def _number(self) -> int | None:
-        """Of the sound that holds the next frame; None at the end."""
+        """Return the number of the sound that holds the next frame; None at the end."""
         return next((n for n in range(len(self._spans)) if self._at < self._first[n + 1]), None)
 
     def read(self, frames: int, *, dtype: str, always_2d: bool) -> np.ndarray:
-        """The next frames, (n, channels): fewer where a sound ends, none at the end of the last."""
+        """Return the next frames, (n, channels): fewer where a sound ends, none at the end of the last."""
         number = self._number()
         if number is None:
             return np.empty((0, self.channels), dtype)

@@ -42,22 +42,22 @@ class Frames:
 
     @property
     def truncated(self) -> bool:
-        """Whether frames are missing. Some encoders count the tag's own frame, so one may be, unless it is cut."""
+        """Return whether frames are missing. Some encoders count the tag's own, so one may be, unless it is cut."""
         return self.promised is not None and self.count < self.promised - (not self.partial)
 
     @property
     def outgrown(self) -> bool:
-        """Whether libsndfile would not find the end: no tag, or more frames than it says."""
+        """Return whether libsndfile would not find the end: no tag, or more frames than it says."""
         return self.promised is None or self.count > self.promised + 1
 
 
 def is_mp3(head: bytes) -> bool:
-    """Whether a file that begins so may be an MP3 (a FLAC, too, can begin with an ID3 tag)."""
+    """Return whether a file that begins so may be an MP3 (a FLAC, too, can begin with an ID3 tag)."""
     return head[:3] == b"ID3" or _size(head, 0) > 0
 
 
 def untagged(data: Any) -> bool:
-    """Whether an MP3's bytes (or their mmap) have no tag with a count, so that only `scan` tells how long it is."""
+    """Return whether an MP3's bytes (or their mmap) have no tag with a count: only `scan` tells its length."""
     at = _next(data, 0, 1 << 16, 0)
     return at is not None and _promised(data, at) is None
 
@@ -84,7 +84,7 @@ def _header(data: Any, at: int) -> int:
 
 
 def _size(data: Any, at: int) -> int:
-    """Bytes of the layer III frame whose header is at ``at``, 0 where there is none."""
+    """Return the bytes of the layer III frame whose header is at ``at``, 0 where there is none."""
     header = _header(data, at)
     version, layer, kbps, rate = header >> 19 & 3, header >> 17 & 3, header >> 12 & 15, header >> 10 & 3
     if header >> 21 != 0x7FF or version == 1 or layer != 1 or kbps in (0, 15) or rate == 3:
@@ -94,7 +94,7 @@ def _size(data: Any, at: int) -> int:
 
 
 def _next(data: Any, at: int, within: int, like: int) -> int | None:
-    """The next frame, ID3 tags skipped. After rubbish a frame counts only where another or the end follows it."""
+    """Find the next frame, ID3 tags skipped. After rubbish one counts only where another or the end follows it."""
     while data[at : at + 3] == b"ID3" and at + 10 <= len(data):
         a, b, c, d = data[at + 6 : at + 10]
         at += 10 + (a << 21 | b << 14 | c << 7 | d) + (10 if data[at + 5] & 0x10 else 0)
@@ -114,7 +114,7 @@ def _side_info(header: int) -> int:
 
 
 def _promised(data: Any, at: int) -> int | None:
-    """Frames that follow the tag in the frame at ``at``, None where it holds no tag with a count."""
+    """Return the frames that follow the tag in the frame at ``at``, None where it holds no tag with a count."""
     beside = at + 4 + _side_info(_header(data, at))
     for place in (beside, beside + 2):  # a checksum may come first
         if data[place : place + 4] in (b"Xing", b"Info"):

@@ -48,7 +48,7 @@ class Silent:
         self._lock = threading.Lock()
 
     def why(self, path: str) -> str:
-        """What is wrong with a file that has hung; empty for others."""
+        """Say what is wrong with a file that has hung; empty for others."""
         with self._lock:
             return self._reason() if path in self._paths else ""
 
@@ -56,7 +56,7 @@ class Silent:
         return f"nothing could be read of it in {self.timeout_s:g} s: is its disk or network mount gone?"
 
     def add(self, path: str) -> None:
-        """A file hangs. Raises ExtractError where those before it did, too."""
+        """Note that a file hangs. Raises ExtractError where those before it did, too."""
         with self._lock:
             self._paths.add(path)
             self._in_a_row.append(path)
@@ -69,7 +69,7 @@ class Silent:
                 )
 
     def works(self) -> None:
-        """A file was read."""
+        """Note that a file was read."""
         with self._lock:
             self._in_a_row.clear()
 
@@ -116,7 +116,7 @@ class Worker:
         self._answers: Any = None  # a buffered reader
 
     def ask(self, request: Request) -> Iterator[Any]:
-        """Answers up to the last. Raises Died, Hangs, and RuntimeError for a bug or a process that can't start."""
+        """Yield answers up to the last. Raises Died, Hangs; RuntimeError for a bug or a process that can't start."""
         try:
             if self._process is None or self._process.poll() is not None:
                 self.end()

@@ -37,7 +37,7 @@ _UNKNOWN = 1 << 62  # libsndfile says 2 ** 63 - 1 frames where a FLAC's header h
 
 
 def shown(path: str) -> str:
-    """A path as part of one line: quoted and escaped where it holds newlines or bytes that are no text."""
+    """Return a path as part of one line: quoted and escaped where it holds newlines or bytes that are no text."""
     return path if path.isprintable() else repr(path)
 
 
@@ -52,7 +52,7 @@ class SoundFile:
     sound: Reader | Chain
 
     def blocks(self, first: int, last: int | None, *, pre_roll: int = 0) -> Iterator[np.ndarray]:
-        """Samples of each block from frame ``first`` to ``last`` (the end), (n, channels) float32.
+        """Yield the samples of each block from frame ``first`` to ``last`` (the end), (n, channels) float32.
 
         ``pre_roll`` frames before them are decoded too and dropped.
         """
@@ -126,7 +126,7 @@ class FileHead:
 
 
 def head_of(path: str) -> FileHead:
-    """Length and form of a sound file, or why there is none; an MP3 that does not say its length is measured."""
+    """Return the length and form of a sound file, or why there is none; an MP3 without its length is measured."""
     try:
         with opened(path, checked=False, measured=True) as file:
             if file.frames == 0:
@@ -139,7 +139,7 @@ def head_of(path: str) -> FileHead:
 
 
 def _refuse_no_file(path: str, name: str) -> None:
-    """Before it is opened: opening a named pipe would wait for a writer for ever."""
+    """Refuse what is no file, before it is opened: opening a named pipe would wait for a writer for ever."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -156,7 +156,7 @@ def _refuse_no_file(path: str, name: str) -> None:
 
 
 def _refuse_endless(name: str, raw: FileIO, start: int, stop: int) -> None:
-    """The last page of an OGG stream is whole and says that it is the last."""
+    """Refuse an OGG stream whose last page isn't whole, or doesn't say that it is the last."""
     page = _tail(raw, start, stop)
     page = page[page.rfind(b"OggS") :]  # without one, the file ends in rubbish: its last byte
     segments = page[27 : 27 + page[26]] if len(page) > 27 else b""
@@ -165,14 +165,14 @@ def _refuse_endless(name: str, raw: FileIO, start: int, stop: int) -> None:
 
 
 def _tail(raw: FileIO, start: int, stop: int) -> bytes:
-    """What holds the last page of an OGG stream."""
+    """Return what holds the last page of an OGG stream."""
     begins = max(start, stop - _OGG_PAGE)
     raw.seek(begins)
     return raw.read(stop - begins)
 
 
 def _chain(name: str, raw: FileIO, checked: bool) -> list[Span]:
-    """The sounds of a file that holds several; none where it is one. Only a check reads all of the file for that."""
+    """Find the sounds of a file that holds several; none where it is one. Only a check reads all of it for that."""
     size = os.fstat(raw.fileno()).st_size
     raw.seek(0)
     first = raw.read(_OGG_PAGE)
@@ -201,7 +201,7 @@ def _mp3_frames(name: str, raw: FileIO, checked: bool, measured: bool) -> mp3.Fr
 
 
 def _extended(raw: FileIO, frames: mp3.Frames, copy: FileIO) -> FileIO:
-    """A copy of an MP3's frames with so much room after them that libsndfile's guess of the length is no limit."""
+    """Copy an MP3's frames, with so much room after them that libsndfile's guess of the length is no limit."""
     raw.seek(frames.start)
     for at in range(frames.start, frames.stop, _BLOCK):
         copy.write(raw.read(min(_BLOCK, frames.stop - at)))
@@ -211,12 +211,12 @@ def _extended(raw: FileIO, frames: mp3.Frames, copy: FileIO) -> FileIO:
 
 
 def _refuse_truncated(name: str, log: str) -> None:
-    """libsndfile only notes in its log that a file is shorter than its header says.
+    """Refuse a file that is shorter than its header says, which libsndfile only notes in its log.
 
     The size of a RIFF or FORM as a whole does not count, nor does a rate of bytes: programs get them wrong, and the
     audio needs its own chunk alone. (RF64 and W64 are checked as a whole only.) Programs that write to a pipe
     promise 2 GiB or more, not knowing the length; that is no truncation.
     """
-    for promised, found in re.findall(rf"^\s*(?:{_CHUNKS})\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE):
-        if int(found) < int(promised) < 0x7FFFF000:
-            raise ExtractError(f"{name}: truncated, {found} of {promised} bytes are there")
+    for promised, present in re.findall(rf"^\s*(?:{_CHUNKS})\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE):
+        if int(present) < int(promised) < 0x7FFFF000:
+            raise ExtractError(f"{name}: truncated, {present} of {promised} bytes are there")

@@ -69,7 +69,7 @@ class ClipEnd:
 
 
 def load_clip(clip: Clip, sample_rate: int) -> np.ndarray:
-    """Samples of one clip, (n,) float32 mono at ``sample_rate`` Hz; channels are averaged.
+    """Decode one clip: samples (n,) float32 mono at ``sample_rate`` Hz; channels are averaged.
 
     Raises ExtractError with the reason where the file is missing, truncated, can't be decoded, has no samples or
     holds values that are not finite.
@@ -81,7 +81,7 @@ def load_clip(clip: Clip, sample_rate: int) -> np.ndarray:
 def cut(
     clip: Clip, specs: Sequence[InputSpec], windowing: Windowing, alive: Callable[[], None] = lambda: None
 ) -> Iterator[Window | ClipEnd]:
-    """Windows of one clip for each spec, in order within a spec, and exactly one ClipEnd at the end.
+    """Yield the windows of one clip for each spec, in order within a spec, and exactly one ClipEnd at the end.
 
     ``alive`` is called for each block that is decoded: of a long clip many are, before the first window is.
     A clip fails where it can't be decoded, or where for a spec no window is long and loud enough.
@@ -106,7 +106,7 @@ def cut(
 
 
 def duration(clip: Clip) -> float | None:
-    """Seconds of a clip as its file's header has it, None where it can't be opened or does not say.
+    """Return the seconds of a clip as its file's header has it, None where it can't be opened or does not say.
 
     Of an MP3 without a tag it is a guess from its size: good to 0.3 % at a constant bit rate, else to a factor of 2.
     """
@@ -121,17 +121,17 @@ def duration(clip: Clip) -> float | None:
 
 
 def identity(clip: Clip) -> str:
-    """What a clip's features were made from: its file's content and the part of it."""
+    """Name what a clip's features were made from: its file's content and the part of it."""
     return identity_of(clip, fingerprint(clip.path))
 
 
 def identity_of(clip: Clip, content: str) -> str:
-    """The identity of a clip whose file has the fingerprint ``content``."""
+    """Name a clip, as `identity` does, whose file has the fingerprint ``content``."""
     return f"{content} {clip.start!r}-{clip.end!r}"
 
 
 def fingerprint(path: str) -> str:
-    """A cheap identity of a file's content: its size and a hash of its first and last 64 KiB.
+    """Return a cheap identity of a file's content: its size and a hash of its first and last 64 KiB.
 
     It tells a cache that a clip's audio was replaced without reading whole corpora; an edit in the middle
     of a file that keeps its size goes unseen. A file that can't be read has the empty fingerprint.
@@ -150,19 +150,12 @@ def fingerprint(path: str) -> str:
     return f"{size}-{digest.hexdigest()}"
 
 
-def trim_silence(samples: np.ndarray, sample_rate: int) -> tuple[int, int]:
-    """First and last-plus-one sample of what is louder than the loudest 25 ms frame minus 40 dB.
-
-    A silent clip is returned whole. MARBLE's voice activity detector trims the start only.
-    """
-    meter = _Meter(sample_rate)
-    meter.add(samples)
-    return meter.loud()
-
-
 @dataclass
-class _Meter:
-    """Length and loudness of samples that come in blocks."""
+class LoudnessMeter:
+    """Length and loudness of samples that come in blocks, to tell what is silence at either end.
+
+    MARBLE's voice activity detector trims the start only.
+    """
 
     sample_rate: int
     samples: int = 0
@@ -174,6 +167,7 @@ class _Meter:
         return max(1, round(_TRIM_FRAME_S * self.sample_rate))
 
     def add(self, block: np.ndarray) -> None:
+        """Take the next samples, (n,) float32."""
         self.samples += len(block)
         joined = np.concatenate([self._rest, block]) if len(self._rest) else block
         whole = len(joined) - len(joined) % self._size
@@ -181,7 +175,10 @@ class _Meter:
         self._rest = joined[whole:].copy()
 
     def loud(self) -> tuple[int, int]:
-        """First and last-plus-one sample of what is not silence."""
+        """Return the first and last-plus-one sample of what is louder than the loudest 25 ms less 40 dB.
+
+        Of a silent clip that is all of it.
+        """
         if len(self._rest):
             self._measure(np.pad(self._rest, (0, self._size - len(self._rest))))
             self._rest = self._rest[:0]
@@ -203,7 +200,7 @@ class _Stretch:
         self._kept: dict[int, np.ndarray] | None = None
 
     def blocks(self) -> Iterator[dict[int, np.ndarray]]:
-        """The next samples at every rate, (n,) float32 each; decodes again each time where nothing is kept."""
+        """Yield the next samples at every rate, (n,) float32 each; decodes again each time where nothing is kept."""
         if self._kept is None:
             with opened(self.clip.path) as file:
                 first, last = _span(self.clip, file)
@@ -214,8 +211,8 @@ class _Stretch:
         yield self._kept
 
     def bounds(self, trim: bool) -> dict[int, tuple[int, int]]:
-        """First and last-plus-one sample at every rate, of the loud part if ``trim``."""
-        meters = {rate: _Meter(rate) for rate in self.rates}
+        """Return the first and last-plus-one sample at every rate, of the loud part if ``trim``."""
+        meters = {rate: LoudnessMeter(rate) for rate in self.rates}
         lengths = dict.fromkeys(self.rates, 0)
         for block in self.blocks():
             for rate, meter in meters.items():
@@ -232,7 +229,7 @@ class _Stretch:
         return whole
 
     def _streamed(self, file: SoundFile) -> Iterator[dict[int, np.ndarray]]:
-        """The samples of `_whole` to the bit, a block at a time."""
+        """Yield the samples of `_whole` to the bit, a block at a time."""
         resamplers = {rate: soxr.ResampleStream(file.rate, rate, 1) for rate in self.rates if rate != file.rate}
         lengths = dict.fromkeys(self.rates, 0)
         for mono, last in _with_last(self._mono(file)):
@@ -251,7 +248,7 @@ class _Stretch:
             raise ExtractError(f"{shown(self.clip.path)}: no samples {part} at {rate} Hz")
 
     def _mono(self, file: SoundFile) -> Iterator[np.ndarray]:
-        """Means over the channels; fewer samples than the header promises, or not finite ones, are refused."""
+        """Yield means over the channels; fewer samples than the header promises, or not finite ones, are refused."""
         first, last = _span(self.clip, file)
         done = 0
         for block in file.blocks(first, last, pre_roll=_PRE_ROLL):
@@ -267,7 +264,7 @@ class _Stretch:
 
 
 def _mean(block: np.ndarray) -> np.ndarray:
-    """(n, channels) to (n,), column by column: that is ten times as fast as the mean over an axis of 2."""
+    """Average (n, channels) to (n,), column by column: that is ten times as fast as the mean over an axis of 2."""
     mono = block[:, 0].copy()
     with np.errstate(all="ignore"):
         for channel in block.T[1:]:
@@ -277,7 +274,7 @@ def _mean(block: np.ndarray) -> np.ndarray:
 
 
 def _span(clip: Clip, file: SoundFile) -> tuple[int, int]:
-    """First and last-plus-one frame of a clip."""
+    """Return the first and last-plus-one frame of a clip."""
     first = round(clip.start * file.rate)
     end = None if clip.end is None else round(clip.end * file.rate)
     if file.frames is None:
@@ -299,7 +296,7 @@ def _refuse_short(clip: Clip, file: SoundFile, first: int, done: int) -> None:
 
 
 def _with_last(blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
-    """Each block, and whether it is the last."""
+    """Yield each block, and whether it is the last."""
     held = next(blocks, None)
     while held is not None:
         following = next(blocks, None)
@@ -320,7 +317,7 @@ class _Cutter:
         self._held, self._at = np.empty(0, np.float32), 0  # the samples from _at on, counted from _first
 
     def cut(self, block: np.ndarray) -> Iterator[Window]:
-        """Windows that this block completes."""
+        """Yield the windows that this block completes."""
         inside = block[max(self._first - self._seen, 0) : max(self._last - self._seen, 0)]
         ends = self._seen < self._last <= self._seen + len(block)
         self._seen += len(block)

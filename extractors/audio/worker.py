@@ -92,13 +92,13 @@ def receive(stream: Any) -> Any:
 
 
 def side_by_side(fact: Callable[[Clip], Any], clips: Sequence[Clip]) -> Iterator[Any]:
-    """A fact about each clip, in order; several files are waited for at once, since a network answers slowly."""
+    """Yield a fact about each clip, in order; several files are waited for at once, as a network answers slowly."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(fact, clips)
 
 
 def answers(request: Request, alive: Callable[[], None]) -> Iterator[Window | ClipEnd | Fact | End]:
-    """What is sent for a request."""
+    """Yield what is sent for a request."""
     if request.windowing is None:
         yield from map(Fact, side_by_side(FACTS[request.fact], request.clips))
     else:

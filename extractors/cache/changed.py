@@ -7,7 +7,7 @@ that is refused, or, where asked for, the shards that hold such clips are made a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from svuprobe._progress import Reporter
@@ -15,7 +15,7 @@ from svuprobe.extractors.audio import Decoders, shown
 from svuprobe.extractors.base import ExtractError
 from svuprobe.tasks.types import Clip
 
-_NAMED = 3
+_NAMED = 3  # clips in a message
 _ELSE = "or keep the other audio under another dataset name"
 ShardClips = Mapping[Path, Mapping[str, str]]  # of each shard: clip id -> what the clip was made from
 
@@ -42,9 +42,9 @@ def changed_shards(
         There are such shards, and they are not to be made again, or can't be without losing other clips.
     """
     now = _identities(decoders, by_id, caches)
-    changed: list[ShardClips] = [
-        {path: clips for path, clips in shards.items() if _others(clips, now)} for shards in caches
-    ]
+    changed: list[ShardClips] = []
+    for shards in caches:
+        changed.append({path: clips for path, clips in shards.items() if _others(clips, now)})
     if not replace:
         _refuse(changed, by_id, now)
     for shards in changed:
@@ -62,7 +62,9 @@ def changed_shards(
 
 def _identities(decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[ShardClips]) -> dict[str, str]:
     """Return what the audio of each clip is that is cached anywhere."""
-    known = {clip_id for shards in caches for clips in shards.values() for clip_id in clips}
+    known: set[str] = set()
+    for shards in caches:
+        known.update(*shards.values())
     cached = [clip for clip in by_id.values() if clip.id in known]
     identities = {}
     for clip, now in zip(cached, decoders.identities(cached), strict=True):
@@ -73,25 +75,33 @@ def _identities(decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[
 
 
 def _is_absent(identity: str) -> bool:
-    """Whether it has no fingerprint: the file is not there, or can't be read."""
-    return identity.startswith(" ")
+    """Return whether it has no fingerprint: the file is not there, or can't be read."""
+    return identity.startswith(" ")  # "FINGERPRINT START-END"
 
 
 def _others(clips: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Clips that are something else now. Of those without audio start and end are compared."""
+    """Return the clips that are something else now. Of those without audio start and end are compared."""
     return [i for i, then in clips.items() if i in now and _is_other(then, now[i])]
 
 
 def _is_other(then: str, now: str) -> bool:
-    return then.partition(" ")[2] != now.partition(" ")[2] if _is_absent(now) else then != now
+    """Return whether an identity is another now."""
+    if _is_absent(now):  # the features stand for audio that is gone; the part of it is known from the task
+        return then.partition(" ")[2] != now.partition(" ")[2]
+    return then != now
 
 
 def _refuse(caches: Sequence[ShardClips], by_id: Mapping[str, Clip], now: Mapping[str, str]) -> None:
-    shards = [(path, clips) for shards in caches for path, clips in shards.items()]
-    if not shards:
+    """Raise ExtractError that names the clips of changed shards, if there are any."""
+    changed: list[str] = []
+    folders: list[Path] = []
+    for shards in caches:
+        for path, clips in shards.items():
+            changed += _others(clips, now)
+            folders.append(path.parent)
+    if not changed:
         return
-    changed = list(dict.fromkeys(i for _, clips in shards for i in _others(clips, now)))
-    folders = list(dict.fromkeys(path.parent for path, _ in shards))
+    changed, folders = list(dict.fromkeys(changed)), list(dict.fromkeys(folders))
     more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
     raise ExtractError(
         f"{_count(changed)} not what {folders[0]}{more} was made from (audio, start or end): "
@@ -119,8 +129,11 @@ def _count(clips: Sequence[str]) -> str:
     return "1 clip is" if len(clips) == 1 else f"{len(clips)} clips are"
 
 
-def _named(ids: Iterable[str], by_id: Mapping[str, Clip]) -> str:
-    """Some of the clips, and how many more there are."""
-    every = list(ids)
-    words = [f"{i!r} ({shown(by_id[i].path)})" if i in by_id else repr(i) for i in every[:_NAMED]]
-    return ", ".join(words) + (f" and {len(every) - _NAMED} more" if len(every) > _NAMED else "")
+def _named(ids: Sequence[str], by_id: Mapping[str, Clip]) -> str:
+    """Name some of the clips, and say how many more there are."""
+    words = []
+    for clip_id in ids[:_NAMED]:
+        where = f" ({shown(by_id[clip_id].path)})" if clip_id in by_id else ""
+        words.append(f"{clip_id!r}{where}")
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(words) + more

@@ -23,7 +23,7 @@ _DAMAGE = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeErro
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """One line of what goes wrong while ``path``, a file of a cache, is read."""
+    """Say in one line what goes wrong while ``path``, a file of a cache, is read."""
     try:
         yield
     except PermissionError as error:
@@ -62,7 +62,7 @@ class Sink(io.RawIOBase):
         return len(view)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of any file."""
+        """Do as any file does."""
         return self._raw.seek(offset, whence)
 
     def write(self, data: Any) -> int:
@@ -72,12 +72,12 @@ class Sink(io.RawIOBase):
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        """HDF5 gives the file its length when it closes it."""
+        """Set the length: HDF5 does when it closes the file."""
         self._try(lambda: self._raw.truncate(size))
         return size or 0
 
     def close(self) -> None:
-        """As of any file."""
+        """Do as any file does."""
         self._raw.close()
         super().close()
 
@@ -94,12 +94,12 @@ class Sink(io.RawIOBase):
 
 
 def sidecar(path: Path) -> Path:
-    """The checksum of a file."""
+    """Return where the checksum of a file lies."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def recorded(path: Path) -> str:
-    """The checksum in a file's sidecar, empty where there is none."""
+    """Read the checksum in a file's sidecar; empty where there is none."""
     try:
         return sidecar(path).read_bytes()[:64].decode("ascii", "replace")
     except FileNotFoundError:

@@ -66,12 +66,12 @@ class Header:
 
     @property
     def grid(self) -> FrameGrid:
-        """Where the model's frames lie."""
+        """Return where the model's frames lie."""
         return FrameGrid.of(self)
 
     @property
     def frame_rate(self) -> float:
-        """Frames per second."""
+        """Return the frames per second."""
         return self.grid.frame_rate
 
     def attributes(self) -> dict[str, Any]:
@@ -117,8 +117,11 @@ def plain(value: Any) -> Any:
 def numbered(directory: Path, pattern: str) -> dict[int, Path]:
     """Return files of a cache by their number; the pattern is ``plan-*.json`` or ``shard-*.h5``."""
     matching = re.compile(pattern.replace(".", r"\.").replace("*", r"(\d{5,})"))
-    found = ((matching.fullmatch(path.name), path) for path in directory.glob(pattern))
-    return dict(sorted((int(match[1]), path) for match, path in found if match))
+    by_number = {}
+    for path in directory.glob(pattern):
+        if match := matching.fullmatch(path.name):
+            by_number[int(match[1])] = path
+    return dict(sorted(by_number.items()))
 
 
 def folder_name(header: Header) -> str:

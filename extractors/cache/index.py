@@ -53,7 +53,7 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over header, shards and columns, hexadecimal."""
+        """Return SHA-256 over header, shards and columns, hexadecimal."""
         digest = hashlib.sha256(json.dumps([self.header.attributes(), self.shards], sort_keys=True).encode())
         for name, values in sorted(self.columns.items()):
             if name in TEXT_COLUMNS:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from svuprobe._files import abandoned, busy, leftovers, lock_of, locked, sweep, writing
@@ -36,9 +38,14 @@ def _ours(folder: Path) -> dict[Path, list[Path]]:
     return files
 
 
+def _files_in(folder: Path) -> list[Path]:
+    """Return every file of a cache."""
+    return list(chain.from_iterable(_ours(folder).values()))
+
+
 def size_of(folder: Path) -> int:
     """Return the bytes of a cache."""
-    return sum(path.stat().st_size for paths in _ours(folder).values() for path in paths)
+    return sum(path.stat().st_size for path in _files_in(folder))
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,11 @@ def _is_joined(folder: Path) -> bool:
 
 
 def _state(missing: int, damaged: int, is_joined: bool) -> str:
-    words = [f"{missing} clips missing"] * bool(missing) + [f"{damaged} files damaged"] * bool(damaged)
+    words = []
+    if missing:
+        words.append(f"{missing} clips missing")
+    if damaged:
+        words.append(f"{damaged} files damaged")
     return ", ".join(words) or ("complete" if is_joined else "not joined")
 
 
@@ -128,8 +139,8 @@ def prune_cache(folder: Path, dry_run: bool) -> dict[Path, int]:
         stale = {} if busy(guard) else _stale(path, lock_of(guard))
         if stale and not dry_run:
             with locked(guard, wait=False) as mine, writing(path):
-                for left in stale if mine else ():
-                    left.unlink(missing_ok=True)
+                if mine:  # else a process has begun it in the meantime
+                    _unlink(stale)
         gone |= stale
     return gone
 
@@ -137,22 +148,32 @@ def prune_cache(folder: Path, dry_run: bool) -> dict[Path, int]:
 def _prune_lists(folder: Path, dry_run: bool) -> dict[Path, int]:
     """Do as `prune`, of the lists of clips. Nobody holds a lock while writing one: the process in a name tells."""
     gone: dict[Path, int] = {}
-    matches = map(_OF_TASKS.fullmatch, sorted(p.name for p in folder.iterdir())) if folder.is_dir() else ()
-    for path in dict.fromkeys(folder / match[1] for match in matches if match):
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    for path in _owners(folder, names, _OF_TASKS):
         stale = {left: left.stat().st_size for left in leftovers(path) if abandoned(left)}
         if lock_of(path).exists() and not busy(path):
             stale[lock_of(path)] = lock_of(path).stat().st_size
-        with writing(path):
-            for left in () if dry_run else stale:
-                left.unlink(missing_ok=True)
+        if not dry_run:
+            with writing(path):
+                _unlink(stale)
         gone |= stale
     return gone
 
 
+def _owners(folder: Path, names: Iterable[str], pattern: re.Pattern[str]) -> list[Path]:
+    """Return the files that temporary files and locks, by their names, were made for."""
+    matches = filter(None, map(pattern.fullmatch, names))
+    return [folder / name for name in dict.fromkeys(match[1] for match in matches)]
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
 def tidy(folder: Path) -> None:
     """Delete what killed processes left of one cache, as far as that can be done; live ones lose nothing."""
-    matches = map(_LITTER.fullmatch, (p.name for paths in _ours(folder).values() for p in paths))
-    for path in dict.fromkeys(folder / match[1] for match in matches if match):
+    for path in _owners(folder, (path.name for path in _files_in(folder)), _LITTER):
         sweep(path)
 
 
@@ -169,13 +190,11 @@ def delete_cache(folder: Path) -> None:
 
     Raises ExtractError where a live process is filling it.
     """
-    files = _ours(folder)
-    at_work = next((path for path in files if busy(path)), None)
-    if at_work is not None:
-        raise ExtractError(f"{at_work}: is being written by another process; end that or wait for it")
+    for path in _ours(folder):
+        if busy(path):
+            raise ExtractError(f"{path}: is being written by another process; end that or wait for it")
     with writing(folder):
-        for path in (path for paths in files.values() for path in paths):
-            path.unlink(missing_ok=True)
+        _unlink(_files_in(folder))
         for empty in (folder, folder.parent):
             if not any(empty.iterdir()):
                 empty.rmdir()
@@ -183,12 +202,16 @@ def delete_cache(folder: Path) -> None:
 
 def empty_folders(directory: Path, model: str) -> list[Path]:
     """Return the folders of a model without a file, as a killed `delete_cache` leaves them; inner ones first."""
-    tops = [top for top in directory.glob(f"{model}@*") if not any(p.is_file() for p in top.rglob("*"))]
-    return [path for top in tops for path in (*sorted(top.rglob("*"), reverse=True), top) if path.is_dir()]
+    empty: list[Path] = []
+    for top in directory.glob(f"{model}@*"):
+        below = sorted(top.rglob("*"), reverse=True)
+        if not any(path.is_file() for path in below):
+            empty += filter(Path.is_dir, (*below, top))
+    return empty
 
 
 def size_text(size: int) -> str:
-    """``1.5 GiB``."""
+    """Write a size for a reader: ``1.5 GiB``."""
     value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
     while value >= 1024 and len(units) > 1:
         value /= 1024

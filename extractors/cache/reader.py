@@ -59,7 +59,7 @@ class JoinedFeatures:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Rows, layers, dim."""
+        """Return the rows, layers, dim."""
         header = self._index.header
         return (self._ends[-1] if self._ends else 0), len(header.layer_names), header.dim
 
@@ -68,11 +68,11 @@ class JoinedFeatures:
 
     def __getitem__(self, rows: slice | EllipsisType) -> np.ndarray:
         first, last, step = (slice(None) if rows is Ellipsis else rows).indices(len(self))
-        made = np.empty((max(0, last - first), *self.shape[1:]), np.float16)
-        self.read_into(made, first)
-        return made[::step]
+        rows_read = np.empty((max(0, last - first), *self.shape[1:]), np.float16)
+        self.read_into(rows_read, first)
+        return rows_read[::step]
 
-    def read_into(self, made: np.ndarray, first: int) -> None:
+    def read_into(self, rows_read: np.ndarray, first: int) -> None:
         """Fill an array (n, layers, dim) with the rows from ``first`` on.
 
         Raises ExtractError where a shard can't be read, is not the one that the index knows, or holds values that
@@ -80,13 +80,13 @@ class JoinedFeatures:
         """
         at = 0
         with self._lock:
-            while at < len(made):
+            while at < len(rows_read):
                 number = bisect_right(self._ends, first + at)
                 start = self._ends[number - 1] if number else 0
                 inside = first + at - start
-                n = min(self._ends[number] - start - inside, len(made) - at)
-                self._read_shard(self._names[number], inside, made[at : at + n])
-                self._refuse_not_finite(self._names[number], first + at, made[at : at + n])
+                n = min(self._ends[number] - start - inside, len(rows_read) - at)
+                self._read_shard(self._names[number], inside, rows_read[at : at + n])
+                self._refuse_not_finite(self._names[number], first + at, rows_read[at : at + n])
                 at += n
 
     def open_all(self) -> None:
@@ -105,12 +105,12 @@ class JoinedFeatures:
                 dataset.file.close()
             self._open.clear()
 
-    def _read_shard(self, name: str, inside: int, made: np.ndarray) -> None:
+    def _read_shard(self, name: str, inside: int, rows_read: np.ndarray) -> None:
         with reading(self._directory / name):
-            self._dataset(name).read_direct(made, np.s_[inside : inside + len(made)])
+            self._dataset(name).read_direct(rows_read, np.s_[inside : inside + len(rows_read)])
 
     def _dataset(self, name: str) -> h5py.Dataset:
-        """Features of a shard that is the one of the index; the file not needed for longest is closed for it."""
+        """Open the features of a shard that is the index's; the file not needed for longest is closed for it."""
         if name in self._open:
             self._open.move_to_end(name)
             return self._open[name]
@@ -137,12 +137,12 @@ class JoinedFeatures:
         if features.shape != (shard.rows, *self.shape[1:]) or features.dtype != np.float16:
             raise ExtractError(f"{path}: damaged (features of shape {features.shape}, {features.dtype}); {again}")
 
-    def _refuse_not_finite(self, name: str, first: int, made: np.ndarray) -> None:
+    def _refuse_not_finite(self, name: str, first: int, rows_read: np.ndarray) -> None:
         """Look at rows that are read for the first time: what follows them in later epochs is the same."""
         if self._unseen[name] <= 0:
             return
-        self._unseen[name] -= len(made)
-        bits = made.reshape(-1).view(np.uint16)
+        self._unseen[name] -= len(rows_read)
+        bits = rows_read.reshape(-1).view(np.uint16)
         for start in range(0, bits.size, _MANY):
             part = bits[start : start + _MANY]
             if (part & 0x7FFF).max() >= _FINITE_BELOW:
@@ -162,12 +162,12 @@ class JoinedFeatures:
 
 def _require_size(path: Path, shard: IndexedShard) -> None:
     try:
-        found = path.stat().st_size
+        size = path.stat().st_size
     except FileNotFoundError:
         raise ExtractError(f"{path}: a shard is missing; run svuprobe extract again") from None
-    if found != shard.size:
+    if size != shard.size:
         raise ExtractError(
-            f"{path}: has {found} bytes of {shard.size}; run svuprobe cache verify {path.parent} --remove, "
+            f"{path}: has {size} bytes of {shard.size}; run svuprobe cache verify {path.parent} --remove, "
             f"then svuprobe extract again"
         )
 
@@ -215,13 +215,13 @@ class FeatureCache:
 
     @cached_property
     def rows_of(self) -> dict[str, np.ndarray]:
-        """Windows of each clip, in their order."""
+        """Return the windows of each clip, in their order."""
         order = np.lexsort((self.window, self.clip_id))
         ids, first = np.unique(self.clip_id[order], return_index=True)
         return dict(zip(ids.tolist(), np.split(order, first[1:]), strict=True))
 
     def read(self, row: int) -> np.ndarray:
-        """All layers of one window: (1 or frames, layers, dim) float16."""
+        """Read all layers of one window: (1 or frames, layers, dim) float16."""
         rows = 1 if self.header.level == "clip" else int(self.n_frames[row])
         start = int(self.offset[row])
         return self.features[start : start + rows]

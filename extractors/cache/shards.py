@@ -42,7 +42,7 @@ class ShardWriter:
 
     @property
     def rows_written(self) -> int:
-        """Windows so far."""
+        """Return the windows so far."""
         return len(self._rows)
 
     def _length(self, row: Row) -> int:

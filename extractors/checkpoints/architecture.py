@@ -76,7 +76,7 @@ _WRAPPING = {"speech-encoder-decoder": "encoder"}
 
 
 def architecture(family: str, fields: Mapping[str, Any]) -> nn.Module:
-    """An encoder with fresh weights, on torch's default device.
+    """Make an encoder with fresh weights, on torch's default device.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def architecture(family: str, fields: Mapping[str, Any]) -> nn.Module:
 
 
 def empty(family: str, config: dict[str, Any], name: str) -> nn.Module:
-    """The encoder that a config.json describes, without memory for its weights."""
+    """Make the encoder that a config.json describes, without memory for its weights."""
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return architecture(family, config)
@@ -140,7 +140,7 @@ def encoder_config(config: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def family_of(config: dict[str, Any], name: str) -> str:
-    """Family of a config.json, if svuprobe computes exactly what the checkpoint was trained to compute."""
+    """Return the family of a config.json, if svuprobe computes exactly what the checkpoint was trained to compute."""
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         supported = ", ".join(sorted(MODEL_TYPES))
@@ -161,7 +161,7 @@ def family_of(config: dict[str, Any], name: str) -> str:
 def waveform_of(
     settings: dict[str, Any] | None, card: ModelCard | None, config: dict[str, Any], name: str
 ) -> tuple[int, bool]:
-    """Sample rate in Hz, and whether to normalise; see `svuprobe.extractors.models.transformer`."""
+    """Return the sample rate in Hz, and whether to normalise; see `svuprobe.extractors.models.transformer`."""
     if settings is not None:
         normalize = settings.get("do_normalize", True)
         if not isinstance(normalize, bool):
@@ -175,7 +175,7 @@ def waveform_of(
 
 
 def sample_rate_of(entries: Mapping[str, Any], key: str, name: str) -> int:
-    """Sample rate in Hz of a JSON file; 16 kHz, which is transformers' default, where it says nothing."""
+    """Return the sample rate in Hz of a JSON file; 16 kHz, which is transformers' default, where it says nothing."""
     rate = entries.get(key, 16000)
     least, most = _RATES
     if isinstance(rate, bool) or not isinstance(rate, int) or not least <= rate <= most:
@@ -275,7 +275,7 @@ def _check_weight_norm(model: nn.Module, stored: Mapping[str, torch.Tensor], nam
 
 
 def digest_state(model: nn.Module) -> str:
-    """SHA-256 of the names, types, shapes and bytes of all weights."""
+    """Digest the names, types, shapes and bytes of all weights: SHA-256."""
     digest = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

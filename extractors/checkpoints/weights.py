@@ -64,7 +64,7 @@ def read_state(files: Iterable[Path], name: str) -> dict[str, torch.Tensor]:
 
 
 def _read(path: Path, name: str) -> dict[str, torch.Tensor]:
-    """The tensors of one file."""
+    """Read the tensors of one file."""
     from safetensors.torch import load_file
 
     if (damage := placeholder(path, name) or _cut_off(path)) is not None:
@@ -91,7 +91,7 @@ def _read(path: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def _tensors_of(content: Any, path: Path, name: str) -> dict[str, torch.Tensor]:
-    """The one dictionary of tensors in what a pickle holds: itself, or one of its entries."""
+    """Find the one dictionary of tensors in what a pickle holds: itself, or one of its entries."""
     if _is_state(content):
         return dict(content)
     nests = [key for key in _NESTS if isinstance(content, Mapping) and _is_state(content.get(key))]
@@ -195,18 +195,18 @@ def select(
 
 
 def _prefixes(state: Iterable[str], wanted: Collection[str]) -> list[str]:
-    """The prefixes under which an encoder lies: most of its weights outside the blocks are there."""
+    """Find the prefixes under which an encoder lies: most of its weights outside the blocks are there."""
     # transformers renames those of some blocks when it reads them, but none outside.
     anchors = {key for key in wanted if not re.search(r"\.\d+\.", key) and not key.startswith("masked_spec_embed")}
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for key in state:
         parts = key.split(".")
         for start in range(len(parts)):
             if ".".join(parts[start:]) in anchors:
                 prefix = "".join(f"{part}." for part in parts[:start])
-                found[prefix] = found.get(prefix, 0) + 1
+                counts[prefix] = counts.get(prefix, 0) + 1
     # A decoder has norms and positions of the same names, a head may have a layer of one: fewer than half.
-    return sorted(prefix for prefix, count in found.items() if 2 * count > len(anchors))
+    return sorted(prefix for prefix, count in counts.items() if 2 * count > len(anchors))
 
 
 def check_values(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], name: str) -> None:

@@ -56,26 +56,26 @@ class CustomExtractor:
 
     @torch.inference_mode()
     def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """As the user's class: (batch, layers, frames, dim) and (batch,); ExtractError for too short a clip."""
+        """Call the user's class: (batch, layers, frames, dim) and (batch,); ExtractError for too short a clip."""
         frames_of(self, lengths)
         return self.inner(audio, lengths)
 
     def __getattr__(self, attribute: str) -> Any:
-        """Everything else is the user's."""
+        """Leave everything else to the user's class."""
         if attribute == "inner":
             raise AttributeError(attribute)
         return getattr(self.inner, attribute)
 
 
 def modules_of(thing: Any) -> list[nn.Module]:
-    """The torch module that an object is, or those it holds, also in lists, tuples and dictionaries."""
+    """Find the torch module that an object is, or those it holds, also in lists, tuples and dictionaries."""
     if isinstance(thing, nn.Module):
         return [thing]
     return [value for value in _held(getattr(thing, "__dict__", {})) if isinstance(value, nn.Module)]
 
 
 def _digest_arrays(thing: Any) -> list[str]:
-    """A digest of each tensor and array of numbers that an object holds outside its modules."""
+    """Digest each tensor and array of numbers that an object holds outside its modules."""
     if isinstance(thing, nn.Module):
         return []  # its own are among its weights
     digests = []
@@ -92,7 +92,7 @@ def _digest_arrays(thing: Any) -> list[str]:
 
 
 def _held(value: Any, depth: int = 4) -> Iterator[Any]:
-    """What lists, tuples and dictionaries hold, in their order."""
+    """Yield what lists, tuples and dictionaries hold, in their order."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (list, tuple)) and depth:
@@ -128,16 +128,16 @@ def load(name: str, path: str, class_name: str) -> CustomExtractor:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # as importlib's recipe does: dataclasses and pickles look it up
     spec.loader.exec_module(module)
-    made = getattr(module, class_name, None)
-    if not isinstance(made, type):
+    cls = getattr(module, class_name, None)
+    if not isinstance(cls, type):
         classes = [n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module_name]
-        there = ", ".join(classes) or "none"
-        raise ExtractError(f"{name}: there is no class {class_name} in {path}; there are: {there}")
+        present = ", ".join(classes) or "none"
+        raise ExtractError(f"{name}: there is no class {class_name} in {path}; there are: {present}")
     try:
-        inspect.signature(made).bind()
+        inspect.signature(cls).bind()
     except TypeError as error:
         raise ExtractError(f"{name}: {class_name}() is called without arguments, and it has a {error}") from None
-    inner = made()
+    inner = cls()
     _check(inner, name)
     return CustomExtractor(inner, name=name, file=file)
 

@@ -58,7 +58,7 @@ class Frontend:
 def _waveform(
     config: Any, settings: Settings, name: str, normalize: bool | None, kernels: Any = None, strides: Any = None
 ) -> Frontend:
-    """Convolutions without padding; SEW's ``squeeze_factor`` frames then become one."""
+    """Make the front end of convolutions without padding; SEW's ``squeeze_factor`` frames then become one."""
     sample_rate, default = waveform_of(settings, None, config.to_dict(), name)
     hop, field = conv_geometry(kernels or config.conv_kernel, strides or config.conv_stride)
     squeeze = getattr(config, "squeeze_factor", 1)
@@ -73,25 +73,25 @@ def _waveform(
 
 
 def _moonshine(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
-    """Its three convolutions are not in its configuration."""
+    """Make Moonshine's; its three convolutions are not in its configuration."""
     return _waveform(config, settings, name, normalize, kernels=(127, 7, 3), strides=(64, 3, 2))
 
 
 def _wav2vec2_bert(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
-    """Log-mel frames normalised per band over the clip, ``stride`` of them stacked."""
+    """Make log-mel frames normalised per band over the clip, ``stride`` of them stacked."""
     extract = _feature_extractor("SeamlessM4TFeatureExtractor", settings, name, normalize)
     _check_bands(extract.feature_size * extract.stride, config.feature_projection_input_dim, name)
 
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
-        made = extract(_numpy(clips), sampling_rate=extract.sampling_rate, pad_to_multiple_of=None)
-        return torch.as_tensor(made["input_features"])
+        spectrograms = extract(_numpy(clips), sampling_rate=extract.sampling_rate, pad_to_multiple_of=None)
+        return torch.as_tensor(spectrograms["input_features"])
 
     # Kaldi's frames: 25 ms every 10 ms at 16 kHz.
     return Frontend(FrameGrid(extract.sampling_rate, 160 * extract.stride, 400 + 160 * (extract.stride - 1)), inputs)
 
 
 def _whisper(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
-    """Log-mel frames of 30 s, centred; the second convolution halves their rate."""
+    """Make log-mel frames of 30 s, centred; the second convolution halves their rate."""
     extract = _feature_extractor("WhisperFeatureExtractor", settings, name, normalize)
     _check_bands(extract.feature_size, config.num_mel_bins, name)
     if extract.nb_max_frames != 2 * config.max_source_positions:
@@ -108,7 +108,7 @@ def _whisper(config: Any, settings: Settings, name: str, normalize: bool | None)
 
 
 def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
-    """Square patches of Kaldi's log-mel frames (25 ms every 10 ms), rows of frequency one after the other."""
+    """Make square patches of Kaldi's log-mel frames (25 ms every 10 ms), rows of frequency one after the other."""
     extract = _feature_extractor("ASTFeatureExtractor", settings, name, normalize)
     _check_bands(extract.num_mel_bins, config.num_mel_bins, name)
     if extract.max_length != config.max_length:
@@ -119,8 +119,8 @@ def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> 
     rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
 
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
-        made = extract(_numpy(clips), sampling_rate=extract.sampling_rate, return_tensors="pt")
-        return torch.as_tensor(made["input_values"])
+        spectrograms = extract(_numpy(clips), sampling_rate=extract.sampling_rate, return_tensors="pt")
+        return torch.as_tensor(spectrograms["input_values"])
 
     return Frontend(
         FrameGrid(extract.sampling_rate, 160 * config.time_stride, 400 + 160 * (config.patch_size - 1)),
@@ -131,7 +131,7 @@ def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> 
 
 
 def _feature_extractor(extractor_class: str, settings: Settings, name: str, normalize: bool | None) -> Any:
-    """What makes a family's spectrograms, as the checkpoint says."""
+    """Make transformers' object that computes a family's spectrograms, as the checkpoint says."""
     import transformers
 
     if normalize:

@@ -81,7 +81,7 @@ class GenericExtractor:
 
     @torch.inference_mode()
     def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states of every layer, of clips of any lengths.
+        """Compute the hidden states of every layer, of clips of any lengths.
 
         Parameters
         ----------
@@ -109,11 +109,11 @@ class GenericExtractor:
         starts = [range(0, count, step) for count in frames.tolist()]
         pieces = [clip[self.hop * n :][:field] for clip, own in zip(clips, starts, strict=True) for n in own]
         states = self._run(pieces).transpose(1, 2)  # (pieces, frames, layers, dim)
-        made = [part.flatten(0, 1)[:n] for part, n in zip(states.split([*map(len, starts)]), frames, strict=True)]
-        return nn.utils.rnn.pad_sequence(made, batch_first=True).transpose(1, 2), frames
+        whole = [part.flatten(0, 1)[:n] for part, n in zip(states.split([*map(len, starts)]), frames, strict=True)]
+        return nn.utils.rnn.pad_sequence(whole, batch_first=True).transpose(1, 2), frames
 
     def _run(self, clips: list[torch.Tensor]) -> torch.Tensor:
-        """(batch, layers, frames, dim) of clips, each (samples,)."""
+        """Run the encoder: (batch, layers, frames, dim) of clips, each (samples,)."""
         weights = next(self.model.parameters())
         # Someone may have called train() on the model or on a part of it; dropout would go unnoticed.
         self.model.eval()
@@ -123,7 +123,7 @@ class GenericExtractor:
 
 
 def frames_of(extractor: Any, lengths: torch.Tensor) -> torch.Tensor:
-    """Valid frames (batch,) of clips of so many samples; ExtractError for clips that are too short or too long."""
+    """Count the frames (batch,) of clips of so many samples; ExtractError for clips too short or too long."""
     least, longest = extractor.receptive_field, getattr(extractor, "longest", None)
     for samples in lengths.tolist():
         if samples < least:
@@ -140,7 +140,7 @@ def frames_of(extractor: Any, lengths: torch.Tensor) -> torch.Tensor:
 
 
 def equal_lengths(samples: Sequence[int]) -> list[list[int]]:
-    """Rows of a batch grouped by their length."""
+    """Group the rows of a batch by their length."""
     groups: dict[int, list[int]] = {}
     for row, length in enumerate(samples):
         groups.setdefault(length, []).append(row)
@@ -150,7 +150,7 @@ def equal_lengths(samples: Sequence[int]) -> list[list[int]]:
 def gathered(
     groups: Sequence[Sequence[int]], run: Callable[[Sequence[int]], torch.Tensor], frames: torch.Tensor
 ) -> torch.Tensor:
-    """(batch, layers, frames, dim) from groups of rows, each run together; zeros after each row's valid frames.
+    """Gather (batch, layers, frames, dim) from groups of rows, each run together; zeros after the valid frames.
 
     ``run`` returns at least the valid frames of its rows; what comes after them is dropped.
     """
@@ -214,7 +214,7 @@ def _check_supported(model_type: object, name: str) -> None:
 
 
 def _config(described: dict[str, Any]) -> Any:
-    """The configuration object of transformers, with what only serves training switched off."""
+    """Make the configuration object of transformers, with what only serves training switched off."""
     import transformers
 
     fields = {key: value for key, value in described.items() if key not in _STORAGE}
@@ -225,7 +225,7 @@ def _config(described: dict[str, Any]) -> Any:
 
 
 def _filled(family: Family, config: Any, state: dict[str, torch.Tensor], name: str) -> Any:
-    """An encoder in float32 with every weight from the checkpoint."""
+    """Make an encoder in float32 with every weight from the checkpoint."""
     import transformers
 
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
@@ -264,7 +264,7 @@ def _one_line(what: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars and its report of heads and decoders that were left out."""
+    """Silence transformers' progress bars and its report of heads and decoders that were left out."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

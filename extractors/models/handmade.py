@@ -99,7 +99,7 @@ class HandmadeExtractor:
 
     @torch.inference_mode()
     def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features of clips of any lengths, as one layer.
+        """Compute the features of clips of any lengths, as one layer.
 
         Parameters
         ----------
@@ -142,13 +142,13 @@ class HandmadeExtractor:
             raise ExtractError(f"{self.name}: a clip of 0 samples has no features")
 
     def _spectrogram(self, audio: torch.Tensor) -> torch.Tensor:
-        """Power (batch, frames, bins) of (batch, samples)."""
+        """Compute power (batch, frames, bins) of (batch, samples)."""
         windows = audio.unfold(-1, self.receptive_field, self.hop) * self._window  # (batch, frames, window)
         return torch.fft.rfft(windows).abs().square()
 
 
 def logmel() -> HandmadeExtractor:
-    """128 Slaney mel bands from 0 to 8 kHz, natural logarithm of power, windows of 64 ms.
+    """Make 128 Slaney mel bands from 0 to 8 kHz, natural logarithm of power, windows of 64 ms.
 
     Bands are weighted sums of bins with a peak of 1 (no area normalisation), so values lie between
     log(1e-10) = -23 for silence and about 1.
@@ -158,7 +158,7 @@ def logmel() -> HandmadeExtractor:
 
 
 def mfcc() -> HandmadeExtractor:
-    """20 mel-frequency cepstral coefficients, their deltas and the deltas of these (60 features).
+    """Make 20 mel-frequency cepstral coefficients, their deltas and the deltas of these (60 features).
 
     The DCT of `logmel` over its 128 bands, divided by sqrt(128): coefficient 0 is the mean log power. Deltas
     are the slope of the regression line over 5 frames (100 ms); beyond either end of a clip its outermost
@@ -177,7 +177,7 @@ def mfcc() -> HandmadeExtractor:
 
 
 def chroma() -> HandmadeExtractor:
-    """12 pitch classes from C, tuned to A4 = 440 Hz, windows of 256 ms; the strongest class of a frame is 1.
+    """Make 12 pitch classes from C, tuned to A4 = 440 Hz, windows of 256 ms; a frame's strongest class is 1.
 
     As `librosa.feature.chroma_stft` without tuning estimation; silent frames are 0 instead of undefined.
     """
@@ -193,7 +193,7 @@ def chroma() -> HandmadeExtractor:
 
 
 def deltas(features: torch.Tensor, frames: torch.Tensor, width: int) -> torch.Tensor:
-    """Slope per frame of the regression line over ``2 * width + 1`` frames of a clip.
+    """Compute the slope per frame of the regression line over ``2 * width + 1`` frames of a clip.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def deltas(features: torch.Tensor, frames: torch.Tensor, width: int) -> torch.Te
 
 
 def _mel_bank(settings: Settings) -> torch.Tensor:
-    """(bands, bins) triangles on the mel scale, each with a peak of 1."""
+    """Return (bands, bins) triangles on the mel scale, each with a peak of 1."""
     from librosa import filters
 
     bank = filters.mel(sr=settings.sample_rate, n_fft=settings.window, n_mels=settings.bands, norm=None)
@@ -229,7 +229,7 @@ def _mel_bank(settings: Settings) -> torch.Tensor:
 
 
 def _dct_basis(bands: int, coefficients: int) -> torch.Tensor:
-    """(bands, coefficients) orthonormal DCT-II, divided by sqrt(bands)."""
+    """Return (bands, coefficients) orthonormal DCT-II, divided by sqrt(bands)."""
     band = torch.arange(bands, dtype=torch.float64)[:, None] + 0.5
     order = torch.arange(coefficients, dtype=torch.float64)
     basis = torch.cos(torch.pi / bands * band * order) * (2**0.5 / bands)
@@ -238,5 +238,5 @@ def _dct_basis(bands: int, coefficients: int) -> torch.Tensor:
 
 
 def _log(power: torch.Tensor, floor: float) -> torch.Tensor:
-    """Natural logarithm of power above a floor."""
+    """Return the natural logarithm of power above a floor."""
     return torch.log(power + floor)

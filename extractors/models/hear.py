@@ -83,14 +83,15 @@ class HearExtractor:
 
     @torch.inference_mode()
     def _grid(self) -> tuple[float, float]:
-        """First centre and hop in ms, if timestamps are one grid whatever the length."""
+        """Measure the first centre and the hop in ms, if timestamps are one grid whatever the length."""
         noise = torch.Generator().manual_seed(0)
-        found = []
+        grids = []
         for seconds in _PROBES_S:
             audio = 0.1 * torch.randn(1, round(seconds * self.sample_rate), generator=noise)
-            found.append(self._timestamps(audio)[1])
-        first, hop = found[1][0], (found[1][-1] - found[1][0]) / max(1, len(found[1]) - 1)
-        for centres in found:
+            grids.append(self._timestamps(audio)[1])
+        longest = grids[-1]
+        first, hop = longest[0], (longest[-1] - longest[0]) / max(1, len(longest) - 1)
+        for centres in grids:
             grid = first + hop * torch.arange(len(centres), dtype=torch.float64)
             if len(centres) < 2 or hop <= 0 or first < 0 or (centres - grid).abs().max() > _TOLERANCE_MS:
                 shown = ", ".join(f"{t:.4g}" for t in centres[:4].tolist())
@@ -109,7 +110,7 @@ class HearExtractor:
 
     @torch.inference_mode()
     def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Timestamp embeddings of clips of any lengths, as one layer.
+        """Compute the timestamp embeddings of clips of any lengths, as one layer.
 
         Parameters
         ----------
@@ -137,14 +138,14 @@ class HearExtractor:
         return gathered(equal_lengths(samples), run, frames), frames
 
     def _timestamps(self, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(batch, t, dim) embeddings and (t,) their centres in ms, float64 on the CPU, of clips of one length."""
+        """Ask for embeddings (batch, t, dim) of clips of one length, and their centres in ms (t,) float64."""
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
             embeddings, centres = self._call(self.module.get_timestamp_embeddings, audio)
         self._check(embeddings, (len(audio), centres.shape[-1], self.dim), "timestamp")
         return embeddings.to(self._dtype), centres[0].double().cpu()
 
     def _nearest(self, centres: torch.Tensor, frames: int) -> torch.Tensor:
-        """Index of the embedding of each frame."""
+        """Find the index of the embedding of each frame."""
         times = torch.from_numpy(FrameGrid.of(self).centres(frames)) * 1000
         nearest = ((times - centres[0]) / self._hop_ms).round().long().clamp(0, len(centres) - 1)
         away = float((centres[nearest] - times).abs().max())
@@ -158,7 +159,7 @@ class HearExtractor:
 
     @torch.inference_mode()
     def _scenes(self, audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Scene embeddings (batch, 1, dim) float32: what a clip is at clip level."""
+        """Ask for scene embeddings (batch, 1, dim) float32: what a clip is at clip level."""
         samples = lengths.tolist()
         scenes = torch.empty(len(samples), 1, self.dim, device=self._device)
         for rows in equal_lengths(samples):
@@ -169,7 +170,7 @@ class HearExtractor:
         return scenes
 
     def _call(self, function: Callable[..., Any], audio: torch.Tensor) -> Any:
-        """What a function of the module makes of clips of one length."""
+        """Call a function of the module with clips of one length."""
         samples = audio.shape[1]
         try:
             return function(audio.to(self._device), self.model)
@@ -183,10 +184,10 @@ class HearExtractor:
 
     def _check(self, embeddings: Any, shape: tuple[int, ...], what: str) -> None:
         if not isinstance(embeddings, torch.Tensor) or embeddings.shape != shape:
-            found = tuple(embeddings.shape) if hasattr(embeddings, "shape") else type(embeddings).__name__
+            shown = tuple(embeddings.shape) if hasattr(embeddings, "shape") else type(embeddings).__name__
             raise ExtractError(
                 f"{self.name}: {what} embeddings must be a torch tensor of shape {shape}, as {what}_embedding_size "
-                f"says, not {found}"
+                f"says, not {shown}"
             )
 
 
@@ -216,7 +217,7 @@ def load(name: str, module_name: str, weights: str | None) -> HearExtractor:
 
 
 def _files_of(weights: str | None) -> list[Path]:
-    """The file that load_model was given, or all files of the folder it was given."""
+    """Return the file that load_model was given, or all files of the folder it was given."""
     if weights is None:
         return []
     path = Path(weights)

@@ -146,7 +146,7 @@ class TransformerExtractor:
     def from_random(
         cls, card: ModelCard, seed: int = 0, *, name: str | None = None, normalize: bool | None = None
     ) -> TransformerExtractor:
-        """The architecture of a catalogue entry with the random weights training would start from.
+        """Make the architecture of a catalogue entry with the random weights training would start from.
 
         The same seed gives the same weights; torch's global generators are left as they were.
         """
@@ -192,7 +192,7 @@ class TransformerExtractor:
 
     @torch.inference_mode()
     def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states of every layer; those of a clip don't depend on what else is in the batch.
+        """Compute the hidden states of every layer; those of a clip don't depend on what else is in the batch.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class TransformerExtractor:
 
     @torch.inference_mode()
     def pooled(self, audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Means of the hidden states over each clip's frames, (batch, layers, dim) float32; see `__call__`."""
+        """Compute the means of the hidden states over each clip's frames, (batch, layers, dim) float32."""
         return self._forward(audio, lengths, pooled=True)
 
     def _forward(self, audio: torch.Tensor, lengths: torch.Tensor, pooled: bool) -> torch.Tensor:
