@@ -121,6 +121,9 @@ def _instrument(row: Row) -> str:
     return f"{path.parts[0]}/{path.stem.rsplit('-', 2)[0]}"
 
 
+_TARGETS_IN_FILES = ("songs",)
+
+
 def write(manifest: Path, out: Path) -> list[Path]:
     """Write the TOML and CSV files; returns the TOML files."""
     rows = _rows(manifest)
@@ -132,7 +135,7 @@ def write(manifest: Path, out: Path) -> list[Path]:
             {"id": row["path"], "group": row["path"]} | row | {"path": (there / row["path"]).as_posix()}
             for row in select(rows)
         ]
-        if kind == "notes":
+        if name in _TARGETS_IN_FILES:  # they lie beside the audio
             found = [row | {"target": (there / row["target"]).as_posix()} for row in found]
         text = io.StringIO()
         writer = csv.DictWriter(text, list(found[0]))

@@ -29,6 +29,7 @@ from svuprobe.probe.result import (
     Timings,
     defined,
 )
+from svuprobe.tasks import kinds
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip
 
@@ -132,7 +133,7 @@ def _task_info(listed: ClipList) -> TaskInfo:
         scored=task.scored,
         windowing=task.windowing.key,
         class_weight_alpha=float(task.class_weight_alpha),
-        beat_decoder=task.beat_decoder if task.kind == "beats" else None,
+        beat_decoder=kinds.of(task).decoder(task),
         labels=tuple(listed.labels),
         licence=task.licence,
         reference=task.reference,
@@ -172,7 +173,6 @@ def _size(rows: Rows) -> SplitCounts:
 
 def _undefined_labels(features: ClipFeatures | FrameFeatures) -> tuple[str, ...]:
     """Return the labels with no positive, or no negative, in the test split: left out of the mean over tags."""
-    if not isinstance(features, ClipFeatures) or features.task.kind != "multilabel":
+    if not isinstance(features, ClipFeatures):
         return ()
-    share = features.clip_targets["test"].mean(axis=0)
-    return tuple(label for label, s in zip(features.labels, share, strict=True) if s in (0, 1))
+    return tuple(features.kind.unscored(features.clip_targets["test"], features.labels))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,9 +14,8 @@ from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.stats.intervals import interval
 from svuprobe.probe.train import Fitted
-from svuprobe.tasks import kinds
-from svuprobe.tasks.kinds import beats
-from svuprobe.tasks.kinds.metrics import mean_of, metric
+from svuprobe.tasks.kinds.frames import Answer
+from svuprobe.tasks.kinds.metrics import mean_of
 
 Features = ClipFeatures | FrameFeatures
 
@@ -137,6 +136,7 @@ def score_clips(features: ClipFeatures, outputs: np.ndarray, full: bool, deals: 
         more, wider = _score_units(task.metrics[:2], features, deals, pooled, *by_clip)
         scores |= {f"recording_{name}": value for name, value in more.items()}
         intervals |= {f"recording_{name}": value for name, value in wider.items()}
+    if full and task.scored == "window" and features.kind.votes:
         more, wider = _score_units(("accuracy",), features, deals, majority_vote(outputs, rows.clip), *by_clip)
         scores["vote_accuracy"], intervals["vote_accuracy"] = more["accuracy"], wider["accuracy"]
     predictions = {
@@ -163,32 +163,27 @@ def _score_units(
     for name in names:
 
         def each(counts: np.ndarray, name: str = name) -> np.ndarray:  # (R, G) -> (S, R)
-            function = metric(name, features.labels)
+            function = features.kind.metric(name, features.labels)
             return np.stack([function(target, o, group, counts) for o in outputs])
 
         scores[name] = each(np.ones((1, n_groups)))[:, 0].tolist()
         intervals[name] = interval(
             lambda counts, e=each: e(counts).mean(axis=0),  # type: ignore[misc]
             n_groups,
-            share=_is_share(name),
+            share=features.kind.shares,
             draws=scores[name] if deals else None,
         )
     return scores, intervals
 
 
-def _is_share(name: str) -> bool:
-    """Whether a metric lies in 0 to 1."""
-    return not name.startswith(("r2", "mae"))
-
-
-def song_scores(features: FrameFeatures, answers: Iterable[Sequence[kinds.Answer]]) -> dict[str, np.ndarray]:
+def song_scores(features: FrameFeatures, answers: Iterable[Sequence[Answer]]) -> dict[str, np.ndarray]:
     """Every metric of every head in every clip, from answers ``[clip][head]``: name -> (H, clips)."""
     scores = [[answer.scores for answer in heads] for heads in answers]
     return {n: np.array([[one[n] for one in heads] for heads in scores]).T for n in features.task.metrics}
 
 
 def score_songs(
-    features: FrameFeatures, answers: Sequence[Sequence[kinds.Answer]], full: bool, deals: bool = False
+    features: FrameFeatures, answers: Sequence[Sequence[Answer]], full: bool, deals: bool = False
 ) -> TestScores:
     """Score the answers for the test split, ``[clip][seed]``; ``deals`` as `Protocol.deals`, for the intervals."""
     rows = features.splits["test"]
@@ -205,8 +200,9 @@ def score_songs(
         )
         for name, v in values.items()
     }
-    if full and features.task.kind == "beats":
-        scores["beat_f_pooled"], intervals["beat_f_pooled"] = _pooled_beats(features, decoded, deals)
+    if full and features.kind.pooled:
+        name = features.kind.pooled
+        scores[name], intervals[name] = _pooled(features, decoded, deals)
     predictions = {f"score_{name}": v for name, v in values.items()}
     predictions["clip_id"] = np.array([c.id for c in rows.clips])
     predictions["group"] = np.array([c.group for c in rows.clips])
@@ -214,14 +210,15 @@ def score_songs(
     return TestScores(scores, intervals, predictions)
 
 
-def _pooled_beats(
+def _pooled(
     features: FrameFeatures, decoded: list[list[np.ndarray]], deals: bool
 ) -> tuple[list[float], tuple[float, float] | None]:
-    """F over the beats of all tracks together, as MARBLE's code has it: per seed, and its interval."""
+    """Return the F over the events of all clips together: per seed, and its interval."""
     rows = features.splits["test"]
-    counts = np.array(
-        [[beats.matched(clip.target, e) for e in each] for clip, each in zip(rows.clips, decoded, strict=True)]
-    )  # (clips, S, 3)
+    matched = []
+    for clip, estimates in zip(rows.clips, decoded, strict=True):
+        matched.append([features.kind.matched(clip.target, estimate) for estimate in estimates])
+    counts = np.array(matched)  # (clips, S, 3)
 
     def pooled(weights: np.ndarray) -> np.ndarray:  # (R, clips) -> (R, S)
         hits, references, estimates = np.moveaxis(np.einsum("rc,csk->rsk", weights, counts), -1, 0)
@@ -247,34 +244,23 @@ def _flat(decoded: list[list[np.ndarray]]) -> np.ndarray:
 def chance(features: Features) -> dict[str, float]:
     """Scores on test of guessing with nothing but the training set.
 
-    Classes are drawn with their frequencies (mean of 100 draws), tags and values are constant.
+    Each kind says how it guesses; of several draws it is the mean.
     """
     if isinstance(features, FrameFeatures):
         return _chance_frames(features)
-    train = features.clip_targets["train"]
     target, group = features.units("test")
-    if features.task.kind == "multiclass":
-        rng = np.random.default_rng(0)
-        prior = np.log(np.bincount(train, minlength=len(features.labels)) + 1e-9)
-        outputs = prior + rng.gumbel(size=(100, len(target), len(prior)))
-    else:
-        outputs = np.tile(train.mean(axis=0), (1, len(target), 1))
+    draws = features.kind.chance(features.clip_targets["train"], features.labels, len(target))
     everyone = np.ones((1, len(features.splits["test"].groups)))
-    return {
-        name: float(np.mean([metric(name, features.labels)(target, o, group, everyone)[0] for o in outputs]))
-        for name in features.task.metrics
-    }
+    scores = {}
+    for name in features.task.metrics:
+        score = features.kind.metric(name, features.labels)
+        scores[name] = float(np.mean([score(target, outputs, group, everyone)[0] for outputs in draws]))
+    return scores
 
 
 def _chance_frames(features: FrameFeatures) -> dict[str, float]:
-    """No notes; or the beats that the tracker finds where nothing is heard."""
-    import torch
-
-    clips, kind = features.splits["test"].clips, features.task.kind
+    """Score what the kind answers without hearing anything: the mean over the clips of the test split."""
     values: list[dict[str, float]] = []
-    for clip, times in zip(clips, features.times["test"], strict=True):
-        estimate: Any = np.zeros((0, 3))
-        if kind == "beats":
-            estimate = kinds.decode(features.task, torch.zeros(1, len(times), 1), times)[0]
-        values.append(kinds.score_clip(kind, clip.target, estimate))
+    for clip, times in zip(features.splits["test"].clips, features.times["test"], strict=True):
+        values.append(features.kind.score(clip.target, features.kind.chance(features.task, times)))
     return {name: float(np.mean([v[name] for v in values])) for name in features.task.metrics}

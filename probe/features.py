@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from svuprobe.extractors.cache import FeatureCache
-from svuprobe.probe.gradients import gradient
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks import kinds
-from svuprobe.tasks.kinds.metrics import metric
+from svuprobe.tasks.kinds.base import Kind
+from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip, Task
 
@@ -104,9 +104,10 @@ def training_clips(clips: tuple[Clip, ...], task: Task, protocol: Protocol, seed
         clips = _dealt_anew(clips, np.random.default_rng([1, seed]))
     if protocol.train_fraction == 1:
         return clips
+    kind = kinds.of(task)
     places: dict[object, list[int]] = {}
     for n in np.random.default_rng([0, seed]).permutation(len(clips)).tolist():
-        places.setdefault(clips[n].target if task.kind == "multiclass" else None, []).append(n)
+        places.setdefault(kind.stratum(clips[n].target), []).append(n)
     taken = [n for same in places.values() for n in same[: max(1, round(protocol.train_fraction * len(same)))]]
     return tuple(clips[n] for n in sorted(taken))
 
@@ -227,6 +228,7 @@ class Features:
     of all seeds: one set of heads has one input.
     """
 
+    kind: Kind
     feature_stats: FeatureStats
     one_order: bool  # whether all seeds see the same batches
     weights: torch.Tensor | None = None  # of the classes in the loss
@@ -236,18 +238,19 @@ class Features:
     ):
         self.cache, self.splits, self.protocol, self.device = cache, splits, protocol, device
         self.task, self.labels = listed.task, listed.labels
+        self.kind = kinds.of(listed.task)
         # Of the targets of a regression, which heads learn with mean 0 and deviation 1.
         self.offset, self.spread = np.zeros(1, np.float32), np.ones(1, np.float32)
 
     @property
     def n_outputs(self) -> int:
         """Outputs of a head, per window or frame."""
-        return kinds.n_outputs(self.task.kind, self.labels)
+        return self.kind.n_outputs(self.labels)
 
     def n_scored(self, split: str) -> int:
         """Windows of a split, or its clips where these are what is scored."""
         rows = self.splits[split]
-        return len(rows.clips if self.task.level == "clip" and self.task.scored == "clip" else rows.row)
+        return len(rows.clips if self.kind.level == "clip" and self.task.scored == "clip" else rows.row)
 
     def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
         """The rows of a step in the parts that are worked on at once."""
@@ -255,12 +258,13 @@ class Features:
 
     def gradient(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Of each head's mean loss, (H, B, C), for the targets (B, ...) that all share."""
-        return gradient(self.task.kind, outputs, targets, self.weights)
+        return self.kind.gradient(outputs, targets, self.weights)
 
 
 class ClipFeatures(Features):
     """A clip-level cache in memory, on the device."""
 
+    kind: ClipKind
     one_order = False
     resident = True
 
@@ -276,13 +280,13 @@ class ClipFeatures(Features):
         super().__init__(cache, splits, listed, protocol, device)
         states = {s: values.to(device) for s, values in _whole(cache, splits).items()}
         self.feature_stats = FeatureStats.over([states["train"]], protocol.standardize, protocol.own_scale)
-        self.clip_targets = {s: kinds.encode(self.task, self.labels, r.clips) for s, r in splits.items()}
-        encoded = self.clip_targets
-        if self.task.kind == "regression":
-            self.offset, self.spread = standard(encoded["train"])
-            encoded = {s: (values - self.offset) / self.spread for s, values in encoded.items()}
-        targets = {s: torch.from_numpy(encoded[s][r.clip]).to(device) for s, r in splits.items()}
-        self.blocks = {s: Block(states[s], targets[s], self.feature_stats) for s in splits}
+        self.clip_targets = {s: self.kind.encode(self.task, self.labels, r.clips) for s, r in splits.items()}
+        self.offset, self.spread = self.kind.standard(self.clip_targets["train"])
+        self.blocks = {}
+        for split, rows in splits.items():
+            learnt = self.kind.scaled(self.clip_targets[split], self.offset, self.spread)
+            targets = torch.from_numpy(learnt[rows.clip]).to(device)
+            self.blocks[split] = Block(states[split], targets, self.feature_stats)
         self.weights = self._class_weights()
         self.own = [self._own(seed) for seed in range(protocol.seeds if protocol.deals else 1)]
 
@@ -294,19 +298,16 @@ class ClipFeatures(Features):
             return block, np.arange(len(rows.row)), rows.clip
         place = {row: n for n, row in enumerate(rows.row.tolist())}
         mine = np.array([place[row] for row in own.row.tolist()])
-        encoded = kinds.encode(self.task, self.labels, own.clips)
-        if self.task.kind == "regression":
-            encoded = (encoded - self.offset) / self.spread
+        encoded = self.kind.encode(self.task, self.labels, own.clips)
+        encoded = self.kind.scaled(encoded, self.offset, self.spread)
         targets = block.targets.clone()
         targets[torch.from_numpy(mine).to(self.device)] = torch.from_numpy(encoded[own.clip]).to(targets)
         return replace(block, targets=targets), mine, own.clip
 
     def _class_weights(self) -> torch.Tensor | None:
-        alpha = self.task.class_weight_alpha
-        if self.task.kind != "multiclass" or not alpha:
-            return None
         windows = self.blocks["train"].targets.cpu().numpy()
-        return torch.from_numpy(kinds.class_weights(windows, len(self.labels), alpha)).to(self.device)
+        weights = self.kind.class_weights(windows, len(self.labels), self.task.class_weight_alpha)
+        return None if weights is None else torch.from_numpy(weights).to(self.device)
 
     def epoch(self, number: int, seed: int) -> Iterator[tuple[Block, Steps]]:
         """The training split and the rows of each step, in this seed's order; then the validation split."""
@@ -334,18 +335,18 @@ class ClipFeatures(Features):
 
     @torch.no_grad()
     def outputs(self, bank: Bank, split: str) -> np.ndarray:
-        """Outputs for every window of a split, (H, N, C); in the targets' own units for regression."""
+        """Outputs for every window of a split, (H, N, C); in the targets' own units."""
         block = self.blocks[split]
         parts = [bank(block.read(bank, rows)) for rows in chunks(len(block), bank)]
         values = torch.cat(parts, dim=1).cpu().numpy()
-        return np.asarray(values * self.spread + self.offset) if self.task.kind == "regression" else values
+        return self.kind.unscaled(values, self.offset, self.spread)
 
     def units(self, split: str, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Targets (N, ...) and groups (N,) of what is scored, windows or clips; true, or as dealt to a seed."""
         rows = self.splits[split]
         targets = self.clip_targets[split]
         if seed is not None and rows.by_seed:
-            targets = kinds.encode(self.task, self.labels, rows.of(seed).clips)
+            targets = self.kind.encode(self.task, self.labels, rows.of(seed).clips)
         pick = rows.clip if self.task.scored == "window" else np.arange(len(rows.clips))
         return targets[pick], rows.clip_group[pick]
 
@@ -360,7 +361,7 @@ class ClipFeatures(Features):
         """
         target, group = self.units(split, seed)
         everyone = np.ones((1, len(self.splits[split].groups)))
-        score = metric(self.task.metrics[0], self.labels)
+        score = self.kind.metric(self.task.metrics[0], self.labels)
         values = [score(target, o, group, everyone)[0] for o in self.scored(outputs, split)]
         return np.where(np.isfinite(outputs).all(axis=(1, 2)), values, np.nan)
 
@@ -380,9 +381,3 @@ def _whole(cache: FeatureCache, splits: dict[str, Rows]) -> dict[str, torch.Tens
             here = np.flatnonzero((rows.row >= start) & (rows.row < start + len(part)))
             made[split][here] = part[rows.row[here] - start]
     return {s: torch.from_numpy(values) for s, values in made.items()}
-
-
-def standard(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each regression target; 1 for a constant one."""
-    spread = targets.std(axis=0)
-    return targets.mean(axis=0), np.where(spread > 0, spread, 1).astype(np.float32)

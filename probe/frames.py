@@ -20,7 +20,7 @@ from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe.features import Block, Features, FeatureStats, Rows, Steps, chunks
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.protocol import Protocol
-from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.frames import Answer, FrameKind
 from svuprobe.tasks.manifest import ClipList
 
 _BLOCK_BYTES = 256 << 20  # of frames that are shuffled together, from this many places of the cache:
@@ -47,6 +47,8 @@ class FrameFeatures(Features):
     is learnt from in the same steps. A block takes an eighth of the memory at most, and three are held at once: so
     with less than 2 GiB blocks are smaller, and their shuffling is coarser.
     """
+
+    kind: FrameKind
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class FrameFeatures(Features):
         out: dict[int, np.ndarray] = {}
         for number, clip in enumerate(rows.clips):
             mine = rows.row[rows.clip == number]
-            target = kinds.rasterise(self.task.kind, clip.target, self._times(rows, number))
+            target = self.kind.rasterise(clip.target, self._times(rows, number))
             ends = np.cumsum(self.cache.n_frames[mine])
             out |= dict(zip(mine.tolist(), np.split(target, ends[:-1]), strict=True))
         return out
@@ -213,12 +215,12 @@ class FrameFeatures(Features):
         """Return a block's part of minus the validation loss of each head, (H,)."""
         total = torch.zeros(len(bank), device=self.device)
         for rows in chunks(len(block), bank):
-            loss = kinds.frame_loss(self.task.kind, bank(block.read(bank, rows)), block.targets[rows])
+            loss = self.kind.loss(bank(block.read(bank, rows)), block.targets[rows])
             total -= loss * (rows.stop - rows.start)
         return np.asarray((total / self._valid_frames).cpu().numpy())
 
     @torch.no_grad()
-    def answers(self, banks: Sequence[Bank], split: str) -> Iterator[list[kinds.Answer]]:
+    def answers(self, banks: Sequence[Bank], split: str) -> Iterator[list[Answer]]:
         """Notes or beats of every head of all banks with their scores, clip after clip; each clip is read once.
 
         Decoding and scoring are on one core each; they go on all cores where that saves more than starting there
@@ -232,7 +234,7 @@ class FrameFeatures(Features):
                 times = self.times[split][number]
                 targets = [self.splits[split].of(bank.specs[0].seed).clips[number].target for bank in banks]
                 found = parallel(
-                    delayed(kinds.answer)(self.task, logits, times, target)
+                    delayed(self.kind.answer)(self.task, logits, times, target)
                     for logits, target in zip(each, targets, strict=True)
                 )
                 yield list(itertools.chain.from_iterable(found))

@@ -33,6 +33,7 @@ from svuprobe.probe.result import (
 )
 from svuprobe.probe.train import fit, matmul_precision_for, unthreaded
 from svuprobe.probe.trained import TrainedHeads
+from svuprobe.tasks import kinds
 from svuprobe.tasks.manifest import ClipList
 
 
@@ -75,7 +76,7 @@ def _probe(
 ) -> tuple[Result, dict[str, np.ndarray], TrainedHeads]:
     started = time.perf_counter()
     splits, missing = rows_by_split(cache, listed, allow_missing, protocol)
-    kind = ClipFeatures if listed.task.level == "clip" else FrameFeatures
+    kind = ClipFeatures if kinds.of(listed.task).level == "clip" else FrameFeatures
     trained_as = protocol.for_task(listed.task.name)
     features = kind(cache, splits, listed, trained_as, device, memory)
     caveats.require_selection(features)

@@ -52,6 +52,7 @@ from svuprobe.tasks import (
     Windowing,
     find_clips,
     is_synthetic,
+    kinds,
     load as load_task,
     manifest as cliplist,
 )
@@ -60,7 +61,7 @@ from svuprobe.tasks.synth import CORPORA
 
 if TYPE_CHECKING:
     from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
-    from svuprobe.probe.predict.predict import Prediction
+    from svuprobe.tasks.kinds.prediction import Prediction
 
 Say = Callable[[str], None]
 
@@ -240,7 +241,7 @@ def _save_lists(features: Path, lists: Sequence[ClipList]) -> None:
 
 def _cache_key(one: ClipList) -> tuple[str, Windowing, str]:
     """What tells the cache that a task reads from others of one model."""
-    return one.dataset, one.task.windowing, one.task.level
+    return one.dataset, one.task.windowing, kinds.of(one.task).level
 
 
 def _by_cache(lists: Sequence[ClipList]) -> dict[tuple[str, Windowing, str], list[Clip]]:
@@ -270,7 +271,7 @@ def _say_list(one: ClipList, say: Say) -> None:
 
 def _counted(task: Task, clips: Sequence[Clip]) -> str:
     splits = Counter(clip.split for clip in clips)
-    events = f", {sum(len(clip.target) for clip in clips)} {task.kind}" if task.level == "frame" else ""
+    events = f", {sum(len(clip.target) for clip in clips)} {task.kind}" if kinds.of(task).level == "frame" else ""
     return f"{len(clips)} clips ({splits['train']} train, {splits['valid']} valid, {splits['test']} test){events}"
 
 
@@ -467,7 +468,7 @@ def _lists(features: Path, name: str | None) -> tuple[list[ClipList], list[str]]
 
 
 def _caches(features: Path, listed: ClipList, models: Sequence[str]) -> list[Path]:
-    key = (listed.dataset, listed.task.windowing.key, listed.task.level)
+    key = (listed.dataset, listed.task.windowing.key, kinds.of(listed.task).level)
     there = find(features, "*", *key)
     if not models and not there:
         raise ProbeError(

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from svuprobe.tasks.datasets import gtzan, split_lists as splitlists
-from svuprobe.tasks.kinds import beats
+from svuprobe.tasks.kinds.beat_tracking import METRICS
 from svuprobe.tasks.types import Clip, Task, TaskError
 
 FOLDERS = ("beats", "jams", "rhythm", "rhythm/jams")
@@ -105,7 +105,7 @@ TASK = Task(
     name="beat",
     dataset=gtzan.DATASET,
     kind="beats",
-    metrics=beats.METRICS,
+    metrics=METRICS,
     clips=clips,
     windowing=gtzan.WINDOWING,
     licence=gtzan.LICENCE,

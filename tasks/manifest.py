@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from svuprobe._files import holds, write_text
-from svuprobe.tasks import dataset_id, load
+from svuprobe.tasks import dataset_id, kinds, load
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
 
@@ -60,14 +60,7 @@ def labels_of(task: Task, clips: Sequence[Clip]) -> tuple[str, ...]:
     """Sorted labels: the task's own, or those its clips carry; names of the targets for regression."""
     if task.labels is not None:
         return task.labels
-    if task.kind == "multiclass":
-        return tuple(sorted({clip.target for clip in clips}))
-    if task.kind == "multilabel":
-        return tuple(sorted({tag for clip in clips for tag in clip.target}))
-    if task.kind == "regression":
-        size = len(clips[0].target)
-        return ("target",) if size == 1 else tuple(f"target{n}" for n in range(size))
-    return ()
+    return kinds.of(task).labels([clip.target for clip in clips])
 
 
 def save(features: Path, found: ClipList) -> None:

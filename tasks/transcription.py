@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from svuprobe.tasks.kinds.notes import METRICS
+from svuprobe.tasks.kinds.transcription import METRICS
 from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
 
 ANNOTATION = "MIR-ST500_corrected.json"

@@ -22,10 +22,9 @@ class TaskError(UserError):
 class Clip:
     """One labelled stretch of audio.
 
-    ``target`` depends on the kind of the task: a label (multiclass), a tuple of labels (multilabel),
-    a tuple of floats (regression), a tuple of ``(onset_s, offset_s, midi)`` (notes) or of times in
-    seconds (beats). ``group`` is the unit that may not cross splits and that intervals take as one:
-    singer, artist, album, song. ``end`` is None for the end of the file; times are in seconds.
+    ``target`` depends on the kind of the task, whose file in `svuprobe.tasks.kinds` says what it is.
+    ``group`` is the unit that may not cross splits and that intervals take as one: singer, artist,
+    album, song. ``end`` is None for the end of the file; times are in seconds.
     """
 
     id: str
@@ -94,7 +93,7 @@ class Task:
 
     name: str
     dataset: str
-    kind: str  # multiclass, multilabel, regression, notes, beats
+    kind: str  # of svuprobe.tasks.kinds, whose `of` gives the object
     metrics: tuple[str, ...]
     clips: Callable[[Path], list[Clip]]
     windowing: Windowing
@@ -109,11 +108,6 @@ class Task:
     source: str = ""  # the TOML file of a task on the user's own data
     expected: Mapping[str, int] = field(default_factory=dict)  # official clips per split, where they are known
     hours: float = 0.0  # of audio in the whole dataset, about; 0 where unknown
-
-    @property
-    def level(self) -> str:
-        """``frame`` where targets are times, else ``clip``: what the cache has to hold."""
-        return "frame" if self.kind in ("notes", "beats") else "clip"
 
 
 def natural_key(text: str) -> list[Any]:

@@ -18,7 +18,7 @@ import torch
 from madmom_infer.features.beats_hmm import BeatStateSpace, BeatTransitionModel
 from madmom_infer.ml.hmm import HiddenMarkovModel, ObservationModel
 
-from svuprobe.tasks.kinds import beats
+from svuprobe.tasks.kinds import beat_tracking as beats
 
 LAMBDA = 16
 

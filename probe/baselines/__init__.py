@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.tasks import kinds
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,9 +60,12 @@ def build(name: str, kind: str, n_outputs: int, encoder: nn.Module | None = None
         An unknown name, a task of a kind this baseline can't do, or an encoder missing or too many.
     """
     cls = find(name)
-    if kind not in cls.kinds:
-        able = ", ".join(other for other in TABLE if kind in find(other).kinds) or "no baseline"
-        raise ProbeError(f"baseline {name} learns {', '.join(cls.kinds)}, not {kind}; {able} can")
+    if not isinstance(kinds.named(kind), cls.learns):
+        learnt = [other for other in kinds.TABLE if isinstance(kinds.named(other), cls.learns)]
+        able = [other for other in TABLE if isinstance(kinds.named(kind), find(other).learns)]
+        raise ProbeError(
+            f"baseline {name} learns {', '.join(learnt)}, not {kind}; {', '.join(able) or 'no baseline'} can"
+        )
     if cls.needs_encoder != (encoder is not None):
         raise ProbeError(f"baseline {name} {'is a head and needs an' if cls.needs_encoder else 'takes no'} encoder")
     return cls(n_outputs, encoder) if cls.needs_encoder else cls(n_outputs)

@@ -12,10 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.tasks import kinds
-from svuprobe.tasks.kinds import notes as svt
-
-CLIP_KINDS = ("multiclass", "multilabel", "regression")
+from svuprobe.tasks.kinds import transcription as svt
+from svuprobe.tasks.kinds.clips import ClipKind
+from svuprobe.tasks.kinds.notes import NOTES, Notes
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Stage:
         Learning rate of the parameters whose name starts with a prefix, ``""`` for all; the longest prefix
         counts, and a parameter without one is frozen.
     class_weight_alpha
-        The cross-entropy weighs class c by ``1 / n_c ** alpha``, see `svuprobe.tasks.kinds.class_weights`.
+        The cross-entropy weighs class c by ``1 / n_c ** alpha``, see `svuprobe.tasks.kinds.multiclass`.
     """
 
     epochs: int
@@ -84,8 +83,8 @@ class Baseline(nn.Module, ABC):
         Of the audio it expects, Hz.
     level
         ``clip`` or ``frame``.
-    kinds
-        The kinds of task it can learn.
+    learns
+        The class of the kinds of task that it can learn.
     shortest, longest
         Samples: a shorter clip is followed by zeros, a longer one refused (0: of any length). Equal where the
         network has weights for every time step.
@@ -98,7 +97,7 @@ class Baseline(nn.Module, ABC):
     name: ClassVar[str]
     sample_rate: ClassVar[int]
     level: ClassVar[str] = "clip"
-    kinds: ClassVar[tuple[str, ...]] = CLIP_KINDS
+    learns: ClassVar[type] = ClipKind
     shortest: ClassVar[int] = 1
     longest: ClassVar[int] = 0
     recipe: ClassVar[Recipe]
@@ -158,7 +157,9 @@ class Baseline(nn.Module, ABC):
 
 
 class NoteBaseline(Baseline):
-    """A baseline that transcribes notes: 20 logits a frame (see `svuprobe.tasks.kinds.notes`), unless it says other.
+    """A baseline that transcribes notes: 20 logits a frame, unless it says other.
+
+    What they are of is in `svuprobe.tasks.kinds.transcription`.
 
     Attributes
     ----------
@@ -169,7 +170,7 @@ class NoteBaseline(Baseline):
     """
 
     level = "frame"
-    kinds = ("notes",)
+    learns = Notes
     hop: ClassVar[int]
     first_frame_s: ClassVar[float] = 0.0
 
@@ -206,7 +207,7 @@ class NoteBaseline(Baseline):
 
     def activation(self, outputs: NDArray[np.float32]) -> tuple[str, NDArray[np.float32]]:
         """What a picture shows over the notes: a name and (F,) probabilities, from logits (F, C)."""
-        return kinds.activation("notes", outputs)
+        return NOTES.activation(outputs)
 
 
 def keep(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from torch import nn
 
 from svuprobe.probe.baselines.base import NoteBaseline, Recipe, Stage, keep
 from svuprobe.probe.baselines.frontends import ConstantQ
-from svuprobe.tasks.kinds import notes as svt
+from svuprobe.tasks.kinds import transcription as svt
 
 CONTEXT = 5  # frames on either side
 
@@ -18,8 +18,8 @@ class EfficientNetSvt(NoteBaseline):
 
     Wang & Jang, "On the preparation and validation of a large-scale dataset of singing transcription", ICASSP 2021,
     as released; Tan & Le, "EfficientNet", ICML 2019. Random weights; the labels, loss and decoder are those of
-    `svuprobe.tasks.kinds.notes`. 4,032,592 parameters: EfficientNet-b0's published 5,288,548, with one input channel
-    for three (-576) and 20 outputs for 1000 (-1,255,380).
+    `svuprobe.tasks.kinds.transcription`. 4,032,592 parameters: EfficientNet-b0's published 5,288,548, with one input
+    channel for three (-576) and 20 outputs for 1000 (-1,255,380).
 
     transformers' EfficientNet is set to the port to PyTorch that the released code trained: padding on both sides
     alike, batch norms with momentum 0.1 and epsilon 1e-5, no drop connect, its initial weights.

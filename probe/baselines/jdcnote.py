@@ -12,7 +12,7 @@ from torch import nn
 
 from svuprobe.probe.baselines.base import NoteBaseline, Recipe, Stage, keep
 from svuprobe.probe.baselines.frontends import decibel, magnitude
-from svuprobe.tasks.kinds import notes as svt
+from svuprobe.tasks.kinds import transcription as svt
 
 WINDOW = 31  # frames that the network sees at once
 LOWEST, HIGHEST = 40, 95  # MIDI numbers of its classes 1..56; class 0 is unvoiced

@@ -55,12 +55,10 @@ class Tuned(Network):
         seed: int = 0,
         checkpointing: bool = False,
     ) -> None:
-        super().__init__(task.kind)
+        super().__init__(task)
         self.protocol, self.layer_names = protocol, extractor.layer_names
         self.hop, self.shortest = extractor.hop, extractor.receptive_field
-        self.need = InputSpec(
-            extractor.sample_rate, *((self.hop, self.shortest - self.hop) if task.level == "frame" else ())
-        )
+        self.need = InputSpec(extractor.sample_rate, *((self.hop, self.shortest - self.hop) if self.frames else ()))
         self.about = about(extractor)
         self.encoder = TrainableEncoder(
             extractor,
@@ -177,7 +175,7 @@ def build(
     ProbeError
         A model that can't be trained, or a baseline that can't do the task.
     """
-    n_outputs = kinds.n_outputs(task.kind, labels)
+    n_outputs = kinds.of(task).n_outputs(labels)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if isinstance(protocol, FinetuneProtocol):
@@ -215,7 +213,7 @@ def _plan(protocol: FinetuneProtocol, task: Task) -> Plan:
     )
     both = (*head, ("encoder", protocol.encoder_learning_rate))
     stages = (Stage(protocol.frozen_epochs, tuple(head), alpha), Stage(protocol.epochs, both, alpha))
-    size = protocol.batch_size if task.level == "clip" else protocol.frame_batch_size
+    size = protocol.batch_size if kinds.of(task).level == "clip" else protocol.frame_batch_size
     return Plan(tuple(stage for stage in stages if stage.epochs), size, protocol.select)
 
 

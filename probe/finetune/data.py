@@ -14,11 +14,13 @@ import torch
 from svuprobe._files import writing
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.audio import Decoders, InputSpec, Window
-from svuprobe.probe.features import ClipFeatures, Rows, standard
+from svuprobe.probe.features import ClipFeatures, Rows
 from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.clips import ClipKind
+from svuprobe.tasks.kinds.frames import Answer, FrameKind
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip
 
@@ -155,27 +157,26 @@ class ClipTask(ClipFeatures):
     def __init__(self, recordings: Recordings) -> None:
         listed = recordings.listed
         self.task, self.labels, self.splits = listed.task, listed.labels, recordings.splits
-        self.clip_targets = {s: kinds.encode(self.task, self.labels, r.clips) for s, r in self.splits.items()}
-        self.offset, self.spread = np.zeros(1, np.float32), np.ones(1, np.float32)
+        kind = kinds.of(self.task)
+        assert isinstance(kind, ClipKind)
+        self.kind = kind
+        self.clip_targets = {s: self.kind.encode(self.task, self.labels, r.clips) for s, r in self.splits.items()}
         values = self.clip_targets["train"]
-        if self.task.kind == "regression":  # networks learn targets of mean 0 and deviation 1
-            self.offset, self.spread = standard(values)
-            values = ((values - self.offset) / self.spread).astype(np.float32)
+        self.offset, self.spread = self.kind.standard(values)
+        values = self.kind.scaled(values, self.offset, self.spread)
         rows = self.splits["train"]
         self.train_targets = dict(zip(rows.row.tolist(), values[rows.clip], strict=True))
 
     def class_weights(self, alpha: float) -> np.ndarray | None:
         """Of the cross-entropy, (C,); None where all are alike."""
-        if self.task.kind != "multiclass" or not alpha:
-            return None
         windows = np.array(list(self.train_targets.values()))
-        return kinds.class_weights(windows, len(self.labels), alpha)
+        return self.kind.class_weights(windows, len(self.labels), alpha)
 
     def loss(self, outputs: torch.Tensor, rows: np.ndarray, weights: Any) -> torch.Tensor:
         """Mean loss of a batch of training windows."""
         targets = torch.as_tensor(np.stack([self.train_targets[int(r)] for r in rows]), device=outputs.device)
         weights = None if weights is None else torch.as_tensor(weights, device=outputs.device)
-        return kinds.clip_loss(self.task.kind, outputs[None], targets[None], weights)[0]
+        return self.kind.loss(outputs[None], targets, weights)[0]
 
     def share(self, rows: np.ndarray, weights: Any) -> float:
         """What the loss of some windows weighs in the mean over a batch."""
@@ -195,6 +196,9 @@ class FrameTask(FrameFeatures):
     def __init__(self, recordings: Recordings, network: Network) -> None:
         listed = recordings.listed
         self.task, self.labels, self.splits = listed.task, listed.labels, recordings.splits
+        kind = kinds.of(self.task)
+        assert isinstance(kind, FrameKind)
+        self.kind = kind
         self.recordings, self.network = recordings, network
         self.n_frames = [network.n_frames(n) for n in recordings.lengths]
         self.times = {s: [self._clip_times(r, n) for n in range(len(r.clips))] for s, r in self.splits.items()}
@@ -230,7 +234,7 @@ class FrameTask(FrameFeatures):
         """What the loss of some windows weighs in the mean over a batch: their frames."""
         return float(sum(self.n_frames[int(r)] for r in rows))
 
-    def found(self, several: Sequence[Outputs], split: str) -> Iterator[list[kinds.Answer]]:
+    def found(self, several: Sequence[Outputs], split: str) -> Iterator[list[Answer]]:
         """Notes or beats in the outputs of seeds: of each clip a list with one entry for each seed."""
         rows = self.splits[split]
         for number, (clip, times) in enumerate(zip(rows.clips, self.times[split], strict=True)):
@@ -238,7 +242,7 @@ class FrameTask(FrameFeatures):
             song = functools.partial(self.recordings.song, mine)
             joined = [np.concatenate([one[r] for r in mine.tolist()]) for one in several]
             estimates = [self.network.decode(self.task, logits, times, song) for logits in joined]
-            yield [kinds.Answer(e, kinds.score_clip(self.task.kind, clip.target, e)) for e in estimates]
+            yield [Answer(e, self.kind.score(clip.target, e)) for e in estimates]
 
 
 TaskView = ClipTask | FrameTask

@@ -22,6 +22,8 @@ from svuprobe.probe import baselines
 from svuprobe.probe.baselines.base import Baseline, NoteBaseline, Stage
 from svuprobe.probe.finetune.protocol import RecipeProtocol
 from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.base import Kind
+from svuprobe.tasks.kinds.frames import FrameKind
 from svuprobe.tasks.types import Task
 
 Audio = Callable[[], np.ndarray]
@@ -65,7 +67,7 @@ class Network(nn.Module):
         Regression: what outputs are scaled back with; 0 and 1 elsewhere.
     """
 
-    kind: str
+    kind: Kind
     plan: Plan
     need: InputSpec
     shortest: int
@@ -74,16 +76,16 @@ class Network(nn.Module):
     offset: Tensor
     spread: Tensor
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind = kinds.of(task)
         self.register_buffer("offset", torch.zeros(1))
         self.register_buffer("spread", torch.ones(1))
 
     @property
     def frames(self) -> bool:
         """Whether it answers for each frame."""
-        return self.kind in kinds.FRAME_METRICS
+        return self.kind.level == "frame"
 
     def forward(self, audio: Tensor, lengths: Tensor) -> Tensor:
         """Logits of padded windows, (batch, samples) and (batch,) on the CPU.
@@ -114,19 +116,23 @@ class Network(nn.Module):
 
     def labels(self, target: Any, times: np.ndarray) -> np.ndarray:
         """Targets of the frames at ``times``."""
-        return kinds.rasterise(self.kind, target, times)
+        return self._frame_kind().rasterise(target, times)
 
     def frame_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of frames: (N, C) logits and (N, ...) targets."""
-        return kinds.frame_loss(self.kind, outputs[None], targets)[0]
+        return self.kind.loss(outputs[None], targets)[0]
 
     def decode(self, task: Task, outputs: np.ndarray, times: np.ndarray, audio: Audio) -> np.ndarray:
         """Notes or beats of a whole clip from (F, C) logits at ``times``; ``audio`` gives its samples."""
-        return kinds.decode(task, torch.from_numpy(outputs)[None], times)[0]
+        return self._frame_kind().decode(task, torch.from_numpy(outputs)[None], times)[0]
 
     def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
         """What a picture shows over the notes or beats: a name and (F,) probabilities, from logits (F, C)."""
-        return kinds.activation(self.kind, outputs)
+        return self._frame_kind().activation(outputs)
+
+    def _frame_kind(self) -> FrameKind:
+        assert isinstance(self.kind, FrameKind)
+        return self.kind
 
 
 class Supervised(Network):
@@ -142,7 +148,7 @@ class Supervised(Network):
         extractor: TransformerExtractor | None = None,
         checkpointing: bool = False,
     ) -> None:
-        super().__init__(task.kind)
+        super().__init__(task)
         encoder, field = None, 0
         if extractor is not None:
             encoder, field = TrainableEncoder(extractor, checkpointing=checkpointing), extractor.receptive_field

@@ -87,7 +87,7 @@ class FinetuneProtocol(_Hashed):
     layerdrop, spec_augment
         Off as published by Yamamoto; the dropout of the checkpoint's own config.json is on in the second stage.
     class_weight_alpha
-        Of the cross-entropy, see `svuprobe.tasks.kinds.class_weights`; None is the task's.
+        Of the cross-entropy, see `svuprobe.tasks.kinds.multiclass`; None is the task's.
     select
         ``best``: each stage ends at its epoch with the best ranked metric on validation; ``last``: at its last.
     start

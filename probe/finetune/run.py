@@ -278,7 +278,7 @@ def _one_seed(
     reporter: Reporter,
 ) -> _Seed:
     """Train a seed, or load it where that was done, and let it answer for the test split."""
-    if isinstance(view, ClipTask) and view.task.kind == "regression":
+    if isinstance(view, ClipTask):
         network.offset, network.spread = (
             torch.from_numpy(v).to(options.machine.device) for v in (view.offset, view.spread)
         )

@@ -7,9 +7,8 @@ so a recording of the test split gets the very prediction that was scored.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol as Interface
+from typing import Protocol as Interface
 
 import numpy as np
 import torch
@@ -22,49 +21,10 @@ from svuprobe.extractors.loading import load as load_model
 from svuprobe.probe import trained
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.clips import ClipKind
+from svuprobe.tasks.kinds.frames import FrameKind
+from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.types import Clip, Task
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is predicted of one file.
-
-    Attributes
-    ----------
-    start_s, end_s
-        (W,) of the windows of clip-level tasks.
-    window_outputs
-        (W, C) probabilities (multiclass: softmax, multilabel: sigmoid) or values (regression).
-    outputs
-        (C,) of the file: of the mean of its windows' logits.
-    notes
-        (n, 3) onset and offset in seconds and MIDI pitch.
-    beats
-        (n,) in seconds.
-    frame_times, activation, activation_name
-        (F,) each, of frame-level tasks: the probability of an onset or of a beat, or what else the name says.
-    failure
-        Why there is nothing.
-    """
-
-    path: Path
-    task: Task
-    seconds: float = 0.0
-    start_s: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    end_s: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    window_outputs: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    outputs: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    notes: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
-    beats: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    frame_times: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    activation: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    activation_name: str = ""
-    failure: str = ""
-
-    def ranking(self) -> list[tuple[str, float]]:
-        """Labels with their probability (regression: value), the likeliest first."""
-        pairs = list(zip(self.task.labels or (), self.outputs.tolist(), strict=True))
-        return pairs if self.task.kind == "regression" else sorted(pairs, key=lambda pair: -pair[1])
 
 
 class Answers(Interface):
@@ -114,7 +74,8 @@ class Probed:
             )
         self.extractor.to(device, DTYPES[self._dtype()])
         self.batch_seconds = batch_seconds_for(device)
-        self.need = input_spec(self.extractor, self.task.level)
+        self.level = kinds.of(self.task).level
+        self.need = input_spec(self.extractor, self.level)
 
     def _dtype(self) -> str:
         """As trained on, unless the hardware here would take ages."""
@@ -124,10 +85,10 @@ class Probed:
     @torch.inference_mode()
     def logits(self, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
         """(C,) of each window at clip level, (frames, C) at frame level."""
-        states, frames = window_features(self.extractor, windows, self.task.level, self.device)
-        rows = frames if self.task.level == "frame" else [1] * len(frames)
+        states, frames = window_features(self.extractor, windows, self.level, self.device)
+        rows = frames if self.level == "frame" else [1] * len(frames)
         found = [self.heads(s[:n].cpu(), self.seed).numpy() for s, n in zip(states, rows, strict=True)]
-        return found if self.task.level == "frame" else [one[0] for one in found]
+        return found if self.level == "frame" else [one[0] for one in found]
 
     def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
         """Centres of frames, seconds."""
@@ -135,11 +96,15 @@ class Probed:
 
     def decode(self, outputs: np.ndarray, times: np.ndarray, path: Path) -> np.ndarray:
         """Notes or beats of a file from its logits (F, C) at ``times``."""
-        return kinds.decode(self.task, torch.from_numpy(outputs)[None], times)[0]
+        kind = kinds.of(self.task)
+        assert isinstance(kind, FrameKind)
+        return kind.decode(self.task, torch.from_numpy(outputs)[None], times)[0]
 
     def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
         """Probability of an onset or a beat, with its name."""
-        return kinds.activation(self.task.kind, outputs)
+        kind = kinds.of(self.task)
+        assert isinstance(kind, FrameKind)
+        return kind.activation(outputs)
 
 
 def load_answers(result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False) -> Answers:
@@ -164,7 +129,7 @@ def predict(
 
     A file that can't be decoded gives a Prediction with a ``failure``.
     """
-    task = answers.task
+    task, kind = answers.task, kinds.of(answers.task)
     clips = [Clip(str(n), str(path), "test", None, "") for n, path in enumerate(paths)]
     with Decoders(jobs) as decoders:
         pieces = decoders.windows(((clip, [answers.need]) for clip in clips), task.windowing)
@@ -172,10 +137,10 @@ def predict(
         for path, (windows, outputs, end) in zip(paths, files, strict=True):
             if end.failure:
                 yield Prediction(path, task, end.seconds, failure=end.failure)
-            elif task.level == "frame":
-                yield _frames(path, answers, windows, outputs, end)
+            elif isinstance(kind, ClipKind):
+                yield _labels(kind, path, answers, windows, outputs, end)
             else:
-                yield _labels(path, answers, windows, outputs, end)
+                yield _frames(path, answers, windows, outputs, end)
 
 
 _Place = tuple[float, float]  # start and end of a window, seconds
@@ -203,21 +168,13 @@ def _by_file(
 
 
 def _labels(
-    path: Path, answers: Answers, windows: list[_Place], logits: list[np.ndarray], end: ClipEnd
+    kind: ClipKind, path: Path, answers: Answers, windows: list[_Place], logits: list[np.ndarray], end: ClipEnd
 ) -> Prediction:
     each, task = np.stack(logits), answers.task
     start_s, end_s = np.array(windows).T
-    whole = _probabilities(task.kind, each.mean(axis=0))
-    return Prediction(path, task, end.seconds, start_s, end_s, _probabilities(task.kind, each), whole)
-
-
-def _probabilities(kind: str, logits: np.ndarray) -> np.ndarray:
-    """Of labels, (..., C); values of a regression stay as they are."""
-    if kind == "regression":
-        return logits
-    from scipy.special import expit, softmax
-
-    return np.asarray(softmax(logits, axis=-1) if kind == "multiclass" else expit(logits))
+    whole = kind.probabilities(each.mean(axis=0))
+    ranking = kind.ranking(task.labels or (), whole)
+    return Prediction(path, task, end.seconds, start_s, end_s, kind.probabilities(each), whole, ranking)
 
 
 def _frames(
@@ -230,5 +187,6 @@ def _frames(
     joined = np.concatenate(logits)
     found = answers.decode(joined, times, path)
     name, shown = answers.activation(joined)
-    what: dict[str, Any] = {"notes": found} if task.kind == "notes" else {"beats": found}
-    return Prediction(path, task, end.seconds, frame_times=times, activation=shown, activation_name=name, **what)
+    return Prediction(
+        path, task, end.seconds, events=found, frame_times=times, activation=shown, activation_name=name
+    )

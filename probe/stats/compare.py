@@ -35,7 +35,9 @@ from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result, TaskInfo
 from svuprobe.probe.result_file import predictions_of
 from svuprobe.probe.stats.intervals import CONFIDENCE, MIN_GROUPS, RESAMPLINGS, deletions, influence, studentised
-from svuprobe.tasks.kinds.metrics import mean_of, metric
+from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.clips import ClipKind
+from svuprobe.tasks.kinds.metrics import mean_of
 
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
@@ -208,7 +210,9 @@ def _at_deletions(
         sizes = np.diff(np.r_[starts, len(target)])
         outputs = np.add.reduceat(outputs, starts, axis=1) / sizes[:, None]
         target, group = target[starts], group[starts]
-    function = metric(ranked, result.task.labels)
+    kind = kinds.named(result.task.kind)
+    assert isinstance(kind, ClipKind)  # others store the score of each clip
+    function = kind.metric(ranked, result.task.labels)
     return np.stack([function(target, seed, group, counts) for seed in outputs])
 
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from tabulate import tabulate
 
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.tasks import is_synthetic
+from svuprobe.tasks import is_synthetic, kinds
 from svuprobe.tasks.data.doubts import SLACK_S, beyond, doubts
 from svuprobe.tasks.datasets import DATASETS
 from svuprobe.tasks.synth.corpus import MARKER, mapped, read_marker
@@ -94,7 +94,7 @@ class CheckReport:
         return [*found, f"problems: {len(self.problems)}", *shown, *more]
 
     def _split_lines(self) -> list[str]:
-        events = self.task.level == "frame"
+        events = kinds.of(self.task).level == "frame"
         official = any(split.official is not None for split in self.splits.values())
         columns = ["split", "clips", *["official"] * official, "groups", "hours", *[self.task.kind] * events]
         rows = [
@@ -207,7 +207,7 @@ def _splits(
             clips=len(own),
             groups=len({clip.group for clip in own}),
             hours=sum(seconds[clip.id] for clip in own) / 3600,
-            events=sum(len(clip.target) for clip in own) if task.level == "frame" else 0,
+            events=sum(len(clip.target) for clip in own) if kinds.of(task).level == "frame" else 0,
             official=None if synthetic else task.expected.get(split),
         )
     return found
@@ -215,11 +215,12 @@ def _splits(
 
 def _labels(task: Task, clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
     """Clips per label and split, the task's own labels first even if no clip has them."""
-    if task.kind not in ("multiclass", "multilabel"):
+    kind = kinds.of(task)
+    if not kind.has_classes:
         return {}
     found: dict[str, dict[str, int]] = {label: {} for label in task.labels or ()}
     for clip in clips:
-        for label in (clip.target,) if task.kind == "multiclass" else clip.target:
+        for label in kind.classes(clip.target):
             counts = found.setdefault(label, {})
             counts[clip.split] = counts.get(clip.split, 0) + 1
     return dict(sorted(found.items()))

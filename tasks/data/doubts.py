@@ -7,21 +7,21 @@ score is computed all the same, and is of something else than its reader thinks.
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from svuprobe.tasks.kinds import notes
+from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.frames import FrameKind
 from svuprobe.tasks.types import Clip, Task
 
 SLACK_S = 0.1  # a label may lie this much beyond its audio: annotations are rounded
-_FRAME_S = 0.02
 _NAMED = 3
 
 
 def doubts(task: Task, clips: Sequence[Clip]) -> list[str]:
     """List what looks like a slip, one sentence each without a full stop; empty where nothing does."""
     spellings = _spellings(task, clips) if task.source else ()  # published labels are as they are
-    return [*spellings, *_voices(task, clips)]
+    return [*spellings, *kinds.of(task).doubts(clips)]
 
 
 def beyond(task: Task, clips: Sequence[Clip], seconds: Mapping[str, float]) -> str:
@@ -32,13 +32,14 @@ def beyond(task: Task, clips: Sequence[Clip], seconds: Mapping[str, float]) -> s
     seconds
         How long each clip lasts, by its id; clips that are not in it do not count.
     """
-    if task.level != "frame":
+    kind = kinds.of(task)
+    if not isinstance(kind, FrameKind):
         return ""
     late, total, worst = 0, 0, ("", 0.0, 0.0)
     for clip in clips:
         if clip.id not in seconds:
             continue
-        begins = [event[0] if task.kind == "notes" else event for event in clip.target]
+        begins = kind.begins(clip.target)
         after = [time for time in begins if time > seconds[clip.id] + SLACK_S]
         late, total = late + len(after), total + len(begins)
         if after and max(after) > worst[1]:
@@ -46,16 +47,17 @@ def beyond(task: Task, clips: Sequence[Clip], seconds: Mapping[str, float]) -> s
     if not late:
         return ""
     return (
-        f"{late} of {total} {task.kind} lie beyond the end of their audio (clip {worst[0]!r} lasts {worst[2]:g} s "
+        f"{late} of {total} {kind.name} lie beyond the end of their audio (clip {worst[0]!r} lasts {worst[2]:g} s "
         f"and has one at {worst[1]:g} s): are the times in milliseconds?"
     )
 
 
 def _spellings(task: Task, clips: Sequence[Clip]) -> Iterator[str]:
     """Labels, groups and paths that differ in what is hard to see alone."""
-    if task.labels is None and task.kind in ("multiclass", "multilabel"):
-        tags = Counter(tag for c in clips for tag in ((c.target,) if task.kind == "multiclass" else c.target))
-        for alike in _alike(tags, _letters):
+    if task.labels is None:
+        kind = kinds.of(task)
+        labels = set().union(*(kind.classes(clip.target) for clip in clips))
+        for alike in _alike(labels, _letters):
             yield f"labels {_listed(alike)} differ in case, blanks or marks alone: are they one class?"
     splits = defaultdict(set)
     for clip in clips:
@@ -89,25 +91,3 @@ def _alike(texts: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
 def _listed(texts: Sequence[str]) -> str:
     more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
     return ", ".join(map(ascii, texts[:_NAMED])) + more
-
-
-def _voices(task: Task, clips: Sequence[Clip]) -> Iterator[str]:
-    """Notes that the kind can't say: its labels are of one voice."""
-    if task.kind != "notes":
-        return
-    odd = Counter[str]()
-    for clip in clips:
-        odd.update(notes.irregular(clip.target, _FRAME_S))
-    total = sum(len(clip.target) for clip in clips)
-    if odd["overlapping"]:
-        yield (
-            f"{odd['overlapping']} of {total} notes begin while another sounds: this kind holds one voice, so the "
-            f"earlier note ends there for the heads, and scores count its end, or the note, as missed"
-        )
-    if odd["out_of_range"]:
-        yield (
-            f"{odd['out_of_range']} of {total} notes lie outside C2 to B5 (MIDI 36 to 83): heads can't name "
-            f"them, and scores count them as missed"
-        )
-    if odd["shorter_than_frame"]:
-        yield f"{odd['shorter_than_frame']} of {total} notes last less than {_FRAME_S:g} s, less than a frame"

@@ -1,176 +1,147 @@
-"""Beat tracking: beats to frame labels, a loss, two decoders, and scores.
-
-A network gives one logit per frame of a frozen model; its sigmoid is the beat activation. `decode` finds the
-beats with the dynamic Bayesian network of madmom, for many activations at once; `pick_peaks` without any
-model of tempo.
-
-Conventions
------------
-- Beats are ascending times in seconds. Activations are probabilities, at ``fps`` frames per second; the
-  decoders count from the first frame (add that frame's time if it is not 0).
-- A clip is one activation: a head's output on a track. All functions on activations are free of learned
-  state.
-
-References
-----------
-Krebs, Böck & Widmer, "An efficient state space model for joint tempo and meter tracking", ISMIR 2015 (states,
-transitions); Böck, Krebs & Widmer, "A multi-model approach to beat tracking considering heterogeneous music
-styles", ISMIR 2014 (observations); Böck et al., "madmom", ACM MM 2016, version 0.16.1 (the behaviour kept
-here); Ma et al., "On the effectiveness of speech self-supervised learning for music", ISMIR 2023, and Yuan et
-al., "MARBLE", NeurIPS 2023 (the task); Davies et al., "Evaluation methods for musical audio beat tracking
-algorithms", 2009 (the scores, by mir_eval).
-"""
+"""Beats: times of a clip in seconds, tracked and scored by `svuprobe.tasks.kinds.beat_tracking`."""
 
 from __future__ import annotations
 
-import mir_eval
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import maximum_filter1d
 
-from svuprobe.tasks.kinds.dbn import as_activation, decode
-from svuprobe.tasks.types import TaskError
+from svuprobe.tasks.kinds import beat_tracking
+from svuprobe.tasks.kinds.formats import jams
+from svuprobe.tasks.kinds.frames import INK, FrameKind
+from svuprobe.tasks.kinds.prediction import Prediction
+from svuprobe.tasks.sheets import LATEST_S, NAMED_BY, Cell, Numbers, columns_of_numbers, read_text
+from svuprobe.tasks.types import Task, TaskError
 
-__all__ = ["METRICS", "decode", "loss", "pick_peaks", "rasterise", "score"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-
-METRICS = ("beat_f", "beat_f_20ms", "cmlt", "amlt")
-
-
-def rasterise(beats: ArrayLike, times: ArrayLike) -> NDArray[np.float32]:
-    """Frame labels of a track: 1 at the frame nearest each beat and at both its neighbours, else 0.
-
-    Parameters
-    ----------
-    beats
-        ``(n,)`` s, in any order.
-    times
-        ``(F,)`` frame times in s, ascending and nearly uniform. They may be a window of a track: the labels
-        are then those of the whole track, cut (a beat one frame outside still marks its neighbour inside).
-
-    Returns
-    -------
-    ``(F,)`` float32.
-
-    Raises
-    ------
-    TaskError
-        A value is not finite, or the times do not ascend.
-
-    Notes
-    -----
-    MARBLE widens the first beat of a track only to the right and the last only to the left; here every beat
-    is three frames wide. This touches two frames of a track.
-    """
-    array, grid = _as_beats(beats), np.asarray(times, np.float64)
-    if grid.ndim != 1 or not (np.diff(grid) > 0).all():
-        raise TaskError(f"frame times of shape {grid.shape} do not ascend: expected one time in s per frame")
-    labels = np.zeros(len(grid) + 4, np.float32)  # two frames of margin on either side
-    if len(grid) > 1:
-        first, last = grid[1] - grid[0], grid[-1] - grid[-2]
-        grid = np.concatenate([[grid[0] - first], grid, [grid[-1] + last]])
-        edges = np.concatenate([[grid[0] - first / 2], (grid[1:] + grid[:-1]) / 2, [grid[-1] + last / 2]])
-        frame = np.searchsorted(edges, array)  # 0 and len(edges) are beyond the margin
-        frame = frame[(frame > 0) & (frame < len(edges))]
-        for shift in (-1, 0, 1):
-            labels[frame + shift] = 1.0
-    return labels[2:-2]
+_SKIP_S = 5.0  # at the start of a track, which is not scored: the custom since Davies et al. 2009
 
 
-def loss(outputs: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Binary cross-entropy of every head: ``(H, F, 1)`` logits, ``(F,)`` labels -> ``(H,)``.
+class Beats(FrameKind):
+    """Targets are tuples of times; rasterised, (F,) float32 of 0 and 1; estimates (n,) in seconds."""
 
-    The mean over frames, over those where ``mask`` ``(F,)`` is True if one is given (0 where no frame
-    counts). MARBLE uses two outputs and cross-entropy over {other, beat}; one logit says the same with half
-    the weights.
-    """
-    logits = outputs[..., 0]
-    labels = targets.to(logits.dtype).expand_as(logits)
-    per_frame = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-    if mask is None:
-        return per_frame.mean(1)
-    return torch.where(mask, per_frame, 0.0).sum(1) / mask.sum().clamp(min=1)
+    name = "beats"
+    metrics = beat_tracking.METRICS
+    activation_name = "P(beat)"
+    pooled = "beat_f_pooled"
+
+    # -- own data -------------------------------------------------------------------------------------------
+
+    def read(self, path: Path) -> tuple[float, ...]:
+        """Return the times in the first column of a text file, as in ``.beats`` files."""
+        separator, rows = columns_of_numbers(path, read_text(path, NAMED_BY), "time_s")
+        _refuse_commas_of_either_kind(path, separator, rows)
+        cells = [Cell(f"{path}:{number}", cells[0]) for number, cells in rows]
+        numbers = Numbers(separator, cells)
+        return tuple(sorted(numbers.read(cell, "beat", 0.0, LATEST_S, " s") for cell in cells))
+
+    def cut(self, events: Sequence[Any], start: float, end: float) -> tuple[float, ...]:
+        """Return the beats from ``start`` to ``end``."""
+        return tuple(time - start for time in events if start <= time < end)
+
+    # -- targets and loss -----------------------------------------------------------------------------------
+
+    def n_outputs(self, labels: Sequence[str]) -> int:
+        """Return 1: a logit of whether there is a beat."""
+        return 1
+
+    def begins(self, target: Sequence[Any]) -> list[float]:
+        """Return the times."""
+        return list(target)
+
+    def decoder(self, task: Task) -> str | None:
+        """Return ``dbn`` or ``peaks``."""
+        return task.beat_decoder
+
+    def rasterise(self, target: Sequence[Any], times: np.ndarray) -> np.ndarray:
+        """Return 1 at the frame nearest each beat and at its neighbours, else 0; (F,) float32."""
+        return beat_tracking.rasterise(target, times)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the binary cross-entropy, mean over frames."""
+        return beat_tracking.loss(outputs, targets)
+
+    def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """Return sigmoid less the label, over frames."""
+        return outputs.sigmoid_().sub_(targets).div_(len(targets))
+
+    # -- decoding and scores --------------------------------------------------------------------------------
+
+    def decode(self, task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarray]:
+        """Return the beats (n,) of each head, by the decoder of the task."""
+        if len(times) < 2:  # one frame has no rate
+            return [np.zeros(0) for _ in logits]
+        fps = round(1 / float(np.diff(times).mean()), 6)
+        activations = torch.sigmoid(logits[:, :, 0].double())
+        if task.beat_decoder == "peaks":
+            beats = [beat_tracking.pick_peaks(activation, fps) for activation in activations]
+        else:
+            beats = beat_tracking.decode(activations, fps)
+        return [np.asarray(own) + times[0] for own in beats]
+
+    def score(self, reference: Sequence[Any], estimate: np.ndarray) -> dict[str, float]:
+        """Return all metrics of one clip; a clip without a beat after the first 5 s counts whole."""
+        skip_s = _SKIP_S if max(reference, default=0.0) >= _SKIP_S else 0.0
+        return beat_tracking.score(np.array(reference, dtype=float), estimate, skip_s)
+
+    def chance(self, task: Task, times: np.ndarray) -> np.ndarray:
+        """Return the beats that the tracker finds where nothing is heard."""
+        return self.decode(task, torch.zeros(1, len(times), 1), times)[0]
+
+    def matched(self, reference: Sequence[Any], estimate: np.ndarray) -> tuple[int, int, int]:
+        """Return matched, reference and estimated beats: pooled over tracks they give the F of MARBLE's code."""
+        return beat_tracking.matched(reference, estimate)
+
+    # -- predictions ----------------------------------------------------------------------------------------
+
+    def files(self, prediction: Prediction) -> dict[str, str | bytes]:
+        """Return ``.beats``, a time a line as own data has them, and ``.jams``."""
+        beats = prediction.events.tolist()
+        data = [{"time": beat, "duration": 0.0, "value": None, "confidence": None} for beat in beats]
+        return {
+            ".beats": "".join(f"{beat:.3f}\n" for beat in beats),
+            ".jams": jams("beat", data, prediction.seconds, prediction.task.name),
+        }
+
+    def rows(self, prediction: Prediction) -> list[dict[str, Any]]:
+        """Return a row a beat."""
+        return [{"beat_s": round(beat, 4)} for beat in prediction.events.tolist()]
+
+    def columns(self, task: Task) -> list[str]:
+        """Return the headings: how many, and the tempo."""
+        return ["beats", "a minute"]
+
+    def cells(self, prediction: Prediction) -> list[str]:
+        """Return how many beats there are, and the tempo in beats a minute: of the median gap."""
+        gaps = np.diff(prediction.events)
+        return [str(len(prediction.events)), f"{60 / np.median(gaps):.1f}" if len(gaps) else "–"]
+
+    def draw(self, axes: Axes, prediction: Prediction, seconds: float) -> None:
+        """Draw a line a beat, with the probability over it."""
+        beats = prediction.events[prediction.events < seconds]
+        axes.vlines(beats, 0, 1, color=INK, lw=1.2)
+        axes.set_yticks([])
+        axes.set_ylim(0, 1)
+        tempo = f", {60 / np.median(np.diff(beats)):.0f} a minute" if len(beats) > 2 else ""
+        axes.set_ylabel(f"beats ({len(beats)}{tempo})")
+        self.draw_activation(axes, prediction, top=1.02)
 
 
-def pick_peaks(
-    activation: ArrayLike | torch.Tensor, fps: float, threshold: float = 0.5, window_s: float = 0.07
-) -> NDArray[np.float64]:
-    """Beats of one activation ``(F,)``: every highest frame within ``window_s`` s that reaches the threshold.
-
-    Equal peaks in one window become one beat, at their mean. No model of tempo, so gaps stay gaps; for music
-    with a free beat, and to see what the network alone knows. Source: Foscarin et al., "Beat this!", ISMIR
-    2024.
-    """
-    values = as_activation(activation, 0)
-    if len(values) == 0:
-        return np.empty(0)
-    reach = int(window_s * fps + 1e-6)
-    highest = maximum_filter1d(values, size=2 * reach + 1, mode="nearest")
-    peaks = np.flatnonzero((values >= threshold) & (values == highest))
-    groups = np.split(peaks, np.flatnonzero(np.diff(peaks) > max(reach, 1)) + 1) if len(peaks) else []
-    return np.array([group.mean() for group in groups]) / float(fps)
+def _refuse_commas_of_either_kind(path: Path, separator: str, rows: Sequence[tuple[int, list[str]]]) -> None:
+    """Raise TaskError where commas may be decimal ones: they are all there is, and no number has a point."""
+    several = [(number, cells) for number, cells in rows if len(cells) > 1]
+    if separator != "," or not several or any("." in ",".join(cells) for _, cells in rows):
+        return
+    number, cells = several[0]
+    raise TaskError(
+        f"{path}:{number}: {','.join(cells)!r} is {'.'.join(cells[:2])} s with a decimal comma, or has "
+        f"several columns; write decimal points ({cells[0]}.0 where it is a whole second)"
+    )
 
 
-def score(reference: ArrayLike, estimate: ArrayLike, skip_s: float = 5.0) -> dict[str, float]:
-    """F within 70 ms and 20 ms, CMLt and AMLt of one track, by mir_eval; the first ``skip_s`` s do not count.
-
-    Parameters
-    ----------
-    reference, estimate
-        ``(n,)`` beat times in s. Times given twice count once.
-
-    Returns
-    -------
-    The keys of ``METRICS``, in 0..1. 20 ms is the window that Ma et al. state, 70 ms the field's.
-
-    Raises
-    ------
-    TaskError
-        The reference has beats but none that counts: no estimate could be told from another.
-
-    Notes
-    -----
-    Where only one side has beats all scores are 0; where neither has, 1 (mir_eval: 0 with a warning): nothing
-    was heard where nothing is, and a perfect answer must score 1. With a single beat on either side, there is
-    no tempo and mir_eval's continuity is 0, even for a perfect estimate. MARBLE's code instead pools the
-    matches of a whole test set and skips nothing; a mean over tracks weighs tracks, not beats.
-    """
-    whole = _as_beats(reference)
-    ref = mir_eval.beat.trim_beats(whole, skip_s)
-    est = mir_eval.beat.trim_beats(_as_beats(estimate), skip_s)
-    if len(whole) and not len(ref):
-        raise TaskError(
-            f"the last reference beat is at {whole[-1]:g} s, but the first {skip_s:g} s are not scored: "
-            "use longer clips, or a smaller skip_s"
-        )
-    if len(ref) == 0 or len(est) == 0:
-        return dict.fromkeys(METRICS, float(len(ref) == len(est)))
-    enough = min(len(ref), len(est)) > 1
-    _, cmlt, _, amlt = mir_eval.beat.continuity(ref, est) if enough else (0.0, 0.0, 0.0, 0.0)
-    return {
-        "beat_f": float(mir_eval.beat.f_measure(ref, est, 0.07)),
-        "beat_f_20ms": float(mir_eval.beat.f_measure(ref, est, 0.02)),
-        "cmlt": float(cmlt),
-        "amlt": float(amlt),
-    }
-
-
-def matched(reference: ArrayLike, estimate: ArrayLike) -> tuple[int, int, int]:
-    """Beats that match within 70 ms, reference beats and estimated beats of one track, nothing skipped.
-
-    Summed over a test set they give the pooled F, ``2 * hits / (references + estimates)``, that MARBLE's code
-    reports: it weighs beats, not tracks, so fast tracks count more.
-    """
-    ref, est = _as_beats(reference), _as_beats(estimate)
-    hits = len(mir_eval.util.match_events(ref, est, 0.07)) if len(ref) and len(est) else 0
-    return hits, len(ref), len(est)
-
-
-def _as_beats(beats: ArrayLike) -> NDArray[np.float64]:
-    """The one gate for beat times: ``(n,)``, finite, ascending."""
-    array = np.asarray(beats, np.float64)
-    if array.ndim != 1 or not np.isfinite(array).all():
-        raise TaskError(f"beats of shape {array.shape}: expected a list of finite times in s")
-    return np.unique(array)
+BEATS = Beats()

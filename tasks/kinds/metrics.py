@@ -21,7 +21,7 @@ Metrics
 -------
 * multiclass: ``accuracy``, ``macro_f1``, ``balanced_accuracy``, ``top2``, ``top3``
 * multilabel: ``roc_auc``, ``ap`` (both macro)
-* regression: ``r2`` (mean over targets), ``mae``, and ``r2_<target>`` of each
+* regression: ``r2`` (mean over targets), ``mae``, and ``r2_<target>`` of each (`svuprobe.tasks.kinds.regression`)
 """
 
 from __future__ import annotations
@@ -173,16 +173,9 @@ OF_ONE_TASK = {
 }
 
 
-def metric(name: str, labels: tuple[str, ...] = ()) -> Metric:
-    """A metric by its name; ``r2_<target>`` picks one target of a regression task."""
+def metric(name: str) -> Metric:
+    """Return a metric by its name."""
     if name in METRICS:
         return METRICS[name]
-    if name in OF_ONE_TASK:
-        module, function = OF_ONE_TASK[name].split(":")
-        return cast(Metric, getattr(importlib.import_module(module), function))
-    column = labels.index(name.removeprefix("r2_"))
-
-    def one(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        return r2(target[:, [column]], output[:, [column]], group, counts)
-
-    return one
+    module, function = OF_ONE_TASK[name].split(":")
+    return cast(Metric, getattr(importlib.import_module(module), function))

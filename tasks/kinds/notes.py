@@ -1,355 +1,174 @@
-"""Singing transcription: notes to frame labels, a loss, the published decoder, and scores.
-
-A network sees every frame of a frozen model and gives 20 logits for it. Notes become labels of these frames
-(`rasterise`), the labels train the network (`loss`), and its outputs become notes again (`decode`), which
-mir_eval compares with the reference (`score`).
-
-Conventions
------------
-- A note is ``(onset, offset, midi)``: seconds, seconds, MIDI number (69 is 440 Hz). Notes are a float array
-  ``(n, 3)``, or anything that numpy makes one of; no notes are ``(0, 3)`` or an empty list.
-- ``times`` are the frames' times in seconds, ascending and nearly uniform. Frame indices never leave this
-  module: whatever grid a model has, notes go in and come out in seconds.
-- Frame labels are four integers: onset (0/1), silence (0/1), octave (0..3 above C2, 4 for none), pitch class
-  (0..11, 12 for none). The frame nearest an offset is silence but keeps its pitch, unless a note begins
-  there.
-- Outputs are logits: column 0 onset, 1 silence, 2..6 octave, 7..19 pitch class.
-
-References
-----------
-Wang & Jang, "On the preparation and validation of a large-scale dataset of singing transcription", ICASSP
-2021 (labels, loss, decoder); Gu et al., "Deep audio-visual singing voice transcription based on
-self-supervised learning models", 2022; Yamamoto, "Toward leveraging pre-trained self-supervised frontends for
-automatic singing voice understanding tasks", 2023 (the protocol used here).
-"""
+"""Notes: melodies of one voice, transcribed and scored by `svuprobe.tasks.kinds.transcription`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import mir_eval
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import maximum_filter1d
-from scipy.special import expit
 
-from svuprobe.tasks.types import TaskError
+from svuprobe.tasks.kinds import transcription
+from svuprobe.tasks.kinds.base import softmax_less_hot
+from svuprobe.tasks.kinds.formats import jams, midi
+from svuprobe.tasks.kinds.frames import INK, FrameKind
+from svuprobe.tasks.kinds.prediction import Prediction
+from svuprobe.tasks.sheets import LATEST_S, NAMED_BY, Cell, Numbers, columns_of_numbers, read_text
+from svuprobe.tasks.types import Clip, Task, TaskError
 
-N_OUTPUTS = 20
-NO_OCTAVE, NO_CLASS = 4, 12  # the labels of frames without a pitch
-LOWEST, HIGHEST = 36, 83  # MIDI of C2 and B5, the four octaves that labels can name
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-METRICS = (
-    "conpoff_f",
-    "conpoff_p",
-    "conpoff_r",
-    "conp_f",
-    "conp_p",
-    "conp_r",
-    "con_f",
-    "con_p",
-    "con_r",
-)
+_FRAME_S = 0.02  # of most models: a shorter note ends in the frame after it began
+_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
+_WHITE_KEYS, _TRIAD, _FIFTH = (0, 2, 4, 5, 7, 9, 11), (0, 4, 7), (0, 7)  # pitch classes that an axis names
 
 
-def rasterise(notes: ArrayLike, times: ArrayLike) -> NDArray[np.int16]:
-    """Frame labels of a melody, on the frames of any model.
+class Notes(FrameKind):
+    """Targets are tuples of ``(onset_s, offset_s, midi)``; rasterised, (F, 4) int16; estimates (n, 3)."""
 
-    Parameters
-    ----------
-    notes
-        ``(n, 3)`` onset and offset in s, MIDI number; in any order. Fractional MIDI is rounded.
-    times
-        ``(F,)`` frame times in s. They may be a window of a song: the labels are then those of the whole
-        song, cut (a note that began earlier keeps its pitch and has no onset).
+    name = "notes"
+    metrics = transcription.METRICS
+    window_s = 5.0
+    activation_name = "P(onset)"
 
-    Returns
-    -------
-    ``(F, 4)``: onset, silence, octave, pitch class.
+    # -- own data -------------------------------------------------------------------------------------------
 
-    Raises
-    ------
-    TaskError
-        A value is not finite, the notes are not three columns, or the times do not ascend.
+    def read(self, path: Path) -> tuple[tuple[float, float, float], ...]:
+        """Return the notes of a file ``onset_s,offset_s,midi``, by onset; a header line is skipped."""
+        separator, rows = columns_of_numbers(path, read_text(path, NAMED_BY), "onset_s")
+        for number, cells in rows:
+            if len(cells) != 3:
+                hint = "; a decimal comma needs columns separated by ; or tabs" if separator == "," else ""
+                raise TaskError(f"{path}:{number}: {len(cells)} fields; a note is onset_s,offset_s,midi{hint}")
+        placed = [Cell(f"{path}:{number}", text) for number, cells in rows for text in cells]
+        numbers = Numbers(separator, placed)
+        notes = []
+        for on, off, pitch in zip(placed[::3], placed[1::3], placed[2::3], strict=True):
+            onset = numbers.read(on, "note", 0.0, LATEST_S, " s")
+            offset = numbers.read(off, "note", 0.0, LATEST_S, " s")
+            midi_number = numbers.read(pitch, "MIDI number (69 is 440 Hz) of a note", 0.0, 127.0)
+            if offset <= onset:
+                raise TaskError(f"{on.where}: offset {offset:g} s is not after onset {onset:g} s")
+            notes.append((onset, offset, midi_number))
+        return tuple(sorted(notes))
 
-    Notes
-    -----
-    Equal to the published labels wherever notes last at least a frame and do not overlap. Elsewhere the
-    published code loses notes (one whose onset and offset are nearest the same frame never ends, and every
-    later note of the song vanishes); here the damage stays local, and `irregular` counts the cases:
+    def cut(self, events: Sequence[Any], start: float, end: float) -> tuple[tuple[float, float, float], ...]:
+        """Return the notes that begin from ``start`` to ``end``; one that lasts longer ends there."""
+        return tuple((on - start, min(off, end) - start, midi) for on, off, midi in events if start <= on < end)
 
-    - a note shorter than a frame ends in the next frame;
-    - singing has one voice, so a note ends where the next begins; of several that begin in one frame, the one
-      that ends last remains;
-    - a pitch outside C2..B5 moves to the nearest octave and keeps its class, as published: such a note can
-      never be decoded at its true pitch;
-    - a note that does not end after it begins is left out, as it is when scores are computed.
-    """
-    grid = _as_times(times)
-    labels = np.tile(np.array([0, 1, NO_OCTAVE, NO_CLASS], np.int16), (len(grid), 1))
-    start, stop, midi = _to_frames(_as_notes(notes), grid)
-    if len(start) == 0 or len(grid) < 2:  # a single frame has no duration
-        return labels
-    frame = np.arange(len(grid))
-    owner = np.searchsorted(start, frame, side="right") - 1  # the last note to begin by this frame, or -1
-    pitched = (owner >= 0) & (frame <= stop[owner])
-    pitch = midi[owner[pitched]]
-    labels[start[start >= 0], 0] = 1
-    labels[pitched & (frame < stop[owner]), 1] = 0
-    labels[pitched, 2] = np.clip((pitch - LOWEST) // 12, 0, 3)
-    labels[pitched, 3] = pitch % 12
-    return labels
+    # -- targets and loss -----------------------------------------------------------------------------------
 
+    def n_outputs(self, labels: Sequence[str]) -> int:
+        """Return 20: onset, silence, octave and pitch class."""
+        return transcription.N_OUTPUTS
 
-def irregular(notes: ArrayLike, frame_s: float) -> dict[str, int]:
-    """How many notes the labels cannot say faithfully, so that a caller can warn.
+    def begins(self, target: Sequence[Any]) -> list[float]:
+        """Return the onsets."""
+        return [note[0] for note in target]
 
-    Returns
-    -------
-    Counts (a note may be in several): ``shorter_than_frame`` (``frame_s`` seconds), ``overlapping`` (begins
-    before an earlier note has ended, by more than a microsecond), ``out_of_range`` (outside C2..B5) and
-    ``unscored`` (negative onset, or no positive duration: left out of scores).
-    """
-    array = _as_notes(notes)
-    onset, offset, midi = array[np.lexsort((array[:, 1], array[:, 0]))].T
-    ended = np.maximum.accumulate(offset)
-    pitch = np.rint(midi)
-    return {
-        "shorter_than_frame": int(np.sum(offset - onset < frame_s)),
-        "overlapping": int(np.sum(onset[1:] < ended[:-1] - 1e-6)),
-        "out_of_range": int(np.sum((pitch < LOWEST) | (pitch > HIGHEST))),
-        "unscored": int(np.sum(~_scored(array))),
-    }
+    def doubts(self, clips: Sequence[Clip]) -> Iterator[str]:
+        """Say how many notes the kind can't hold: its labels are of one voice, in four octaves."""
+        odd = Counter[str]()
+        for clip in clips:
+            odd.update(transcription.irregular(clip.target, _FRAME_S))
+        total = sum(len(clip.target) for clip in clips)
+        if odd["overlapping"]:
+            yield (
+                f"{odd['overlapping']} of {total} notes begin while another sounds: this kind holds one voice, so "
+                f"the earlier note ends there for the heads, and scores count its end, or the note, as missed"
+            )
+        if odd["out_of_range"]:
+            yield (
+                f"{odd['out_of_range']} of {total} notes lie outside C2 to B5 (MIDI 36 to 83): heads can't name "
+                f"them, and scores count them as missed"
+            )
+        if odd["shorter_than_frame"]:
+            yield f"{odd['shorter_than_frame']} of {total} notes last less than {_FRAME_S:g} s, less than a frame"
 
+    def rasterise(self, target: Sequence[Any], times: np.ndarray) -> np.ndarray:
+        """Return onset, silence, octave and pitch class of each frame, (F, 4) int16."""
+        return transcription.rasterise(target, times)
 
-def loss(outputs: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Training loss of every head: BCE(onset) + BCE(silence) + CE(octave) + CE(pitch class).
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the sum of the four losses, mean over frames."""
+        return transcription.loss(outputs, targets)
 
-    Parameters
-    ----------
-    outputs
-        ``(H, F, 20)`` logits.
-    targets
-        ``(F, 4)`` integer labels (see `rasterise`), shared by all heads.
-    mask
-        ``(F,)`` bool, True for the frames that count; all of them by default.
+    def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """Return sigmoid or softmax less the label, an onset by its weight, over frames."""
+        gradient = torch.empty_like(outputs)
+        torch.sub(outputs[:2].sigmoid(), targets[:, :2].T[:, None], out=gradient[:2])
+        gradient[0] *= 1 + (transcription.ONSET_WEIGHT - 1) * targets[:, 0]
+        gradient[2:7] = softmax_less_hot(outputs[2:7], targets[:, 2])
+        gradient[7:] = softmax_less_hot(outputs[7:], targets[:, 3])
+        return gradient.div_(len(targets))
 
-    Returns
-    -------
-    ``(H,)``: each term is its mean over frames; frames with an onset weigh 15 in the first, as published. 0
-    where no frame counts. A head's loss depends on that head's outputs alone.
-    """
-    labels = targets.long().expand(outputs.shape[0], -1, -1)  # (H, F, 4)
-    binary = labels[..., :2].to(outputs.dtype)
-    weight = outputs.new_tensor([15.0, 1.0])
-    events = F.binary_cross_entropy_with_logits(outputs[..., :2], binary, pos_weight=weight, reduction="none")
-    octave = F.cross_entropy(outputs[..., 2:7].transpose(1, 2), labels[..., 2], reduction="none")
-    pitch_class = F.cross_entropy(outputs[..., 7:].transpose(1, 2), labels[..., 3], reduction="none")
-    per_frame = events.sum(-1) + octave + pitch_class  # (H, F)
-    if mask is None:
-        return per_frame.mean(1)
-    return torch.where(mask, per_frame, 0.0).sum(1) / mask.sum().clamp(min=1)
+    # -- decoding and scores --------------------------------------------------------------------------------
 
+    def decode(self, task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarray]:
+        """Return the notes (n, 3) of each head, by the published decoder."""
+        return [transcription.decode(head.numpy(), times) for head in logits]
 
-def decode(
-    outputs: ArrayLike | torch.Tensor,
-    times: ArrayLike,
-    onset_threshold: float = 0.4,
-    silence_threshold: float = 0.5,
-) -> NDArray[np.float64]:
-    """Notes from a network's outputs, by the published decoder (see `decode_frames`).
+    def score(self, reference: Sequence[Any], estimate: np.ndarray) -> dict[str, float]:
+        """Return all metrics of one clip."""
+        return transcription.score(np.array(reference, dtype=float).reshape(-1, 3), estimate)
 
-    Parameters
-    ----------
-    outputs
-        ``(F, 20)`` logits of one song, its windows joined.
-    times
-        ``(F,)`` frame times in s.
+    def chance(self, task: Task, times: np.ndarray) -> np.ndarray:
+        """Return no notes, (0, 3)."""
+        return np.zeros((0, 3))
 
-    Returns
-    -------
-    ``(n, 3)``: onset and offset in s, MIDI number; in order.
+    # -- predictions ----------------------------------------------------------------------------------------
 
-    Raises
-    ------
-    TaskError
-        Outputs that are not ``(F, 20)`` for these times, or that hold NaN (a network that diverged).
+    def files(self, prediction: Prediction) -> dict[str, str | bytes]:
+        """Return ``.mid``, ``.notes.csv`` (onset_s, offset_s, midi) and ``.jams``."""
+        lines, data = ["onset_s,offset_s,midi"], []
+        for onset, offset, pitch in prediction.events.tolist():
+            lines.append(f"{onset:.3f},{offset:.3f},{pitch:.0f}")
+            data.append({"time": onset, "duration": offset - onset, "value": pitch, "confidence": None})
+        return {
+            ".mid": midi(prediction.events),
+            ".notes.csv": "\n".join(lines) + "\n",
+            ".jams": jams("note_midi", data, prediction.seconds, prediction.task.name),
+        }
 
-    Notes
-    -----
-    Probabilities are computed in float64. In float32 logits above about 17 all become 1, and each frame of
-    such a plateau is then an onset.
-    """
-    logits = outputs.detach().cpu().double().numpy() if isinstance(outputs, torch.Tensor) else outputs
-    logits = np.asarray(logits, np.float64)
-    if logits.ndim != 2 or logits.shape[1] != N_OUTPUTS:
-        raise TaskError(f"outputs of shape {logits.shape}: transcription needs (frames, {N_OUTPUTS})")
-    return decode_frames(
-        expit(logits[:, 0]),
-        expit(logits[:, 1]),
-        logits[:, 2:7].argmax(1),
-        logits[:, 7:].argmax(1),
-        times,
-        onset_threshold,
-        silence_threshold,
-    )
+    def rows(self, prediction: Prediction) -> list[dict[str, Any]]:
+        """Return a row a note."""
+        return [
+            {"onset_s": round(onset, 4), "offset_s": round(offset, 4), "midi": int(pitch)}
+            for onset, offset, pitch in prediction.events.tolist()
+        ]
 
+    def columns(self, task: Task) -> list[str]:
+        """Return the headings: how many, and their range in MIDI numbers."""
+        return ["notes", "lowest", "highest"]
 
-def decode_frames(
-    onset_prob: NDArray[np.floating],
-    silence_prob: NDArray[np.floating],
-    octave: NDArray[np.integer],
-    pitch_class: NDArray[np.integer],
-    times: ArrayLike,
-    onset_threshold: float = 0.4,
-    silence_threshold: float = 0.5,
-) -> NDArray[np.float64]:
-    """Notes from four ``(F,)`` arrays: two probabilities and two labels (4 and 12 for none).
+    def cells(self, prediction: Prediction) -> list[str]:
+        """Return how many notes there are, the lowest and the highest pitch."""
+        if not len(prediction.events):
+            return ["0", "–", "–"]
+        pitches = prediction.events[:, 2]
+        return [str(len(pitches)), f"{pitches.min():.0f}", f"{pitches.max():.0f}"]
 
-    A frame begins a note where the onset reaches its threshold and is the highest within 3 frames on either
-    side. A note ends at the next beginning, at the next frame whose silence reaches its threshold, or at the
-    last frame. Its pitch is the commonest of its frames, those without octave or class left out; a note
-    without any pitched frame is dropped.
-
-    Source: Wang & Jang 2021, as released. Kept from it: the last frame is in no frame's neighbourhood, not
-    even its own; of equally common pitches the one that CPython's set of ``12 * octave + class`` yields first
-    wins (arbitrary but fixed; it decides only notes whose frames disagree evenly). Deviation: a note that
-    begins in the last frame has no duration and is dropped; scores ignore such notes anyway.
-    """
-    grid = _as_times(times)
-    arrays = [np.asarray(a) for a in (onset_prob, silence_prob, octave, pitch_class)]
-    if any(a.shape != grid.shape for a in arrays):
-        raise TaskError(f"outputs for {[len(a) for a in arrays]} frames, but {len(grid)} frame times")
-    onset_prob, silence_prob, octave, pitch_class = arrays
-    if np.isnan(onset_prob).any() or np.isnan(silence_prob).any():
-        raise TaskError("the outputs hold NaN: this network has diverged; train it with a lower learning rate")
-    start = _onsets(onset_prob, onset_threshold)
-    if len(start) == 0:
-        return np.empty((0, 3))
-    stop = _ends(start, np.flatnonzero(silence_prob >= silence_threshold), len(grid))
-    midi = _modal_pitch(start, stop, np.where(pitch_class == NO_CLASS, NO_OCTAVE, octave), pitch_class)
-    stop = np.minimum(stop, len(grid) - 1)
-    return np.stack([grid[start], grid[stop], midi], axis=1)[(midi >= 0) & (stop > start)]
+    def draw(self, axes: Axes, prediction: Prediction, seconds: float) -> None:
+        """Draw a piano roll, with the probability of an onset below it."""
+        notes = prediction.events.reshape(-1, 3)
+        notes = notes[notes[:, 0] < seconds]
+        low, high = 57.0, 71.0  # of an empty roll: an octave around middle C
+        if len(notes):
+            low, high = notes[:, 2].min() - 2, notes[:, 2].max() + 2
+        for pitch in range(int(low), int(high) + 1):
+            axes.axhline(pitch, color="#d8dee5", lw=0.5, zorder=0)
+        if len(notes):
+            onset, offset, midi_number = notes.T
+            axes.barh(midi_number, offset - onset, 0.8, onset, color=INK, edgecolor="white", lw=0.4)
+        shown = _WHITE_KEYS if high - low < 13 else _TRIAD if high - low < 25 else _FIFTH
+        ticks = [pitch for pitch in range(int(low), int(high) + 1) if pitch % 12 in shown]
+        axes.set_yticks(ticks, [f"{_NAMES[pitch % 12]}{pitch // 12 - 1}" for pitch in ticks])
+        axes.set_ylim(low, high + 0.5)
+        axes.set_ylabel(f"notes ({len(notes)})")
+        self.draw_activation(axes, prediction, top=3)
 
 
-def score(reference: ArrayLike, estimate: ArrayLike) -> dict[str, float]:
-    """F, precision and recall of one song's notes: COnPOff, COnP and COn of mir_eval.
-
-    An onset is right within 50 ms, a pitch within 50 cents, an offset within 50 ms or 20 % of the reference
-    note's duration, whichever is more; every note is matched at most once. Notes with a negative onset or
-    without positive duration are removed first, on both sides.
-
-    Returns
-    -------
-    The keys of ``METRICS``, in 0..1.
-
-    Notes
-    -----
-    Where only one side has notes all scores are 0. Where neither has, they are 1 (mir_eval: 0, with a
-    warning): silence was transcribed as silence, and a perfect answer must score 1. A dataset of sung songs
-    has no such song; a user's own may, and a mean over songs should not punish the right answer.
-    """
-    ref, est = (array[_scored(array)] for array in (_as_notes(reference), _as_notes(estimate)))
-    if len(ref) == 0 or len(est) == 0:
-        return dict.fromkeys(METRICS, float(len(ref) == len(est)))
-    pairs = (ref[:, :2], _hertz(ref[:, 2]), est[:, :2], _hertz(est[:, 2]))
-    transcription = mir_eval.transcription
-    results = {
-        "conpoff": transcription.precision_recall_f1_overlap(*pairs),
-        "conp": transcription.precision_recall_f1_overlap(*pairs, offset_ratio=None),
-        "con": transcription.onset_precision_recall_f1(pairs[0], pairs[2]),
-    }
-    return {
-        f"{name}_{letter}": float(values[index])
-        for name, values in results.items()
-        for letter, index in (("f", 2), ("p", 0), ("r", 1))
-    }
-
-
-def _as_notes(notes: ArrayLike) -> NDArray[np.float64]:
-    """The one gate for notes: ``(n, 3)``, finite."""
-    array = np.asarray(notes, np.float64)
-    if array.size == 0:
-        return np.empty((0, 3))
-    if array.ndim != 2 or array.shape[1] != 3:
-        raise TaskError(f"notes of shape {array.shape}: expected (n, 3), each onset_s, offset_s, midi")
-    if not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array).all(1))[0])
-        raise TaskError(f"note {bad + 1} is {array[bad].tolist()}: onset, offset and pitch must be numbers")
-    return array
-
-
-def _as_times(times: ArrayLike) -> NDArray[np.float64]:
-    """The one gate for frame times: ``(F,)``, ascending."""
-    grid = np.asarray(times, np.float64)
-    if grid.ndim != 1 or not (np.diff(grid) > 0).all():
-        raise TaskError(f"frame times of shape {grid.shape} do not ascend: expected one time in s per frame")
-    return grid
-
-
-def _nearest(seconds: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[Any]:
-    """Index of the nearest frame; -1 and F for times more than half a frame outside the grid."""
-    if len(grid) < 2:
-        return np.zeros(len(seconds), int)
-    middle = (grid[1:] + grid[:-1]) / 2
-    ends = grid[0] - (grid[1] - grid[0]) / 2, grid[-1] + (grid[-1] - grid[-2]) / 2
-    return np.searchsorted(np.concatenate([ends[:1], middle, ends[1:]]), seconds) - 1
-
-
-def _to_frames(
-    notes: NDArray[np.float64], grid: NDArray[np.float64]
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """First frame (strictly ascending; -1 if before the grid), end frame and integer pitch of each note."""
-    notes = notes[notes[:, 1] > notes[:, 0]]
-    start, stop = _nearest(notes[:, 0], grid), _nearest(notes[:, 1], grid)
-    stop = np.where(start >= 0, np.maximum(stop, start + 1), stop)
-    seen = np.flatnonzero((start < len(grid)) & (stop >= 0))
-    order = seen[np.lexsort((notes[seen, 1], start[seen]))]
-    start = start[order]
-    last = np.append(start[1:] > start[:-1], True)[: len(start)]  # of those that share a first frame
-    return start[last], stop[order][last], np.rint(notes[order, 2]).astype(int)[last]
-
-
-def _onsets(prob: NDArray[np.floating], threshold: float) -> NDArray[Any]:
-    """Frames that begin a note."""
-    neighbours = prob.astype(np.float64)
-    neighbours[-1:] = -np.inf
-    highest = maximum_filter1d(neighbours, size=7, mode="constant", cval=-np.inf) if len(prob) else neighbours
-    return np.flatnonzero((prob >= threshold) & (prob == highest))
-
-
-def _ends(start: NDArray[Any], silent: NDArray[Any], n_frames: int) -> NDArray[Any]:
-    """Frame that ends each note: the next onset or silence, ``n_frames`` for a note still open at the end."""
-    next_onset = np.append(start[1:], n_frames)
-    next_silence = np.append(silent, n_frames)[np.searchsorted(silent, start, side="right")]
-    return np.minimum(next_onset, next_silence)
-
-
-def _modal_pitch(
-    start: NDArray[Any], stop: NDArray[Any], octave: NDArray[Any], pitch_class: NDArray[Any]
-) -> NDArray[Any]:
-    """Commonest MIDI number among the frames ``start..stop - 1`` of each note; -1 for none."""
-    frame = np.arange(len(octave))
-    owner = np.searchsorted(start, frame, side="right") - 1
-    used = (owner >= 0) & (frame < stop[owner]) & (octave < NO_OCTAVE)
-    owner, pitch = owner[used], 12 * octave[used].astype(int) + pitch_class[used]
-    votes = np.zeros((len(start), HIGHEST - LOWEST + 1), int)
-    np.add.at(votes, (owner, pitch), 1)
-    mode = votes.argmax(1)
-    tied = votes.any(1) & ((votes == votes.max(1, keepdims=True)).sum(1) > 1)
-    for note in np.flatnonzero(tied):
-        # The released code's rule for ties: the first in the order in which Python iterates over a set.
-        values = pitch[owner == note].tolist()
-        mode[note] = max(set(values), key=values.count)
-    return np.where(votes.any(1), LOWEST + mode, -1)
-
-
-def _scored(notes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which notes scores count."""
-    return (notes[:, 0] >= 0) & (notes[:, 1] > notes[:, 0])
-
-
-def _hertz(midi: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 440.0 * 2.0 ** ((midi - 69.0) / 12.0)
+NOTES = Notes()

@@ -283,7 +283,7 @@ def at_once(*calls):
 
 
 def head(level="clip", layers=3, dim=4):
-    return planted.header(SimpleNamespace(dataset="toy", windowing=WINDOWS, level=level), layers=layers, dim=dim)
+    return planted.header(SimpleNamespace(dataset="toy", windowing=WINDOWS), layers=layers, dim=dim, level=level)
 
 
 def test_plans_are_the_same_whoever_writes_them(tmp_path):

@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from svuprobe import cli
 from svuprobe.benchmarks import real_audio
 from svuprobe.probe import result_file
-from svuprobe.tasks.kinds import beats, notes
-from svuprobe.tasks.own import events
+from svuprobe.tasks.kinds import beat_tracking as beats, transcription as notes
+from svuprobe.tasks.kinds.beats import BEATS
+from svuprobe.tasks.kinds.notes import NOTES
 
 DATA = Path(__file__).parents[1] / "data"
 QUICK = ("--protocol", "linear", "--seeds", "2", "--max-epochs", "40", "--learning-rate", "0.005")
@@ -79,7 +80,7 @@ def test_a_second_run_does_nothing(chain):
 
 
 def test_notes_of_a_real_song_survive_frames_and_decoding():
-    reference = np.array(events.read_notes(DATA / "on_the_run.notes.csv"))
+    reference = np.array(NOTES.read(DATA / "on_the_run.notes.csv"))
     times = (np.arange(50 * 60) + 0.625) / 50
     labels = notes.rasterise(reference, times)
     decoded = notes.decode_frames(labels[:, 0], labels[:, 1], labels[:, 2], labels[:, 3], times)
@@ -94,7 +95,7 @@ def test_beats_of_real_tracks_go_through_loader_decoder_and_probe(tmp_path):
     assert len(tracks) == 2
     rows = ["path,target,split,start,end"]
     for track in tracks:
-        reference = events.read_beats(track)
+        reference = BEATS.read(track)
         activation = np.full(30 * 50, 0.02)
         activation[[round(50 * beat) for beat in reference if beat < 29.9]] = 0.9
         (found,) = beats.decode(activation[None], 50)

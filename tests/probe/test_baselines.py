@@ -15,7 +15,9 @@ from svuprobe.probe.baselines.frontends import ConstantQ, Mel, decibel
 from svuprobe.probe.baselines.jdcnote import JdcNote, RunningScale, estimate_tempo, refine
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks import TABLE as TASKS, kinds, load
-from svuprobe.tasks.kinds import notes as svt
+from svuprobe.tasks.kinds import transcription as svt
+from svuprobe.tasks.kinds.multiclass import MULTICLASS
+from svuprobe.tasks.kinds.notes import NOTES
 
 # Parameters with the outputs of the task each was published for, and where the number is from.
 PARAMETERS = {
@@ -58,7 +60,7 @@ def name(request):
 def made(name, n_outputs=None):
     cls = find(name)
     encoder = Encoder() if cls.needs_encoder else None
-    return build(name, cls.kinds[0], n_outputs or PARAMETERS[name][0], encoder)
+    return build(name, "notes" if cls.level == "frame" else "multiclass", n_outputs or PARAMETERS[name][0], encoder)
 
 
 def samples(model):
@@ -81,7 +83,7 @@ def test_names_and_shapes(name):
     model = made(name).eval()
     assert model.name == name
     assert model.recipe.task in TASKS
-    assert load(model.recipe.task).level == model.level
+    assert kinds.of(load(model.recipe.task)).level == model.level
     length = samples(model)
     audio = torch.randn(2, length)
     with torch.no_grad():
@@ -139,7 +141,7 @@ def test_it_learns_a_few_clips_and_every_parameter_takes_part(name):
 
     def loss():
         if model.level == "clip":
-            return kinds.clip_loss("multiclass", model(audio, lengths)[None], target[None])[0]
+            return MULTICLASS.loss(model(audio, lengths)[None], target)[0]
         out, frames = model(audio, lengths)
         return model.loss(out, target, frames)
 
@@ -314,7 +316,7 @@ def test_tempo_of_a_click_track():
 
 def test_transcription_outputs_and_task_agree():
     model = made("efficientnet-svt")
-    assert model.n_outputs == kinds.n_outputs("notes", ())
+    assert model.n_outputs == NOTES.n_outputs(())
     times = model.times(100)
     song = [(0.3, 0.9, 60), (1.0, 1.7, 64)]
     onset, silence, octave, pitch_class = model.targets(song, times).T

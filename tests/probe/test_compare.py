@@ -15,6 +15,7 @@ from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.stats.compare import MOST_MODELS, Ranks, between, compare, from_scores, holm, letters, ranks
 from svuprobe.probe.stats.intervals import MIN_GROUPS, RESAMPLINGS, deletions
+from svuprobe.tasks import kinds
 
 QUICK = Protocol(name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=3, seeds=2, single_layers=False)
 
@@ -275,7 +276,7 @@ def probed(tmp_path, kind, names=("hf:made/one", "hf:made/two"), without=(), **k
         (tmp_path / f"t{n}.txt").write_text("0.2\n0.7\n1.2\n")
     toml = write_task(tmp_path, "some", kind, rows, **keys)
     task = api.load_task(str(toml))
-    frames = 60 if task.level == "frame" else 1
+    frames = 60 if kinds.of(task).level == "frame" else 1
     clips = task.clips(tmp_path)
     for name in names:
         states = {c.id: [rng.normal(size=(frames, 2, 6)) for _ in range(2)] for c in clips}

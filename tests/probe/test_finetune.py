@@ -253,7 +253,7 @@ def test_sixteen_clips_are_learnt_by_heart(tmp_path, model, kind, epochs):
     paths = [tmp_path / f"{n}.wav" for n in range(16)]
     found = list(predict.predict(answers, paths, jobs=0))
     if kind == "multiclass":
-        assert [p.ranking()[0][0] for p in found] == [f"c{n % 4}" for n in range(16)]
+        assert [p.ranking[0][0] for p in found] == [f"c{n % 4}" for n in range(16)]
     if kind == "regression":
         with np.load(one.path.with_suffix(".npz")) as kept:
             order = [list(kept["clip_id"]).index(f"test{n}") for n in range(16)]
@@ -291,7 +291,7 @@ def test_four_songs_are_transcribed_after_training_on_them(tmp_path, model):
     with np.load(one.path.with_suffix(".npz")) as kept:
         table = kept["estimate"]
         first = list(kept["clip_id"]).index("test0")
-    np.testing.assert_allclose(found.notes, table[table[:, 0] == first][:, 2:])
+    np.testing.assert_allclose(found.events, table[table[:, 0] == first][:, 2:])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from test_probe import features_of, kind_of_task
 from svuprobe import api
 from svuprobe.extractors.batching import native_dtype
 from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.gradients import gradient
 from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol, preset
 from svuprobe.probe.train import Run, Workers, fit, make_banks, matmul_precision_for, matmul_rounding
@@ -97,12 +96,9 @@ def test_gradients_are_those_of_the_losses(kind, weighted):
     }[kind]()
     weights = torch.rand(6, generator=generator) + 0.1 if weighted else None
     asked = outputs.clone().requires_grad_()
-    if kind in kinds.CLIP_METRICS:
-        loss = kinds.clip_loss(kind, asked, targets.expand(3, *targets.shape), weights)
-    else:
-        loss = kinds.frame_loss(kind, asked, targets)
-    loss.sum().backward()
-    torch.testing.assert_close(gradient(kind, outputs, targets, weights), asked.grad, atol=1e-7, rtol=1e-5)
+    kinds.named(kind).loss(asked, targets, weights).sum().backward()
+    written_out = kinds.named(kind).gradient(outputs, targets, weights)
+    torch.testing.assert_close(written_out, asked.grad, atol=1e-7, rtol=1e-5)
 
 
 def bank_and_states(specs, hidden=12, rows=20, **shape):

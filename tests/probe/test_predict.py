@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 import soundfile
@@ -17,10 +18,12 @@ from svuprobe import api, cli
 from svuprobe._files import sha256_of
 from svuprobe.probe.finetune import loop as ft_train
 from svuprobe.probe.predict import formats
-from svuprobe.probe.predict.predict import Prediction
 from svuprobe.probe.protocol import ProbeError, preset
 from svuprobe.tasks import find_clips, load
-from svuprobe.tasks.kinds import notes as note_task
+from svuprobe.tasks.kinds import transcription
+from svuprobe.tasks.kinds.formats import midi
+from svuprobe.tasks.kinds.multiclass import MULTICLASS
+from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.types import Task, Windowing
 
 QUICK = preset("linear", learning_rates=(5e-3,), seeds=2, max_epochs=30, single_layers=False)
@@ -42,6 +45,18 @@ def runs(tmp_path_factory):
     return made
 
 
+def read_midi(path):
+    """Notes (n, 3) of all tracks of a MIDI file, by onset."""
+    now, open_since, notes = 0.0, {}, []
+    for message in mido.MidiFile(path):
+        now += message.time
+        if message.type == "note_on" and message.velocity:
+            open_since.setdefault(message.note, []).append(now)
+        elif message.type in ("note_on", "note_off") and open_since.get(message.note):
+            notes.append((open_since[message.note].pop(0), now, message.note))
+    return np.array(sorted(notes), dtype=float).reshape(-1, 3)
+
+
 def predict(*words):
     return CliRunner().invoke(cli.main, ["predict", *map(str, words)])
 
@@ -57,7 +72,7 @@ def test_labels_are_those_that_were_scored(runs, seed):
         expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         assert np.allclose(prediction.window_outputs, expected, atol=2e-3)
         mean = logits.mean(axis=0)
-        assert prediction.ranking()[0][0] == labels[int(mean.argmax())]
+        assert prediction.ranking[0][0] == labels[int(mean.argmax())]
         assert prediction.outputs.sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -66,10 +81,10 @@ def test_a_midi_file_read_back_scores_what_the_evaluation_did(runs, tmp_path):
     for number, clip_id in enumerate(stored["clip_id"].tolist()):
         ((prediction, files),) = api.predict(path, [clips[clip_id].path], out=tmp_path, jobs=0)
         (midi,) = (f for f in files if f.suffix == ".mid")
-        back = formats.read_midi(midi)
-        assert len(back) == len(prediction.notes)
-        assert np.allclose(np.sort(back[:, 0]), np.sort(prediction.notes[:, 0]), atol=0.0006)
-        scores = note_task.score(np.array(clips[clip_id].target), back)
+        back = read_midi(midi)
+        assert len(back) == len(prediction.events)
+        assert np.allclose(np.sort(back[:, 0]), np.sort(prediction.events[:, 0]), atol=0.0006)
+        scores = transcription.score(np.array(clips[clip_id].target), back)
         for metric in ("conpoff_f", "conp_f", "con_f"):
             assert scores[metric] == pytest.approx(stored[f"score_{metric}"][0, number], abs=0.01)
 
@@ -79,9 +94,9 @@ def test_beats_are_those_that_were_scored(runs, tmp_path):
     clip_id = stored["clip_id"][0]
     ((prediction, files),) = api.predict(path, [clips[clip_id].path], out=tmp_path, jobs=0)
     mine = stored["estimate"][(stored["estimate"][:, 0] == 0) & (stored["estimate"][:, 1] == 0)][:, 2]
-    assert np.allclose(prediction.beats, mine, atol=0.021)
+    assert np.allclose(prediction.events, mine, atol=0.021)
     (text,) = (f for f in files if f.suffix == ".beats")
-    assert np.allclose(np.loadtxt(text), prediction.beats, atol=0.0006)
+    assert np.allclose(np.loadtxt(text), prediction.events, atol=0.0006)
 
 
 def test_many_files_one_of_them_broken(runs, tmp_path):
@@ -123,7 +138,7 @@ def test_silence_has_no_notes_and_files_all_the_same(runs, tmp_path):
     soundfile.write(tmp_path / "quiet.wav", np.zeros(32000), 16000)
     done = predict("--run", path, "--audio", tmp_path / "quiet.wav", "--out", tmp_path / "o", "--plot")
     assert done.exit_code == 0, done.output
-    assert len(formats.read_midi(tmp_path / "o" / "quiet.mid")) == 0
+    assert len(read_midi(tmp_path / "o" / "quiet.mid")) == 0
 
 
 def test_mistakes_are_one_line(runs, tmp_path):
@@ -141,8 +156,8 @@ def test_mistakes_are_one_line(runs, tmp_path):
 
 def test_overlapping_and_repeated_notes_survive_midi(tmp_path):
     notes = np.array([[0.0, 1.0, 60], [0.5, 1.5, 64], [1.0, 1.2, 60], [1.2, 1.2004, 61], [2.0, 3.0, 60]])
-    formats.midi(notes).save(tmp_path / "x.mid")
-    back = formats.read_midi(tmp_path / "x.mid")
+    (tmp_path / "x.mid").write_bytes(midi(notes))
+    back = read_midi(tmp_path / "x.mid")
     assert np.allclose(back[:, [0, 2]], notes[:, [0, 2]], atol=0.0006)
     assert np.allclose(back[:, 1], np.maximum(notes[:, 1], notes[:, 0] + 0.001), atol=0.0006)
 
@@ -153,7 +168,14 @@ def test_values_of_a_regression_are_shown_as_they_are():
         windowing=Windowing(5.0), licence="", reference="", labels=("arousal", "valence"),
     )  # fmt: skip
     prediction = Prediction(
-        "a.wav", task, 5.0, np.zeros(1), np.full(1, 5.0), np.array([[0.25, -0.5]]), np.array([0.25, -0.5])
+        "a.wav",
+        task,
+        5.0,
+        np.zeros(1),
+        np.full(1, 5.0),
+        np.array([[0.25, -0.5]]),
+        np.array([0.25, -0.5]),
+        (("arousal", 0.25), ("valence", -0.5)),
     )
     assert "arousal 0.250, valence -0.500" in formats.summary([prediction], "table")
     assert json.loads(formats.summary([prediction], "json"))[1] == {
@@ -248,6 +270,6 @@ def test_the_whole_file_is_a_marked_row_among_its_windows():
     task = replace(load("technique"), labels=("=1+1", "b"))
     windows = np.array([[0.6, 0.4], [0.2, 0.8]])
     found = Prediction(Path("x.wav"), task, 2.0, np.array([0.0, 1.0]), np.array([1.0, 2.0]), windows, windows.mean(0))
-    lines = formats._label_files(found)[".csv"].splitlines()
+    lines = MULTICLASS.files(found)[".csv"].splitlines()
     assert lines[0] == "scope,start_s,end_s,'=1+1,b"
     assert [line.split(",")[0] for line in lines[1:]] == ["window", "window", "file"]

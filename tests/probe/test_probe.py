@@ -107,10 +107,10 @@ def kind_of_task(tmp_path, kind):
         (tmp_path / f"t{n}.txt").write_text("0.2\n0.7\n1.2\n")
     toml = write_task(tmp_path, "some", kind, rows)
     task = api.load_task(str(toml))
-    frames = 60 if task.level == "frame" else 1
+    frames = 60 if kinds.of(task).level == "frame" else 1
     states = {c.id: [rng.normal(size=(frames, 4, 8)) for _ in range(2)] for c in task.clips(tmp_path)}
     write_cache(tmp_path / "f", header(task, layers=4, dim=8), states)
-    return toml, FrameFeatures if task.level == "frame" else ClipFeatures
+    return toml, FrameFeatures if kinds.of(task).level == "frame" else ClipFeatures
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression", "notes", "beats"])
@@ -258,7 +258,7 @@ def test_beats_may_be_picked_as_peaks(tmp_path):
     times = 0.0125 + np.arange(100) / 50
     logits = np.full((1, 100, 1), -4.0)
     logits[0, [10, 21, 80]] = 3.0  # no tempo that a model of tempo would believe
-    (found,) = kinds.decode(task, torch.from_numpy(logits), times)
+    (found,) = kinds.of(task).decode(task, torch.from_numpy(logits), times)
     np.testing.assert_allclose(found, times[[10, 21, 80]])
     one = probe(
         tmp_path,
@@ -282,7 +282,7 @@ def song_states(toml, frames=60, layers=4, dim=8, strength=1.0):
     states = {}
     for clip in task.clips(toml.parent):
         made = rng.normal(size=(2 * frames, layers, dim))
-        labels = kinds.rasterise("notes", clip.target, (np.arange(2 * frames) * 320 + 200) / 16000)
+        labels = kinds.named("notes").rasterise(clip.target, (np.arange(2 * frames) * 320 + 200) / 16000)
         for column in range(4):
             made[:, 2] += strength * directions[labels[:, column] + 20 * column]
         states[clip.id] = np.split(made, 2)
@@ -365,7 +365,7 @@ def test_the_heads_beside_a_result_say_what_was_scored(tmp_path, kind, hidden):
     else:
         rows = features.splits["test"]
         states = [torch.from_numpy(cache.read(r)) for r in rows.row[rows.clip == 0]]
-        (found,) = kinds.decode(features.task, heads(torch.cat(states), 1)[None], features.times["test"][0])
+        (found,) = features.kind.decode(features.task, heads(torch.cat(states), 1)[None], features.times["test"][0])
         flat = np.load(one.path.with_suffix(".npz"))["estimate"]
         wanted = flat[(flat[:, 0] == 0) & (flat[:, 1] == 1)][:, 2:]
         np.testing.assert_allclose(found.ravel(), wanted.ravel(), atol=1e-6)

@@ -4,10 +4,10 @@ import numpy as np
 
 from svuprobe.extractors.cache import Header, Row, ShardWriter, join, plan_shards
 from svuprobe.extractors.jobs import cache_folder
-from svuprobe.tasks import load
+from svuprobe.tasks import kinds, load
 
 
-def header(task, layers=13, dim=16, name="hf:made/up", rate=(16000, 320)):
+def header(task, layers=13, dim=16, name="hf:made/up", rate=(16000, 320), level=None):
     return Header(
         model=name,
         revision="0123456789abcdef",
@@ -22,7 +22,7 @@ def header(task, layers=13, dim=16, name="hf:made/up", rate=(16000, 320)):
         dtype="float32",
         dataset=task.dataset,
         windowing=task.windowing.key,
-        level=task.level,
+        level=level or kinds.of(task).level,
     )
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svuprobe.tasks import emotion, find_clips
+from svuprobe.tasks import emotion, find_clips, kinds
 from svuprobe.tasks.datasets import split_lists as splitlists
-from svuprobe.tasks.kinds import encode
-from svuprobe.tasks.kinds.metrics import metric
+from svuprobe.tasks.kinds.regression import REGRESSION
 from svuprobe.tasks.types import SPLITS, TaskError
 
 TASK = emotion.TASK
@@ -77,7 +76,7 @@ def test_targets_are_arousal_then_valence_standardised_without_the_test_set(whol
     clips = find_clips(TASK, whole)
     assert TASK.labels == ("arousal", "valence")
     by_id = {row["song_id"]: row for row in ROWS}
-    values = encode(TASK, TASK.labels, clips)
+    values = kinds.of(TASK).encode(TASK, TASK.labels, clips)
     assert values.shape == (744, 2)
     assert all(c.target == (float(by_id[c.id]["arousal"]), float(by_id[c.id]["valence"])) for c in clips)
     seen = values[[c.split != "test" for c in clips]]
@@ -86,10 +85,10 @@ def test_targets_are_arousal_then_valence_standardised_without_the_test_set(whol
 
 
 def test_r2_of_each_target_and_their_mean(whole):
-    target = encode(TASK, TASK.labels, find_clips(TASK, whole))
+    target = kinds.of(TASK).encode(TASK, TASK.labels, find_clips(TASK, whole))
     output = np.stack([target[:, 0], np.full(len(target), target[:, 1].mean())], axis=1)  # valence: the mean
     group, once = np.arange(len(target)), np.ones((1, len(target)))
-    scores = [float(metric(name, TASK.labels)(target, output, group, once)[0]) for name in TASK.metrics]
+    scores = [float(REGRESSION.metric(name, TASK.labels)(target, output, group, once)[0]) for name in TASK.metrics]
     assert scores == pytest.approx([0.5, 1.0, 0.0], abs=1e-6)
 
 

@@ -14,7 +14,8 @@ import soundfile
 
 from svuprobe.tasks import beat, find_clips, genre
 from svuprobe.tasks.datasets import gtzan, split_lists as splitlists
-from svuprobe.tasks.kinds import beats, score_clip
+from svuprobe.tasks.kinds import beat_tracking as beats
+from svuprobe.tasks.kinds.beats import BEATS as KIND
 from svuprobe.tasks.types import Clip, Task, TaskError
 
 LIST = splitlists.read("gtzan_fault_filtered.tsv")
@@ -124,7 +125,7 @@ def test_without_files_the_beats_are_those_of_gtzan_rhythm(whole: Path) -> None:
 
 def test_perfect_beats_of_every_genre_score_1(whole: Path) -> None:
     for clip in beat.clips(whole)[::40]:
-        assert score_clip("beats", clip.target, np.array(clip.target)) == dict.fromkeys(beats.METRICS, 1.0)
+        assert KIND.score(clip.target, np.array(clip.target)) == dict.fromkeys(beats.METRICS, 1.0)
 
 
 def jams(*annotations: tuple[str, str | None, list[float]]) -> str:

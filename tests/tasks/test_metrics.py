@@ -10,11 +10,14 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from svuprobe.tasks.kinds import CLIP_METRICS, class_weights, clip_loss, n_outputs
+from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.metrics import METRICS, group_totals, mean_of, metric
+from svuprobe.tasks.kinds.multiclass import class_weights
+from svuprobe.tasks.kinds.regression import REGRESSION
 
 N, C, GROUPS, RESAMPLINGS = 120, 5, 12, 20
-KIND = {name: kind for kind, names in CLIP_METRICS.items() for name in names}
+CLIP_KINDS = [name for name in kinds.TABLE if kinds.named(name).level == "clip"]
+KIND = {metric: kind for kind in CLIP_KINDS for metric in kinds.named(kind).metrics}
 Score = Callable[[np.ndarray, np.ndarray], float]
 
 
@@ -213,7 +216,7 @@ def test_float32_scores_are_as_good_as_float64(name):
 def test_r2_of_a_target_is_that_of_its_column(column):
     target, output, group = units("regression", 6)
     labels = tuple(f"t{n}" for n in range(C))
-    value = metric(f"r2_t{column}", labels)(target, output, group, np.ones((1, GROUPS)))[0]
+    value = REGRESSION.metric(f"r2_t{column}", labels)(target, output, group, np.ones((1, GROUPS)))[0]
     assert value == pytest.approx(sk.r2_score(target[:, column], output[:, column]))
 
 
@@ -263,16 +266,16 @@ def test_the_loss_of_each_head_is_what_torch_gives_it_alone(kind, weighted, loss
     generator = torch.Generator().manual_seed(0)
     outputs = torch.randn(HEADS, BATCH, C, generator=generator, requires_grad=True)
     if kind == "multiclass":
-        targets = torch.randint(C, (HEADS, BATCH), generator=generator)
+        targets = torch.randint(C, (BATCH,), generator=generator)
     else:
-        targets = torch.rand(HEADS, BATCH, C, generator=generator).round()
-    losses = clip_loss(kind, outputs, targets, loss.weight if weighted else None)
-    alone = torch.stack([loss(o, t) for o, t in zip(outputs, targets, strict=True)])
+        targets = torch.rand(BATCH, C, generator=generator).round()
+    losses = kinds.named(kind).loss(outputs, targets, loss.weight if weighted else None)
+    alone = torch.stack([loss(of_head, targets) for of_head in outputs])
     torch.testing.assert_close(losses, alone)
     gradients = (torch.autograd.grad(x.sum(), outputs)[0] for x in (losses, alone))
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("kind", CLIP_METRICS)
+@pytest.mark.parametrize("kind", CLIP_KINDS)
 def test_a_clip_level_head_has_one_output_per_label(kind):
-    assert n_outputs(kind, ("a", "b", "c")) == 3
+    assert kinds.named(kind).n_outputs(("a", "b", "c")) == 3

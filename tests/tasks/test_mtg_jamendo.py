@@ -144,7 +144,7 @@ def test_tracks_without_audio_are_left_out(tmp_path):
 
 def test_one_cache_serves_all_four(tmp_path):
     root = audio(clone(tmp_path))
-    assert len({(task.dataset, task.windowing, task.level) for task in TASKS.values()}) == 1
+    assert len({(task.dataset, task.windowing, task.kind) for task in TASKS.values()}) == 1
     everywhere = [
         {clip.id: (clip.path, clip.start, clip.end) for clip in task.clips(root)} for task in TASKS.values()
     ]

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svuprobe.tasks import find_clips, instrument, pitch
+from svuprobe.tasks import find_clips, instrument, kinds, pitch
 from svuprobe.tasks.datasets import nsynth
-from svuprobe.tasks.kinds import encode
 from svuprobe.tasks.types import SPLITS, TaskError
 
 TASKS = (instrument.TASK, pitch.TASK)
@@ -78,7 +77,7 @@ def test_synth_lead_is_a_family_though_its_name_has_an_underscore(tmp_path):
 def test_class_ids_of_pitch_are_midi_numbers(tmp_path):
     """Neither pitch - 1 nor pitch - 9, as MARBLE has it; notes below 21 and above 108 occur."""
     clips = find_clips(pitch.TASK, tree(tmp_path))
-    classes = encode(pitch.TASK, pitch.LABELS, clips)
+    classes = kinds.of(pitch.TASK).encode(pitch.TASK, pitch.LABELS, clips)
     assert dict(zip([c.id for c in clips], classes.tolist(), strict=True)) == {
         name: int(name.split("-")[1]) for split in SPLITS for name in NOTES[split]
     }

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from svuprobe.tasks import TABLE, find_clips, kinds, load, own
-from svuprobe.tasks.kinds import KINDS, encode
+from svuprobe.tasks.kinds.beats import BEATS as BEAT_KIND
+from svuprobe.tasks.kinds.multiclass import class_weights
+from svuprobe.tasks.kinds.notes import NOTES as NOTE_KIND
 from svuprobe.tasks.manifest import labels_of
-from svuprobe.tasks.own.events import read_beats, read_notes
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
 NOTES = "onset_s,offset_s,midi\n2.5,3.5,62\n0.5,1.5,60\n1.5,2.5,61.5\n"
@@ -80,10 +81,10 @@ def test_every_kind_has_its_target(tmp_path, kind, extra, target, expected, labe
     assert [clip.target for clip in clips] == [expected] * 3
     assert labels_of(task, clips) == labels
     assert (task.name, task.dataset, task.kind, task.version) == ("mine", "mine", kind, 1)
-    assert task.level == ("frame" if kind in ("notes", "beats") else "clip")
+    assert kinds.of(task).level == ("frame" if kind in ("notes", "beats") else "clip")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds.TABLE)
 def test_keys_set_the_task_and_defaults_are_stated(tmp_path, kind):
     plain = load(str(write(tmp_path, toml(kind))))
     assert plain.windowing.window_s == (5.0 if kind == "notes" else 30.0)
@@ -117,7 +118,7 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path):
     plain = found(write(tmp_path, toml(), HEADER + THREE))[1]
     marked = found(write(tmp_path, toml(), b"\xef\xbb\xbf" + (HEADER + THREE).replace("\n", "\r\n").encode()))[1]
     assert marked == plain
-    assert read_notes(_put(tmp_path / "n.csv", b"\xef\xbb\xbf" + NOTES.encode()))[0] == (0.5, 1.5, 60.0)
+    assert NOTE_KIND.read(_put(tmp_path / "n.csv", b"\xef\xbb\xbf" + NOTES.encode()))[0] == (0.5, 1.5, 60.0)
 
 
 def _put(path: Path, body: bytes) -> Path:
@@ -331,7 +332,7 @@ def test_whatever_toml_allows_a_value_is_one_that_works_or_is_named_with_its_key
         worked += 1
         assert len(clips) == 10
         assert 0 < len(task.windowing.spans(22050 * 60, 22050)) <= 6000
-        assert np.isfinite(kinds.class_weights(np.array([0] * 1000 + [1]), 2, task.class_weight_alpha)).all()
+        assert np.isfinite(class_weights(np.array([0] * 1000 + [1]), 2, task.class_weight_alpha)).all()
     assert worked <= len(ODD) / 2
 
 
@@ -465,23 +466,23 @@ def test_a_folder_in_place_of_notes_is_named(tmp_path):
 @pytest.mark.parametrize("header", ["", "onset_s,offset_s,midi\n", "# by ear\n"])
 def test_notes_may_have_a_header_and_comments(tmp_path, header, separator):
     lines = "".join(separator.join(n) + "\n" for n in (("1", "2", "60"), ("0", "1", "59.5")))
-    assert read_notes(_put(tmp_path / "n.csv", (header + lines).encode())) == ((0, 1, 59.5), (1, 2, 60))
+    assert NOTE_KIND.read(_put(tmp_path / "n.csv", (header + lines).encode())) == ((0, 1, 59.5), (1, 2, 60))
 
 
 def test_a_header_after_a_comment_is_skipped_too(tmp_path):
     body = b"# by ear\nonset_s,offset_s,midi\n0,1,60\n"
-    assert read_notes(_put(tmp_path / "n.csv", body)) == ((0, 1, 60),)
+    assert NOTE_KIND.read(_put(tmp_path / "n.csv", body)) == ((0, 1, 60),)
 
 
 @pytest.mark.parametrize("separator", ["\t", " ", ",", ", ", ";"])
 def test_beats_are_the_first_column_in_order(tmp_path, separator):
     body = f"2.0{separator}1\n0.5{separator}1\n1.25{separator}2\n"
-    assert read_beats(_put(tmp_path / "b.txt", body.encode())) == (0.5, 1.25, 2.0)
+    assert BEAT_KIND.read(_put(tmp_path / "b.txt", body.encode())) == (0.5, 1.25, 2.0)
 
 
 def test_an_empty_file_is_a_clip_without_notes_or_beats(tmp_path):
-    assert read_notes(_put(tmp_path / "n.csv", b"onset_s,offset_s,midi\n")) == ()
-    assert read_beats(_put(tmp_path / "b.txt", b"")) == ()
+    assert NOTE_KIND.read(_put(tmp_path / "n.csv", b"onset_s,offset_s,midi\n")) == ()
+    assert BEAT_KIND.read(_put(tmp_path / "b.txt", b"")) == ()
 
 
 # What find_clips refuses
@@ -502,7 +503,7 @@ def test_a_label_that_is_not_among_the_targets_is_refused_with_its_clip(tmp_path
     csv = f"path,target,split\na.wav,fast,train\nb.wav,fast,valid\nc.wav,{target},test\n"
     task, clips = found(write(tmp_path, toml(kind, 'targets = ["fast"]'), csv))
     with pytest.raises(TaskError, match=re.escape("'slow' of clip 'c.wav' is not among its 1 labels")) as error:
-        encode(task, labels_of(task, clips), clips)
+        kinds.of(task).encode(task, labels_of(task, clips), clips)
     assert "c.wav" in str(error.value)
 
 

@@ -9,7 +9,7 @@ from planted import write_task
 
 from svuprobe import api
 from svuprobe.probe.protocol import Protocol
-from svuprobe.tasks.kinds import CLIP_METRICS, FRAME_METRICS, KINDS
+from svuprobe.tasks import kinds
 from svuprobe.tasks.types import SPLITS
 
 TARGETS = {
@@ -26,7 +26,7 @@ DECLARED = {
     "notes": (),
     "beats": (),
 }
-CASES = [(kind, names) for kind in KINDS for names in (None, *DECLARED[kind])]
+CASES = [(kind, names) for kind in kinds.TABLE for names in (None, *DECLARED[kind])]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,6 @@ def test_every_kind_is_probed_whatever_labels_are_declared(folder, kind, names):
     (done,) = api.probe([toml], features=folder / "features", results=folder / "results", protocol=protocol)
     each = ["r2_valence", "r2_arousal"] if kind == "regression" and names else []
     scores = [name for name in done.result.scores if name != "beat_f_pooled"]  # of the whole split, not of a clip
-    assert scores == [*(CLIP_METRICS | FRAME_METRICS)[kind], *each]
+    assert scores == [*kinds.named(kind).metrics, *each]
     if kind in ("multiclass", "multilabel"):
         assert done.result.task.labels == tuple(sorted(names or ["a", "b"]))

@@ -8,7 +8,8 @@ import itertools
 import pytest
 from test_own import found, refused, toml, write
 
-from svuprobe.tasks.own.events import read_beats, read_notes
+from svuprobe.tasks.kinds.beats import BEATS as BEAT_KIND
+from svuprobe.tasks.kinds.notes import NOTES as NOTE_KIND
 from svuprobe.tasks.types import SPLITS, TaskError
 
 ROWS = [("a.wav", "0.25", "train", "1.5"), ("b.wav", "-2.5", "valid", "0"), ("c.wav", "1", "test", "12.345")]
@@ -127,25 +128,25 @@ def test_notes_and_beats_are_read_the_same_in_every_locale(tmp_path, separator, 
     lines = [separator.join(shown.format(str(v).replace(".", point)) for v in note) + end for note in NOTES]
     for coding, mark in CODINGS.items():
         (tmp_path / "n").write_bytes(mark + "".join(lines).encode(coding))
-        assert read_notes(tmp_path / "n") == NOTES
-        assert read_beats(tmp_path / "n") == (0.5, 1.5)
+        assert NOTE_KIND.read(tmp_path / "n") == NOTES
+        assert BEAT_KIND.read(tmp_path / "n") == (0.5, 1.5)
 
 
 @pytest.mark.parametrize(
     ("read", "body", "parts"),
     [
-        (read_beats, "0,5\n1,0\n", [":1: '0,5' is 0.5 s with a decimal comma, or has several columns"]),
-        (read_beats, "0,5,1\n1,0,2\n", [":1: '0,5,1'"]),
-        (read_beats, "12,345\t1\n13,456\t2\n", [":1: '12,345'", "nothing in the file tells which"]),
-        (read_beats, "0,5\t1\n0.7\t1\n", ["'0,5'", "'0.7'", "points and commas"]),
-        (read_beats, "1.000,5;1\n", ["'1.000,5'"]),
-        (read_beats, "1_0\n", ["beat '1_0' is not a number"]),
-        (read_beats, "1e308\n", ["beat 1e308 s is not from 0 to 1e+06 s"]),
-        (read_notes, "0,5,1,0,60\n", [":1: 5 fields", "a decimal comma needs columns"]),
-        (read_notes, "0,5,1,60\n", [":1: 4 fields"]),
-        (read_notes, "0.5,1,440\n", ["MIDI number (69 is 440 Hz) of a note 440 is not from 0 to 127"]),
-        (read_notes, "0.5,1e999,60\n", ["note 1e999 s is not from 0"]),
-        (read_notes, "onset_ms,offset_ms,midi\n500,700,60\n", [":1: note 'onset_ms' is not a number"]),
+        (BEAT_KIND.read, "0,5\n1,0\n", [":1: '0,5' is 0.5 s with a decimal comma, or has several columns"]),
+        (BEAT_KIND.read, "0,5,1\n1,0,2\n", [":1: '0,5,1'"]),
+        (BEAT_KIND.read, "12,345\t1\n13,456\t2\n", [":1: '12,345'", "nothing in the file tells which"]),
+        (BEAT_KIND.read, "0,5\t1\n0.7\t1\n", ["'0,5'", "'0.7'", "points and commas"]),
+        (BEAT_KIND.read, "1.000,5;1\n", ["'1.000,5'"]),
+        (BEAT_KIND.read, "1_0\n", ["beat '1_0' is not a number"]),
+        (BEAT_KIND.read, "1e308\n", ["beat 1e308 s is not from 0 to 1e+06 s"]),
+        (NOTE_KIND.read, "0,5,1,0,60\n", [":1: 5 fields", "a decimal comma needs columns"]),
+        (NOTE_KIND.read, "0,5,1,60\n", [":1: 4 fields"]),
+        (NOTE_KIND.read, "0.5,1,440\n", ["MIDI number (69 is 440 Hz) of a note 440 is not from 0 to 127"]),
+        (NOTE_KIND.read, "0.5,1e999,60\n", ["note 1e999 s is not from 0"]),
+        (NOTE_KIND.read, "onset_ms,offset_ms,midi\n500,700,60\n", [":1: note 'onset_ms' is not a number"]),
     ],
 )
 def test_a_number_of_notes_or_beats_is_never_split_or_guessed(tmp_path, read, body, parts):

@@ -15,8 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from svuprobe.tasks import Task, TaskError, emotion, find_clips, instrument, pitch, singer_artist20
-from svuprobe.tasks.kinds import encode
+from svuprobe.tasks import Task, TaskError, emotion, find_clips, instrument, kinds, pitch, singer_artist20
 from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.synth import notes_corpora
 from svuprobe.tasks.synth.instruments import FAMILIES
@@ -190,7 +189,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Pat
 def probe(task: Task, root: Path) -> float:
     """Accuracy, or the smaller R2, on the test split's windows of a linear probe."""
     clips = find_clips(task, root)
-    targets = encode(task, labels_of(task, clips), clips)
+    targets = kinds.of(task).encode(task, labels_of(task, clips), clips)
     rows: dict[str, list[tuple[np.ndarray, Any]]] = {split: [] for split in SPLITS}
     for clip, target in zip(clips, targets, strict=True):
         audio, rate = sf.read(clip.path, dtype="float32")

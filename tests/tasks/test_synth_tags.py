@@ -15,9 +15,17 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from svuprobe.tasks import find_clips, mtg_genre, mtg_instrument, mtg_jamendo, mtg_moodtheme, mtg_top50, tagging
+from svuprobe.tasks import (
+    find_clips,
+    kinds,
+    mtg_genre,
+    mtg_instrument,
+    mtg_jamendo,
+    mtg_moodtheme,
+    mtg_top50,
+    tagging,
+)
 from svuprobe.tasks.datasets import split_lists as splitlists
-from svuprobe.tasks.kinds import encode
 from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.synth import tags
 from svuprobe.tasks.types import SPLITS, TaskError
@@ -94,7 +102,7 @@ def test_every_split_of_every_list_has_every_tag(tmp_path, clips):
         labels = labels_of(task, found)
         assert len(labels) >= 8
         for split in SPLITS:
-            targets = encode(task, labels, [clip for clip in found if clip.split == split])
+            targets = kinds.of(task).encode(task, labels, [clip for clip in found if clip.split == split])
             assert targets.any(axis=0).all()
             assert not targets.all(axis=0).any()
     assert len(find_clips(mtg_genre.TASK, tmp_path)) == (clips or 72)
@@ -215,7 +223,7 @@ def aucs(task, root: Path) -> dict[str, float]:
     """ROC-AUC of each tag of a linear probe on means over time, on validation and test."""
     clips = find_clips(task, root)
     labels = labels_of(task, clips)
-    targets, train = encode(task, labels, clips), np.array([clip.split == "train" for clip in clips])
+    targets, train = kinds.of(task).encode(task, labels, clips), np.array([clip.split == "train" for clip in clips])
     features = np.stack([log_mel_mean(clip.path) for clip in clips])
     features = StandardScaler().fit(features[train]).transform(features)
     out = Ridge(20.0).fit(features[train], targets[train]).predict(features[~train])

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svuprobe.tasks import find_clips, tagging
+from svuprobe.tasks import find_clips, kinds, tagging
 from svuprobe.tasks.datasets import split_lists as splitlists
-from svuprobe.tasks.kinds import encode
 from svuprobe.tasks.types import SPLITS, Clip, TaskError
 
 ROWS = splitlists.read(tagging.LIST)
@@ -88,7 +87,7 @@ def test_numbers_of_the_list_count_tags_by_frequency(everything):
 def test_clips_without_a_tag_are_kept_with_all_zero_targets(everything):
     assert Counter(clip.split for clip in everything if not clip.target) == {"train": 3459, "valid": 296, "test": 997}
     some = [clip for clip in everything if clip.id in ("2", "19")]
-    targets = encode(tagging.TASK, tagging.TASK.labels, some)
+    targets = kinds.of(tagging.TASK).encode(tagging.TASK, tagging.TASK.labels, some)
     assert targets.sum(axis=1).tolist() == [4, 0]
     assert [tagging.TASK.labels[n] for n in np.flatnonzero(targets[0])] == ["classical", "opera", "strings", "violin"]
 

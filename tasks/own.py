@@ -11,7 +11,7 @@ Paths are relative to the TOML file. ``target`` (or ``label``) is a label; label
 numbers joined by ``|`` (regression); a CSV of ``onset_s,offset_s,midi`` (notes) or a text file of times (beats), in
 seconds of the audio file. ``start`` and ``end``, in seconds, take a part of the file. The key ``targets`` lists the
 names of the values of a regression, or all labels where some may not occur. How the CSV file may be written, in any
-locale: `svuprobe.tasks.own.sheets`. Labels and groups are compared as composed characters with single blanks.
+locale: `svuprobe.tasks.sheets`. Labels and groups are compared as composed characters with single blanks.
 
 Without a ``split`` column clips are split 60/20/20 at random but reproducibly, with every ``group`` whole in
 one split and, for multiclass, classes spread evenly. Without a ``group`` column the file is the group.
@@ -32,9 +32,11 @@ from typing import Any
 
 import numpy as np
 
-from svuprobe.tasks.kinds import CLIP_METRICS, FRAME_METRICS, KINDS
-from svuprobe.tasks.own.events import read_beats, read_notes
-from svuprobe.tasks.own.sheets import LATEST_S, Cell, Numbers, normal, read_text, table
+from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.base import Kind
+from svuprobe.tasks.kinds.clips import ClipKind
+from svuprobe.tasks.kinds.frames import FrameKind
+from svuprobe.tasks.sheets import LATEST_S, Cell, Numbers, normal, read_text, table
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError, Windowing
 
 if sys.version_info >= (3, 11):
@@ -42,7 +44,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_MOST_VALUE = 1e15  # of a regression: squares of errors must be finite in float32
 _DAY_S = 86_400.0
 
 
@@ -81,7 +82,7 @@ _LINE = Key(
 # The first three are needed. TOML knows nan, inf and whole numbers of any length.
 KEYS = {
     "name": _NAME,
-    "kind": _choice(*KINDS),
+    "kind": _choice(*kinds.TABLE),
     "metadata": _LINE,
     "dataset": _NAME,
     "window_s": _range(0.01, _DAY_S),
@@ -97,31 +98,27 @@ KEYS = {
     "reference": _LINE,
 }
 COLUMNS = ("path", "target", "id", "start", "end", "split", "group")
-# Whole recordings of any length must fit in memory: longer clips are cut, and their logits averaged.
-DEFAULT_WINDOW_S = {"notes": 5.0}
 
 
 def load_toml(path: Path) -> Task:
     """The task a TOML file describes. Raises TaskError naming the file and the key or line that is wrong."""
     spec = _read_toml(path)
-    kind = spec["kind"]
-    window = float(spec.get("window_s", DEFAULT_WINDOW_S.get(kind, 30.0)))
-    frames = kind in FRAME_METRICS
-    tail = float(spec.get("tail_s", 0.0 if frames else min(1.0, window)))
-    names = tuple(normal(name) for name in spec.get("targets", ()))
-    each = tuple(f"r2_{name}" for name in names) if kind == "regression" and len(names) > 1 else ()
+    kind = kinds.named(spec["kind"])
+    window = float(spec.get("window_s", kind.window_s))
+    tail = float(spec.get("tail_s", kind.tail_s(window)))
+    names = [normal(name) for name in spec.get("targets", ())]
     task = Task(
         name=spec["name"],
         dataset=spec.get("dataset", spec["name"]),
-        kind=kind,
-        metrics=FRAME_METRICS[kind] if frames else CLIP_METRICS[kind] + each,
+        kind=kind.name,
+        metrics=kind.metrics_of(names),
         clips=lambda root: [],
         windowing=Windowing(window, tail, spec.get("trim", False)),
         scored=spec.get("scored", "clip"),
         class_weight_alpha=float(spec.get("class_weight_alpha", 0.0)),
         disjoint_groups=spec.get("disjoint_groups", True),
         beat_decoder=spec.get("beat_decoder", "dbn"),
-        labels=tuple(names if kind == "regression" else sorted(names)) or None,
+        labels=kind.declared(names) or None,
         licence=spec.get("licence", "not stated"),
         reference=spec.get("reference", f"own data, {path.name}"),
         source=str(path.resolve()),
@@ -164,12 +161,9 @@ def _shown(value: Any) -> str:
 
 def _refuse_contradictions(path: Path, spec: dict[str, Any]) -> None:
     """Raise TaskError where keys that are right alone do not go together."""
-    kind = spec["kind"]
-    if kind in FRAME_METRICS and (spec.get("trim") or spec.get("scored") == "window"):
-        raise TaskError(f'{path}: trim and scored = "window" are for clips with one label, not for {kind}')
-    if kind in FRAME_METRICS and "targets" in spec:
-        raise TaskError(f"{path}: targets names labels or the values of a regression; kind = {kind!r}")
-    window = spec.get("window_s", DEFAULT_WINDOW_S.get(kind, 30.0))
+    kind = kinds.named(spec["kind"])
+    kind.check_keys(path, spec)
+    window = spec.get("window_s", kind.window_s)
     if spec.get("tail_s", 0) > window:
         raise TaskError(f"{path}: tail_s = {spec['tail_s']}; a rest is never longer than window_s = {window}")
     from svuprobe.tasks import TABLE
@@ -179,20 +173,14 @@ def _refuse_contradictions(path: Path, spec: dict[str, Any]) -> None:
 
 
 def _clips(base: Path, metadata: Path, task: Task, split_seed: int) -> list[Clip]:
+    kind = kinds.of(task)
     separator, lines = _rows(metadata)
-    read = _Rows(base, task, _numbers(metadata, separator, lines, task.kind))
-    rows: list[Clip] = []
-    for line, row in lines:
-        rows.append(read.clip(f"{metadata}:{line}", row))
-        if task.kind == "regression" and len(rows[-1].target) != len(rows[0].target):
-            raise TaskError(
-                f"{metadata}:{line}: {len(rows[-1].target)} values, the first clip has {len(rows[0].target)}; "
-                f"every clip has the same targets"
-            )
+    read = _Rows(base, task, _numbers(metadata, separator, lines, kind))
+    places = [f"{metadata}:{line}" for line, _ in lines]
+    rows = [read.clip(where, row) for where, (_, row) in zip(places, lines, strict=True)]
     if not rows:
         raise TaskError(f"{metadata}: no clips in it, only a header")
-    if task.kind == "multilabel" and not task.labels and not any(clip.target for clip in rows):
-        raise TaskError(f"{metadata}: no clip has a label; labels are joined by | in the column target")
+    kind.check_targets(metadata, places, [clip.target for clip in rows], task.labels or ())
     given = [bool(clip.split) for clip in rows]
     if any(given) and not all(given):
         raise TaskError(f"{metadata}: {given.count(False)} clips have no split; give all of them one, or none")
@@ -225,29 +213,27 @@ def _columns(where: str, header: Sequence[str]) -> list[str]:
     return names
 
 
-def _numbers(metadata: Path, separator: str, lines: Sequence[tuple[int, dict[str, str]]], kind: str) -> Numbers:
-    """The reader of the CSV file's numbers: times, and the values of a regression."""
+def _numbers(metadata: Path, separator: str, lines: Sequence[tuple[int, dict[str, str]]], kind: Kind) -> Numbers:
+    """Return the reader of the CSV file's numbers: times, and targets that are numbers."""
     cells = []
     for number, row in lines:
-        texts = [row.get("start", ""), row.get("end", "")]
-        if kind == "regression":
-            texts += row["target"].split("|")
+        texts = [row.get("start", ""), row.get("end", ""), *kind.numbers_in(row["target"])]
         cells += [Cell(f"{metadata}:{number}", text) for text in texts]
     return Numbers(separator, cells)
 
 
 class _Rows:
-    """Makes clips of the lines of the CSV file; a file of notes or beats is read once, whatever names it."""
+    """Makes clips of the lines of the CSV file; a file of events is read once, however many lines name it."""
 
     def __init__(self, base: Path, task: Task, numbers: Numbers) -> None:
         self.base, self.task, self.numbers = base, task, numbers
-        read: Callable[[Path], Sequence[Any]] = read_beats if task.kind == "beats" else read_notes
-        self.events = functools.cache(read)
+        self.kind = kinds.of(task)
+        self.events: dict[Path, Sequence[Any]] = {}
 
     def clip(self, where: str, row: dict[str, str]) -> Clip:
         """The clip of a line. Raises TaskError where a cell is wrong."""
         for needed in ("path", "target"):
-            if not row[needed] and not (needed == "target" and self.task.kind == "multilabel"):
+            if not row[needed] and not (needed == "target" and self.kind.may_be_empty):
                 raise TaskError(f"{where}: {needed} is empty")
         start = self._time(where, "start", row.get("start") or "0")
         end = self._time(where, "end", row["end"]) if row.get("end") else None
@@ -266,22 +252,13 @@ class _Rows:
         return self.numbers.read(Cell(where, text), name, 0.0, LATEST_S, " s")
 
     def _target(self, where: str, text: str, start: float, end: float | None) -> Any:
-        kind, labels = self.task.kind, self.task.labels
-        if kind == "multiclass":
-            return normal(text)
-        if kind == "multilabel":
-            return tuple(sorted({normal(tag) for tag in text.split("|")} - {""}))
-        if kind == "regression":
-            cells = [Cell(where, value.strip()) for value in text.split("|")]
-            values = tuple(self.numbers.read(cell, "target", -_MOST_VALUE, _MOST_VALUE) for cell in cells)
-            if labels and len(values) != len(labels):
-                raise TaskError(f"{where}: {len(values)} values for the {len(labels)} targets of the TOML")
-            return values
-        last = np.inf if end is None else end
-        events = self.events(self.base / text)
-        if kind == "beats":
-            return tuple(time - start for time in events if start <= time < last)
-        return tuple((on - start, min(off, last) - start, midi) for on, off, midi in events if start <= on < last)
+        if isinstance(self.kind, ClipKind):
+            return self.kind.parse(Cell(where, text), self.numbers, self.task.labels or ())
+        assert isinstance(self.kind, FrameKind)
+        path = self.base / text
+        if path not in self.events:
+            self.events[path] = self.kind.read(path)
+        return self.kind.cut(self.events[path], start, np.inf if end is None else end)
 
 
 def _split(metadata: Path, clips: list[Clip], task: Task, seed: int) -> list[Clip]:
@@ -291,7 +268,8 @@ def _split(metadata: Path, clips: list[Clip], task: Task, seed: int) -> list[Cli
     groups = [clip.group for clip in clips]
     if len(set(groups)) < 5:
         raise TaskError(f"{metadata}: {len(set(groups))} groups are too few to split 60/20/20; give a split column")
-    classes = [clip.target if task.kind == "multiclass" else "" for clip in clips]
+    kind = kinds.of(task)
+    classes = [kind.stratum(clip.target) or "" for clip in clips]
     if max(Counter(classes).values()) < 5:  # no class can be in every fold
         classes = [""] * len(clips)
     folds = StratifiedGroupKFold(n_splits=5, shuffle=True, random_state=seed)

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from svuprobe.tasks.types import TaskError
 
+NAMED_BY = "a target column names it"  # why a file of events is read
 LATEST_S = 1e6  # no recording lasts 11 days: a time beyond is not in seconds
 _MARKS = {  # first bytes of a file -> its encoding; the longer marks first
     b"\xff\xfe\x00\x00": "utf-32",

@@ -1,0 +1,173 @@
+"""What every kind of task is, at clip level and at frame level."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch.nn import functional
+
+from svuprobe.tasks.kinds.prediction import Prediction
+from svuprobe.tasks.types import Clip, Task
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Kind(ABC):
+    """A kind of task. Its objects hold nothing: all that is known of a task is handed to them.
+
+    Attributes
+    ----------
+    name
+        As tasks, TOML files and results have it; of events in time also their plural, as in "no notes".
+    level
+        ``clip`` or ``frame``: what a cache has to hold.
+    metrics
+        Of a task on own data, the ranked one first.
+    window_s
+        Default window of own data. Recordings of any length must fit in memory: longer clips are cut.
+    has_classes
+        Whether labels are classes, which clips carry; else they name values, or there are none.
+    may_be_empty
+        Whether a clip of own data may have nothing in the column ``target``.
+    """
+
+    name: ClassVar[str]
+    level: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
+    window_s: ClassVar[float] = 30.0
+    has_classes: ClassVar[bool] = False
+    may_be_empty: ClassVar[bool] = False
+
+    # -- own data: a TOML file and the column target of a CSV file ------------------------------------------
+
+    @abstractmethod
+    def tail_s(self, window_s: float) -> float:
+        """Return the shortest rest of a clip that is kept as a window, seconds, where the TOML says nothing."""
+
+    def check_keys(  # noqa: B027 (most kinds refuse nothing)
+        self, path: Path, spec: Mapping[str, Any]
+    ) -> None:
+        """Raise TaskError naming the TOML file where its keys do not go with this kind."""
+
+    def declared(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the labels that the TOML's key ``targets`` declares, as a task holds them."""
+        return tuple(sorted(names))
+
+    def metrics_of(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the metrics of own data whose key ``targets`` names these."""
+        return self.metrics
+
+    def numbers_in(self, text: str) -> Sequence[str]:
+        """Return the numbers in a cell of the column ``target``: with all others they tell the decimal mark."""
+        return ()
+
+    def check_targets(  # noqa: B027
+        self, metadata: Path, places: Sequence[str], targets: Sequence[Any], labels: Sequence[str]
+    ) -> None:
+        """Raise TaskError where the targets of a CSV file are right one by one but not together.
+
+        Parameters
+        ----------
+        places
+            ``FILE:LINE`` of each target.
+        labels
+            Those that the TOML declares, if any.
+        """
+
+    # -- targets --------------------------------------------------------------------------------------------
+
+    def labels(self, targets: Sequence[Any]) -> tuple[str, ...]:
+        """Return the labels of a task that declares none, from the targets of all its clips."""
+        return ()
+
+    def classes(self, target: Any) -> Sequence[str]:
+        """Return the labels that a clip carries, of kinds that `has_classes`."""
+        return ()
+
+    def stratum(self, target: Any) -> Hashable:
+        """Return what random parts of a dataset have as much of each, such as the class; None for nothing."""
+        return None
+
+    @abstractmethod
+    def n_outputs(self, labels: Sequence[str]) -> int:
+        """Return the outputs of a head, per window or frame."""
+
+    def doubts(self, clips: Sequence[Clip]) -> Iterator[str]:
+        """Say what in the targets of clips is unlikely to be meant, a sentence each without a full stop."""
+        return iter(())
+
+    def decoder(self, task: Task) -> str | None:
+        """Return the decoder that a task chose; None of kinds that have one way alone."""
+        return None
+
+    # -- learning -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the mean loss of each head, (H,).
+
+        Parameters
+        ----------
+        outputs
+            (H, B, C) of B windows or frames.
+        targets
+            (B, ...), shared by all heads: rows of what `ClipKind.encode` or `FrameKind.rasterise` returns.
+        weights
+            (C,) class weights, of kinds that have them.
+        """
+
+    def gradient(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the gradient of each head's mean loss with respect to its outputs, (H, B, C).
+
+        Training needs no value of a loss, only its gradient: a probability less its target. Graphs and losses that
+        are not reduced cost as much as the matrix products of a linear head on frames. A test holds this against
+        autograd through `loss`. The parameters are those of `loss`; ``outputs`` may be in any layout, and are
+        overwritten where classes come first in memory.
+        """
+        first = outputs.permute(2, 0, 1).contiguous()  # (C, H, B): every operation runs over long rows
+        return self.slope(first, targets, weights).permute(1, 2, 0)
+
+    @abstractmethod
+    def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """Return `gradient` for outputs that lie as (C, H, B), in the same layout; ``outputs`` may be overwritten."""
+
+    # -- predictions ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def files(self, prediction: Prediction) -> dict[str, str | bytes]:
+        """Return the files of a prediction: suffix -> content."""
+
+    @abstractmethod
+    def rows(self, prediction: Prediction) -> list[dict[str, Any]]:
+        """Return what JSON and CSV say of a file: a row an event or a label, without the path."""
+
+    @abstractmethod
+    def columns(self, task: Task) -> list[str]:
+        """Return the headings of the printed table, after those of the file and its seconds."""
+
+    @abstractmethod
+    def cells(self, prediction: Prediction) -> list[str]:
+        """Return the line of a file in the printed table, below `columns`."""
+
+    @abstractmethod
+    def draw(self, axes: Axes, prediction: Prediction, seconds: float) -> None:
+        """Draw the first ``seconds`` of a prediction over a time axis in seconds."""
+
+
+def softmax_less_hot(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the gradient of summed cross-entropies: softmax over classes (C, H, B) less the labels (B,)."""
+    hot = functional.one_hot(labels, len(outputs)).T[:, None]
+    return outputs.softmax(0).sub_(hot)
+
+
+def named_some(names: Sequence[str], most: int = 5) -> str:
+    """Return names as part of a sentence, ``'a', 'b' and 3 more``."""
+    shown = ", ".join(map(repr, names[:most]))
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

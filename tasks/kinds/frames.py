@@ -1,0 +1,115 @@
+"""Kinds whose targets are events in time: one row of outputs a frame, decoded over a whole clip."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import expit
+
+from svuprobe.tasks.kinds.base import Kind
+from svuprobe.tasks.kinds.prediction import Prediction
+from svuprobe.tasks.types import Task, TaskError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK = "#1b3a5c"  # of events in a picture
+_CURVE = "#c8553d"
+
+
+class Answer(NamedTuple):
+    """What a head makes of a whole clip: events as its kind has them, and what they score."""
+
+    estimate: np.ndarray
+    scores: dict[str, float]
+
+
+class FrameKind(Kind):
+    """A kind at frame level: its targets are tuples of events, with times in seconds of the clip.
+
+    Attributes
+    ----------
+    activation_name
+        What the first output of a frame is the probability of, as a picture says it.
+    pooled
+        Name of an F over the events of all clips together, beside the means over clips; empty for none.
+    """
+
+    level = "frame"
+    activation_name: ClassVar[str]
+    pooled: ClassVar[str] = ""
+
+    # -- own data -------------------------------------------------------------------------------------------
+
+    def tail_s(self, window_s: float) -> float:
+        """Return 0: an event in a short rest of a clip counts too."""
+        return 0.0
+
+    def check_keys(self, path: Path, spec: Mapping[str, Any]) -> None:
+        """Raise TaskError for keys of clips with one label."""
+        if spec.get("trim") or spec.get("scored") == "window":
+            raise TaskError(f'{path}: trim and scored = "window" are for clips with one label, not for {self.name}')
+        if "targets" in spec:
+            raise TaskError(f"{path}: targets names labels or the values of a regression; kind = {self.name!r}")
+
+    @abstractmethod
+    def read(self, path: Path) -> Sequence[Any]:
+        """Return the events of a file that a column ``target`` names, ascending, in seconds of the audio file.
+
+        Raises TaskError naming the file, and the line where a line is wrong.
+        """
+
+    @abstractmethod
+    def cut(self, events: Sequence[Any], start: float, end: float) -> tuple[Any, ...]:
+        """Return the events from ``start`` to ``end``, in seconds after ``start``."""
+
+    # -- targets and scores ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def begins(self, target: Sequence[Any]) -> list[float]:
+        """Return when each event begins, seconds."""
+
+    @abstractmethod
+    def rasterise(self, target: Sequence[Any], times: np.ndarray) -> np.ndarray:
+        """Return the targets (F, ...) of the frames at ``times`` (F,), in seconds."""
+
+    @abstractmethod
+    def decode(self, task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarray]:
+        """Return the events that each head finds, from its logits (H, F, C) on frames at ``times`` (F,)."""
+
+    @abstractmethod
+    def score(self, reference: Sequence[Any], estimate: np.ndarray) -> dict[str, float]:
+        """Return all metrics of the events of one clip."""
+
+    def answer(self, task: Task, logits: np.ndarray, times: np.ndarray, target: Sequence[Any]) -> list[Answer]:
+        """Return what each head answers, from its logits (H, F, C), with its scores against the target."""
+        estimates = self.decode(task, torch.from_numpy(logits), times)
+        return [Answer(estimate, self.score(target, estimate)) for estimate in estimates]
+
+    def chance(self, task: Task, times: np.ndarray) -> np.ndarray:
+        """Return the events of a guess with nothing but the frame times: none."""
+        return np.zeros(0)
+
+    def matched(self, reference: Sequence[Any], estimate: np.ndarray) -> tuple[int, int, int]:
+        """Return matches, reference events and estimated events of one clip, for the F called `pooled`."""
+        raise NotImplementedError
+
+    # -- predictions ----------------------------------------------------------------------------------------
+
+    def activation(self, logits: np.ndarray) -> tuple[str, np.ndarray]:
+        """Return what decoders look at first: its name and its probability (F,), from logits (F, C)."""
+        return self.activation_name, np.asarray(expit(logits[:, 0]))
+
+    def draw_activation(self, axes: Axes, prediction: Prediction, top: float) -> None:
+        """Draw the network's own probability, faint, on an axis of its own from 0 to ``top``."""
+        other: Any = axes.twinx()
+        other.plot(prediction.frame_times, prediction.activation, color=_CURVE, lw=0.7, alpha=0.7)
+        other.set_ylim(0, top)
+        other.set_yticks([0, 1])
+        other.set_ylabel(prediction.activation_name, color=_CURVE)
+        other.spines[["top"]].set_visible(False)

@@ -1,0 +1,109 @@
+"""One label a clip, of several: cross-entropy, and accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch.nn import functional
+
+from svuprobe.tasks.kinds.base import named_some, softmax_less_hot
+from svuprobe.tasks.kinds.clips import SPLIT_NAMES, ClipKind
+from svuprobe.tasks.sheets import Cell, Numbers, normal
+from svuprobe.tasks.types import Clip, Task
+
+_CHANCE_DRAWS = 100
+
+
+class Multiclass(ClipKind):
+    """Targets are labels; encoded, (N,) int64 indices into the task's labels."""
+
+    name = "multiclass"
+    has_classes = True
+    metrics = ("accuracy", "macro_f1", "balanced_accuracy", "top2", "top3")
+    votes = True
+
+    def parse(self, cell: Cell, numbers: Numbers, labels: Sequence[str]) -> str:
+        """Return the label in a cell, composed and with single blanks."""
+        return normal(cell.text)
+
+    def labels(self, targets: Sequence[Any]) -> tuple[str, ...]:
+        """Return the sorted labels that clips carry."""
+        return tuple(sorted(set(targets)))
+
+    def classes(self, target: Any) -> Sequence[str]:
+        """Return the label of a clip."""
+        return (target,)
+
+    def stratum(self, target: Any) -> str:
+        """Return the class."""
+        return str(target)
+
+    def encode(self, task: Task, labels: Sequence[str], clips: Sequence[Clip]) -> np.ndarray:
+        """Return the index of each clip's label, (N,) int64."""
+        return self.one_hot(task, labels, clips).argmax(axis=1)
+
+    def class_weights(self, targets: np.ndarray, n_classes: int, alpha: float) -> np.ndarray | None:
+        """Return weights of the classes, (C,) float32; None for alpha 0, which weighs all alike."""
+        return class_weights(targets, n_classes, alpha) if alpha else None
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the cross-entropy; with class weights the mean is weighted as in ``torch.nn.CrossEntropyLoss``."""
+        heads, batch, classes = outputs.shape
+        flat = functional.cross_entropy(outputs.reshape(-1, classes), targets.repeat(heads), reduction="none")
+        each = flat.view(heads, batch)
+        if weights is None:
+            return each.mean(1)
+        share = weights[targets]
+        return (each * share).sum(1) / share.sum()
+
+    def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """Return softmax less the class, by what each row weighs in the mean."""
+        gradient = softmax_less_hot(outputs, targets)
+        rows = len(targets)
+        share = torch.full((rows,), 1 / rows, device=outputs.device) if weights is None else weights[targets]
+        gradient *= share / share.sum()
+        return gradient
+
+    def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
+        """Draw classes with their frequencies, a hundred times: the largest of noisy log priors is such a draw."""
+        rng = np.random.default_rng(0)
+        prior = np.log(np.bincount(train, minlength=len(labels)) + 1e-9)
+        return prior + rng.gumbel(size=(_CHANCE_DRAWS, n, len(prior)))
+
+    def caveats(self, targets: Mapping[str, np.ndarray], labels: Sequence[str]) -> Iterator[str]:
+        """Say which classes a split lacks, and where a split holds one class only."""
+        counts = {split: np.bincount(target, minlength=len(labels)) for split, target in targets.items()}
+        for split, name in SPLIT_NAMES:
+            occurring = [label for label, count in zip(labels, counts[split], strict=True) if count]
+            lacking = [label for label, count in zip(labels, counts[split], strict=True) if not count]
+            if len(occurring) == 1:
+                yield f"one class only in the {name} split: every clip there is {occurring[0]!r}"
+            elif lacking:
+                subject, verb = ("class", "has") if len(lacking) == 1 else ("classes", "have")
+                unlearnt = counts["test"][counts["train"] == 0].sum()
+                effect = ""
+                if split == "train" and unlearnt:
+                    effect = f": {unlearnt} of {counts['test'].sum()} test clips can't be right"
+                yield f"{subject} {named_some(lacking)} {verb} no {name} clip{effect}"
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Return the softmax over classes, (..., C)."""
+        return np.asarray(softmax(logits, axis=-1))
+
+
+def class_weights(targets: np.ndarray, n_classes: int, alpha: float) -> np.ndarray:
+    """Return weights 1 / n_c ** alpha of each class, with mean 1 over the classes that occur; (C,) float32.
+
+    Alpha 1 is the plain inverse frequency (Yamamoto 2023), 0.2 D-CNN-cRT's.
+    """
+    counts = np.bincount(targets, minlength=n_classes).astype(float)
+    seen = counts > 0
+    weights = np.where(seen, np.maximum(counts, 1) ** -alpha, 0.0)
+    return np.asarray(weights / weights[seen].mean(), dtype=np.float32)
+
+
+MULTICLASS = Multiclass()

@@ -1,0 +1,91 @@
+"""Any number of labels a clip, as in tagging: a binary cross-entropy each, and means over tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit
+from torch.nn import functional
+
+from svuprobe.tasks.kinds.base import named_some
+from svuprobe.tasks.kinds.clips import ClipKind
+from svuprobe.tasks.sheets import Cell, Numbers, normal
+from svuprobe.tasks.types import Clip, Task, TaskError
+
+
+class Multilabel(ClipKind):
+    """Targets are tuples of labels; encoded, (N, C) float32 of 0 and 1."""
+
+    name = "multilabel"
+    has_classes = True
+    metrics = ("roc_auc", "ap")
+    may_be_empty = True
+    undefined = "no tag has both a clip with it and one without it"
+
+    def parse(self, cell: Cell, numbers: Numbers, labels: Sequence[str]) -> tuple[str, ...]:
+        """Return the labels in a cell, which are joined by ``|``; sorted, each once."""
+        tags = {normal(tag) for tag in cell.text.split("|")}
+        return tuple(sorted(tags - {""}))
+
+    def check_targets(
+        self, metadata: Path, places: Sequence[str], targets: Sequence[Any], labels: Sequence[str]
+    ) -> None:
+        """Raise TaskError where no clip has a label, and none is declared either."""
+        if not labels and not any(targets):
+            raise TaskError(f"{metadata}: no clip has a label; labels are joined by | in the column target")
+
+    def labels(self, targets: Sequence[Any]) -> tuple[str, ...]:
+        """Return the sorted labels that clips carry."""
+        return tuple(sorted(set().union(*targets)))
+
+    def classes(self, target: Any) -> Sequence[str]:
+        """Return the labels of a clip."""
+        return tuple(target)
+
+    def encode(self, task: Task, labels: Sequence[str], clips: Sequence[Clip]) -> np.ndarray:
+        """Return which labels each clip carries, (N, C) float32 of 0 and 1."""
+        return self.one_hot(task, labels, clips)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the binary cross-entropy, mean over windows and tags."""
+        each = functional.binary_cross_entropy_with_logits(outputs, targets.expand_as(outputs), reduction="none")
+        return each.mean(dim=(1, 2))
+
+    def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """Return sigmoid less the tag, over windows and tags."""
+        return outputs.sigmoid_().sub_(targets.T[:, None]).div_(outputs.numel() / outputs.shape[1])
+
+    def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
+        """Return each tag's frequency in the training split, alike for all: (1, n, C)."""
+        return np.tile(train.mean(axis=0), (1, n, 1))
+
+    def caveats(self, targets: Mapping[str, np.ndarray], labels: Sequence[str]) -> Iterator[str]:
+        """Say which tags are left out of the mean over tags, and which can't be learnt."""
+        unlearnt = self.unscored(targets["train"], labels)
+        if unlearnt:
+            subject, verb = ("tag", "has") if len(unlearnt) == 1 else ("tags", "have")
+            yield f"{subject} {named_some(unlearnt)} {verb} no positive or no negative in the training split"
+        for split, name in (("valid", "validation"), ("test", "test")):
+            left_out = self.unscored(targets[split], labels)
+            if left_out:
+                verb = "has" if len(left_out) == 1 else "have"
+                yield (
+                    f"{len(labels) - len(left_out)} of {len(labels)} tags scored in the {name} split: "
+                    f"{named_some(left_out)} {verb} no positive or no negative there"
+                )
+
+    def unscored(self, test: np.ndarray, labels: Sequence[str]) -> list[str]:
+        """Return the tags without a positive, or without a negative: means over tags leave them out."""
+        shares = test.mean(axis=0)
+        return [label for label, share in zip(labels, shares, strict=True) if share in (0, 1)]
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Return the sigmoid of each tag, (..., C)."""
+        return np.asarray(expit(logits))
+
+
+MULTILABEL = Multilabel()
