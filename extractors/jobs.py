@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from svuprobe._files import gib
 from svuprobe.extractors.audio.windows import InputSpec
 from svuprobe.extractors.base import ExtractError, Extractor
 from svuprobe.extractors.batching import DTYPES, input_spec, native_dtype
@@ -26,7 +27,6 @@ from svuprobe.extractors.cache import (
     read_shards,
     tidy,
 )
-from svuprobe.extractors.progress import gib
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks.types import Windowing
 

@@ -10,11 +10,6 @@ from svuprobe._progress import Bar
 _ESTIMATE_AFTER_S = 10.0
 
 
-def gib(size: float) -> str:
-    """Write bytes for a reader."""
-    return f"{size / 2**30:.3g} GiB"
-
-
 class Estimate:
     """Moves the bar, and says once how long the rest will take."""
 

@@ -1,3 +1,130 @@
-"""svuprobe: which frozen audio model, and which of its layers, to use for a singing or music task."""
+"""svuprobe: which frozen audio model, and which of its layers, to use for a singing or music task.
+
+Every stage is a function here, loaded when it is first asked for: importing svuprobe imports nothing else.
+
+>>> import svuprobe
+>>> layers = svuprobe.load_model("mert-v1-95m")(audio, sr)  # (layers, frames, dim)  # doctest: +SKIP
+"""
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    import inspect
+
+    from svuprobe._errors import UserError as UserError
+    from svuprobe.api import (
+        Data as Data,
+        FinetuneOptions as FinetuneOptions,
+        FinetuneProtocol as FinetuneProtocol,
+        Protocol as Protocol,
+        RecipeProtocol as RecipeProtocol,
+        Reporter as Reporter,
+        RunOptions as RunOptions,
+        cache_list as cache_list,
+        cache_prune as cache_prune,
+        cache_verify as cache_verify,
+        check as check,
+        check_model as check_model,
+        extract as extract,
+        finetune as finetune,
+        leaderboard as leaderboard,
+        load_features as load_features,
+        load_model as load_model,
+        load_result as load_result,
+        load_task as load_task,
+        plot as plot,
+        predict as predict,
+        prepare as prepare,
+        probe as probe,
+        save_predictions as save_predictions,
+        synth as synth,
+    )
+    from svuprobe.suites import run_suite as run_suite
+
+# Name -> module that has it.
+_FACE = dict.fromkeys(
+    (
+        "Data",
+        "FinetuneOptions",
+        "FinetuneProtocol",
+        "Protocol",
+        "RecipeProtocol",
+        "Reporter",
+        "RunOptions",
+        "cache_list",
+        "cache_prune",
+        "cache_verify",
+        "check",
+        "check_model",
+        "extract",
+        "finetune",
+        "leaderboard",
+        "load_features",
+        "load_model",
+        "load_result",
+        "load_task",
+        "plot",
+        "predict",
+        "prepare",
+        "probe",
+        "save_predictions",
+        "synth",
+    ),
+    "svuprobe.api",
+) | {"UserError": "svuprobe._errors", "run_suite": "svuprobe.suites"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of the face when it is first asked for."""
+    if name not in _FACE:
+        raise AttributeError(f"module 'svuprobe' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_FACE[name]), name)
+    if name != "probe":  # the import above has bound that folder, which is called as the function is
+        globals()[name] = value
+        return value
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    """Return every name of the face, loaded or not."""
+    return sorted({*globals(), *_FACE} - {"Any", "ModuleType", "TYPE_CHECKING", "sys"})
+
+
+class _ProbeFolder(ModuleType):
+    """The folder ``svuprobe.probe``, which is also the function of that name.
+
+    Importing any part of a folder makes Python bind the folder to its name in svuprobe, over whatever stood there.
+    """
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Probe; see ``svuprobe.api.probe``."""
+        from svuprobe import api
+
+        return api.probe(*args, **options)
+
+    @property
+    def __signature__(self) -> "inspect.Signature":
+        """Return that of the function."""
+        import inspect
+
+        from svuprobe import api
+
+        return inspect.signature(api.probe)
+
+
+class _Face(ModuleType):
+    """This module; it makes the folder ``probe`` callable when Python binds it here."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "probe" and isinstance(value, ModuleType):
+            value.__class__ = _ProbeFolder
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face

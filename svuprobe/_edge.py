@@ -18,6 +18,7 @@ import click
 
 from svuprobe._errors import UserError
 from svuprobe._files import advice, is_systems_word
+from svuprobe._progress import Reporter
 
 # Control characters but for the end of a line, marks of direction, other ends of lines, halves of characters.
 _STEERS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -140,3 +141,6 @@ def one_line_errors() -> Iterator[None]:
 def _joined(error: object) -> str:
     """An error on one line, whatever the library that words it thinks of lines."""
     return " ".join(str(error).split())
+
+
+TERMINAL = Reporter(say, bar)

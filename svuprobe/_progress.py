@@ -78,8 +78,10 @@ class Reporter:
         """Return a reporter whose bars carry a title."""
         return replace(self, title=title)
 
-    def bar(self, total: float, desc: str = "", unit: str = "it", *, initial: float = 0, scaled: bool = False) -> Bar:
-        """Return a bar of ``total`` units; ``scaled`` counts them in thousands and millions where they are many."""
+    def bar(
+        self, total: float | None, desc: str = "", unit: str = "it", *, initial: float = 0, scaled: bool = False
+    ) -> Bar:
+        """Return a bar of ``total`` units (None: not known); ``scaled`` shortens numbers to thousands, millions."""
         if self.make_bar is None:
             return _NoBar()
         bar: Bar = self.make_bar(total=total, initial=initial, desc=desc or self.title, unit=unit, unit_scale=scaled)

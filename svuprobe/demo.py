@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from svuprobe import api
+from svuprobe._progress import Reporter
+from svuprobe._run_options import RunOptions
+from svuprobe.extractors.base import ExtractError
+from svuprobe.suites import run_suite
 
 
-def run(out: Path, *, progress: Any = None, say: Callable[[str], None] = print) -> None:
+def run(out: Path, reporter: Reporter) -> None:
     """Run every stage under ``out``; what is there already is not done again."""
     started = time.perf_counter()
-    say("The chain on synthetic singing: it shows that everything works, nothing about real voices.")
-    say("")
-    failures = api.run("demo", data=api.Data(out / "data"), out=out, progress=progress, say=say)
+    reporter.say("The chain on synthetic singing: it shows that everything works, nothing about real voices.")
+    reporter.say("")
+    failures = run_suite("demo", data=out / "data", out=out, options=RunOptions(reporter=reporter))
     if failures:
-        raise api.ExtractError(f"{failures[0]}; delete {out} and run the demo again")
+        raise ExtractError(f"{failures[0]}; delete {out} and run the demo again")
     text = (out / "leaderboard.md").read_text(encoding="utf-8")
     for line in ["", *text.splitlines(), "", *_where_to_look(out, time.perf_counter() - started)]:
-        say(line)
+        reporter.say(line)
 
 
 def _where_to_look(out: Path, seconds: float) -> list[str]:

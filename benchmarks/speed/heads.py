@@ -36,7 +36,7 @@ from typing import Any
 import click
 import numpy as np
 
-from svuprobe import api
+import svuprobe
 from svuprobe._files import write_text
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.extractors.names import slug
@@ -377,8 +377,12 @@ def main(
         rows = [row | json.loads(row["labels"]) for row in csv.DictReader(file)]
     tasks = write_material(manifest, rows, work / "tasks")
     chosen = {name: MODELS[name] for name in models or MODELS}
-    api.extract(
-        tasks=tasks, models=list(chosen.values()), data=api.Data(work), features=work / "features", say=click.echo
+    svuprobe.extract(
+        tasks,
+        list(chosen.values()),
+        data=work,
+        features=work / "features",
+        options=svuprobe.RunOptions(reporter=svuprobe.Reporter(click.echo)),
     )
     table: list[Row] = []
     if out.exists():

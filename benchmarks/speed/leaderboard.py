@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from svuprobe import api
+import svuprobe
 from svuprobe.benchmarks import leaderboard  # noqa: F401 - imported before the clock starts
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import Protocol
@@ -115,7 +115,7 @@ def main(sizes: list[int]) -> None:
             results = Path(folder, "results")
             write(results, n_models)
             started = time.process_time()
-            api.leaderboard(results, Path(folder, "leaderboard.md"))
+            svuprobe.leaderboard(results, Path(folder, "leaderboard.md"))
             seconds = time.process_time() - started
         ratio = "" if before is None else f", {seconds / before:.2f} times as long"
         print(f"{n_models} models x {TASKS} tasks: {seconds:.1f} s of a processor{ratio}", flush=True)

@@ -11,9 +11,11 @@ from svuprobe.extractors.audio.windows import (
     ClipEnd,
     InputSpec,
     Window,
+    cut_samples,
     fingerprint,
     identity_of,
     load_clip,
+    load_samples,
 )
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "FileHead",
     "InputSpec",
     "Window",
+    "cut_samples",
     "fingerprint",
     "identity_of",
     "load_clip",
+    "load_samples",
     "shown",
 ]

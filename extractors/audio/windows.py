@@ -87,7 +87,61 @@ def cut(
     A clip fails where it can't be decoded, or where for a spec no window is long and loud enough.
     """
     made_from = identity(clip)
-    stretch = _Stretch(clip, tuple(dict.fromkeys(spec.sample_rate for spec in specs)), alive)
+    yield from _pieces(_Stretch(clip, _rates(specs), alive), specs, windowing, made_from)
+
+
+def cut_samples(
+    audio: np.ndarray, sample_rate: float, specs: Sequence[InputSpec], windowing: Windowing
+) -> Iterator[Window | ClipEnd]:
+    """Windows of audio in memory, the same as `cut` gives of a file that holds it.
+
+    Parameters
+    ----------
+    audio
+        (samples,) or (channels, samples), floating point; channels are averaged.
+    sample_rate
+        Of the audio, Hz.
+
+    Raises
+    ------
+    ExtractError
+        It is no such array, has no samples or values that are not finite, or there is no such rate.
+    """
+    stretch = _Stretch(Clip("audio", "audio", "test", None, ""), _rates(specs))
+    stretch.hold(_mono_of(audio), sample_rate)
+    yield from _pieces(stretch, specs, windowing, "")
+
+
+def load_samples(audio: np.ndarray, sample_rate: float, wanted_rate: int) -> np.ndarray:
+    """Return audio in memory as `load_clip` gives that of a file: (n,) float32 mono at ``wanted_rate`` Hz."""
+    stretch = _Stretch(Clip("audio", "audio", "test", None, ""), (wanted_rate,))
+    stretch.hold(_mono_of(audio), sample_rate)
+    (block,) = stretch.blocks()
+    return block[wanted_rate]
+
+
+def _mono_of(audio: np.ndarray) -> np.ndarray:
+    """Return the mean over channels, (n,) float32."""
+    audio = np.asarray(audio)
+    if audio.ndim not in (1, 2) or not np.issubdtype(audio.dtype, np.floating):
+        raise ExtractError(
+            f"audio of shape {audio.shape} and type {audio.dtype}: it is (samples,) or (channels, samples), floating "
+            f"point, full scale is 1"
+        )
+    if audio.ndim == 2 and len(audio) > audio.shape[1]:
+        raise ExtractError(f"audio of shape {audio.shape} has more channels than samples: it is (channels, samples)")
+    return _mean(np.atleast_2d(audio).T.astype(np.float32))
+
+
+def _rates(specs: Sequence[InputSpec]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(spec.sample_rate for spec in specs))
+
+
+def _pieces(
+    stretch: _Stretch, specs: Sequence[InputSpec], windowing: Windowing, made_from: str
+) -> Iterator[Window | ClipEnd]:
+    """Cut what a stretch holds; ``made_from`` is the identity of its audio."""
+    clip = stretch.clip
     cutters: list[_Cutter] = []
     failure = None
     try:
@@ -199,6 +253,16 @@ class _Stretch:
         self.clip, self.rates, self.seconds, self._alive = clip, rates, 0.0, alive
         self._kept: dict[int, np.ndarray] | None = None
 
+    def hold(self, mono: np.ndarray, rate: float) -> None:
+        """Take samples that are in memory, (n,) float32 at ``rate`` Hz, in place of the file's."""
+        if not (np.isfinite(rate) and rate > 0):
+            raise ExtractError(f"a sampling rate of {rate} Hz: it is a number greater than 0")
+        if not np.isfinite(mono).all():
+            at = int(np.flatnonzero(~np.isfinite(mono))[0]) / rate
+            raise ExtractError(f"{self.clip.path}: samples are NaN or infinite, the first at {at:.6g} s")
+        self.seconds = len(mono) / rate
+        self._kept = self._resampled(mono, rate)
+
     def blocks(self) -> Iterator[dict[int, np.ndarray]]:
         """Yield the next samples at every rate, (n,) float32 each; decodes again each time where nothing is kept."""
         if self._kept is None:
@@ -222,8 +286,11 @@ class _Stretch:
         return {rate: meter.loud() if trim else (0, lengths[rate]) for rate, meter in meters.items()}
 
     def _whole(self, file: SoundFile) -> dict[int, np.ndarray]:
-        mono = np.concatenate([*self._mono(file), np.empty(0, np.float32)])
-        whole = {rate: mono if rate == file.rate else soxr.resample(mono, file.rate, rate) for rate in self.rates}
+        return self._resampled(np.concatenate([*self._mono(file), np.empty(0, np.float32)]), file.rate)
+
+    def _resampled(self, mono: np.ndarray, of: float) -> dict[int, np.ndarray]:
+        """Return the samples at every rate; ExtractError where there are none."""
+        whole = {rate: mono if rate == of else soxr.resample(mono, of, rate) for rate in self.rates}
         for rate, samples in whole.items():
             self._refuse_none(rate, len(samples))
         return whole

@@ -15,7 +15,6 @@ from svuprobe.extractors.cache.manage import (
     empty_folders,
     prune,
     size_of,
-    size_text,
     tidy,
 )
 from svuprobe.extractors.cache.plan import plan_shards
@@ -47,7 +46,6 @@ __all__ = [
     "read_shards",
     "require_place",
     "size_of",
-    "size_text",
     "tidy",
     "verify",
 ]

@@ -208,12 +208,3 @@ def empty_folders(directory: Path, model: str) -> list[Path]:
         if not any(path.is_file() for path in below):
             empty += filter(Path.is_dir, (*below, top))
     return empty
-
-
-def size_text(size: int) -> str:
-    """Write a size for a reader: ``1.5 GiB``."""
-    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{value:.3g} {units[0]}" if value < 1000 else f"{value:.0f} {units[0]}"

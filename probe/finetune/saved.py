@@ -7,16 +7,14 @@ pretrained rest comes from the model by its name. The metadata, each value JSON:
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from svuprobe.extractors.audio import load_clip
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.batching import batch_seconds_for
 from svuprobe.probe import result_file, trained
@@ -26,7 +24,7 @@ from svuprobe.probe.finetune.network import Network, Supervised
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.manifest import ClipList
-from svuprobe.tasks.types import Clip, Task
+from svuprobe.tasks.types import Task
 
 
 class FineTuned:
@@ -56,10 +54,8 @@ class FineTuned:
         """Centres of frames, seconds."""
         return self.network.frame_times(start_s, n_frames)
 
-    def decode(self, outputs: np.ndarray, times: np.ndarray, path: Path) -> np.ndarray:
+    def decode(self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]) -> np.ndarray:
         """Notes or beats of a file; a baseline may have a decoder of its own, which follows the audio's tempo."""
-        clip = Clip(path.name, str(path), "test", None, "")
-        audio = functools.partial(load_clip, clip, self.need.sample_rate)
         return self.network.decode(self.task, outputs, times, audio)
 
     def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:

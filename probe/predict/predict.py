@@ -6,7 +6,8 @@ so a recording of the test split gets the very prediction that was scored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol as Interface
 
@@ -14,8 +15,8 @@ import numpy as np
 import torch
 
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.extractors.audio import ClipEnd, Decoders, InputSpec, Window
-from svuprobe.extractors.base import Extractor, FrameGrid
+from svuprobe.extractors.audio import ClipEnd, Decoders, InputSpec, Window, cut_samples, load_clip, load_samples
+from svuprobe.extractors.base import ExtractError, Extractor, FrameGrid
 from svuprobe.extractors.batching import DTYPES, batch_seconds_for, input_spec, native_dtype, window_features
 from svuprobe.extractors.loading import load as load_model
 from svuprobe.probe import trained
@@ -42,8 +43,8 @@ class Answers(Interface):
         """Centres of frames, seconds."""
         ...
 
-    def decode(self, outputs: np.ndarray, times: np.ndarray, path: Path) -> np.ndarray:
-        """Notes or beats of a file from its logits (F, C) at ``times``."""
+    def decode(self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]) -> np.ndarray:
+        """Notes or beats from logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the model's rate."""
         ...
 
     def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
@@ -94,8 +95,8 @@ class Probed:
         """Centres of frames, seconds."""
         return FrameGrid.of(self.extractor).centres(n_frames, start_s)
 
-    def decode(self, outputs: np.ndarray, times: np.ndarray, path: Path) -> np.ndarray:
-        """Notes or beats of a file from its logits (F, C) at ``times``."""
+    def decode(self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]) -> np.ndarray:
+        """Notes or beats from logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the model's rate."""
         kind = kinds.of(self.task)
         assert isinstance(kind, FrameKind)
         return kind.decode(self.task, torch.from_numpy(outputs)[None], times)[0]
@@ -134,13 +135,42 @@ def predict(
     with Decoders(jobs) as decoders:
         pieces = decoders.windows(((clip, [answers.need]) for clip in clips), task.windowing)
         files = reporter.watch(_by_file(answers, pieces), "predict", len(paths), "file")
-        for path, (windows, outputs, end) in zip(paths, files, strict=True):
+        for path, clip, (windows, outputs, end) in zip(paths, clips, files, strict=True):
             if end.failure:
                 yield Prediction(path, task, end.seconds, failure=end.failure)
             elif isinstance(kind, ClipKind):
                 yield _labels(kind, path, answers, windows, outputs, end)
             else:
-                yield _frames(path, answers, windows, outputs, end)
+                audio = functools.partial(load_clip, clip, answers.need.sample_rate)
+                yield _frames(path, answers, windows, outputs, end, audio)
+
+
+def predict_samples(answers: Answers, audio: np.ndarray, sample_rate: float) -> Prediction:
+    """Return the prediction of one recording in memory, the same as of a file that holds it.
+
+    Parameters
+    ----------
+    audio
+        (samples,) or (channels, samples), floating point.
+    sample_rate
+        Hz.
+
+    Raises
+    ------
+    ExtractError
+        It is no such array, or no window of it is long and loud enough.
+    """
+    clip = Clip("audio", "audio", "test", None, "")
+    pieces = cut_samples(audio, sample_rate, [answers.need], answers.task.windowing)
+    ((windows, outputs, end),) = _by_file(answers, ((clip, piece) for piece in pieces))
+    if end.failure:
+        raise ExtractError(end.failure)
+    path = Path(clip.path)
+    kind = kinds.of(answers.task)
+    if isinstance(kind, ClipKind):
+        return _labels(kind, path, answers, windows, outputs, end)
+    again = functools.partial(load_samples, audio, sample_rate, answers.need.sample_rate)
+    return _frames(path, answers, windows, outputs, end, again)
 
 
 _Place = tuple[float, float]  # start and end of a window, seconds
@@ -178,14 +208,19 @@ def _labels(
 
 
 def _frames(
-    path: Path, answers: Answers, windows: list[_Place], logits: list[np.ndarray], end: ClipEnd
+    path: Path,
+    answers: Answers,
+    windows: list[_Place],
+    logits: list[np.ndarray],
+    end: ClipEnd,
+    audio: Callable[[], np.ndarray],
 ) -> Prediction:
     task = answers.task
     times = np.concatenate(
         [answers.frame_times(start, len(one)) for (start, _), one in zip(windows, logits, strict=True)]
     )
     joined = np.concatenate(logits)
-    found = answers.decode(joined, times, path)
+    found = answers.decode(joined, times, audio)
     name, shown = answers.activation(joined)
     return Prediction(
         path, task, end.seconds, events=found, frame_times=times, activation=shown, activation_name=name

@@ -252,7 +252,7 @@ def test_all_models_see_a_dataset_in_one_go(tmp_path, monkeypatch):
     extract, calls = api.extract, []
     monkeypatch.setattr(api, "extract", lambda *a, **k: (calls.append(a), extract(*a, **k))[1])
     assert call("run", toml, "--out", tmp_path / "out").exit_code == 0
-    assert calls == [(["mfcc", "logmel", "chroma"], [str(tmp_path / "tones.toml")])]
+    assert calls == [([str(tmp_path / "tones.toml")], ["mfcc", "logmel", "chroma"])]
 
 
 def test_a_suite_of_synthetic_data_makes_its_own_and_marks_it(tmp_path):
@@ -268,7 +268,7 @@ def test_a_suite_of_synthetic_data_makes_its_own_and_marks_it(tmp_path):
 
 def test_the_suite_of_recordings_writes_its_tasks_from_their_manifest(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(api, "extract", lambda models, tasks, **k: calls.append((models, tasks)) or [])
+    monkeypatch.setattr(api, "extract", lambda tasks, models, **k: calls.append((models, tasks)) or [])
     monkeypatch.setattr(api, "probe", lambda *a, **k: [])
     manifest.write(tmp_path / "audio")
     done = call("run", "real", "--data", tmp_path / "audio", "--out", tmp_path)

@@ -330,7 +330,7 @@ def main(only: tuple[str, ...], every: int) -> None:
     import sklearn.linear_model  # noqa: F401  loaded once, before the forks
     import torch
 
-    from svuprobe import api, running  # noqa: F401
+    from svuprobe import api, suites  # noqa: F401
     from svuprobe.probe import probing as run  # noqa: F401
     from svuprobe.probe.finetune import run as finetune  # noqa: F401
 

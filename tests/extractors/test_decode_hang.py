@@ -161,8 +161,8 @@ def test_extraction_names_the_clip_that_hangs_and_does_the_rest(tmp_path, dead):
         clip(tmp_path, name)
         rows.append({"path": f"{name}.wav", "target": "xy"[n % 2], "split": (*SPLITS, "train")[n], "group": n})
     toml = str(write_task(tmp_path, "hangs", "multiclass", rows))
-    where = {"data": api.Data(tmp_path), "features": tmp_path / "features", "decode_timeout_s": TIMEOUT_S}
-    (report,) = api.extract(["logmel"], [toml], jobs=1, **where)
+    options = api.RunOptions(jobs=1, decode_timeout_s=TIMEOUT_S)
+    (report,) = api.extract([toml], ["logmel"], data=tmp_path, features=tmp_path / "features", options=options)
     assert report.done == 3
     assert [(name, why.split(": ", 1)[1][:30]) for name, why in report.failures] == [
         ("dead0.wav", "nothing could be read of it in")

@@ -17,8 +17,9 @@ import torch
 from places import PATHS
 from recordings import corpus
 
-from svuprobe import _files, api
+from svuprobe import _files
 from svuprobe._progress import Reporter
+from svuprobe.api import extraction
 from svuprobe.extractors import batching as batches, jobs, writer as writing
 from svuprobe.extractors.audio import windows as audio
 from svuprobe.extractors.base import ExtractError
@@ -434,8 +435,8 @@ def test_each_model_has_its_own_time_and_none_for_what_is_cached(tmp_path):
     run(more, tmp_path / "f", models[:1])
     cached, done = run(more, tmp_path / "f", models)
     assert cached.wall_s == 0 < done.wall_s
-    assert "times real time" in api._told("toy", "clip", done)
-    assert api._told("toy", "clip", cached).endswith("0 clips done, 4 already cached")
+    assert "times real time" in extraction.summary("toy", "clip", done)
+    assert extraction.summary("toy", "clip", cached).endswith("0 clips done, 4 already cached")
 
 
 def test_a_header_that_promises_days_fails_its_clip_alone_and_counts_nothing(tmp_path, monkeypatch):

@@ -283,7 +283,11 @@ def probed(tmp_path, kind, names=("hf:made/one", "hf:made/two"), without=(), **k
         states = {key: value for n, (key, value) in enumerate(states.items()) if name != names[1] or n not in without}
         write_cache(tmp_path / "f", header(task, layers=2, dim=6, name=name), states)
     found = api.probe(
-        [str(toml)], features=tmp_path / "f", results=tmp_path / "r", protocol=QUICK, allow_missing=bool(without)
+        [str(toml)],
+        features=tmp_path / "f",
+        results=tmp_path / "r",
+        protocol=QUICK,
+        options=api.RunOptions(allow_missing=bool(without)),
     )
     return [(one.result, one.path) for one in found]
 

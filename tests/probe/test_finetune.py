@@ -73,17 +73,18 @@ def tones(folder, kind, n=16, seconds=0.25, **keys):
 
 def tuned(task, model, results, start=None, resume=False, overwrite=False, checkpoint_steps=0, **changes):
     """The result of fine-tuning on one task, and where it is."""
-    options = {"start": start, "resume": resume, "overwrite": overwrite, "checkpoint_steps": checkpoint_steps}
+    options = api.FinetuneOptions(
+        device="cpu", jobs=0, resume=resume, overwrite=overwrite, checkpoint_steps=checkpoint_steps
+    )
     protocol = preset("yamamoto2023", **SMALL | changes)
     (one,) = api.finetune(
         [str(task)],
         [model],
-        data=api.Data(results),
+        data=results,
         results=results,
-        protocol=protocol,
-        jobs=0,
-        device="cpu",
-        **options,
+        protocols=[protocol],
+        start=start,
+        options=options,
     )
     return one
 
@@ -228,9 +229,16 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path, model):
     weights, losses = [], []
     rates = {"head_learning_rate": 1e-3, "encoder_learning_rate": 1e-4}
     for accumulate in (1, 3):
-        options = {"jobs": 0, "device": "cpu", "accumulate": accumulate, "data": api.Data(tmp_path)}
+        options = api.FinetuneOptions(device="cpu", jobs=0, accumulate=accumulate)
         protocol = preset("yamamoto2023", **SMALL | rates | {"frozen_epochs": 1, "epochs": 1, "batch_size": 10})
-        (one,) = api.finetune([str(task)], [model], results=tmp_path / f"r{accumulate}", protocol=protocol, **options)
+        (one,) = api.finetune(
+            [str(task)],
+            [model],
+            data=tmp_path,
+            results=tmp_path / f"r{accumulate}",
+            protocols=[protocol],
+            options=options,
+        )
         weights.append(load_file(one.path.with_suffix("") / "seed0.safetensors"))
         losses.append([epoch["loss"] for epoch in one.result.model.finetune.epochs[0]])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
@@ -307,7 +315,12 @@ def test_two_stages_beat_the_frozen_one_on_singing_techniques(tmp_path, vocalset
     for epochs in (0, 10):
         protocol = preset("yamamoto2023", **SMALL | {"frozen_epochs": 2, "epochs": epochs, "batch_size": 16})
         (one,) = api.finetune(
-            ["technique"], [model], data=api.Data(vocalset), results=tmp_path, protocol=protocol, jobs=0, device="cpu"
+            ["technique"],
+            [model],
+            data=vocalset,
+            results=tmp_path,
+            protocols=[protocol],
+            options=api.FinetuneOptions(device="cpu", jobs=0),
         )
         scores[epochs] = one.result.ranked.mean
     assert scores[10] > scores[0] + 0.15
@@ -325,10 +338,13 @@ def test_two_stages_beat_the_frozen_one_on_singing_techniques(tmp_path, vocalset
 
 def test_it_starts_from_a_probes_head_and_says_the_same(tmp_path, model):
     task = tones(tmp_path, "regression")
-    folders = {"features": tmp_path / "f", "device": "cpu"}
-    api.extract([model], [str(task)], data=api.Data(tmp_path), dtype="float32", jobs=0, **folders)
+    options = api.RunOptions(device="cpu", dtype="float32", jobs=0)
+    api.extract([str(task)], [model], data=tmp_path, features=tmp_path / "f", options=options)
     quick = probe_preset("svuprobe", hidden=16, max_epochs=20, seeds=2, learning_rates=(1e-2,), single_layers=False)
-    (probed,) = api.probe([str(task)], [model], results=tmp_path / "r", protocol=quick, **folders)
+    options = api.RunOptions(device="cpu")
+    (probed,) = api.probe(
+        [str(task)], [model], features=tmp_path / "f", results=tmp_path / "r", protocol=quick, options=options
+    )
     still = {"frozen_epochs": 1, "epochs": 0, "head_learning_rate": 1e-9, "mix_learning_rate": 1e-9}
     one = tuned(task, model, tmp_path / "r", start=probed.path, **still | {"seeds": 2})
     np.testing.assert_allclose(

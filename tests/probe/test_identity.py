@@ -16,8 +16,10 @@ import soundfile as sf
 import torch
 
 from svuprobe import api
+from svuprobe.api import probing
 from svuprobe.probe import identity, result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.suites import run_suite
 from svuprobe.tasks import own
 from svuprobe.tasks.types import Task, Windowing
 
@@ -73,9 +75,8 @@ class Project:
         return str(self.root / "own.toml")
 
     def extract(self, **options) -> None:
-        data = api.Data(self.root)
-        options = {"dtype": "float32", "jobs": 0} | options
-        api.extract([self.model], [self.toml()], data=data, features=self.root / "f", **options)
+        how = api.RunOptions(**{"dtype": "float32", "jobs": 0} | options)
+        api.extract([self.toml()], [self.model], data=self.root, features=self.root / "f", options=how)
 
     def probe(self, protocol=PROTOCOL, **options):
         (one,) = api.probe(
@@ -84,7 +85,7 @@ class Project:
             features=self.root / "f",
             results=self.root / "r",
             protocol=protocol,
-            **options,
+            options=api.RunOptions(**options),
         )
         return one
 
@@ -272,7 +273,7 @@ def test_the_order_of_rows_and_the_number_of_processes_keep_the_result(project):
     project.extract(jobs=2)
     assert project.probe().cached
     shutil.rmtree(project.root / "f")
-    project.extract(jobs=2, batch_seconds=3.0)
+    project.extract(jobs=2, batch_s=3.0)
     assert project.probe(memory=1 << 30, device="cpu").cached
 
 
@@ -314,7 +315,12 @@ def test_a_suite_makes_again_what_changed_and_nothing_else(tmp_path, change):
 
     def run():
         said.clear()
-        failures = api.run(suite_of(project), data=api.Data(project.root), out=project.root / "out", say=said.append)
+        failures = run_suite(
+            suite_of(project),
+            data=project.root,
+            out=project.root / "out",
+            options=api.RunOptions(reporter=api.Reporter(said.append)),
+        )
         assert failures == []
         return next(line for line in said if line.startswith("suite"))
 
@@ -347,7 +353,7 @@ def test_what_does_not_belong_to_a_result_is_never_taken_for_its_own(project, su
     else:
         shutil.copy(other.path.with_suffix(suffix), beside)
     said = []
-    assert not project.probe(say=said.append).cached
+    assert not project.probe(reporter=api.Reporter(said.append)).cached
     assert f"{beside}" in said[0]
     assert project.probe().cached
 
@@ -415,28 +421,28 @@ def test_a_result_that_came_after_the_first_look_is_not_made_again(project, monk
     one = project.probe()
     aside = {p: p.read_bytes() for p in one.path.parent.iterdir() if p.is_file()}
     result_file.remove(one.path)
-    real = api.locked
+    real = probing.locked
 
     def made_meanwhile(path, **options):
         for file, content in aside.items():
             file.write_bytes(content)
         return real(path, **options)
 
-    monkeypatch.setattr(api, "locked", made_meanwhile)
+    monkeypatch.setattr(probing, "locked", made_meanwhile)
     assert project.probe().cached
 
 
 def test_one_seed_has_no_spread(project):
     said = []
-    one = project.probe(replace(PROTOCOL, seeds=1), say=said.append)
+    one = project.probe(replace(PROTOCOL, seeds=1), reporter=api.Reporter(said.append))
     assert one.result.ranked.std is None
     assert "±" not in said[0]
 
 
 def test_controls_say_what_they_are(project):
     said = []
-    project.probe(replace(PROTOCOL, shuffle_labels=True), say=said.append)
-    project.probe(replace(PROTOCOL, train_fraction=0.5), say=said.append)
+    project.probe(replace(PROTOCOL, shuffle_labels=True), reporter=api.Reporter(said.append))
+    project.probe(replace(PROTOCOL, train_fraction=0.5), reporter=api.Reporter(said.append))
     text = "\n".join(said)
     assert "training labels shuffled: a control" in text
     assert "50 % of the training clips" in text

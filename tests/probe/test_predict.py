@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from svuprobe import api, cli
 from svuprobe._files import sha256_of
+from svuprobe.api import prediction as prediction_files
 from svuprobe.probe.finetune import loop as ft_train
 from svuprobe.probe.predict import formats
 from svuprobe.probe.protocol import ProbeError, preset
@@ -26,6 +27,7 @@ from svuprobe.tasks.kinds.multiclass import MULTICLASS
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.types import Task, Windowing
 
+HERE = api.RunOptions(jobs=0)
 QUICK = preset("linear", learning_rates=(5e-3,), seeds=2, max_epochs=30, single_layers=False)
 
 
@@ -36,7 +38,7 @@ def runs(tmp_path_factory):
     made = {}
     for name, clips in (("technique", 60), ("transcription", 8), ("beat", 30)):
         api.synth([name], root / "data", clips=clips)
-        api.extract(["logmel"], [name], data=api.Data(root / "data"), features=root / "features", jobs=0)
+        api.extract([name], ["logmel"], data=root / "data", features=root / "features", options=HERE)
         (one,) = api.probe([name], features=root / "features", results=root / "results", protocol=QUICK)
         task = load(name)
         by_id = {clip.id: clip for clip in find_clips(task, root / "data" / task.dataset)}
@@ -65,7 +67,7 @@ def predict(*words):
 def test_labels_are_those_that_were_scored(runs, seed):
     path, clips, stored = runs["technique"]
     ids = list(dict.fromkeys(stored["clip_id"].tolist()))[:6]
-    found = [p for p, _ in api.predict(path, [clips[i].path for i in ids], seed=seed, jobs=0)]
+    found = list(api.predict(path, [clips[i].path for i in ids], seed=seed, options=HERE))
     labels = json.loads(path.read_text())["task"]["labels"]
     for clip_id, prediction in zip(ids, found, strict=True):
         logits = stored["outputs"][seed][stored["clip_id"] == clip_id].astype(float)
@@ -79,7 +81,8 @@ def test_labels_are_those_that_were_scored(runs, seed):
 def test_a_midi_file_read_back_scores_what_the_evaluation_did(runs, tmp_path):
     path, clips, stored = runs["transcription"]
     for number, clip_id in enumerate(stored["clip_id"].tolist()):
-        ((prediction, files),) = api.predict(path, [clips[clip_id].path], out=tmp_path, jobs=0)
+        predictions = api.predict(path, [clips[clip_id].path], options=HERE)
+        ((prediction, files),) = api.save_predictions(predictions, tmp_path)
         (midi,) = (f for f in files if f.suffix == ".mid")
         back = read_midi(midi)
         assert len(back) == len(prediction.events)
@@ -92,7 +95,8 @@ def test_a_midi_file_read_back_scores_what_the_evaluation_did(runs, tmp_path):
 def test_beats_are_those_that_were_scored(runs, tmp_path):
     path, clips, stored = runs["beat"]
     clip_id = stored["clip_id"][0]
-    ((prediction, files),) = api.predict(path, [clips[clip_id].path], out=tmp_path, jobs=0)
+    predictions = api.predict(path, [clips[clip_id].path], options=HERE)
+    ((prediction, files),) = api.save_predictions(predictions, tmp_path)
     mine = stored["estimate"][(stored["estimate"][:, 0] == 0) & (stored["estimate"][:, 1] == 0)][:, 2]
     assert np.allclose(prediction.events, mine, atol=0.021)
     (text,) = (f for f in files if f.suffix == ".beats")
@@ -228,22 +232,27 @@ def test_the_model_of_a_result_is_not_run_unless_that_is_allowed(tmp_path, finet
     made = tmp_path / "own.toml"
     made.write_text('name = "own"\nkind = "multiclass"\nmetadata = "own.csv"\n')
     name = f"py:{file}:Means"
-    api.extract([name], [str(made)], data=api.Data(tmp_path), features=tmp_path / "f", jobs=0)
+    api.extract([str(made)], [name], data=tmp_path, features=tmp_path / "f", options=HERE)
     (one,) = api.probe([str(made)], features=tmp_path / "f", results=tmp_path / "r", protocol=QUICK)
     run, mark, audio = one.path, tmp_path / "it ran", tmp_path / "0.wav"
     mark.unlink()
     if finetuned:
         pretend_finetuned(run, name)
     with pytest.raises(ProbeError, match=r"model.py.*nothing was run: if you trust it, add --run-code"):
-        list(api.predict(run, [audio], jobs=0))
+        list(api.predict(run, [audio], options=HERE))
     done = CliRunner().invoke(cli.main, ["predict", "--run", str(run), "--audio", str(audio)])
     assert done.exit_code == 1
     assert "--run-code" in done.output
     assert not mark.exists()
     if not finetuned:
-        ((found, _),) = api.predict(run, [audio], jobs=0, run_code=True)
+        (found,) = api.predict(run, [audio], run_code=True, options=HERE)
         assert not found.failure
         assert mark.exists()
+
+
+def distinct(stems):
+    names = prediction_files._Names()
+    return [names.take(stem) for stem in stems]
 
 
 @pytest.mark.parametrize(
@@ -258,12 +267,12 @@ def test_the_model_of_a_result_is_not_run_unless_that_is_allowed(tmp_path, finet
     ],
 )
 def test_each_file_of_audio_has_a_name_of_its_own_and_none_leaves_the_folder(tmp_path, stems):
-    names = api._distinct(stems)
+    names = distinct(stems)
     assert len({name.casefold() for name in names}) == len(stems)
     for name in names:
         assert (tmp_path / f"{name}.notes.csv").resolve().parent == tmp_path.resolve()
         (tmp_path / f"{name}.notes.csv").touch()
-    assert api._distinct(["song", "other song"]) == ["song", "other song"]
+    assert distinct(["song", "other song"]) == ["song", "other song"]
 
 
 def test_the_whole_file_is_a_marked_row_among_its_windows():

@@ -23,7 +23,8 @@ QUICK = Protocol(name="quick", epoch_updates=1, hidden=32, learning_rates=(1e-3,
 
 
 def probe(tmp_path, toml, protocol=QUICK, **options):
-    return api.probe([str(toml)], features=tmp_path / "f", results=tmp_path / "r", protocol=protocol, **options)
+    options = api.RunOptions(**options)
+    return api.probe([str(toml)], features=tmp_path / "f", results=tmp_path / "r", protocol=protocol, options=options)
 
 
 def features_of(tmp_path, toml, protocol, kind, memory=None):
@@ -153,8 +154,9 @@ def test_learning_rates_at_the_edge_of_the_grid_are_said_once_at_the_end(tmp_pat
     both = [str(tmp_path / "shapes.toml"), str(tmp_path / "colours.toml")]
     lines = []
     protocol = replace(QUICK, learning_rates=rates, single_layers=False)
-    probe(tmp_path, tmp_path / "shapes.toml", protocol, say=lines.append)
-    api.probe(both, features=tmp_path / "f", results=tmp_path / "r", protocol=protocol, say=lines.append)
+    probe(tmp_path, tmp_path / "shapes.toml", protocol, reporter=api.Reporter(lines.append))
+    options = api.RunOptions(reporter=api.Reporter(lines.append))
+    api.probe(both, features=tmp_path / "f", results=tmp_path / "r", protocol=protocol, options=options)
     told = [line for line in lines if "edge of the grid" in line]
     if not said:
         assert not told

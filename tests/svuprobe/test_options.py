@@ -90,18 +90,9 @@ def test_a_device_that_is_not_here_is_said_with_those_that_are(device, tmp_path)
             done = CliRunner().invoke(cli.main, asked)
             assert done.exit_code == 2
             assert "\x1b" not in done.output
-    where = {"features": tmp_path / "f", "results": tmp_path / "r"}
-    data = api.Data(tmp_path)
-    for call in (
-        lambda: api.check_model("logmel", device=device),
-        lambda: api.extract(["logmel"], ["technique"], data=data, features=tmp_path, device=device),
-        lambda: api.probe(**where, device=device),
-        lambda: api.finetune(["technique"], ["logmel"], data=data, results=tmp_path, device=device),
-        lambda: next(api.predict(tmp_path / "empty.json", ["a.wav"], device=device)),
-        lambda: api.run("svu", data=data, out=tmp_path, device=device),
-    ):
-        with pytest.raises(OptionError):
-            call()
+    for options in (api.RunOptions, api.FinetuneOptions):
+        with pytest.raises(OptionError, match="there is cpu"):
+            options(device=device)
 
 
 def test_the_device_of_the_cpu_is_checked_without_torch():
@@ -112,22 +103,22 @@ def test_the_device_of_the_cpu_is_checked_without_torch():
 
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, 2**63, "1", 1.5, True])
 def test_the_api_checks_numbers_as_the_command_line_does(value, tmp_path):
-    data, where = api.Data(tmp_path), {"features": tmp_path / "f", "results": tmp_path / "r"}
-    one = (["technique"], ["logmel"])
     for call in (
-        lambda: api.extract(["logmel"], ["technique"], data=data, features=tmp_path, jobs=value),
-        lambda: api.probe(**where, memory=value),
-        lambda: api.finetune(*one, data=data, results=tmp_path, jobs=value),
-        lambda: api.finetune(*one, data=data, results=tmp_path, accumulate=value),
+        lambda: api.RunOptions(jobs=value),
+        lambda: api.RunOptions(memory=value),
+        lambda: api.RunOptions(batch_s="1" if value == 1.5 else -1.0 if value == 2**63 else value),
+        lambda: api.FinetuneOptions(jobs=value),
+        lambda: api.FinetuneOptions(accumulate=value),
+        lambda: api.FinetuneOptions(checkpoint_steps=value),
         lambda: api.synth(["technique"], tmp_path / "d", clips=3, seed=value),
-        lambda: next(api.predict(tmp_path / "none.json", ["a.wav"], seed=value)),
+        lambda: api.predict(tmp_path / "none.json", ["a.wav"], seed=value),
         lambda: Protocol(seeds=value),
     ):
         with pytest.raises(UserError):
             call()
     for dtype in ("float16", "", None):
         with pytest.raises(OptionError):
-            api.probe(**where, dtype=dtype)
+            api.RunOptions(dtype=dtype)
 
 
 @pytest.mark.parametrize("field", ft_protocol.RANGES)

@@ -85,7 +85,7 @@ def test_a_synthetic_copy_is_whole_learnable_in_every_split_and_disjoint(task, s
         train = {c.target for c in clips if c.split == "train"}
         assert {c.target for c in clips} <= train
         assert train <= set(labels)
-    assert api.check(task.name, api.Data(root.parent))
+    assert api.check(task.name, root.parent)
     assert len({c.group for c in clips if c.split == "test"}) > 1
 
 
@@ -123,7 +123,7 @@ def test_tasks_of_one_dataset_share_clip_ids_and_files(synthetic):
 
 def test_every_task_goes_from_synthetic_audio_to_a_score_above_chance(task, synthetic, tmp_path):
     root = synthetic(task)
-    api.extract(["logmel"], [task.name], data=api.Data(root.parent), features=tmp_path / "f")
+    api.extract([task.name], ["logmel"], data=root.parent, features=tmp_path / "f")
     protocol = QUICK
     if kinds.of(task).level == "frame":
         protocol = Protocol(name="quick", hidden=64, learning_rates=(5e-3,), seeds=1)
@@ -142,7 +142,7 @@ def test_the_example_in_contributing_works_as_it_stands(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "svuprobe.tasks.vowel", module)
     monkeypatch.setitem(TABLE, "vowel", "svuprobe.tasks.vowel:TASK")
     api.synth(["vowel"], tmp_path / "d", clips=120)
-    api.extract(["mfcc"], ["vowel"], data=api.Data(tmp_path / "d"), features=tmp_path / "f")
+    api.extract(["vowel"], ["mfcc"], data=tmp_path / "d", features=tmp_path / "f")
     (one,) = api.probe(["vowel"], features=tmp_path / "f", results=tmp_path / "r", protocol=QUICK)
     assert one.result.task.labels == ("a", "e", "i", "o", "u")
     assert one.result.ranked.mean > one.result.chance["accuracy"] + 0.1

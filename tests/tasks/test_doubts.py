@@ -73,11 +73,12 @@ def test_what_may_not_be_meant_is_said_by_check_extract_and_probe(folder, name, 
     assert len(found) == len(said)
     assert all(start in doubt for start, doubt in zip(said, found, strict=True))
     lines: list[str] = []
-    assert api.check(toml, api.Data(folder), say=lines.append)
+    assert api.check(toml, folder, reporter=api.Reporter(lines.append))
     assert lines[-1] == f"whole: nothing is missing or damaged{', but see the notes' if said else ''}"
     assert [line.removeprefix("note: ") for line in lines if line.startswith("note: ")] == found
     lines.clear()
-    api.extract(["logmel"], [toml], data=api.Data(folder), features=folder / "features", jobs=0, say=lines.append)
+    options = api.RunOptions(jobs=0, reporter=api.Reporter(lines.append))
+    api.extract([toml], ["logmel"], data=folder, features=folder / "features", options=options)
     assert [line for line in lines if line.removeprefix(f"{task.name}: ") in found] == [f"{name}: {d}" for d in found]
     protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, max_epochs=1)
     (done,) = api.probe([toml], features=folder / "features", results=folder / "results", protocol=protocol)
@@ -98,9 +99,9 @@ def test_labels_beyond_the_end_of_the_audio_are_counted_by_check_and_probe(folde
     name = f"beyond-{kind}-{targets[0].split('.')[0]}"
     toml = task_of(folder, name, kind, targets)
     lines: list[str] = []
-    assert api.check(toml, api.Data(folder), say=lines.append) == (not late)
+    assert api.check(toml, folder, reporter=api.Reporter(lines.append)) == (not late)
     assert bool(late) == any(late in line and "are the times in milliseconds?" in line for line in lines)
-    api.extract(["logmel"], [toml], data=api.Data(folder), features=folder / "features", jobs=0)
+    api.extract([toml], ["logmel"], data=folder, features=folder / "features", options=api.RunOptions(jobs=0))
     protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, max_epochs=1)
     (done,) = api.probe([toml], features=folder / "features", results=folder / "results", protocol=protocol)
     said = [caveat for caveat in done.result.caveats if "beyond the end" in caveat]

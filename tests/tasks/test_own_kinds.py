@@ -53,7 +53,7 @@ def test_every_kind_is_probed_whatever_labels_are_declared(folder, kind, names):
     ]
     name = f"{kind}{len(names or ())}{CASES.index((kind, names))}"
     toml = str(write_task(folder, name, kind, rows, **({"targets": names} if names else {})))
-    api.extract(["logmel"], [toml], data=api.Data(folder), features=folder / "features", jobs=0)
+    api.extract([toml], ["logmel"], data=folder, features=folder / "features", options=api.RunOptions(jobs=0))
     protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, max_epochs=2)
     (done,) = api.probe([toml], features=folder / "features", results=folder / "results", protocol=protocol)
     each = ["r2_valence", "r2_arousal"] if kind == "regression" and names else []

@@ -6,15 +6,17 @@ data, ``data``. What there is already is found without loading a model, so a sec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from svuprobe import api
 from svuprobe._errors import UserError
 from svuprobe._files import holds, write_text
-from svuprobe._machine import checked_device
+from svuprobe._progress import Reporter
+from svuprobe._run_options import RunOptions
+from svuprobe.api import Data
 from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
 from svuprobe.benchmarks.plots import KINDS
 from svuprobe.extractors.base import ExtractError
@@ -25,9 +27,6 @@ from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task
 from svuprobe.tasks.datasets import DATASETS
 from svuprobe.tasks.manifest import labels_of
-
-if TYPE_CHECKING:
-    from svuprobe.api import Data
 
 
 @dataclass(frozen=True)
@@ -60,43 +59,54 @@ class _Part:
     model: str
 
 
-def run(
+def run_suite(
     suite: str,
     *,
-    data: Data,
-    out: Path,
-    results: Path | None = None,
-    features: Path | None = None,
-    device: str | None = None,
-    allow_missing: bool = False,
-    progress: Callable[..., Any] | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    data: Data | str | Path,
+    out: str | Path,
+    results: str | Path | None = None,
+    features: str | Path | None = None,
+    options: RunOptions | None = None,
 ) -> list[str]:
-    """Make what is missing of a suite; returns what could not be made, a line each.
+    """Extract and probe what is missing of a suite, then write leaderboard and plots.
 
     Parameters
     ----------
     suite
         Name of a suite that comes with svuprobe, or a TOML file (`svuprobe.benchmarks.suite`).
     data
-        Where the datasets are. A suite of synthetic data makes its own below ``out``.
+        The folder that holds the datasets, or a `Data`. A suite of synthetic data makes its own below ``out``.
     out
         Folder of everything that is written.
     results, features
         In place of ``out/results`` and ``out/features``.
-    allow_missing
-        Probe without the clips that can't be read, and say so in the results.
+    options
+        ``device``, ``allow_missing`` and ``reporter`` are used.
+
+    Returns
+    -------
+    list of str
+        What could not be made, a line each; everything else is done.
 
     Raises
     ------
     ProbeError, ExtractError, TaskError
         A suite that can't be read, or names a model or task that does not exist. What fails later, or lacks its
-        data, is in the list that is returned; everything else is done.
+        data, is in the list that is returned.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> svuprobe.run_suite("small.toml", data="data", out="all")
+    []
     """
-    device = checked_device(device)
+    options = options or RunOptions()
+    reporter = options.reporter
+    data, out = api.Data.of(data), Path(out)
     plan = suites.load(suite)
     models = [canonical(name) for name in plan.all_models]
-    results, features = results or out / "results", features or out / "features"
+    results = Path(results) if results else out / "results"
+    features = Path(features) if features else out / "features"
     if plan.prepare == "synth":  # never among the user's own
         data = replace(data, root=out / "data", elsewhere={})
     folder = plan.folder
@@ -106,13 +116,13 @@ def run(
     several = _listed(plan, models, data, folder)
     # Asked for once: to know that of a model of one's own takes loading it.
     revisions = {model: _revision_now(model) for model in {one.model for one in several}}
-    missing = [one for one in several if not _is_there(results, one, revisions[one.model], allow_missing)]
+    missing = [one for one in several if not _is_there(results, one, revisions[one.model], options.allow_missing)]
     if plan.prepare == "synth" and any(one.asked.problem for one in missing):
-        _synthesise(plan, missing, data, progress, say)
+        _synthesise(plan, missing, data, reporter)
         several = _listed(plan, models, data, folder)
-        missing = [one for one in several if not _is_there(results, one, revisions[one.model], allow_missing)]
+        missing = [one for one in several if not _is_there(results, one, revisions[one.model], options.allow_missing)]
     suites.save_wanted(results, plan.name, [_wanted(plan.name, one) for one in several])
-    say(f"suite {plan.name}: {len(several)} results, {len(several) - len(missing)} of them there")
+    reporter.say(f"suite {plan.name}: {len(several)} results, {len(several) - len(missing)} of them there")
     failures = list(
         dict.fromkeys(f"{one.asked.task.name}: {one.asked.problem}" for one in missing if one.asked.problem)
     )
@@ -120,12 +130,11 @@ def run(
     for one in missing:
         if not one.asked.problem:
             groups.setdefault(one.asked.task.dataset, []).append(one)
-    options = {"features": features, "device": device, "progress": progress, "say": say}
     for group in groups.values():
-        failures += _make(group, data, results, allow_missing, options)
-    changed, problems = _show(results, out, say)
+        failures += _make(group, data, features, results, options)
+    changed, problems = _show(results, out, reporter)
     if not changed and not groups:
-        say(f"nothing to do: {out / 'leaderboard.md'} says what the results say")
+        reporter.say(f"nothing to do: {out / 'leaderboard.md'} says what the results say")
     return [*failures, *problems]
 
 
@@ -152,19 +161,15 @@ def _asked(plan: suites.Suite, name: str, data: Data, folder: Path) -> _Asked:
     return replace(asked, clips=tuple(clips), labels=labels_of(task, clips))
 
 
-def _synthesise(
-    plan: suites.Suite, missing: Sequence[_Part], data: Data, progress: Any, say: Callable[[str], None]
-) -> None:
+def _synthesise(plan: suites.Suite, missing: Sequence[_Part], data: Data, reporter: Reporter) -> None:
     """Make the datasets that tasks lack, each once."""
-    from svuprobe import api
-
     names: dict[str, list[str]] = {}
     for one in missing:
         if one.asked.problem:
             names.setdefault(one.asked.task.dataset, []).append(one.asked.typed)
     for several in names.values():
         clips = next((plan.synth_clips[name] for name in several if name in plan.synth_clips), None)
-        api.synth(several, data.root, clips=clips, progress=progress, say=say)
+        api.synth(several, data.root, clips=clips, reporter=reporter)
 
 
 def _write_tasks(manifest: Path, folder: Path, plan: suites.Suite) -> None:
@@ -244,51 +249,53 @@ def _wanted(suite: str, one: _Part) -> suites.Wanted:
     )
 
 
-def _make(
-    group: Sequence[_Part], data: Data, results: Path, allow_missing: bool, options: dict[str, Any]
-) -> list[str]:
+def _make(group: Sequence[_Part], data: Data, features: Path, results: Path, options: RunOptions) -> list[str]:
     """Extract and probe what is missing on one dataset; every model looks at it in one go."""
-    from svuprobe import api
-
     models = list(dict.fromkeys(one.model for one in group))
     tasks = list(dict.fromkeys(one.asked.typed for one in group))
-    failures = _extract(models, tasks, data, options)
+    failures = _extract(models, tasks, data, features, options)
+    probing = replace(options, overwrite=True)  # what is there was looked at, and is of something else
     for one in group:
         if one.model in failures:
             continue
-        how: dict[str, Any] = {"protocol": one.protocol, "allow_missing": allow_missing, "overwrite": True}
         try:
-            api.probe([one.asked.typed], [one.model], results=results, **how, **options)
+            api.probe(
+                [one.asked.typed],
+                [one.model],
+                features=features,
+                results=results,
+                protocol=one.protocol,
+                options=probing,
+            )
         except UserError as error:
             failures[f"{one.model} on {one.asked.task.name}"] = str(error)
     return [f"{what}: {why}" for what, why in failures.items()]
 
 
-def _extract(models: list[str], tasks: list[str], data: Data, options: dict[str, Any]) -> dict[str, str]:
+def _extract(models: list[str], tasks: list[str], data: Data, features: Path, options: RunOptions) -> dict[str, str]:
     """Why a model could not be run, for each that could not: one that is not to be had leaves the others alone."""
-    from svuprobe import api
-
     try:
-        reports = api.extract(models, tasks, data=data, **options)
+        reports = api.extract(tasks, models, data=data, features=features, options=options)
     except TaskError as error:
         return dict.fromkeys(models, str(error))
     except UserError as error:
         if len(models) == 1:
             return {models[0]: str(error)}
-        return {name: why for model in models for name, why in _extract([model], tasks, data, options).items()}
+        failures: dict[str, str] = {}
+        for model in models:
+            failures |= _extract([model], tasks, data, features, options)
+        return failures
     for report in reports:
         for clip, reason in report.failures:
-            options["say"](f"  {clip!r}: {reason}")
+            options.reporter.say(f"  {clip!r}: {reason}")
     return {}
 
 
-def _show(results: Path, out: Path, say: Callable[[str], None]) -> tuple[bool, list[str]]:
+def _show(results: Path, out: Path, reporter: Reporter) -> tuple[bool, list[str]]:
     """Plots, then the leaderboard, if it is not what the results say: it comes last, as the mark of a whole run.
 
     Returns whether anything was written, and a line for each file of results that could not be used.
     """
-    from svuprobe import api
-
     files, problems = leaderboard.files(results, out / "leaderboard.md")
     if all(holds(path, text) for path, text in files.items()):
         return False, problems
@@ -301,8 +308,8 @@ def _show(results: Path, out: Path, say: Callable[[str], None]) -> tuple[bool, l
             continue
         for path in paths:
             if path.suffix == ".png":
-                say(str(path))
+                reporter.say(str(path))
     for path, text in files.items():
         write_text(path, text)
-    say(str(out / "leaderboard.md"))
+    reporter.say(str(out / "leaderboard.md"))
     return True, problems

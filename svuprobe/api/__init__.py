@@ -1,0 +1,57 @@
+"""Every stage as one function, named as its command. The command line adds nothing but words.
+
+Tasks come before models everywhere; how a stage runs is one `RunOptions`, how heads or networks are trained one
+protocol. The same names are attributes of ``svuprobe``, which imports this module when one is first asked for.
+"""
+
+from svuprobe._progress import Reporter
+from svuprobe._run_options import FinetuneOptions, RunOptions
+from svuprobe.api.boards import LeftOut, leaderboard, plot
+from svuprobe.api.caches import CachedFeatures, cache_list, cache_prune, cache_verify, load_features
+from svuprobe.api.data import Data, check, load_task, prepare, synth
+from svuprobe.api.extraction import extract
+from svuprobe.api.finetuning import finetune
+from svuprobe.api.models import LoadedModel, check_model, load_model
+from svuprobe.api.prediction import predict, save_predictions
+from svuprobe.api.probing import probe
+from svuprobe.api.results import PartlyDone, Probed, load_result
+from svuprobe.extractors.base import ExtractError
+from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
+from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.tasks import TaskError
+
+__all__ = [
+    "CachedFeatures",
+    "Data",
+    "ExtractError",
+    "FinetuneOptions",
+    "FinetuneProtocol",
+    "LeftOut",
+    "LoadedModel",
+    "PartlyDone",
+    "ProbeError",
+    "Probed",
+    "Protocol",
+    "RecipeProtocol",
+    "Reporter",
+    "RunOptions",
+    "TaskError",
+    "cache_list",
+    "cache_prune",
+    "cache_verify",
+    "check",
+    "check_model",
+    "extract",
+    "finetune",
+    "leaderboard",
+    "load_features",
+    "load_model",
+    "load_result",
+    "load_task",
+    "plot",
+    "predict",
+    "prepare",
+    "probe",
+    "save_predictions",
+    "synth",
+]

@@ -1,0 +1,124 @@
+"""Leaderboard and pictures of all results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from svuprobe._files import holds, write_text
+from svuprobe.benchmarks.leaderboard import files
+from svuprobe.probe import result_file
+from svuprobe.probe.protocol import ProbeError
+
+
+class LeftOut(ProbeError):
+    """Some files of results could not be used, and everything was made of the others.
+
+    Attributes
+    ----------
+    written
+        The files that were written.
+    problems
+        A line for each file that was left out.
+    """
+
+    def __init__(self, written: list[Path], problems: list[str]) -> None:
+        self.written, self.problems = written, problems
+        message = problems[0]
+        if len(problems) > 1:
+            message = f"{len(problems)} files of results could not be used, the rest is done: {'; '.join(problems)}"
+        super().__init__(message)
+
+
+def leaderboard(results: str | Path, out: str | Path, *, check: bool = False) -> str:
+    """Write the leaderboard of all results, with CSV and JSON beside it.
+
+    Parameters
+    ----------
+    results
+        The folder of results.
+    out
+        The Markdown file.
+    check
+        Write nothing, and raise ProbeError for the first file that is not what the results say.
+
+    Returns
+    -------
+    str
+        The Markdown.
+
+    Raises
+    ------
+    ProbeError
+        ``out`` is no name of a Markdown file, or with ``check`` a file is not what the results say.
+    LeftOut
+        Results, or predictions beside them, can't be used; the leaderboard of the others is written.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> text = svuprobe.leaderboard("results", "leaderboard.md")
+    >>> "logmel" in text
+    True
+    """
+    results, out = Path(results), Path(out)
+    if out.suffix in (".csv", ".json"):
+        raise ProbeError(
+            f"{out}: the leaderboard is Markdown, with a .csv and a .json of that name beside it; name a .md"
+        )
+    texts, problems = files(results, out)
+    for path, text in texts.items():
+        if not check:
+            write_text(path, text)
+        elif not holds(path, text):
+            state = "is not what the results say" if path.is_file() else "is missing"
+            again = f"svuprobe leaderboard --results {results} --out {out}"
+            raise ProbeError(f"{path}: {state}; run {again} and commit it")
+    if problems:
+        raise LeftOut([] if check else list(texts), problems)
+    return texts[out]
+
+
+def plot(kind: str, results: str | Path, out: str | Path) -> list[Path]:
+    """Draw results as PNG, SVG and CSV.
+
+    Parameters
+    ----------
+    kind
+        ``scores``, ``layer-weights``, ``layer-curves`` or ``data-efficiency``.
+    results
+        The folder of results.
+    out
+        Folder of the pictures.
+
+    Returns
+    -------
+    list of Path
+        The files that were written.
+
+    Raises
+    ------
+    ProbeError
+        There is nothing of that kind to draw.
+    LeftOut
+        Results can't be read; those of the others are drawn.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> {path.suffix for path in svuprobe.plot("scores", "results", "plots")} == {".png", ".svg", ".csv"}
+    True
+    """
+    from svuprobe.benchmarks.plots import KINDS
+
+    if kind not in KINDS:
+        raise ProbeError(f"no plot {kind!r}; there are {', '.join(KINDS)}")
+    entries, problems = result_file.read_all(Path(results))
+    try:
+        written = KINDS[kind]([result for result, _ in entries], Path(out))
+    except ProbeError as error:
+        if not problems:
+            raise
+        raise LeftOut([], [*problems, str(error)]) from None
+    if problems:
+        raise LeftOut(written, problems)
+    return written

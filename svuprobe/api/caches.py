@@ -1,0 +1,258 @@
+"""Caches of features: their arrays, what there is, what is damaged, and what may go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from svuprobe._files import size_text, writing
+from svuprobe._progress import SILENT, Reporter
+from svuprobe.extractors import cache as caches
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.cache import FeatureCache, find, require_place
+from svuprobe.extractors.names import slug
+from svuprobe.tasks import kinds
+from svuprobe.tasks.manifest import ClipList
+
+
+class CachedFeatures(Mapping[str, np.ndarray]):
+    """The features of a cache, by clip id; each clip is read when it is asked for.
+
+    At clip level an array is (windows, layers, dim), at frame level (layers, frames, dim); float32.
+
+    Attributes
+    ----------
+    layer_names
+        One name per layer.
+    level
+        ``clip`` or ``frame``.
+    """
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self._cache = cache
+        self.layer_names: tuple[str, ...] = cache.header.layer_names
+        self.level: str = cache.header.level
+
+    def __getitem__(self, clip_id: str) -> np.ndarray:
+        windows = [self._cache.read(row) for row in self._cache.rows_of[clip_id]]
+        rows = np.concatenate(windows).astype(np.float32)  # (windows or frames, layers, dim)
+        return rows if self.level == "clip" else np.ascontiguousarray(rows.transpose(1, 0, 2))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cache.rows_of)
+
+    def __len__(self) -> int:
+        return len(self._cache.rows_of)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._cache.close()
+
+    def __enter__(self) -> CachedFeatures:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def load_features(features: str | Path, task: str | None = None, model: str | None = None) -> CachedFeatures:
+    """Open a cache of features: arrays by clip id, read when they are asked for.
+
+    Parameters
+    ----------
+    features
+        The folder of one cache; or, with ``task`` and ``model``, the folder of all caches.
+    task, model
+        Whose cache, where ``features`` holds several.
+
+    Returns
+    -------
+    CachedFeatures
+        A mapping from clip id to float32 arrays: (windows, layers, dim) at clip level, (layers, frames, dim) at frame
+        level.
+
+    Raises
+    ------
+    ExtractError
+        There is no such cache, there are several, or a part of it is missing or can't be read.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> features = svuprobe.load_features("features", "technique", "logmel")
+    >>> next(iter(features.values())).shape[1:] == (len(features.layer_names), 240)
+    True
+    """
+    folder = Path(features)
+    if task is not None and model is not None:
+        folder = _folder_of(folder, task, model)
+    cache = FeatureCache(folder)
+    try:
+        require_place(folder, cache.header)
+    except ExtractError:
+        cache.close()
+        raise
+    return CachedFeatures(cache)
+
+
+def _folder_of(features: Path, name: str, model: str) -> Path:
+    """Return the folder of the one cache of a task and a model."""
+    from svuprobe.tasks import manifest
+
+    lists, problems = manifest.find(features, name)
+    folders: list[Path] = []
+    for clips in lists:
+        folders += caches_of(features, clips, model)
+    folders = list(dict.fromkeys(folders))
+    if not folders:
+        why = f" ({problems[0]})" if problems else ""
+        raise ExtractError(
+            f"{features}: no features of {model} for task {name}{why}; "
+            f"run svuprobe extract --model {model} --task {name}"
+        )
+    if len(folders) > 1:
+        names = " or ".join(str(folder) for folder in folders)
+        raise ExtractError(f"{features}: {model} has {len(folders)} caches for task {name}; give one, {names}")
+    return folders[0]
+
+
+def caches_of(features: Path, clips: ClipList, model: str = "*") -> list[Path]:
+    """Return the folders of the caches that a task reads from, of every revision of a model, or of every model."""
+    key = (clips.dataset, clips.task.windowing.key, kinds.of(clips.task).level)
+    return find(features, "*" if model == "*" else slug(model), *key)
+
+
+def cache_list(directory: str | Path) -> list[caches.CacheInfo]:
+    """Return what there is of every cache below a folder, and whether it is complete.
+
+    Parameters
+    ----------
+    directory
+        A folder of caches, or of one.
+
+    Returns
+    -------
+    list of CacheInfo
+        Model, dataset, windowing, clips, hours, bytes and state of each cache.
+
+    Raises
+    ------
+    ExtractError
+        A plan or shard can't be read.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> svuprobe.cache_list("features")[0].state
+    'complete'
+    """
+    return [caches.cache_info(folder) for folder in caches.cache_folders(Path(directory))]
+
+
+def cache_verify(directory: str | Path, *, remove: bool = False, reporter: Reporter = SILENT) -> list[caches.Damage]:
+    """Read every byte of every cache below a folder; say and return what is damaged.
+
+    Parameters
+    ----------
+    directory
+        A folder of caches, or of one.
+    remove
+        Delete damaged files: extracting again then makes these again and touches no others.
+    reporter
+        Is told each damage, also where the disk is full; shows a bar of the bytes.
+
+    Returns
+    -------
+    list of Damage
+        Path and reason of each file that is not what it was.
+
+    Raises
+    ------
+    ExtractError
+        No cache is there, or a file can't be deleted.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> svuprobe.cache_verify("features")
+    []
+    """
+    damages: list[caches.Damage] = []
+    try:
+        caches.verify(Path(directory), delete=remove, reporter=reporter, tell=damages.append)
+    finally:  # also where a disk is full: what is deleted is named
+        for damage in damages:
+            reporter.say(f"{damage.path}: {damage.reason}")
+    for folder in dict.fromkeys(d.path if d.path.is_dir() else d.path.parent for d in damages):
+        model = caches.cache_info(folder).model
+        reporter.say(
+            f"  {folder.name}: svuprobe extract --model {model}, with the other options that made it, repairs it"
+        )
+    return damages
+
+
+def cache_prune(
+    directory: str | Path,
+    *,
+    model: str | None = None,
+    dry_run: bool = False,
+    reporter: Reporter = SILENT,
+) -> int:
+    """Delete what dead processes left in the caches below a folder, or every cache of one model.
+
+    Parameters
+    ----------
+    directory
+        A folder of caches.
+    model
+        Whose caches go, of every revision; None deletes no features.
+    dry_run
+        Say what would go, and delete nothing.
+    reporter
+        Is told each file or folder and its size.
+
+    Returns
+    -------
+    int
+        The bytes that are free now, or would be.
+
+    Raises
+    ------
+    ExtractError
+        There is no cache of the model, or a live process is filling it.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> svuprobe.cache_prune("features", dry_run=True)
+    0
+    """
+    directory = Path(directory)
+    if model is not None:
+        return _delete_model(directory, model, dry_run, reporter)
+    gone = caches.prune(directory, dry_run=dry_run)
+    for path, size in gone.items():
+        reporter.say(f"{path}: {size_text(size)}")
+    return sum(gone.values())
+
+
+def _delete_model(directory: Path, model: str, dry_run: bool, reporter: Reporter) -> int:
+    folders: Sequence[Path] = [
+        folder for folder in caches.cache_folders(directory) if folder.parent.name.rpartition("@")[0] == slug(model)
+    ]
+    emptied = caches.empty_folders(directory, slug(model))
+    if not folders and not emptied:
+        raise ExtractError(f"{directory}: no cache of {model}; svuprobe cache list says what there is")
+    sizes = [caches.size_of(folder) for folder in folders]
+    for folder, size in zip(folders, sizes, strict=True):
+        reporter.say(f"{folder}: {size_text(size)}")
+        if not dry_run:
+            caches.delete_cache(folder)
+    if not dry_run:
+        for folder in emptied:
+            with writing(folder):
+                folder.rmdir()
+    return sum(sizes)

@@ -1,0 +1,216 @@
+"""Datasets on the disk: synthetic copies, downloads, and whether all is there."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from svuprobe._machine import MOST_SEED, check_whole
+from svuprobe._progress import SILENT, Reporter
+from svuprobe.tasks import Task, TaskError, find_clips, is_synthetic, kinds, load
+from svuprobe.tasks.manifest import ClipList, listed
+from svuprobe.tasks.synth import CORPORA
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where datasets are: one folder that holds them all, and single ones elsewhere."""
+
+    root: Path
+    elsewhere: dict[str, Path] = field(default_factory=dict)
+
+    def folder(self, dataset: str) -> Path:
+        """Return the folder of a dataset."""
+        return self.elsewhere.get(dataset, self.root / dataset)
+
+    @classmethod
+    def of(cls, place: Data | str | Path) -> Data:
+        """Return where datasets are, from that or from the folder that holds them all."""
+        return place if isinstance(place, Data) else cls(Path(place))
+
+
+def load_task(task: str) -> Task:
+    """Load a task: what is asked of which dataset, and how its clips are cut and scored.
+
+    Parameters
+    ----------
+    task
+        Its name, or the TOML file of one on data of one's own.
+
+    Returns
+    -------
+    Task
+        ``task.clips(folder)`` lists the clips of a dataset's folder.
+
+    Raises
+    ------
+    TaskError
+        There is no such task, or the file describes none.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> svuprobe.load_task("technique").metrics[0]
+    'accuracy'
+    """
+    return load(task)
+
+
+def synth(
+    tasks: Sequence[str],
+    out: str | Path,
+    *,
+    clips: int | None = None,
+    seed: int = 0,
+    reporter: Reporter = SILENT,
+) -> list[Path]:
+    """Write a synthetic copy of each task's dataset in its official layout.
+
+    Parameters
+    ----------
+    tasks
+        Names of tasks that have synthetic data; tasks on one dataset share its copy.
+    out
+        Folder that holds the datasets.
+    clips
+        About how many recordings each dataset gets; None for its own number.
+    seed
+        Of everything that is drawn: the same seed writes the same bytes.
+    reporter
+        Is told each dataset, and shows a bar of its recordings.
+
+    Returns
+    -------
+    list of Path
+        The folder of each dataset.
+
+    Raises
+    ------
+    TaskError
+        A task is unknown or has no synthetic data, or a folder holds other data.
+    OptionError
+        The seed is no whole number from 0 on.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> folders = svuprobe.synth(["technique"], "data", clips=30)
+    >>> folders[0].name
+    'vocalset'
+    """
+    check_whole("seed", seed, 0, MOST_SEED)
+    datasets = dict.fromkeys(load(name).dataset for name in tasks)
+    written = []
+    for dataset in datasets:
+        if dataset not in CORPORA:
+            raise TaskError(f"no synthetic {dataset}; there are {', '.join(CORPORA)}")
+        module, function = CORPORA[dataset].split(":")
+        folder = Path(out) / dataset
+        getattr(importlib.import_module(module), function)(folder, clips, seed, reporter)
+        reporter.say(f"{dataset}: synthetic, seed {seed}, in {folder}")
+        written.append(folder)
+    return written
+
+
+def check(task: str, data: Data | str | Path, *, thorough: bool = False, reporter: Reporter = SILENT) -> bool:
+    """Say what there is of a task's dataset and what is wrong with it; return whether it is whole.
+
+    Parameters
+    ----------
+    task
+        A task's name, or the TOML file of one on data of one's own.
+    data
+        The folder that holds the datasets, or a `Data`.
+    thorough
+        Compare the checksums of a synthetic copy too.
+    reporter
+        Is told the report line by line.
+
+    Raises
+    ------
+    TaskError
+        The task is unknown, or the files that describe its clips can't be read.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> svuprobe.check("technique", "data", thorough=True)
+    True
+    """
+    from joblib import cpu_count
+
+    from svuprobe.extractors.audio import Decoders
+    from svuprobe.tasks.data import check as checking
+
+    loaded = load(task)
+    root = Data.of(data).folder(loaded.dataset)
+    if not loaded.source and not root.is_dir():
+        for line in checking.absent(loaded, root):
+            reporter.say(line)
+        return False
+    with Decoders(min(int(cpu_count()), 8)) as decoders:
+        clips = find_clips(loaded, root)
+        report = checking.check(loaded, root, clips, decoders.heads, reporter, thorough=thorough)
+    for line in report.lines():
+        reporter.say(line)
+    return report.ok
+
+
+def prepare(tasks: Sequence[str], data: Data | str | Path, *, reporter: Reporter = SILENT) -> None:
+    """Download and unpack what may be downloaded of each task's dataset.
+
+    Parameters
+    ----------
+    tasks
+        Names of tasks; a dataset of several is downloaded once.
+    data
+        The folder that holds the datasets, or a `Data`.
+    reporter
+        Is told licences, checksums and what is left to do; shows a bar of each download.
+
+    Returns
+    -------
+    None
+        What was downloaded lies in the folders of the datasets.
+
+    Raises
+    ------
+    TaskError
+        A dataset may not be downloaded without asking, its folder holds other data, or a server gave up.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> svuprobe.prepare(["genre"], "data")  # doctest: +SKIP
+    """
+    from svuprobe.tasks.data.prepare import prepare as prepare_dataset
+
+    for dataset in dict.fromkeys(load(name).dataset for name in tasks):
+        prepare_dataset(dataset, Data.of(data).folder(dataset), reporter=reporter)
+
+
+def clips_of(name: str, data: Data, reporter: Reporter) -> ClipList:
+    """Return the clips of a task as they are on the disk, and say how many there are and what looks odd in them."""
+    from svuprobe.tasks.data.doubts import doubts
+
+    task = load(name)
+    root = data.folder(task.dataset)
+    clips = listed(task, find_clips(task, root), not task.source and is_synthetic(root))
+    reporter.say(f"{task.name}: {_counted(task, clips)}{' (synthetic)' if clips.synthetic else ''}")
+    for doubt in doubts(task, clips.clips):
+        reporter.say(f"{task.name}: {doubt}")
+    return clips
+
+
+def _counted(task: Task, listed: ClipList) -> str:
+    """Return the number of clips, by split, and of notes or beats."""
+    per_split = dict.fromkeys(("train", "valid", "test"), 0)
+    for clip in listed.clips:
+        per_split[clip.split] += 1
+    splits = ", ".join(f"{number} {split}" for split, number in per_split.items())
+    events = ""
+    if kinds.of(task).level == "frame":
+        events = f", {sum(len(clip.target) for clip in listed.clips)} {task.kind}"
+    return f"{len(listed.clips)} clips ({splits}){events}"

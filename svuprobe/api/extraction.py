@@ -1,0 +1,140 @@
+"""From audio to caches of every layer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from svuprobe._run_options import RunOptions
+from svuprobe.api.data import Data, clips_of
+from svuprobe.extractors.extract import extract as fill_caches
+from svuprobe.extractors.loading import load as load_extractor
+from svuprobe.extractors.writer import ExtractionReport
+from svuprobe.tasks import Clip, TaskError, Windowing, kinds, manifest
+from svuprobe.tasks.manifest import ClipList
+
+_CacheKey = tuple[str, Windowing, str]  # dataset, windowing, level: tells the caches of one model apart
+
+
+def extract(
+    tasks: Sequence[str],
+    models: Sequence[str],
+    *,
+    data: Data | str | Path,
+    features: str | Path,
+    shard: tuple[int, int] = (1, 1),
+    replace_changed: bool = False,
+    options: RunOptions | None = None,
+) -> list[ExtractionReport]:
+    """Run each model once over the datasets of the tasks; what a cache holds already is left alone.
+
+    Tasks on one dataset with one windowing share a cache, and all models share each decoded clip. The clips of each
+    task are written beside the features, so probing needs no audio.
+
+    Parameters
+    ----------
+    tasks
+        Names of tasks, or TOML files of tasks on data of one's own.
+    models
+        Names of models: of the catalogue, ``hf:``, ``random:``, ``py:`` or ``hear:``.
+    data
+        The folder that holds the datasets, or a `Data`.
+    features
+        The folder of all caches.
+    shard
+        ``(i, n)``: do the i-th of n parts, for several processes on one cache.
+    replace_changed
+        Make the shards again that hold clips whose audio, start or end is another now.
+    options
+        ``device``, ``dtype``, ``jobs``, ``batch_s``, ``decode_timeout_s``, ``compiled`` and ``reporter`` are used.
+
+    Returns
+    -------
+    list of ExtractionReport
+        One for each cache, with a failure ``(clip id, reason)`` for every clip that can't be used; the others are
+        done.
+
+    Raises
+    ------
+    TaskError
+        A task is unknown, or its data are not there.
+    ExtractError
+        A model can't be loaded, or a cache is another model's, is damaged, or won't fit on the disk.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> reports = svuprobe.extract(["technique"], ["logmel"], data="data", features="features")
+    >>> reports[0].failures
+    []
+    """
+    options = options or RunOptions()
+    place = Data.of(data)
+    lists = [clips_of(name, place, options.reporter) for name in dict.fromkeys(tasks)]
+    caches = _by_cache(lists)
+    extractors = [load_extractor(name) for name in dict.fromkeys(models)]
+    reports = []
+    for key, clips in caches.items():
+        dataset, windowing, level = key
+        sharing = [each for each in lists if _cache_key(each) == key]
+        done = fill_caches(
+            extractors,
+            clips,
+            Path(features),
+            dataset=dataset,
+            windowing=windowing,
+            level=level,
+            device=options.runs_on,
+            dtype=options.dtype,
+            batch_seconds=options.batch_s,
+            jobs=options.decoders,
+            decode_timeout_s=options.decode_timeout_s,
+            shard=shard,
+            compiled=options.compiled,
+            replace_changed=replace_changed,
+            reporter=options.reporter,
+            begun=functools.partial(_save_lists, Path(features), sharing),
+        )
+        for report in done:
+            options.reporter.say(summary(dataset, level, report))
+        reports += done
+    return reports
+
+
+def _save_lists(features: Path, lists: Sequence[ClipList]) -> None:
+    for clips in lists:
+        manifest.save(features, clips)
+
+
+def _cache_key(clips: ClipList) -> _CacheKey:
+    return clips.dataset, clips.task.windowing, kinds.of(clips.task).level
+
+
+def _by_cache(lists: Sequence[ClipList]) -> dict[_CacheKey, list[Clip]]:
+    """Return the clips wanted of each cache, each once, whatever the number of tasks that want them."""
+    groups: dict[_CacheKey, dict[str, Clip]] = {}
+    for clips in lists:
+        wanted = groups.setdefault(_cache_key(clips), {})
+        for clip in clips.clips:
+            other = wanted.setdefault(clip.id, clip)
+            if (other.path, other.start, other.end) != (clip.path, clip.start, clip.end):
+                raise TaskError(
+                    f"clip {clip.id!r} of dataset {clips.task.dataset} is {other.path} for one task and {clip.path} "
+                    f"for another; give one of them another dataset name"
+                )
+    return {key: list(wanted.values()) for key, wanted in groups.items()}
+
+
+def summary(dataset: str, level: str, report: ExtractionReport) -> str:
+    """Return one line on what extraction did for a model."""
+    line = f"{report.model} on {dataset}, {level} level: {report.done} clips done, {report.cached} already cached"
+    if report.done and report.wall_s:
+        line += f" ({report.wall_s:.1f} s, {report.audio_s / report.wall_s:.1f} times real time)"
+    if report.elsewhere:
+        line += f", {report.elsewhere} in other parts"
+    if report.busy:
+        line += f", {report.busy} being done by another process"
+    if report.quiet:
+        line += f", {report.quiet} silent windows left out"
+    return line

@@ -1,0 +1,117 @@
+"""From audio to models trained end to end, and to their results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from svuprobe._progress import SILENT
+from svuprobe._run_options import FinetuneOptions
+from svuprobe.api.data import Data, clips_of
+from svuprobe.api.results import Probed, lines_of
+from svuprobe.extractors.batching import native_dtype
+from svuprobe.probe.finetune import run as tuning
+from svuprobe.probe.finetune.loop import Machine, Ranks
+from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
+
+AnyProtocol = FinetuneProtocol | RecipeProtocol
+
+
+def finetune(
+    tasks: Sequence[str],
+    models: Sequence[str],
+    *,
+    data: Data | str | Path,
+    results: str | Path,
+    protocols: Sequence[AnyProtocol] = (),
+    start: str | Path | None = None,
+    options: FinetuneOptions | None = None,
+) -> list[Probed]:
+    """Train models end to end on the audio of tasks, or supervised baselines from random weights.
+
+    Under ``accelerate launch`` each batch is shared out over all processes.
+
+    Parameters
+    ----------
+    tasks
+        Names of tasks, or TOML files of tasks on data of one's own.
+    models
+        Models by name, or baselines (`svuprobe.probe.baselines`).
+    data
+        The folder that holds the datasets, or a `Data`.
+    results
+        The folder of results; trained networks lie beside them.
+    protocols
+        A ``FinetuneProtocol`` for models, a ``RecipeProtocol`` for baselines, or one of each; the default of the one
+        that is not given.
+    start
+        Result of a probe whose heads are taken to start from.
+    options
+        ``device``, ``dtype`` (``auto``: bfloat16 autocast on a GPU that has it natively), ``jobs``,
+        ``allow_missing``, ``overwrite``, ``reporter`` and the fields of `FinetuneOptions` are used.
+
+    Returns
+    -------
+    list of Probed
+        Each result with its path, task by task.
+
+    Raises
+    ------
+    TaskError
+        A task is unknown, or its data are not there.
+    ExtractError
+        A model can't be loaded.
+    ProbeError
+        What can't be run as asked, and a loss that is not finite.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> short = svuprobe.FinetuneProtocol(frozen_epochs=1, epochs=1, seeds=1)
+    >>> models = ["random:wav2vec2-tiny"]
+    >>> (tuned,) = svuprobe.finetune(["technique"], models, data="data", results="results", protocols=[short])
+    """
+    options = options or FinetuneOptions()
+    ranks = Ranks()
+    device = ranks.device or options.runs_on
+    dtype = options.dtype
+    if dtype == "auto":
+        dtype = native_dtype(device) if device.startswith("cuda") else "float32"
+    # Of several processes the first one speaks.
+    options = replace(options, device=device, reporter=options.reporter if ranks.first else SILENT)
+    how = tuning.Options(
+        machine=Machine(device, dtype, options.accumulate, ranks),
+        checkpointing=options.checkpointing,
+        every=options.checkpoint_steps,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        jobs=options.decoders,
+        allow_missing=options.allow_missing,
+    )
+    probed = []
+    for name in dict.fromkeys(tasks):
+        clips = clips_of(name, Data.of(data), options.reporter)
+        for model in dict.fromkeys(models):
+            result, path, was_there = tuning.finetune(
+                clips,
+                model,
+                _protocol_for(model, protocols),
+                Path(results),
+                start=None if start is None else Path(start),
+                options=how,
+                reporter=options.reporter,
+            )
+            probed.append(Probed(result, path, was_there))
+            for line in lines_of(probed[-1]):
+                options.reporter.say(line)
+    return probed
+
+
+def _protocol_for(model: str, protocols: Sequence[AnyProtocol]) -> AnyProtocol:
+    """Return the protocol that was given for models or for baselines, or its default."""
+    wanted = RecipeProtocol if tuning.is_baseline(model) else FinetuneProtocol
+    for protocol in protocols:
+        if isinstance(protocol, wanted):
+            return protocol
+    return wanted()

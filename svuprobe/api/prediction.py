@@ -1,0 +1,165 @@
+"""Trained heads on new audio, and files of what they say."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from svuprobe._machine import check_whole
+from svuprobe._run_options import RunOptions
+from svuprobe.probe.predict import draw, formats
+from svuprobe.probe.predict.predict import load_answers, predict as predict_files, predict_samples
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.tasks.kinds.prediction import Prediction
+
+_LONGEST_STEM = 120  # of a written file: suffixes and numbers come after it
+
+
+@overload
+def predict(
+    result: str | Path,
+    audio: np.ndarray,
+    sr: float,
+    *,
+    seed: int = 0,
+    run_code: bool = False,
+    options: RunOptions | None = None,
+) -> Prediction: ...
+
+
+@overload
+def predict(
+    result: str | Path,
+    audio: Sequence[str | Path],
+    sr: None = None,
+    *,
+    seed: int = 0,
+    run_code: bool = False,
+    options: RunOptions | None = None,
+) -> Iterator[Prediction]: ...
+
+
+def predict(
+    result: str | Path,
+    audio: np.ndarray | Sequence[str | Path],
+    sr: float | None = None,
+    *,
+    seed: int = 0,
+    run_code: bool = False,
+    options: RunOptions | None = None,
+) -> Prediction | Iterator[Prediction]:
+    """Use the heads of a result on audio: labels with probabilities, notes or beats.
+
+    Parameters
+    ----------
+    result
+        A result's JSON file, with its heads beside it.
+    audio
+        One recording, (samples,) or (channels, samples), floating point, full scale is 1; or files of any length.
+    sr
+        Sampling rate of the array, Hz; None for files.
+    seed
+        Whose head answers.
+    run_code
+        Whether the model that the result names may be run where it is code: ``py:`` and ``hear:``.
+    options
+        ``device``, ``jobs`` and ``reporter`` are used.
+
+    Returns
+    -------
+    Prediction, or iterator of Prediction
+        One of an array; of files one each, in their order, and one with a ``failure`` where a file can't be decoded.
+
+    Raises
+    ------
+    ProbeError
+        The result or its heads can't be used, or a rate is missing beside an array.
+    ExtractError
+        The model can't be loaded, or an array is no audio.
+
+    Example
+    -------
+    >>> import numpy as np, svuprobe
+    >>> run = "results/logmel@v1/technique.synthetic/linear.json"
+    >>> prediction = svuprobe.predict(run, np.sin(np.arange(96000) / 16), 32000)
+    >>> prediction.outputs.argmax() in range(10)
+    True
+    """
+    options = options or RunOptions()
+    check_whole("seed", seed, 0, 999)
+    if isinstance(audio, np.ndarray) != (sr is not None):
+        raise ProbeError("predict takes an array with its sampling rate sr, or a list of files without one")
+    answers = load_answers(Path(result), seed=seed, device=options.runs_on, run_code=run_code)
+    if isinstance(audio, np.ndarray) and sr is not None:
+        return predict_samples(answers, audio, sr)
+    paths = [Path(path) for path in audio]
+    return predict_files(answers, paths, jobs=options.decoders, reporter=options.reporter)
+
+
+def save_predictions(
+    predictions: Iterable[Prediction], out: str | Path, *, plots: bool = False
+) -> Iterator[tuple[Prediction, list[Path]]]:
+    """Write MIDI, CSV, JAMS and beat files of predictions, as they come.
+
+    Parameters
+    ----------
+    predictions
+        As `predict` gives them.
+    out
+        Folder of the files. Each file of audio has a name of its own there.
+    plots
+        Draw a picture of each, too.
+
+    Returns
+    -------
+    iterator of (Prediction, list of Path)
+        Each prediction and what was written of it: nothing where it has a ``failure``.
+
+    Raises
+    ------
+    FileError
+        The system refuses to write.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> run = "results/logmel@v1/technique.synthetic/linear.json"
+    >>> for prediction, paths in svuprobe.save_predictions(svuprobe.predict(run, ["song.wav"]), "out"):
+    ...     print(prediction.failure, [path.name for path in paths])
+    None ['song.labels.csv', 'song.jams']
+    """
+    names = _Names()
+    for prediction in predictions:
+        stem = names.take(prediction.path.stem)
+        paths: list[Path] = []
+        if not prediction.failure:
+            paths += formats.write(prediction, Path(out) / stem)
+            if plots:
+                paths.append(draw.draw(prediction, Path(out) / f"{stem}.png"))
+        yield prediction, paths
+
+
+class _Names:
+    """Names for files of several folders, none of them twice: the second ``take`` becomes ``take-2``, or ``take-3``.
+
+    Letters that differ in case alone are the same on some file systems. What can't be the start of a file's name is
+    replaced: the file of ``..wav`` has the stem ``.``, and writing there would leave the folder.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, stem: str) -> str:
+        """Return a name for a stem that no other has."""
+        plain = re.sub(r"[\x00-\x1f/\\:]", "_", stem).strip(". ")[:_LONGEST_STEM] or "audio"
+        name = plain
+        numbers = itertools.count(2)
+        while name.casefold() in self._taken:
+            name = f"{plain}-{next(numbers)}"
+        self._taken.add(name.casefold())
+        return name

@@ -1,0 +1,186 @@
+"""From caches to results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from svuprobe._errors import UserError
+from svuprobe._files import locked, writing
+from svuprobe._progress import SILENT, Reporter
+from svuprobe._run_options import RunOptions
+from svuprobe.api.caches import caches_of
+from svuprobe.api.results import PartlyDone, Probed, at_the_edge, lines_of
+from svuprobe.extractors.cache import FeatureCache, require_place
+from svuprobe.probe import identity, result_file
+from svuprobe.probe.probing import probe as train_and_score
+from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.probe.result import Result
+from svuprobe.tasks import manifest
+from svuprobe.tasks.manifest import ClipList
+
+
+def probe(
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
+    *,
+    features: str | Path,
+    results: str | Path,
+    protocol: Protocol | None = None,
+    options: RunOptions | None = None,
+) -> list[Probed]:
+    """Probe every model that has a cache on every task that has one, or the named ones.
+
+    A result that is there already and agrees in everything that determines it (`svuprobe.probe.identity`) is not
+    made again, unless ``options.overwrite`` asks for it.
+
+    Parameters
+    ----------
+    tasks, models
+        Names, as extraction took them; none for all that have features.
+    features
+        The folder of all caches.
+    results
+        The folder of results: each is ``<model>@<revision8>/<task>/<protocol>.json``.
+    protocol
+        How heads are trained and chosen; None for the default, `svuprobe.probe.protocol.preset` has others.
+    options
+        ``device``, ``dtype`` (of the products of training), ``memory``, ``allow_missing``, ``overwrite`` and
+        ``reporter`` are used.
+
+    Returns
+    -------
+    list of Probed
+        Each result with its path.
+
+    Raises
+    ------
+    ProbeError
+        Nothing was extracted for a task.
+    PartlyDone
+        Some tasks or caches can't be probed; the others are done.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> (probed,) = svuprobe.probe(["technique"], ["logmel"], features="features", results="results")
+    >>> probed.path.name
+    'svuprobe.json'
+    """
+    options, protocol = options or RunOptions(), protocol or Protocol()
+    features, results = Path(features), Path(results)
+    names: Sequence[str | None] = tasks or [None]
+    probed: list[Probed] = []
+    problems: list[str] = []
+    for name in names:
+        lists, unreadable = _lists(features, name)
+        problems += unreadable
+        for clips in lists:
+            try:
+                folders = _caches(features, clips, models)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            for folder in folders:
+                try:
+                    with FeatureCache(folder) as cache:
+                        require_place(folder, cache.header)
+                        done = _probe_cache(cache, clips, protocol, results, options)
+                except UserError as error:
+                    problems.append(str(error))
+                    continue
+                probed.append(done)
+                for line in lines_of(done):
+                    options.reporter.say(line)
+    for line in at_the_edge(probed):
+        options.reporter.say(line)
+    if problems:
+        raise PartlyDone(probed, problems)
+    return probed
+
+
+def _lists(features: Path, name: str | None) -> tuple[list[ClipList], list[str]]:
+    """Return the clips of a task, or of every task, that extraction wrote, and a line for each list that is none."""
+    lists, problems = manifest.find(features, name)
+    if not lists and not problems:
+        what = f"task {name}" if name else "any task"
+        raise ProbeError(
+            f"{features}: no features of {what}; run svuprobe extract --task {name or 'T'} --model M first"
+        )
+    return lists, problems
+
+
+def _caches(features: Path, clips: ClipList, models: Sequence[str]) -> list[Path]:
+    """Return the folders of the caches of some models, or of all, for a task."""
+    of_all = caches_of(features, clips)
+    if not models and not of_all:
+        raise ProbeError(
+            f"{features}: no features for task {clips.task.name}; run svuprobe extract --task {clips.task.name}"
+        )
+    folders: list[Path] = []
+    for model in models or ["*"]:
+        of_model = caches_of(features, clips, model)
+        if not of_model:
+            have = ", ".join(sorted(folder.parent.name for folder in of_all)) or "none"
+            raise ProbeError(
+                f"{features}: no features of {model} for task {clips.task.name} (there are: {have}); "
+                f"run svuprobe extract --model {model} --task {clips.task.source or clips.task.name}"
+            )
+        folders += of_model
+    return list(dict.fromkeys(folders))
+
+
+def _probe_cache(
+    cache: FeatureCache, clips: ClipList, protocol: Protocol, results: Path, options: RunOptions
+) -> Probed:
+    """Probe a cache on a task, unless the result is there; one process at a time for each result."""
+    identity.refuse_other_audio(cache, clips)
+    path = results / cache.directory.parent.name / clips.folder / f"{protocol.file_name}.json"
+    wanted = identity.of_probe(cache, clips, protocol.hash, options.dtype)
+    if not options.overwrite:
+        result_file.sweep(path)
+        old, _ = _old_result(path, wanted, SILENT)
+        if old is not None:  # also where nothing may be written
+            return Probed(old, path, cached=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    replaced: tuple[str, ...] = ()
+    with ExitStack() as held:
+        busy = not held.enter_context(locked(path, wait=False))
+        if busy:
+            options.reporter.say(f"{path}: another process is making it; waiting for it")
+            held.enter_context(locked(path, wait=True))
+        if busy or not options.overwrite:  # once more: another process may have made it since
+            old, replaced = _old_result(path, wanted, options.reporter)
+            if old is not None:
+                return Probed(old, path, cached=True)
+        result, predictions, heads = train_and_score(
+            cache,
+            clips,
+            protocol,
+            device=options.runs_on,
+            dtype=options.dtype,
+            allow_missing=options.allow_missing,
+            memory=options.memory,
+            reporter=options.reporter,
+        )
+        result = result_file.save(result, path, predictions, heads.write)
+        return Probed(result, path, cached=False, replaced=replaced)
+
+
+def _old_result(path: Path, wanted: Mapping[str, str], reporter: Reporter) -> tuple[Result | None, tuple[str, ...]]:
+    """Return the result that is there, if it is of all this; else in what it differs. A damaged one is named."""
+    if not path.exists():
+        return None, ()
+    try:
+        old = result_file.load(path)
+        differing = identity.differing(old.identity, wanted)
+        if differing:
+            return None, tuple(differing)
+        for suffix in old.files:
+            result_file.require_unchanged(old, path, suffix)
+    except ProbeError as error:
+        reporter.say(f"{error}: made again now")
+        return None, ()
+    return old, ()

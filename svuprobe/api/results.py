@@ -1,0 +1,138 @@
+"""Results that a call made or found, and the lines that tell of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from svuprobe.probe import result_file
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.result import Result, Score
+
+_NAMED_AT_THE_EDGE = 5
+
+
+@dataclass(frozen=True)
+class Probed:
+    """One result, where it is, and whether it was there already.
+
+    ``replaced`` names the parts of the identity in which an older result at that place was another.
+    """
+
+    result: Result
+    path: Path
+    cached: bool
+    replaced: tuple[str, ...] = ()
+
+
+class PartlyDone(ProbeError):
+    """Some of what was asked could not be done, and the rest is.
+
+    Attributes
+    ----------
+    done
+        What was done.
+    problems
+        A line for each thing that was not.
+    """
+
+    def __init__(self, done: list[Probed], problems: list[str]) -> None:
+        self.done, self.problems = done, problems
+        message = problems[0]
+        if len(problems) > 1 or done:
+            asked = len(problems) + len(done)
+            message = f"{len(problems)} of {asked} could not be probed, the others are done: {'; '.join(problems)}"
+        super().__init__(message)
+
+
+def load_result(path: str | Path) -> Result:
+    """Read a result.
+
+    Parameters
+    ----------
+    path
+        The JSON file of a probe or of fine-tuning.
+
+    Returns
+    -------
+    Result
+        Scores with intervals, layer weights and curves, protocol, counts and what else determines them.
+
+    Raises
+    ------
+    ProbeError
+        There is no such file, or it is no result.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> result = svuprobe.load_result("results/logmel@v1/technique.synthetic/linear.json")
+    >>> 0 <= result.ranked.mean <= 1
+    True
+    """
+    return result_file.load(Path(path))
+
+
+def lines_of(probed: Probed) -> list[str]:
+    """Return what is said of a result: its score, what it took the place of, its caveats."""
+    result = probed.result
+    ranked = result.task.ranked
+    seconds = "already there" if probed.cached else f"{result.timings.total_s:.1f} s"
+    lines = [
+        f"{result.title}{_special(result)}: {ranked} {_score(result.ranked)}, "
+        f"chance {_number(result.chance[ranked])} ({seconds})"
+    ]
+    if probed.replaced:
+        parts = " and ".join(probed.replaced)
+        lines.append(f"  took the place of a result with other {parts}: {probed.path}")
+    for caveat in result.caveats:
+        lines.append(f"  {caveat}")
+    return lines
+
+
+def _special(result: Result) -> str:
+    """Return what was done to the training set, so that no control is taken for a score."""
+    words = []
+    share = result.protocol.train_fraction
+    if share < 1:
+        words.append(f"{100 * share:g} % of the training clips")
+    if result.protocol.shuffle_labels:
+        words.append("training labels shuffled: a control")
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _score(score: Score) -> str:
+    """Return mean, standard deviation over seeds where there are several, and interval where there is one."""
+    text = _number(score.mean)
+    if score.std is not None:
+        text += f" ± {_number(score.std)}"
+    if score.ci95:
+        low, high = score.ci95
+        text += f", 95 % interval {_number(low)} to {_number(high)}"
+    return text
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def at_the_edge(probed: Sequence[Probed]) -> list[str]:
+    """Return a line on the results whose learning rate is the largest or smallest that was tried, if any are."""
+    names = []
+    for each in probed:
+        result = each.result
+        tried = result.protocol.learning_rates
+        chosen = result.selected.head.learning_rate
+        if len(tried) > 1 and not tried[0] < chosen < tried[-1]:
+            end = "largest" if chosen >= tried[-1] else "smallest"
+            names.append(f"{result.title} ({chosen:g}, the {end})")
+    if not names:
+        return []
+    shown = ", ".join(names[:_NAMED_AT_THE_EDGE])
+    rest = len(names) - _NAMED_AT_THE_EDGE
+    more = f" and {rest} more" if rest > 0 else ""
+    return [
+        f"the learning rate chosen is at the edge of the grid, one beyond it may do better (--learning-rate): "
+        f"{shown}{more}"
+    ]

@@ -1,0 +1,39 @@
+"""The command line: thin commands over :mod:`svuprobe.api`, one file a group.
+
+Exit codes: 0 all done; 1 something failed or is missing, with a list; 2 usage. A user's mistake is one line; a
+bug keeps its traceback. torch and its like are imported inside the commands that need them, so that ``--help``
+answers at once.
+"""
+
+from __future__ import annotations
+
+import click
+
+from svuprobe import __version__
+from svuprobe._edge import OneLineErrors
+from svuprobe.cli import boards, cache, data, extract, finetune, listing, predict, probe, suites
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="svuprobe")
+def main() -> None:
+    """Which frozen audio model, and which of its layers, to use for a singing or music task."""
+
+
+for command in (
+    listing.models,
+    listing.check_model,
+    listing.tasks,
+    listing.protocols,
+    data.data,
+    extract.extract,
+    probe.probe,
+    finetune.finetune,
+    cache.cache,
+    predict.predict,
+    boards.leaderboard,
+    boards.plot,
+    suites.run,
+    suites.demo,
+):
+    main.add_command(command)

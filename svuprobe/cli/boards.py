@@ -1,0 +1,46 @@
+"""Leaderboard and pictures of results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from svuprobe._edge import echo, say
+from svuprobe.cli.shared import FOLDER, fail_for, results_option
+
+
+@click.command()
+@results_option
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="leaderboard.md", show_default=True)
+@click.option("--check", is_flag=True, help="Write nothing; fail if the file is not what the results say.")
+def leaderboard(results: Path, out: Path, check: bool) -> None:
+    """Write leaderboard.md from the result files, with CSV and JSON beside it."""
+    from svuprobe import api
+
+    try:
+        api.leaderboard(results, out, check=check)
+    except api.LeftOut as error:
+        if not check:
+            echo(f"{out}: written without what is listed below")
+        fail_for(error.problems)
+    echo(f"{out}: {'up to date' if check else 'written'}")
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["scores", "layer-weights", "layer-curves", "data-efficiency"]))
+@results_option
+@click.option("--out", type=FOLDER, default="plots", show_default=True)
+def plot(kind: str, results: Path, out: Path) -> None:
+    """Draw scores, layer weights, layer curves or scores over training data: PNG, SVG and CSV."""
+    from svuprobe import api
+
+    problems: list[str] = []
+    try:
+        paths = api.plot(kind, results, out)
+    except api.LeftOut as error:
+        paths, problems = error.written, error.problems
+    for path in paths:
+        say(path)
+    if problems:
+        fail_for(problems)

@@ -1,0 +1,67 @@
+"""Caches of features on disk."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from svuprobe._edge import TERMINAL, echo
+from svuprobe._files import size_text
+from svuprobe.cli.shared import FOLDER, MODEL, json_option, show_table
+
+
+@click.group()
+def cache() -> None:
+    """Caches of features on disk."""
+
+
+cache_argument = click.argument("directory", type=FOLDER, default="features", envvar="SVUPROBE_FEATURES")
+
+
+@cache.command("list")
+@cache_argument
+@json_option
+def cache_list(directory: Path, as_json: bool) -> None:
+    """What there is of every cache in DIRECTORY, and whether it is complete."""
+    from svuprobe import api
+
+    rows = [asdict(kept) | {"directory": str(kept.directory)} for kept in api.cache_list(directory)]
+    if not as_json:
+        for row in rows:
+            row["revision"] = row["revision"][:8]
+            row["hours"] = row["hours"] and round(row["hours"], 2)
+            row["size"] = size_text(row["size"])
+    columns = "model revision dataset windowing level dtype clips hours size state"
+    show_table(rows, columns.split(), as_json)
+
+
+@cache.command("verify")
+@cache_argument
+@click.option("--remove", is_flag=True, help="Delete what is damaged; extract makes it again, and nothing else.")
+def cache_verify(directory: Path, remove: bool) -> None:
+    """Read every byte in DIRECTORY and compare it with the checksums."""
+    from svuprobe import api
+
+    damages = api.cache_verify(directory, remove=remove, reporter=TERMINAL)
+    if damages:
+        what = "deleted" if remove else f"svuprobe cache verify {directory} --remove deletes them"
+        raise click.ClickException(f"{len(damages)} damaged; {what}; svuprobe extract makes just these again")
+    echo(f"{directory}: every byte is as it was written")
+
+
+@cache.command("prune")
+@cache_argument
+@click.option("--dry-run", is_flag=True, help="Say it, delete nothing.")
+@click.option("--model", type=MODEL, help="Delete every cache of this model instead, of every revision.")
+@click.option("--yes", is_flag=True, help="With --model: yes, delete features.")
+def cache_prune(directory: Path, dry_run: bool, model: str | None, yes: bool) -> None:
+    """Delete what killed processes left in DIRECTORY; never features, unless --model says whose."""
+    from svuprobe import api
+
+    only_said = dry_run or (model is not None and not yes)
+    freed = api.cache_prune(directory, model=model, dry_run=only_said, reporter=TERMINAL)
+    echo(f"{size_text(freed)} {'would be freed' if only_said else 'freed'}")
+    if only_said and not dry_run:
+        raise click.ClickException(f"nothing was deleted; add --yes to delete these features of {model}")

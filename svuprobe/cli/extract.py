@@ -1,0 +1,91 @@
+"""From audio to caches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from svuprobe._edge import TERMINAL, warn
+from svuprobe._machine import MOST_BATCH_S, MOST_JOBS, MOST_TIMEOUT_S
+from svuprobe._options import Number, Shard
+from svuprobe.cli.shared import MODEL, TASK, data_of, data_option, device_option, features_option
+
+
+@click.command()
+@click.option("--model", "model_names", type=MODEL, multiple=True, required=True, help="Repeatable.")
+@click.option("--task", "task_names", type=TASK, multiple=True, required=True, help="Repeatable.")
+@data_option
+@features_option
+@device_option
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="auto: bfloat16 where the hardware multiplies it natively.",
+)
+@click.option(
+    "--batch-seconds",
+    type=Number(0, MOST_BATCH_S, min_open=True),
+    help="Audio in a batch; found for the device if not given.",
+)
+@click.option("--jobs", type=click.IntRange(0, MOST_JOBS), help="Decoding processes; 0 decodes in this one.")
+@click.option(
+    "--decode-timeout",
+    "decode_timeout_s",
+    type=Number(0, MOST_TIMEOUT_S, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds without a sign of a decoding process, as on a disk that is gone; then its clip fails.",
+)
+@click.option("--shard", type=Shard(), default=(1, 1), help="Do the i-th of n parts (several processes).")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the models: pays on a GPU, for many hours.")
+@click.option(
+    "--replace-changed",
+    is_flag=True,
+    help="Delete and make again the shards that hold clips whose audio, start or end is another now.",
+)
+def extract(
+    model_names: tuple[str, ...],
+    task_names: tuple[str, ...],
+    where: tuple[str, ...],
+    features: Path,
+    device: str | None,
+    dtype: str,
+    batch_seconds: float | None,
+    jobs: int | None,
+    decode_timeout_s: float,
+    shard: tuple[int, int],
+    compiled: bool,
+    replace_changed: bool,
+) -> None:
+    """Run frozen models once over the datasets of tasks and cache every layer."""
+    from svuprobe import api
+
+    options = api.RunOptions(
+        device=device,
+        dtype=dtype,
+        jobs=jobs,
+        batch_s=batch_seconds,
+        decode_timeout_s=decode_timeout_s,
+        compiled=compiled,
+        reporter=TERMINAL,
+    )
+    reports = api.extract(
+        task_names,
+        model_names,
+        data=data_of(where),
+        features=features,
+        shard=shard,
+        replace_changed=replace_changed,
+        options=options,
+    )
+    failures: dict[str, str] = {}
+    for report in reports:
+        failures |= dict(report.failures)
+    if failures:
+        for clip, reason in failures.items():
+            warn(f"  {json.dumps(clip, ensure_ascii=False)}: {reason}")
+        raise click.ClickException(f"{len(failures)} clips failed, the others are done; mend them and run this again")

@@ -1,0 +1,75 @@
+"""What there is, and whether a model keeps its contract."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from svuprobe._edge import TERMINAL, echo
+from svuprobe.cli.shared import MODEL, device_option, json_option, show_table
+from svuprobe.extractors import catalogue, names
+from svuprobe.probe.protocol import PRESETS
+from svuprobe.tasks import TABLE
+
+
+@click.command()
+@json_option
+def models(as_json: bool) -> None:
+    """The models of the catalogue."""
+    rows = [asdict(card) | {"control": names.is_control(name)} for name, card in catalogue.CATALOGUE.items()]
+    show_table(rows, ["name", "hub", "layers", "dim", "sample_rate", "licence"], as_json)
+    if not as_json:
+        echo(f"\nAlso {names.OTHER_FORMS}.")
+
+
+@click.command("check-model")
+@click.argument("name", type=MODEL)
+@device_option
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+def check_model(name: str, device: str | None, dtype: str) -> None:
+    """Whether a model keeps the contract of an extractor, and how fast it is here."""
+    from svuprobe import api
+
+    options = api.RunOptions(device=device, dtype=dtype, reporter=TERMINAL)
+    if not api.check_model(name, options=options).ok:
+        raise click.ClickException(f"{name} does not keep the contract; what FAILED stands above")
+
+
+@click.command()
+@json_option
+def tasks(as_json: bool) -> None:
+    """The tasks, their data and their ranked metric."""
+    from svuprobe.tasks import load
+
+    rows = []
+    for name in TABLE:
+        task = load(name)
+        rows.append(
+            {
+                "name": task.name,
+                "dataset": task.dataset,
+                "kind": task.kind,
+                "ranked": task.metrics[0],
+                "metrics": list(task.metrics),
+                "window_s": task.windowing.window_s,
+                "clips": sum(task.expected.values()) or None,
+                "splits": dict(task.expected),
+                "hours": task.hours or None,
+                "labels": list(task.labels or ()),
+                "version": task.version,
+                "licence": task.licence,
+                "reference": task.reference,
+            }
+        )
+    show_table(rows, ["name", "dataset", "kind", "ranked", "clips", "hours", "licence"], as_json)
+    if not as_json:
+        echo("\nYour own data: a path to a TOML file in place of the name (see the README).")
+
+
+@click.command()
+@json_option
+def protocols(as_json: bool) -> None:
+    """The presets of how heads are trained and chosen."""
+    rows = [asdict(p) | {"hash": p.hash} for p in PRESETS.values()]
+    show_table(rows, ["name", "hidden", "standardize", "learning_rates", "seeds", "hash"], as_json)

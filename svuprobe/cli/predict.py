@@ -1,0 +1,65 @@
+"""Trained heads on new audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from svuprobe._edge import TERMINAL, echo, warn
+from svuprobe.cli.shared import FOLDER, device_option
+
+
+@click.command()
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="A result's JSON file.",
+)
+@click.option("--audio", type=click.Path(path_type=Path), multiple=True, required=True, help="Repeatable.")
+@click.option("--out", type=FOLDER, help="Write MIDI, CSV, JAMS or beats here.")
+@click.option("--plot", "plots", is_flag=True, help="Draw each file's audio and what was found in it.")
+@click.option("--seed", type=click.IntRange(0, 999), default=0, show_default=True, help="Whose head answers.")
+@click.option("--format", "style", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--run-code", is_flag=True, help="Run the py: or hear: model that the result names, if you trust it.")
+@device_option
+def predict(
+    run: Path,
+    audio: tuple[Path, ...],
+    out: Path | None,
+    plots: bool,
+    seed: int,
+    style: str,
+    run_code: bool,
+    device: str | None,
+) -> None:
+    """Use a trained probe: labels, notes or beats of any audio files."""
+    from svuprobe import api
+    from svuprobe.probe.predict.formats import summary
+
+    where = out or (Path() if plots else None)
+    options = api.RunOptions(device=device, reporter=TERMINAL)
+    predictions = api.predict(run, audio, seed=seed, run_code=run_code, options=options)
+    answered: list[Any] = []
+    failed: list[Any] = []
+    for prediction in predictions if where is None else _saved(predictions, where, plots):
+        (failed if prediction.failure else answered).append(prediction)
+    if answered:
+        echo(summary(answered, style), nl=style == "table")
+    if failed:
+        for prediction in failed:
+            warn(f"  {prediction.failure}")
+        raise click.ClickException(f"{len(failed)} of {len(audio)} files failed")
+
+
+def _saved(predictions: Iterable[Any], out: Path, plots: bool) -> Iterator[Any]:
+    """Write the files of predictions as they come, and name them."""
+    from svuprobe import api
+
+    for prediction, paths in api.save_predictions(predictions, out, plots=plots):
+        for path in paths:
+            warn(path)
+        yield prediction
