@@ -40,10 +40,10 @@ TABLE = {
     "singer-artist20-released": "svuprobe.tasks.singer_artist20:RELEASED",
     "singer-cross-technique": "svuprobe.tasks.singer_cross_technique:TASK",
     "tagging": "svuprobe.tasks.tagging:TASK",
-    "mtg-instrument": "svuprobe.tasks.mtg_instrument:TASK",
-    "mtg-moodtheme": "svuprobe.tasks.mtg_moodtheme:TASK",
-    "mtg-genre": "svuprobe.tasks.mtg_genre:TASK",
-    "mtg-top50": "svuprobe.tasks.mtg_top50:TASK",
+    "mtg-instrument": "svuprobe.tasks.mtg_jamendo:INSTRUMENT",
+    "mtg-moodtheme": "svuprobe.tasks.mtg_jamendo:MOODTHEME",
+    "mtg-genre": "svuprobe.tasks.mtg_jamendo:GENRE",
+    "mtg-top50": "svuprobe.tasks.mtg_jamendo:TOP50",
 }
 
 

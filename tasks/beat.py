@@ -25,7 +25,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from svuprobe.tasks.datasets import gtzan, split_lists as splitlists
+from svuprobe.tasks.datasets import gtzan, split_lists
 from svuprobe.tasks.kinds.beat_tracking import METRICS
 from svuprobe.tasks.types import Clip, Task, TaskError
 
@@ -41,7 +41,7 @@ def clips(root: Path) -> list[Clip]:
     if files:
         times = {track.id: read_beats(files[track.id]) for track in tracks}
     else:
-        rows = splitlists.read("gtzan_rhythm_beats.tsv")
+        rows = split_lists.read("gtzan_rhythm_beats.tsv")
         times = {row["track"]: tuple(map(float, row["beats_s"].split())) for row in rows}
     return [
         Clip(t.id, str(t.path), t.split, target=tuple(b for b in times[t.id] if b < END_S), group=t.id)

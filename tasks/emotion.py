@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from svuprobe.tasks.datasets import split_lists as splitlists
+from svuprobe.tasks.datasets import split_lists
 from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
 
 # The first of these that holds a song is taken.
@@ -47,7 +47,7 @@ def clips(root: Path) -> list[Clip]:
             target=(float(row["arousal"]), float(row["valence"])),
             group=row["song_id"],
         )
-        for row in splitlists.read("emomusic.tsv")
+        for row in split_lists.read("emomusic.tsv")
         if int(row["song_id"]) in files
     ]
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from svuprobe.tasks.datasets import split_lists as splitlists
+from svuprobe.tasks.datasets import split_lists
 from svuprobe.tasks.kinds.metrics import mean_of
 from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
 
@@ -49,7 +49,7 @@ def clips(root: Path) -> list[Clip]:
             f"clone the two repositories there and run their audio_dl.sh"
         )
     found = []
-    for row in splitlists.read("giantsteps_key.tsv"):
+    for row in split_lists.read("giantsteps_key.tsv"):
         song, split = row["beatport_id"], row["split"]
         path = songs[FOLDERS[split]].get(int(song)) or together.get(int(song))
         if path is not None:

@@ -1,111 +1,45 @@
-"""MTG-Jamendo (Bogdanov et al. 2019): 55,525 whole tracks, 3,764 hours, with tags of genre, instrument and mood.
-
-Layout: the audio as ``audio-low/<NN>/<id>.low.mp3`` (or ``audio/<NN>/<id>.mp3``; where both are there, audio-low
-is taken for all, never a mixture) and a clone of the dataset's repository as ``mtg-jamendo-dataset`` (its ``data``
-may also lie in the folder itself), whose ``data/splits/split-0/autotagging_<subset>-<train|validation|test>.tsv``
-hold the tags: CRLF line ends, tab-separated, as many columns from the sixth on as a track has tags.
+"""Tags of MTG-Jamendo (Bogdanov et al. 2019): genre, instrument, mood and theme, and the 50 most frequent ones.
 
 Four tasks ask for four subsets of the tags. Their tracks, windows and clip ids are the same, so one cache serves
-all. Only split-0 is used, as in MARBLE. In it no artist, and so no album, is in two splits; the group is the artist.
+all; `svuprobe.tasks.datasets.mtg_jamendo` reads the lists.
 
 Windows of 30 s cover the whole track. A probe is trained on each window with the tags of its track and scored on
 the mean logits of a track's windows, as MARBLE's code does (Yuan et al. 2023 write that features are averaged
-first). Labels are the sorted tags of the clips found, where MARBLE numbers them as they come. A single category
-drops its prefix (``genre---rock`` is ``rock``); the top 50 mix three categories and keep it.
+first). Labels are the sorted tags of the clips found, where MARBLE numbers them as they come. Yuan et al. write 95
+tags of genre, 41 of instruments and 59 of mood and theme, the numbers before the split; split-0 keeps those found in
+every set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
-from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
-
-DATASET = "mtg-jamendo"
-REPOSITORY = "https://github.com/MTG/mtg-jamendo-dataset"
-HEADER = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
-SPLIT_NAMES = {"train": "train", "validation": "valid", "test": "test"}
-# Subset -> the prefix that all its tags share and labels go without.
-SUBSETS = {"genre": "genre---", "instrument": "instrument---", "moodtheme": "mood/theme---", "top50tags": ""}
-# Folder -> what follows the id of a track; WAV for those who decoded the whole lot once.
-AUDIO = {"audio-low": (".low.mp3", ".low.wav"), "audio": (".mp3", ".wav")}
+from svuprobe.tasks.datasets import mtg_jamendo
+from svuprobe.tasks.types import Task, Windowing
 
 
-def clips(root: Path, subset: str) -> list[Clip]:
-    """Tracks of a subset whose audio is there, in the order of its lists; the group is the artist."""
-    folder, audio = splits_folder(root), audio_folder(root)
-    found = []
-    for name, split in SPLIT_NAMES.items():
-        for track, artist, path, tags in _rows(folder / f"autotagging_{subset}-{name}.tsv", SUBSETS[subset]):
-            file = _file(audio, path)
-            if file is not None:
-                found.append(Clip(track, str(file), split, target=tags, group=artist))
-    return found
-
-
-def splits_folder(root: Path) -> Path:
-    """Where split-0 lies: in the clone of the repository, or in the folder itself."""
-    places = [root / "mtg-jamendo-dataset" / "data/splits/split-0", root / "data/splits/split-0"]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise TaskError(f"{places[0]}: no such folder; git clone {REPOSITORY} {root / 'mtg-jamendo-dataset'}")
-
-
-def audio_folder(root: Path) -> Path:
-    """The folder of the audio, audio-low before audio."""
-    for name in AUDIO:
-        if (root / name).is_dir():
-            return root / name
-    raise TaskError(
-        f"{root}: no folder audio-low or audio in it; the script of {REPOSITORY} downloads them "
-        f"(--dataset raw_30s --type audio-low, 156 GB)"
-    )
-
-
-def _file(audio: Path, path: str) -> Path | None:
-    """The audio of a track, whose ``path`` is ``<NN>/<id>.mp3``; None where it is absent."""
-    stem = path.removesuffix(".mp3")
-    files = (audio / f"{stem}{suffix}" for suffix in AUDIO[audio.name])
-    return next((file for file in files if file.is_file()), None)
-
-
-def _rows(path: Path, prefix: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
-    """Track, artist, path and sorted tags of every line of a list; text mode takes CRLF and LF alike."""
-    try:
-        header, *lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise TaskError(f"{path}: no such file; it comes with {REPOSITORY}") from None
-    except UnicodeDecodeError:
-        header, lines = "", []
-    if tuple(header.split("\t")) != HEADER:
-        raise TaskError(f"{path}: does not begin with the columns {' '.join(HEADER)}; clone {REPOSITORY} again")
-    found = []
-    for number, line in enumerate(lines, start=2):
-        if not line:
-            continue
-        track, artist, _, file, _, *tags = line.split("\t") if line.count("\t") >= 5 else [""] * 5
-        if not tags or not all(tag.startswith(prefix) and tag != prefix for tag in tags):
-            raise TaskError(
-                f"{path}: line {number} is not a track with tags {prefix}... from the sixth column on; "
-                f"clone {REPOSITORY} again"
-            )
-        found.append((track, artist, file, tuple(sorted(tag.removeprefix(prefix) for tag in tags))))
-    return found
-
-
-def task(name: str, subset: str, expected: Mapping[str, int]) -> Task:
-    """The task on one subset of the tags."""
+def _tagging(name: str, subset: str, expected: Mapping[str, int]) -> Task:
+    """Return the task on one subset of the tags."""
     return Task(
         name=name,
-        dataset=DATASET,
+        dataset=mtg_jamendo.DATASET,
         kind="multilabel",
         metrics=("roc_auc", "ap"),
-        clips=partial(clips, subset=subset),
+        clips=partial(mtg_jamendo.clips, subset=subset),
         windowing=Windowing(window_s=30.0, tail_s=1.0),
-        licence="metadata CC BY-NC-SA 4.0; audio: Creative Commons, see audio_licenses.txt for each track",
-        reference=f"Bogdanov et al. 2019, MTG-Jamendo, {REPOSITORY}",
+        licence=mtg_jamendo.LICENCE,
+        reference=mtg_jamendo.REFERENCE,
         expected=expected,
-        hours=3764.0,
+        hours=mtg_jamendo.HOURS,
     )
+
+
+# 87 tags of 55,094 tracks.
+GENRE = _tagging("mtg-genre", "genre", {"train": 32572, "valid": 11043, "test": 11479})
+# 40 tags of 24,976 tracks.
+INSTRUMENT = _tagging("mtg-instrument", "instrument", {"train": 14395, "valid": 5466, "test": 5115})
+# 56 tags of 17,982 tracks.
+MOODTHEME = _tagging("mtg-moodtheme", "moodtheme", {"train": 9949, "valid": 3802, "test": 4231})
+# 54,380 tracks. Genres, instruments, moods and themes together, so labels keep their category: genre---rock.
+TOP50 = _tagging("mtg-top50", "top50tags", {"train": 32136, "valid": 10888, "test": 11356})

@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from svuprobe.tasks.datasets import split_lists as splitlists
+from svuprobe.tasks.datasets import split_lists
 from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
 
 LIST = "mtat_12_1_3.tsv"
-_BY_FREQUENCY = splitlists.comment(LIST, "tags")  # the list counts tags in this order
+_BY_FREQUENCY = split_lists.comment(LIST, "tags")  # the list counts tags in this order
 
 
 def tags_of(row: Mapping[str, str]) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ def clips(root: Path) -> list[Clip]:
             f"{root}: no folder mp3 in it; join mp3.zip.001 to mp3.zip.003 of MagnaTagATune and unpack them to "
             f"{root / 'mp3'}/<0-f>/*.mp3"
         )
-    found = ((row, root / "mp3" / row["mp3_path"]) for row in splitlists.read(LIST))
+    found = ((row, root / "mp3" / row["mp3_path"]) for row in split_lists.read(LIST))
     return [
         Clip(row["clip_id"], str(path), row["split"], target=tags_of(row), group=track_of(row["mp3_path"]))
         for row, path in found

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from svuprobe.tasks.datasets import split_lists as splitlists
+from svuprobe.tasks.datasets import split_lists
 from svuprobe.tasks.types import TaskError, Windowing
 
 DATASET = "gtzan"
@@ -48,7 +48,7 @@ def tracks(root: Path) -> list[Track]:
             f"{root}: no folder genres or genres_original in it; GTZAN is genres/<genre>/<genre>.NNNNN.wav"
         )
     found = []
-    for row in splitlists.read("gtzan_fault_filtered.tsv"):
+    for row in split_lists.read("gtzan_fault_filtered.tsv"):
         files = (folder / row["genre"] / f"{row['track']}{suffix}" for suffix in SUFFIXES)
         path = next((file for file in files if file.is_file()), None)
         if path is not None:

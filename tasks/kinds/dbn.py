@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from madmom_infer.features.beats_hmm import BeatStateSpace, exponential_transition
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal import argrelmin
 
 from svuprobe.tasks.types import TaskError
 
@@ -28,26 +27,21 @@ from svuprobe.tasks.types import TaskError
 _LOG_ZERO = -1e9
 
 
-_BATCH_BYTES = 256 * 2**20  # of the table of scores, which bounds how many clips are decoded together
+# madmom's defaults: the tempi that are searched, in beats per minute; how strongly a steady tempo is preferred; and
+# the part of a beat period, its first 1 / OBSERVATION_LAMBDA, in which a beat is heard.
+MIN_BPM, MAX_BPM = 55.0, 215.0
+TRANSITION_LAMBDA = 100.0
+OBSERVATION_LAMBDA = 16.0
 
-
+# Both bound how many clips are decoded together: bytes of the table of scores, and clips.
+_BATCH_BYTES = 256 * 2**20
 _BATCH_CLIPS = 128
 
 
 def decode(
-    activations: Sequence[ArrayLike | torch.Tensor] | NDArray[np.floating] | torch.Tensor,
-    fps: float,
-    *,
-    min_bpm: float = 55.0,
-    max_bpm: float = 215.0,
-    num_tempi: int | None = None,
-    transition_lambda: float = 100.0,
-    observation_lambda: float = 16.0,
-    threshold: float = 0.0,
-    correct: bool = True,
-    device: str | torch.device = "cpu",
+    activations: Sequence[ArrayLike | torch.Tensor] | NDArray[np.floating] | torch.Tensor, fps: float
 ) -> list[NDArray[np.float64]]:
-    """Beats of many clips, by madmom's dynamic Bayesian network.
+    """Return the beats of many clips, by madmom's dynamic Bayesian network.
 
     Parameters
     ----------
@@ -56,55 +50,33 @@ def decode(
         clip's beats do not depend on the clips it is decoded with.
     fps
         Frames per second.
-    min_bpm, max_bpm
-        Range of tempo; every whole number of frames per beat in it is a tempo.
-    num_tempi
-        At most so many tempi, spaced evenly in log frequency; all of them by default.
-    transition_lambda
-        How strongly a steady tempo is preferred.
-    observation_lambda
-        The first 1 / ``observation_lambda`` of each beat period is where a beat is heard.
-    threshold
-        Frames before the first and after the last that reach it are left out.
-    correct
-        Move each beat to the highest activation of its part of the period; else it is where the period
-        begins.
-    device
-        Where the search runs. The result is the same everywhere: only float64 sums and comparisons.
 
     Returns
     -------
-    B ascending arrays of beat times in s, empty for a clip without frames or with zeros only.
+    B ascending arrays of beat times in s, empty for a clip without frames or with zeros only. A beat is at the
+    highest activation of the part of the period where it is heard.
 
     Raises
     ------
     TaskError
-        NaN, activations outside 0..1 (logits?), or a range of tempo with less than one frame per beat.
+        NaN, activations outside 0..1 (logits?), or so few frames per second that the fastest beat has none.
 
     Notes
     -----
-    Equal to the DBNBeatTrackingProcessor of madmom 0.16.1, bit by bit: the same sums in the same order, ties
-    to the same state. Deviation: where every path is impossible (activations of exactly 0 or 1 that no tempo
-    explains) madmom finds no path; here the one with the fewest impossible frames is taken.
+    Equal to the DBNBeatTrackingProcessor of madmom 0.16.1 with its defaults, bit by bit: the
+    same sums in the same order, ties to the same state. Deviation: where every path is impossible (activations of
+    exactly 0 or 1 that no tempo explains) madmom finds no path; here the one with the fewest impossible frames is
+    taken.
     """
-    network = _network(
-        float(fps),
-        float(min_bpm),
-        float(max_bpm),
-        num_tempi,
-        float(transition_lambda),
-        float(observation_lambda),
-    )
-    clips = [_trimmed(as_activation(a, i), threshold) for i, a in enumerate(activations)]
+    network = _network(float(fps))
+    clips = [as_activation(activation, index) for index, activation in enumerate(activations)]
     beats = [np.empty(0) for _ in clips]
-    pending = [i for i, (clip, _) in enumerate(clips) if clip.any()]
-    for batch in _batches(pending, [len(clip) for clip, _ in clips], network):
+    pending = [index for index, clip in enumerate(clips) if clip.any()]
+    for batch in _batches(pending, [len(clip) for clip in clips], network):
         with _one_thread():
-            paths = _viterbi([clips[i][0] for i in batch], network, torch.device(device))
-        for i, path in zip(batch, paths, strict=True):
-            clip, first = clips[i]
-            frames = _aligned(path, clip, network) if correct else _begun(path, network)
-            beats[i] = (frames + first) / float(fps)
+            paths = _viterbi([clips[index] for index in batch], network)
+        for index, path in zip(batch, paths, strict=True):
+            beats[index] = _aligned(path, clips[index], network) / float(fps)
     return beats
 
 
@@ -114,12 +86,10 @@ class _Network:
 
     intervals: NDArray[Any]  # (n,) frames per beat, ascending
     first_states: NDArray[Any]  # (n,) index of each chain's first state among all states
-    positions: NDArray[np.float64]  # (states,) place in the beat period, 0..1
     in_beat: NDArray[np.bool_]  # (states,) whether a beat is heard
     log_transition: NDArray[np.float64]  # (n, n) from the end of row's chain to the start of column's
     reach: tuple[tuple[int, int], ...]  # (n,) range of columns that row leads to
     log_initial: float
-    observation_lambda: float
 
     @property
     def block(self) -> int:
@@ -138,36 +108,22 @@ class _Network:
 
 
 @lru_cache(maxsize=16)
-def _network(
-    fps: float,
-    min_bpm: float,
-    max_bpm: float,
-    num_tempi: int | None,
-    transition_lambda: float,
-    observation_lambda: float,
-) -> _Network:
-    """States and transitions for one frame rate."""
-    if not (0 < min_bpm <= max_bpm and fps > 0 and round(60 * fps / max_bpm) >= 1):
-        raise TaskError(f"{min_bpm:g} to {max_bpm:g} bpm at {fps:g} frames/s: no frame per beat, or no tempo")
-    if observation_lambda <= 1 or transition_lambda < 0 or (num_tempi is not None and num_tempi < 1):
-        raise TaskError(
-            f"observation_lambda must exceed 1 (is {observation_lambda:g}), transition_lambda must not be "
-            f"negative (is {transition_lambda:g}), num_tempi must be positive or None (is {num_tempi})"
-        )
-    space = BeatStateSpace(60.0 * fps / max_bpm, 60.0 * fps / min_bpm, num_tempi)
-    transition = exponential_transition(space.intervals, space.intervals, transition_lambda)
+def _network(fps: float) -> _Network:
+    """Return states and transitions for one frame rate; every whole number of frames per beat is a tempo."""
+    if not (fps > 0 and round(60 * fps / MAX_BPM) >= 1):
+        raise TaskError(f"{fps:g} frames/s: no frame per beat at {MAX_BPM:g} bpm")
+    space = BeatStateSpace(60.0 * fps / MAX_BPM, 60.0 * fps / MIN_BPM, None)
+    transition = exponential_transition(space.intervals, space.intervals, TRANSITION_LAMBDA)
     columns = [np.flatnonzero(row) for row in transition]
     with np.errstate(divide="ignore"):
         log_transition = np.log(transition)
     return _Network(
         intervals=space.intervals,
         first_states=space.first_states,
-        positions=space.state_positions,
-        in_beat=space.state_positions < 1.0 / observation_lambda,
+        in_beat=space.state_positions < 1.0 / OBSERVATION_LAMBDA,
         log_transition=log_transition,
         reach=tuple((int(row[0]), int(row[-1]) + 1) for row in columns),
         log_initial=float(np.log(1.0 / space.num_states)),
-        observation_lambda=observation_lambda,
     )
 
 
@@ -191,16 +147,6 @@ def as_activation(activation: ArrayLike | torch.Tensor, index: int) -> NDArray[n
             "apply a sigmoid to logits"
         )
     return array
-
-
-def _trimmed(clip: NDArray[np.floating], threshold: float) -> tuple[NDArray[np.floating], int]:
-    """The clip from the first to the last frame that reaches the threshold, and where it begins."""
-    if not threshold:
-        return clip, 0
-    reached = np.flatnonzero(clip >= threshold)
-    if not reached.any():  # none, or only frame 0: madmom then finds no beats
-        return clip[:0], 0
-    return clip[reached[0] : reached[-1] + 1], int(reached[0])
 
 
 def _batches(pending: list[int], lengths: list[int], network: _Network) -> Iterator[list[int]]:
@@ -229,15 +175,15 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _log_densities(clip: NDArray[np.floating], observation_lambda: float) -> NDArray[np.float64]:
+def _log_densities(clip: NDArray[np.floating]) -> NDArray[np.float64]:
     """``(2, F)``: log density of each frame in a state without and with a beat."""
     with np.errstate(divide="ignore"):
-        pair = np.log((1.0 - clip) / (observation_lambda - 1.0)), np.log(clip)
+        pair = np.log((1.0 - clip) / (OBSERVATION_LAMBDA - 1.0)), np.log(clip)
     return np.maximum(np.asarray(pair, np.float64), _LOG_ZERO)
 
 
 @torch.inference_mode()
-def _viterbi(clips: list[NDArray[np.floating]], network: _Network, device: torch.device) -> list[NDArray[Any]]:
+def _viterbi(clips: list[NDArray[np.floating]], network: _Network) -> list[NDArray[Any]]:
     """The best path of every clip: one state per frame.
 
     A path is a row of whole chains, so it is enough to know, for each frame s and chain i, how good the best
@@ -249,11 +195,11 @@ def _viterbi(clips: list[NDArray[np.floating]], network: _Network, device: torch
     padded = np.zeros((2, frames + 2 * network.margin, len(clips)))
     for column, clip in enumerate(clips):
         inside = slice(network.margin, network.margin + len(clip))
-        padded[:, inside, column] = _log_densities(clip, network.observation_lambda)
-    densities = torch.from_numpy(padded).to(device)  # (2, T, B)
-    log_transition = torch.from_numpy(network.log_transition).to(device)
+        padded[:, inside, column] = _log_densities(clip)
+    densities = torch.from_numpy(padded)  # (2, T, B)
+    log_transition = torch.from_numpy(network.log_transition)
     scores = _forward(densities, log_transition, network)
-    ends = torch.tensor(lengths, device=device)
+    ends = torch.tensor(lengths)
     starts, chains = _backward(scores, densities[1], log_transition, network, ends)
     return [_path(starts[:, b], chains[:, b], length, network) for b, length in enumerate(lengths)]
 
@@ -296,11 +242,11 @@ def _backward(
     lengths: torch.Tensor,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Where the best paths enter a chain (frame of the clip), and which: ``(steps, B)``, last first."""
-    device, margin = scores.device, network.margin
-    intervals = torch.from_numpy(network.intervals).to(device)[:, None]  # (n, 1)
-    row = torch.arange(len(intervals), device=device)[:, None]
-    clip = torch.arange(len(lengths), device=device)
-    age = torch.arange(int(network.intervals[-1]), device=device)[:, None]  # frames since a chain was entered
+    margin = network.margin
+    intervals = torch.from_numpy(network.intervals)[:, None]  # (n, 1)
+    row = torch.arange(len(intervals))[:, None]
+    clip = torch.arange(len(lengths))
+    age = torch.arange(int(network.intervals[-1]))[:, None]  # frames since a chain was entered
     final = scores[:, margin + lengths - 1 - age, clip]  # (n, ages, B)
     final = final.masked_fill((intervals <= age.T)[..., None], -torch.inf)
     state = final.flatten(0, 1).argmax(0)  # chain by chain, as madmom numbers its states
@@ -314,7 +260,7 @@ def _backward(
         start = torch.where(start > 0, start - intervals[before, 0], start)
         starts.append(start)
         chains.append(chain)
-    return torch.stack(starts).cpu().numpy(), torch.stack(chains).cpu().numpy()
+    return torch.stack(starts).numpy(), torch.stack(chains).numpy()
 
 
 def _path(starts: NDArray[Any], chains: NDArray[Any], length: int, network: _Network) -> NDArray[Any]:
@@ -331,9 +277,3 @@ def _aligned(path: NDArray[Any], clip: NDArray[np.floating], network: _Network) 
     heard = np.concatenate([[False], network.in_beat[path], [False]])
     runs = np.flatnonzero(heard[1:] != heard[:-1]).reshape(-1, 2)
     return np.array([left + clip[left:right].argmax() for left, right in runs], int)
-
-
-def _begun(path: NDArray[Any], network: _Network) -> NDArray[Any]:
-    """Frames where a beat period begins; the clip's ends are neighbours, as in madmom."""
-    frames = argrelmin(network.positions[path], mode="wrap")[0]
-    return frames[network.in_beat[path[frames]]]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.tasks.datasets import split_lists as splitlists
+from svuprobe.tasks.datasets import split_lists
 from svuprobe.tasks.key import FOLDERS, TONICS
 from svuprobe.tasks.synth.corpus import (
     begin,
@@ -96,7 +96,7 @@ def gtzan(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT,
     on every split holds every genre. Parameters and errors are those of
     :func:`svuprobe.tasks.synth.corpora.vocalset`.
     """
-    rows = splitlists.read("gtzan_fault_filtered.tsv")
+    rows = split_lists.read("gtzan_fault_filtered.tsv")
     header = new_header("gtzan", seed, clips, default=90, high=len(rows))
     if not begin(root, header):
         return
@@ -135,7 +135,7 @@ def giantsteps(
     with zeros, as in the real one. From 72 songs on every split holds every key. Parameters and errors are those of
     :func:`svuprobe.tasks.synth.corpora.vocalset`.
     """
-    rows = splitlists.read("giantsteps_key.tsv")
+    rows = split_lists.read("giantsteps_key.tsv")
     header = new_header("giantsteps", seed, clips, default=216, high=len(rows))
     if not begin(root, header):
         return

@@ -18,8 +18,8 @@ import numpy as np
 
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks import tagging
-from svuprobe.tasks.datasets import split_lists as splitlists
-from svuprobe.tasks.mtg_jamendo import HEADER, SPLIT_NAMES, SUBSETS
+from svuprobe.tasks.datasets import split_lists
+from svuprobe.tasks.datasets.mtg_jamendo import HEADER, SPLIT_NAMES, SUBSETS
 from svuprobe.tasks.synth.corpus import (
     begin,
     finish,
@@ -127,7 +127,7 @@ def _rarest_first(split: str) -> Iterator[dict[str, str]]:
 @cache
 def _hearable(split: str) -> tuple[list[dict[str, str]], np.ndarray]:
     """Rows of a split whose tags do not contradict each other, and their tags as (N, 50) 0/1."""
-    rows = [row for row in splitlists.read(tagging.LIST) if row["split"] == split]
+    rows = [row for row in split_lists.read(tagging.LIST) if row["split"] == split]
     tags = [tagging.tags_of(row) for row in rows]
     kept = [n for n, own in enumerate(tags) if max(map(len, _heard(own).values())) <= 1]
     has = np.array([[label in tags[n] for label in tagging.TASK.labels or ()] for n in kept])

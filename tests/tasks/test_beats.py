@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from madmom_infer.features.beats_hmm import BeatStateSpace, BeatTransitionModel
 from madmom_infer.ml.hmm import HiddenMarkovModel, ObservationModel
-from scipy.signal import argrelmin
 
-from svuprobe.tasks.kinds import beat_tracking as beats
+from svuprobe.tasks.kinds import beat_tracking as beats, dbn
 from svuprobe.tasks.types import TaskError
 
 GOLDEN = Path(__file__).parents[1] / "data" / "madmom_dbn_beats.npz"
@@ -55,63 +54,38 @@ def test_beats_equal_madmoms(golden, fps):
 class Observations(ObservationModel):
     """madmom's observation model, without the bug of madmom-infer's."""
 
-    def __init__(self, space: BeatStateSpace, observation_lambda: float) -> None:
-        self.observation_lambda = observation_lambda
-        super().__init__((space.state_positions < 1 / observation_lambda).astype(np.uint32))
+    def __init__(self, space: BeatStateSpace) -> None:
+        super().__init__((space.state_positions < 1 / dbn.OBSERVATION_LAMBDA).astype(np.uint32))
 
     def log_densities(self, observations: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
-            pair = np.log((1 - observations) / (self.observation_lambda - 1)), np.log(observations)
+            pair = np.log((1 - observations) / (dbn.OBSERVATION_LAMBDA - 1)), np.log(observations)
         return np.stack(pair, axis=1).astype(float)
 
 
-def searched(activation: np.ndarray, fps: float, correct: bool, **options: float) -> np.ndarray:
-    space = BeatStateSpace(60 * fps / options["max_bpm"], 60 * fps / options["min_bpm"], options["num_tempi"])
-    observations = Observations(space, options["observation_lambda"])
-    model = HiddenMarkovModel(BeatTransitionModel(space, options["transition_lambda"]), observations)
+def searched(activation: np.ndarray, fps: float) -> np.ndarray:
+    space = BeatStateSpace(60 * fps / dbn.MAX_BPM, 60 * fps / dbn.MIN_BPM, None)
+    observations = Observations(space)
+    model = HiddenMarkovModel(BeatTransitionModel(space, dbn.TRANSITION_LAMBDA), observations)
     path, _ = model.viterbi(activation)
     heard = observations.pointers[path].astype(int)
-    if not correct:
-        frames = argrelmin(space.state_positions[path], mode="wrap")[0]
-        return frames[heard[frames] == 1] / fps
     edges = np.flatnonzero(np.diff(heard, prepend=0, append=0)).reshape(-1, 2)
     return np.array([left + activation[left:right].argmax() for left, right in edges]) / fps
 
 
-OPTIONS = {
-    "published": {},
-    "log_tempi": {"num_tempi": 12},
-    "loose": {"transition_lambda": 5.0, "observation_lambda": 4.0},
-    "one_tempo": {"min_bpm": 120.0, "max_bpm": 120.0},
-    "fast": {"min_bpm": 500.0, "max_bpm": 3000.0},  # one to six frames per beat
-}
-
-
-@pytest.mark.parametrize("correct", [True, False])
-@pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("fps", [50, 49.8])
-def test_beats_equal_a_plain_search(name, correct, fps):
-    default = {
-        "min_bpm": 55.0,
-        "max_bpm": 215.0,
-        "num_tempi": None,
-        "transition_lambda": 100.0,
-        "observation_lambda": 16.0,
-    }
-    options = default | OPTIONS[name]
+@pytest.mark.parametrize("fps", [50, 49.8, 12, 3])  # at 3 a beat period has one to three frames
+def test_beats_equal_a_plain_search(fps):
     clips = [noise(n, seed=n) for n in (1, 7, 60, 171, 300)]
-    found = beats.decode(clips, fps, correct=correct, **options)
+    found = beats.decode(clips, fps)
     for clip, times in zip(clips, found, strict=True):
-        np.testing.assert_array_equal(times, searched(clip, fps, correct, **options))
+        np.testing.assert_array_equal(times, searched(clip, fps))
 
 
 def test_exact_zeros_and_ones_equal_a_plain_search():
     clip = noise(400, seed=3)
     clip[::25] = 1.0
     clip[12::25] = 0.0
-    options = {"min_bpm": 55, "max_bpm": 215, "num_tempi": None}
-    options |= {"transition_lambda": 100, "observation_lambda": 16}
-    np.testing.assert_array_equal(beats.decode([clip], FPS)[0], searched(clip, FPS, True, **options))
+    np.testing.assert_array_equal(beats.decode([clip], FPS)[0], searched(clip, FPS))
 
 
 # Beats
@@ -156,16 +130,6 @@ def test_an_impossible_clip_still_has_beats():
     (found,) = beats.decode([np.ones(500, np.float32)], FPS)  # a beat in every frame: no tempo explains it
     assert len(found) > 10
     assert (np.diff(found) > 0).all()
-
-
-def test_threshold_cuts_both_ends_as_madmom():
-    activation = clicks(np.arange(4, 12, 0.5), 20)
-    (found,) = beats.decode([activation], FPS, threshold=0.5)
-    np.testing.assert_allclose(found, np.arange(4, 12, 0.5))
-    assert len(beats.decode([activation], FPS)[0]) > len(found)
-    first_only = np.full(100, 0.1)
-    first_only[0] = 0.9
-    assert [len(b) for b in beats.decode([np.full(100, 0.1), first_only], FPS, threshold=0.5)] == [0, 0]
 
 
 def test_half_precision_is_read_as_single():
@@ -280,9 +244,7 @@ def test_empty_and_single_beats():
         (lambda: beats.decode([[0.5], [-3.0, 4.0]], FPS), "activation 1 is in -3..4.*sigmoid"),
         (lambda: beats.decode(np.zeros(5), FPS), r"activation 0 has shape \(\)"),
         (lambda: beats.decode([], 0), "0 frames/s"),
-        (lambda: beats.decode([], FPS, min_bpm=200, max_bpm=100), "200 to 100 bpm"),
-        (lambda: beats.decode([], FPS, max_bpm=9000), "no frame per beat"),
-        (lambda: beats.decode([], FPS, observation_lambda=1), "must exceed 1"),
+        (lambda: beats.decode([], 1), "1 frames/s: no frame per beat at 215 bpm"),
         (lambda: beats.rasterise([np.nan], [0.0, 0.1]), "finite"),
         (lambda: beats.rasterise([], [0.1, 0.0]), "do not ascend"),
         (lambda: beats.score([1.0, 2.0], [1.0]), "last reference beat is at 2 s.*skip_s"),

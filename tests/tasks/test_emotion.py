@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from svuprobe.tasks import emotion, find_clips, kinds
-from svuprobe.tasks.datasets import split_lists as splitlists
+from svuprobe.tasks.datasets import split_lists
 from svuprobe.tasks.kinds.regression import REGRESSION
 from svuprobe.tasks.types import SPLITS, TaskError
 
 TASK = emotion.TASK
-ROWS = splitlists.read("emomusic.tsv")
+ROWS = split_lists.read("emomusic.tsv")
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -13,12 +13,12 @@ import pytest
 import soundfile
 
 from svuprobe.tasks import beat, find_clips, genre
-from svuprobe.tasks.datasets import gtzan, split_lists as splitlists
+from svuprobe.tasks.datasets import gtzan, split_lists
 from svuprobe.tasks.kinds import beat_tracking as beats
 from svuprobe.tasks.kinds.beats import BEATS as KIND
 from svuprobe.tasks.types import Clip, Task, TaskError
 
-LIST = splitlists.read("gtzan_fault_filtered.tsv")
+LIST = split_lists.read("gtzan_fault_filtered.tsv")
 ONE, TWO = "blues.00029", "rock.00015"
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from svuprobe.tasks import find_clips, key
-from svuprobe.tasks.datasets import split_lists as splitlists
+from svuprobe.tasks.datasets import split_lists
 from svuprobe.tasks.kinds.metrics import mean_of
 from svuprobe.tasks.types import SPLITS, TaskError
 
-LIST = splitlists.read("giantsteps_key.tsv")
+LIST = split_lists.read("giantsteps_key.tsv")
 MTG, TEST = "giantsteps-mtg-key-dataset", "giantsteps-key-dataset"
 
 

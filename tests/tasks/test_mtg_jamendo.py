@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from svuprobe.tasks import find_clips, mtg_genre, mtg_instrument, mtg_jamendo, mtg_moodtheme, mtg_top50
+from svuprobe.tasks import find_clips, mtg_jamendo as tasks_of_mtg
+from svuprobe.tasks.datasets import mtg_jamendo
 from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.types import Clip, TaskError
 
-TASKS = {m.TASK.name: m.TASK for m in (mtg_genre, mtg_instrument, mtg_moodtheme, mtg_top50)}
+TASKS = {
+    task.name: task
+    for task in (tasks_of_mtg.GENRE, tasks_of_mtg.INSTRUMENT, tasks_of_mtg.MOODTHEME, tasks_of_mtg.TOP50)
+}
 GENRE, INSTRUMENT, MOODTHEME, TOP50 = TASKS.values()
 CLONE = "mtg-jamendo-dataset/data/splits/split-0"
 # Number of the track, artist, split, tags.

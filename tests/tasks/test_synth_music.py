@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from svuprobe.tasks import beat, find_clips, genre, key
-from svuprobe.tasks.datasets import gtzan, split_lists as splitlists
+from svuprobe.tasks.datasets import gtzan, split_lists
 from svuprobe.tasks.synth import music
 from svuprobe.tasks.types import Clip, Task, TaskError
 
@@ -50,7 +50,7 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_gtzan_has_the_official_layout_and_its_own_beats(copies: dict[str, Path]) -> None:
     root = copies["gtzan"]
     clips = find_clips(beat.TASK, root)
-    rows = {row["track"]: row for row in splitlists.read("gtzan_fault_filtered.tsv")}
+    rows = {row["track"]: row for row in split_lists.read("gtzan_fault_filtered.tsv")}
     assert len(clips) == len(list(root.glob("genres/*/*.wav"))) - 1 == len(list(root.glob("beats/*.beats"))) == 30
     assert all(clip.split == rows[clip.id]["split"] for clip in clips)
     files = {f"genres/{rows[c.id]['genre']}/{c.id}.wav" for c in clips} | {f"beats/{c.id}.beats" for c in clips}
@@ -135,7 +135,7 @@ def test_a_lost_file_is_made_again_and_a_whole_copy_left_alone(
 def test_no_more_clips_than_the_official_list_has(name: str, high: int, tmp_path: Path) -> None:
     with pytest.raises(TaskError, match=rf"--clips {high + 1}: synthetic {name} has 3 to {high} clips"):
         WRITERS[name](tmp_path / "new", high + 1, 0)
-    rows = splitlists.read("gtzan_fault_filtered.tsv")
+    rows = split_lists.read("gtzan_fault_filtered.tsv")
     assert len(music.spread(rows, "genre", 930)) == 930
     assert [row["split"] for row in music.spread(rows, "genre", 3)] == ["test", "train", "valid"]
 

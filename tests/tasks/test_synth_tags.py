@@ -15,22 +15,14 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from svuprobe.tasks import (
-    find_clips,
-    kinds,
-    mtg_genre,
-    mtg_instrument,
-    mtg_jamendo,
-    mtg_moodtheme,
-    mtg_top50,
-    tagging,
-)
-from svuprobe.tasks.datasets import split_lists as splitlists
+from svuprobe.tasks import find_clips, kinds, tagging
+from svuprobe.tasks.datasets import mtg_jamendo, split_lists
 from svuprobe.tasks.manifest import labels_of
+from svuprobe.tasks.mtg_jamendo import GENRE, INSTRUMENT, MOODTHEME, TOP50
 from svuprobe.tasks.synth import tags
 from svuprobe.tasks.types import SPLITS, TaskError
 
-MTG = [module.TASK for module in (mtg_genre, mtg_instrument, mtg_moodtheme, mtg_top50)]
+MTG = [GENRE, INSTRUMENT, MOODTHEME, TOP50]
 WRITERS = (tags.magnatagatune, tags.mtg_jamendo)
 
 
@@ -61,7 +53,7 @@ def test_every_split_has_every_tag_that_is_heard(clips):
 
 def test_rows_are_the_official_ones_and_more_begin_with_the_same():
     rows = tags.mtat_rows(90)
-    assert all(row in splitlists.read(tagging.LIST) for row in rows)
+    assert all(row in split_lists.read(tagging.LIST) for row in rows)
     assert rows[:30] == tags.mtat_rows(30)
     assert {row["split"] for row in rows[:3]} == set(SPLITS)
 
@@ -105,7 +97,7 @@ def test_every_split_of_every_list_has_every_tag(tmp_path, clips):
             targets = kinds.of(task).encode(task, labels, [clip for clip in found if clip.split == split])
             assert targets.any(axis=0).all()
             assert not targets.all(axis=0).any()
-    assert len(find_clips(mtg_genre.TASK, tmp_path)) == (clips or 72)
+    assert len(find_clips(GENRE, tmp_path)) == (clips or 72)
 
 
 @pytest.mark.usefixtures("silence")
@@ -120,7 +112,7 @@ def test_lists_of_mtg_jamendo_are_as_published(tmp_path):
         header, *lines = body.decode().splitlines()
         assert header.split("\t") == list(mtg_jamendo.HEADER)
         assert all(line.split("\t")[3].startswith(line.split("\t")[0][-2:]) for line in lines)
-    artists = Counter(clip.group for clip in find_clips(mtg_genre.TASK, tmp_path))
+    artists = Counter(clip.group for clip in find_clips(GENRE, tmp_path))
     assert set(artists.values()) == {2}
 
 
@@ -204,7 +196,7 @@ def test_other_folders_and_odd_numbers_are_refused(tmp_path, write):
 def test_some_tracks_of_every_split_have_two_windows():
     long = [made for made in tags._tracks(72, 0) if made.seconds > 31]
     assert {made.split for made in long} == set(SPLITS)
-    assert len(mtg_genre.TASK.windowing.spans(round(long[0].seconds * 16000), 16000)) == 2
+    assert len(GENRE.windowing.spans(round(long[0].seconds * 16000), 16000)) == 2
 
 
 # What there is to learn

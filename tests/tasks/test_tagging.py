@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from svuprobe.tasks import find_clips, kinds, tagging
-from svuprobe.tasks.datasets import split_lists as splitlists
+from svuprobe.tasks.datasets import split_lists
 from svuprobe.tasks.types import SPLITS, Clip, TaskError
 
-ROWS = splitlists.read(tagging.LIST)
+ROWS = split_lists.read(tagging.LIST)
 BACH = "f/american_bach_soloists-j_s__bach_solo_cantatas-01-bwv54__i_aria-30-59.mp3"
 UNTAGGED = "c/lvx_nova-lvx_nova-01-contimune-175-204.mp3"
 
