@@ -46,8 +46,8 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
             return _transformers().from_random(card, seed, name=name, normalize=normalize)
         case HubName(hub, revision):
             source = _checkpoints().on_hub(hub, revision, name)
-            card = next((card for card in CATALOGUE.values() if card.hub == hub), None)
-            return _checkpoint(source, card, normalize)
+            known = next((card for card in CATALOGUE.values() if card.hub == hub), None)
+            return _checkpoint(source, known, normalize)
         case FolderName(path):
             return _checkpoint(_checkpoints().in_folder(path, name), None, normalize)
         case HearName(module, weights):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
@@ -57,7 +57,7 @@ class Decoders:
 
     def windows(
         self, requests: Iterable[tuple[Clip, Sequence[InputSpec]]], windowing: Windowing
-    ) -> Iterator[tuple[Clip, Window | ClipEnd]]:
+    ) -> Generator[tuple[Clip, Window | ClipEnd], None, None]:
         """Yield each clip's windows and then its ClipEnd, as `windows.cut` does; clips in the order of the requests.
 
         Requests are taken in the caller's thread, some clips ahead. A worker that dies is replaced, and its clip
