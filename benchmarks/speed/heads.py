@@ -13,12 +13,13 @@ Accuracies are means over splits; the standard error is that of the difference, 
 (recordings, instruments, pieces, speakers) as its units. *inside* says that no split chose a rate at the edge of the
 grid. Rows that are in the table already are not made again.
 
-In the table there are thirteen sets of 30 to 2,000 training clips and five front ends: hand-made ones with three splits
-of each set, a random transformer and a small trained network with two. MLPs are 2.1 points above the regression on
-average, linear heads 0.1 below (without timbres-120, on which the regression fails, 1.5 above and 1.0 below). Over its
-five front ends a set is worse by more than a standard error for MLPs in 1 of 13 (pitches-250) and for linear heads in 2
-(parts-1000 and part-pitches-2000, by 1.3 and 1.9 points: more patience there wins about one of them back). No split chose
-an edge of the grid in 57 and 54 of 65 rows. A linear head costs 1.6 CPU seconds for each split, an MLP 6.9.
+In the table there are thirteen sets of 30 to 2,000 training clips and five front ends: hand-made ones with three
+splits of each set, a random transformer and a small trained network with two. MLPs are 2.1 points above the
+regression on average, linear heads 0.1 below (without timbres-120, on which the regression fails, 1.5 above and 1.0
+below). Over its five front ends a set is worse by more than a standard error for MLPs in 1 of 13 (pitches-250) and
+for linear heads in 2 (parts-1000 and part-pitches-2000, by 1.3 and 1.9 points: more patience there wins about one of
+them back). No split chose an edge of the grid in 57 and 54 of 65 rows. A linear head costs 1.6 CPU seconds for each
+split, an MLP 6.9.
 """
 
 from __future__ import annotations
