@@ -19,22 +19,16 @@ writes the tasks of :mod:`svuprobe.benchmarks.real_audio` from the ``manifest.cs
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from svuprobe._files import holds, write_text
+from svuprobe._errors import did_you_mean
+from svuprobe._files import holds, parse_toml, write_text
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SHIPPED = Path(__file__).with_name("suites")
 PREPARE = ("", "synth", "real_audio")
@@ -81,26 +75,23 @@ def load(name: str) -> Suite:
     """A suite by its name or from a TOML file; what is wrong with it raises ProbeError."""
     path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
     try:
-        return _read(tomllib.loads(path.read_text(encoding="utf-8")), path)
+        return _read(parse_toml(path.read_text(encoding="utf-8")), path)
     except OSError as error:
         if name.endswith(".toml"):
             raise ProbeError(f"{path}: can't be read ({error.strerror}); a suite is a TOML file") from None
-        raise ProbeError(f"unknown suite {name!r}; {_hint(name, shipped())}, or a path to a .toml file") from None
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
+        raise ProbeError(
+            f"unknown suite {name!r}; {did_you_mean(name, shipped())}, or a path to a .toml file"
+        ) from None
+    except ValueError as error:
         raise ProbeError(f"{path}: not TOML: {error}") from None
     except ProbeError as error:
         raise ProbeError(f"{path}: {error}") from None
 
 
-def _hint(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-
-
 def _read(body: dict[str, Any], path: Path) -> Suite:
     for key, value in body.items():
         if key not in _KEYS:
-            raise ProbeError(f"unknown key {key!r}; {_hint(key, list(_KEYS))}")
+            raise ProbeError(f"unknown key {key!r}; {did_you_mean(key, list(_KEYS))}")
         if not isinstance(value, _KEYS[key]):
             raise ProbeError(f"{key} = {value!r}; it is a {_KEYS[key].__name__}")
     for key in ("tasks", "models", "controls"):
@@ -145,7 +136,7 @@ def _protocol(entry: Any, folder: Path) -> Protocol:
     found = preset(str(folder / base) if base.endswith(".toml") else base)
     for key, value in changes.items():
         if key not in asdict(found):
-            raise ProbeError(f"unknown field {key!r} of a protocol; {_hint(key, list(asdict(found)))}")
+            raise ProbeError(f"unknown field {key!r} of a protocol; {did_you_mean(key, list(asdict(found)))}")
         kind = type(getattr(found, key))
         changes[key] = kind(value) if (kind, type(value)) in ((tuple, list), (float, int)) else value
         if type(changes[key]) is not kind:

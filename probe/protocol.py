@@ -12,21 +12,15 @@ A protocol of your own is a TOML file with the fields that differ from a preset:
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
-import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from svuprobe._errors import UserError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from svuprobe._errors import UserError, did_you_mean
+from svuprobe._files import parse_toml
 
 
 class ProbeError(UserError):
@@ -291,27 +285,22 @@ def preset(name: str, **changes: Any) -> Protocol:
 
 def _named(name: str) -> Protocol:
     if name not in PRESETS:
-        raise ProbeError(f"unknown protocol {name!r}; {_hint(name, PRESETS)}, or give a TOML file")
+        raise ProbeError(f"unknown protocol {name!r}; {did_you_mean(name, PRESETS)}, or give a TOML file")
     return PRESETS[name]
-
-
-def _hint(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
 
 
 def _from_toml(path: Path) -> Protocol:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ProbeError(f"{path}: {error.strerror}; name a preset ({', '.join(PRESETS)}) or a TOML file") from None
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
+    except ValueError as error:
         raise ProbeError(f"{path}: not TOML ({error})") from None
     base = _named(str(values.pop("base", "svuprobe")))
     known = [f.name for f in fields(Protocol)]
     for key, value in values.items():
         if key not in known:
-            raise ProbeError(f"{path}: unknown key {key!r}; {_hint(key, ['base', *known])}")
+            raise ProbeError(f"{path}: unknown key {key!r}; {did_you_mean(key, ['base', *known])}")
         values[key] = _as(type(getattr(base, key)), value, f"{path}: {key} = {value!r}")
     try:
         return replace(base, **{"name": path.stem} | values)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """What the user typed, has on disk or lacks, as one line: the value, the rule and the next step.
@@ -17,3 +20,25 @@ class FileError(UserError):
 
 class OptionError(UserError):
     """A value of an option that no task, model or file makes right, as a device that is not here."""
+
+
+_ALIKE = 0.6  # of difflib's ratio, its own default; names of several words are told apart from 0.5 on
+
+
+def did_you_mean(word: str, known: Iterable[str], *, most: int = 1, alike: float = _ALIKE) -> str:
+    """Return the end of a line on an unknown name: the names most like it, or all that there are.
+
+    Parameters
+    ----------
+    word
+        What was typed.
+    known
+        What could have been.
+    most
+        How many names to offer.
+    alike
+        Ratio of equal letters, 0 to 1, from which on a name is offered.
+    """
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=most, cutoff=alike)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"

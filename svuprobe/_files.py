@@ -21,11 +21,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from svuprobe._errors import FileError
 
 if sys.platform != "win32":
     import fcntl
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 _BLOCK = 4 << 20
 _LONG_DEAD_S = 7 * 24 * 3600.0  # after so long nobody is still writing a temporary file of another machine
@@ -221,6 +226,17 @@ def sha256_of(path: Path, each: Callable[[int], object] = lambda n: None) -> str
             digest.update(block[:n])
             each(n)
     return digest.hexdigest()
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return what a TOML file says; ValueError where it is no TOML.
+
+    A number of more than 4300 digits is no number for Python, and what is nested deeper than its stack no table.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
 
 
 def size_text(size: float) -> str:

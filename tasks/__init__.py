@@ -6,10 +6,10 @@ your own data is a TOML file (see :mod:`svuprobe.tasks.own`).
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from pathlib import Path
 
+from svuprobe._errors import did_you_mean
 from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
 
 __all__ = [
@@ -51,8 +51,7 @@ def check_name(name: str) -> None:
     """Raise TaskError for what is neither a task of the table nor a TOML file, with the close matches."""
     if name in TABLE or name.endswith(".toml"):
         return
-    close = difflib.get_close_matches(name, TABLE, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(sorted(TABLE))}"
+    hint = did_you_mean(name, sorted(TABLE), most=3, alike=0.5)
     raise TaskError(f"unknown task {name!r}: {hint} (your own data: a path to a .toml file; see svuprobe tasks)")
 
 

@@ -19,10 +19,8 @@ one split and, for multiclass, classes spread evenly. Without a ``group`` column
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -32,17 +30,14 @@ from typing import Any
 
 import numpy as np
 
+from svuprobe._errors import did_you_mean
+from svuprobe._files import parse_toml
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.base import Kind
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.kinds.frames import FrameKind
 from svuprobe.tasks.sheets import LATEST_S, Cell, Numbers, normal, read_text, table
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError, Windowing
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _DAY_S = 86_400.0
 
@@ -130,14 +125,12 @@ def load_toml(path: Path) -> Task:
 def _read_toml(path: Path) -> dict[str, Any]:
     text = read_text(path, "a task on your own data is a TOML file that exists", "TOML")
     try:
-        spec = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
+        spec = parse_toml(text)
+    except ValueError as error:
         raise TaskError(f"{path}: not TOML: {error}") from None
     for key, value in spec.items():
         if key not in KEYS:
-            close = difflib.get_close_matches(key, KEYS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(KEYS)}"
-            raise TaskError(f"{path}: unknown key {key!r}; {hint}")
+            raise TaskError(f"{path}: unknown key {key!r}; {did_you_mean(key, KEYS)}")
         rule = KEYS[key]
         if not isinstance(value, rule.types) or (isinstance(value, bool) and bool not in rule.types):
             raise TaskError(f"{path}: {key} = {_shown(value)} has the wrong type; it is {rule.rule}")

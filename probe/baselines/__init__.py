@@ -6,10 +6,10 @@ The modules are loaded when one is asked for, so importing this package needs no
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from svuprobe._errors import did_you_mean
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks import kinds
 
@@ -34,9 +34,7 @@ TABLE = {
 def find(name: str) -> type[Baseline]:
     """The class of a baseline; an unknown name answers with the close matches."""
     if name not in TABLE:
-        close = difflib.get_close_matches(name, TABLE, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(TABLE)}"
-        raise ProbeError(f"unknown baseline {name!r}; {hint}")
+        raise ProbeError(f"unknown baseline {name!r}; {did_you_mean(name, TABLE)}")
     module, _, attribute = TABLE[name].partition(":")
     found: type[Baseline] = getattr(import_module(f"{__name__}.{module}"), attribute)
     return found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from svuprobe._errors import did_you_mean
 from svuprobe.probe.protocol import MOST_RATE, ProbeError
 
 SELECT = ("best", "last")
@@ -176,7 +176,5 @@ def preset(name: str, **changes: Any) -> FinetuneProtocol:
     found = PRESETS.get(name)
     if not isinstance(found, FinetuneProtocol):
         names = [n for n, p in PRESETS.items() if isinstance(p, FinetuneProtocol)]
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-        raise ProbeError(f"unknown protocol {name!r} of fine-tuning; {hint}")
+        raise ProbeError(f"unknown protocol {name!r} of fine-tuning; {did_you_mean(name, names)}")
     return replace(found, **changes)

@@ -83,7 +83,7 @@ def load_features(features: str | Path, task: str | None = None, model: str | No
     -------
     >>> import svuprobe
     >>> features = svuprobe.load_features("features", "technique", "logmel")
-    >>> next(iter(features.values())).shape[1:] == (len(features.layer_names), 240)
+    >>> next(iter(features.values())).shape[1:] == (len(features.layer_names), 128)
     True
     """
     folder = Path(features)

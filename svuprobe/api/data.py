@@ -96,7 +96,7 @@ def synth(
     Example
     -------
     >>> import svuprobe
-    >>> folders = svuprobe.synth(["technique"], "data", clips=30)
+    >>> folders = svuprobe.synth(["technique"], "data", clips=60)
     >>> folders[0].name
     'vocalset'
     """
@@ -127,6 +127,11 @@ def check(task: str, data: Data | str | Path, *, thorough: bool = False, reporte
         Compare the checksums of a synthetic copy too.
     reporter
         Is told the report line by line.
+
+    Returns
+    -------
+    bool
+        False where anything is missing, damaged or contradictory.
 
     Raises
     ------

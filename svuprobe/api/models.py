@@ -99,7 +99,7 @@ def load_model(model: str, *, options: RunOptions | None = None) -> LoadedModel:
     >>> import numpy as np, svuprobe
     >>> layers = svuprobe.load_model("logmel")(np.sin(np.arange(44100) / 16), 44100)
     >>> layers.shape[0], layers.shape[2]
-    (1, 240)
+    (1, 128)
     """
     options = options or RunOptions()
     extractor = load_extractor(model)

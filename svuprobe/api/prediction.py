@@ -130,8 +130,8 @@ def save_predictions(
     >>> import svuprobe
     >>> run = "results/logmel@v1/technique.synthetic/linear.json"
     >>> for prediction, paths in svuprobe.save_predictions(svuprobe.predict(run, ["song.wav"]), "out"):
-    ...     print(prediction.failure, [path.name for path in paths])
-    None ['song.labels.csv', 'song.jams']
+    ...     print([path.name for path in paths])
+    ['song.csv']
     """
     names = _Names()
     for prediction in predictions:

@@ -6,7 +6,6 @@ its ``SYNTHETIC.json`` instead of the official numbers.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Protocol
 
 from tabulate import tabulate
 
+from svuprobe._files import sha256_of
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks import is_synthetic, kinds
 from svuprobe.tasks.data.doubts import SLACK_S, beyond, doubts
@@ -256,18 +256,10 @@ def _against_marker(
     ]
     if thorough:
         there = [name for name in files if name not in set(absent)]
-        digests = mapped(lambda name: _sha256(root / name), there, reporter, "checksums", jobs)
+        digests = mapped(lambda name: sha256_of(root / name), there, reporter, "checksums", jobs)
         changed = (name for name, digest in zip(there, digests, strict=True) if digest != files[name])
         problems += [f"{name}: changed since it was written" for name in changed]
     return problems
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def absent(task: Task, root: Path) -> list[str]:

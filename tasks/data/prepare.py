@@ -11,7 +11,6 @@ unpacked there before their folders are moved into place: what is in place is wh
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import lzma
@@ -27,7 +26,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from svuprobe._files import is_systems_word, replacing, writing
+from svuprobe._errors import did_you_mean
+from svuprobe._files import is_systems_word, replacing, sha256_of, writing
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.data.download import BLOCK, ResumingDownloader, size
 from svuprobe.tasks.datasets import DATASETS, Archive, Dataset
@@ -93,7 +93,7 @@ def prepare(
         reporter.say(f"licence: {card.licence}; see {card.homepage}")
     for archive in todo:
         path = _fetch(archive, root / FOLDER, reporter)
-        digest = _sha256(path)
+        digest = sha256_of(path)
         if archive.checksum is None:
             reporter.say(f"{archive.name}: sha256:{digest} (no published checksum to compare with)")
 
@@ -112,11 +112,7 @@ def prepare(
 def _card(dataset: str, cards: Mapping[str, Dataset]) -> Dataset:
     if dataset in cards:
         return cards[dataset]
-    close = difflib.get_close_matches(dataset, cards, n=3, cutoff=0.5)
-    raise TaskError(
-        f"unknown dataset {dataset!r}: "
-        + (f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(cards)}")
-    )
+    raise TaskError(f"unknown dataset {dataset!r}: {did_you_mean(dataset, cards, most=3, alike=0.5)}")
 
 
 def _claim(root: Path, card: Dataset) -> dict[str, Any]:
@@ -198,10 +194,6 @@ def _join(parts: list[Path], path: Path) -> None:
                 shutil.copyfileobj(file, out, BLOCK)
     for part in parts:
         part.unlink()
-
-
-def _sha256(path: Path) -> str:
-    return str(_pooch().file_hash(str(path), alg="sha256"))
 
 
 def _place(path: Path, archive: Archive, root: Path, ours: list[str], record: Callable[[list[str]], None]) -> None:
