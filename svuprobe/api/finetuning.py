@@ -68,9 +68,9 @@ def finetune(
     Example
     -------
     >>> import svuprobe
-    >>> short = svuprobe.FinetuneProtocol(frozen_epochs=1, epochs=1, seeds=1)
+    >>> quick = svuprobe.FinetuneProtocol(frozen_epochs=1, epochs=0, seeds=1)
     >>> models = ["random:wav2vec2-tiny"]
-    >>> (tuned,) = svuprobe.finetune(["technique"], models, data="data", results="results", protocols=[short])
+    >>> (tuned,) = svuprobe.finetune(["technique"], models, data="data", results="results", protocols=[quick])
     """
     options = options or FinetuneOptions()
     ranks = Ranks()
