@@ -77,7 +77,7 @@ _LINE = Key(
 # The first three are needed. TOML knows nan, inf and whole numbers of any length.
 KEYS = {
     "name": _NAME,
-    "kind": _choice(*kinds.TABLE),
+    "kind": Key((str,), kinds.TABLE.__contains__, f"one of {', '.join(kinds.TABLE)}"),
     "metadata": _LINE,
     "dataset": _NAME,
     "window_s": _range(0.01, _DAY_S),

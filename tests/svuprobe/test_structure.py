@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from svuprobe.tasks import kinds
+
 ROOT = Path(__file__).parents[2]
 BY_HAND = Path("benchmarks", "speed")  # scripts, which nobody installs
 # DESIGN: data flows one way.
@@ -100,6 +102,35 @@ def test_help_answers_without_torch():
     code = "import sys, svuprobe.cli; print([m for m in ('torch', 'transformers', 'librosa') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def names_a_kind(node, names):
+    """Whether a node asks which kind something is: it compares, indexes, matches or maps with a kind's name."""
+    if isinstance(node, ast.Compare):
+        asked = [node.left, *node.comparators]
+    elif isinstance(node, ast.Dict):
+        asked = [key for key in node.keys if key is not None]
+    elif isinstance(node, ast.MatchValue):
+        asked = [node.value]
+    elif isinstance(node, ast.Call):  # {...}.get(kind), dict.fromkeys(...)
+        asked = node.args if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "startswith") else []
+    else:
+        return False
+    inner = [part for one in asked for part in ast.walk(one)]
+    return any(isinstance(part, ast.Constant) and part.value in names for part in inner)
+
+
+def test_no_part_asks_which_kind_a_task_has():
+    """What depends on a task's kind is a method of the kind, in tasks/kinds: a new one is one file there."""
+    names = set(kinds.TABLE)
+    assert len(names) >= 5
+    asking = []
+    for name, path in modules().items():
+        if not name.startswith("svuprobe.tasks.kinds"):
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            asking += [f"{path.relative_to(ROOT)}:{node.lineno}" for node in nodes if names_a_kind(node, names)]
+    assert asking == []
+    assert names_a_kind(ast.parse('task.kind in ("notes", "beats")').body[0].value, names)
 
 
 def test_every_folder_is_installed_under_its_name():
