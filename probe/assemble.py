@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 
 from svuprobe.probe import caveats, evaluate
-from svuprobe.probe.features import ClipFeatures, Rows
-from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.result import (
     Counts,
     LayerWeights,
@@ -29,6 +27,7 @@ from svuprobe.probe.result import (
     Timings,
     defined,
 )
+from svuprobe.probe.splits import ClipSplits, FrameSplits, Rows
 from svuprobe.tasks import kinds
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip
@@ -39,7 +38,7 @@ _LIBRARIES = ("svuprobe", "torch", "numpy", "scikit-learn", "mir_eval")
 
 def assemble(
     listed: ClipList,
-    features: ClipFeatures | FrameFeatures,
+    features: ClipSplits | FrameSplits,
     test: evaluate.TestScores,
     *,
     model: ModelInfo,
@@ -154,7 +153,7 @@ def _sha256_of_lines(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
-def _counts(features: ClipFeatures | FrameFeatures, missing: Sequence[str]) -> Counts:
+def _counts(features: ClipSplits | FrameSplits, missing: Sequence[str]) -> Counts:
     sizes = {}
     for split, rows_by_seed in features.splits.items():
         sizes[split] = _size(rows_by_seed)
@@ -171,8 +170,8 @@ def _size(rows: Rows) -> SplitCounts:
     return SplitCounts(clips=len(first.clips), windows=len(first.row), groups=len(first.groups))
 
 
-def _undefined_labels(features: ClipFeatures | FrameFeatures) -> tuple[str, ...]:
+def _undefined_labels(features: ClipSplits | FrameSplits) -> tuple[str, ...]:
     """Return the labels with no positive, or no negative, in the test split: left out of the mean over tags."""
-    if not isinstance(features, ClipFeatures):
+    if not isinstance(features, ClipSplits):
         return ()
     return tuple(features.kind.unscored(features.clip_targets["test"], features.labels))

@@ -13,13 +13,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.splits import ClipSplits, FrameSplits
 from svuprobe.tasks.data.doubts import beyond, doubts
 from svuprobe.tasks.kinds.clips import SPLIT_NAMES
 
-Features = ClipFeatures | FrameFeatures
+Features = ClipSplits | FrameSplits
 
 
 def caveats(features: Features) -> list[str]:
@@ -31,7 +30,7 @@ def caveats(features: Features) -> list[str]:
         The splits as the heads will see them: training clips that a protocol leaves out are not there.
     """
     unlikely = doubts(features.task, [clip for split in features.splits.values() for clip in split.clips])
-    if isinstance(features, FrameFeatures):
+    if isinstance(features, FrameSplits):
         return [*_of_frames(features), *unlikely]
     return [*features.kind.caveats(features.clip_targets, features.labels), *unlikely]
 
@@ -41,7 +40,7 @@ def require_selection(features: Features) -> None:
 
     At frame level it is always defined: heads stop by their loss, and a clip without notes or beats has a score.
     """
-    if isinstance(features, FrameFeatures):
+    if isinstance(features, FrameSplits):
         return
     name = features.task.metrics[0]
     if not np.isfinite(_any_score(features, "valid")):
@@ -52,13 +51,13 @@ def require_selection(features: Features) -> None:
         )
 
 
-def _any_score(features: ClipFeatures, split: str) -> float:
+def _any_score(features: ClipSplits, split: str) -> float:
     """Score some outputs: whether the ranked metric is finite does not depend on which."""
     outputs = np.random.default_rng(0).normal(size=(1, len(features.splits[split].row), features.n_outputs))
     return float(features.ranked(outputs, split)[0])
 
 
-def _of_frames(features: FrameFeatures) -> Iterator[str]:
+def _of_frames(features: FrameSplits) -> Iterator[str]:
     """Say in which splits there are no notes or beats, or few clips with any."""
     for split, name in SPLIT_NAMES:
         clips = features.splits[split].clips

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.probe.features import ClipFeatures, majority_vote, pool_windows
+from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import Bank
+from svuprobe.probe.splits import ClipSplits, FrameSplits, majority_vote, pool_windows
 from svuprobe.probe.stats.intervals import interval
 from svuprobe.probe.train import Fitted
 from svuprobe.tasks.kinds.frames import Answer
@@ -123,74 +124,72 @@ def leave_one_out(features: Features, bank: Bank, reporter: Reporter = SILENT) -
 Scores = tuple[dict[str, list[float]], dict[str, "tuple[float, float] | None"]]
 
 
-def score_clips(features: ClipFeatures, outputs: np.ndarray, full: bool, deals: bool = False) -> TestScores:
+def score_clips(data: ClipSplits, outputs: np.ndarray, full: bool, deals: bool = False) -> TestScores:
     """Score outputs (S, N, C) for the windows of the test split; ``deals`` as `Protocol.deals`, for the intervals."""
-    task, rows = features.task, features.splits["test"]
+    task, rows = data.task, data.splits["test"]
     names = task.metrics if full else task.metrics[:1]
-    scores, intervals = _score_units(
-        names, features, deals, features.scored(outputs, "test"), *features.units("test")
-    )
+    scores, intervals = _score_units(names, data, deals, data.scored(outputs, "test"), *data.units("test"))
     if full and task.scored == "window":  # the same by recording: mean of the logits of its windows, and vote
         pooled = pool_windows(outputs, rows.clip)
-        by_clip = (features.clip_targets["test"], rows.clip_group)
-        more, wider = _score_units(task.metrics[:2], features, deals, pooled, *by_clip)
+        by_clip = (data.clip_targets["test"], rows.clip_group)
+        more, wider = _score_units(task.metrics[:2], data, deals, pooled, *by_clip)
         scores |= {f"recording_{name}": value for name, value in more.items()}
         intervals |= {f"recording_{name}": value for name, value in wider.items()}
-    if full and task.scored == "window" and features.kind.votes:
-        more, wider = _score_units(("accuracy",), features, deals, majority_vote(outputs, rows.clip), *by_clip)
+    if full and task.scored == "window" and data.kind.votes:
+        more, wider = _score_units(("accuracy",), data, deals, majority_vote(outputs, rows.clip), *by_clip)
         scores["vote_accuracy"], intervals["vote_accuracy"] = more["accuracy"], wider["accuracy"]
     predictions = {
         "outputs": outputs.astype(np.float32),
         "clip_id": np.array([rows.clips[n].id for n in rows.clip]),
         "group": np.array([rows.clips[n].group for n in rows.clip]),
-        "target": features.clip_targets["test"][rows.clip],
+        "target": data.clip_targets["test"][rows.clip],
     }
     return TestScores(scores, intervals, predictions)
 
 
 def _score_units(
     names: Sequence[str],
-    features: ClipFeatures,
+    data: ClipSplits,
     deals: bool,
     outputs: np.ndarray,
     target: np.ndarray,
     group: np.ndarray,
 ) -> Scores:
     """Metrics of outputs (S, N, C) per seed, and the intervals of their means over seeds."""
-    n_groups = len(features.splits["test"].groups)
+    n_groups = len(data.splits["test"].groups)
     scores: dict[str, list[float]] = {}
     intervals: dict[str, tuple[float, float] | None] = {}
     for name in names:
 
         def each(counts: np.ndarray, name: str = name) -> np.ndarray:  # (R, G) -> (S, R)
-            function = features.kind.metric(name, features.labels)
+            function = data.kind.metric(name, data.labels)
             return np.stack([function(target, o, group, counts) for o in outputs])
 
         scores[name] = each(np.ones((1, n_groups)))[:, 0].tolist()
         intervals[name] = interval(
             lambda counts, e=each: e(counts).mean(axis=0),  # type: ignore[misc]
             n_groups,
-            share=features.kind.shares,
+            share=data.kind.shares,
             draws=scores[name] if deals else None,
         )
     return scores, intervals
 
 
-def song_scores(features: FrameFeatures, answers: Iterable[Sequence[Answer]]) -> dict[str, np.ndarray]:
+def song_scores(data: FrameSplits, answers: Iterable[Sequence[Answer]]) -> dict[str, np.ndarray]:
     """Every metric of every head in every clip, from answers ``[clip][head]``: name -> (H, clips)."""
     scores = [[answer.scores for answer in heads] for heads in answers]
-    return {n: np.array([[one[n] for one in heads] for heads in scores]).T for n in features.task.metrics}
+    return {n: np.array([[one[n] for one in heads] for heads in scores]).T for n in data.task.metrics}
 
 
 def score_songs(
-    features: FrameFeatures, answers: Sequence[Sequence[Answer]], full: bool, deals: bool = False
+    data: FrameSplits, answers: Sequence[Sequence[Answer]], full: bool, deals: bool = False
 ) -> TestScores:
     """Score the answers for the test split, ``[clip][seed]``; ``deals`` as `Protocol.deals`, for the intervals."""
-    rows = features.splits["test"]
-    values = song_scores(features, answers)
+    rows = data.splits["test"]
+    values = song_scores(data, answers)
     decoded = [[answer.estimate for answer in seeds] for seeds in answers]
     if not full:
-        values = {features.task.metrics[0]: values[features.task.metrics[0]]}
+        values = {data.task.metrics[0]: values[data.task.metrics[0]]}
     scores = {name: v.mean(axis=1).tolist() for name, v in values.items()}
     intervals = {
         name: interval(
@@ -200,9 +199,9 @@ def score_songs(
         )
         for name, v in values.items()
     }
-    if full and features.kind.pooled:
-        name = features.kind.pooled
-        scores[name], intervals[name] = _pooled(features, decoded, deals)
+    if full and data.kind.pooled:
+        name = data.kind.pooled
+        scores[name], intervals[name] = _pooled(data, decoded, deals)
     predictions = {f"score_{name}": v for name, v in values.items()}
     predictions["clip_id"] = np.array([c.id for c in rows.clips])
     predictions["group"] = np.array([c.group for c in rows.clips])
@@ -211,13 +210,13 @@ def score_songs(
 
 
 def _pooled(
-    features: FrameFeatures, decoded: list[list[np.ndarray]], deals: bool
+    data: FrameSplits, decoded: list[list[np.ndarray]], deals: bool
 ) -> tuple[list[float], tuple[float, float] | None]:
     """Return the F over the events of all clips together: per seed, and its interval."""
-    rows = features.splits["test"]
+    rows = data.splits["test"]
     matched = []
     for clip, estimates in zip(rows.clips, decoded, strict=True):
-        matched.append([features.kind.matched(clip.target, estimate) for estimate in estimates])
+        matched.append([data.kind.matched(clip.target, estimate) for estimate in estimates])
     counts = np.array(matched)  # (clips, S, 3)
 
     def pooled(weights: np.ndarray) -> np.ndarray:  # (R, clips) -> (R, S)
@@ -241,26 +240,26 @@ def _flat(decoded: list[list[np.ndarray]]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros((0, 5))
 
 
-def chance(features: Features) -> dict[str, float]:
+def chance(data: ClipSplits | FrameSplits) -> dict[str, float]:
     """Scores on test of guessing with nothing but the training set.
 
     Each kind says how it guesses; of several draws it is the mean.
     """
-    if isinstance(features, FrameFeatures):
-        return _chance_frames(features)
-    target, group = features.units("test")
-    draws = features.kind.chance(features.clip_targets["train"], features.labels, len(target))
-    everyone = np.ones((1, len(features.splits["test"].groups)))
+    if isinstance(data, FrameSplits):
+        return _chance_frames(data)
+    target, group = data.units("test")
+    draws = data.kind.chance(data.clip_targets["train"], data.labels, len(target))
+    everyone = np.ones((1, len(data.splits["test"].groups)))
     scores = {}
-    for name in features.task.metrics:
-        score = features.kind.metric(name, features.labels)
+    for name in data.task.metrics:
+        score = data.kind.metric(name, data.labels)
         scores[name] = float(np.mean([score(target, outputs, group, everyone)[0] for outputs in draws]))
     return scores
 
 
-def _chance_frames(features: FrameFeatures) -> dict[str, float]:
+def _chance_frames(data: FrameSplits) -> dict[str, float]:
     """Score what the kind answers without hearing anything: the mean over the clips of the test split."""
     values: list[dict[str, float]] = []
-    for clip, times in zip(features.splits["test"].clips, features.times["test"], strict=True):
-        values.append(features.kind.score(clip.target, features.kind.chance(features.task, times)))
-    return {name: float(np.mean([v[name] for v in values])) for name in features.task.metrics}
+    for clip, times in zip(data.splits["test"].clips, data.times["test"], strict=True):
+        values.append(data.kind.score(clip.target, data.kind.chance(data.task, times)))
+    return {name: float(np.mean([v[name] for v in values])) for name in data.task.metrics}

@@ -17,9 +17,10 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 
 from svuprobe.extractors.cache import FeatureCache
-from svuprobe.probe.features import Block, Features, FeatureStats, Rows, Steps, chunks
+from svuprobe.probe.features import Block, Features, FeatureStats, Steps, chunks
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.splits import FrameSplits, Rows
 from svuprobe.tasks.kinds.frames import Answer, FrameKind
 from svuprobe.tasks.manifest import ClipList
 
@@ -39,7 +40,7 @@ def memory_allowed(device: str) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
-class FrameFeatures(Features):
+class FrameFeatures(Features, FrameSplits):
     """A frame-level cache: in memory where training and validation split fit, else read once in every epoch.
 
     Frames are shuffled by windows. ``memory`` is what may be held, in bytes; none says `memory_allowed`. An epoch
@@ -64,8 +65,9 @@ class FrameFeatures(Features):
         memory = memory or memory_allowed(device)
         self._per_frame = 2 * int(np.prod(cache.features.shape[1:]))
         self._block_frames = max(1, min(_BLOCK_BYTES, memory // 8) // self._per_frame)
-        self.times = {s: [self._times(rows, n) for n in range(len(rows.clips))] for s, rows in splits.items()}
-        true = {row: t for rows in splits.values() for row, t in self._rasterised(rows).items()}
+        true: dict[int, np.ndarray] = {}
+        for rows in splits.values():
+            true |= self.window_targets(rows, self.kind.rasterise)
         self._targets = [true | self._dealt(seed) for seed in range(protocol.seeds if protocol.deals else 1)]
         frames = sum(int(cache.n_frames[splits[s].row].sum()) for s in ("train", "valid"))
         self.resident = frames * self._per_frame <= memory // 2
@@ -76,25 +78,16 @@ class FrameFeatures(Features):
         )
         self._held = {s: self._held_block(s) for s in ("train", "valid")} if self.resident else {}
 
-    def _times(self, rows: Rows, clip: int) -> np.ndarray:
-        """Frame times of all windows of a clip, joined."""
-        grid, mine = self.cache.header.grid, rows.row[rows.clip == clip]
-        return np.concatenate([grid.centres(int(self.cache.n_frames[r]), float(self.cache.start_s[r])) for r in mine])
+    def window_times(self, row: int) -> np.ndarray:
+        """Return the centres of the frames of a window, (F,) seconds of its clip."""
+        return self.cache.header.grid.centres(int(self.cache.n_frames[row]), float(self.cache.start_s[row]))
 
     def _dealt(self, seed: int) -> dict[int, np.ndarray]:
-        """Targets of the frames of each window that a seed was dealt."""
-        rows = (self.splits[split].of(seed) for split in ("train", "valid"))
-        return {row: target for some in rows for row, target in self._rasterised(some).items()}
-
-    def _rasterised(self, rows: Rows) -> dict[int, np.ndarray]:
-        """Targets of the frames of each window; rasterised over the whole clip, so no note sees a seam."""
-        out: dict[int, np.ndarray] = {}
-        for number, clip in enumerate(rows.clips):
-            mine = rows.row[rows.clip == number]
-            target = self.kind.rasterise(clip.target, self._times(rows, number))
-            ends = np.cumsum(self.cache.n_frames[mine])
-            out |= dict(zip(mine.tolist(), np.split(target, ends[:-1]), strict=True))
-        return out
+        """Return the targets of the frames of each window that a seed was dealt."""
+        targets: dict[int, np.ndarray] = {}
+        for split in ("train", "valid"):
+            targets |= self.window_targets(self.splits[split].of(seed), self.kind.rasterise)
+        return targets
 
     # -- reading ----------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from svuprobe.extractors.cache import FeatureCache, Header
 from svuprobe.extractors.names import is_control
 from svuprobe.probe import caveats, evaluate
 from svuprobe.probe.assemble import assemble, weights_of_layers
-from svuprobe.probe.features import ClipFeatures, FeatureStats, rows_by_split
+from svuprobe.probe.features import ClipFeatures, FeatureStats
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
 from svuprobe.probe.identity import of_probe
@@ -31,6 +31,7 @@ from svuprobe.probe.result import (
     Timings,
     defined,
 )
+from svuprobe.probe.splits import rows_by_split
 from svuprobe.probe.train import fit, matmul_precision_for, unthreaded
 from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks import kinds

@@ -17,22 +17,16 @@ The metadata's key ``about`` holds JSON: ``task`` (with windowing and labels), `
 
 from __future__ import annotations
 
-import json
-import os
-import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from svuprobe.extractors.names import code_of
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.tasks.types import Task, Windowing
-
-_TASK_FIELDS = ("name", "dataset", "kind", "metrics", "licence", "reference", "version", "scored", "beat_decoder")
+from svuprobe.probe.tensors import damaged, read_tensors, stored_task, task_from, write_tensors
+from svuprobe.tasks.types import Task
 
 
 @dataclass(frozen=True)
@@ -61,26 +55,9 @@ class TrainedHeads:
 
     def write(self, path: Path) -> None:
         """Write the file; `svuprobe.probe.result_file.save` gives it its place."""
-        task = {name: getattr(self.task, name) for name in _TASK_FIELDS}
-        task |= {"labels": list(self.task.labels or ()), "windowing": asdict(self.task.windowing)}
+        task = stored_task(self.task, self.task.labels or ())
         about = {"task": task, "model": self.model, "protocol": self.protocol}
         write_tensors(path, {name: t.detach().cpu() for name, t in self.tensors.items()}, about)
-
-
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
-    """Write a safetensors file. Raises OSError where the system refuses, as Python's own writing does."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    # One key: safetensors writes several in an order that differs from run to run.
-    metadata = {"about": json.dumps(about, sort_keys=True)}
-    try:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, path, metadata)
-    except SafetensorError as error:
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def beside(result: Path) -> Path:
@@ -90,21 +67,18 @@ def beside(result: Path) -> Path:
 
 def load(result: Path) -> TrainedHeads:
     """The heads of a result. Raises ProbeError where there are none, or others than were written with it."""
-    from safetensors import SafetensorError, safe_open
-
     path = beside(result)
     if not path.is_file():
         raise ProbeError(
             f"{path}: the heads of {result.name} are not there; make them again with svuprobe probe --overwrite"
         )
     result_file.require_unchanged(result_file.load(result), result, path.suffix)
+    remedy = "make it again with svuprobe probe --overwrite"
+    tensors, about = read_tensors(path, remedy)
     try:
-        with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["about"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return TrainedHeads(_task(about["task"]), about["model"], about["protocol"], tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ProbeError(f"{path}: damaged ({error}); make it again with svuprobe probe --overwrite") from None
+        return TrainedHeads(task_from(about["task"]), about["model"], about["protocol"], tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error, remedy) from None
 
 
 def refuse_code(result: Path, model: str, run_code: bool) -> None:
@@ -115,10 +89,3 @@ def refuse_code(result: Path, model: str, run_code: bool) -> None:
             f"{result}: its heads are of model {model}, which runs {code}; nothing was run: if you trust it, add "
             f"--run-code"
         )
-
-
-def _task(stored: Mapping[str, Any]) -> Task:
-    """A task that knows what is needed to decode, and no clips."""
-    fields = {name: stored[name] for name in _TASK_FIELDS} | {"metrics": tuple(stored["metrics"])}
-    labels = tuple(stored["labels"]) or None
-    return Task(**fields, clips=lambda root: [], labels=labels, windowing=Windowing(**stored["windowing"]))

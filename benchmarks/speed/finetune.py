@@ -24,8 +24,10 @@ from tabulate import tabulate
 from torch import nn
 
 from svuprobe.extractors.loading import load as load_model
-from svuprobe.probe.finetune.adapt import build
-from svuprobe.probe.finetune.loop import Machine, optimiser_of
+from svuprobe.probe.finetune.distributed import Runtime
+from svuprobe.probe.finetune.loop import optimiser_of
+from svuprobe.probe.finetune.model import build
+from svuprobe.probe.finetune.network import Batch
 from svuprobe.probe.finetune.protocol import preset
 from svuprobe.tasks import load as load_task
 
@@ -33,22 +35,22 @@ MODES = {"frozen": (0, 0), "two-stage": (1, 0), "LoRA": (1, 8)}  # stage, rank o
 Step = Callable[[], None]
 
 
-def ours(model: str, mode: str, machine: Machine, audio: torch.Tensor, targets: torch.Tensor) -> Step:
+def ours(model: str, mode: str, runtime: Runtime, audio: torch.Tensor, targets: torch.Tensor) -> Step:
     """One step as `svuprobe.probe.finetune.loop.Training` takes it."""
     stage, rank = MODES[mode]
     task = load_task("technique")
-    network = build(model, task, task.labels or (), preset("yamamoto2023", lora_rank=rank)).to(machine.device)
+    network = build(model, task, task.labels or (), preset("yamamoto2023", lora_rank=rank)).to(runtime.device)
     groups = network.groups(network.plan.stages[stage])
     network.train()
-    lengths = torch.full((len(audio),), audio.shape[1])
-    return stepping(lambda: machine.run(network, audio, lengths), targets, optimiser_of(network.plan, groups))
+    batch = Batch(audio, torch.full((len(audio),), audio.shape[1])).to(runtime.device)
+    return stepping(lambda: runtime.run(network, batch), targets, optimiser_of(network.plan, groups))
 
 
-def plain(model: str, mode: str, machine: Machine, audio: torch.Tensor, targets: torch.Tensor) -> Step:
+def plain(model: str, mode: str, runtime: Runtime, audio: torch.Tensor, targets: torch.Tensor) -> Step:
     """The same with transformers' forward."""
     stage, rank = MODES[mode]
     extractor: Any = load_model(model)
-    encoder, normalize = extractor.model.to(machine.device), extractor.normalization != "none"
+    encoder, normalize = extractor.model.to(runtime.device), extractor.normalization != "none"
     encoder.requires_grad_(stage == 1)
     if stage:
         encoder.freeze_feature_encoder()
@@ -58,15 +60,15 @@ def plain(model: str, mode: str, machine: Machine, audio: torch.Tensor, targets:
         names = ["q_proj", "k_proj", "v_proj", "out_proj"]
         encoder = peft.get_peft_model(encoder, peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names))
     encoder.train(stage == 1)
-    mix = nn.Parameter(torch.zeros(len(extractor.layer_names), device=machine.device))
-    head = nn.Sequential(nn.Linear(extractor.dim, 768), nn.Dropout(0.5), nn.Linear(768, 10)).to(machine.device)
+    mix = nn.Parameter(torch.zeros(len(extractor.layer_names), device=runtime.device))
+    head = nn.Sequential(nn.Linear(extractor.dim, 768), nn.Dropout(0.5), nn.Linear(768, 10)).to(runtime.device)
 
     def forward() -> torch.Tensor:
-        x = audio.to(machine.device)
+        x = audio.to(runtime.device)
         if normalize:
             x = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, correction=0) + 1e-7).sqrt()
-        kind = torch.device(machine.device).type
-        with torch.autocast(kind, torch.bfloat16, enabled=machine.dtype == "bfloat16"):
+        kind = torch.device(runtime.device).type
+        with torch.autocast(kind, torch.bfloat16, enabled=runtime.dtype == "bfloat16"):
             states = torch.stack(encoder(x, output_hidden_states=True).hidden_states)
             mixed = (mix.softmax(0)[:, None, None, None] * states).sum(0)
             return head(mixed.mean(1)).float()
@@ -121,13 +123,13 @@ def peak_mib(make: Callable[[], Step], device: str) -> float:
 @click.option("--steps", default=20)
 def main(model: str, device: str, batch: int, length_s: float, steps: int) -> None:
     """Print a line for each mode."""
-    machine = Machine(device, "bfloat16" if device.startswith("cuda") else "float32")
+    runtime = Runtime(device, "bfloat16" if device.startswith("cuda") else "float32")
     generator = torch.Generator().manual_seed(0)
     audio = 0.1 * torch.randn(batch, round(16000 * length_s), generator=generator)
     targets = torch.randint(10, (batch,), generator=generator).to(device)
     rows = []
     for mode in MODES:
-        sides = [functools.partial(side, model, mode, machine, audio, targets) for side in (ours, plain)]
+        sides = [functools.partial(side, model, mode, runtime, audio, targets) for side in (ours, plain)]
         memory = [peak_mib(make, device) for make in sides]
         pair = [make() for make in sides]
         for step in pair:
@@ -137,7 +139,7 @@ def main(model: str, device: str, batch: int, length_s: float, steps: int) -> No
         ratio = statistics.median(b / a for a, b in taken)
         rows.append([mode, mine, theirs, ratio, *memory])
         del pair
-    print(f"{model}, {batch} clips of {length_s:g} s, {machine.dtype} on {device}, {torch.get_num_threads()} threads")
+    print(f"{model}, {batch} clips of {length_s:g} s, {runtime.dtype} on {device}, {torch.get_num_threads()} threads")
     head = ["", "s/step", "plain", "plain / svuprobe", "peak MiB", "plain"]
     print(tabulate(rows, head, floatfmt=("", ".4g", ".4g", ".2f", ".0f", ".0f")))
 

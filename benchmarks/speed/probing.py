@@ -36,9 +36,10 @@ import torch
 from torch import nn
 
 from svuprobe.probe import evaluate
-from svuprobe.probe.features import ClipFeatures, Rows
+from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Spec
 from svuprobe.probe.protocol import Protocol, preset
+from svuprobe.probe.splits import Rows
 from svuprobe.probe.train import fit, matmul_precision_for, matmul_rounding, specs
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task, Windowing

@@ -167,12 +167,15 @@ class NoteBaseline(Baseline):
         Samples between frames; without an encoder, a clip has as many as are centred before its end.
     first_frame_s
         Time of the first frame.
+    follows_tempo
+        Whether `decode` needs the audio of a song.
     """
 
     level = "frame"
     learns = Notes
     hop: ClassVar[int]
     first_frame_s: ClassVar[float] = 0.0
+    follows_tempo: ClassVar[bool] = False
 
     def __init__(self, n_outputs: int = svt.N_OUTPUTS, encoder: nn.Module | None = None) -> None:
         if n_outputs != svt.N_OUTPUTS:

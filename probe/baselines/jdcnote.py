@@ -93,6 +93,7 @@ class JdcNote(NoteBaseline):
     name = "jdcnote"
     sample_rate = 8000
     hop = 80
+    follows_tempo = True
     recipe = Recipe(
         task="transcription",
         source="ours: the training was not released",

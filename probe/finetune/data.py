@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -14,13 +14,11 @@ import torch
 from svuprobe._files import writing
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.audio import Decoders, InputSpec, Window
-from svuprobe.probe.features import ClipFeatures, Rows
-from svuprobe.probe.finetune.network import Network
-from svuprobe.probe.frames import FrameFeatures
+from svuprobe.probe import evaluate
+from svuprobe.probe.finetune.network import Batch, Network
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.tasks import kinds
-from svuprobe.tasks.kinds.clips import ClipKind
-from svuprobe.tasks.kinds.frames import Answer, FrameKind
+from svuprobe.probe.splits import ClipSplits, FrameSplits, Rows
+from svuprobe.tasks.kinds.frames import Answer
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip
 
@@ -33,7 +31,7 @@ class Recordings:
 
     Parameters
     ----------
-    need, shortest
+    input_spec, shortest
         What windows a network sees; a clip with one of fewer than ``shortest`` samples fails.
     folder
         Of the scratch file: 64 kB per second of audio at 16 kHz.
@@ -51,7 +49,7 @@ class Recordings:
     def __init__(
         self,
         listed: ClipList,
-        need: InputSpec,
+        input_spec: InputSpec,
         shortest: int,
         folder: Path,
         *,
@@ -59,7 +57,7 @@ class Recordings:
         allow_missing: bool = False,
         reporter: Reporter = SILENT,
     ) -> None:
-        self.listed, self.need = listed, need
+        self.listed, self.input_spec = listed, input_spec
         self.start_s: list[float] = []
         self.lengths: list[int] = []
         self.clip_ids: list[str] = []
@@ -83,11 +81,11 @@ class Recordings:
     def _decode(
         self, clips: Sequence[Clip], shortest: int, file: IO[bytes], jobs: int, reporter: Reporter
     ) -> dict[str, list[int]]:
-        """Rows of each clip; decodes all into the scratch file."""
+        """Decode all clips into the scratch file and return the rows of each."""
         rows: dict[str, list[int]] = {}
         mine: list[Window] = []
         with Decoders(jobs) as decoders:
-            pieces = decoders.windows(((clip, [self.need]) for clip in clips), self.listed.task.windowing)
+            pieces = decoders.windows(((clip, [self.input_spec]) for clip in clips), self.listed.task.windowing)
             ended = reporter.watch(_ends(pieces, mine), "decode", len(clips), "clip")
             for clip, failure in ended:
                 if not failure and min(len(w.samples) for w in mine) < shortest:
@@ -107,29 +105,16 @@ class Recordings:
         return len(self.lengths) - 1
 
     def window(self, row: int) -> np.ndarray:
-        """Samples of a window, (n,) float32."""
+        """Return the samples of a window, (n,) float32."""
         return np.asarray(self._samples[self._starts[row] : self._starts[row + 1]])
 
-    def batch(self, rows: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """(batch, samples) float32, zeros after each window, and (batch,) int64 lengths."""
-        return padded([self.window(int(row)) for row in rows])
-
     def song(self, rows: np.ndarray) -> np.ndarray:
-        """Samples of a whole clip from its windows."""
-        return np.concatenate([self.window(int(r))[: self.lengths[r] - self.need.context] for r in rows])
-
-
-def padded(windows: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Windows as a batch: (batch, samples) float32 and (batch,) int64."""
-    lengths = torch.tensor([len(w) for w in windows])
-    audio = torch.zeros(len(windows), int(lengths.max()))
-    for row, samples in zip(audio, windows, strict=True):
-        row[: len(samples)] = torch.from_numpy(np.array(samples))
-    return audio, lengths
+        """Return the samples of a whole clip from its windows, (n,) float32."""
+        return np.concatenate([self.window(int(r))[: self.lengths[r] - self.input_spec.context] for r in rows])
 
 
 def _ends(pieces: Any, mine: list[Window]) -> Any:
-    """Each clip with its failure, when its windows are all in ``mine``."""
+    """Yield each clip with its failure, when its windows are all in ``mine``."""
     for clip, piece in pieces:
         if isinstance(piece, Window):
             mine.append(piece)
@@ -151,103 +136,133 @@ def _splits(listed: ClipList, clips: Sequence[Clip], rows: dict[str, list[int]])
 Outputs = dict[int, np.ndarray]  # row -> (C,) or (frames, C)
 
 
-class ClipTask(ClipFeatures):
-    """Targets at clip level, and what `svuprobe.probe.evaluate` scores."""
+class TaskData(ABC):
+    """What a network trains on and what its outputs are worth: the same questions at both levels."""
+
+    recordings: Recordings
+    splits: dict[str, Rows]
+
+    @abstractmethod
+    def class_weights(self, alpha: float) -> np.ndarray | None:
+        """Return what each class weighs in the loss, (C,); None where all are alike."""
+
+    @abstractmethod
+    def weight(self, rows: np.ndarray, class_weights: np.ndarray | None) -> float:
+        """Return what the loss of some training windows weighs in the mean over a step."""
+
+    def batch(self, rows: np.ndarray, class_weights: np.ndarray | None) -> Batch:
+        """Return training windows with their targets, on the CPU."""
+        windows = [self.recordings.window(row) for row in rows.tolist()]
+        return Batch.of(windows, self._targets(rows), self.weight(rows, class_weights))
+
+    @abstractmethod
+    def _targets(self, rows: np.ndarray) -> torch.Tensor:
+        """Return the targets of training windows, as in `Batch`."""
+
+    @abstractmethod
+    def loss(self, outputs: torch.Tensor, batch: Batch, class_weights: np.ndarray | None) -> torch.Tensor:
+        """Return the mean loss of a batch, a scalar, from the network's outputs for it."""
+
+    @abstractmethod
+    def ranked_score(self, outputs: Outputs, split: str) -> float:
+        """Return the ranked metric of one network's outputs; minus infinity where it has diverged."""
+
+    @abstractmethod
+    def test_scores(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.TestScores:
+        """Score the test split."""
+
+
+class ClipData(TaskData, ClipSplits):
+    """A task at clip level."""
 
     def __init__(self, recordings: Recordings) -> None:
-        listed = recordings.listed
-        self.task, self.labels, self.splits = listed.task, listed.labels, recordings.splits
-        kind = kinds.of(self.task)
-        assert isinstance(kind, ClipKind)
-        self.kind = kind
-        self.clip_targets = {s: self.kind.encode(self.task, self.labels, r.clips) for s, r in self.splits.items()}
-        values = self.clip_targets["train"]
-        self.offset, self.spread = self.kind.standard(values)
-        values = self.kind.scaled(values, self.offset, self.spread)
+        super().__init__(recordings.listed, recordings.splits)
+        self.recordings = recordings
+        encoded = self.kind.scaled(self.clip_targets["train"], self.offset, self.spread)
         rows = self.splits["train"]
-        self.train_targets = dict(zip(rows.row.tolist(), values[rows.clip], strict=True))
+        self.train_targets = dict(zip(rows.row.tolist(), encoded[rows.clip], strict=True))
 
     def class_weights(self, alpha: float) -> np.ndarray | None:
-        """Of the cross-entropy, (C,); None where all are alike."""
         windows = np.array(list(self.train_targets.values()))
         return self.kind.class_weights(windows, len(self.labels), alpha)
 
-    def loss(self, outputs: torch.Tensor, rows: np.ndarray, weights: Any) -> torch.Tensor:
-        """Mean loss of a batch of training windows."""
-        targets = torch.as_tensor(np.stack([self.train_targets[int(r)] for r in rows]), device=outputs.device)
-        weights = None if weights is None else torch.as_tensor(weights, device=outputs.device)
-        return self.kind.loss(outputs[None], targets, weights)[0]
-
-    def share(self, rows: np.ndarray, weights: Any) -> float:
-        """What the loss of some windows weighs in the mean over a batch."""
-        if weights is None:
+    def weight(self, rows: np.ndarray, class_weights: np.ndarray | None) -> float:
+        if class_weights is None:
             return float(len(rows))
-        return float(sum(weights[self.train_targets[int(r)]] for r in rows))
+        return float(sum(class_weights[self.train_targets[row]] for row in rows.tolist()))
 
-    def stacked(self, several: Sequence[Outputs], split: str) -> np.ndarray:
-        """Outputs of seeds for every window of a split, (S, N, C)."""
+    def _targets(self, rows: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(np.stack([self.train_targets[row] for row in rows.tolist()]))
+
+    def loss(self, outputs: torch.Tensor, batch: Batch, class_weights: np.ndarray | None) -> torch.Tensor:
+        assert batch.targets is not None
+        weights = None if class_weights is None else torch.as_tensor(class_weights, device=outputs.device)
+        return self.kind.loss(outputs[None], batch.targets, weights)[0]  # of one head
+
+    def ranked_score(self, outputs: Outputs, split: str) -> float:
+        score = self.ranked(self._stacked([outputs], split), split)[0]
+        return float(np.nan_to_num(score, nan=-np.inf))
+
+    def test_scores(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.TestScores:
+        return evaluate.score_clips(self, self._stacked(outputs_of_seeds, "test"), True)
+
+    def _stacked(self, outputs_of_seeds: Sequence[Outputs], split: str) -> np.ndarray:
+        """Return the outputs of seeds for every window of a split, (S, N, C)."""
         rows = self.splits[split].row.tolist()
-        return np.stack([np.stack([one[r] for r in rows]) for one in several])
+        return np.stack([np.stack([outputs[row] for row in rows]) for outputs in outputs_of_seeds])
 
 
-class FrameTask(FrameFeatures):
-    """The same at frame level."""
+class FrameData(TaskData, FrameSplits):
+    """A task at frame level. The frames are those of a network, which has its own way to read them."""
 
     def __init__(self, recordings: Recordings, network: Network) -> None:
-        listed = recordings.listed
-        self.task, self.labels, self.splits = listed.task, listed.labels, recordings.splits
-        kind = kinds.of(self.task)
-        assert isinstance(kind, FrameKind)
-        self.kind = kind
         self.recordings, self.network = recordings, network
-        self.n_frames = [network.n_frames(n) for n in recordings.lengths]
-        self.times = {s: [self._clip_times(r, n) for n in range(len(r.clips))] for s, r in self.splits.items()}
-        self.train_targets = self._train_targets()
+        super().__init__(recordings.listed, recordings.splits)
+        self.train_targets = self.window_targets(self.splits["train"], network.reader.targets)
 
-    def _clip_times(self, rows: Rows, clip: int) -> np.ndarray:
-        mine = rows.row[rows.clip == clip].tolist()
-        return np.concatenate([self.network.frame_times(self.recordings.start_s[r], self.n_frames[r]) for r in mine])
-
-    def _train_targets(self) -> dict[int, np.ndarray]:
-        """Of the frames of each window; rasterised over the whole clip, so no note sees a seam."""
-        rows = self.splits["train"]
-        out: dict[int, np.ndarray] = {}
-        for number, clip in enumerate(rows.clips):
-            mine = rows.row[rows.clip == number].tolist()
-            target = self.network.labels(clip.target, self.times["train"][number])
-            ends = np.cumsum([self.n_frames[r] for r in mine])
-            out |= dict(zip(mine, np.split(target, ends[:-1]), strict=True))
-        return out
+    def window_times(self, row: int) -> np.ndarray:
+        """Return the centres of the frames of a window, (F,) seconds of its clip."""
+        n_frames = self.network.n_frames(self.recordings.lengths[row])
+        return self.network.frame_times(self.recordings.start_s[row], n_frames)
 
     def class_weights(self, alpha: float) -> None:
-        """Frames are not weighed."""
+        """Return None: frames are not weighed."""
 
-    def loss(self, outputs: torch.Tensor, rows: np.ndarray, weights: Any) -> torch.Tensor:
-        """Mean loss of the valid frames of a batch of training windows."""
-        targets = torch.from_numpy(np.concatenate([self.train_targets[int(r)] for r in rows]))
-        if not targets.is_floating_point():
-            targets = targets.long()
-        found = torch.cat([o[: self.n_frames[int(r)]] for o, r in zip(outputs, rows, strict=True)])
-        return self.network.frame_loss(found, targets.to(outputs.device))
+    def weight(self, rows: np.ndarray, class_weights: np.ndarray | None) -> float:
+        return float(sum(len(self.train_targets[row]) for row in rows.tolist()))
 
-    def share(self, rows: np.ndarray, weights: Any) -> float:
-        """What the loss of some windows weighs in the mean over a batch: their frames."""
-        return float(sum(self.n_frames[int(r)] for r in rows))
+    def _targets(self, rows: np.ndarray) -> torch.Tensor:
+        targets = torch.from_numpy(np.concatenate([self.train_targets[row] for row in rows.tolist()]))
+        return targets if targets.is_floating_point() else targets.long()
 
-    def found(self, several: Sequence[Outputs], split: str) -> Iterator[list[Answer]]:
-        """Notes or beats in the outputs of seeds: of each clip a list with one entry for each seed."""
-        rows = self.splits[split]
+    def loss(self, outputs: torch.Tensor, batch: Batch, class_weights: np.ndarray | None) -> torch.Tensor:
+        assert batch.targets is not None
+        own = []  # without the frames of padding
+        for window, samples in zip(outputs, batch.lengths.tolist(), strict=True):
+            own.append(window[: self.network.n_frames(samples)])
+        return self.network.reader.frame_loss(torch.cat(own), batch.targets)
+
+    def ranked_score(self, outputs: Outputs, split: str) -> float:
+        score = evaluate.song_scores(self, self._answers([outputs], split))[self.task.metrics[0]].mean()
+        return float(np.nan_to_num(score, nan=-np.inf))
+
+    def test_scores(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.TestScores:
+        return evaluate.score_songs(self, list(self._answers(outputs_of_seeds, "test")), True)
+
+    def _answers(self, outputs_of_seeds: Sequence[Outputs], split: str) -> Iterator[list[Answer]]:
+        """Yield the events of each clip, with their scores, one answer for each seed."""
+        rows, reader = self.splits[split], self.network.reader
         for number, (clip, times) in enumerate(zip(rows.clips, self.times[split], strict=True)):
-            mine = rows.row[rows.clip == number]
-            song = functools.partial(self.recordings.song, mine)
-            joined = [np.concatenate([one[r] for r in mine.tolist()]) for one in several]
-            estimates = [self.network.decode(self.task, logits, times, song) for logits in joined]
-            yield [Answer(e, self.kind.score(clip.target, e)) for e in estimates]
+            windows = rows.row[rows.clip == number]
+            audio = torch.from_numpy(self.recordings.song(windows)) if reader.follows_tempo else None
+            answers = []
+            for outputs in outputs_of_seeds:
+                joined = np.concatenate([outputs[row] for row in windows.tolist()])
+                events = reader.decode(torch.from_numpy(joined), times, audio)
+                answers.append(Answer(events, self.kind.score(clip.target, events)))
+            yield answers
 
 
-TaskView = ClipTask | FrameTask
-
-
-def view_of(recordings: Recordings, network: Network) -> TaskView:
-    """What is trained on and scored."""
-    return FrameTask(recordings, network) if network.frames else ClipTask(recordings)
+def data_of(recordings: Recordings, network: Network) -> ClipData | FrameData:
+    """Return what a network is trained on and scored with."""
+    return FrameData(recordings, network) if network.by_frame else ClipData(recordings)

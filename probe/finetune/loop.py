@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,104 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svuprobe._files import replacing
-from svuprobe.probe import evaluate
 from svuprobe.probe.baselines.base import Stage
-from svuprobe.probe.finetune.data import ClipTask, Outputs, Recordings, TaskView, padded
-from svuprobe.probe.finetune.network import Network, Plan
+from svuprobe.probe.finetune.data import TaskData
+from svuprobe.probe.finetune.distributed import Runtime
+from svuprobe.probe.finetune.network import Network, TrainingPlan
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.trained import write_tensors
+from svuprobe.probe.tensors import read_tensors, save_tensors
 
-_NAMED_CLIPS = 8
-
-
-class Ranks:
-    """This process among those that ``accelerate launch`` started; alone it is the first of one.
-
-    Gradients are summed over all of them once a step, outputs of an evaluation gathered; there is no wrapper around
-    the network, so what trains may change from stage to stage.
-    """
-
-    def __init__(self) -> None:
-        self.rank, self.world, self.device = 0, 1, ""
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            try:
-                from accelerate import PartialState
-            except ImportError:
-                raise ProbeError("several processes need the package accelerate: pip install accelerate") from None
-            state = PartialState(cpu=not torch.cuda.is_available())
-            self.rank, self.world, self.device = state.process_index, state.num_processes, str(state.device)
-
-    @property
-    def first(self) -> bool:
-        """Whether this process writes files."""
-        return self.rank == 0
-
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.world > 1:
-            torch.distributed.barrier()
-
-    def sum(self, values: Sequence[Tensor]) -> None:
-        """Replace tensors by their sums over all processes."""
-        if self.world == 1:
-            return
-        flat = torch.cat([v.reshape(-1) for v in values])
-        torch.distributed.all_reduce(flat)
-        for value, summed in zip(values, flat.split([v.numel() for v in values]), strict=True):
-            value.copy_(summed.view_as(value))
-
-    def gather(self, mine: Outputs) -> Outputs:
-        """The entries of all processes."""
-        if self.world == 1:
-            return mine
-        several: list[Any] = [None] * self.world
-        torch.distributed.all_gather_object(several, mine)
-        return {row: value for one in several for row, value in one.items()}
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a network runs on.
-
-    Attributes
-    ----------
-    device, dtype
-        ``bfloat16`` is autocast: weights stay float32.
-    accumulate
-        Parts that a batch is computed in, for a GPU that can't hold it; the gradient is that of the whole batch.
-    """
-
-    device: str = "cpu"
-    dtype: str = "float32"
-    accumulate: int = 1
-    ranks: Ranks = field(default_factory=Ranks)
-
-    def run(self, network: Network, audio: Tensor, lengths: Tensor) -> Tensor:
-        """Logits, float32."""
-        kind = torch.device(self.device).type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.dtype == "bfloat16"):
-            return network(audio.to(self.device, non_blocking=True), lengths).float()
-
-    @torch.no_grad()
-    def logits(self, network: Network, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """(C,) of each window at clip level, (frames, C) at frame level; in ``eval``, regressions scaled back."""
-        network.eval()
-        outputs = self.run(network, *padded(windows)) * network.spread + network.offset
-        found = outputs.cpu().numpy()
-        if not network.frames:
-            return list(found)
-        return [one[: network.n_frames(len(w))] for one, w in zip(found, windows, strict=True)]
-
-    def answer(self, network: Network, recordings: Recordings, rows: np.ndarray) -> Outputs:
-        """Logits of some windows by row, in batches of like length, shared out over all processes."""
-        order = sorted(rows.tolist(), key=lambda r: (-recordings.lengths[r], r))
-        size = max(1, network.plan.batch_size // self.accumulate)
-        batches = [order[at : at + size] for at in range(0, len(order), size)]
-        found: Outputs = {}
-        for batch in batches[self.ranks.rank :: self.ranks.world]:
-            found |= dict(zip(batch, self.logits(network, [recordings.window(r) for r in batch]), strict=True))
-        return self.ranks.gather(found)
+START_ANEW = "delete it, or start anew with --overwrite"  # after a file that is damaged
+_NAMED_CLIPS = 8  # in a message
 
 
 @dataclass
@@ -142,7 +52,7 @@ class Training:
     Parameters
     ----------
     network
-        On the machine's device, with its first weights.
+        On the device of the runtime, with its first weights.
     checkpoint
         File to write after every epoch, and after every ``every`` steps if that is not 0. One that is there is gone
         on from.
@@ -155,18 +65,17 @@ class Training:
     def __init__(
         self,
         network: Network,
-        view: TaskView,
-        recordings: Recordings,
+        data: TaskData,
         *,
         seed: int,
-        machine: Machine,
+        runtime: Runtime,
         checkpoint: Path,
         run: str,
         every: int = 0,
         tick: Callable[[float], None] = lambda loss: None,
     ) -> None:
-        self.network, self.view, self.recordings, self.seed = network, view, recordings, seed
-        self.machine, self.checkpoint, self.run_digest, self.every, self.tick = machine, checkpoint, run, every, tick
+        self.network, self.data, self.seed, self.runtime = network, data, seed, runtime
+        self.checkpoint, self.run_digest, self.every, self.tick = checkpoint, run, every, tick
         self.state = State()
         self.trained: list[str] = []  # names of the weights that any stage so far trains, and of buffers
         self._best: dict[str, Tensor] = {}
@@ -183,7 +92,7 @@ class Training:
         if self.checkpoint.is_file():
             self._load()
         started, before = time.perf_counter(), self.state.seconds
-        cuda = [self.machine.device] if self.machine.device.startswith("cuda") else []
+        cuda = [self.runtime.device] if self.runtime.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
             for number, stage in enumerate(self.network.plan.stages):
                 groups = self.network.groups(stage)
@@ -208,9 +117,9 @@ class Training:
         plan, state = self.network.plan, self.state
         optimiser = optimiser_of(plan, groups)
         self._fill(optimiser)
-        weights = self.view.class_weights(stage.class_weight_alpha)
+        class_weights = self.data.class_weights(stage.class_weight_alpha)
         while state.epoch < stage.epochs and not (plan.patience and state.stale >= plan.patience):
-            self._epoch(stage, optimiser, weights)
+            self._epoch(stage, optimiser, class_weights)
             self._validate(stage)
             self._save(optimiser)
         if plan.select == "best" and self._best:
@@ -230,17 +139,17 @@ class Training:
 
     def _batches(self, stage: int, epoch: int) -> list[np.ndarray]:
         """Rows of each step; a single window that is left over joins the last batch (batch norms need two)."""
-        rows, size = self.view.splits["train"].row, self.network.plan.batch_size
+        rows, size = self.data.splits["train"].row, self.network.plan.batch_size
         order = np.random.default_rng([self.seed, stage, epoch]).permutation(rows)
         cuts = [at for at in range(size, len(order), size) if len(order) - at > 1]
         return np.split(order, cuts)
 
-    def _epoch(self, stage: Stage, optimiser: torch.optim.Optimizer, weights: Any) -> None:
+    def _epoch(self, stage: Stage, optimiser: torch.optim.Optimizer, class_weights: np.ndarray | None) -> None:
         state = self.state
         batches = self._batches(state.stage, state.epoch)
         self.network.train()
         while state.step < len(batches):
-            loss = self._step(optimiser, batches[state.step], weights)
+            loss = self._step(optimiser, batches[state.step], class_weights)
             state.step, state.loss = state.step + 1, state.loss + loss
             self.tick(loss)
             if self.every and state.step % self.every == 0 and state.step < len(batches):
@@ -248,25 +157,25 @@ class Training:
         state.epochs.append({"stage": state.stage + 1, "loss": state.loss / len(batches)})
         state.epoch, state.step, state.loss = state.epoch + 1, 0, 0.0
 
-    def _step(self, optimiser: torch.optim.Optimizer, rows: np.ndarray, weights: Any) -> float:
+    def _step(self, optimiser: torch.optim.Optimizer, rows: np.ndarray, class_weights: np.ndarray | None) -> float:
         """One step of the optimiser; the mean loss of the batch."""
-        machine, ranks, state = self.machine, self.machine.ranks, self.state
-        torch.manual_seed(_number(self.seed, state.stage, state.epoch, state.step, ranks.rank))
-        parts = np.array_split(rows, machine.accumulate * ranks.world)[ranks.rank :: ranks.world]
-        whole = self.view.share(rows, weights)
-        total = torch.zeros((), device=machine.device)
+        processes, state = self.runtime.processes, self.state
+        torch.manual_seed(_number(self.seed, state.stage, state.epoch, state.step, processes.rank))
+        parts = np.array_split(rows, self.runtime.accumulate * processes.world)[processes.rank :: processes.world]
+        whole = self.data.weight(rows, class_weights)
+        total = torch.zeros((), device=self.runtime.device)
         for part in parts:
             if len(part):
-                outputs = machine.run(self.network, *self.recordings.batch(part))
-                share = self.view.share(part, weights) / whole
-                loss = share * self.view.loss(outputs, part, weights)
+                batch = self.data.batch(part, class_weights).to(self.runtime.device)
+                outputs = self.runtime.run(self.network, batch)
+                loss = batch.weight / whole * self.data.loss(outputs, batch, class_weights)
                 loss.backward()
                 total += loss.detach()
         learning = [p for group in optimiser.param_groups for p in group["params"]]
-        if ranks.world > 1:
+        if processes.world > 1:
             for p in learning:
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-            ranks.sum([total, *(p.grad for p in learning if p.grad is not None)])
+            processes.sum([total, *(p.grad for p in learning if p.grad is not None)])
         value = float(total)
         if not np.isfinite(value):
             raise ProbeError(self._not_finite(value, rows))
@@ -275,7 +184,7 @@ class Training:
         return value
 
     def _not_finite(self, value: float, rows: np.ndarray) -> str:
-        names = list(dict.fromkeys(self.recordings.clip_ids[int(r)] for r in rows))
+        names = list(dict.fromkeys(self.data.recordings.clip_ids[int(r)] for r in rows))
         some = ", ".join(map(repr, names[:_NAMED_CLIPS]))
         more = f" and {len(names) - _NAMED_CLIPS} more" if len(names) > _NAMED_CLIPS else ""
         s = self.state
@@ -290,9 +199,9 @@ class Training:
         ended = state.epoch == stage.epochs
         if not ended and (plan.select == "last" or state.epoch % plan.validate_every):
             return
-        rows = self.view.splits["valid"].row
-        outputs = self.machine.answer(self.network, self.recordings, rows)
-        score = ranked(self.view, outputs, "valid")
+        rows = self.data.splits["valid"].row
+        outputs = self.runtime.outputs(self.network, self.data.recordings, rows)
+        score = self.data.ranked_score(outputs, "valid")
         state.epochs[-1]["valid"] = score
         if state.score is None or score > state.score or plan.select == "last":
             state.score, state.best_epoch, state.stale = score, state.epoch, 0
@@ -307,16 +216,16 @@ class Training:
             self._waiting = {}
 
     def _save(self, optimiser: torch.optim.Optimizer) -> None:
-        if not self.machine.ranks.first:
+        if not self.runtime.processes.first:
             return
         tensors = {f"now/{name}": value for name, value in self.weights().items()}
         tensors |= {f"best/{name}": value for name, value in self._best.items()}
         for number, values in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{number}/{key}": v.detach().cpu() for key, v in values.items()}
-        save(self.checkpoint, tensors, {"run": self.run_digest, "state": json.dumps(asdict(self.state))})
+        save_tensors(self.checkpoint, tensors, {"run": self.run_digest, "state": json.dumps(asdict(self.state))})
 
     def _load(self) -> None:
-        tensors, about = load(self.checkpoint)
+        tensors, about = read_tensors(self.checkpoint, START_ANEW)
         if about["run"] != self.run_digest:
             raise ProbeError(
                 f"{self.checkpoint}: of a run with other data, weights or options; "
@@ -334,40 +243,13 @@ class Training:
             self._waiting.setdefault(int(number), {})[key] = value
 
 
-def ranked(view: TaskView, outputs: Outputs, split: str) -> float:
-    """The ranked metric of one network's outputs; minus infinity where it has diverged."""
-    if isinstance(view, ClipTask):
-        score = view.ranked(view.stacked([outputs], split), split)[0]
-    else:
-        score = evaluate.song_scores(view, view.found([outputs], split))[view.task.metrics[0]].mean()
-    return float(np.nan_to_num(score, nan=-np.inf))
-
-
-def optimiser_of(plan: Plan, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def optimiser_of(plan: TrainingPlan, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """A plan's optimiser for parameter groups; one pass over the weights where torch has that."""
     if plan.optimiser == "adam":
         return torch.optim.Adam(groups, weight_decay=plan.weight_decay, fused=True)
     classes = {name.lower(): name for name in dir(torch.optim)}
     cls: type[torch.optim.Optimizer] = getattr(torch.optim, classes[plan.optimiser])
     return cls(groups, weight_decay=plan.weight_decay)  # type: ignore[call-arg]
-
-
-def save(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
-    """Write a file of tensors in one step."""
-    with replacing(path) as temporary:
-        write_tensors(temporary, tensors, about)
-
-
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata. Raises ProbeError for a file that is damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()["about"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ProbeError(f"{path}: damaged ({error}); delete it, or start anew with --overwrite") from None
 
 
 def _number(*parts: int) -> int:

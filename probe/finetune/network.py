@@ -1,36 +1,66 @@
-"""What is trained end to end: audio to logits.
+"""What is trained end to end, audio to logits, and what the trainer gives it.
 
-`Network` is what `svuprobe.probe.finetune.adapt.Tuned`, a transformer with a head, and `Supervised`, a baseline, have
-in common, so one trainer, one evaluation and `svuprobe predict` do for both.
+`Network` is what the two kinds of network in `svuprobe.probe.finetune.model` have in common, a pretrained transformer
+with a head and a supervised baseline: so one trainer, one evaluation and `svuprobe predict` do for both.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from svuprobe.extractors.audio import InputSpec
-from svuprobe.extractors.models.trainable import TrainableEncoder
-from svuprobe.extractors.models.transformer import TransformerExtractor
-from svuprobe.probe import baselines
-from svuprobe.probe.baselines.base import Baseline, NoteBaseline, Stage
-from svuprobe.probe.finetune.protocol import RecipeProtocol
+from svuprobe.probe.baselines.base import Stage
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.base import Kind
 from svuprobe.tasks.kinds.frames import FrameKind
 from svuprobe.tasks.types import Task
 
-Audio = Callable[[], np.ndarray]
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows that go through a network together, and what it is to answer.
+
+    Attributes
+    ----------
+    audio
+        (B, samples) float32, zeros after each window.
+    lengths
+        (B,) int64 samples of each window. They stay on the CPU: shapes follow from them.
+    targets
+        (B, ...) of windows; at frame level (frames, ...), those of all windows one after the other. None where
+        nothing is learnt.
+    weight
+        What the mean loss of these windows weighs in that of a whole step.
+    """
+
+    audio: Tensor
+    lengths: Tensor
+    targets: Tensor | None = None
+    weight: float = 0.0
+
+    @classmethod
+    def of(cls, windows: Sequence[np.ndarray], targets: Tensor | None = None, weight: float = 0.0) -> Batch:
+        """Return windows (samples,) float32 of any lengths as a batch."""
+        lengths = torch.tensor([len(samples) for samples in windows])
+        audio = torch.zeros(len(windows), int(lengths.max()))
+        for row, samples in zip(audio, windows, strict=True):
+            row[: len(samples)] = torch.from_numpy(np.array(samples))  # a copy: those of a mapped file are read-only
+        return cls(audio, lengths, targets, weight)
+
+    def to(self, device: str) -> Batch:
+        """Return the batch with audio and targets on a device."""
+        targets = None if self.targets is None else self.targets.to(device, non_blocking=True)
+        return replace(self, audio=self.audio.to(device, non_blocking=True), targets=targets)
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How a network is trained; the fields are those of `svuprobe.probe.baselines.base.Recipe`.
 
     ``select`` is ``best`` where each stage ends at its epoch with the best ranked metric on validation, ``last``
@@ -46,6 +76,60 @@ class Plan:
     patience: int = 0
 
 
+class FrameReader(Protocol):
+    """What the frames of a network are taught, and how their outputs are read.
+
+    `svuprobe.probe.baselines.base.NoteBaseline` is one: a baseline may have labels, a loss and a decoder of its
+    own.
+    """
+
+    @property
+    def follows_tempo(self) -> bool:
+        """Whether `decode` needs the audio."""
+        ...
+
+    def targets(self, events: Any, times: np.ndarray, /) -> np.ndarray:
+        """Return labels (F, ...) of the frames at ``times`` (F,), seconds."""
+        ...
+
+    def frame_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of frames, a scalar: (N, C) logits and (N, ...) labels."""
+        ...
+
+    def decode(self, outputs: Tensor, times: np.ndarray, audio: Tensor | None = None) -> np.ndarray:
+        """Return the events of a whole clip from (F, C) logits at ``times``; ``audio`` is (samples,)."""
+        ...
+
+    def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
+        """Return what a picture shows over the events: a name and (F,) probabilities, from (F, C) logits."""
+        ...
+
+
+@dataclass(frozen=True)
+class KindReader:
+    """The reader of networks that learn a kind as heads on frozen features do."""
+
+    task: Task
+    kind: FrameKind
+    follows_tempo = False
+
+    def targets(self, events: Any, times: np.ndarray) -> np.ndarray:
+        """Return labels (F, ...) of the frames at ``times`` (F,), seconds."""
+        return self.kind.rasterise(events, times)
+
+    def frame_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of frames, a scalar: (N, C) logits and (N, ...) labels."""
+        return self.kind.loss(outputs[None], targets)[0]
+
+    def decode(self, outputs: Tensor, times: np.ndarray, audio: Tensor | None = None) -> np.ndarray:
+        """Return the events of a whole clip from (F, C) logits at ``times``."""
+        return self.kind.decode(self.task, outputs[None], times)[0]
+
+    def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
+        """Return what a picture shows over the events: a name and (F,) probabilities, from (F, C) logits."""
+        return self.kind.activation(outputs)
+
+
 class Network(nn.Module):
     """Audio to logits.
 
@@ -55,7 +139,7 @@ class Network(nn.Module):
         Of the task.
     plan
         Its training.
-    need
+    input_spec
         What windows it sees.
     shortest
         Samples that a window has at least.
@@ -68,8 +152,8 @@ class Network(nn.Module):
     """
 
     kind: Kind
-    plan: Plan
-    need: InputSpec
+    plan: TrainingPlan
+    input_spec: InputSpec
     shortest: int
     layer_names: tuple[str, ...]
     about: dict[str, Any]
@@ -83,141 +167,38 @@ class Network(nn.Module):
         self.register_buffer("spread", torch.ones(1))
 
     @property
-    def frames(self) -> bool:
+    def by_frame(self) -> bool:
         """Whether it answers for each frame."""
         return self.kind.level == "frame"
 
-    def forward(self, audio: Tensor, lengths: Tensor) -> Tensor:
-        """Logits of padded windows, (batch, samples) and (batch,) on the CPU.
+    @property
+    def reader(self) -> FrameReader:
+        """What reads its frames; of networks at clip level there is none."""
+        raise NotImplementedError
 
-        (batch, C) at clip level, (batch, frames, C) at frame level with anything in padded frames.
+    def forward(self, audio: Tensor, lengths: Tensor) -> Tensor:
+        """Return logits of padded windows, (B, samples) and (B,) on the CPU.
+
+        (B, C) at clip level, (B, frames, C) at frame level with anything in padded frames.
         """
         raise NotImplementedError
 
     def groups(self, stage: Stage) -> list[dict[str, Any]]:
-        """Freeze what a stage does not train; parameter groups with their learning rates for an optimiser."""
+        """Freeze what a stage does not train and return parameter groups with their learning rates."""
         raise NotImplementedError
 
     def n_frames(self, samples: int) -> int:
-        """Frames of a window."""
+        """Return the frames of a window."""
         raise NotImplementedError
 
     def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
-        """Centres of the frames of a window, seconds."""
+        """Return the centres of the frames of a window, (n_frames,) seconds."""
         raise NotImplementedError
 
     def layer_weights(self) -> np.ndarray:
-        """(L,), they sum to 1."""
+        """Return what each layer weighs, (L,), which sum to 1."""
         return np.ones(1)
 
-    def squares(self, audio: Tensor, lengths: Tensor) -> np.ndarray:
-        """Mean square of each hidden state as the head sees it, (L,)."""
+    def squares(self, batch: Batch) -> np.ndarray:
+        """Return the mean square of each hidden state as the head sees it, (L,)."""
         return np.ones(1)
-
-    def labels(self, target: Any, times: np.ndarray) -> np.ndarray:
-        """Targets of the frames at ``times``."""
-        return self._frame_kind().rasterise(target, times)
-
-    def frame_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of frames: (N, C) logits and (N, ...) targets."""
-        return self.kind.loss(outputs[None], targets)[0]
-
-    def decode(self, task: Task, outputs: np.ndarray, times: np.ndarray, audio: Audio) -> np.ndarray:
-        """Notes or beats of a whole clip from (F, C) logits at ``times``; ``audio`` gives its samples."""
-        return self._frame_kind().decode(task, torch.from_numpy(outputs)[None], times)[0]
-
-    def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
-        """What a picture shows over the notes or beats: a name and (F,) probabilities, from logits (F, C)."""
-        return self._frame_kind().activation(outputs)
-
-    def _frame_kind(self) -> FrameKind:
-        assert isinstance(self.kind, FrameKind)
-        return self.kind
-
-
-class Supervised(Network):
-    """A baseline with random weights; one that is only a head comes with the ``extractor`` under it."""
-
-    def __init__(
-        self,
-        name: str,
-        task: Task,
-        n_outputs: int,
-        protocol: RecipeProtocol,
-        *,
-        extractor: TransformerExtractor | None = None,
-        checkpointing: bool = False,
-    ) -> None:
-        super().__init__(task)
-        encoder, field = None, 0
-        if extractor is not None:
-            encoder, field = TrainableEncoder(extractor, checkpointing=checkpointing), extractor.receptive_field
-        self.baseline: Baseline = baselines.build(name, task.kind, n_outputs, encoder)
-        self.field, self.layer_names, self.shortest = field, ("output",), max(1, field)
-        hop = self.baseline.hop if isinstance(self.baseline, NoteBaseline) else 0
-        self.need = InputSpec(self.baseline.sample_rate, hop, field - hop if field else 0)
-        recipe, epochs = self.baseline.recipe, protocol.epochs
-        stages = [Stage(epochs or s.epochs, s.rates, s.class_weight_alpha) for s in recipe.stages]
-        self.plan = Plan(
-            tuple(stages),
-            protocol.batch_size or recipe.batch_size,
-            "best" if recipe.patience else "last",
-            recipe.optimiser,
-            recipe.weight_decay,
-            recipe.validate_every,
-            recipe.patience,
-        )
-        self.about = _about(self.baseline, extractor)
-
-    def groups(self, stage: Stage) -> list[dict[str, Any]]:
-        return self.baseline.groups(stage)
-
-    def forward(self, audio: Tensor, lengths: Tensor) -> Tensor:
-        found = self.baseline(audio, lengths.to(audio.device))
-        return found[0] if isinstance(found, tuple) else found
-
-    def n_frames(self, samples: int) -> int:
-        assert isinstance(self.baseline, NoteBaseline)
-        if self.field:
-            return 1 + (samples - self.field) // self.baseline.hop
-        return -(-max(samples, self.baseline.shortest) // self.baseline.hop)
-
-    def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
-        assert isinstance(self.baseline, NoteBaseline)
-        return start_s + self.baseline.times(n_frames)
-
-    def labels(self, target: Any, times: np.ndarray) -> np.ndarray:
-        assert isinstance(self.baseline, NoteBaseline)
-        return self.baseline.targets(target, times)
-
-    def frame_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        assert isinstance(self.baseline, NoteBaseline)
-        return self.baseline.frame_loss(outputs, targets)
-
-    def decode(self, task: Task, outputs: np.ndarray, times: np.ndarray, audio: Audio) -> np.ndarray:
-        assert isinstance(self.baseline, NoteBaseline)
-        return self.baseline.decode(torch.from_numpy(outputs), times, torch.from_numpy(audio()))
-
-    def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
-        assert isinstance(self.baseline, NoteBaseline)
-        return self.baseline.activation(outputs)
-
-
-def _about(baseline: Baseline, extractor: TransformerExtractor | None) -> dict[str, Any]:
-    """What a result says of a baseline: its digest is of its shapes and its recipe, as its weights are random."""
-    shapes = [f"{name} {tuple(p.shape)}" for name, p in baseline.named_parameters()]
-    parts = [baseline.name, *shapes, repr(baseline.recipe), extractor.digest if extractor else ""]
-    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    hop = baseline.hop if isinstance(baseline, NoteBaseline) else 0
-    return {
-        "name": baseline.name,
-        "revision": digest[:40],
-        "digest": digest,
-        "parameters": sum(p.numel() for p in baseline.parameters()),
-        "dim": 0,
-        "sample_rate": baseline.sample_rate,
-        "frame_rate": baseline.sample_rate / hop if hop else None,
-        "normalization": "its own",
-        "layer_names": ["output"],
-        "recipe": repr(baseline.recipe),
-    }

@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from svuprobe._files import sha256_of, writing
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.names import is_control, slug
-from svuprobe.probe import baselines, evaluate, identity, result_file, trained
+from svuprobe.probe import baselines, identity, result_file, trained
 from svuprobe.probe.assemble import assemble, weights_of_layers
-from svuprobe.probe.finetune.adapt import build
-from svuprobe.probe.finetune.data import ClipTask, Outputs, Recordings, TaskView, view_of
-from svuprobe.probe.finetune.loop import Machine, State, Training
-from svuprobe.probe.finetune.network import Network
+from svuprobe.probe.finetune.data import ClipData, FrameData, Outputs, Recordings, data_of
+from svuprobe.probe.finetune.distributed import Runtime
+from svuprobe.probe.finetune.loop import State, Training
+from svuprobe.probe.finetune.model import AnyProtocol, build
+from svuprobe.probe.finetune.network import Batch, Network
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
-from svuprobe.probe.finetune.saved import load_into, save_network
+from svuprobe.probe.finetune.saved import RunFolder, load_into, save_network
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import (
     FineTuneInfo,
@@ -49,9 +49,6 @@ from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks.manifest import ClipList
 
 _RMS_WINDOWS = 64
-_DISCARDED = "discarded"  # name of a file in the folder of networks that are to go
-
-AnyProtocol = FinetuneProtocol | RecipeProtocol
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Options:
         Go on from what an unfinished run left, or throw it (and a finished result) away.
     """
 
-    machine: Machine = field(default_factory=Machine)
+    runtime: Runtime = field(default_factory=Runtime)
     checkpointing: bool = False
     every: int = 0
     resume: bool = False
@@ -117,57 +114,60 @@ def finetune(
         protocol, heads = _from_probe(start, protocol, listed, model)
 
     def make(seed: int) -> Network:
-        checkpointing, device = options.checkpointing, options.machine.device
         network = build(
-            model, listed.task, listed.labels, protocol, heads=heads, seed=seed, checkpointing=checkpointing
+            model,
+            listed.task,
+            listed.labels,
+            protocol,
+            heads=heads,
+            seed=seed,
+            checkpointing=options.checkpointing,
         )
-        return network.to(device)
+        return network.to(options.runtime.device)
 
     network = make(0)
-    about = network.about | {"dtype": options.machine.dtype}
+    about = network.about | {"dtype": options.runtime.dtype}
     path = _path(results, about, listed, protocol)
-    folder = path.with_suffix("")
     marks = identity.marks_of(listed.clips)
-    mine = identity.of_finetuning(about, listed, protocol.hash, marks)
+    run_identity = identity.of_finetuning(about, listed, protocol.hash, marks)
     if path.exists() and not options.overwrite:
         old = _old_result(path, reporter)
-        if old is not None and not _changed(old, mine, marks):
+        if old is not None and not _changed(old, run_identity, marks):
             return old, path, True
-    first = options.machine.ranks.first
-    options.machine.ranks.wait()  # all have looked before one clears away
-    if first:
-        _make_room(path, folder, options)
-    options.machine.ranks.wait()
+    folder, processes = RunFolder(path), options.runtime.processes
+    processes.wait()  # all have looked before one clears away
+    if processes.first:
+        folder.make_room(resume=options.resume, overwrite=options.overwrite)
+    processes.wait()
     started = time.perf_counter()
     recordings = Recordings(
         listed,
-        network.need,
+        network.input_spec,
         network.shortest,
-        folder,
+        folder.path,
         jobs=options.jobs,
         allow_missing=options.allow_missing,
         reporter=reporter,
     )
     decoded = time.perf_counter()
-    view = view_of(recordings, network)
-    several = []
+    job = _Job(data_of(recordings, network), folder, options, run_identity["digest"], reporter)
+    seeds = []
     for seed in range(protocol.seeds):
         if seed:
             network = make(seed)
-        run = _run_digest(mine, seed)
-        several.append(_one_seed(network, view, recordings, seed, run, folder, options, reporter))
+        seeds.append(job.run(network, seed))
     finished = time.perf_counter()
-    if first:
-        _tidy(folder)
+    if processes.first:
+        folder.tidy()
     spent = Timings(decode_s=decoded - started, train_s=finished - decoded, test_s=0.0)
-    result, predictions = _result(network, view, recordings, protocol, several, about, options, spent)
+    result, predictions = _result(network, job.data, protocol, seeds, about, options.runtime, spent)
     result = replace(
         result,
         timings=replace(spent, test_s=time.perf_counter() - finished),
-        identity=mine,
-        files={f"/{file.name}": sha256_of(file) for file in sorted(folder.glob("seed*.safetensors"))},
+        identity=run_identity,
+        files=folder.digests(),
     )
-    if first:
+    if processes.first:
         result = result_file.save(result, path, predictions)
     return result, path, False
 
@@ -221,122 +221,74 @@ def _changed(old: Result, mine: dict[str, str], marks: dict[str, str]) -> list[s
     return [part for part in identity.differing(old.identity, mine) if marks or part != "audio"]
 
 
-def _make_room(path: Path, folder: Path, options: Options) -> None:
-    """Make the folder of the trained networks; what an unfinished run left is kept, thrown away, or an error.
-
-    A result that is there is of other data or weights, or to be overwritten: it goes with its networks.
-    """
-    if path.exists() or (folder / _DISCARDED).exists() or (options.overwrite and not options.resume):
-        _discard(path, folder)
-    if any(folder.glob("*.safetensors")) and not options.resume:
-        raise ProbeError(
-            f"{folder}: left by a run that did not end; go on with --resume, or start anew with --overwrite"
-        )
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-
-
-def _discard(path: Path, folder: Path) -> None:
-    """Delete a result and its networks, so that neither stands without the other, whoever is killed when.
-
-    A mark in the folder says that the networks are to go. It is there before the result goes, and goes last.
-    """
-    with writing(folder):
-        if folder.is_dir():
-            (folder / _DISCARDED).touch()
-        result_file.remove(path)
-        if folder.is_dir():
-            for left in sorted(folder.iterdir()):
-                if left.name != _DISCARDED:
-                    left.unlink()
-            (folder / _DISCARDED).unlink()
-
-
-def _tidy(folder: Path) -> None:
-    """Delete what was needed on the way: checkpoints, and temporary files of processes that were killed."""
-    with writing(folder):
-        for left in (*folder.glob("seed*-checkpoint.safetensors*"), *folder.glob("seed*.safetensors.tmp-*")):
-            left.unlink(missing_ok=True)
-
-
-def _run_digest(mine: dict[str, str], seed: int) -> str:
-    """Digest of all that two runs have to share for one to go on from the other's checkpoint."""
-    return hashlib.sha256(json.dumps([mine["digest"], seed]).encode()).hexdigest()
-
-
 # -- one seed -----------------------------------------------------------------------------------------------
 
 
-def _one_seed(
-    network: Network,
-    view: TaskView,
-    recordings: Recordings,
-    seed: int,
-    run: str,
-    folder: Path,
-    options: Options,
-    reporter: Reporter,
-) -> _Seed:
-    """Train a seed, or load it where that was done, and let it answer for the test split."""
-    if isinstance(view, ClipTask):
-        network.offset, network.spread = (
-            torch.from_numpy(v).to(options.machine.device) for v in (view.offset, view.spread)
+@dataclass(frozen=True)
+class _Job:
+    """All that the seeds of a run have in common; ``digest`` is of the run's identity."""
+
+    data: ClipData | FrameData
+    folder: RunFolder
+    options: Options
+    digest: str
+    reporter: Reporter
+
+    def run(self, network: Network, seed: int) -> _Seed:
+        """Train a seed, or load it where that was done, and let it answer for the test split."""
+        runtime, data = self.options.runtime, self.data
+        network.offset = torch.from_numpy(data.offset).to(runtime.device)
+        network.spread = torch.from_numpy(data.spread).to(runtime.device)
+        # Of all that two runs have to share for one to go on from what the other left.
+        run = hashlib.sha256(json.dumps([self.digest, seed]).encode()).hexdigest()
+        file = self.folder.network(seed)
+        state = load_into(network, file, run) if file.is_file() else self._train(network, seed, run)
+        squares = self._squares(network)
+        outputs = runtime.outputs(network, data.recordings, data.splits["test"].row)
+        return _Seed(outputs, state, network.layer_weights(), squares)
+
+    def _train(self, network: Network, seed: int, run: str) -> State:
+        """Train a seed, write its network and say how it went."""
+        runtime, checkpoint = self.options.runtime, self.folder.checkpoint(seed)
+        training = Training(
+            network,
+            self.data,
+            seed=seed,
+            runtime=runtime,
+            checkpoint=checkpoint,
+            run=run,
+            every=self.options.every,
         )
-    machine, file = options.machine, folder / f"seed{seed}.safetensors"
-    checkpoint = folder / f"seed{seed}-checkpoint.safetensors"
-    if file.is_file():
-        state = load_into(network, file, run)
-    else:
-        state = _train(network, view, recordings, seed, run, checkpoint, file, options, reporter)
+        listed = self.data.recordings.listed
+        title = f"finetune {listed.task.name} {network.about['name']} seed {seed}"
+        with self.reporter.bar(training.steps, title, "step") as bar:
+
+            def tick(loss: float) -> None:
+                bar.update(1)
+                bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
+
+            training.tick = tick
+            state = training.run()
+        if runtime.processes.first:
+            save_network(network, training.weights(), listed, state, run, self.folder.network(seed), runtime.dtype)
+            checkpoint.unlink(missing_ok=True)
         for number, stage in enumerate(state.stages, start=1):
-            reporter.say(
+            self.reporter.say(
                 f"seed {seed}, stage {number}: {stage['trainable']:,} weights, {stage['epochs']} epochs, validation "
-                f"{view.task.metrics[0]} {stage['valid']:.3f}"
+                f"{listed.task.metrics[0]} {stage['valid']:.3f}"
             )
-    train = view.splits["train"].row
-    some = train[np.linspace(0, len(train) - 1, min(_RMS_WINDOWS, len(train))).astype(int)]
-    parts = np.array_split(some, -(-len(some) // network.plan.batch_size))
-    network.eval()
-    batches = (recordings.batch(part) for part in parts)
-    squares = np.mean([network.squares(a.to(machine.device), n) for a, n in batches], axis=0)
-    outputs = machine.answer(network, recordings, view.splits["test"].row)
-    return _Seed(outputs, state, network.layer_weights(), squares)
+        return state
 
-
-def _train(
-    network: Network,
-    view: TaskView,
-    recordings: Recordings,
-    seed: int,
-    run: str,
-    checkpoint: Path,
-    file: Path,
-    options: Options,
-    reporter: Reporter,
-) -> State:
-    training = Training(
-        network,
-        view,
-        recordings,
-        seed=seed,
-        machine=options.machine,
-        checkpoint=checkpoint,
-        run=run,
-        every=options.every,
-    )
-    desc = f"finetune {recordings.listed.task.name} {network.about['name']} seed {seed}"
-    with reporter.bar(training.steps, desc, "step") as bar:
-
-        def tick(loss: float) -> None:
-            bar.update(1)
-            bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
-
-        training.tick = tick
-        state = training.run()
-    if options.machine.ranks.first:
-        save_network(network, training.weights(), recordings.listed, state, run, file, options.machine.dtype)
-        checkpoint.unlink(missing_ok=True)
-    return state
+    def _squares(self, network: Network) -> np.ndarray:
+        """Return the mean square of each layer, (L,), over windows from all over the training split."""
+        train = self.data.splits["train"].row
+        rows = train[np.linspace(0, len(train) - 1, min(_RMS_WINDOWS, len(train))).astype(int)]
+        network.eval()
+        squares = []
+        for part in np.array_split(rows, -(-len(rows) // network.plan.batch_size)):
+            batch = Batch.of([self.data.recordings.window(row) for row in part.tolist()])
+            squares.append(network.squares(batch.to(self.options.runtime.device)))
+        return np.asarray(np.mean(squares, axis=0))
 
 
 # -- the result ---------------------------------------------------------------------------------------------
@@ -344,22 +296,18 @@ def _train(
 
 def _result(
     network: Network,
-    view: TaskView,
-    recordings: Recordings,
+    data: ClipData | FrameData,
     protocol: AnyProtocol,
-    several: Sequence[_Seed],
+    seeds: Sequence[_Seed],
     about: dict[str, Any],
-    options: Options,
+    runtime: Runtime,
     timings: Timings,
 ) -> tuple[Result, dict[str, np.ndarray]]:
-    outputs = [one.outputs for one in several]
-    if isinstance(view, ClipTask):
-        test = evaluate.score_clips(view, view.stacked(outputs, "test"), True)
-    else:
-        test = evaluate.score_songs(view, list(view.found(outputs, "test")), True)
-    softmax = np.stack([one.weights for one in several])
-    squares = np.stack([one.squares for one in several])  # (S, L): a seed's own layers have an RMS of their own
-    valid = [one.state.stages[-1]["valid"] for one in several]
+    """Return the result of all seeds and what they predict for the test split."""
+    test = data.test_scores([seed.outputs for seed in seeds])
+    softmax = np.stack([seed.weights for seed in seeds])
+    squares = np.stack([seed.squares for seed in seeds])  # (S, L): a seed's own layers have an RMS of their own
+    valid = [seed.state.stages[-1]["valid"] for seed in seeds]
     head = LayerChoice(
         layer="sum",
         learning_rate=network.plan.stages[-1].rates[-1][1],
@@ -367,24 +315,24 @@ def _result(
     )
     finetune_info = FineTuneInfo(
         parameters=sum(p.numel() for p in network.parameters()),
-        stages=tuple(tuple(one.state.stages) for one in several),
-        epochs=tuple(tuple(one.state.epochs) for one in several),
-        seconds=tuple(one.state.seconds for one in several),
-        peak_memory_mib=_peak_mib(options.machine.device),
-        processes=options.machine.ranks.world,
+        stages=tuple(tuple(seed.state.stages) for seed in seeds),
+        epochs=tuple(tuple(seed.state.epochs) for seed in seeds),
+        seconds=tuple(seed.state.seconds for seed in seeds),
+        peak_memory_mib=_peak_mib(runtime.device),
+        processes=runtime.processes.world,
     )
     control = not isinstance(protocol, RecipeProtocol) and is_control(about["name"])
     layer_names = tuple(about["layer_names"])
     result = assemble(
-        recordings.listed,
-        view,
+        data.recordings.listed,
+        data,
         test,
         model=ModelInfo(**about | {"layer_names": layer_names}, control=control, finetune=finetune_info),
         protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=protocol.fields),
         layer_weights=weights_of_layers(softmax, np.sqrt(squares.mean(axis=0)), np.sqrt(squares)),
         selected=Selected(head=head, layers={}),
-        missing=list(recordings.failures),
-        environment={"device": options.machine.device},
+        missing=list(data.recordings.failures),
+        environment={"device": runtime.device},
         timings=timings,
         libraries=("transformers",),
     )

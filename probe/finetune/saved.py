@@ -15,20 +15,80 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from svuprobe._files import sha256_of, writing
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.batching import batch_seconds_for
 from svuprobe.probe import result_file, trained
-from svuprobe.probe.finetune.adapt import Tuned, build
-from svuprobe.probe.finetune.loop import Machine, State, load, save
-from svuprobe.probe.finetune.network import Network, Supervised
+from svuprobe.probe.finetune.distributed import Runtime
+from svuprobe.probe.finetune.loop import START_ANEW, State
+from svuprobe.probe.finetune.model import BaselineModel, FineTunedModel, build
+from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.tensors import read_tensors, save_tensors, stored_task, task_from
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Task
 
+_DISCARDED = "discarded"  # name of a file in a folder of networks that are to go
 
-class FineTuned:
-    """A network that was fine-tuned, or a trained baseline: what `svuprobe.probe.predict.predict` calls answers.
+
+class RunFolder:
+    """The folder of the networks that belong to one result, ``<protocol>/`` beside ``<protocol>.json``."""
+
+    def __init__(self, result: Path) -> None:
+        self.result, self.path = result, result.with_suffix("")
+
+    def network(self, seed: int) -> Path:
+        """Return the file of the trained network of a seed."""
+        return self.path / f"seed{seed}.safetensors"
+
+    def checkpoint(self, seed: int) -> Path:
+        """Return the file of a seed that is in training."""
+        return self.path / f"seed{seed}-checkpoint.safetensors"
+
+    def make_room(self, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder; what an unfinished run left is kept, thrown away, or an error.
+
+        A result that is there is of other data or weights, or to be overwritten: it goes with its networks.
+        """
+        if self.result.exists() or (self.path / _DISCARDED).exists() or (overwrite and not resume):
+            self._discard()
+        if any(self.path.glob("*.safetensors")) and not resume:
+            raise ProbeError(
+                f"{self.path}: left by a run that did not end; go on with --resume, or start anew with --overwrite"
+            )
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+
+    def _discard(self) -> None:
+        """Delete a result and its networks, so that neither stands without the other, whoever is killed when.
+
+        A mark in the folder says that the networks are to go. It is there before the result goes, and goes last.
+        """
+        with writing(self.path):
+            if self.path.is_dir():
+                (self.path / _DISCARDED).touch()
+            result_file.remove(self.result)
+            if self.path.is_dir():
+                for left in sorted(self.path.iterdir()):
+                    if left.name != _DISCARDED:
+                        left.unlink()
+                (self.path / _DISCARDED).unlink()
+
+    def tidy(self) -> None:
+        """Delete what was needed on the way: checkpoints, and temporary files of processes that were killed."""
+        with writing(self.path):
+            for pattern in ("seed*-checkpoint.safetensors*", "seed*.safetensors.tmp-*"):
+                for left in self.path.glob(pattern):
+                    left.unlink(missing_ok=True)
+
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of the networks, by the name that a result has for a file beside it."""
+        return {f"/{file.name}": sha256_of(file) for file in sorted(self.path.glob("seed*.safetensors"))}
+
+
+class NetworkPredictor:
+    """A network that was fine-tuned, or a trained baseline, for new audio.
 
     Attributes
     ----------
@@ -36,47 +96,49 @@ class FineTuned:
         See `svuprobe.probe.predict.predict.Answers`.
     """
 
-    def __init__(self, network: Network, task: Task, machine: Machine) -> None:
-        self.network, self.task, self.machine = network, task, machine
-        self.need, self.batch_seconds = network.need, batch_seconds_for(machine.device)
+    def __init__(self, network: Network, task: Task, runtime: Runtime) -> None:
+        self.network, self.task, self.runtime = network, task, runtime
+        self.need, self.batch_seconds = network.input_spec, batch_seconds_for(runtime.device)
 
     def logits(self, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """(C,) of each window at clip level, (frames, C) at frame level."""
+        """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame level."""
         for samples in windows:
             if len(samples) < self.network.shortest:
                 raise ExtractError(
                     f"{self.network.about['name']}: a clip of {len(samples)} samples is shorter than one frame, "
                     f"{self.network.shortest} samples at {self.need.sample_rate} Hz"
                 )
-        return self.machine.logits(self.network, windows)
+        return self.runtime.logits(self.network, windows)
 
     def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
-        """Centres of frames, seconds."""
+        """Return the centres of frames, seconds."""
         return self.network.frame_times(start_s, n_frames)
 
     def decode(self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]) -> np.ndarray:
-        """Notes or beats of a file; a baseline may have a decoder of its own, which follows the audio's tempo."""
-        return self.network.decode(self.task, outputs, times, audio)
+        """Return the events of a recording; a decoder that follows its tempo asks for its samples (n,)."""
+        reader = self.network.reader
+        samples = torch.from_numpy(audio()) if reader.follows_tempo else None
+        return reader.decode(torch.from_numpy(outputs), times, samples)
 
     def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
-        """What to draw over the notes or beats."""
-        return self.network.activation(outputs)
+        """Return what to draw over the events: a name and (F,) probabilities."""
+        return self.network.reader.activation(outputs)
 
 
 def is_finetuned(result: Path) -> bool:
-    """Whether trained networks lie beside a result, for `load_finetuned`."""
-    return (result.with_suffix("") / "seed0.safetensors").is_file()
+    """Return whether trained networks lie beside a result, for `load_finetuned`."""
+    return RunFolder(result).network(0).is_file()
 
 
-def load_finetuned(result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False) -> FineTuned:
-    """The trained network of a seed of a result. Raises ProbeError where there is none."""
-    file = result.with_suffix("") / f"seed{seed}.safetensors"
+def load_finetuned(result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False) -> NetworkPredictor:
+    """Return the trained network of a seed of a result. Raises ProbeError where there is none."""
+    file = RunFolder(result).network(seed)
     if not file.is_file():
         raise ProbeError(f"{file}: no such seed of {result.name}; make it again with svuprobe finetune --overwrite")
     result_file.require_unchanged(result_file.load(result), result, f"/{file.name}")
-    tensors, metadata = load(file)
+    tensors, metadata = read_tensors(file, START_ANEW)
     about = {key: json.loads(value) for key, value in metadata.items()}
-    task = trained._task(about["task"])
+    task = task_from(about["task"])
     dtype = about["dtype"] if device.startswith("cuda") else "float32"
     protocol = RecipeProtocol() if about["supervised"] else FinetuneProtocol(**about["protocol"])
     trained.refuse_code(result, about["model"]["name"], run_code)
@@ -88,7 +150,7 @@ def load_finetuned(result: Path, *, seed: int = 0, device: str = "cpu", run_code
         )
     network.offset, network.spread = tensors.pop("offset"), tensors.pop("spread")
     network.load_state_dict(tensors, strict=False)
-    return FineTuned(network.requires_grad_(False).to(device), task, Machine(device, dtype))
+    return NetworkPredictor(network.requires_grad_(False).to(device), task, Runtime(device, dtype))
 
 
 def save_network(
@@ -101,24 +163,22 @@ def save_network(
     dtype: str,
 ) -> None:
     """Write the file of a seed in one step."""
-    task = {name: getattr(listed.task, name) for name in trained._TASK_FIELDS}
-    task |= {"labels": list(listed.labels), "windowing": asdict(listed.task.windowing)}
-    protocol = asdict(network.protocol) if isinstance(network, Tuned) else {}
+    protocol = asdict(network.protocol) if isinstance(network, FineTunedModel) else {}
     about = {
-        "task": task,
+        "task": stored_task(listed.task, listed.labels),
         "model": network.about,
-        "supervised": isinstance(network, Supervised),
+        "supervised": isinstance(network, BaselineModel),
         "protocol": protocol,
         "dtype": dtype,
         "state": asdict(state),
         "run": run,
     }
-    save(file, weights, {key: json.dumps(value) for key, value in about.items()})
+    save_tensors(file, weights, {key: json.dumps(value) for key, value in about.items()})
 
 
 def load_into(network: Network, file: Path, run: str) -> State:
-    """Give a network the weights of a seed that was trained; what its training saw."""
-    tensors, about = load(file)
+    """Give a network the weights of a seed that was trained and return what its training saw."""
+    tensors, about = read_tensors(file, START_ANEW)
     if json.loads(about["run"]) != run:
         raise ProbeError(f"{file}: of a run with other data, weights or options; start anew with --overwrite")
     for stage in network.plan.stages:

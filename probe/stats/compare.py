@@ -204,7 +204,7 @@ def _at_deletions(
     if f"score_{ranked}" in stored:
         return np.stack([mean_of(seed, group, counts) for seed in stored[f"score_{ranked}"][:, rows]])
     outputs, target = stored["outputs"][:, rows], stored["target"][rows]
-    if result.task.scored == "clip":  # as probe.features.pool_windows, without importing torch
+    if result.task.scored == "clip":  # as probe.splits.pool_windows, without importing torch
         starts = np.unique(stored["clip_id"][rows], return_index=True)[1]
         starts.sort()
         sizes = np.diff(np.r_[starts, len(target)])

@@ -12,7 +12,7 @@ from svuprobe.api.data import Data, clips_of
 from svuprobe.api.results import Probed, lines_of
 from svuprobe.extractors.batching import native_dtype
 from svuprobe.probe.finetune import run as tuning
-from svuprobe.probe.finetune.loop import Machine, Ranks
+from svuprobe.probe.finetune.distributed import Distributed, Runtime
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 
 AnyProtocol = FinetuneProtocol | RecipeProtocol
@@ -73,15 +73,15 @@ def finetune(
     >>> (tuned,) = svuprobe.finetune(["technique"], models, data="data", results="results", protocols=[quick])
     """
     options = options or FinetuneOptions()
-    ranks = Ranks()
-    device = ranks.device or options.runs_on
+    processes = Distributed()
+    device = processes.device or options.runs_on
     dtype = options.dtype
     if dtype == "auto":
         dtype = native_dtype(device) if device.startswith("cuda") else "float32"
     # Of several processes the first one speaks.
-    options = replace(options, device=device, reporter=options.reporter if ranks.first else SILENT)
+    options = replace(options, device=device, reporter=options.reporter if processes.first else SILENT)
     how = tuning.Options(
-        machine=Machine(device, dtype, options.accumulate, ranks),
+        runtime=Runtime(device, dtype, options.accumulate, processes),
         checkpointing=options.checkpointing,
         every=options.checkpoint_steps,
         resume=options.resume,

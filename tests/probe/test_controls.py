@@ -12,9 +12,10 @@ from planted import classes, header, planted_states, write_cache, write_task
 from test_probe import features_of, kind_of_task, probe
 
 from svuprobe import api
-from svuprobe.probe.features import ClipFeatures, training_clips, validation_clips
+from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.splits import training_clips, validation_clips
 from svuprobe.probe.stats.intervals import interval
 from svuprobe.probe.train import fit
 

@@ -22,9 +22,10 @@ from svuprobe import api, cli
 from svuprobe.extractors.loading import load as load_model
 from svuprobe.extractors.models.trainable import TrainableEncoder
 from svuprobe.probe import result_file
-from svuprobe.probe.finetune.adapt import build
-from svuprobe.probe.finetune.data import Recordings, view_of
-from svuprobe.probe.finetune.loop import Machine, Training
+from svuprobe.probe.finetune.data import Recordings, data_of
+from svuprobe.probe.finetune.distributed import Runtime
+from svuprobe.probe.finetune.loop import Training
+from svuprobe.probe.finetune.model import build
 from svuprobe.probe.finetune.protocol import RANGES, FinetuneProtocol, RecipeProtocol, preset
 from svuprobe.probe.predict import predict
 from svuprobe.probe.protocol import ProbeError, preset as probe_preset
@@ -176,11 +177,9 @@ def changed(task, model, folder, **changes):
     protocol = preset("yamamoto2023", **SMALL | {"batch_size": 8, "select": "last"} | changes)
     network = build(model, loaded, listed.labels, protocol)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    recordings = Recordings(listed, network.need, network.shortest, folder)
-    view = view_of(recordings, network)
-    training = Training(
-        network, view, recordings, seed=0, machine=Machine(), checkpoint=folder / "checkpoint", run=""
-    )
+    recordings = Recordings(listed, network.input_spec, network.shortest, folder)
+    data = data_of(recordings, network)
+    training = Training(network, data, seed=0, runtime=Runtime(), checkpoint=folder / "checkpoint", run="")
     state = training.run()
     names = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert names <= set(training.trained)  # what is kept of a network
@@ -464,15 +463,18 @@ def test_a_transcription_baseline_has_its_own_frames_and_labels(tmp_path, name):
     task = api.load_task(str(songs(tmp_path, n=1, seconds=1.5)))
     listed = ClipList(task, tuple(task.clips(tmp_path)), (), False)
     network = build(name, task, (), RecipeProtocol())
-    recordings = Recordings(listed, network.need, network.shortest, tmp_path)
-    view = view_of(recordings, network)
-    rows = view.splits["train"].row
-    steps = np.diff(view.times["train"][0])  # a window's last frame may begin just before the next window's first
+    recordings = Recordings(listed, network.input_spec, network.shortest, tmp_path)
+    data = data_of(recordings, network)
+    rows = data.splits["train"].row
+    steps = np.diff(data.times["train"][0])  # a window's last frame may begin just before the next window's first
     assert ((steps > 0) & (steps <= network.baseline.hop / network.baseline.sample_rate + 1e-9)).all()
     windows = [recordings.window(row)[: 9 * network.baseline.hop - n] for n, row in enumerate(rows)]
-    assert [len(logits) for logits in Machine().logits(network, windows)] == [9] * len(rows)
-    outputs = torch.zeros(len(rows), max(view.n_frames), network.baseline.n_outputs)
-    assert view.loss(outputs, rows, None) > 0
+    assert [len(logits) for logits in Runtime().logits(network, windows)] == [9] * len(rows)
+    batch = data.batch(rows, None)
+    longest = max(network.n_frames(samples) for samples in batch.lengths.tolist())
+    outputs = torch.zeros(len(rows), longest, network.baseline.n_outputs)
+    assert data.loss(outputs, batch, None) > 0
+    assert batch.weight == len(batch.targets) == sum(map(len, data.train_targets.values()))
 
 
 # -- mistakes -----------------------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ from planted import classes, header, planted_states, write_cache, write_task
 from svuprobe import api
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe import frames as frame_level, result_file, trained
-from svuprobe.probe.features import ClipFeatures, rows_by_split
+from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 from svuprobe.probe.result import SplitCounts
+from svuprobe.probe.splits import rows_by_split
 from svuprobe.probe.train import fit, matmul_precision_for, specs
 from svuprobe.tasks import kinds, manifest as cliplist
 

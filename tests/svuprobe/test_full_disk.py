@@ -11,7 +11,7 @@ import full_disks
 import torch
 
 from svuprobe._errors import FileError
-from svuprobe.probe.finetune.loop import save
+from svuprobe.probe.tensors import save_tensors
 from svuprobe.tasks.datasets import DATASETS
 
 
@@ -47,5 +47,5 @@ def test_without_room_a_command_is_one_line_and_with_room_it_ends_well(project, 
 def test_tensors_without_room_are_the_systems_word(tmp_path, bound):
     path = tmp_path / "network.safetensors"
     with full_disks.limited(bound), pytest.raises(FileError, match="File too large"):
-        save(path, {"weight": torch.zeros(10_000)}, {})
+        save_tensors(path, {"weight": torch.zeros(10_000)}, {})
     assert not list(tmp_path.iterdir())

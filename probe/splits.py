@@ -1,0 +1,238 @@
+"""The splits of a task: their windows, their targets, and what is scored of outputs for them.
+
+Nothing here knows what gave the outputs: heads on cached features (`svuprobe.probe.features`) and networks that heard
+the audio (`svuprobe.probe.finetune.data`) are scored by the same code (`svuprobe.probe.evaluate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from svuprobe.extractors.cache import FeatureCache
+from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.base import Kind
+from svuprobe.tasks.kinds.clips import ClipKind
+from svuprobe.tasks.kinds.frames import FrameKind
+from svuprobe.tasks.manifest import ClipList
+from svuprobe.tasks.types import SPLITS, Clip, Task
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The windows of one split: their rows in the cache and the clip each belongs to.
+
+    ``by_seed`` holds what each seed has of them, where a protocol deals clips or their targets out to the seeds;
+    else all seeds have all.
+    """
+
+    clips: tuple[Clip, ...]
+    row: np.ndarray  # (N,)
+    clip: np.ndarray  # (N,) index into clips
+    by_seed: tuple[Rows, ...] = ()
+
+    @classmethod
+    def of_clips(cls, cache: FeatureCache, clips: Sequence[Clip], by_seed: tuple[Rows, ...] = ()) -> Rows:
+        """Find the windows of clips, in their order."""
+        rows = [cache.rows_of[c.id] for c in clips]
+        index = np.repeat(np.arange(len(clips)), [len(r) for r in rows])
+        return cls(tuple(clips), np.concatenate(rows), index, by_seed)
+
+    def of(self, seed: int) -> Rows:
+        """Return what a seed learns from or is chosen by."""
+        return self.by_seed[seed] if self.by_seed else self
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Sorted names of the groups."""
+        return tuple(sorted({c.group for c in self.clips}))
+
+    @cached_property
+    def clip_group(self) -> np.ndarray:
+        """Group of each clip, as an index into ``groups``."""
+        index = {name: n for n, name in enumerate(self.groups)}
+        return np.array([index[c.group] for c in self.clips], dtype=np.int64)
+
+
+def rows_by_split(
+    cache: FeatureCache, listed: ClipList, allow_missing: bool, protocol: Protocol | None = None
+) -> tuple[dict[str, Rows], list[str]]:
+    """Windows of each split, and the ids of clips that the cache lacks.
+
+    Of the training split there are the clips that some seed of the protocol learns from. Raises ProbeError where
+    clips are missing and that was not allowed, or where a split would be empty.
+    """
+    missing = [c.id for c in listed.clips if c.id not in cache.rows_of]
+    if missing and not allow_missing:
+        some = ", ".join(repr(i) for i in missing[:3])
+        raise ProbeError(
+            f"{cache.directory}: {len(missing)} of {len(listed.clips)} clips are missing ({some}...); "
+            f"run svuprobe extract again, or leave them out with --allow-missing"
+        )
+    splits = {}
+    for split in SPLITS:
+        clips = tuple(c for c in listed.clips if c.split == split and c.id in cache.rows_of)
+        if not clips:
+            raise ProbeError(f"task {listed.task.name}: no clip with features in the {split} split")
+        dealt: list[tuple[Clip, ...]] = []
+        if protocol is not None and protocol.deals and split != "test":
+            own = training_clips if split == "train" else validation_clips
+            dealt = [own(clips, listed.task, protocol, seed) for seed in range(protocol.seeds)]
+            wanted = {clip.id for some in dealt for clip in some}
+            clips = tuple(c for c in clips if c.id in wanted)
+        splits[split] = Rows.of_clips(cache, clips, tuple(Rows.of_clips(cache, some) for some in dealt))
+    return splits, missing
+
+
+def training_clips(clips: tuple[Clip, ...], task: Task, protocol: Protocol, seed: int) -> tuple[Clip, ...]:
+    """Return the clips that a seed learns from, in their order: targets dealt anew, a fraction taken.
+
+    Every seed has a shuffle and fractions of its own, so that the spread over seeds is that of the draw; they are the
+    same for all models. Fractions of a seed are nested and keep one clip of each class at least; where a clip has no
+    one class, they are of all clips.
+    """
+    if protocol.shuffle_labels:
+        clips = _dealt_anew(clips, np.random.default_rng([1, seed]))
+    if protocol.train_fraction == 1:
+        return clips
+    kind = kinds.of(task)
+    places: dict[object, list[int]] = {}
+    for n in np.random.default_rng([0, seed]).permutation(len(clips)).tolist():
+        places.setdefault(kind.stratum(clips[n].target), []).append(n)
+    taken = [n for same in places.values() for n in same[: max(1, round(protocol.train_fraction * len(same)))]]
+    return tuple(clips[n] for n in sorted(taken))
+
+
+def validation_clips(clips: tuple[Clip, ...], task: Task, protocol: Protocol, seed: int) -> tuple[Clip, ...]:
+    """Return the clips that a seed is chosen by: all, with their targets dealt anew where those of training are.
+
+    A shuffled head chosen by true labels is no control: features that cluster by class make some of a hundred states
+    fit the true validation labels by accident, and with them the test split.
+    """
+    return _dealt_anew(clips, np.random.default_rng([2, seed])) if protocol.shuffle_labels else clips
+
+
+def _dealt_anew(clips: tuple[Clip, ...], rng: np.random.Generator) -> tuple[Clip, ...]:
+    """Deal the targets of clips out among them."""
+    order = rng.permutation(len(clips))
+    return tuple(replace(c, target=clips[n].target) for c, n in zip(clips, order, strict=True))
+
+
+def pool_windows(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
+    """Mean over the windows of each clip: (..., N, C) and (N,) sorted clip numbers -> (..., clips, C)."""
+    starts = np.flatnonzero(np.r_[True, np.diff(clip) != 0])
+    sizes = np.diff(np.r_[starts, len(clip)])
+    return np.asarray(np.add.reduceat(outputs, starts, axis=-2) / sizes[:, None])
+
+
+def majority_vote(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
+    """Windows of each clip that vote for each class: (..., N, C) and (N,) sorted clip numbers -> (..., clips, C).
+
+    Their argmax is the vote by which Hsieh et al. 2020 score songs; ties go to the first class.
+    """
+    votes = np.eye(outputs.shape[-1])[outputs.argmax(axis=-1)]
+    starts = np.flatnonzero(np.r_[True, np.diff(clip) != 0])
+    return np.asarray(np.add.reduceat(votes, starts, axis=-2))
+
+
+class Splits:
+    """A task and the windows of its splits.
+
+    Attributes
+    ----------
+    offset, spread
+        Of the targets of a regression, which are learnt with mean 0 and deviation 1; 0 and 1 elsewhere.
+    """
+
+    kind: Kind
+
+    def __init__(self, listed: ClipList, splits: dict[str, Rows]) -> None:
+        self.task, self.labels, self.splits = listed.task, listed.labels, splits
+        self.kind = kinds.of(listed.task)
+        self.offset, self.spread = np.zeros(1, np.float32), np.ones(1, np.float32)
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of a head, per window or frame."""
+        return self.kind.n_outputs(self.labels)
+
+    def n_scored(self, split: str) -> int:
+        """Return the windows of a split, or its clips where these are what is scored."""
+        rows = self.splits[split]
+        return len(rows.clips if self.kind.level == "clip" and self.task.scored == "clip" else rows.row)
+
+
+class ClipSplits(Splits):
+    """The splits at clip level; ``clip_targets`` has the encoded targets of the clips of each."""
+
+    kind: ClipKind
+
+    def __init__(self, listed: ClipList, splits: dict[str, Rows]) -> None:
+        super().__init__(listed, splits)
+        self.clip_targets = {s: self.kind.encode(self.task, self.labels, r.clips) for s, r in splits.items()}
+        self.offset, self.spread = self.kind.standard(self.clip_targets["train"])
+
+    def units(self, split: str, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return targets (N, ...) and groups (N,) of what is scored; true targets, or those dealt to a seed."""
+        rows = self.splits[split]
+        targets = self.clip_targets[split]
+        if seed is not None and rows.by_seed:
+            targets = self.kind.encode(self.task, self.labels, rows.of(seed).clips)
+        pick = rows.clip if self.task.scored == "window" else np.arange(len(rows.clips))
+        return targets[pick], rows.clip_group[pick]
+
+    def scored(self, outputs: np.ndarray, split: str) -> np.ndarray:
+        """Return outputs of what is scored, windows or clips, from those of windows (..., N, C)."""
+        return outputs if self.task.scored == "window" else pool_windows(outputs, self.splits[split].clip)
+
+    def ranked(self, outputs: np.ndarray, split: str, seed: int | None = None) -> np.ndarray:
+        """Return the ranked metric of each head's outputs (H, N, C): (H,); NaN for a head that has diverged.
+
+        By the true targets, or by those that a seed was dealt.
+        """
+        target, group = self.units(split, seed)
+        everyone = np.ones((1, len(self.splits[split].groups)))
+        score = self.kind.metric(self.task.metrics[0], self.labels)
+        values = [score(target, o, group, everyone)[0] for o in self.scored(outputs, split)]
+        return np.where(np.isfinite(outputs).all(axis=(1, 2)), values, np.nan)
+
+
+class FrameSplits(Splits):
+    """The splits at frame level; ``times`` has the frame times of each clip of each split, seconds."""
+
+    kind: FrameKind
+
+    def __init__(self, listed: ClipList, splits: dict[str, Rows]) -> None:
+        super().__init__(listed, splits)
+        self.times = {split: self._times(rows) for split, rows in splits.items()}
+
+    def window_times(self, row: int) -> np.ndarray:
+        """Return the centres of the frames of a window, (F,) seconds of its clip."""
+        raise NotImplementedError
+
+    def _times(self, rows: Rows) -> list[np.ndarray]:
+        """Return the frame times of each clip, those of its windows joined."""
+        times = []
+        for number in range(len(rows.clips)):
+            windows = rows.row[rows.clip == number].tolist()
+            times.append(np.concatenate([self.window_times(row) for row in windows]))
+        return times
+
+    def window_targets(self, rows: Rows, rasterise: Callable[[Any, np.ndarray], np.ndarray]) -> dict[int, np.ndarray]:
+        """Return the targets of the frames of each window, by row.
+
+        ``rasterise`` takes the events of a clip and its frame times: of the whole clip, so no event sees a seam.
+        """
+        targets: dict[int, np.ndarray] = {}
+        for number, clip in enumerate(rows.clips):
+            windows = rows.row[rows.clip == number].tolist()
+            times = [self.window_times(row) for row in windows]
+            whole = rasterise(clip.target, np.concatenate(times))
+            ends = np.cumsum([len(part) for part in times])
+            targets |= dict(zip(windows, np.split(whole, ends[:-1]), strict=True))
+        return targets
