@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from svuprobe._errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
@@ -66,6 +65,8 @@ class FrameGrid:
 
     def centres(self, n_frames: int, start_s: float = 0.0) -> np.ndarray:
         """Return the centre of each frame of a window that starts at ``start_s``: seconds, (n_frames,) float64."""
+        import numpy as np  # names of models are read where --help has to answer at once
+
         in_samples = np.arange(n_frames) * self.hop + self.receptive_field / 2
         return np.asarray(start_s + in_samples / self.sample_rate)
 
