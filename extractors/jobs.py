@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from svuprobe._files import gib
-from svuprobe.extractors.audio.windows import InputSpec
+from svuprobe.extractors.audio import InputSpec
 from svuprobe.extractors.base import ExtractError, Extractor
 from svuprobe.extractors.batching import DTYPES, input_spec, native_dtype
 from svuprobe.extractors.cache import (

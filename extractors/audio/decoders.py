@@ -76,11 +76,11 @@ class Decoders:
             self._ahead.stop()
 
     def durations(self, clips: Sequence[Clip]) -> list[float | None]:
-        """Return the seconds of each clip as `windows.duration` has them; None too where a decoder dies or hangs."""
+        """Return the seconds of each clip as `clips.duration` has them; None too where a decoder dies or hangs."""
         return list(self._facts("duration", clips))
 
     def identities(self, clips: Sequence[Clip]) -> list[str | None]:
-        """Return what each clip's audio is, as `windows.identity` has it; None where a decoder dies or hangs."""
+        """Return what each clip's audio is, as `clips.identity` has it; None where a decoder dies or hangs."""
         return list(self._facts("identity", clips))
 
     def heads(self, paths: Sequence[str]) -> Iterator[FileHead]:

@@ -21,8 +21,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from svuprobe.extractors.audio.clips import duration, identity
 from svuprobe.extractors.audio.sound_files import FileHead, head_of
-from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window, cut, duration, identity
+from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window, cut
 from svuprobe.tasks.types import Clip, Windowing
 
 AT_ONCE = 8  # files whose heads are read

@@ -1,6 +1,6 @@
 """Clips that are cached, compared with the audio that is there now.
 
-A shard names what each of its clips was made from (`svuprobe.extractors.audio.windows.identity`). Audio that is not
+A shard names what each of its clips was made from (`svuprobe.extractors.audio.clips.identity`). Audio that is not
 there any more changes nothing: the features stand for it. Audio that is another would mix two corpora in one cache:
 that is refused, or, where asked for, the shards that hold such clips are made again, and no other.
 """

@@ -12,18 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from svuprobe.extractors.audio import sound_files as files, windows as audio
-from svuprobe.extractors.audio.windows import (
-    ClipEnd,
-    InputSpec,
-    LoudnessMeter,
-    Window,
-    cut,
-    duration,
-    fingerprint,
-    identity,
-    load_clip,
-)
+from svuprobe.extractors.audio import clips as audio, sound_files as files
+from svuprobe.extractors.audio.clips import LoudnessMeter, duration, fingerprint, identity, load_clip
+from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window, cut
 from svuprobe.extractors.base import ExtractError
 from svuprobe.tasks.types import Clip, Windowing
 
@@ -595,7 +586,7 @@ def test_a_long_clip_gives_the_windows_of_a_short_one(tmp_path, in_blocks, suffi
     path = saved(tmp_path / f"a.{suffix}", sound, 44100)
     at_once, end = windows_of(path, SPECS, windowing, **part)
     in_blocks()
-    blocks = list(audio._Stretch(clip_of(path, **part), (16000, 22050)).blocks())
+    blocks = list(audio.ClipAudio(clip_of(path, **part), (16000, 22050)).blocks())
     assert len(blocks) > 5
     windows, end_in_blocks = windows_of(path, SPECS, windowing, **part)
     same(windows, at_once)
@@ -632,17 +623,17 @@ def test_a_file_that_changes_while_it_is_decoded_fails_its_clip(tmp_path, in_blo
     path = saved(tmp_path / "a.wav", tone(440.0, 3.0))
     in_blocks()
     pieces = cut(clip_of(path), [InputSpec(16000)], Windowing(1.0))
-    stretch = audio._Stretch.blocks
+    blocks = audio.ClipAudio.blocks
 
     def shorter(self):
-        yield from stretch(self)
+        yield from blocks(self)
         saved(path, tone(440.0, 2.0))
 
-    audio._Stretch.blocks = shorter
+    audio.ClipAudio.blocks = shorter
     try:
         *_, end = pieces
     finally:
-        audio._Stretch.blocks = stretch
+        audio.ClipAudio.blocks = blocks
     assert "changed while it was decoded" in end.failure
 
 

@@ -17,8 +17,9 @@ from test_decode import WINDOWING, alive, ask, clip, expected, gone, pids, same
 
 from svuprobe import api
 from svuprobe.extractors.audio import process
+from svuprobe.extractors.audio.clips import identity
 from svuprobe.extractors.audio.decoders import Decoders
-from svuprobe.extractors.audio.windows import Window, identity
+from svuprobe.extractors.audio.windows import Window
 from svuprobe.extractors.base import ExtractError
 from svuprobe.tasks.types import SPLITS, Clip
 

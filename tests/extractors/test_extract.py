@@ -21,7 +21,7 @@ from svuprobe import _files
 from svuprobe._progress import Reporter
 from svuprobe.api import extraction
 from svuprobe.extractors import batching as batches, jobs, writer as writing
-from svuprobe.extractors.audio import windows as audio
+from svuprobe.extractors.audio import clips as audio
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, claim, prune
 from svuprobe.extractors.extract import extract

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from test_audio import load, pitch_hz, refused, tone
 
-from svuprobe.extractors.audio import links, windows as audio
-from svuprobe.extractors.audio.windows import duration
+from svuprobe.extractors.audio import clips as audio, links
+from svuprobe.extractors.audio.clips import duration
 from svuprobe.tasks.types import Clip
 
 RATE = 8000  # what all codecs can have
