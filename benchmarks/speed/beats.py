@@ -18,7 +18,7 @@ import torch
 from madmom_infer.features.beats_hmm import BeatStateSpace, BeatTransitionModel
 from madmom_infer.ml.hmm import HiddenMarkovModel, ObservationModel
 
-from svuprobe.tasks.kinds import beat_tracking as beats
+from svuprobe.tasks.kinds import dbn
 
 LAMBDA = 16
 
@@ -62,8 +62,8 @@ def main(clips: int, seconds: float, fps: float, loop: int) -> None:
     """Time both and print the ratio."""
     rng = np.random.default_rng(0)
     activations = (1 / (1 + np.exp(-rng.normal(-2, 1.5, (clips, round(seconds * fps)))))).astype(np.float32)
-    beats.decode(activations[:1], fps)  # the state space is made once per rate
-    ours, wall, cpu = timed(lambda: beats.decode(activations, fps))
+    dbn.decode(activations[:1], fps)  # the state space is made once per rate
+    ours, wall, cpu = timed(lambda: dbn.decode(activations, fps))
     theirs, loop_wall, loop_cpu = timed(lambda: looped(activations[:loop], fps))
     same = sum(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=False))
     per_clip = {"madmom-infer": (loop_wall / loop, loop_cpu / loop), "svuprobe": (wall / clips, cpu / clips)}

@@ -5,7 +5,8 @@ how targets become numbers, the loss and its gradient, how outputs become a pred
 prediction is written and drawn. Nothing outside this folder asks which kind a task has.
 
 Clips with labels or values derive from `svuprobe.tasks.kinds.clips.ClipKind`, events in time from
-`svuprobe.tasks.kinds.frames.FrameKind`; `svuprobe.tasks.kinds.base.Kind` is what both have in common.
+`svuprobe.tasks.kinds.frames.FrameKind`; `svuprobe.tasks.kinds.base.Kind` is what both have in common. Their modules
+import torch and mir_eval where these are used: a list of tasks needs the names of metrics, and no network.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from svuprobe.tasks.kinds.base import Kind
     from svuprobe.tasks.types import Task
 
-# Name -> "module:object", loaded when asked for: losses need torch, and a list of tasks does not.
+# Name -> "module:object", loaded when asked for.
 TABLE = {
     "multiclass": "svuprobe.tasks.kinds.multiclass:MULTICLASS",
     "multilabel": "svuprobe.tasks.kinds.multilabel:MULTILABEL",

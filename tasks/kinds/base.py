@@ -7,13 +7,11 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch.nn import functional
-
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.types import Clip, Task
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.axes import Axes
 
 
@@ -163,6 +161,8 @@ class Kind(ABC):
 
 def softmax_less_hot(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the gradient of summed cross-entropies: softmax over classes (C, H, B) less the labels (B,)."""
+    from torch.nn import functional
+
     hot = functional.one_hot(labels, len(outputs)).T[:, None]
     return outputs.softmax(0).sub_(hot)
 

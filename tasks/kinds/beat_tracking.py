@@ -1,8 +1,8 @@
 """Beat tracking: beats to frame labels, a loss, two decoders, and scores.
 
-A network gives one logit per frame of a frozen model; its sigmoid is the beat activation. `decode` finds the
-beats with the dynamic Bayesian network of madmom, for many activations at once; `pick_peaks` without any
-model of tempo.
+A network gives one logit per frame of a frozen model; its sigmoid is the beat activation.
+`svuprobe.tasks.kinds.dbn` finds the beats with the dynamic Bayesian network of madmom, for many activations at
+once; `pick_peaks` without any model of tempo.
 
 Conventions
 -----------
@@ -23,17 +23,18 @@ algorithms", 2009 (the scores, by mir_eval).
 
 from __future__ import annotations
 
-import mir_eval
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import maximum_filter1d
 
-from svuprobe.tasks.kinds.dbn import as_activation, decode
 from svuprobe.tasks.types import TaskError
 
-__all__ = ["METRICS", "decode", "loss", "pick_peaks", "rasterise", "score"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["METRICS", "loss", "pick_peaks", "rasterise", "score"]
 
 
 METRICS = ("beat_f", "beat_f_20ms", "cmlt", "amlt")
@@ -85,9 +86,11 @@ def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     The mean over frames. MARBLE uses two outputs and cross-entropy over {other, beat}; one logit says the same
     with half the weights.
     """
+    from torch.nn import functional
+
     logits = outputs[..., 0]
     labels = targets.to(logits.dtype).expand_as(logits)
-    per_frame = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    per_frame = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     return per_frame.mean(1)
 
 
@@ -100,6 +103,8 @@ def pick_peaks(
     with a free beat, and to see what the network alone knows. Source: Foscarin et al., "Beat this!", ISMIR
     2024.
     """
+    from svuprobe.tasks.kinds.dbn import as_activation
+
     values = as_activation(activation, 0)
     if len(values) == 0:
         return np.empty(0)
@@ -134,6 +139,8 @@ def score(reference: ArrayLike, estimate: ArrayLike, skip_s: float = 5.0) -> dic
     no tempo and mir_eval's continuity is 0, even for a perfect estimate. MARBLE's code instead pools the
     matches of a whole test set and skips nothing; a mean over tracks weighs tracks, not beats.
     """
+    import mir_eval
+
     whole = _as_beats(reference)
     ref = mir_eval.beat.trim_beats(whole, skip_s)
     est = mir_eval.beat.trim_beats(_as_beats(estimate), skip_s)
@@ -160,6 +167,8 @@ def matched(reference: ArrayLike, estimate: ArrayLike) -> tuple[int, int, int]:
     Summed over a test set they give the pooled F, ``2 * hits / (references + estimates)``, that MARBLE's code
     reports: it weighs beats, not tracks, so fast tracks count more.
     """
+    import mir_eval
+
     ref, est = _as_beats(reference), _as_beats(estimate)
     hits = len(mir_eval.util.match_events(ref, est, 0.07)) if len(ref) and len(est) else 0
     return hits, len(ref), len(est)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from svuprobe.tasks.kinds import beat_tracking
 from svuprobe.tasks.kinds.formats import jams
@@ -17,6 +16,7 @@ from svuprobe.tasks.sheets import LATEST_S, NAMED_BY, Cell, Numbers, columns_of_
 from svuprobe.tasks.types import Task, TaskError
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.axes import Axes
 
 _SKIP_S = 5.0  # at the start of a track, which is not scored: the custom since Davies et al. 2009
@@ -74,14 +74,16 @@ class Beats(FrameKind):
 
     def decode(self, task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarray]:
         """Return the beats (n,) of each head, by the decoder of the task."""
+        from svuprobe.tasks.kinds import dbn
+
         if len(times) < 2:  # one frame has no rate
             return [np.zeros(0) for _ in logits]
         fps = round(1 / float(np.diff(times).mean()), 6)
-        activations = torch.sigmoid(logits[:, :, 0].double())
+        activations = logits[:, :, 0].double().sigmoid()
         if task.beat_decoder == "peaks":
             beats = [beat_tracking.pick_peaks(activation, fps) for activation in activations]
         else:
-            beats = beat_tracking.decode(activations, fps)
+            beats = dbn.decode(activations, fps)
         return [np.asarray(own) + times[0] for own in beats]
 
     def score(self, reference: Sequence[Any], estimate: np.ndarray) -> dict[str, float]:
@@ -91,6 +93,8 @@ class Beats(FrameKind):
 
     def chance(self, task: Task, times: np.ndarray) -> np.ndarray:
         """Return the beats that the tracker finds where nothing is heard."""
+        import torch
+
         return self.decode(task, torch.zeros(1, len(times), 1), times)[0]
 
     def matched(self, reference: Sequence[Any], estimate: np.ndarray) -> tuple[int, int, int]:

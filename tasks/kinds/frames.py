@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-import torch
 from scipy.special import expit
 
 from svuprobe.tasks.kinds.base import Kind
@@ -16,6 +15,7 @@ from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.types import Task, TaskError
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.axes import Axes
 
 INK = "#1b3a5c"  # of events in a picture
@@ -88,6 +88,8 @@ class FrameKind(Kind):
 
     def answer(self, task: Task, logits: np.ndarray, times: np.ndarray, target: Sequence[Any]) -> list[Answer]:
         """Return what each head answers, from its logits (H, F, C), with its scores against the target."""
+        import torch
+
         estimates = self.decode(task, torch.from_numpy(logits), times)
         return [Answer(estimate, self.score(target, estimate)) for estimate in estimates]
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from scipy.special import softmax
-from torch.nn import functional
 
 from svuprobe.tasks.kinds.base import named_some, softmax_less_hot
 from svuprobe.tasks.kinds.clips import SPLIT_NAMES, ClipKind
 from svuprobe.tasks.sheets import Cell, Numbers, normal
 from svuprobe.tasks.types import Clip, Task
+
+if TYPE_CHECKING:
+    import torch
 
 _CHANCE_DRAWS = 100
 
@@ -52,6 +53,8 @@ class Multiclass(ClipKind):
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Return the cross-entropy; with class weights the mean is weighted as in ``torch.nn.CrossEntropyLoss``."""
+        from torch.nn import functional
+
         heads, batch, classes = outputs.shape
         flat = functional.cross_entropy(outputs.reshape(-1, classes), targets.repeat(heads), reduction="none")
         each = flat.view(heads, batch)
@@ -64,7 +67,7 @@ class Multiclass(ClipKind):
         """Return softmax less the class, by what each row weighs in the mean."""
         gradient = softmax_less_hot(outputs, targets)
         rows = len(targets)
-        share = torch.full((rows,), 1 / rows, device=outputs.device) if weights is None else weights[targets]
+        share = outputs.new_full((rows,), 1 / rows) if weights is None else weights[targets]
         gradient *= share / share.sum()
         return gradient
 

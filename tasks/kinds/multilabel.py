@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from scipy.special import expit
-from torch.nn import functional
 
 from svuprobe.tasks.kinds.base import named_some
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.sheets import Cell, Numbers, normal
 from svuprobe.tasks.types import Clip, Task, TaskError
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Multilabel(ClipKind):
@@ -52,6 +53,8 @@ class Multilabel(ClipKind):
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Return the binary cross-entropy, mean over windows and tags."""
+        from torch.nn import functional
+
         each = functional.binary_cross_entropy_with_logits(outputs, targets.expand_as(outputs), reduction="none")
         return each.mean(dim=(1, 2))
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from svuprobe.tasks.kinds import transcription
 from svuprobe.tasks.kinds.base import softmax_less_hot
@@ -19,6 +18,7 @@ from svuprobe.tasks.sheets import LATEST_S, NAMED_BY, Cell, Numbers, columns_of_
 from svuprobe.tasks.types import Clip, Task, TaskError
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.axes import Axes
 
 _FRAME_S = 0.02  # of most models: a shorter note ends in the frame after it began
@@ -98,8 +98,8 @@ class Notes(FrameKind):
 
     def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         """Return sigmoid or softmax less the label, an onset by its weight, over frames."""
-        gradient = torch.empty_like(outputs)
-        torch.sub(outputs[:2].sigmoid(), targets[:, :2].T[:, None], out=gradient[:2])
+        gradient = outputs.new_empty(outputs.shape)
+        gradient[:2] = outputs[:2].sigmoid().sub_(targets[:, :2].T[:, None])
         gradient[0] *= 1 + (transcription.ONSET_WEIGHT - 1) * targets[:, 0]
         gradient[2:7] = softmax_less_hot(outputs[2:7], targets[:, 2])
         gradient[7:] = softmax_less_hot(outputs[7:], targets[:, 3])

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from svuprobe._text import picture
 from svuprobe.tasks.kinds.base import named_some
@@ -18,6 +17,7 @@ from svuprobe.tasks.sheets import Cell, Numbers
 from svuprobe.tasks.types import Clip, Task, TaskError
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.axes import Axes
 
 _MOST_VALUE = 1e15  # squares of errors must be finite in float32

@@ -25,17 +25,17 @@ automatic singing voice understanding tasks", 2023 (the protocol used here).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mir_eval
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import maximum_filter1d
 from scipy.special import expit
 
 from svuprobe.tasks.types import TaskError
+
+if TYPE_CHECKING:
+    import torch
 
 N_OUTPUTS = 20
 ONSET_WEIGHT = 15.0  # of frames with an onset in their loss, as published
@@ -137,15 +137,19 @@ def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
     Returns
     -------
-    ``(H,)``: each term is its mean over frames; frames with an onset weigh 15 in the first, as published. A
-    head's loss depends on that head's outputs alone.
+    ``(H,)``: each term is its mean over frames; frames with an onset weigh 15 in the first, as published.
+    A head's loss depends on that head's outputs alone.
     """
+    from torch.nn import functional
+
     labels = targets.long().expand(outputs.shape[0], -1, -1)  # (H, F, 4)
     binary = labels[..., :2].to(outputs.dtype)
     weight = outputs.new_tensor([ONSET_WEIGHT, 1.0])
-    events = F.binary_cross_entropy_with_logits(outputs[..., :2], binary, pos_weight=weight, reduction="none")
-    octave = F.cross_entropy(outputs[..., 2:7].transpose(1, 2), labels[..., 2], reduction="none")
-    pitch_class = F.cross_entropy(outputs[..., 7:].transpose(1, 2), labels[..., 3], reduction="none")
+    events = functional.binary_cross_entropy_with_logits(
+        outputs[..., :2], binary, pos_weight=weight, reduction="none"
+    )
+    octave = functional.cross_entropy(outputs[..., 2:7].transpose(1, 2), labels[..., 2], reduction="none")
+    pitch_class = functional.cross_entropy(outputs[..., 7:].transpose(1, 2), labels[..., 3], reduction="none")
     per_frame = events.sum(-1) + octave + pitch_class  # (H, F)
     return per_frame.mean(1)
 
@@ -174,8 +178,9 @@ def decode(outputs: ArrayLike | torch.Tensor, times: ArrayLike) -> NDArray[np.fl
     Probabilities are computed in float64. In float32 logits above about 17 all become 1, and each frame of
     such a plateau is then an onset.
     """
-    logits = outputs.detach().cpu().double().numpy() if isinstance(outputs, torch.Tensor) else outputs
-    logits = np.asarray(logits, np.float64)
+    if not isinstance(outputs, np.ndarray) and hasattr(outputs, "detach"):  # a tensor, of any device
+        outputs = outputs.detach().cpu().double().numpy()
+    logits = np.asarray(outputs, np.float64)
     if logits.ndim != 2 or logits.shape[1] != N_OUTPUTS:
         raise TaskError(f"outputs of shape {logits.shape}: transcription needs (frames, {N_OUTPUTS})")
     return decode_frames(
@@ -241,6 +246,8 @@ def score(reference: ArrayLike, estimate: ArrayLike) -> dict[str, float]:
     warning): silence was transcribed as silence, and a perfect answer must score 1. A dataset of sung songs
     has no such song; a user's own may, and a mean over songs should not punish the right answer.
     """
+    import mir_eval
+
     ref, est = (array[_scored(array)] for array in (_as_notes(reference), _as_notes(estimate)))
     if len(ref) == 0 or len(est) == 0:
         return dict.fromkeys(METRICS, float(len(ref) == len(est)))

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from svuprobe import cli
 from svuprobe.benchmarks import real_audio
 from svuprobe.probe import result_file
-from svuprobe.tasks.kinds import beat_tracking as beats, transcription as notes
+from svuprobe.tasks.kinds import beat_tracking as beats, dbn, transcription as notes
 from svuprobe.tasks.kinds.beats import BEATS
 from svuprobe.tasks.kinds.notes import NOTES
 
@@ -98,7 +98,7 @@ def test_beats_of_real_tracks_go_through_loader_decoder_and_probe(tmp_path):
         reference = BEATS.read(track)
         activation = np.full(30 * 50, 0.02)
         activation[[round(50 * beat) for beat in reference if beat < 29.9]] = 0.9
-        (found,) = beats.decode(activation[None], 50)
+        (found,) = dbn.decode(activation[None], 50)
         assert beats.score(reference, found)["beat_f"] > 0.95
         audio = tmp_path / f"{track.stem}.flac"
         clicks = 0.01 * np.random.default_rng(0).normal(size=30 * 16000)

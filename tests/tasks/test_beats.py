@@ -43,7 +43,7 @@ def golden() -> dict[str, np.ndarray]:
 def test_beats_equal_madmoms(golden, fps):
     names = [key.removeprefix("act_") for key in golden if key.startswith(f"act_{fps}_")]
     assert len(names) >= 20
-    found = beats.decode([golden[f"act_{name}"] for name in names], fps)
+    found = dbn.decode([golden[f"act_{name}"] for name in names], fps)
     for name, times in zip(names, found, strict=True):
         np.testing.assert_array_equal(times, golden[f"beats_{name}"], err_msg=name)
 
@@ -76,7 +76,7 @@ def searched(activation: np.ndarray, fps: float) -> np.ndarray:
 @pytest.mark.parametrize("fps", [50, 49.8, 12, 3])  # at 3 a beat period has one to three frames
 def test_beats_equal_a_plain_search(fps):
     clips = [noise(n, seed=n) for n in (1, 7, 60, 171, 300)]
-    found = beats.decode(clips, fps)
+    found = dbn.decode(clips, fps)
     for clip, times in zip(clips, found, strict=True):
         np.testing.assert_array_equal(times, searched(clip, fps))
 
@@ -85,7 +85,7 @@ def test_exact_zeros_and_ones_equal_a_plain_search():
     clip = noise(400, seed=3)
     clip[::25] = 1.0
     clip[12::25] = 0.0
-    np.testing.assert_array_equal(beats.decode([clip], FPS)[0], searched(clip, FPS))
+    np.testing.assert_array_equal(dbn.decode([clip], FPS)[0], searched(clip, FPS))
 
 
 # Beats
@@ -94,53 +94,53 @@ def test_exact_zeros_and_ones_equal_a_plain_search():
 @pytest.mark.parametrize("fps", [50, 100])
 def test_clicks_at_120_bpm_are_half_a_second_apart(fps):
     times = np.arange(0.4, 20, 0.5)
-    (found,) = beats.decode([clicks(times, 20, fps)], fps)
+    (found,) = dbn.decode([clicks(times, 20, fps)], fps)
     np.testing.assert_allclose(found[: len(times)], times)
     np.testing.assert_allclose(np.diff(found), 0.5)
 
 
 def test_a_missing_click_is_filled_in():
     times = np.arange(0.4, 20, 0.5)
-    (found,) = beats.decode([clicks(np.delete(times, [10, 20]), 20)], FPS)
+    (found,) = dbn.decode([clicks(np.delete(times, [10, 20]), 20)], FPS)
     np.testing.assert_allclose(found[: len(times)], times, atol=0.04)
 
 
 def test_a_batch_equals_one_by_one():
     clips = [noise(n, seed=n) for n in (1, 3, 40, 400, 777, 1500)]
     clips += [np.zeros(100, np.float32), np.empty(0, np.float32), np.full(350, 0.5, np.float32)]
-    together = beats.decode(clips, FPS)
+    together = dbn.decode(clips, FPS)
     for clip, times in zip(clips, together, strict=True):
-        np.testing.assert_array_equal(times, beats.decode([clip], FPS)[0])
+        np.testing.assert_array_equal(times, dbn.decode([clip], FPS)[0])
 
 
 def test_batches_are_split_without_effect(monkeypatch):
     clips = noise(7, 200)
-    together = beats.decode(clips, FPS)
+    together = dbn.decode(clips, FPS)
     monkeypatch.setattr("svuprobe.tasks.kinds.dbn._BATCH_CLIPS", 3)
-    for a, b in zip(together, beats.decode(torch.tensor(clips), FPS), strict=True):
+    for a, b in zip(together, dbn.decode(torch.tensor(clips), FPS), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_nothing_is_heard_in_zeros_or_in_nothing():
-    assert [len(b) for b in beats.decode([np.zeros(300), np.empty(0)], FPS)] == [0, 0]
-    assert beats.decode([], FPS) == []
+    assert [len(b) for b in dbn.decode([np.zeros(300), np.empty(0)], FPS)] == [0, 0]
+    assert dbn.decode([], FPS) == []
 
 
 def test_an_impossible_clip_still_has_beats():
-    (found,) = beats.decode([np.ones(500, np.float32)], FPS)  # a beat in every frame: no tempo explains it
+    (found,) = dbn.decode([np.ones(500, np.float32)], FPS)  # a beat in every frame: no tempo explains it
     assert len(found) > 10
     assert (np.diff(found) > 0).all()
 
 
 def test_half_precision_is_read_as_single():
     clip = torch.tensor(noise(300)).half()
-    np.testing.assert_array_equal(beats.decode([clip], FPS)[0], beats.decode([clip.float()], FPS)[0])
-    np.testing.assert_array_equal(beats.decode([clip.numpy()], FPS)[0], beats.decode([clip], FPS)[0])
+    np.testing.assert_array_equal(dbn.decode([clip], FPS)[0], dbn.decode([clip.float()], FPS)[0])
+    np.testing.assert_array_equal(dbn.decode([clip.numpy()], FPS)[0], dbn.decode([clip], FPS)[0])
 
 
 def test_decoding_leaves_the_number_of_threads_alone():
     threads = torch.get_num_threads()
-    beats.decode(noise(2, 100), FPS)
+    dbn.decode(noise(2, 100), FPS)
     assert torch.get_num_threads() == threads
 
 
@@ -240,11 +240,11 @@ def test_empty_and_single_beats():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: beats.decode([np.array([0.1, np.nan])], FPS), "activation 0 holds NaN"),
-        (lambda: beats.decode([[0.5], [-3.0, 4.0]], FPS), "activation 1 is in -3..4.*sigmoid"),
-        (lambda: beats.decode(np.zeros(5), FPS), r"activation 0 has shape \(\)"),
-        (lambda: beats.decode([], 0), "0 frames/s"),
-        (lambda: beats.decode([], 1), "1 frames/s: no frame per beat at 215 bpm"),
+        (lambda: dbn.decode([np.array([0.1, np.nan])], FPS), "activation 0 holds NaN"),
+        (lambda: dbn.decode([[0.5], [-3.0, 4.0]], FPS), "activation 1 is in -3..4.*sigmoid"),
+        (lambda: dbn.decode(np.zeros(5), FPS), r"activation 0 has shape \(\)"),
+        (lambda: dbn.decode([], 0), "0 frames/s"),
+        (lambda: dbn.decode([], 1), "1 frames/s: no frame per beat at 215 bpm"),
         (lambda: beats.rasterise([np.nan], [0.0, 0.1]), "finite"),
         (lambda: beats.rasterise([], [0.1, 0.0]), "do not ascend"),
         (lambda: beats.score([1.0, 2.0], [1.0]), "last reference beat is at 2 s.*skip_s"),
