@@ -13,8 +13,9 @@ from tabulate import tabulate
 
 from svuprobe._text import as_csv as csv_text, code, markdown as escaped, prose
 from svuprobe.benchmarks import suite, tables
+from svuprobe.benchmarks.across import Across, ModelRank, across as across_tasks
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.benchmarks.tables import Across, CellScore, Row, Table, label
+from svuprobe.benchmarks.tables import CellScore, Row, Table, label
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
@@ -53,7 +54,7 @@ def files(results: Path, out: Path) -> tuple[dict[Path, str], list[str]]:
     wanted, unread = suite.read_wanted(results)
     about = _about(results)
     several = tables.build(entries, wanted)
-    across = tables.across(several, wanted)
+    across = across_tasks(several, wanted)
     texts = {
         out: markdown(several, across, about),
         out.with_suffix(".csv"): as_csv(several),
@@ -65,7 +66,7 @@ def files(results: Path, out: Path) -> tuple[dict[Path, str], list[str]]:
 def render(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> str:
     """The Markdown of results with their paths."""
     several = tables.build(entries, wanted)
-    return markdown(several, tables.across(several, wanted))
+    return markdown(several, across_tasks(several, wanted))
 
 
 def _about(results: Path) -> str:
@@ -180,7 +181,7 @@ def _selectivity(ranked: str, row: Row) -> str:
 def _across_text(across: Across) -> str:
     """Models x tasks under one protocol."""
     mark = " (synthetic)" if across.synthetic else ""
-    grouped = any(rank["group"] for rank in across.ranks.values())
+    grouped = any(rank.group for rank in across.ranks.values())
     head = ["model"] + [f"{escaped(title)}<br>{escaped(metric)}" for title, metric in across.columns]
     head += ["mean rank", "Borda"] * bool(across.ranks) + ["rank group"] * grouped
     rows = [
@@ -196,10 +197,10 @@ def _across_text(across: Across) -> str:
     return "\n\n".join(text) + "\n"
 
 
-def _rank_cells(rank: dict[str, Any] | None, grouped: bool) -> list[str]:
+def _rank_cells(rank: ModelRank | None, grouped: bool) -> list[str]:
     if rank is None:
         return [_NOTHING, _NOTHING] + [""] * grouped
-    return [f"{rank['mean_rank']:.2f}", f"{rank['borda']:g}"] + [rank["group"]] * grouped
+    return [f"{rank.mean_rank:.2f}", f"{rank.borda:g}"] + [rank.group] * grouped
 
 
 def _to_run(across: Across) -> str:

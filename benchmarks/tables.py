@@ -1,4 +1,4 @@
-"""What the leaderboard shows, as data: one table for each task and protocol, and the models across tasks.
+"""What the leaderboard shows of each task under each protocol, as data.
 
 Results share a table only where task, version, split, protocol hash and kind of data (real or synthetic) agree.
 """
@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from svuprobe._text import code, markdown
+from svuprobe.benchmarks import table_notes
 from svuprobe.benchmarks.published import Published, published
+from svuprobe.benchmarks.significance import compare_models
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result, Score, defined, mean_over_seeds
-from svuprobe.probe.result_file import Entry, require_unchanged
-from svuprobe.probe.stats import compare
-from svuprobe.probe.stats.intervals import MIN_GROUPS, RESAMPLINGS
+from svuprobe.probe.result import Result, Score, mean_over_seeds
+from svuprobe.probe.result_file import Entry
 
-_NAMED = 5  # models at most that a sentence names; the rest is counted
+Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -105,49 +101,38 @@ class Table:
         return [row for row in self.rows if row.kind == "model"]
 
 
-@dataclass(frozen=True)
-class Across:
-    """Models x tasks under one protocol: ``scores[model][column]`` is None where there is no result.
-
-    ``columns`` are title and ranked metric. ``missing`` are pairs of a model and a task as typed; ``suites`` are
-    those that ask for one of them. ``ranks`` holds ``mean_rank``, ``borda`` and ``group`` of the models that can be
-    ranked; ``about_ranks`` says over what, and how far mean ranks have to be apart. ``special`` says what was done
-    to the training set.
-    """
-
-    synthetic: bool
-    protocol: str
-    protocol_hash: str
-    special: str
-    columns: list[tuple[str, str]]
-    scores: dict[str, list[CellScore | None]]
-    controls: list[str]
-    missing: list[tuple[str, str]]
-    suites: list[str]
-    ranks: dict[str, dict[str, Any]]
-    about_ranks: str
-
-
 def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table]:
-    """Every table; what a suite asks for and is not there becomes a row marked as missing."""
-    shuffled = {_key(r, True) + _who(r): r for r, _ in entries if r.protocol.shuffle_labels}
-    full = {_key(r, True) + _who(r) for r, _ in entries if not r.protocol.shuffle_labels}
+    """Return every table; what a suite asks for and is not there becomes a row marked as missing."""
+    shuffled: dict[Key, Result] = {}
+    with_true_labels = set()
+    for result, _ in entries:
+        if result.protocol.shuffle_labels:
+            shuffled[_model_key(result)] = result
+        else:
+            with_true_labels.add(_model_key(result))
     # A result on shuffled labels is a column beside the one on true labels; alone it is a table of its own.
-    kept = [(r, p) for r, p in entries if not (r.protocol.shuffle_labels and _key(r, True) + _who(r) in full)]
-    ordered = sorted(kept, key=lambda e: _key(e[0]))
-    return [_table(list(same), shuffled, wanted) for _, same in groupby(ordered, key=lambda e: _key(e[0]))]
+    of_tables = []
+    for result, path in entries:
+        if not result.protocol.shuffle_labels or _model_key(result) not in with_true_labels:
+            of_tables.append((result, path))
+    of_tables.sort(key=lambda entry: _key(entry[0]))
+    return [_table(list(same), shuffled, wanted) for _, same in groupby(of_tables, key=lambda entry: _key(entry[0]))]
 
 
-def _key(result: Result, any_labels: bool = False) -> tuple[Any, ...]:
-    """What has to agree; ``any_labels`` leaves out whether training labels were shuffled."""
-    protocol, same = result.protocol, result.task.comparable
-    if any_labels:
-        fields = {k: v for k, v in protocol.fields.items() if k not in ("name", "shuffle_labels")}
-        return *same, json.dumps(fields, sort_keys=True)
-    return *same, *protocol_key(protocol.name, protocol.hash)
+def _key(result: Result) -> Key:
+    """Return what has to agree in one table."""
+    return *result.task.comparable, *protocol_key(result.protocol.name, result.protocol.hash)
 
 
-def _who(result: Result) -> tuple[str, str]:
+def _model_key(result: Result) -> Key:
+    """Return what a result on shuffled labels shares with the one on true labels of the same model."""
+    fields = dict(result.protocol.fields)
+    for name in ("name", "shuffle_labels"):
+        fields.pop(name, None)
+    return *result.task.comparable, json.dumps(fields, sort_keys=True), *_name_and_revision(result)
+
+
+def _name_and_revision(result: Result) -> tuple[str, str]:
     return result.model.name, result.model.revision
 
 
@@ -161,36 +146,41 @@ def part_of(fraction: float) -> str:
     return f", {100 * fraction:g} % of the training set" if fraction < 1 else ""
 
 
-def _table(entries: list[Entry], shuffled: dict[tuple[Any, ...], Result], wanted: Sequence[Wanted]) -> Table:
-    entries = sorted(entries, key=lambda e: (_descending(e[0].ranked.mean), *_who(e[0])))
-    first = entries[0][0]
-    metrics = [first.task.ranked, *(name for name in first.scores if name != first.task.ranked)]
-    letters, detectable, notes, problems = _significance(entries)
-    rows = [
-        _row(None if r.ranked.mean is None else n, r, path, letter, shuffled.get(_key(r, True) + _who(r)))
-        for n, ((r, path), letter) in enumerate(zip(entries, letters, strict=True), 1)
-    ]
+def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[Wanted]) -> Table:
+    entries = sorted(entries, key=lambda e: (_descending(e[0].ranked.mean), *_name_and_revision(e[0])))
+    results = [result for result, _ in entries]
+    first, task = results[0], results[0].task
+    metrics = [task.ranked, *(name for name in first.scores if name != task.ranked)]
+    significance = compare_models(entries)
+    rows = []
+    for rank, ((result, path), letters) in enumerate(zip(entries, significance.letters, strict=True), start=1):
+        control = shuffled.get(_model_key(result))
+        rows.append(_row(None if result.ranked.mean is None else rank, result, path, letters, control))
     rows += _missing(first, rows, wanted)
-    rows.append(Row("chance", "chance", {m: CellScore(first.chance.get(m)) for m in metrics}))
-    others = [] if first.task.synthetic else published(first.task.name, metrics)
-    rows += [_published_row(p, metrics) for p in others]
-    reference = first.task.reference
+    rows.append(Row("chance", "chance", {metric: CellScore(first.chance.get(metric)) for metric in metrics}))
+    others = [] if task.synthetic else published(task.name, metrics)
+    rows += [_published_row(other, metrics) for other in others]
+    own_data = task.reference.startswith("own data, ")
     return Table(
-        task=first.task.name,
-        synthetic=first.task.synthetic,
-        version=first.task.version,
-        split_sha256=first.task.split_sha256,
+        task=task.name,
+        synthetic=task.synthetic,
+        version=task.version,
+        split_sha256=task.split_sha256,
         protocol=first.protocol.name,
         protocol_hash=first.protocol.hash,
         train_fraction=first.protocol.train_fraction,
         shuffled_labels=first.protocol.shuffle_labels,
         metrics=metrics,
-        detectable=detectable,
+        detectable=significance.detectable,
         rows=rows,
-        about=_about(first),
-        notes=[*_notes([r for r, _ in entries]), *notes, *_sources(others)],
-        problems=problems,
-        argument=reference.removeprefix("own data, ") if reference.startswith("own data, ") else first.task.name,
+        about=table_notes.about(first),
+        notes=[
+            *table_notes.of_results(results),
+            *significance.notes,
+            *table_notes.of_published(others),
+        ],
+        problems=significance.problems,
+        argument=task.reference.removeprefix("own data, ") if own_data else task.name,
     )
 
 
@@ -230,191 +220,6 @@ def _published_row(one: Published, metrics: Sequence[str]) -> Row:
     return Row("published", one.system, scores, source=one.short)
 
 
-def _sources(others: Iterable[Published]) -> list[str]:
-    """Where published numbers are from and how they were made, each once."""
-    lines = dict.fromkeys(
-        markdown(f"{p.short} ({p.source.partition(', ')[2] or p.source}): {p.note}") for p in others
-    )
-    if not lines:
-        return []
-    caution = "Published rows are not ranked: other code, heads and learning rates, sometimes another split."
-    return [f"{caution} {'; '.join(lines)}."]
-
-
-def _significance(entries: Sequence[Entry]) -> tuple[list[str], float | None, list[str], list[str]]:
-    """Compare the models of a table by the predictions beside their results.
-
-    Returns
-    -------
-    Letters of each, what difference could be seen, notes for the table, and a line for each file that is missing
-    or not what was written with its result: that model alone is compared with nothing.
-    """
-    letters, problems = [""] * len(entries), []
-    undefined, absent, untested = [], [], 0
-    chosen: dict[int, compare.JackknifeScores] = {}
-    for n, (result, path) in enumerate(entries):
-        if result.ranked.mean is None:
-            undefined.append(result.model.name)
-            continue
-        try:
-            if len(chosen) < compare.MOST_MODELS:
-                chosen[n] = compare.read(result, path)
-            else:
-                require_unchanged(result, path, ".npz")
-                untested += 1
-        except ProbeError as error:
-            problems.append(str(error))
-            absent.append(result.model.name)
-    notes = [f"No rank, as the score is undefined: {_listed(undefined)}."] if undefined else []
-    if absent:
-        notes.append(f"Not compared, as the predictions beside the result are missing or damaged: {_listed(absent)}.")
-    if len(chosen) < 2:
-        return letters, None, notes, problems
-    if not frozenset.intersection(*(each.clips for each in chosen.values())):
-        return letters, None, [*notes, "No test of differences: no test clip is in all results."], problems
-    found = compare.between([entries[n] for n in chosen], list(chosen.values()))
-    for n, letter in zip(chosen, found.letters, strict=True):
-        letters[n] = letter
-    if found.caveat and found.groups >= MIN_GROUPS:  # too few groups are said anyway
-        notes.append(f"{markdown(found.caveat[0].upper() + found.caveat[1:])}.")
-    if untested and found.groups >= MIN_GROUPS:
-        notes.append(
-            f"Differences are tested among the first {len(chosen)} models alone; the other {untested} have no "
-            f"letter. Of more pairs, {RESAMPLINGS:,} resamplings could tell none apart after the correction for "
-            f"their number."
-        )
-    return letters, defined(found.typical_detectable), notes, problems
-
-
-def _listed(names: Sequence[str]) -> str:
-    """``one, two and 3 more``, for Markdown."""
-    shown = ", ".join(markdown(name) for name in names[:_NAMED])
-    return shown + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-
-
-def _about(result: Result) -> str:
-    """What was scored on what, and how."""
-    task, protocol, test = result.task, result.protocol, result.counts.test
-    clips = {split: f"{task.splits[split]:,}" for split in ("train", "valid", "test")}
-    unit = "windows" if task.scored == "window" else "clips"
-    groups = f"{test.groups:,} group{'s' if test.groups > 1 else ''}"
-    trained = f" (heads see {100 * protocol.train_fraction:g} % of it)" if protocol.train_fraction < 1 else ""
-    labels = ", **training labels shuffled**" if protocol.shuffle_labels else ""
-    seeds = len(result.ranked.per_seed)
-    return (
-        f"{markdown(task.reference)}. Clips: {clips['train']} train{trained}, {clips['valid']} validation, "
-        f"{clips['test']} test; scored on {getattr(test, unit):,} {unit} in {groups}. Protocol {code(protocol.name)} "
-        f"(`{protocol.hash}`){labels}, {seeds} seed{'s' * (seeds > 1)}; split `{task.split_sha256[:8]}`, task "
-        f"version {task.version}."
-    )
-
-
-def _notes(results: Sequence[Result]) -> list[str]:
-    """What a reader has to know before believing an interval or a mean."""
-    first, notes = results[0], []
-    groups = first.counts.test.groups
-    if groups < MIN_GROUPS:
-        words = f"Only {groups} group{'s' if groups > 1 else ''} in test, under {MIN_GROUPS}"
-        notes.append(f"{words}: nothing can be said about others, so no interval and no test of differences.")
-    notes += _caveats(results)
-    undefined = first.counts.undefined
-    if undefined and not any(r.caveats for r in results):
-        names = ", ".join(map(markdown, undefined))
-        notes.append(f"Left out of the mean, as test has no positive or no negative: {names}.")
-    if lacking := [f"{markdown(r.model.name)} {r.counts.missing}" for r in results if r.counts.missing]:
-        more = f" and of {len(lacking) - _NAMED} more models" if len(lacking) > _NAMED else ""
-        notes.append(f"Clips without features: {', '.join(lacking[:_NAMED])}{more}.")
-    return notes
-
-
-def _caveats(results: Sequence[Result]) -> list[str]:
-    """What limits the scores, as the results say: once where all say it, else with the models it is said of."""
-    said: dict[str, list[str]] = {}
-    for result in results:
-        for caveat in dict.fromkeys(result.caveats):
-            said.setdefault(caveat, []).append(result.model.name)
-    lines = []
-    for caveat, names in said.items():
-        whose = "" if len(names) == len(results) else f" ({_listed(names)})"
-        lines.append(f"Caution: {markdown(caveat)}{whose}.")
-    return lines
-
-
-def across(tables: Sequence[Table], wanted: Sequence[Wanted] = ()) -> list[Across]:
-    """Models x tasks of each protocol, with the tasks that a suite asks for and nobody has probed yet."""
-    keys = {(t.synthetic, t.protocol, t.protocol_hash) for t in tables}
-    keys |= {(w.synthetic, w.protocol, w.hash) for w in wanted}
-    ordered = sorted(keys, key=lambda k: (k[0], *protocol_key(k[1], k[2])))
-    return [_across(key, tables, wanted) for key in ordered]
-
-
 def label(row: Row) -> str:
     """A model with its revision, so that two revisions of one model stay apart."""
     return f"{row.model}@{row.revision}" if row.revision else row.model
-
-
-def _across(key: tuple[bool, str, str], tables: Sequence[Table], wanted: Sequence[Wanted]) -> Across:
-    mine = [t for t in tables if (t.synthetic, t.protocol, t.protocol_hash) == key]
-    asked = [w for w in wanted if (w.synthetic, w.protocol, w.hash) == key]
-    rows = {label(row): row for t in mine for row in t.models()}
-    there = {row.model for row in rows.values()}
-    rows |= {w.model: Row("missing", w.model, {}, control=w.control) for w in asked if w.model not in there}
-    order = sorted(rows, key=lambda name: (rows[name].control, name))
-    found = [{label(row): row.scores[t.ranked] for row in t.models()} for t in mine]
-    bare = sorted({(w.task, w.metric) for w in asked} - {(t.task, t.ranked) for t in mine})
-    typed = [t.argument for t in mine] + [task for task, _ in bare]
-    scores = {name: [column.get(name) for column in found] + [None] * len(bare) for name in order}
-    missing = [
-        (rows[name].model, typed[n]) for name in order for n, score in enumerate(scores[name]) if score is None
-    ]
-    return Across(
-        *key,
-        special=_special(mine),
-        columns=[(t.title, t.ranked) for t in mine] + bare,
-        scores=scores,
-        controls=[name for name in order if rows[name].control],
-        missing=missing,
-        suites=sorted({w.suite for w in asked if w.model in {model for model, _ in missing}}),
-        **_ranks(scores),
-    )
-
-
-def _special(tables: Sequence[Table]) -> str:
-    """What the tables of one protocol share: a part of the training set, shuffled labels."""
-    if not tables:
-        return ""
-    return part_of(tables[0].train_fraction) + (", training labels shuffled" if tables[0].shuffled_labels else "")
-
-
-def _ranks(scores: dict[str, list[CellScore | None]]) -> dict[str, Any]:
-    """Ranks in the part of a table that is complete: some tasks with all models, or all tasks with some."""
-    means = [[s.mean if s else None for s in several] for several in scores.values()]
-    table = np.array(means, dtype=float)  # None becomes NaN
-    has = np.isfinite(table)
-    tried, asked = has.any(axis=1), has.any(axis=0)
-    whole = has[:, asked].all(axis=1) & tried
-    n_tasks = has[tried].all(axis=0).sum()
-    chosen = whole if whole.sum() * asked.sum() > tried.sum() * n_tasks else tried
-    names = [name for name, one in zip(scores, chosen, strict=True) if one]
-    if len(names) < 2:
-        return {"ranks": {}, "about_ranks": "One model only: no ranks." if names else ""}
-    found = compare.ranks(table[chosen].T)
-    if not found.tasks:
-        return {"ranks": {}, "about_ranks": "No task has a result of every model: no ranks."}
-    rows = zip(names, found.mean_rank.tolist(), found.borda.tolist(), found.letters, strict=True)
-    return {
-        "ranks": {name: {"mean_rank": m, "borda": b, "group": letter} for name, m, b, letter in rows},
-        "about_ranks": _about_ranks(found),
-    }
-
-
-def _about_ranks(found: compare.Ranks) -> str:
-    over = f"Mean rank (1 is best) and Borda count (models beaten) over {found.tasks} task{'s' * (found.tasks > 1)}"
-    if found.critical_difference is None or found.friedman_p is None:
-        return f"{over}. {found.caveat[0].upper()}{found.caveat[1:]}."
-    crowded = "" if any(found.letters) else " There are more groups than letters, so none are shown."
-    return (
-        f"{over}. Friedman's test that all rank alike: p = {found.friedman_p:.2g}; mean ranks further apart than "
-        f"{found.critical_difference:.2f} differ (Nemenyi's critical difference, 5 %). Tasks on one dataset are not "
-        f"independent, as the test takes them to be.{crowded}"
-    )

@@ -11,7 +11,7 @@ data-efficiency
 
 What may not be compared (another split, another protocol) never shares a picture. Every colour map and mark is
 told apart in grey, too. A score that is undefined is said to be; the CSV has every model, also where a picture has
-room for the best alone. `svuprobe.benchmarks.plots.drawing` draws.
+room for the best alone. Each kind of picture is a module.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 from svuprobe._files import replacing, write_text
 from svuprobe._text import as_csv
 from svuprobe.benchmarks.leaderboard import model_title, task_title
-from svuprobe.benchmarks.plots import drawing
+from svuprobe.benchmarks.plots import curves, dots, efficiency, heatmap, style
 from svuprobe.benchmarks.tables import protocol_key
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
@@ -47,7 +47,7 @@ def scores(results: Sequence[Result], out: Path) -> list[Path]:
     groups = [(_named_group("scores", g[0], results, False), g) for g in _grouped(results, _protocol)]
     if not groups:
         raise ProbeError("no result to draw scores of; run svuprobe probe first")
-    return _pictures(groups, out, drawing.scores, _scores_rows)
+    return _pictures(groups, out, dots.draw, dots.rows)
 
 
 def layer_weights(results: Sequence[Result], out: Path) -> list[Path]:
@@ -56,15 +56,21 @@ def layer_weights(results: Sequence[Result], out: Path) -> list[Path]:
     Where the states were mixed unscaled, a second picture shows the weight times the RMS of what it weighs, which is
     what a layer contributes; otherwise the two are the same.
     """
-    groups, times = [], []
+    groups, times_rms = [], []
     mixed = [r for r in results if len(r.layer_weights.softmax[0]) > 1]
     for same in _grouped(_some(mixed, "layer-weights"), _protocol):
         groups.append((_named_group("layer-weights", same[0], results, False), same))
-        weights = [[np.mean(getattr(r.layer_weights, key), axis=0) for key in drawing.QUANTITIES] for r in same]
-        if any(np.abs(plain - sized).max() > 0.005 for plain, sized in weights):
-            times.append((_named_group("layer-weights-times-rms", same[0], results, False), same))
-    written = _pictures(groups, out, lambda f, g: drawing.weights(f, g, "softmax"), _weights_rows)
-    return written + _pictures(times, out, lambda f, g: drawing.weights(f, g, "times_rms"), _weights_rows)
+        if any(_differs_by_rms(result) for result in same):
+            times_rms.append((_named_group("layer-weights-times-rms", same[0], results, False), same))
+    written = _pictures(groups, out, lambda f, g: heatmap.draw(f, g, "softmax"), heatmap.rows)
+    return written + _pictures(times_rms, out, lambda f, g: heatmap.draw(f, g, "times_rms"), heatmap.rows)
+
+
+def _differs_by_rms(result: Result) -> bool:
+    """Whether a layer's share differs by half a per cent when it is counted by what it contributes."""
+    plain = np.mean(result.layer_weights.softmax, axis=0)
+    sized = np.mean(result.layer_weights.times_rms, axis=0)
+    return bool(np.abs(plain - sized).max() > 0.005)
 
 
 def layer_curves(results: Sequence[Result], out: Path) -> list[Path]:
@@ -78,7 +84,7 @@ def layer_curves(results: Sequence[Result], out: Path) -> list[Path]:
         for g in _grouped(results, _task_protocol)
         if any(len(r.layer_curve) > 1 for r in g)
     ]
-    return _pictures(groups, out, drawing.curves, _curves_rows)
+    return _pictures(groups, out, curves.draw, curves.rows)
 
 
 def data_efficiency(results: Sequence[Result], out: Path) -> list[Path]:
@@ -90,7 +96,7 @@ def data_efficiency(results: Sequence[Result], out: Path) -> list[Path]:
         )
     whole = [max(g, key=_train_fraction) for g in several]  # one protocol for each group
     groups = [(_named_group("data-efficiency", r, whole, True), g) for r, g in zip(whole, several, strict=True)]
-    return _pictures(groups, out, drawing.efficiency, _efficiency_rows)
+    return _pictures(groups, out, efficiency.draw, efficiency.rows)
 
 
 KINDS: dict[str, Callable[[Sequence[Result], Path], list[Path]]] = {
@@ -158,7 +164,7 @@ def _pictures(
     from matplotlib.figure import Figure
 
     written: list[Path] = []
-    with matplotlib.rc_context(drawing.STYLE):
+    with matplotlib.rc_context(style.STYLE):
         for name, same in groups:
             figure = Figure()
             draw(figure, same)
@@ -177,47 +183,3 @@ def _save(figure: Figure, stem: Path, rows: Rows) -> list[Path]:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
     write_text(paths[2], as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))))
     return paths
-
-
-def _named(result: Result) -> dict[str, Any]:
-    return {"task": task_title(result), "model": result.model.name, "revision": result.model.revision}
-
-
-def _scores_rows(results: list[Result]) -> Rows:
-    rows = []
-    for r in results:
-        low, high = r.ranked.ci95 or (None, None)
-        rows.append(
-            _named(r)
-            | {"metric": r.task.ranked, "mean": r.ranked.mean, "std": r.ranked.std}
-            | {"ci95_low": low, "ci95_high": high, "chance": r.chance[r.task.ranked]}
-        )
-    return rows
-
-
-def _weights_rows(results: list[Result]) -> Rows:
-    rows = []
-    for r in results:
-        by_seed = zip(r.layer_weights.softmax, r.layer_weights.times_rms, strict=False)
-        for seed, (weights, times) in enumerate(by_seed):
-            for name, weight, sized in zip(r.model.layer_names, weights, times, strict=True):
-                dropped = r.layer_drop.get(name, ())[seed : seed + 1]  # leaving this layer out
-                row = {"seed": seed, "layer": name, "weight": weight, "times_rms": sized}
-                rows.append(_named(r) | row | {"drop": dropped[0] if dropped else None})
-    return rows
-
-
-def _curves_rows(results: list[Result]) -> Rows:
-    rows = []
-    for r in results:
-        for name, several in r.layer_curve.items():
-            low, high = r.layer_ci95.get(name) or (None, None)
-            for seed, score in enumerate(several):
-                row = {"layer": name, "seed": seed, r.task.ranked: score}
-                rows.append(_named(r) | row | {"ci95_low": low, "ci95_high": high})
-    return rows
-
-
-def _efficiency_rows(results: list[Result]) -> Rows:
-    fractions = {id(r): {"train_fraction": r.protocol.train_fraction} for r in results}
-    return [fractions[id(r)] | row for r, row in zip(results, _scores_rows(results), strict=True)]

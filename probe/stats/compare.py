@@ -1,4 +1,4 @@
-"""Is this model really better than that one? On one task by a paired bootstrap, across tasks by ranks.
+"""Is this model really better than that one? On one task, by a paired bootstrap.
 
 Both see the same test clips, so what makes a singer hard is shared and cancels: each resampling draws the same
 groups for both. The seeds are a second source of chance and are resampled as well, each model's own (two models'
@@ -13,20 +13,16 @@ the choice of the learning rate is resampled.
 References
 ----------
 Efron & Tibshirani, "An introduction to the bootstrap", 1993 (chapter 16); Bouthillier et al., "Accounting for
-variance in machine learning benchmarks", MLSys 2021 (seeds); Holm, "A simple sequentially rejective multiple
-test procedure", Scand. J. Statist. 6, 1979; Piepho, "An algorithm for a letter-based representation of
-all-pairwise comparisons", J. Comput. Graph. Statist. 13, 2004; Demsar, "Statistical comparisons of classifiers over
-multiple data sets", JMLR 7, 2006.
+variance in machine learning benchmarks", MLSys 2021 (seeds).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -35,18 +31,17 @@ from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result, TaskInfo
 from svuprobe.probe.result_file import predictions_of
 from svuprobe.probe.stats.intervals import CONFIDENCE, MIN_GROUPS, RESAMPLINGS, deletions, influence, studentised
+from svuprobe.probe.stats.pairs import holm_of_pairs, letters
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.kinds.metrics import mean_of
 
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
-MIN_TASKS = 5  # below, no test across tasks
 # The smallest p-value of R resamplings is 1 / (R + 1). Of so many pairs Holm's first step can still be passed by it;
 # of one model more, no difference however large would be found.
 MOST_PAIRS = math.ceil(ALPHA * (RESAMPLINGS + 1)) - 1
 MOST_MODELS = (1 + math.isqrt(1 + 8 * MOST_PAIRS)) // 2
-_MOST_COLUMNS = 200  # of a letter display on the way; it may grow as 3^(M / 3), and nobody reads so many
 
 
 @dataclass(frozen=True)
@@ -233,7 +228,7 @@ def from_scores(
         low[i, j], high[i, j] = gap - reach, gap + reach
         low[j, i], high[j, i] = -high[i, j], -low[i, j]
         p[j, i], detectable[j, i] = p[i, j], detectable[i, j]
-    p_holm = _holm_matrix(p)
+    p_holm = holm_of_pairs(p)
     different = p_holm < ALPHA
     tested = np.flatnonzero(np.isfinite(p).any(axis=1))  # a model without a score has no letter
     groups, best = [""] * size, [False] * size
@@ -287,138 +282,3 @@ def _caveat(n_groups: int, n_seeds: int, missing: int) -> str:
     if missing:
         told.append(f"compared without {missing} clips that not all models have")
     return "; ".join(told)
-
-
-def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """p-values corrected for their number by Holm's step-down: (n,) -> (n,), each at most 1."""
-    values = np.asarray(p, dtype=float)
-    order = np.argsort(values)
-    corrected = np.empty_like(values)
-    corrected[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    return np.minimum(corrected, 1)
-
-
-def _holm_matrix(p: np.ndarray) -> np.ndarray:
-    """Holm over the pairs of a symmetric matrix; pairs that are NaN do not count."""
-    upper = np.triu(np.isfinite(p), 1)
-    corrected = np.full_like(p, np.nan)
-    corrected[upper] = holm(p[upper])
-    return np.where(np.isnan(corrected), corrected.T, corrected)
-
-
-def letters(different: np.ndarray, mean: np.ndarray) -> tuple[str, ...]:
-    """Compact letter display: two models share a letter if and only if they are not told apart.
-
-    Parameters
-    ----------
-    different
-        (M, M) symmetric, True where two models are told apart.
-    mean
-        (M,) larger is better: the best has an ``a``.
-
-    Returns
-    -------
-    A string for each model; all are empty where it takes more letters than the alphabet has, small and capital.
-
-    Notes
-    -----
-    Piepho's insert and absorb, without the last sweep for letters that could be spared.
-    """
-    rank = {int(model): n for n, model in enumerate(np.argsort(-mean, kind="stable"))}
-    columns = [frozenset(rank)]
-    for i, j in combinations(sorted(rank, key=lambda model: rank[model]), 2):
-        if different[i, j]:
-            split = [part for c in columns for part in ((c - {i}, c - {j}) if {i, j} <= c else (c,))]
-            columns = [c for c in dict.fromkeys(split) if not any(c < other for other in split)]
-            if len(columns) > _MOST_COLUMNS:
-                break
-    columns.sort(key=lambda column: sorted(rank[model] for model in column))
-    return _lettered(columns, len(mean))
-
-
-def _lettered(columns: Sequence[frozenset[int]], n_models: int) -> tuple[str, ...]:
-    """Give each column a letter; nothing to anybody where there are more columns than letters."""
-    if len(columns) > len(ascii_letters):
-        return ("",) * n_models
-    found = [""] * n_models
-    for letter, column in zip(ascii_letters, columns, strict=False):
-        for model in column:
-            found[model] += letter
-    return tuple(found)
-
-
-def _runs(mean_rank: np.ndarray, reach: float) -> Iterator[frozenset[int]]:
-    """Yield the longest runs of models whose mean ranks are within ``reach`` of each other, best first.
-
-    What is alike then depends on one number alone, so no pair has to be looked at.
-    """
-    order = np.argsort(mean_rank, kind="stable")
-    ends = np.searchsorted(mean_rank[order], mean_rank[order] + reach, side="right")
-    end_before = 0
-    for start, end in enumerate(ends):
-        if end > end_before:
-            yield frozenset(order[start:end].tolist())
-        end_before = max(end, end_before)
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """M models over T tasks.
-
-    Attributes
-    ----------
-    tasks
-        How many tasks count: those on which every model has a score.
-    mean_rank
-        (M,) 1 is best; ties share their ranks.
-    borda
-        (M,) models beaten, summed over the tasks; a tie counts half.
-    friedman_p
-        p-value of "all models rank alike" (Friedman, with ties corrected for); None where there is no test.
-    critical_difference
-        Nemenyi: mean ranks further apart than this differ at 0.05, for all pairs at once; None where there is no
-        test.
-    letters
-        Significance groups by the critical difference, if Friedman's test finds any difference at all.
-    caveat
-        Why there is no test, or an empty string.
-    """
-
-    tasks: int
-    mean_rank: np.ndarray
-    borda: np.ndarray
-    friedman_p: float | None
-    critical_difference: float | None
-    letters: tuple[str, ...]
-    caveat: str
-
-
-def ranks(scores: np.ndarray) -> Ranks:
-    """Rank models over tasks, and test the ranks where there are enough of both.
-
-    Tasks on one dataset are not independent, as the test takes them to be: four tags of one collection count as
-    four tasks, and a small p-value then claims too much.
-
-    Parameters
-    ----------
-    scores
-        (T, M), larger is better; NaN where a result is missing. A task counts where no model's is missing.
-    """
-    from scipy.stats import friedmanchisquare, rankdata, studentized_range
-
-    full = scores[np.isfinite(scores).all(axis=1)]
-    n_tasks, size = full.shape
-    each = rankdata(-full, axis=1)
-    mean_rank = each.mean(axis=0) if n_tasks else np.full(size, np.nan)
-    borda = (size - each).sum(axis=0)
-    if n_tasks < MIN_TASKS or size < 3:
-        tasks = f"{n_tasks} task{'s' * (n_tasks != 1)} that all models have"
-        few = f"{size} models, under 3" if size < 3 else f"{tasks}, under {MIN_TASKS}"
-        caveat = f"{few}: ranks describe, but no test across tasks is possible"
-        return Ranks(n_tasks, mean_rank, borda, None, None, ("",) * size, caveat)
-    alike = bool((each == each[0, 0]).all())
-    p = 1.0 if alike else float(friedmanchisquare(*full.T).pvalue)
-    quantile = studentized_range.ppf(CONFIDENCE, size, np.inf) / np.sqrt(2)
-    critical = float(quantile * np.sqrt(size * (size + 1) / (6 * n_tasks)))
-    groups = _lettered(list(_runs(mean_rank, critical if p < ALPHA else np.inf)), size)
-    return Ranks(n_tasks, mean_rank, borda, p, critical, groups, "")

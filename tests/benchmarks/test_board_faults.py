@@ -16,8 +16,9 @@ from made import changed, made, saved
 from svuprobe import api, cli
 from svuprobe._text import as_csv as csv_text, markdown, picture
 from svuprobe.benchmarks import plots, tables
+from svuprobe.benchmarks.across import across as across_tasks
 from svuprobe.benchmarks.leaderboard import as_csv, as_json, render
-from svuprobe.benchmarks.plots import drawing
+from svuprobe.benchmarks.plots import style
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 from svuprobe.probe.result import Score
@@ -43,7 +44,7 @@ def shown(*results):
     """Markdown, CSV and JSON."""
     entries = [(r, Path("nowhere", f"{n}.json")) for n, r in enumerate(results)]
     several = tables.build(entries)
-    across = tables.across(several)
+    across = across_tasks(several)
     return render(entries), as_csv(several), as_json(several, across)
 
 
@@ -128,7 +129,7 @@ def test_what_is_undefined_is_shown_as_such_and_the_rest_as_ever(what):
 
 def test_pictures_leave_out_what_is_undefined(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "_save", lambda figure, stem, rows: [figure.draw_without_rendering(), rows][1:])
-    monkeypatch.setitem(drawing.STYLE, "figure.constrained_layout.use", False)  # takes most of the time
+    monkeypatch.setitem(style.STYLE, "figure.constrained_layout.use", False)  # takes most of the time
     everyone = [changed(lacking(what), {"model.name": f"model{n}"}) for n, what in enumerate(UNDEFINED)]
     alone = [[lacking(what)] for what in ("every score", "a layer", "curve", "chance", "layers of the curve")]
     for results in (everyone, *alone):

@@ -3,13 +3,14 @@
 import csv
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pytest
 from made import changed, made
 
 from svuprobe import cli
 from svuprobe.benchmarks import plots
-from svuprobe.benchmarks.plots import drawing
+from svuprobe.benchmarks.plots import heatmap
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 
 
@@ -106,7 +107,7 @@ def test_shuffled_labels_are_in_no_picture(tmp_path):
 
 
 def test_the_colours_of_weights_survive_greyscale():
-    rgb = drawing.single_hue()(np.linspace(0, 1, 64))[:, :3]
+    rgb = matplotlib.colormaps[heatmap.COLOUR_MAP](np.linspace(0, 1, 64))[:, :3]
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ [0.2126, 0.7152, 0.0722]
     lightness = 116 * np.cbrt(luminance) - 16  # CIE L*

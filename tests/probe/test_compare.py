@@ -13,8 +13,10 @@ from scipy.stats import chi2
 from svuprobe import api
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.probe.stats.compare import MOST_MODELS, Ranks, between, compare, from_scores, holm, letters, ranks
+from svuprobe.probe.stats.compare import MOST_MODELS, between, compare, from_scores
 from svuprobe.probe.stats.intervals import MIN_GROUPS, RESAMPLINGS, deletions
+from svuprobe.probe.stats.pairs import holm, letters
+from svuprobe.probe.stats.ranks import Ranks, ranks
 from svuprobe.tasks import kinds
 
 QUICK = Protocol(name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=3, seeds=2, single_layers=False)

@@ -1,0 +1,167 @@
+"""Models x tasks under one protocol, with ranks over the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from svuprobe.benchmarks.suite import Wanted
+from svuprobe.benchmarks.tables import CellScore, Row, Table, label, part_of, protocol_key
+from svuprobe.probe.stats.ranks import Ranks, ranks
+
+
+@dataclass(frozen=True)
+class ModelRank:
+    """A model's mean rank over the tasks (1 is best), the models it beats, and the letters of its group."""
+
+    mean_rank: float
+    borda: float
+    group: str
+
+
+@dataclass(frozen=True)
+class Across:
+    """Models x tasks under one protocol.
+
+    Attributes
+    ----------
+    special
+        What was done to the training set.
+    columns
+        Title and ranked metric of each task.
+    scores
+        Of each model by its label, one for each column; None where there is no result.
+    missing
+        Pairs of a model and a task as typed.
+    suites
+        Those that ask for one of the missing pairs.
+    ranks
+        Of the models that can be ranked.
+    about_ranks
+        Over what, and how far mean ranks have to be apart.
+    """
+
+    synthetic: bool
+    protocol: str
+    protocol_hash: str
+    special: str
+    columns: list[tuple[str, str]]
+    scores: dict[str, list[CellScore | None]]
+    controls: list[str]
+    missing: list[tuple[str, str]]
+    suites: list[str]
+    ranks: dict[str, ModelRank]
+    about_ranks: str
+
+
+def across(tables: Sequence[Table], wanted: Sequence[Wanted] = ()) -> list[Across]:
+    """Return models x tasks of each protocol, with what a suite asks for and nobody has probed yet."""
+    keys = {(t.synthetic, t.protocol, t.protocol_hash) for t in tables}
+    keys |= {(w.synthetic, w.protocol, w.hash) for w in wanted}
+    ordered = sorted(keys, key=lambda key: (key[0], *protocol_key(key[1], key[2])))
+    return [_across(key, tables, wanted) for key in ordered]
+
+
+def _across(key: tuple[bool, str, str], tables: Sequence[Table], wanted: Sequence[Wanted]) -> Across:
+    mine = [t for t in tables if (t.synthetic, t.protocol, t.protocol_hash) == key]
+    asked = [w for w in wanted if (w.synthetic, w.protocol, w.hash) == key]
+    rows = _rows(mine, asked)
+    columns = [(t.title, t.ranked) for t in mine]
+    typed = [t.argument for t in mine]
+    # Tasks that a suite asks for and that have no table yet: columns without a score.
+    bare = sorted({(w.task, w.metric) for w in asked} - {(t.task, t.ranked) for t in mine})
+    for task, metric in bare:
+        columns.append((task, metric))
+        typed.append(task)
+    scores = _scores(rows, mine, len(columns))
+    missing = []
+    for name, of_tasks in scores.items():
+        for task, score in zip(typed, of_tasks, strict=True):
+            if score is None:
+                missing.append((rows[name].model, task))
+    lacking = {model for model, _ in missing}
+    model_ranks, about_ranks = _ranks(scores)
+    return Across(
+        *key,
+        special=_special(mine),
+        columns=columns,
+        scores=scores,
+        controls=[name for name, row in rows.items() if row.control],
+        missing=missing,
+        suites=sorted({w.suite for w in asked if w.model in lacking}),
+        ranks=model_ranks,
+        about_ranks=about_ranks,
+    )
+
+
+def _rows(tables: Sequence[Table], asked: Sequence[Wanted]) -> dict[str, Row]:
+    """Return a row for each model by its label, models before controls; one that is asked for may be missing."""
+    rows: dict[str, Row] = {}
+    for table in tables:
+        for row in table.models():
+            rows[label(row)] = row
+    with_results = {row.model for row in rows.values()}
+    for w in asked:
+        if w.model not in with_results:
+            rows[w.model] = Row("missing", w.model, {}, control=w.control)
+    return dict(sorted(rows.items(), key=lambda item: (item[1].control, item[0])))
+
+
+def _scores(rows: dict[str, Row], tables: Sequence[Table], n_columns: int) -> dict[str, list[CellScore | None]]:
+    """Return the ranked scores of each model, None where it has no result; columns beyond the tables are empty."""
+    scores: dict[str, list[CellScore | None]] = {name: [None] * n_columns for name in rows}
+    for column, table in enumerate(tables):
+        for row in table.models():
+            scores[label(row)][column] = row.scores[table.ranked]
+    return scores
+
+
+def _special(tables: Sequence[Table]) -> str:
+    """Return what the tables of one protocol share: a part of the training set, shuffled labels."""
+    if not tables:
+        return ""
+    return part_of(tables[0].train_fraction) + (", training labels shuffled" if tables[0].shuffled_labels else "")
+
+
+def _ranks(scores: dict[str, list[CellScore | None]]) -> tuple[dict[str, ModelRank], str]:
+    """Return ranks in the part of a table that is complete, and words on them.
+
+    It is the larger of two parts: some tasks with all models, or all tasks with some models.
+    """
+    means = []
+    for of_tasks in scores.values():
+        means.append([score.mean if score else None for score in of_tasks])
+    table = np.array(means, dtype=float)  # (models, tasks); None becomes NaN
+    has = np.isfinite(table)
+    tried, asked = has.any(axis=1), has.any(axis=0)
+    whole = has[:, asked].all(axis=1) & tried
+    n_shared_tasks = has[tried].all(axis=0).sum()
+    chosen = whole if whole.sum() * asked.sum() > tried.sum() * n_shared_tasks else tried
+    names = np.array(list(scores), dtype=object)[chosen]
+    if len(names) < 2:
+        return {}, "One model only: no ranks." if len(names) else ""
+    over_tasks = ranks(table[chosen].T)
+    if not over_tasks.tasks:
+        return {}, "No task has a result of every model: no ranks."
+    model_ranks = {}
+    for n, name in enumerate(names):
+        model_ranks[name] = ModelRank(
+            mean_rank=float(over_tasks.mean_rank[n]),
+            borda=float(over_tasks.borda[n]),
+            group=over_tasks.letters[n],
+        )
+    return model_ranks, _about_ranks(over_tasks)
+
+
+def _about_ranks(found: Ranks) -> str:
+    over = f"Mean rank (1 is best) and Borda count (models beaten) over {found.tasks} task{'s' * (found.tasks > 1)}"
+    if found.critical_difference is None or found.friedman_p is None:
+        return f"{over}. {found.caveat[0].upper()}{found.caveat[1:]}."
+    crowded = "" if any(found.letters) else " There are more groups than letters, so none are shown."
+    return (
+        f"{over}. Friedman's test that all rank alike: p = {found.friedman_p:.2g}; mean ranks further apart than "
+        f"{found.critical_difference:.2f} differ (Nemenyi's critical difference, 5 %). Tasks on one dataset are not "
+        f"independent, as the test takes them to be.{crowded}"
+    )

@@ -1,0 +1,78 @@
+"""What stands above and below a table of the leaderboard, in words; everything is Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from svuprobe._text import code, markdown
+from svuprobe.benchmarks.published import Published
+from svuprobe.probe.result import Result
+from svuprobe.probe.stats.intervals import MIN_GROUPS
+
+# Models at most that a sentence names; the rest is counted.
+MOST_NAMED = 5
+
+
+def listed(names: Sequence[str]) -> str:
+    """``one, two and 3 more``, for Markdown."""
+    shown = ", ".join(markdown(name) for name in names[:MOST_NAMED])
+    return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+
+
+def about(result: Result) -> str:
+    """What was scored on what, and how."""
+    task, protocol, test = result.task, result.protocol, result.counts.test
+    clips = {split: f"{task.splits[split]:,}" for split in ("train", "valid", "test")}
+    unit = "windows" if task.scored == "window" else "clips"
+    groups = f"{test.groups:,} group{'s' if test.groups > 1 else ''}"
+    trained = f" (heads see {100 * protocol.train_fraction:g} % of it)" if protocol.train_fraction < 1 else ""
+    labels = ", **training labels shuffled**" if protocol.shuffle_labels else ""
+    seeds = len(result.ranked.per_seed)
+    return (
+        f"{markdown(task.reference)}. Clips: {clips['train']} train{trained}, {clips['valid']} validation, "
+        f"{clips['test']} test; scored on {getattr(test, unit):,} {unit} in {groups}. Protocol {code(protocol.name)} "
+        f"(`{protocol.hash}`){labels}, {seeds} seed{'s' * (seeds > 1)}; split `{task.split_sha256[:8]}`, task "
+        f"version {task.version}."
+    )
+
+
+def of_results(results: Sequence[Result]) -> list[str]:
+    """What a reader has to know before believing an interval or a mean."""
+    first, notes = results[0], []
+    groups = first.counts.test.groups
+    if groups < MIN_GROUPS:
+        words = f"Only {groups} group{'s' if groups > 1 else ''} in test, under {MIN_GROUPS}"
+        notes.append(f"{words}: nothing can be said about others, so no interval and no test of differences.")
+    notes += _caveats(results)
+    undefined = first.counts.undefined
+    if undefined and not any(r.caveats for r in results):
+        names = ", ".join(map(markdown, undefined))
+        notes.append(f"Left out of the mean, as test has no positive or no negative: {names}.")
+    if lacking := [f"{markdown(r.model.name)} {r.counts.missing}" for r in results if r.counts.missing]:
+        more = f" and of {len(lacking) - MOST_NAMED} more models" if len(lacking) > MOST_NAMED else ""
+        notes.append(f"Clips without features: {', '.join(lacking[:MOST_NAMED])}{more}.")
+    return notes
+
+
+def _caveats(results: Sequence[Result]) -> list[str]:
+    """What limits the scores, as the results say: once where all say it, else with the models it is said of."""
+    said: dict[str, list[str]] = {}
+    for result in results:
+        for caveat in dict.fromkeys(result.caveats):
+            said.setdefault(caveat, []).append(result.model.name)
+    lines = []
+    for caveat, names in said.items():
+        whose = "" if len(names) == len(results) else f" ({listed(names)})"
+        lines.append(f"Caution: {markdown(caveat)}{whose}.")
+    return lines
+
+
+def of_published(others: Iterable[Published]) -> list[str]:
+    """Where published numbers are from and how they were made, each once."""
+    lines = dict.fromkeys(
+        markdown(f"{p.short} ({p.source.partition(', ')[2] or p.source}): {p.note}") for p in others
+    )
+    if not lines:
+        return []
+    caution = "Published rows are not ranked: other code, heads and learning rates, sometimes another split."
+    return [f"{caution} {'; '.join(lines)}."]
