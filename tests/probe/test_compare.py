@@ -307,7 +307,7 @@ def test_stored_predictions_give_back_the_ranked_score_of_every_kind(tmp_path, k
 
 def test_windows_that_are_scored_one_by_one_are_compared_so(tmp_path):
     results = probed(tmp_path, "multiclass")
-    windows = [(replace(r, task=r.task | {"scored": "window"}), path) for r, path in results]
+    windows = [(replace(r, task=replace(r.task, scored="window")), path) for r, path in results]
     for (_, path), mean in zip(results, compare(windows).mean, strict=True):
         stored = np.load(path.with_suffix(".npz"))
         assert mean == pytest.approx((stored["outputs"].argmax(axis=2) == stored["target"]).mean())
@@ -333,7 +333,7 @@ def test_models_are_compared_on_the_clips_that_all_have(tmp_path):
 )
 def test_results_that_do_not_share_a_table_are_refused(tmp_path, part, change, said):
     (first, path), (second, other) = probed(tmp_path, "multiclass")
-    changed = replace(second, **{part: getattr(second, part) | change})
+    changed = replace(second, **{part: replace(getattr(second, part), **change)})
     with pytest.raises(ProbeError, match=said):
         compare([(first, path), (changed, other)])
 
