@@ -1,18 +1,19 @@
-"""Synthetic singing: small seeded corpora in the folder layouts of the real ones, so everything runs offline.
+"""Synthetic singing and music: small seeded corpora in the layouts of the real ones, so everything runs offline.
 
-``voice`` is the instrument, ``techniques`` what it sings, ``corpora`` writes datasets. Results on these data
-say that the chain works; they say nothing about a model's worth on real voices.
+``voice`` and ``instruments`` make sounds, ``techniques`` is what a voice sings, ``corpus`` writes files, and each
+dataset is a module. Results on these data say that the chain works; they say nothing about a model's worth on real
+voices.
 """
 
 # Dataset -> "module:function" that writes it, called as f(root, clips, seed, reporter); imported when needed.
 CORPORA: dict[str, str] = {
-    "vocalset": "svuprobe.tasks.synth.corpora:vocalset",
-    "mir-st500": "svuprobe.tasks.synth.corpora:mir_st500",
-    "gtzan": "svuprobe.tasks.synth.music:gtzan",
-    "giantsteps": "svuprobe.tasks.synth.music:giantsteps",
-    "emomusic": "svuprobe.tasks.synth.notes_corpora:emomusic",
-    "nsynth": "svuprobe.tasks.synth.notes_corpora:nsynth",
-    "artist20": "svuprobe.tasks.synth.notes_corpora:artist20",
-    "magnatagatune": "svuprobe.tasks.synth.tags:magnatagatune",
-    "mtg-jamendo": "svuprobe.tasks.synth.tags:mtg_jamendo",
+    "vocalset": "svuprobe.tasks.synth.vocalset:write",
+    "mir-st500": "svuprobe.tasks.synth.mir_st500:write",
+    "gtzan": "svuprobe.tasks.synth.gtzan:write",
+    "giantsteps": "svuprobe.tasks.synth.giantsteps:write",
+    "emomusic": "svuprobe.tasks.synth.emomusic:write",
+    "nsynth": "svuprobe.tasks.synth.nsynth:write",
+    "artist20": "svuprobe.tasks.synth.artist20:write",
+    "magnatagatune": "svuprobe.tasks.synth.magnatagatune:write",
+    "mtg-jamendo": "svuprobe.tasks.synth.mtg_jamendo:write",
 }

@@ -16,8 +16,9 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,26 +27,94 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from svuprobe._files import leftovers, write_bytes
-from svuprobe._progress import Reporter
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.types import TaskError
 
 Audio = NDArray[np.float32]
 
 
 VERSION = 2  # rises whenever the same seed would give other bytes
-
-
 MARKER = "SYNTHETIC.json"
 
-
 T = TypeVar("T")
-
-
 R = TypeVar("R")
 
 
+@dataclass(frozen=True)
+class Recording:
+    """One file of audio that is to be written.
+
+    Attributes
+    ----------
+    path, seconds
+        Below the folder of the dataset, and how long it is.
+    render
+        Returns the audio; called only where a file is not there yet, as after an interruption.
+    beside
+        Paths of files that ``render`` writes, too.
+    """
+
+    path: str
+    seconds: float
+    sample_rate: int
+    render: Callable[[], Audio]
+    beside: tuple[str, ...] = ()
+
+
+def write_corpus(
+    root: Path,
+    header: dict[str, Any],
+    rows: Sequence[T],
+    make: Callable[[T], Recording],
+    *,
+    reporter: Reporter = SILENT,
+    jobs: int | None = None,
+    damaged: Sequence[str] = (),
+    texts: Callable[[], Mapping[str, str]] = dict,
+) -> None:
+    """Write a synthetic corpus, unless it is there and whole.
+
+    Parameters
+    ----------
+    root
+        Folder of the dataset; new, empty, or holding an earlier run with the same ``header``.
+    rows, make
+        What there is to record, and how a row becomes a file; called in threads, in any order.
+    jobs
+        Threads; by default one per processor. The bytes do not depend on it.
+    damaged
+        Paths of files that promise audio and hold none, as every large corpus has some.
+    texts
+        Returns what else lies in the folder, by its path; called when all audio is written.
+
+    Raises
+    ------
+    TaskError
+        The folder holds something else.
+    """
+    if not begin(root, header):
+        return
+
+    def write(row: T) -> Recording:
+        recording = make(row)
+        if not all((root / path).exists() for path in (recording.path, *recording.beside)):
+            write_audio(root / recording.path, recording.render(), recording.sample_rate)
+        return recording
+
+    recordings = mapped(write, rows, reporter, f"{header['dataset']} (synthetic)", jobs)
+    for path in damaged:
+        write_damaged(root / path, header["seed"])
+    written = texts()
+    for path, text in written.items():
+        write_text(root / path, text)
+    others = [*damaged, *written]
+    for recording in recordings:
+        others += recording.beside
+    finish(root, header, {recording.path: recording.seconds for recording in recordings}, extra=others)
+
+
 def new_header(dataset: str, seed: int, clips: int | None, *, default: int, high: int) -> dict[str, Any]:
-    """What identifies a corpus: two with equal headers are equal byte by byte."""
+    """Return what identifies a corpus: two with equal headers are equal byte by byte."""
     clips = default if clips is None else clips
     if not 3 <= clips <= high:  # three: one for each split
         raise TaskError(f"--clips {clips}: synthetic {dataset} has 3 to {high} clips (default {default})")
@@ -62,7 +131,7 @@ def new_header(dataset: str, seed: int, clips: int | None, *, default: int, high
 
 
 def begin(root: Path, header: dict[str, Any]) -> bool:
-    """Claim the folder; False if the corpus is already there, whole.
+    """Claim the folder; return False if the corpus is already there, whole.
 
     Raises
     ------
@@ -97,7 +166,7 @@ def is_taken(root: Path, marker: Path) -> bool:
 
 
 def read_marker(path: Path) -> dict[str, Any]:
-    """The content of a marker file: ``files`` are SHA-256 by path below its folder."""
+    """Return the content of a marker file: ``files`` are SHA-256 by path below its folder."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
@@ -119,7 +188,7 @@ def finish(root: Path, header: dict[str, Any], seconds: dict[str, float], extra:
 def mapped(
     make: Callable[[T], R], todo: Sequence[T], reporter: Reporter, description: str, jobs: int | None
 ) -> list[R]:
-    """``make`` over ``todo`` in threads (NumPy and the FFT release the interpreter's lock), in order."""
+    """Return ``make`` over ``todo``, made in threads (NumPy and the FFT release the interpreter's lock), in order."""
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         try:
             return list(reporter.watch(pool.map(make, todo), description, len(todo)))
@@ -129,12 +198,12 @@ def mapped(
 
 
 def rng_of(seed: int, path: str) -> np.random.Generator:
-    """The generator of one file."""
+    """Return the generator of one file."""
     return np.random.default_rng([seed, zlib.crc32(path.encode())])
 
 
 def write_audio(path: Path, audio: Audio, sample_rate: int) -> None:
-    """An audio file of 16 bits (or an MP3), by its suffix, whole or not at all."""
+    """Write an audio file of 16 bits (or an MP3), by its suffix, whole or not at all."""
     kind = path.suffix[1:].upper()
     encoded = io.BytesIO()  # libsndfile's own errors of writing have no number
     sf.write(encoded, audio, sample_rate, subtype=None if kind in ("MP3", "OGG") else "PCM_16", format=kind)
@@ -142,10 +211,10 @@ def write_audio(path: Path, audio: Audio, sample_rate: int) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file that ends with a newline, whole or not at all."""
+    """Write a text file that ends with a newline, whole or not at all."""
     write_bytes(path, f"{text}\n".encode())
 
 
 def write_damaged(path: Path, seed: int) -> None:
-    """A file that promises audio and holds none, as every large corpus has some."""
+    """Write a file that promises audio and holds none, as every large corpus has some."""
     write_bytes(path, b"RIFF\x00\x00\x00\x00 damaged " + rng_of(seed, path.name).bytes(64))

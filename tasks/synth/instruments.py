@@ -14,6 +14,11 @@ from scipy.signal import butter, sosfilt
 
 from svuprobe.tasks.synth.corpus import Audio
 
+# Values of a Style that a tag can stand for: drums loud enough to be heard in a mean over time, levels, tempi in bpm.
+DRUMS = 2.0
+QUIET, MIDDLE, LOUD = 0.08, 0.25, 0.95
+SLOW, MODERATE, FAST = 60.0, 110.0, 170.0
+
 
 @dataclass(frozen=True)
 class Timbre:

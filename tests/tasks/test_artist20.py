@@ -14,7 +14,7 @@ from svuprobe.tasks import find_clips, singer, singer_artist20, singer_cross_tec
 from svuprobe.tasks.datasets import vocalset
 from svuprobe.tasks.kinds.metrics import accuracy
 from svuprobe.tasks.manifest import labels_of
-from svuprobe.tasks.synth.corpora import _takes
+from svuprobe.tasks.synth.vocalset import _takes
 from svuprobe.tasks.types import SPLITS, TaskError
 
 ARTISTS = singer_artist20.TASK

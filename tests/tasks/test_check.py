@@ -14,7 +14,7 @@ from svuprobe.tasks import Clip, Task, Windowing, find_clips, load
 from svuprobe.tasks.data import check as checking
 from svuprobe.tasks.data.check import CheckReport, absent
 from svuprobe.tasks.datasets import DATASETS
-from svuprobe.tasks.synth import corpora
+from svuprobe.tasks.synth import mir_st500
 
 
 def write(path: Path, seconds: float, rate: int = 8000, channels: int = 1) -> Path:
@@ -150,7 +150,7 @@ def test_many_labels_and_many_problems_stay_readable(tmp_path, three):
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     root = tmp_path_factory.mktemp("copy") / "mir-st500"
-    corpora.mir_st500(root, 3, 0)
+    mir_st500.write(root, 3, 0)
     return root
 
 

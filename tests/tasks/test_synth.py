@@ -20,8 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from svuprobe.tasks.datasets import vocalset
-from svuprobe.tasks.synth import CORPORA, corpora
+from svuprobe.tasks.datasets.vocalset import recordings
+from svuprobe.tasks.synth import CORPORA, mir_st500, vocalset
 from svuprobe.tasks.synth.techniques import CONTEXTS, TECHNIQUES, melody, perform, technique_clip
 from svuprobe.tasks.synth.voice import (
     Audio,
@@ -293,7 +293,7 @@ def marker(root: Path) -> dict[str, Any]:
 
 def wavs(root: Path) -> list[str]:
     """What can be played: without the duplicate and the junk file of the real VocalSet."""
-    return sorted({p.relative_to(root).as_posix() for p in root.rglob("*.wav")} - {*corpora.QUIRKS})
+    return sorted({p.relative_to(root).as_posix() for p in root.rglob("*.wav")} - {*vocalset.QUIRKS})
 
 
 def short_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,8 +302,8 @@ def short_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     def noise(*args: Any) -> Audio:
         return args[-2].uniform(-0.1, 0.1, 441).astype(np.float32)
 
-    monkeypatch.setattr(corpora, "technique_clip", noise)
-    monkeypatch.setattr(corpora, "melody", lambda *args: (noise(*args), [(0.5, 1.0, 60)]))
+    monkeypatch.setattr(vocalset, "technique_clip", noise)
+    monkeypatch.setattr(mir_st500, "melody", lambda *args: (noise(*args), [(0.5, 1.0, 60)]))
 
 
 def test_corpora_are_found_by_name() -> None:
@@ -314,7 +314,7 @@ def test_corpora_are_found_by_name() -> None:
 
 def test_same_seed_same_bytes_whatever_the_number_of_clips_and_threads(tmp_path: Path) -> None:
     for name, clips, seed, jobs in (("a", 3, 7, 1), ("b", 4, 7, 2), ("c", 3, 8, 1)):
-        corpora.vocalset(tmp_path / name, clips, seed, jobs=jobs)
+        vocalset.write(tmp_path / name, clips, seed, jobs=jobs)
     a, b, c = (marker(tmp_path / name)["files"] for name in "abc")
     assert a.items() < b.items()
     assert a.keys() == c.keys()
@@ -322,7 +322,7 @@ def test_same_seed_same_bytes_whatever_the_number_of_clips_and_threads(tmp_path:
 
 
 def test_vocalset_layout(tmp_path: Path) -> None:
-    corpora.vocalset(tmp_path, 3, 0)
+    vocalset.write(tmp_path, 3, 0)
     found = marker(tmp_path)
     assert {k: found[k] for k in ("synthetic", "dataset", "seed", "clips", "complete")} == {
         "synthetic": True,
@@ -331,10 +331,10 @@ def test_vocalset_layout(tmp_path: Path) -> None:
         "clips": 3,
         "complete": True,
     }
-    assert sorted(found["files"]) == sorted([*wavs(tmp_path), *corpora.QUIRKS])
+    assert sorted(found["files"]) == sorted([*wavs(tmp_path), *vocalset.QUIRKS])
     total = 0.0
     for path, digest in found["files"].items():
-        if path in corpora.QUIRKS:
+        if path in vocalset.QUIRKS:
             continue
         info = sf.info(tmp_path / path)
         assert (info.samplerate, info.channels, info.subtype) == (44100, 1, "PCM_16")
@@ -346,7 +346,7 @@ def test_vocalset_layout(tmp_path: Path) -> None:
 
 def test_vocalset_names_and_balance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short_takes(monkeypatch)
-    corpora.vocalset(tmp_path, None, 0)
+    vocalset.write(tmp_path, None, 0)
     paths = wavs(tmp_path)
     assert len(paths) == 400
     for path in paths:
@@ -360,7 +360,7 @@ def test_vocalset_names_and_balance(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(pairs) == 200
     assert set(pairs.values()) == {2}
     assert all("/excerpts/" in p for p in paths if "/spoken/" in p)
-    loaded = vocalset.recordings(tmp_path)  # the loader takes the singer from the folder and drops the quirks
+    loaded = recordings(tmp_path)  # the loader takes the singer from the folder and drops the quirks
     assert sorted(f"FULL/{r.id}.wav" for r in loaded) == paths
 
 
@@ -369,8 +369,8 @@ def test_every_split_of_every_technique_has_clips(
     clips: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_takes(monkeypatch)
-    corpora.vocalset(tmp_path, clips, 0)
-    split_of = {s: split for split, group in corpora.SPLIT_SINGERS.items() for s in group}
+    vocalset.write(tmp_path, clips, 0)
+    split_of = {s: split for split, group in vocalset.SPLIT_SINGERS.items() for s in group}
     assert sorted(split_of) == sorted(SHORT)
     cells = Counter((split_of[p.split("/")[1]], p.split("/")[3]) for p in wavs(tmp_path))
     assert len(wavs(tmp_path)) == clips
@@ -380,7 +380,7 @@ def test_every_split_of_every_technique_has_clips(
 
 
 def test_mir_st500_layout(tmp_path: Path) -> None:
-    corpora.mir_st500(tmp_path, 3, 0)
+    mir_st500.write(tmp_path, 3, 0)
     notes = json.loads((tmp_path / "MIR-ST500_corrected.json").read_text())
     assert wavs(tmp_path) == ["test/401/Vocal.wav", "train/1/Vocal.wav", "train/361/Vocal.wav"]
     assert sorted(notes) == ["1", "361", "401"]
@@ -398,7 +398,7 @@ def test_songs_lie_in_the_official_ranges(
     clips: int | None, sizes: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_takes(monkeypatch)
-    corpora.mir_st500(tmp_path, clips, 0)
+    mir_st500.write(tmp_path, clips, 0)
     songs = [(p.split("/")[0], int(p.split("/")[1])) for p in wavs(tmp_path)]
     assert all((folder == "test") == (song >= 401) for folder, song in songs)
     assert np.histogram([song for _, song in songs], [1, 361, 401, 501])[0].tolist() == list(sizes)
@@ -410,7 +410,7 @@ def test_songs_lie_in_the_official_ranges(
 def test_a_folder_that_is_not_ours_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "FULL").mkdir()
     with pytest.raises(TaskError, match=r"is not empty and has no SYNTHETIC\.json.*choose another --out"):
-        corpora.vocalset(tmp_path, 3, 0)
+        vocalset.write(tmp_path, 3, 0)
     assert [p.name for p in tmp_path.iterdir()] == ["FULL"]
 
 
@@ -419,19 +419,19 @@ def test_another_corpus_is_refused_with_both_values(
     clips: int, seed: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_takes(monkeypatch)
-    corpora.mir_st500(tmp_path, 3, 0)
+    mir_st500.write(tmp_path, 3, 0)
     with pytest.raises(TaskError, match=f"{said}: delete the folder"):
-        corpora.mir_st500(tmp_path, clips, seed)
+        mir_st500.write(tmp_path, clips, seed)
 
 
 def test_a_broken_marker_and_a_bad_count_are_refused(tmp_path: Path) -> None:
     (tmp_path / "SYNTHETIC.json").write_text("{")
     with pytest.raises(TaskError, match="can't be read as JSON"):
-        corpora.vocalset(tmp_path, 3, 0)
+        vocalset.write(tmp_path, 3, 0)
     with pytest.raises(TaskError, match=r"--clips 2: synthetic vocalset has 3 to 3600 clips"):
-        corpora.vocalset(tmp_path / "new", 2, 0)
+        vocalset.write(tmp_path / "new", 2, 0)
     with pytest.raises(TaskError, match="--seed -1: a seed is 0 or more"):
-        corpora.mir_st500(tmp_path / "new", 3, -1)
+        mir_st500.write(tmp_path / "new", 3, -1)
     assert not (tmp_path / "new").exists()
 
 
@@ -439,19 +439,19 @@ def test_a_finished_corpus_is_reused_and_a_lost_file_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_takes(monkeypatch)
-    corpora.vocalset(tmp_path, 5, 0)
+    vocalset.write(tmp_path, 5, 0)
     before = marker(tmp_path)
     times = {p: (tmp_path / p).stat().st_mtime_ns for p in [*before["files"], "SYNTHETIC.json"]}
-    corpora.vocalset(tmp_path, 5, 0)
+    vocalset.write(tmp_path, 5, 0)
     assert times == {p: (tmp_path / p).stat().st_mtime_ns for p in times}
     lost = tmp_path / next(iter(before["files"]))
     lost.unlink()
-    corpora.vocalset(tmp_path, 5, 0)
+    vocalset.write(tmp_path, 5, 0)
     assert lost.exists()
     assert marker(tmp_path) == before
 
 
-@pytest.mark.parametrize("write", [corpora.vocalset, corpora.mir_st500])
+@pytest.mark.parametrize("write", [vocalset.write, mir_st500.write])
 def test_an_interrupted_synthesis_continues_to_the_same_bytes(
     write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -494,7 +494,7 @@ def log_mel(audio: Audio, sample_rate: int) -> np.ndarray:
 def windows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
     """Time means of the log-mel frames of 3 s windows of 200 clips, with singer and technique."""
     root = tmp_path_factory.mktemp("vocalset")
-    corpora.vocalset(root, 200, 0)
+    vocalset.write(root, 200, 0)
     rows: list[tuple[np.ndarray, str, str, str]] = []
     for path in wavs(root):
         audio, rate = sf.read(root / path, dtype="float32")
@@ -514,7 +514,7 @@ def accuracy(features: np.ndarray, labels: np.ndarray, test: np.ndarray) -> floa
 def test_means_tell_some_techniques_of_new_singers(
     windows: dict[str, np.ndarray],
 ) -> None:
-    test = np.isin(windows["singer"], corpora.SPLIT_SINGERS["test"])
+    test = np.isin(windows["singer"], vocalset.SPLIT_SINGERS["test"])
     assert 0.3 < accuracy(windows["mean"], windows["technique"], test) < 0.85  # chance 0.1
 
 

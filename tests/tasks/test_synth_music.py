@@ -16,10 +16,11 @@ from sklearn.preprocessing import StandardScaler
 
 from svuprobe.tasks import beat, find_clips, genre, key
 from svuprobe.tasks.datasets import gtzan, split_lists
-from svuprobe.tasks.synth import music
+from svuprobe.tasks.synth import giantsteps, gtzan as synthetic_gtzan
+from svuprobe.tasks.synth.selection import spread
 from svuprobe.tasks.types import Clip, Task, TaskError
 
-WRITERS = {"gtzan": music.gtzan, "giantsteps": music.giantsteps}
+WRITERS = {"gtzan": synthetic_gtzan.write, "giantsteps": giantsteps.write}
 
 
 def marker(root: Path) -> dict[str, Any]:
@@ -32,15 +33,16 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     def noise(style: object, seconds: float, rng: np.random.Generator, rate: int) -> tuple[np.ndarray, list[float]]:
         return rng.uniform(-0.1, 0.1, rate // 30).astype(np.float32), [0.01, 0.02]
 
-    monkeypatch.setattr(music, "track", noise)
+    for module in (synthetic_gtzan, giantsteps):
+        monkeypatch.setattr(module, "track", noise)
 
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The smallest copies in which every split holds every class."""
     root = tmp_path_factory.mktemp("music")
-    music.gtzan(root / "gtzan", 30, 0)
-    music.giantsteps(root / "giantsteps", 72, 0)
+    synthetic_gtzan.write(root / "gtzan", 30, 0)
+    giantsteps.write(root / "giantsteps", 72, 0)
     return {name: root / name for name in WRITERS}
 
 
@@ -54,7 +56,7 @@ def test_gtzan_has_the_official_layout_and_its_own_beats(copies: dict[str, Path]
     assert len(clips) == len(list(root.glob("genres/*/*.wav"))) - 1 == len(list(root.glob("beats/*.beats"))) == 30
     assert all(clip.split == rows[clip.id]["split"] for clip in clips)
     files = {f"genres/{rows[c.id]['genre']}/{c.id}.wav" for c in clips} | {f"beats/{c.id}.beats" for c in clips}
-    assert set(marker(root)["files"]) == files | {music.GTZAN_DAMAGED}
+    assert set(marker(root)["files"]) == files | {synthetic_gtzan.DAMAGED}
     for line in (root / f"beats/{clips[0].id}.beats").read_text().splitlines():
         time, place = line.split("\t")
         assert float(time) >= 0
@@ -136,17 +138,17 @@ def test_no_more_clips_than_the_official_list_has(name: str, high: int, tmp_path
     with pytest.raises(TaskError, match=rf"--clips {high + 1}: synthetic {name} has 3 to {high} clips"):
         WRITERS[name](tmp_path / "new", high + 1, 0)
     rows = split_lists.read("gtzan_fault_filtered.tsv")
-    assert len(music.spread(rows, "genre", 930)) == 930
-    assert [row["split"] for row in music.spread(rows, "genre", 3)] == ["test", "train", "valid"]
+    assert len(spread(rows, "genre", 930)) == 930
+    assert [row["split"] for row in spread(rows, "genre", 3)] == ["test", "train", "valid"]
 
 
 # ---------------------------------------------------------------- what there is to learn
 
 
 def test_every_genre_has_a_style_and_a_tempo_that_the_tracker_knows() -> None:
-    assert set(music._GENRES) == set(gtzan.GENRES)
+    assert set(synthetic_gtzan._GENRES) == set(gtzan.GENRES)
     rng = np.random.default_rng(0)
-    styles = [music.genre_style(name, rng) for name in gtzan.GENRES for _ in range(30)]
+    styles = [synthetic_gtzan.genre_style(name, rng) for name in gtzan.GENRES for _ in range(30)]
     assert all(55 < style.bpm < 215 for style in styles)
     assert len({(style.tonic, style.mode) for style in styles}) == 24
 

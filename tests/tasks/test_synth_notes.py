@@ -17,15 +17,15 @@ from sklearn.preprocessing import StandardScaler
 
 from svuprobe.tasks import Task, TaskError, emotion, find_clips, instrument, kinds, pitch, singer_artist20
 from svuprobe.tasks.manifest import labels_of
-from svuprobe.tasks.synth import notes_corpora
+from svuprobe.tasks.synth import artist20, emomusic, nsynth
 from svuprobe.tasks.synth.instruments import FAMILIES
 from svuprobe.tasks.types import SPLITS
 
-RATE = notes_corpora.SAMPLE_RATE
+RATE = nsynth.SAMPLE_RATE
 WRITERS: dict[str, tuple[Callable[..., None], tuple[Task, ...], int, int]] = {  # default and least number of clips
-    "emomusic": (notes_corpora.emomusic, (emotion.TASK,), 60, 3),
-    "nsynth": (notes_corpora.nsynth, (instrument.TASK, pitch.TASK), 198, 3),
-    "artist20": (notes_corpora.artist20, (singer_artist20.TASK,), 120, 12),
+    "emomusic": (emomusic.write, (emotion.TASK,), 60, 3),
+    "nsynth": (nsynth.write, (instrument.TASK, pitch.TASK), 198, 3),
+    "artist20": (artist20.write, (singer_artist20.TASK,), 120, 12),
 }
 
 
@@ -37,9 +37,9 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
         rng = next(a for a in args if isinstance(a, np.random.Generator))
         return 0.1 * rng.standard_normal(1600, dtype=np.float32)
 
-    monkeypatch.setattr(notes_corpora, "mood", noise)
-    monkeypatch.setattr(notes_corpora, "_played", noise)
-    monkeypatch.setattr(notes_corpora, "melody", lambda *args: (noise(*args), []))
+    monkeypatch.setattr(emomusic, "mood", noise)
+    monkeypatch.setattr(nsynth, "_played", noise)
+    monkeypatch.setattr(artist20, "melody", lambda *args: (noise(*args), []))
 
 
 def marker(root: Path) -> dict[str, Any]:
@@ -75,14 +75,14 @@ def test_the_fewest_clips_still_fill_every_split(name, tmp_path, silent):
 
 
 def test_a_whole_emomusic_has_the_official_counts(tmp_path, silent):
-    notes_corpora.emomusic(tmp_path, 744, 0)
+    emomusic.write(tmp_path, 744, 0)
     clips = find_clips(emotion.TASK, tmp_path)
     assert Counter(c.split for c in clips) == emotion.TASK.expected
     assert (tmp_path / "clips_45seconds" / "2.mp3").is_file()  # no leading zeros, as distributed
 
 
 def test_examples_json_has_the_official_keys_and_agrees_with_the_names(tmp_path, silent):
-    notes_corpora.nsynth(tmp_path, None, 0)
+    nsynth.write(tmp_path, None, 0)
     for split in SPLITS:
         rows = json.loads((tmp_path / f"nsynth-{split}/examples.json").read_text())
         assert {p.stem for p in (tmp_path / f"nsynth-{split}/audio").iterdir()} == set(rows)
@@ -96,16 +96,16 @@ def test_examples_json_has_the_official_keys_and_agrees_with_the_names(tmp_path,
 
 
 def test_all_notes_there_can_be_have_their_own_names_and_numbers():
-    rows = [row for _, row in notes_corpora._notes()]
+    rows = [row for _, row in nsynth._notes()]
     assert len({row["note_str"] for row in rows}) == len({row["note"] for row in rows}) == len(rows)
     assert len({row["instrument_str"] for row in rows}) == len({row["instrument"] for row in rows}) == 66
-    octaves = {midi + 12 for midi in notes_corpora.PITCHES} & set(notes_corpora.PITCHES)
+    octaves = {midi + 12 for midi in nsynth.PITCHES} & set(nsynth.PITCHES)
     assert len(octaves) == 3
 
 
 @pytest.mark.parametrize(("clips", "artists"), [(12, 2), (17, 2), (40, 6), (120, 20), (250, 20)])
 def test_artists_have_six_albums_however_many_songs(clips, artists, tmp_path, silent):
-    notes_corpora.artist20(tmp_path, clips, 0)
+    artist20.write(tmp_path, clips, 0)
     found = find_clips(singer_artist20.TASK, tmp_path)
     assert len(found) == clips
     assert len(labels_of(singer_artist20.TASK, found)) == artists
@@ -139,7 +139,7 @@ def test_an_interrupted_synthesis_continues_to_the_same_bytes(name, tmp_path, si
 
 def test_moods_differ_in_loudness_and_brightness():
     def heard(arousal: float, valence: float) -> tuple[float, float]:
-        audio = notes_corpora.mood(arousal, valence, 4.0, np.random.default_rng(0))
+        audio = emomusic.mood(arousal, valence, 4.0, np.random.default_rng(0))
         power = np.abs(np.fft.rfft(audio)) ** 2
         hz = np.fft.rfftfreq(len(audio), 1 / RATE)
         assert np.abs(audio).max() <= 1
@@ -150,8 +150,8 @@ def test_moods_differ_in_loudness_and_brightness():
 
 
 def test_a_note_lasts_four_seconds_of_which_three_sound_and_has_its_velocity():
-    rows = [notes_corpora._metadata("organ", 0, 57, velocity) for velocity in (25, 127)]
-    soft, loud = (notes_corpora._played(row, np.random.default_rng(0)) for row in rows)
+    rows = [nsynth._metadata("organ", 0, 57, velocity) for velocity in (25, 127)]
+    soft, loud = (nsynth._played(row, np.random.default_rng(0)) for row in rows)
     assert len(loud) == 4 * RATE
     assert np.abs(loud[3 * RATE :]).max() < 1e-3
     assert 0.2 < np.abs(soft).max() < 0.6 * np.abs(loud).max() < 0.6

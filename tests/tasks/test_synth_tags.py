@@ -16,14 +16,16 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from svuprobe.tasks import find_clips, kinds, tagging
-from svuprobe.tasks.datasets import mtg_jamendo, split_lists
+from svuprobe.tasks.datasets import split_lists
+from svuprobe.tasks.datasets.mtg_jamendo import HEADER
 from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.mtg_jamendo import GENRE, INSTRUMENT, MOODTHEME, TOP50
-from svuprobe.tasks.synth import tags
+from svuprobe.tasks.synth import magnatagatune, mtg_jamendo
+from svuprobe.tasks.synth.instruments import DRUMS, MIDDLE, QUIET, SLOW
 from svuprobe.tasks.types import SPLITS, TaskError
 
 MTG = [GENRE, INSTRUMENT, MOODTHEME, TOP50]
-WRITERS = (tags.magnatagatune, tags.mtg_jamendo)
+WRITERS = (magnatagatune.write, mtg_jamendo.write)
 
 
 def marker(root: Path) -> dict:
@@ -33,7 +35,12 @@ def marker(root: Path) -> dict:
 @pytest.fixture
 def silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace music by 10 ms of noise where only names matter."""
-    monkeypatch.setattr(tags, "track", lambda style, seconds, rng, rate: (rng.uniform(-0.1, 0.1, rate // 100), []))
+
+    def noise(style, seconds, rng, rate):
+        return rng.uniform(-0.1, 0.1, rate // 100), []
+
+    for module in (magnatagatune, mtg_jamendo):
+        monkeypatch.setattr(module, "track", noise)
 
 
 # Names, splits and tags
@@ -41,25 +48,25 @@ def silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("clips", [30, 90, 200])
 def test_every_split_has_every_tag_that_is_heard(clips):
-    rows = tags.mtat_rows(clips)
+    rows = magnatagatune.chosen_rows(clips)
     assert len({row["clip_id"] for row in rows}) == clips
     for split in SPLITS:
         own = [tagging.tags_of(row) for row in rows if row["split"] == split]
         found = {tag for target in own for tag in target}
-        assert set(tags.MTAT_AUDIBLE) <= found
+        assert set(magnatagatune.AUDIBLE) <= found
         assert clips < 90 or found == set(tagging.TASK.labels or ())
         assert clips < 90 or () in own  # clips without a tag are in the real set too
 
 
 def test_rows_are_the_official_ones_and_more_begin_with_the_same():
-    rows = tags.mtat_rows(90)
+    rows = magnatagatune.chosen_rows(90)
     assert all(row in split_lists.read(tagging.LIST) for row in rows)
-    assert rows[:30] == tags.mtat_rows(30)
+    assert rows[:30] == magnatagatune.chosen_rows(30)
     assert {row["split"] for row in rows[:3]} == set(SPLITS)
 
 
 def test_tags_that_contradict_each_other_are_not_chosen():
-    for row in tags.mtat_rows(200):
+    for row in magnatagatune.chosen_rows(200):
         found = set(tagging.tags_of(row))
         assert not {"slow", "fast"} <= found
         assert not {"loud", "quiet"} <= found
@@ -67,28 +74,28 @@ def test_tags_that_contradict_each_other_are_not_chosen():
 
 
 def test_tags_become_what_is_played():
-    style = tags.mtat_style(("cello", "drums", "indian", "quiet", "slow"), np.random.default_rng(0))
-    assert (style.melody, style.drums, style.level, style.bpm) == ("string", tags.DRUMS, tags.QUIET, tags.SLOW)
-    plain = tags.mtat_style((), np.random.default_rng(0))
-    assert (plain.chords, plain.melody, plain.drums, plain.level) == ("organ", "", 0.0, tags.MIDDLE)
+    style = magnatagatune.style_of(("cello", "drums", "indian", "quiet", "slow"), np.random.default_rng(0))
+    assert (style.melody, style.drums, style.level, style.bpm) == ("string", DRUMS, QUIET, SLOW)
+    plain = magnatagatune.style_of((), np.random.default_rng(0))
+    assert (plain.chords, plain.melody, plain.drums, plain.level) == ("organ", "", 0.0, MIDDLE)
 
 
 @pytest.mark.usefixtures("silence")
 @pytest.mark.parametrize("clips", [3, 30])
 def test_magnatagatune_is_read_as_the_real_one(tmp_path, clips):
-    tags.magnatagatune(tmp_path, clips, 0)
+    magnatagatune.write(tmp_path, clips, 0)
     found = find_clips(tagging.TASK, tmp_path)
     assert len(found) == clips
     assert {clip.split for clip in found} == set(SPLITS)
     assert {Path(clip.path).relative_to(tmp_path).as_posix() for clip in found} == (
-        set(marker(tmp_path)["files"]) - {tags.MTAT_DAMAGED}
+        set(marker(tmp_path)["files"]) - {magnatagatune.DAMAGED}
     )
 
 
 @pytest.mark.usefixtures("silence")
 @pytest.mark.parametrize("clips", [16, 24, None])
 def test_every_split_of_every_list_has_every_tag(tmp_path, clips):
-    tags.mtg_jamendo(tmp_path, clips, 5)
+    mtg_jamendo.write(tmp_path, clips, 5)
     for task in MTG:
         found = find_clips(task, tmp_path)
         labels = labels_of(task, found)
@@ -102,7 +109,7 @@ def test_every_split_of_every_list_has_every_tag(tmp_path, clips):
 
 @pytest.mark.usefixtures("silence")
 def test_lists_of_mtg_jamendo_are_as_published(tmp_path):
-    tags.mtg_jamendo(tmp_path, 24, 0)
+    mtg_jamendo.write(tmp_path, 24, 0)
     folder = tmp_path / "mtg-jamendo-dataset/data/splits/split-0"
     assert len(list(folder.iterdir())) == 12
     for path in folder.iterdir():
@@ -110,7 +117,7 @@ def test_lists_of_mtg_jamendo_are_as_published(tmp_path):
         assert body.count(b"\r\n") == body.count(b"\n") == body.count(b"\r") > 1
         assert body.endswith(b"\r\n")
         header, *lines = body.decode().splitlines()
-        assert header.split("\t") == list(mtg_jamendo.HEADER)
+        assert header.split("\t") == list(HEADER)
         assert all(line.split("\t")[3].startswith(line.split("\t")[0][-2:]) for line in lines)
     artists = Counter(clip.group for clip in find_clips(GENRE, tmp_path))
     assert set(artists.values()) == {2}
@@ -118,16 +125,16 @@ def test_lists_of_mtg_jamendo_are_as_published(tmp_path):
 
 @pytest.mark.usefixtures("silence")
 def test_tracks_without_a_mood_are_not_in_that_list(tmp_path):
-    tags.mtg_jamendo(tmp_path, None, 0)
+    mtg_jamendo.write(tmp_path, None, 0)
     everywhere, moods = ({clip.id for clip in find_clips(task, tmp_path)} for task in (MTG[0], MTG[2]))
     assert moods < everywhere
 
 
 def test_tags_are_of_the_official_vocabulary_and_each_is_heard():
-    styles = [made.style for made in tags._tracks(200, 0)]
-    counts = Counter(tag for style in styles for tag in tags.mtg_tags(style))
-    assert counts.keys() >= tags.MTG_TOP
-    assert counts.keys() >= tags.MTG_MOODS.keys()
+    styles = [made.style for made in mtg_jamendo._tracks(200, 0)]
+    counts = Counter(tag for style in styles for tag in mtg_jamendo.tags_of(style))
+    assert counts.keys() >= mtg_jamendo.TOP
+    assert counts.keys() >= mtg_jamendo.MOODS.keys()
     assert max(counts.values()) < 140
     assert min(counts.values()) > 20
 
@@ -156,7 +163,7 @@ def test_files_are_marked_counted_and_mono_mp3(tmp_path, write):
     seconds = 0.0
     for path, digest in found["files"].items():
         assert hashlib.sha256((tmp_path / path).read_bytes()).hexdigest() == digest
-        if path.endswith(".mp3") and path != tags.MTAT_DAMAGED:
+        if path.endswith(".mp3") and path != magnatagatune.DAMAGED:
             info = sf.info(tmp_path / path)
             assert (info.samplerate, info.channels, info.format) == (16000, 1, "MP3")
             seconds += info.duration
@@ -194,7 +201,7 @@ def test_other_folders_and_odd_numbers_are_refused(tmp_path, write):
 
 @pytest.mark.usefixtures("silence")
 def test_some_tracks_of_every_split_have_two_windows():
-    long = [made for made in tags._tracks(72, 0) if made.seconds > 31]
+    long = [made for made in mtg_jamendo._tracks(72, 0) if made.seconds > 31]
     assert {made.split for made in long} == set(SPLITS)
     assert len(GENRE.windowing.spans(round(long[0].seconds * 16000), 16000)) == 2
 
@@ -223,9 +230,9 @@ def aucs(task, root: Path) -> dict[str, float]:
 
 
 def test_tags_of_magnatagatune_are_heard(tmp_path):
-    tags.magnatagatune(tmp_path, 45, 0)
+    magnatagatune.write(tmp_path, 45, 0)
     found = aucs(tagging.TASK, tmp_path)
-    heard = {tag: found[tag] for tag in tags.MTAT_AUDIBLE}
+    heard = {tag: found[tag] for tag in magnatagatune.AUDIBLE}
     assert np.mean(list(heard.values())) > 0.65
     assert min(heard[tag] for tag in ("guitar", "loud", "quiet")) > 0.75
 
@@ -240,6 +247,6 @@ def test_tags_of_mtg_jamendo_are_heard(task, mtg):
 def mtg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("mtg-jamendo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tags, "MTG_LONG_SECONDS", tags.MTG_SECONDS)
-        tags.mtg_jamendo(root, 44, 0)
+        patch.setattr(mtg_jamendo, "LONG_SECONDS", mtg_jamendo.SECONDS)
+        mtg_jamendo.write(root, 44, 0)
     return root
