@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from svuprobe._progress import Reporter
 from svuprobe.tasks.datasets.vocalset import recordings
 from svuprobe.tasks.synth import CORPORA, mir_st500, vocalset
 from svuprobe.tasks.synth.techniques import CONTEXTS, TECHNIQUES, melody, perform, technique_clip
@@ -458,16 +459,16 @@ def test_an_interrupted_synthesis_continues_to_the_same_bytes(
     short_takes(monkeypatch)
     write(tmp_path / "whole", 6, 0)
 
-    def stop_after_two(items: Iterable[Any], total: int, description: str) -> Iterable[Any]:
+    def stop_after_two(items: Iterable[Any], total: int, desc: str, unit: str) -> Iterable[Any]:
         assert total == 6
-        assert "synthetic" in description
+        assert "synthetic" in desc
         for i, item in enumerate(items):
             if i == 2:
                 raise KeyboardInterrupt
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "cut", 6, 0, stop_after_two, jobs=1)
+        write(tmp_path / "cut", 6, 0, Reporter(make_bar=stop_after_two), jobs=1)
     assert marker(tmp_path / "cut")["complete"] is False
     write(tmp_path / "cut", 6, 0)
     assert marker(tmp_path / "cut") == marker(tmp_path / "whole")

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from svuprobe._progress import Reporter
 from svuprobe.tasks import Task, TaskError, emotion, find_clips, instrument, kinds, pitch, singer_artist20
 from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.synth import artist20, emomusic, nsynth
@@ -118,15 +119,15 @@ def test_an_interrupted_synthesis_continues_to_the_same_bytes(name, tmp_path, si
     write, *_ = WRITERS[name]
     write(tmp_path / "whole", 12, 0, jobs=2)
 
-    def stop_after_two(items: Iterable[Any], total: int, description: str) -> Iterable[Any]:
-        assert (total, description) == (12, f"{name} (synthetic)")
+    def stop_after_two(items: Iterable[Any], total: int, desc: str, unit: str) -> Iterable[Any]:
+        assert (total, desc) == (12, f"{name} (synthetic)")
         for n, item in enumerate(items):
             if n == 2:
                 raise KeyboardInterrupt
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "cut", 12, 0, stop_after_two, jobs=1)
+        write(tmp_path / "cut", 12, 0, Reporter(make_bar=stop_after_two), jobs=1)
     assert marker(tmp_path / "cut")["complete"] is False
     write(tmp_path / "cut", 12, 0, jobs=1)
     assert marker(tmp_path / "cut") == marker(tmp_path / "whole")

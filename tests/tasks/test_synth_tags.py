@@ -15,6 +15,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
+from svuprobe._progress import Reporter
 from svuprobe.tasks import find_clips, kinds, tagging
 from svuprobe.tasks.datasets import split_lists
 from svuprobe.tasks.datasets.mtg_jamendo import HEADER
@@ -175,16 +176,16 @@ def test_files_are_marked_counted_and_mono_mp3(tmp_path, write):
 def test_an_interrupted_synthesis_continues_to_the_same_bytes(tmp_path, write):
     write(tmp_path / "whole", 6, 0)
 
-    def stop_after_two(items, total, description):
+    def stop_after_two(items, total, desc, unit):
         assert total == 6
-        assert "synthetic" in description
+        assert "synthetic" in desc
         for n, item in enumerate(items):
             if n == 2:
                 raise KeyboardInterrupt
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "cut", 6, 0, stop_after_two, jobs=1)
+        write(tmp_path / "cut", 6, 0, Reporter(make_bar=stop_after_two), jobs=1)
     assert marker(tmp_path / "cut")["complete"] is False
     write(tmp_path / "cut", 6, 0)
     assert marker(tmp_path / "cut") == marker(tmp_path / "whole")
