@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,3 +114,10 @@ class Runtime:
             windows = [recordings.window(row) for row in batch]
             outputs |= dict(zip(batch, self.logits(network, windows), strict=True))
         return self.processes.gather(outputs)
+
+    def peak_memory_mib(self) -> float:
+        """Return the most memory that was held, MiB: of the GPU, else of the process."""
+        if self.device.startswith("cuda"):
+            return float(torch.cuda.max_memory_allocated(self.device)) / 2**20
+        per_mib = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mib

@@ -83,12 +83,12 @@ class Training:
 
     @property
     def steps(self) -> int:
-        """Steps of all stages, if none ends early."""
+        """Return the steps of all stages, if none ends early."""
         each = len(self._batches(0, 0))
         return each * sum(stage.epochs for stage in self.network.plan.stages)
 
     def run(self) -> State:
-        """Train what is left; afterwards the network holds the weights that count."""
+        """Train what is left and return what was seen; afterwards the network holds the weights that count."""
         if self.checkpoint.is_file():
             self._load()
         started, before = time.perf_counter(), self.state.seconds
@@ -103,17 +103,19 @@ class Training:
         return self.state
 
     def weights(self) -> dict[str, Tensor]:
-        """Copies of what training may have changed."""
+        """Return copies of what training may have changed, on the CPU."""
         state = self.network.state_dict()
         return {name: state[name].detach().cpu().clone() for name in self.trained}
 
     def _remember_trained(self) -> None:
+        """Add what the stage that begins may change to the names of what a checkpoint holds."""
         learn = {name for name, p in self.network.named_parameters() if p.requires_grad}
         fixed = {name for name, _ in self.network.named_parameters()}
         buffers = set(self.network.state_dict()) - fixed
         self.trained = sorted({*self.trained, *learn, *buffers})
 
     def _stage(self, stage: Stage, groups: list[dict[str, Any]]) -> None:
+        """Train a stage to its end, from where it stands."""
         plan, state = self.network.plan, self.state
         optimiser = optimiser_of(plan, groups)
         self._fill(optimiser)
@@ -122,7 +124,7 @@ class Training:
             self._epoch(stage, optimiser, class_weights)
             self._validate(stage)
             self._save(optimiser)
-        if plan.select == "best" and self._best:
+        if plan.select == "best" and self._best:  # the next stage starts from there
             self.network.load_state_dict(self._best, strict=False)
         counted = [p.numel() for p in self.network.parameters() if p.requires_grad]
         state.stages.append(
@@ -138,7 +140,10 @@ class Training:
         state.score, state.best_epoch, self._best = None, 0, {}
 
     def _batches(self, stage: int, epoch: int) -> list[np.ndarray]:
-        """Rows of each step; a single window that is left over joins the last batch (batch norms need two)."""
+        """Return the rows of each step of an epoch, shuffled.
+
+        A single window that is left over joins the last batch, as batch norms need two.
+        """
         rows, size = self.data.splits["train"].row, self.network.plan.batch_size
         order = np.random.default_rng([self.seed, stage, epoch]).permutation(rows)
         cuts = [at for at in range(size, len(order), size) if len(order) - at > 1]
@@ -158,10 +163,12 @@ class Training:
         state.epoch, state.step, state.loss = state.epoch + 1, 0, 0.0
 
     def _step(self, optimiser: torch.optim.Optimizer, rows: np.ndarray, class_weights: np.ndarray | None) -> float:
-        """One step of the optimiser; the mean loss of the batch."""
+        """Take one step of the optimiser and return the mean loss of the batch."""
         processes, state = self.runtime.processes, self.state
+        # Dropout follows from where training stands, so a run that goes on draws the same.
         torch.manual_seed(_number(self.seed, state.stage, state.epoch, state.step, processes.rank))
         parts = np.array_split(rows, self.runtime.accumulate * processes.world)[processes.rank :: processes.world]
+        # Parts may have more frames or heavier classes than others: each counts by what it weighs in the whole.
         whole = self.data.weight(rows, class_weights)
         total = torch.zeros((), device=self.runtime.device)
         for part in parts:
@@ -173,6 +180,7 @@ class Training:
                 total += loss.detach()
         learning = [p for group in optimiser.param_groups for p in group["params"]]
         if processes.world > 1:
+            # All have to sum the same tensors, whether or not this process had a part of the batch.
             for p in learning:
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
             processes.sum([total, *(p.grad for p in learning if p.grad is not None)])
@@ -184,6 +192,7 @@ class Training:
         return value
 
     def _not_finite(self, value: float, rows: np.ndarray) -> str:
+        """Say where the loss is not finite, and of which clips."""
         names = list(dict.fromkeys(self.data.recordings.clip_ids[int(r)] for r in rows))
         some = ", ".join(map(repr, names[:_NAMED_CLIPS]))
         more = f" and {len(names) - _NAMED_CLIPS} more" if len(names) > _NAMED_CLIPS else ""
@@ -216,6 +225,7 @@ class Training:
             self._waiting = {}
 
     def _save(self, optimiser: torch.optim.Optimizer) -> None:
+        """Write the checkpoint: weights as they are and at their best, and the optimiser's state."""
         if not self.runtime.processes.first:
             return
         tensors = {f"now/{name}": value for name, value in self.weights().items()}
@@ -225,6 +235,7 @@ class Training:
         save_tensors(self.checkpoint, tensors, {"run": self.run_digest, "state": json.dumps(asdict(self.state))})
 
     def _load(self) -> None:
+        """Take up the checkpoint. Raises ProbeError for one of another run."""
         tensors, about = read_tensors(self.checkpoint, START_ANEW)
         if about["run"] != self.run_digest:
             raise ProbeError(
@@ -244,7 +255,7 @@ class Training:
 
 
 def optimiser_of(plan: TrainingPlan, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """A plan's optimiser for parameter groups; one pass over the weights where torch has that."""
+    """Return a plan's optimiser for parameter groups; one pass over the weights where torch has that."""
     if plan.optimiser == "adam":
         return torch.optim.Adam(groups, weight_decay=plan.weight_decay, fused=True)
     classes = {name.lower(): name for name in dir(torch.optim)}
@@ -253,5 +264,5 @@ def optimiser_of(plan: TrainingPlan, groups: list[dict[str, Any]]) -> torch.opti
 
 
 def _number(*parts: int) -> int:
-    """A seed from several numbers, each combination its own."""
+    """Return a seed from several numbers, each combination its own."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "big")

@@ -44,17 +44,17 @@ class _Hashed:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Every field, as results store them."""
+        """Return every field, as results store them."""
         return asdict(self)  # type: ignore[call-overload]
 
     @property
     def hash(self) -> str:
-        """Hexadecimal digest over every field; results of different hashes never share a table."""
+        """Return a hexadecimal digest over every field; results of different hashes never share a table."""
         return hashlib.sha256(json.dumps(self.fields, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def file_name(self) -> str:
-        """``yamamoto2023`` for a preset as published, ``yamamoto2023-1a2b3c4d`` where a field was changed."""
+        """Return ``yamamoto2023`` for a preset as published, ``yamamoto2023-1a2b3c4d`` where a field was changed."""
         return self.name if self == PRESETS.get(self.name) else f"{self.name}-{self.hash[:8]}"
 
 
@@ -133,7 +133,7 @@ class FinetuneProtocol(_Hashed):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Every field, and the mark by which the leaderboard knows models that were fine-tuned."""
+        """Return every field, and the mark by which the leaderboard knows models that were fine-tuned."""
         return super().fields | {"finetune": True}
 
 
@@ -172,9 +172,9 @@ PRESETS: dict[str, _Hashed] = {p.name: p for p in (FinetuneProtocol(), _RELEASED
 
 
 def preset(name: str, **changes: Any) -> FinetuneProtocol:
-    """A preset of fine-tuning by its name, with fields changed; an unknown name answers with the close matches."""
-    found = PRESETS.get(name)
-    if not isinstance(found, FinetuneProtocol):
+    """Return a preset of fine-tuning by its name, with fields changed; ProbeError names those like an unknown one."""
+    protocol = PRESETS.get(name)
+    if not isinstance(protocol, FinetuneProtocol):
         names = [n for n, p in PRESETS.items() if isinstance(p, FinetuneProtocol)]
         raise ProbeError(f"unknown protocol {name!r} of fine-tuning; {did_you_mean(name, names)}")
-    return replace(found, **changes)
+    return replace(protocol, **changes)

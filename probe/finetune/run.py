@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -94,7 +92,7 @@ def finetune(
     options: Options | None = None,
     reporter: Reporter = SILENT,
 ) -> tuple[Result, Path, bool]:
-    """Train every seed, score the test split once with each; the result, its path and whether it was there.
+    """Train every seed and score the test split once with each.
 
     Parameters
     ----------
@@ -102,6 +100,11 @@ def finetune(
         A name that extractors are loaded by, or of a baseline; the protocol is of its kind.
     start
         Result of a probe whose heads are taken to start from.
+
+    Returns
+    -------
+    result, path, was_there
+        Whether it was there already, of the same data, weights and protocol.
 
     Raises
     ------
@@ -178,7 +181,10 @@ def finetune(
 def _from_probe(
     start: Path, protocol: AnyProtocol, listed: ClipList, model: str
 ) -> tuple[FinetuneProtocol, TrainedHeads]:
-    """The heads of a probe, and the protocol with their shape. ProbeError where they are of something else."""
+    """Return the protocol with the shape of a probe's heads, and these.
+
+    Raises ProbeError where they are of another model, task or labels, or of fewer seeds.
+    """
     if isinstance(protocol, RecipeProtocol):
         raise ProbeError(f"--from {start}: {model} is a baseline and starts from random weights")
     probe, heads = result_file.load(start), trained.load(start)
@@ -203,12 +209,11 @@ def _from_probe(
 
 def _path(results: Path, about: dict[str, Any], listed: ClipList, protocol: AnyProtocol) -> Path:
     name = about["name"] if isinstance(protocol, RecipeProtocol) else slug(about["name"])
-    task = f"{listed.task.name}{'.synthetic' if listed.synthetic else ''}"
-    return results / f"{name}@{about['revision'][:8]}" / task / f"{protocol.file_name}.json"
+    return results / f"{name}@{about['revision'][:8]}" / listed.folder / f"{protocol.file_name}.json"
 
 
 def _old_result(path: Path, reporter: Reporter) -> Result | None:
-    """The result that is there; None, and a line, for a file that is none: it is made again."""
+    """Return the result that is there; None, and a line, for a file that is none: it is made again."""
     try:
         return result_file.load(path)
     except ProbeError as error:
@@ -217,7 +222,7 @@ def _old_result(path: Path, reporter: Reporter) -> Result | None:
 
 
 def _changed(old: Result, mine: dict[str, str], marks: dict[str, str]) -> list[str]:
-    """Parts of the identity that differ. Where no audio is at hand, what it was is taken on trust."""
+    """Return the parts of the identity that differ. Where no audio is at hand, what it was is taken on trust."""
     return [part for part in identity.differing(old.identity, mine) if marks or part != "audio"]
 
 
@@ -318,7 +323,7 @@ def _result(
         stages=tuple(tuple(seed.state.stages) for seed in seeds),
         epochs=tuple(tuple(seed.state.epochs) for seed in seeds),
         seconds=tuple(seed.state.seconds for seed in seeds),
-        peak_memory_mib=_peak_mib(runtime.device),
+        peak_memory_mib=runtime.peak_memory_mib(),
         processes=runtime.processes.world,
     )
     control = not isinstance(protocol, RecipeProtocol) and is_control(about["name"])
@@ -339,13 +344,6 @@ def _result(
     return result, test.predictions
 
 
-def _peak_mib(device: str) -> float:
-    """Most memory that was held: of the GPU, else of the process."""
-    if device.startswith("cuda"):
-        return float(torch.cuda.max_memory_allocated(device)) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def is_baseline(model: str) -> bool:
-    """Whether a name is of a supervised baseline."""
+    """Return whether a name is of a supervised baseline."""
     return model in baselines.TABLE

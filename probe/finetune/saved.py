@@ -92,13 +92,13 @@ class NetworkPredictor:
 
     Attributes
     ----------
-    task, need, batch_seconds
-        See `svuprobe.probe.predict.predict.Answers`.
+    task, input_spec, batch_seconds
+        See `svuprobe.probe.predict.predict.Predictor`.
     """
 
     def __init__(self, network: Network, task: Task, runtime: Runtime) -> None:
         self.network, self.task, self.runtime = network, task, runtime
-        self.need, self.batch_seconds = network.input_spec, batch_seconds_for(runtime.device)
+        self.input_spec, self.batch_seconds = network.input_spec, batch_seconds_for(runtime.device)
 
     def logits(self, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame level."""
@@ -106,7 +106,7 @@ class NetworkPredictor:
             if len(samples) < self.network.shortest:
                 raise ExtractError(
                     f"{self.network.about['name']}: a clip of {len(samples)} samples is shorter than one frame, "
-                    f"{self.network.shortest} samples at {self.need.sample_rate} Hz"
+                    f"{self.network.shortest} samples at {self.input_spec.sample_rate} Hz"
                 )
         return self.runtime.logits(self.network, windows)
 
@@ -126,11 +126,11 @@ class NetworkPredictor:
 
 
 def is_finetuned(result: Path) -> bool:
-    """Return whether trained networks lie beside a result, for `load_finetuned`."""
+    """Return whether trained networks lie beside a result, for `load_predictor`."""
     return RunFolder(result).network(0).is_file()
 
 
-def load_finetuned(result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False) -> NetworkPredictor:
+def load_predictor(result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False) -> NetworkPredictor:
     """Return the trained network of a seed of a result. Raises ProbeError where there is none."""
     file = RunFolder(result).network(seed)
     if not file.is_file():

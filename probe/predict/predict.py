@@ -28,31 +28,41 @@ from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.types import Clip, Task
 
 
-class Answers(Interface):
-    """What answers for windows: a frozen model with trained heads, or a fine-tuned one."""
+class Predictor(Interface):
+    """What answers for windows: a frozen model with trained heads, or a fine-tuned one.
+
+    Attributes
+    ----------
+    task
+        With its labels and windowing, and no clips.
+    input_spec
+        What windows it sees.
+    batch_seconds
+        Seconds of audio that it takes at once.
+    """
 
     task: Task
-    need: InputSpec
+    input_spec: InputSpec
     batch_seconds: float
 
     def logits(self, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """(C,) of each window at clip level, (frames, C) at frame level."""
+        """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame level."""
         ...
 
     def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
-        """Centres of frames, seconds."""
+        """Return the centres of frames, seconds."""
         ...
 
     def decode(self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]) -> np.ndarray:
-        """Notes or beats from logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the model's rate."""
+        """Return the events in logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the model's rate."""
         ...
 
     def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
-        """What to draw over the notes or beats: a name and (F,) probabilities, from logits (F, C)."""
+        """Return what to draw over the events: a name and (F,) probabilities, from logits (F, C)."""
         ...
 
 
-class Probed:
+class HeadsPredictor:
     """A frozen model and the head of one seed.
 
     Parameters
@@ -76,76 +86,76 @@ class Probed:
         self.extractor.to(device, DTYPES[self._dtype()])
         self.batch_seconds = batch_seconds_for(device)
         self.level = kinds.of(self.task).level
-        self.need = input_spec(self.extractor, self.level)
+        self.input_spec = input_spec(self.extractor, self.level)
 
     def _dtype(self) -> str:
-        """As trained on, unless the hardware here would take ages."""
+        """Return the number format of the heads' features, unless the hardware here would take ages."""
         wanted = self.heads.model["dtype"]
         return wanted if wanted == "float32" or native_dtype(self.device) == wanted else "float32"
 
     @torch.inference_mode()
     def logits(self, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """(C,) of each window at clip level, (frames, C) at frame level."""
+        """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame level."""
         states, frames = window_features(self.extractor, windows, self.level, self.device)
         rows = frames if self.level == "frame" else [1] * len(frames)
         found = [self.heads(s[:n].cpu(), self.seed).numpy() for s, n in zip(states, rows, strict=True)]
         return found if self.level == "frame" else [one[0] for one in found]
 
     def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
-        """Centres of frames, seconds."""
+        """Return the centres of frames, seconds."""
         return FrameGrid.of(self.extractor).centres(n_frames, start_s)
 
     def decode(self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]) -> np.ndarray:
-        """Notes or beats from logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the model's rate."""
+        """Return the events in logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the model's rate."""
         kind = kinds.of(self.task)
         assert isinstance(kind, FrameKind)
         return kind.decode(self.task, torch.from_numpy(outputs)[None], times)[0]
 
     def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
-        """Probability of an onset or a beat, with its name."""
+        """Return what to draw over the events: a name and (F,) probabilities, from logits (F, C)."""
         kind = kinds.of(self.task)
         assert isinstance(kind, FrameKind)
         return kind.activation(outputs)
 
 
-def load_answers(result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False) -> Answers:
-    """What answers for a result: its frozen model with trained heads, or its fine-tuned one.
+def load_predictor(result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False) -> Predictor:
+    """Return what answers for a result: its frozen model with trained heads, or its fine-tuned one.
 
     Raises ProbeError where they are gone, and where the model is code (``py:``, ``hear:``) unless ``run_code`` says
     that it may be run: a result is data that may come from anywhere, and names what it wants to run.
     """
-    from svuprobe.probe.finetune import saved as ft_trained
+    from svuprobe.probe.finetune import saved
 
-    if ft_trained.is_finetuned(result):
-        return ft_trained.load_finetuned(result, seed=seed, device=device, run_code=run_code)
+    if saved.is_finetuned(result):
+        return saved.load_predictor(result, seed=seed, device=device, run_code=run_code)
     heads = trained.load(result)
     trained.refuse_code(result, heads.model["name"], run_code)
-    return Probed(heads, seed=seed, device=device)
+    return HeadsPredictor(heads, seed=seed, device=device)
 
 
 def predict(
-    answers: Answers, paths: Sequence[Path], *, jobs: int = 1, reporter: Reporter = SILENT
+    predictor: Predictor, paths: Sequence[Path], *, jobs: int = 1, reporter: Reporter = SILENT
 ) -> Iterator[Prediction]:
     """Predictions of files, in their order; of a file of any length only its outputs are held.
 
     A file that can't be decoded gives a Prediction with a ``failure``.
     """
-    task, kind = answers.task, kinds.of(answers.task)
+    task, kind = predictor.task, kinds.of(predictor.task)
     clips = [Clip(str(n), str(path), "test", None, "") for n, path in enumerate(paths)]
     with Decoders(jobs) as decoders:
-        pieces = decoders.windows(((clip, [answers.need]) for clip in clips), task.windowing)
-        files = reporter.watch(_by_file(answers, pieces), "predict", len(paths), "file")
+        pieces = decoders.windows(((clip, [predictor.input_spec]) for clip in clips), task.windowing)
+        files = reporter.watch(_by_file(predictor, pieces), "predict", len(paths), "file")
         for path, clip, (windows, outputs, end) in zip(paths, clips, files, strict=True):
             if end.failure:
                 yield Prediction(path, task, end.seconds, failure=end.failure)
             elif isinstance(kind, ClipKind):
-                yield _labels(kind, path, answers, windows, outputs, end)
+                yield _labels(kind, path, predictor, windows, outputs, end)
             else:
-                audio = functools.partial(load_clip, clip, answers.need.sample_rate)
-                yield _frames(path, answers, windows, outputs, end, audio)
+                audio = functools.partial(load_clip, clip, predictor.input_spec.sample_rate)
+                yield _frames(path, predictor, windows, outputs, end, audio)
 
 
-def predict_samples(answers: Answers, audio: np.ndarray, sample_rate: float) -> Prediction:
+def predict_samples(predictor: Predictor, audio: np.ndarray, sample_rate: float) -> Prediction:
     """Return the prediction of one recording in memory, the same as of a file that holds it.
 
     Parameters
@@ -161,36 +171,36 @@ def predict_samples(answers: Answers, audio: np.ndarray, sample_rate: float) -> 
         It is no such array, or no window of it is long and loud enough.
     """
     clip = Clip("audio", "audio", "test", None, "")
-    pieces = cut_samples(audio, sample_rate, [answers.need], answers.task.windowing)
-    ((windows, outputs, end),) = _by_file(answers, ((clip, piece) for piece in pieces))
+    pieces = cut_samples(audio, sample_rate, [predictor.input_spec], predictor.task.windowing)
+    ((windows, outputs, end),) = _by_file(predictor, ((clip, piece) for piece in pieces))
     if end.failure:
         raise ExtractError(end.failure)
     path = Path(clip.path)
-    kind = kinds.of(answers.task)
+    kind = kinds.of(predictor.task)
     if isinstance(kind, ClipKind):
-        return _labels(kind, path, answers, windows, outputs, end)
-    again = functools.partial(load_samples, audio, sample_rate, answers.need.sample_rate)
-    return _frames(path, answers, windows, outputs, end, again)
+        return _labels(kind, path, predictor, windows, outputs, end)
+    again = functools.partial(load_samples, audio, sample_rate, predictor.input_spec.sample_rate)
+    return _frames(path, predictor, windows, outputs, end, again)
 
 
 _Place = tuple[float, float]  # start and end of a window, seconds
 
 
 def _by_file(
-    answers: Answers, pieces: Iterator[tuple[Clip, Window | ClipEnd]]
+    predictor: Predictor, pieces: Iterator[tuple[Clip, Window | ClipEnd]]
 ) -> Iterator[tuple[list[_Place], list[np.ndarray], ClipEnd]]:
     """Windows of each file and their outputs; a few windows at a time go through the model together."""
     places: list[_Place] = []
     outputs: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
-    rate, context = answers.need.sample_rate, answers.need.context
+    rate, context = predictor.input_spec.sample_rate, predictor.input_spec.context
     for _, piece in pieces:
         if isinstance(piece, Window):
             places.append((piece.start_s, piece.start_s + (len(piece.samples) - context) / rate))
             waiting.append(piece.samples)
-        full = sum(map(len, waiting)) >= answers.batch_seconds * rate
+        full = sum(map(len, waiting)) >= predictor.batch_seconds * rate
         if waiting and (full or (isinstance(piece, ClipEnd) and not piece.failure)):
-            outputs += answers.logits(waiting)
+            outputs += predictor.logits(waiting)
             waiting = []
         if isinstance(piece, ClipEnd):
             yield places, outputs, piece
@@ -198,9 +208,9 @@ def _by_file(
 
 
 def _labels(
-    kind: ClipKind, path: Path, answers: Answers, windows: list[_Place], logits: list[np.ndarray], end: ClipEnd
+    kind: ClipKind, path: Path, predictor: Predictor, windows: list[_Place], logits: list[np.ndarray], end: ClipEnd
 ) -> Prediction:
-    each, task = np.stack(logits), answers.task
+    each, task = np.stack(logits), predictor.task
     start_s, end_s = np.array(windows).T
     whole = kind.probabilities(each.mean(axis=0))
     ranking = kind.ranking(task.labels or (), whole)
@@ -209,19 +219,19 @@ def _labels(
 
 def _frames(
     path: Path,
-    answers: Answers,
+    predictor: Predictor,
     windows: list[_Place],
     logits: list[np.ndarray],
     end: ClipEnd,
     audio: Callable[[], np.ndarray],
 ) -> Prediction:
-    task = answers.task
+    task = predictor.task
     times = np.concatenate(
-        [answers.frame_times(start, len(one)) for (start, _), one in zip(windows, logits, strict=True)]
+        [predictor.frame_times(start, len(one)) for (start, _), one in zip(windows, logits, strict=True)]
     )
     joined = np.concatenate(logits)
-    found = answers.decode(joined, times, audio)
-    name, shown = answers.activation(joined)
+    found = predictor.decode(joined, times, audio)
+    name, shown = predictor.activation(joined)
     return Prediction(
         path, task, end.seconds, events=found, frame_times=times, activation=shown, activation_name=name
     )

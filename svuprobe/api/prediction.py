@@ -13,7 +13,7 @@ import numpy as np
 from svuprobe._machine import check_whole
 from svuprobe._run_options import RunOptions
 from svuprobe.probe.predict import draw, formats
-from svuprobe.probe.predict.predict import load_answers, predict as predict_files, predict_samples
+from svuprobe.probe.predict.predict import load_predictor, predict as predict_files, predict_samples
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.kinds.prediction import Prediction
 
@@ -94,11 +94,11 @@ def predict(
     check_whole("seed", seed, 0, 999)
     if isinstance(audio, np.ndarray) != (sr is not None):
         raise ProbeError("predict takes an array with its sampling rate sr, or a list of files without one")
-    answers = load_answers(Path(result), seed=seed, device=options.runs_on, run_code=run_code)
+    predictor = load_predictor(Path(result), seed=seed, device=options.runs_on, run_code=run_code)
     if isinstance(audio, np.ndarray) and sr is not None:
-        return predict_samples(answers, audio, sr)
+        return predict_samples(predictor, audio, sr)
     paths = [Path(path) for path in audio]
-    return predict_files(answers, paths, jobs=options.decoders, reporter=options.reporter)
+    return predict_files(predictor, paths, jobs=options.decoders, reporter=options.reporter)
 
 
 def save_predictions(

@@ -256,9 +256,9 @@ def test_sixteen_clips_are_learnt_by_heart(tmp_path, model, kind, epochs):
     assert score > 0.95 if kind == "regression" else score == 1.0
     assert one.result.chance[one.result.task.ranked] < 0.7
     # What is kept answers as it was scored.
-    answers = predict.load_answers(one.path)
+    predictor = predict.load_predictor(one.path)
     paths = [tmp_path / f"{n}.wav" for n in range(16)]
-    found = list(predict.predict(answers, paths, jobs=0))
+    found = list(predict.predict(predictor, paths, jobs=0))
     if kind == "multiclass":
         assert [p.ranking[0][0] for p in found] == [f"c{n % 4}" for n in range(16)]
     if kind == "regression":
@@ -293,8 +293,8 @@ def test_four_songs_are_transcribed_after_training_on_them(tmp_path, model):
     one = tuned(task, model, tmp_path / "r", frozen_epochs=0, epochs=50, frame_batch_size=4)
     assert one.result.task.ranked == "conpoff_f"
     assert one.result.ranked.mean > 0.95
-    answers = predict.load_answers(one.path)
-    (found,) = predict.predict(answers, [tmp_path / "0.wav"], jobs=0)
+    predictor = predict.load_predictor(one.path)
+    (found,) = predict.predict(predictor, [tmp_path / "0.wav"], jobs=0)
     with np.load(one.path.with_suffix(".npz")) as kept:
         table = kept["estimate"]
         first = list(kept["clip_id"]).index("test0")

@@ -9,6 +9,7 @@ import torch
 from planted import classes, header, planted_states, write_cache, write_task
 
 from svuprobe import api
+from svuprobe._progress import Reporter
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe import frames as frame_level, result_file, trained
 from svuprobe.probe.features import ClipFeatures
@@ -414,7 +415,7 @@ def test_an_interrupt_stops_the_banks(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(features, features.protocol, 16, Bar)
+        fit(features, features.protocol, 16, Reporter(make_bar=Bar))
     cache.close()
 
 
