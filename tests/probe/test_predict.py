@@ -17,9 +17,9 @@ from safetensors import safe_open
 from svuprobe import api, cli
 from svuprobe._files import sha256_of
 from svuprobe.api import prediction as prediction_files
-from svuprobe.probe.finetune import loop as ft_train
 from svuprobe.probe.predict import formats
 from svuprobe.probe.protocol import ProbeError, preset
+from svuprobe.probe.tensors import save_tensors
 from svuprobe.tasks import find_clips, load
 from svuprobe.tasks.kinds import transcription
 from svuprobe.tasks.kinds.formats import midi
@@ -212,7 +212,7 @@ def pretend_finetuned(run, name):
     about = {"task": task, "model": {"name": name, "digest": "d"}, "supervised": False, "protocol": {}}
     about |= {"dtype": "float32", "state": {}, "run": "x"}
     network = run.with_suffix("") / "seed0.safetensors"
-    ft_train.save(network, {"x": torch.zeros(1)}, {key: json.dumps(value) for key, value in about.items()})
+    save_tensors(network, {"x": torch.zeros(1)}, {key: json.dumps(value) for key, value in about.items()})
     body = json.loads(run.read_text())
     body["files"]["/seed0.safetensors"] = sha256_of(network)
     run.write_text(json.dumps(body))
