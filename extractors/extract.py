@@ -10,7 +10,7 @@ clip (Yamamoto pads one reflected frame per window instead; the true audio is at
 **Flow.** Worker processes decode ahead (`svuprobe.extractors.audio.decoders`), also the clips of later jobs; this
 thread does one job after the other: it forms batches and runs every model that lacks the clips on them; one thread
 writes. All three hold a bounded amount of audio and features whatever the length of a file. A batch never crosses a
-job, and what it holds follows from the plan and ``batch_seconds`` alone, never from timing, so an interrupted run
+job, and what it holds follows from the plan and ``batch_s`` alone, never from timing, so an interrupted run
 that goes on ends with the same bytes.
 """
 
@@ -23,12 +23,12 @@ from pathlib import Path
 
 import torch
 
-from svuprobe._progress import SILENT, Reporter
-from svuprobe.extractors.audio import TIMEOUT_S, ClipEnd, Decoders, InputSpec, Window
+from svuprobe._run_options import RunOptions
+from svuprobe.extractors.audio import ClipEnd, Decoders, InputSpec, Window
 from svuprobe.extractors.base import Extractor
 from svuprobe.extractors.batching import Block, ModelBatches, batch_seconds_for
 from svuprobe.extractors.cache import changed_shards
-from svuprobe.extractors.jobs import CacheToFill, Job, announcement, jobs_for, refuse_full_disk
+from svuprobe.extractors.jobs import CacheToFill, Corpus, Job, announcement, jobs_for, refuse_full_disk
 from svuprobe.extractors.progress import Estimate
 from svuprobe.extractors.writer import ExtractionReport, ShardFile, Writer
 from svuprobe.tasks.types import Clip, Windowing
@@ -38,45 +38,30 @@ Piece = tuple[Clip, Window | ClipEnd]
 
 def extract(
     extractors: Sequence[Extractor],
-    clips: Sequence[Clip],
+    corpus: Corpus,
     features: Path,
+    options: RunOptions,
     *,
-    dataset: str,
-    windowing: Windowing,
-    level: str,
-    device: str = "cpu",
-    dtype: str = "auto",
-    batch_seconds: float | None = None,
-    jobs: int = 1,
-    decode_timeout_s: float = TIMEOUT_S,
     shard: tuple[int, int] = (1, 1),
-    compiled: bool = False,
     replace_changed: bool = False,
-    reporter: Reporter = SILENT,
     begun: Callable[[], object] = lambda: None,
 ) -> list[ExtractionReport]:
     """Run models once over every clip that their caches don't hold yet, decoding each clip once for all of them.
 
     Parameters
     ----------
-    clips
+    corpus
         All clips of the dataset that are wanted; ids are unique.
-    dtype
-        ``float32``, ``bfloat16``, or ``auto`` for `native_dtype`. Front ends without weights are always float32.
-    batch_seconds
-        Audio in a batch; None for `batch_seconds_for` the device. A GPU that runs out of memory halves a batch.
-    jobs
-        Decoding processes; 0 decodes in this one.
-    decode_timeout_s
-        How long a decoding process may give no sign of life: then its clip fails by name. This one can't be given up.
+    options
+        ``dtype=auto`` is `native_dtype`; front ends without weights are always float32. ``batch_s=None`` is
+        `batch_seconds_for` the device; a GPU that runs out of memory halves a batch. A clip whose decoding process
+        gives no sign of life for ``decode_timeout_s`` fails by name; this process can't be given up (``jobs=0``).
+        ``compiled`` compiles models that can be, and pads batches to few lengths. The reporter is told the plan and
+        the estimate, and shows a bar of the seconds of audio.
     shard
         ``(i, n)``: do the i-th of n parts of the plan, for several processes on one cache.
-    compiled
-        Compile models that can be, and pad batches to few lengths.
     replace_changed
         Make shards again that hold clips whose audio, start or end is another now.
-    reporter
-        Says the plan and the estimate, and shows a bar of the seconds of audio.
     begun
         Called before the work, once nothing speaks against it.
 
@@ -92,21 +77,10 @@ def extract(
         Nothing can be done: the cache is another model's, is damaged, can't be written or won't fit on the disk,
         or clips have other audio now.
     """
-    by_id = {clip.id: clip for clip in clips}
-    with Decoders(jobs, decode_timeout_s) as decoders:
-        caches = [
-            CacheToFill.of(
-                extractor,
-                features,
-                n_clips=len(by_id),
-                dataset=dataset,
-                windowing=windowing,
-                level=level,
-                device=device,
-                dtype=dtype,
-            )
-            for extractor in extractors
-        ]
+    by_id = {clip.id: clip for clip in corpus.clips}
+    windowing, device, reporter = corpus.windowing, options.runs_on, options.reporter
+    with Decoders(options.decoders, options.decode_timeout_s) as decoders:
+        caches = [CacheToFill.of(extractor, features, corpus, options) for extractor in extractors]
         shards = [cache.shards for cache in caches]
         changed = changed_shards(decoders, by_id, shards, replace=replace_changed, reporter=reporter)
         for cache, changed_in_it in zip(caches, changed, strict=True):
@@ -119,9 +93,11 @@ def extract(
         begun()
         if to_do:
             started = time.perf_counter()
-            batches = ModelBatches(level, device, batch_seconds or batch_seconds_for(device), compiled)
+            batches = ModelBatches(
+                corpus.level, device, options.batch_s or batch_seconds_for(device), options.compiled
+            )
             for cache in dict.fromkeys(cache for job in to_do for cache in job.shards):
-                cache.prepare(device, compiled)
+                cache.prepare(device, options.compiled)
             total = sum(job.seconds(seconds_of) for job in to_do)
             names = ", ".join(extractor.name for extractor in extractors)
             with reporter.bar(round(total), f"extract {names}", " s of audio", scaled=True) as bar:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from svuprobe._files import gib
+from svuprobe._run_options import RunOptions
 from svuprobe.extractors.audio import InputSpec
 from svuprobe.extractors.base import ExtractError, Extractor
 from svuprobe.extractors.batching import DTYPES, input_spec, native_dtype
@@ -28,7 +29,7 @@ from svuprobe.extractors.cache import (
     tidy,
 )
 from svuprobe.extractors.writer import ExtractionReport
-from svuprobe.tasks.types import Windowing
+from svuprobe.tasks.types import Clip, Windowing
 
 _DISK_MARGIN = 1.02  # HDF5's own metadata, and plans
 
@@ -60,6 +61,16 @@ def cache_folder(features: Path, header: Header) -> Path:
     return features / folder_name(header)
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """Clips of a dataset, the windows that models see of them, and what is cached: ``clip`` or ``frame`` level."""
+
+    dataset: str
+    windowing: Windowing
+    level: str
+    clips: Sequence[Clip]
+
+
 @dataclass(eq=False)
 class CacheToFill:
     """A model and the cache of its features.
@@ -84,22 +95,18 @@ class CacheToFill:
         cls,
         extractor: Extractor,
         features: Path,
-        *,
-        n_clips: int,
-        dataset: str,
-        windowing: Windowing,
-        level: str,
-        device: str,
-        dtype: str,
+        corpus: Corpus,
+        options: RunOptions,
     ) -> CacheToFill:
         """Open the cache of a model, in the number format that it will run in."""
+        dtype = options.dtype
         if not extractor.parameters:
             dtype = "float32"  # a front end without weights has nothing to gain from fewer bits
         elif dtype == "auto":
-            dtype = native_dtype(device)
-        header = header_for(extractor, dataset, windowing, level, dtype)
+            dtype = native_dtype(options.runs_on)
+        header = header_for(extractor, corpus.dataset, corpus.windowing, corpus.level, dtype)
         directory = cache_folder(features, header)
-        report = ExtractionReport(directory, extractor.name, clips=n_clips)
+        report = ExtractionReport(directory, extractor.name, clips=len(corpus.clips))
         return cls(extractor, header, directory, report, read_shards(directory))
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from svuprobe._progress import SILENT, Reporter
+from svuprobe._run_options import RunOptions
 from svuprobe.extractors.cache import FeatureCache, Header
 from svuprobe.extractors.names import is_control
 from svuprobe.probe import caveats, evaluate
@@ -42,44 +42,33 @@ def probe(
     cache: FeatureCache,
     listed: ClipList,
     protocol: Protocol,
-    *,
-    device: str = "cpu",
-    dtype: str = "auto",
-    allow_missing: bool = False,
-    memory: int | None = None,
-    reporter: Reporter = SILENT,
+    options: RunOptions,
 ) -> tuple[Result, dict[str, np.ndarray], TrainedHeads]:
     """Train every head of the protocol's grid on a cache, select on validation, score test once.
 
-    ``dtype`` is what the matrix products of training are rounded to (``float32``, ``bfloat16``; ``auto`` is what
-    `svuprobe.probe.train.matmul_precision_for` finds); the test split is always scored in float32. ``memory``
-    bounds, in bytes, what is held of a frame-level cache (see `FrameFeatures`). Returns the result and, of the
-    ranked head, the predictions of every seed on the test split and what answers for new audio.
+    ``options.dtype`` is what the matrix products of training are rounded to (``auto`` is what
+    `svuprobe.probe.train.matmul_precision_for` finds); the test split is always scored in float32.
+    ``options.memory`` bounds what is held of a frame-level cache (see `FrameFeatures`). Returns the result and, of
+    the ranked head, the predictions of every seed on the test split and what answers for new audio.
     """
-    reporter = reporter.titled(f"probe {listed.task.name} {cache.header.model}")
-    with unthreaded(device):
-        precision = matmul_precision_for(protocol, device, dtype)
-        result, predictions, heads = _probe(
-            cache, listed, protocol, device, precision, allow_missing, memory, reporter
-        )
-    return replace(result, identity=of_probe(cache, listed, protocol.hash, dtype)), predictions, heads
+    with unthreaded(options.runs_on):
+        result, predictions, heads = _probe(cache, listed, protocol, options)
+    return replace(result, identity=of_probe(cache, listed, protocol.hash, options.dtype)), predictions, heads
 
 
 def _probe(
     cache: FeatureCache,
     listed: ClipList,
     protocol: Protocol,
-    device: str,
-    matmul_precision: str,
-    allow_missing: bool,
-    memory: int | None,
-    reporter: Reporter,
+    options: RunOptions,
 ) -> tuple[Result, dict[str, np.ndarray], TrainedHeads]:
+    device, reporter = options.runs_on, options.reporter.titled(f"probe {listed.task.name} {cache.header.model}")
+    matmul_precision = matmul_precision_for(protocol, device, options.dtype)
     started = time.perf_counter()
-    splits, missing = rows_by_split(cache, listed, allow_missing, protocol)
+    splits, missing = rows_by_split(cache, listed, options.allow_missing, protocol)
     kind = ClipFeatures if kinds.of(listed.task).level == "clip" else FrameFeatures
     trained_as = protocol.for_task(listed.task.name)
-    features = kind(cache, splits, listed, trained_as, device, memory)
+    features = kind(cache, splits, listed, trained_as, device, options.memory)
     caveats.require_selection(features)
     loaded = time.perf_counter()
     fitted = fit(features, trained_as, cache.header.dim, reporter, matmul_precision)

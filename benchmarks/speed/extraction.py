@@ -47,9 +47,11 @@ import torch
 import transformers
 from torch import Tensor
 
+from svuprobe._run_options import RunOptions
 from svuprobe.extractors.audio import Decoders, InputSpec
 from svuprobe.extractors.batching import DTYPES, batch_seconds_for, native_dtype, pack
 from svuprobe.extractors.extract import extract
+from svuprobe.extractors.jobs import Corpus
 from svuprobe.extractors.loading import load
 from svuprobe.extractors.models.feature_encoder import zero_mean_unit_variance
 from svuprobe.extractors.models.transformer import TransformerExtractor
@@ -152,14 +154,9 @@ def pipeline(
     with tempfile.TemporaryDirectory(dir=folder) as features:
         (report,) = extract(
             [extractor],
-            rows,
+            Corpus("speed", Windowing(), "clip", rows),
             Path(features),
-            dataset="speed",
-            windowing=Windowing(),
-            level="clip",
-            device=device,
-            dtype=dtype,
-            jobs=jobs,
+            RunOptions(device=device, dtype=dtype, jobs=jobs),
         )
     assert not report.failures
     return report.done

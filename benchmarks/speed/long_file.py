@@ -17,7 +17,9 @@ import click
 import numpy as np
 import soundfile
 
+from svuprobe._run_options import RunOptions
 from svuprobe.extractors.extract import extract
+from svuprobe.extractors.jobs import Corpus
 from svuprobe.extractors.loading import load
 from svuprobe.tasks.types import Clip, Windowing
 
@@ -77,14 +79,9 @@ def main(hours: float, model: str, device: str, dtype: str) -> None:
         started = time.perf_counter()
         (report,) = extract(
             [extractor],
-            [Clip("long", str(folder / "long.wav"), "test", None, "long")],
+            Corpus("long", Windowing(5.0), "frame", [Clip("long", str(folder / "long.wav"), "test", None, "long")]),
             folder / "features",
-            dataset="long",
-            windowing=Windowing(5.0),
-            level="frame",
-            device=device,
-            dtype=dtype,
-            jobs=1,
+            RunOptions(device=device, dtype=dtype, jobs=1),
         )
         size = sum(path.stat().st_size for path in report.directory.rglob("*.h5")) / 2**30
         if report.done != 1:

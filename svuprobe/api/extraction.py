@@ -9,6 +9,7 @@ from pathlib import Path
 from svuprobe._run_options import RunOptions
 from svuprobe.api.data import Data, clips_of
 from svuprobe.extractors.extract import extract as fill_caches
+from svuprobe.extractors.jobs import Corpus
 from svuprobe.extractors.loading import load as load_extractor
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks import Clip, TaskError, Windowing, kinds, manifest
@@ -80,20 +81,11 @@ def extract(
         sharing = [each for each in lists if _cache_key(each) == key]
         done = fill_caches(
             extractors,
-            clips,
+            Corpus(dataset, windowing, level, clips),
             Path(features),
-            dataset=dataset,
-            windowing=windowing,
-            level=level,
-            device=options.runs_on,
-            dtype=options.dtype,
-            batch_seconds=options.batch_s,
-            jobs=options.decoders,
-            decode_timeout_s=options.decode_timeout_s,
+            options,
             shard=shard,
-            compiled=options.compiled,
             replace_changed=replace_changed,
-            reporter=options.reporter,
             begun=functools.partial(_save_lists, Path(features), sharing),
         )
         for report in done:

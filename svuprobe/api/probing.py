@@ -155,16 +155,7 @@ def _probe_cache(
             old, replaced = _old_result(path, wanted, options.reporter)
             if old is not None:
                 return Probed(old, path, cached=True)
-        result, predictions, heads = train_and_score(
-            cache,
-            clips,
-            protocol,
-            device=options.runs_on,
-            dtype=options.dtype,
-            allow_missing=options.allow_missing,
-            memory=options.memory,
-            reporter=options.reporter,
-        )
+        result, predictions, heads = train_and_score(cache, clips, protocol, options)
         result = result_file.save(result, path, predictions, heads.write)
         return Probed(result, path, cached=False, replaced=replaced)
 

@@ -26,6 +26,7 @@ from recordings import corpus
 
 from svuprobe import api, cli
 from svuprobe._errors import FileError
+from svuprobe._run_options import RunOptions
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import (
     FeatureCache,
@@ -43,7 +44,7 @@ from svuprobe.extractors.cache import (
 from svuprobe.extractors.cache.format import numbered
 from svuprobe.extractors.cache.plan import read_plan
 from svuprobe.extractors.extract import extract
-from svuprobe.extractors.jobs import cache_folder, header_for
+from svuprobe.extractors.jobs import Corpus, cache_folder, header_for
 from svuprobe.extractors.loading import load
 from svuprobe.tasks.types import Clip, Windowing
 
@@ -51,9 +52,10 @@ WINDOWS = Windowing(1.0, 0.3)
 
 
 def run(clips, features, model="logmel", level="clip", windowing=WINDOWS, **options):
-    options = {"dtype": "float32", "jobs": 0} | options
+    how = {key: options.pop(key) for key in ("shard", "replace_changed", "begun") if key in options}
+    options = RunOptions(**{"device": "cpu", "dtype": "float32", "jobs": 0} | options)
     extractor = load(model) if isinstance(model, str) else model
-    return extract([extractor], clips, features, dataset="toy", windowing=windowing, level=level, **options)[0]
+    return extract([extractor], Corpus("toy", windowing, level, clips), features, options, **how)[0]
 
 
 def content(directory):
@@ -787,7 +789,7 @@ class Slow:
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
-        test_cache.run(clips, Path({features!r}), Slow(), "frame", batch_seconds=5.0)
+        test_cache.run(clips, Path({features!r}), Slow(), "frame", batch_s=5.0)
         os._exit(0)
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -797,7 +799,7 @@ for line in sys.stdin:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
     clips = corpus(tmp_path / "a")
-    undisturbed = run(clips, tmp_path / "f", level="frame", batch_seconds=5.0).directory
+    undisturbed = run(clips, tmp_path / "f", level="frame", batch_s=5.0).directory
     folder = tmp_path / "g" / undisturbed.relative_to(tmp_path / "f")
     code = KILLED.format(tests=PATHS, folder=str(tmp_path / "a"), features=str(tmp_path / "g"))
     words = [sys.executable, "-c", code]
@@ -820,7 +822,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
             assert verify(tmp_path / "g") == []
             assert not (folder / "features.h5").exists()
         server.stdin.close()
-    resumed = run(clips, tmp_path / "g", level="frame", batch_seconds=5.0)
+    resumed = run(clips, tmp_path / "g", level="frame", batch_s=5.0)
     assert {name: seen[:2] for name, seen in state_of(folder).items() if name in finished} == finished
     planned = read_plan(folder / "plan-00000.json").shards
     assert resumed.cached == sum(len(ids) for name, ids in planned.items() if name in finished)

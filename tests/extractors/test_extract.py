@@ -19,12 +19,14 @@ from recordings import corpus
 
 from svuprobe import _files
 from svuprobe._progress import Reporter
+from svuprobe._run_options import RunOptions
 from svuprobe.api import extraction
 from svuprobe.extractors import batching as batches, jobs, writer as writing
 from svuprobe.extractors.audio import clips as audio
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, claim, prune
 from svuprobe.extractors.extract import extract
+from svuprobe.extractors.jobs import Corpus
 from svuprobe.extractors.loading import load
 from svuprobe.tasks.types import Clip, Windowing
 
@@ -34,8 +36,9 @@ WINDOWS = Windowing(1.0, 0.3)
 def run(clips, features, models=("logmel",), level="clip", windowing=WINDOWS, **options):
     """Reports of an extraction in this process, in float32."""
     loaded = [load(model) if isinstance(model, str) else model for model in models]
-    options = {"dtype": "float32", "jobs": 0} | options
-    return extract(loaded, clips, features, dataset="toy", windowing=windowing, level=level, **options)
+    how = {key: options.pop(key) for key in ("shard", "replace_changed", "begun") if key in options}
+    options = RunOptions(**{"device": "cpu", "dtype": "float32", "jobs": 0} | options)
+    return extract(loaded, Corpus("toy", windowing, level, clips), features, options, **how)
 
 
 def content(directory):
@@ -125,7 +128,7 @@ def test_features_do_not_depend_on_the_batch(tmp_path, level, seconds):
     clips = corpus(tmp_path / "a", 12)
     windowing = WINDOWS if level == "clip" else Windowing(1.0)
     model = "random:wav2vec2-tiny"
-    (report,) = run(clips, tmp_path / "f", (model,), level, windowing, batch_seconds=seconds)
+    (report,) = run(clips, tmp_path / "f", (model,), level, windowing, batch_s=seconds)
     found = content(report.directory)
     for clip in clips[:4]:
         (one,) = run([clip], tmp_path / clip.id, (model,), level, windowing)
@@ -143,7 +146,7 @@ def test_a_clip_longer_than_a_minute_taken_whole_goes_through_in_equal_parts(tmp
 
 def test_frames_of_a_long_file_stay_in_order_over_many_blocks(tmp_path):
     clip = constant(tmp_path, "long", np.arange(40) / 64)
-    (report,) = run([clip], tmp_path / "f", (Made(),), "frame", Windowing(1.0), batch_seconds=2.0)
+    (report,) = run([clip], tmp_path / "f", (Made(),), "frame", Windowing(1.0), batch_s=2.0)
     with FeatureCache(report.directory) as cache:
         assert np.array_equal(cache.features[:][:, 0, 0], np.repeat(np.arange(40) / 64, 50).astype(np.float16))
         assert cache.n_frames.tolist() == [50] * 40
@@ -155,7 +158,7 @@ def test_a_clip_with_one_bad_window_fails_as_a_whole_even_if_others_are_written(
     bad = constant(tmp_path, "bad", [0.1] * 30 + [0.9])  # of all clips the longest, so it comes first
     made = Made(spoils=lambda means: means > 0.8)
     windowing = WINDOWS if level == "clip" else Windowing(1.0)
-    (report,) = run([*good, bad], tmp_path / "f", (made,), level, windowing, batch_seconds=2.0)
+    (report,) = run([*good, bad], tmp_path / "f", (made,), level, windowing, batch_s=2.0)
     assert report.failures == [("bad", f"{bad.path}: features are not finite in float16")]
     assert (report.done, report.windows) == (3, 9)
     with FeatureCache(report.directory) as cache:
