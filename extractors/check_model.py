@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -218,8 +219,11 @@ class _Trial:
 
     def frame_counts(self) -> str:
         """Check 1 + (length - receptive_field) // hop, on both sides of where a frame is added."""
-        wanted = [self.field + k * self.hop + d for k in (0, 1, 2, 7, 20) for d in (0, self.hop - 1)]
-        lengths = [n for n in (*wanted, self.trial // 3, self.trial) if self.least <= n <= self.longest]
+        lengths = []
+        for n_frames in (1, 2, 3, 8, 21):
+            fewest = self.grid.samples(n_frames)  # with so many frames; a hop less one adds none
+            lengths += [fewest, fewest + self.hop - 1]
+        lengths = [n for n in (*lengths, self.trial // 3, self.trial) if self.least <= n <= self.longest]
         for samples in lengths:
             states, frames = self.run(self.sound(samples))
             counts = int(frames[0]), states.shape[2]
@@ -305,7 +309,7 @@ class _Trial:
 
     def gradients_off(self) -> str:
         """Check that neither outputs nor weights ask for gradients."""
-        weights = [w for module in self.modules() for w in module.parameters()]
+        weights = list(chain.from_iterable(module.parameters() for module in self.modules()))
         asking = sum(w.requires_grad for w in weights)
         states, _ = self.extractor(*self.batch(self.sound(self.clip)))
         output = "has a" if states.requires_grad else "has no"
@@ -314,7 +318,7 @@ class _Trial:
 
     def eval_mode(self) -> str:
         """Check that there is no dropout and no statistics of the batch."""
-        parts = [part for module in self.modules() for part in module.modules()]
+        parts = list(chain.from_iterable(module.modules() for module in self.modules()))
         training = sum(part.training for part in parts)
         return _require(not training, f"{training} of {len(parts)} modules are in training mode")
 

@@ -28,7 +28,15 @@ from svuprobe.extractors.audio import ClipEnd, Decoders, InputSpec, Window
 from svuprobe.extractors.base import Extractor
 from svuprobe.extractors.batching import Block, ModelBatches, batch_seconds_for
 from svuprobe.extractors.cache import changed_shards
-from svuprobe.extractors.jobs import CacheToFill, Corpus, Job, announcement, jobs_for, refuse_full_disk
+from svuprobe.extractors.jobs import (
+    CacheToFill,
+    Corpus,
+    Job,
+    announcement,
+    caches_of,
+    jobs_for,
+    refuse_full_disk,
+)
 from svuprobe.extractors.progress import Estimate
 from svuprobe.extractors.writer import ExtractionReport, ShardFile, Writer
 from svuprobe.tasks.types import Clip, Windowing
@@ -86,6 +94,7 @@ def extract(
         for cache, changed_in_it in zip(caches, changed, strict=True):
             cache.changed = changed_in_it
         seconds_of = _durations(decoders, by_id, caches)
+        # Whatever speaks against the work is said before any of it, and before a model takes memory on a device.
         to_do = jobs_for(caches, seconds_of, shard)
         if to_do:
             reporter.say(announcement(to_do, seconds_of, windowing))
@@ -96,7 +105,7 @@ def extract(
             batches = ModelBatches(
                 corpus.level, device, options.batch_s or batch_seconds_for(device), options.compiled
             )
-            for cache in dict.fromkeys(cache for job in to_do for cache in job.shards):
+            for cache in caches_of(to_do):
                 cache.prepare(device, options.compiled)
             total = sum(job.seconds(seconds_of) for job in to_do)
             names = ", ".join(extractor.name for extractor in extractors)
@@ -170,7 +179,7 @@ def _run_job(job: Job, pieces: Iterable[Piece], batches: ModelBatches, writer: W
     for cache, path in job.shards.items():
         shards[cache] = ShardFile(path, cache.header, cache.report, len(job.clips))
     writer.files += shards.values()
-    waiting: dict[InputSpec, Block] = {}
+    waiting: dict[InputSpec, Block] = {}  # windows that no model has seen yet
     through_s = 0.0  # of the clip in hand
     for clip, piece in pieces:
         if isinstance(piece, Window):
@@ -184,6 +193,7 @@ def _run_job(job: Job, pieces: Iterable[Piece], batches: ModelBatches, writer: W
                 cache.report.audio_s += piece.seconds
                 cache.report.quiet += piece.quiet
             if piece.failure:
+                # It fails as a whole, also where windows of it are written: a cache holds no half clips.
                 for block in waiting.values():
                     block[:] = [(other, window) for other, window in block if other is not clip]
                 for shard in shards.values():

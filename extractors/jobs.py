@@ -7,9 +7,10 @@ same clips share a job, so that each clip is decoded once for all of them.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from svuprobe._files import gib
@@ -160,6 +161,7 @@ class Job:
 
     def _claim(self) -> None:
         for cache, path in list(self.shards.items()):
+            # Only now is it known whether the shard is there: whoever had the claim before may have finished it.
             mine = self._claims.enter_context(claim(path))
             if mine and path in cache.changed:
                 delete_shard(path, cache.changed[path])
@@ -192,7 +194,7 @@ class Job:
                 rows = 0
                 for clip_id in self.clips:  # hundredths of a second are enough to count windows
                     rows += len(windowing.spans(round(100 * seconds_of[clip_id]), 100))
-            total += rows * len(header.layer_names) * header.dim * 2
+            total += rows * len(header.layer_names) * header.dim * 2  # bytes of a float16
         return total
 
 
@@ -235,10 +237,20 @@ def _missing_shards(cache: CacheToFill, seconds_of: Mapping[str, float]) -> list
     return missing
 
 
+def caches_of(jobs: Iterable[Job]) -> list[CacheToFill]:
+    """Return the caches that some jobs fill."""
+    return list(dict.fromkeys(chain.from_iterable(job.shards for job in jobs)))
+
+
+def _clips_of(jobs: Iterable[Job]) -> list[str]:
+    """Return the clips of some jobs; one may be in several, where models lack other clips besides."""
+    return list(dict.fromkeys(chain.from_iterable(job.clips for job in jobs)))
+
+
 def announcement(jobs: Sequence[Job], seconds_of: Mapping[str, float], windowing: Windowing) -> str:
     """Return one line that says what is to be done, and how much room that takes."""
-    caches = list(dict.fromkeys(cache for job in jobs for cache in job.shards))
-    clips = {clip_id for job in jobs for clip_id in job.clips}
+    caches = caches_of(jobs)
+    clips = _clips_of(jobs)
     hours = sum(seconds_of[clip_id] for clip_id in clips) / 3600
     size = sum(job.size(seconds_of, windowing) for job in jobs)
     names = dict.fromkeys(cache.extractor.name for cache in caches)
@@ -257,7 +269,7 @@ def refuse_full_disk(
     """
     size, free = sum(job.size(seconds_of, windowing) for job in jobs), _free(features)
     if size * _DISK_MARGIN > free:
-        longest = max((i for job in jobs for i in job.clips), key=lambda i: seconds_of[i])
+        longest = max(_clips_of(jobs), key=lambda clip_id: seconds_of[clip_id])
         raise ExtractError(
             f"{features}: the features need {gib(size)} and {gib(free)} are free; "
             f"free some space, or choose another disk with --features "

@@ -162,8 +162,11 @@ def _prune_lists(folder: Path, dry_run: bool) -> dict[Path, int]:
 
 def _owners(folder: Path, names: Iterable[str], pattern: re.Pattern[str]) -> list[Path]:
     """Return the files that temporary files and locks, by their names, were made for."""
-    matches = filter(None, map(pattern.fullmatch, names))
-    return [folder / name for name in dict.fromkeys(match[1] for match in matches)]
+    owners: dict[Path, None] = {}
+    for name in names:
+        if match := pattern.fullmatch(name):
+            owners[folder / match[1]] = None
+    return list(owners)
 
 
 def _unlink(paths: Iterable[Path]) -> None:

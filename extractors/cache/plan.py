@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ def plan_shards(directory: Path, header: Header, seconds: Mapping[str, float]) -
         directory.mkdir(parents=True, exist_ok=True)
     shards, new = _planned(directory, header, seconds)
     if not new:
-        return shards
+        return shards  # without a lock: the folder may be one where nothing can be written
     with locked(directory / "plan", wait=True):
         shards, new = _planned(directory, header, seconds)  # another process may have planned them meanwhile
         if new:
@@ -76,13 +77,14 @@ def _planned(directory: Path, header: Header, wanted: Mapping[str, float]) -> tu
         old = read_plan(path)
         header.require(old.header, path)
         shards |= old.shards
+    # What a finished shard lacks of its plan failed in it, and is planned anew.
     covered = dict(shards)
     for path in numbered(directory, "shard-*.h5").values():
         made_with, clips = read_shard(path)
         header.require(made_with, path)
         covered[path.name] = list(clips)
         shards.setdefault(path.name, list(clips))
-    known = {i for ids in covered.values() for i in ids}
+    known = set(chain.from_iterable(covered.values()))
     return shards, [i for i in wanted if i not in known]
 
 

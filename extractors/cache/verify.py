@@ -60,7 +60,10 @@ def verify(
     if not folders:
         raise ExtractError(f"{directory}: no cache there; svuprobe extract makes one")
     with reporter.bar(sum(map(size_of, folders)), "verify", "B", scaled=True) as bar:
-        return [damage for folder in folders for damage in _verify_one(folder, bar.update, delete, tell)]
+        damages: list[Damage] = []
+        for folder in folders:
+            damages += _verify_one(folder, bar.update, delete, tell)
+        return damages
 
 
 def _verify_one(folder: Path, each: Each, delete: bool, tell: Callable[[Damage], object]) -> list[Damage]:

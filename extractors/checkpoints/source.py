@@ -33,6 +33,7 @@ from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints.files import read_json
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+WEIGHT_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SETTINGS, NESTED_SETTINGS = "preprocessor_config.json", "processor_config.json"
 _ADAPTER = "adapter_config.json"
 
@@ -197,7 +198,7 @@ def refuse_adapter(source: Source) -> None:
     kind, base = described.get("peft_type"), described.get("base_model_name_or_path")
     what = f"{kind} " if isinstance(kind, str) and kind.isprintable() else ""
     of = base if isinstance(base, str) and base and base.isprintable() else "BASE"
-    alone = not any(source.find_if_known(f) for f in (*WEIGHT_FILES, *(f"{f}.index.json" for f in WEIGHT_FILES)))
+    alone = not any(map(source.find_if_known, (*WEIGHT_FILES, *WEIGHT_INDEXES)))
     where = "is only" if alone else "holds, beside its weights,"
     raise ExtractError(
         f"{source.name}: the checkpoint {where} a trained {what}adapter ({path.name if path else files[0]}), which "

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints.files import read_json
-from svuprobe.extractors.checkpoints.source import WEIGHT_FILES, Source, refuse_adapter
+from svuprobe.extractors.checkpoints.source import WEIGHT_FILES, WEIGHT_INDEXES, Source, refuse_adapter
 
 _OTHER_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
 _NOT_THE_MODEL = (
@@ -38,11 +38,11 @@ def find_weights(source: Source) -> tuple[Path, ...]:
         There are none, or several that might be meant, or a shard is missing.
     """
     unreachable = None
-    for file in WEIGHT_FILES:
+    for file, index_file in zip(WEIGHT_FILES, WEIGHT_INDEXES, strict=True):
         try:
             if (single := source.find(file)) is not None:
                 return (single,)
-            index = source.find(f"{file}.index.json")
+            index = source.find(index_file)
         except ExtractError as error:  # offline: the cache may hold the other kind of file
             if source.folder is not None:
                 raise
@@ -89,7 +89,7 @@ def _other_weights(source: Source) -> Path:
     if any("-of-" in path.name for path in candidates):
         raise ExtractError(
             f"{lacks}: there are shards, such as {candidates[0].name}, without their index "
-            f"({WEIGHT_FILES[0]}.index.json); download it again{_unfinished(source)}"
+            f"({WEIGHT_INDEXES[0]}); download it again{_unfinished(source)}"
         )
     if candidates:
         raise ExtractError(

@@ -107,7 +107,9 @@ class GenericExtractor:
             return gathered(groups, lambda rows: self._run([clips[row] for row in rows]), frames), frames
         step, field = self.at_once, self.frontend.grid.samples(self.at_once)
         starts = [range(0, count, step) for count in frames.tolist()]
-        pieces = [clip[self.hop * n :][:field] for clip, own in zip(clips, starts, strict=True) for n in own]
+        pieces = []
+        for clip, own in zip(clips, starts, strict=True):
+            pieces += [clip[self.hop * n :][:field] for n in own]
         states = self._run(pieces).transpose(1, 2)  # (pieces, frames, layers, dim)
         whole = [part.flatten(0, 1)[:n] for part, n in zip(states.split([*map(len, starts)]), frames, strict=True)]
         return nn.utils.rnn.pad_sequence(whole, batch_first=True).transpose(1, 2), frames
