@@ -57,9 +57,12 @@ def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT,
         path = _path(*take)
         rng = rng_of(seed, path)
         seconds = float(rng.uniform(3.2, 7.0))
-        singer, *sung = take
+        singer, technique, context, vowel = take
         return Recording(
-            path, seconds, SAMPLE_RATE, lambda: technique_clip(cast[singer], *sung, seconds, rng, SAMPLE_RATE)
+            path,
+            seconds,
+            SAMPLE_RATE,
+            lambda: technique_clip(cast[singer], technique, context, vowel, seconds, rng, SAMPLE_RATE),
         )
 
     takes = list(islice(_takes(), header["clips"]))
