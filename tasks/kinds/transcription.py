@@ -183,13 +183,8 @@ def decode(outputs: ArrayLike | torch.Tensor, times: ArrayLike) -> NDArray[np.fl
     logits = np.asarray(outputs, np.float64)
     if logits.ndim != 2 or logits.shape[1] != N_OUTPUTS:
         raise TaskError(f"outputs of shape {logits.shape}: transcription needs (frames, {N_OUTPUTS})")
-    return decode_frames(
-        expit(logits[:, 0]),
-        expit(logits[:, 1]),
-        logits[:, 2:7].argmax(1),
-        logits[:, 7:].argmax(1),
-        times,
-    )
+    octave, pitch_class = logits[:, 2:7].argmax(1), logits[:, 7:].argmax(1)
+    return decode_frames(expit(logits[:, 0]), expit(logits[:, 1]), octave, pitch_class, times)
 
 
 def decode_frames(
