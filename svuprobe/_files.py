@@ -3,10 +3,10 @@
 A file is written under a temporary name beside its own, ``<file>.tmp-<host>-<process>``, synced and renamed. What a
 killed process left under such a name is deleted by the next one that writes the same file.
 
-A process that needs a file for itself for longer holds ``<file>.lock``. A dead process's lock frees itself.
-The library filelock locks as well, but not what callers rest on: what a killed writer left is deleted under the lock, it
-can be asked whether a lock is held, and a filesystem without locks holds nobody up (filelock falls back on marker files
-there, which a killed process leaves for good).
+A process that needs a file for itself for longer holds ``<file>.lock``. A dead process's lock frees itself. The
+library filelock locks as well, but not what callers rest on: what a killed writer left is deleted under the lock, it
+can be asked whether a lock is held, and a filesystem without locks holds nobody up (filelock falls back on marker
+files there, which a killed process leaves for good).
 
 Text is UTF-8 with ``\\n`` at the ends of lines on every system, so that a file is the same wherever it was written.
 """
