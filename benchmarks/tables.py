@@ -17,8 +17,9 @@ from svuprobe.benchmarks import table_notes
 from svuprobe.benchmarks.published import Published, published
 from svuprobe.benchmarks.significance import compare_models
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.probe.result import Result, Score, mean_over_seeds
+from svuprobe.probe.result import Result
 from svuprobe.probe.result_file import Entry
+from svuprobe.probe.score import Score, mean_over_seeds
 
 Key = tuple[Any, ...]
 

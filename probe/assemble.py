@@ -20,13 +20,12 @@ from svuprobe.probe.result import (
     ModelInfo,
     ProtocolInfo,
     Result,
-    Score,
     Selected,
     SplitCounts,
     TaskInfo,
     Timings,
-    defined,
 )
+from svuprobe.probe.score import Score, defined
 from svuprobe.probe.splits import ClipSplits, FrameSplits, Rows
 from svuprobe.tasks import kinds
 from svuprobe.tasks.manifest import ClipList

@@ -20,17 +20,8 @@ from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
 from svuprobe.probe.identity import of_probe
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.result import (
-    LayerChoice,
-    LayerWeights,
-    ModelInfo,
-    PerSeed,
-    ProtocolInfo,
-    Result,
-    Selected,
-    Timings,
-    defined,
-)
+from svuprobe.probe.result import LayerChoice, LayerWeights, ModelInfo, ProtocolInfo, Result, Selected, Timings
+from svuprobe.probe.score import PerSeed, defined
 from svuprobe.probe.splits import rows_by_split
 from svuprobe.probe.train import fit, matmul_precision_for, unthreaded
 from svuprobe.probe.trained import TrainedHeads

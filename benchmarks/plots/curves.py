@@ -11,7 +11,8 @@ import numpy as np
 from svuprobe._text import picture
 from svuprobe.benchmarks.leaderboard import task_title
 from svuprobe.benchmarks.plots import style
-from svuprobe.probe.result import Result, both_ends, mean_over_seeds
+from svuprobe.probe.result import Result
+from svuprobe.probe.score import both_ends, mean_over_seeds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,8 @@ import numpy as np
 from svuprobe._text import FONT, picture
 from svuprobe.benchmarks.leaderboard import is_share, model_title, task_title
 from svuprobe.benchmarks.tables import part_of
-from svuprobe.probe.result import Result, Score
+from svuprobe.probe.result import Result
+from svuprobe.probe.score import Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -27,12 +27,12 @@ from svuprobe.probe.result import (
     ModelInfo,
     ProtocolInfo,
     Result,
-    Score,
     Selected,
     SplitCounts,
     TaskInfo,
     Timings,
 )
+from svuprobe.probe.score import Score
 from svuprobe.tasks.types import SPLITS
 
 TASKS, CLASSES, CLIPS, GROUPS = 5, 10, 200, 40

@@ -33,16 +33,8 @@ from svuprobe.probe.finetune.network import Batch, Network
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.finetune.saved import RunFolder, load_into, save_network
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import (
-    FineTuneInfo,
-    LayerChoice,
-    ModelInfo,
-    ProtocolInfo,
-    Result,
-    Selected,
-    Timings,
-    defined,
-)
+from svuprobe.probe.result import FineTuneInfo, LayerChoice, ModelInfo, ProtocolInfo, Result, Selected, Timings
+from svuprobe.probe.score import defined
 from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks.manifest import ClipList
 

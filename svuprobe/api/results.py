@@ -8,7 +8,8 @@ from pathlib import Path
 
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result, Score
+from svuprobe.probe.result import Result
+from svuprobe.probe.score import Score
 
 _NAMED_AT_THE_EDGE = 5
 

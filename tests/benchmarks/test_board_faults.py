@@ -21,7 +21,7 @@ from svuprobe.benchmarks.leaderboard import as_csv, as_json, render
 from svuprobe.benchmarks.plots import style
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
-from svuprobe.probe.result import Score
+from svuprobe.probe.score import Score
 from svuprobe.probe.stats.compare import MOST_MODELS
 
 HOSTILE = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from made import changed, made
 
-from svuprobe import cli
 from svuprobe.benchmarks import plots
 from svuprobe.benchmarks.plots import heatmap
+from svuprobe.cli import boards
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 
 
@@ -44,7 +44,7 @@ def test_plots_come_as_png_svg_and_csv_and_the_same_each_time(tmp_path, kind):
 
 
 def test_the_command_line_knows_every_kind():
-    assert list(cli.plot.params[0].type.choices) == list(plots.KINDS)
+    assert list(boards.plot.params[0].type.choices) == list(plots.KINDS)
 
 
 def test_csv_files_hold_what_is_drawn(tmp_path):
