@@ -19,7 +19,6 @@ from tabulate import tabulate
 
 FOLDERS = ("tasks", "extractors", "probe", "benchmarks", "svuprobe")
 KINDS = {"multiclass", "multilabel", "regression", "notes", "beats"}
-FACE = ("extract", "probe", "finetune", "predict", "leaderboard", "load_model", "load_task")
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 # What a docstring begins with that is no verb in the imperative, among those that stood here.
 NOT_VERBS = ("What ", "Whether ", "Of ", "How ", "Which ", "Where ", "The ", "A ", "An ", "All ")
@@ -153,7 +152,7 @@ def measure(root: Path) -> dict[str, str]:
         for name, tree in trees.items()
         if name.startswith("svuprobe.api")
         for node in tree.body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        if isinstance(node, ast.FunctionDef) and f'"{node.name}"' in texts["svuprobe"]
     ]
     documents = [ast.get_docstring(node) or "" for node in face]
     counts = [len(node.args.args) + len(node.args.kwonlyargs) for node in face]
