@@ -232,8 +232,10 @@ class TransformerExtractor:
         return self._padded(audio, lengths.to(device, non_blocking=True) if mixed else None, pooled)
 
     def _prepared(self) -> Encoder:
+        # Each time: whoever has the model may have called train() on it or a part, and dropout would be on.
+        self.model.eval()
         if self._encoder is None:
-            self._encoder = Encoder(self.model.eval(), self.normalization != "none")
+            self._encoder = Encoder(self.model, self.normalization != "none")
             self._padded = self._encoder.padded
             if self._compiled:
                 self._padded = torch.compile(self._padded, dynamic=True)

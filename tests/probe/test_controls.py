@@ -137,7 +137,7 @@ def simulate(folder, tasks):
     for number in range(tasks):
         (folder / f"{number}").mkdir()
         score, chance = control(folder / f"{number}", number)
-        low, high = score["ci95"]
+        low, high = score.ci95
         held.append(low <= chance <= high)
     return held
 
