@@ -14,14 +14,15 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from svuprobe._progress import SILENT, Reporter
+from svuprobe._progress import Reporter
+from svuprobe._run_options import FinetuneOptions
 from svuprobe.extractors.names import is_control, slug
 from svuprobe.probe import baselines, identity, result_file, trained
 from svuprobe.probe.assemble import assemble, weights_of_layers
@@ -42,29 +43,6 @@ _RMS_WINDOWS = 64
 
 
 @dataclass(frozen=True)
-class Options:
-    """What changes how a run goes and not what it means.
-
-    Attributes
-    ----------
-    checkpointing
-        Gradient checkpointing.
-    every
-        Steps between checkpoints; 0 for one after each epoch only.
-    resume, overwrite
-        Go on from what an unfinished run left, or throw it (and a finished result) away.
-    """
-
-    runtime: Runtime = field(default_factory=Runtime)
-    checkpointing: bool = False
-    every: int = 0
-    resume: bool = False
-    overwrite: bool = False
-    jobs: int = 0
-    allow_missing: bool = False
-
-
-@dataclass(frozen=True)
 class _Seed:
     """What one seed gave."""
 
@@ -81,8 +59,8 @@ def finetune(
     results: Path,
     *,
     start: Path | None = None,
-    options: Options | None = None,
-    reporter: Reporter = SILENT,
+    options: FinetuneOptions | None = None,
+    runtime: Runtime | None = None,
 ) -> tuple[Result, Path, bool]:
     """Train every seed and score the test split once with each.
 
@@ -92,6 +70,11 @@ def finetune(
         A name that extractors are loaded by, or of a baseline; the protocol is of its kind.
     start
         Result of a probe whose heads are taken to start from.
+    options
+        ``checkpointing``, ``checkpoint_steps``, ``resume``, ``overwrite``, ``jobs``, ``allow_missing`` and
+        ``reporter`` are used.
+    runtime
+        Where networks run, and in what numbers; one CPU in float32 if not given.
 
     Returns
     -------
@@ -103,7 +86,7 @@ def finetune(
     ProbeError
         What can't be run as asked, and a loss that is not finite.
     """
-    options = options or Options()
+    options, runtime = options or FinetuneOptions(), runtime or Runtime()
     heads = None
     if start is not None:
         protocol, heads = _from_probe(start, protocol, listed, model)
@@ -118,18 +101,18 @@ def finetune(
             seed=seed,
             checkpointing=options.checkpointing,
         )
-        return network.to(options.runtime.device)
+        return network.to(runtime.device)
 
     network = make(0)
-    about = network.about | {"dtype": options.runtime.dtype}
+    about = network.about | {"dtype": runtime.dtype}
     path = _path(results, about, listed, protocol)
     marks = identity.marks_of(listed.clips)
     run_identity = identity.of_finetuning(about, listed, protocol.hash, marks)
     if path.exists() and not options.overwrite:
-        old = _old_result(path, reporter)
+        old = _old_result(path, options.reporter)
         if old is not None and not _changed(old, run_identity, marks):
             return old, path, True
-    folder, processes = RunFolder(path), options.runtime.processes
+    folder, processes = RunFolder(path), runtime.processes
     processes.wait()  # all have looked before one clears away
     if processes.first:
         folder.make_room(resume=options.resume, overwrite=options.overwrite)
@@ -140,12 +123,12 @@ def finetune(
         network.input_spec,
         network.shortest,
         folder.path,
-        jobs=options.jobs,
+        jobs=options.decoders,
         allow_missing=options.allow_missing,
-        reporter=reporter,
+        reporter=options.reporter,
     )
     decoded = time.perf_counter()
-    job = _Job(data_of(recordings, network), folder, options, run_identity["digest"], reporter)
+    job = _Job(data_of(recordings, network), folder, options, runtime, run_identity["digest"])
     seeds = []
     for seed in range(protocol.seeds):
         if seed:
@@ -155,7 +138,7 @@ def finetune(
     if processes.first:
         folder.tidy()
     spent = Timings(decode_s=decoded - started, train_s=finished - decoded, test_s=0.0)
-    result, predictions = _result(network, job.data, protocol, seeds, about, options.runtime, spent)
+    result, predictions = _result(network, job.data, protocol, seeds, about, runtime, spent)
     result = replace(
         result,
         timings=replace(spent, test_s=time.perf_counter() - finished),
@@ -227,13 +210,13 @@ class _Job:
 
     data: ClipData | FrameData
     folder: RunFolder
-    options: Options
+    options: FinetuneOptions
+    runtime: Runtime
     digest: str
-    reporter: Reporter
 
     def run(self, network: Network, seed: int) -> _Seed:
         """Train a seed, or load it where that was done, and let it answer for the test split."""
-        runtime, data = self.options.runtime, self.data
+        runtime, data = self.runtime, self.data
         network.offset = torch.from_numpy(data.offset).to(runtime.device)
         network.spread = torch.from_numpy(data.spread).to(runtime.device)
         # Of all that two runs have to share for one to go on from what the other left.
@@ -246,7 +229,7 @@ class _Job:
 
     def _train(self, network: Network, seed: int, run: str) -> State:
         """Train a seed, write its network and say how it went."""
-        runtime, checkpoint = self.options.runtime, self.folder.checkpoint(seed)
+        runtime, checkpoint = self.runtime, self.folder.checkpoint(seed)
         training = Training(
             network,
             self.data,
@@ -254,11 +237,11 @@ class _Job:
             runtime=runtime,
             checkpoint=checkpoint,
             run=run,
-            every=self.options.every,
+            every=self.options.checkpoint_steps,
         )
         listed = self.data.recordings.listed
         title = f"finetune {listed.task.name} {network.about['name']} seed {seed}"
-        with self.reporter.bar(training.steps, title, "step") as bar:
+        with self.options.reporter.bar(training.steps, title, "step") as bar:
 
             def tick(loss: float) -> None:
                 bar.update(1)
@@ -270,7 +253,7 @@ class _Job:
             save_network(network, training.weights(), listed, state, run, self.folder.network(seed), runtime.dtype)
             checkpoint.unlink(missing_ok=True)
         for number, stage in enumerate(state.stages, start=1):
-            self.reporter.say(
+            self.options.reporter.say(
                 f"seed {seed}, stage {number}: {stage['trainable']:,} weights, {stage['epochs']} epochs, validation "
                 f"{listed.task.metrics[0]} {stage['valid']:.3f}"
             )
@@ -284,7 +267,7 @@ class _Job:
         squares = []
         for part in np.array_split(rows, -(-len(rows) // network.plan.batch_size)):
             batch = Batch.of([self.data.recordings.window(row) for row in part.tolist()])
-            squares.append(network.squares(batch.to(self.options.runtime.device)))
+            squares.append(network.squares(batch.to(self.runtime.device)))
         return np.asarray(np.mean(squares, axis=0))
 
 

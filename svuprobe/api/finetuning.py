@@ -80,15 +80,7 @@ def finetune(
         dtype = native_dtype(device) if device.startswith("cuda") else "float32"
     # Of several processes the first one speaks.
     options = replace(options, device=device, reporter=options.reporter if processes.first else SILENT)
-    how = tuning.Options(
-        runtime=Runtime(device, dtype, options.accumulate, processes),
-        checkpointing=options.checkpointing,
-        every=options.checkpoint_steps,
-        resume=options.resume,
-        overwrite=options.overwrite,
-        jobs=options.decoders,
-        allow_missing=options.allow_missing,
-    )
+    runtime = Runtime(device, dtype, options.accumulate, processes)
     probed = []
     for name in dict.fromkeys(tasks):
         clips = clips_of(name, Data.of(data), options.reporter)
@@ -99,8 +91,8 @@ def finetune(
                 _protocol_for(model, protocols),
                 Path(results),
                 start=None if start is None else Path(start),
-                options=how,
-                reporter=options.reporter,
+                options=options,
+                runtime=runtime,
             )
             probed.append(Probed(result, path, was_there))
             for line in lines_of(probed[-1]):

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from svuprobe.tasks.datasets import mtg_jamendo, nsynth, vocalset
+
 _MAGENTA = "https://storage.googleapis.com/download.magenta.tensorflow.org/datasets/nsynth"
 _MIRG = "https://mirg.city.ac.uk/datasets/magnatagatune"
 _GIANTSTEPS = "https://github.com/GiantSteps"
@@ -79,7 +81,7 @@ _CARDS = (
         title="VocalSet 1.1: 20 singers, 17 techniques, 3.6 thousand recordings",
         licence="CC BY 4.0",
         homepage="https://zenodo.org/records/1203819",
-        hours=10.1,
+        hours=vocalset.HOURS,
         size_gb=2.1,
         archives=(
             Archive(
@@ -138,7 +140,7 @@ _CARDS = (
         title="GTZAN: 1,000 clips of 30 s in ten genres",
         licence="none stated; collected from recordings whose rights were not cleared",
         homepage="https://huggingface.co/datasets/marsyas/gtzan",
-        hours=8.3,
+        hours=8.3,  # of all 1,000; tasks use 930
         size_gb=1.2,
         how="Download genres.tar.gz from the homepage and unpack it, so that genres/<genre>/<genre>.NNNNN.wav "
         "(or .au) is there.",
@@ -156,7 +158,7 @@ _CARDS = (
         title="NSynth: 305,979 notes of 4 s from 1,006 instruments",
         licence="CC BY 4.0",
         homepage="https://magenta.tensorflow.org/datasets/nsynth",
-        hours=340.0,
+        hours=nsynth.HOURS,
         size_gb=25.2,
         archives=(
             # As HEAR 2021's task definitions and Cloud Storage's own etags give them.
@@ -170,7 +172,7 @@ _CARDS = (
         title="MTG-Jamendo: 55 thousand full tracks with tags of genre, instrument and mood",
         licence="metadata CC BY-NC-SA 4.0; audio Creative Commons, per track",
         homepage="https://github.com/MTG/mtg-jamendo-dataset",
-        hours=3770.0,
+        hours=mtg_jamendo.HOURS,
         size_gb=156.0,
         how="Clone the repository of the homepage into the folder and run its scripts/download/download.py with "
         "--dataset raw_30s --type audio-low --unpack, so that audio-low/NN/ID.low.mp3 is there.",

@@ -21,7 +21,7 @@ from svuprobe import _files
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import extraction
-from svuprobe.extractors import batching as batches, jobs, writer as writing
+from svuprobe.extractors import batching, jobs, writer
 from svuprobe.extractors.audio import clips as audio
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, claim, prune
@@ -189,7 +189,7 @@ def test_a_device_out_of_memory_gets_smaller_batches(tmp_path):
 def test_padding_stays_small_and_batches_within_their_budget():
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 1000, 300).tolist()
-    made = list(batches.pack(lengths, 5000))
+    made = list(batching.pack(lengths, 5000))
     assert sorted(row for batch in made for row in batch) == list(range(300))
     for batch in made:
         own = [lengths[row] for row in batch]
@@ -262,13 +262,13 @@ def test_an_error_while_writing_keeps_what_is_finished_and_leaves_nothing_behind
     clips = corpus(tmp_path / "a", 70)
     commits = []
 
-    def failing(writer, versions, original=writing.ShardWriter.commit):
+    def failing(writer, versions, original=writer.ShardWriter.commit):
         commits.append(writer.path.name)
         if len(commits) == 2:
             raise ExtractError("disk full")
         original(writer, versions)
 
-    monkeypatch.setattr(writing.ShardWriter, "commit", failing)
+    monkeypatch.setattr(writer.ShardWriter, "commit", failing)
     with pytest.raises(ExtractError, match="disk full"):
         run(clips, tmp_path / "f")
     (folder,) = (tmp_path / "f").glob("*/*")

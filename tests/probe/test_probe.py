@@ -19,7 +19,7 @@ from svuprobe.probe.protocol import ProbeError, Protocol, preset
 from svuprobe.probe.result import SplitCounts
 from svuprobe.probe.splits import rows_by_split
 from svuprobe.probe.train import fit, matmul_precision_for, specs
-from svuprobe.tasks import kinds, manifest as cliplist
+from svuprobe.tasks import kinds, manifest
 
 QUICK = Protocol(name="quick", epoch_updates=1, hidden=32, learning_rates=(1e-3, 1e-2), max_epochs=25, seeds=2)
 
@@ -30,7 +30,7 @@ def probe(tmp_path, toml, protocol=QUICK, **options):
 
 
 def features_of(tmp_path, toml, protocol, kind, memory=None):
-    listed = cliplist.find(tmp_path / "f", str(toml))[0][0]
+    listed = manifest.find(tmp_path / "f", str(toml))[0][0]
     cache = FeatureCache(next((tmp_path / "f").glob("*/*/features.h5")).parent)
     splits, _ = rows_by_split(cache, listed, False, protocol)
     return kind(cache, splits, listed, protocol, "cpu", memory), cache
@@ -297,7 +297,7 @@ def songs(tmp_path, **options):
     toml, _ = kind_of_task(tmp_path, "notes")
     write_cache(tmp_path / "s" / "f", header(api.load_task(str(toml)), layers=4, dim=8), song_states(toml, **options))
     task = api.load_task(str(toml))
-    cliplist.save(tmp_path / "s" / "f", cliplist.listed(task, task.clips(tmp_path), False))
+    manifest.save(tmp_path / "s" / "f", manifest.listed(task, task.clips(tmp_path), False))
     return toml
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from svuprobe import api
 from svuprobe.probe.protocol import Protocol, preset
-from svuprobe.tasks import TABLE, check_name, find_clips, kinds, load, manifest as cliplist, types as task_types
+from svuprobe.tasks import TABLE, check_name, find_clips, kinds, load, manifest, types as task_types
 from svuprobe.tasks.datasets import DATASETS
 from svuprobe.tasks.synth import CORPORA
 
@@ -80,7 +80,7 @@ def test_a_synthetic_copy_is_whole_learnable_in_every_split_and_disjoint(task, s
     clips = find_clips(task, root)  # refuses repeated ids and, where the protocol says so, groups across splits
     assert {c.split for c in clips} == set(task_types.SPLITS)
     assert all(Path(c.path).is_file() for c in clips)
-    labels = cliplist.labels_of(task, clips)
+    labels = manifest.labels_of(task, clips)
     if task.kind == "multiclass":
         train = {c.target for c in clips if c.split == "train"}
         assert {c.target for c in clips} <= train
@@ -100,7 +100,7 @@ def test_perfect_predictions_score_1_on_every_metric_and_shuffled_ones_chance(ta
             late = estimate + (0.25 if task.kind == "beats" else np.array([0.25, 0.25, 0.0]))
             assert kinds.of(task).score(clip.target, late)[task.metrics[0]] < 0.6
         return
-    labels = cliplist.labels_of(task, clips)
+    labels = manifest.labels_of(task, clips)
     target = kinds.of(task).encode(task, labels, clips)
     outputs = 9.0 * np.eye(len(labels))[target] if task.kind == "multiclass" else target.astype(float)
     group, everyone = np.arange(len(clips)), np.ones((1, len(clips)))
