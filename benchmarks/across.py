@@ -14,7 +14,9 @@ from svuprobe.probe.stats.ranks import Ranks, ranks
 
 @dataclass(frozen=True)
 class ModelRank:
-    """A model's mean rank over the tasks (1 is best), the models it beats, and the letters of its group."""
+    """A model's mean rank over the tasks (1 is best), the models it beats, and the letters of its
+    group.
+    """
 
     mean_rank: float
     borda: float
@@ -57,14 +59,18 @@ class Across:
 
 
 def across(tables: Sequence[Table], wanted: Sequence[Wanted] = ()) -> list[Across]:
-    """Return models x tasks of each protocol, with what a suite asks for and nobody has probed yet."""
+    """Return models x tasks of each protocol, with what a suite asks for and nobody has probed
+    yet.
+    """
     keys = {(t.synthetic, t.protocol, t.protocol_hash) for t in tables}
     keys |= {(w.synthetic, w.protocol, w.hash) for w in wanted}
     ordered = sorted(keys, key=lambda key: (key[0], *protocol_key(key[1], key[2])))
     return [_across(key, tables, wanted) for key in ordered]
 
 
-def _across(key: tuple[bool, str, str], tables: Sequence[Table], wanted: Sequence[Wanted]) -> Across:
+def _across(
+    key: tuple[bool, str, str], tables: Sequence[Table], wanted: Sequence[Wanted]
+) -> Across:
     mine = [t for t in tables if (t.synthetic, t.protocol, t.protocol_hash) == key]
     asked = [w for w in wanted if (w.synthetic, w.protocol, w.hash) == key]
     rows = _rows(mine, asked)
@@ -97,7 +103,9 @@ def _across(key: tuple[bool, str, str], tables: Sequence[Table], wanted: Sequenc
 
 
 def _rows(tables: Sequence[Table], asked: Sequence[Wanted]) -> dict[str, Row]:
-    """Return a row for each model by its label, models before controls; one that is asked for may be missing."""
+    """Return a row for each model by its label, models before controls; one that is asked for may
+    be missing.
+    """
     rows: dict[str, Row] = {}
     for table in tables:
         for row in table.models():
@@ -109,8 +117,12 @@ def _rows(tables: Sequence[Table], asked: Sequence[Wanted]) -> dict[str, Row]:
     return dict(sorted(rows.items(), key=lambda item: (item[1].control, item[0])))
 
 
-def _scores(rows: dict[str, Row], tables: Sequence[Table], n_columns: int) -> dict[str, list[CellScore | None]]:
-    """Return the ranked scores of each model, None where it has no result; columns beyond the tables are empty."""
+def _scores(
+    rows: dict[str, Row], tables: Sequence[Table], n_columns: int
+) -> dict[str, list[CellScore | None]]:
+    """Return the ranked scores of each model, None where it has no result; columns beyond the
+    tables are empty.
+    """
     scores: dict[str, list[CellScore | None]] = {name: [None] * n_columns for name in rows}
     for column, table in enumerate(tables):
         for row in table.models():
@@ -122,7 +134,9 @@ def _special(tables: Sequence[Table]) -> str:
     """Return what the tables of one protocol share: a part of the training set, shuffled labels."""
     if not tables:
         return ""
-    return part_of(tables[0].train_fraction) + (", training labels shuffled" if tables[0].shuffled_labels else "")
+    return part_of(tables[0].train_fraction) + (
+        ", training labels shuffled" if tables[0].shuffled_labels else ""
+    )
 
 
 def _ranks(scores: dict[str, list[CellScore | None]]) -> tuple[dict[str, ModelRank], str]:
@@ -156,12 +170,18 @@ def _ranks(scores: dict[str, list[CellScore | None]]) -> tuple[dict[str, ModelRa
 
 
 def _about_ranks(found: Ranks) -> str:
-    over = f"Mean rank (1 is best) and Borda count (models beaten) over {found.tasks} task{'s' * (found.tasks > 1)}"
+    over = (
+        f"Mean rank (1 is best) and Borda count (models beaten) over {found.tasks} "
+        f"task{'s' * (found.tasks > 1)}"
+    )
     if found.critical_difference is None or found.friedman_p is None:
         return f"{over}. {found.caveat[0].upper()}{found.caveat[1:]}."
-    crowded = "" if any(found.letters) else " There are more groups than letters, so none are shown."
+    crowded = (
+        "" if any(found.letters) else " There are more groups than letters, so none are shown."
+    )
     return (
-        f"{over}. Friedman's test that all rank alike: p = {found.friedman_p:.2g}; mean ranks further apart than "
-        f"{found.critical_difference:.2f} differ (Nemenyi's critical difference, 5 %). Tasks on one dataset are not "
-        f"independent, as the test takes them to be.{crowded}"
+        f"{over}. Friedman's test that all rank alike: p = {found.friedman_p:.2g}; mean ranks "
+        f"further apart than {found.critical_difference:.2f} differ (Nemenyi's critical "
+        "difference, 5 %). Tasks on one dataset are not independent, as the test takes them to "
+        f"be.{crowded}"
     )

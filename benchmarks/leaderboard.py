@@ -1,9 +1,12 @@
-"""The leaderboard as Markdown, CSV and JSON: from result files and the predictions beside them, nothing else."""
+"""The leaderboard as Markdown, CSV and JSON: from result files and the predictions beside them,
+nothing else.
+"""
 
 from __future__ import annotations
 
 import json
 import shlex
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,22 +24,28 @@ from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
 from svuprobe.probe.result_file import Entry
 
-HEAD = """\
-# Leaderboard
-
-<!-- Written by `svuprobe leaderboard`. Do not edit: `svuprobe leaderboard --check` fails if you do. -->
-
-How to read it. *Score*: mean over seeds of the weighted-sum head (of the only layer of a hand-made front end; of the
-best layer on validation where the protocol ranks that), at the learning rate chosen on validation. *± seeds*:
-standard deviation over seeds. *95 % interval*: jackknife over the groups of the test split (singers, songs,
-recordings: the unit that may not cross splits), so it says how far the score depends on who is in the test set.
-*Group*: models that share a letter are not told apart (paired bootstrap on the same test clips and over seeds, Holm's
-correction over all pairs that are tested, 5 %). *Best layer*: the single layer whose own head scores best *on
-validation*, with its test score. *Selectivity*: score minus the score of heads trained on shuffled labels. Rows
-marked *control* are random weights or hand-made features: a pretrained model has learnt something useful for the task
-only as far as it beats them. Rows in italics have no rank. The same as CSV and JSON lies beside this file.
+_WRITTEN = (
+    "<!-- Written by `svuprobe leaderboard`. "
+    "Do not edit: `svuprobe leaderboard --check` fails if you do. -->"
+)
+_HOW_TO_READ = """
+How to read it. *Score*: mean over seeds of the weighted-sum head (of the only layer of a hand-made
+front end; of the best layer on validation where the protocol ranks that), at the learning rate
+chosen on validation. *± seeds*: standard deviation over seeds. *95 % interval*: jackknife over the
+groups of the test split (singers, songs, recordings: the unit that may not cross splits), so it
+says how far the score depends on who is in the test set. *Group*: models that share a letter are
+not told apart (paired bootstrap on the same test clips and over seeds, Holm's correction over all
+pairs that are tested, 5 %). *Best layer*: the single layer whose own head scores best *on
+validation*, with its test score. *Selectivity*: score minus the score of heads trained on shuffled
+labels. Rows marked *control* are random weights or hand-made features: a pretrained model has
+learnt something useful for the task only as far as it beats them. Rows in italics have no rank. The
+same as CSV and JSON lies beside this file.
 """
-SYNTHETIC = "**Synthetic audio**: these scores say that the chain works, nothing about any real singer."
+# Filled to 118 columns, as the leaderboards that are kept were written.
+HEAD = f"# Leaderboard\n\n{_WRITTEN}\n\n{textwrap.fill(_HOW_TO_READ.strip(), 118)}\n"
+SYNTHETIC = (
+    "**Synthetic audio**: these scores say that the chain works, nothing about any real singer."
+)
 ABOUT = "about.md"  # in the folder of results: what the reader of all its tables has to know
 _NOTHING = "–"
 _MOST_WORDS = 40  # of a command that a reader is told
@@ -47,8 +56,8 @@ def files(results: Path, out: Path) -> tuple[dict[Path, str], list[str]]:
 
     Returns
     -------
-    What ``out`` (Markdown) and the CSV and JSON beside it have to hold, and a line for each file of results that
-    could not be used; everything else is in the tables.
+    What ``out`` (Markdown) and the CSV and JSON beside it have to hold, and a line for each file of
+    results that could not be used; everything else is in the tables.
     """
     entries, problems = result_file.read_all(results)
     wanted, unread = suite.read_wanted(results)
@@ -77,7 +86,9 @@ def _about(results: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise ProbeError(f"{path}: can't be read as UTF-8 text ({error}); mend or delete it") from None
+        raise ProbeError(
+            f"{path}: can't be read as UTF-8 text ({error}); mend or delete it"
+        ) from None
 
 
 def markdown(several: Sequence[Table], across: Sequence[Across], about: str = "") -> str:
@@ -107,7 +118,9 @@ def number(metric: str, value: float | None) -> str:
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is a share of something, which is shown in per cent; R2 and errors are not."""
+    """Whether a metric is a share of something, which is shown in per cent; R2 and errors are
+    not.
+    """
     return not metric.startswith(("r2", "mae"))
 
 
@@ -150,15 +163,23 @@ def _table_text(table: Table) -> str:
         is_model = row.kind in ("model", "missing")
         cells = [row.rank or "", _name(row), number(ranked, score.mean)]
         cells += [number(ranked, score.std), _interval(ranked, score)] if is_model else ["", ""]
-        cells += [row.group] * grouped + [_best_layer(ranked, row)] * layered + [_selectivity(ranked, row)] * shuffled
+        cells += (
+            [row.group] * grouped
+            + [_best_layer(ranked, row)] * layered
+            + [_selectivity(ranked, row)] * shuffled
+        )
         lines.append(cells + [_mean_std(m, row.scores.get(m)) for m in table.metrics[1:]])
-    text = [f"## {escaped(table.title)}: {escaped(ranked)}", *([SYNTHETIC] if table.synthetic else []), table.about]
+    text = [
+        f"## {escaped(table.title)}: {escaped(ranked)}",
+        *([SYNTHETIC] if table.synthetic else []),
+        table.about,
+    ]
     text += [tabulate(lines, head, tablefmt="pipe", disable_numparse=True)]
     if table.detectable is not None:
         points = number(ranked, table.detectable) + (" points" if is_share(ranked) else "")
         text.append(
-            f"Minimum detectable difference: {points}. A true difference of this size between two of these models is "
-            "found with 80 % power (5 % level; median over pairs)."
+            f"Minimum detectable difference: {points}. A true difference of this size between two "
+            "of these models is found with 80 % power (5 % level; median over pairs)."
         )
     return "\n\n".join(text + table.notes) + "\n"
 
@@ -182,15 +203,23 @@ def _across_text(across: Across) -> str:
     """Models x tasks under one protocol."""
     mark = " (synthetic)" if across.synthetic else ""
     grouped = any(rank.group for rank in across.ranks.values())
-    head = ["model"] + [f"{escaped(title)}<br>{escaped(metric)}" for title, metric in across.columns]
+    head = ["model"] + [
+        f"{escaped(title)}<br>{escaped(metric)}" for title, metric in across.columns
+    ]
     head += ["mean rank", "Borda"] * bool(across.ranks) + ["rank group"] * grouped
     rows = [
         [escaped(name) + (" *(control)*" if name in across.controls else "")]
-        + [_mean_std(metric, score) for (_, metric), score in zip(across.columns, scores, strict=True)]
+        + [
+            _mean_std(metric, score)
+            for (_, metric), score in zip(across.columns, scores, strict=True)
+        ]
         + _rank_cells(across.ranks.get(name), grouped) * bool(across.ranks)
         for name, scores in across.scores.items()
     ]
-    text = [f"## Across tasks{mark}{across.special}: protocol {code(across.protocol)} (`{across.protocol_hash}`)"]
+    text = [
+        f"## Across tasks{mark}{across.special}: protocol {code(across.protocol)} "
+        f"(`{across.protocol_hash}`)"
+    ]
     text.append(tabulate(rows, head, tablefmt="pipe", disable_numparse=True))
     text += [across.about_ranks] if across.about_ranks else []
     text += [_to_run(across)] if across.missing else []
@@ -206,7 +235,10 @@ def _rank_cells(rank: ModelRank | None, grouped: bool) -> list[str]:
 def _to_run(across: Across) -> str:
     """What the gaps of a table need."""
     if across.suites:
-        commands = [code(f"svuprobe run {shlex.quote(name)} --data DATA --out OUT") for name in across.suites]
+        commands = [
+            code(f"svuprobe run {shlex.quote(name)} --data DATA --out OUT")
+            for name in across.suites
+        ]
         return f"{_NOTHING}: no result yet; {' and '.join(commands)} makes it."
     models, typed = (list(dict.fromkeys(pair[n] for pair in across.missing)) for n in (0, 1))
     if len(models) + len(typed) > _MOST_WORDS:
@@ -224,9 +256,10 @@ def _option(name: str, values: Sequence[str]) -> str:
 def as_csv(several: Sequence[Table]) -> str:
     """One line for each score: table, row, metric."""
     columns = [
-        "task", "synthetic", "version", "split_sha256", "protocol", "protocol_hash", "file", "train_fraction",
-        "shuffled_labels", "kind", "rank", "model", "revision", "control", "finetuned", "group", "source", "metric",
-        "ranked", "mean", "std", "ci95_low", "ci95_high", "mean_shuffled",
+        "task", "synthetic", "version", "split_sha256", "protocol", "protocol_hash", "file",
+        "train_fraction", "shuffled_labels", "kind", "rank", "model", "revision", "control",
+        "finetuned", "group", "source", "metric", "ranked", "mean", "std", "ci95_low",
+        "ci95_high", "mean_shuffled",
     ]  # fmt: skip
     lines = [
         vars(table) | vars(row) | _csv_score(table, row, metric, score)
@@ -241,8 +274,11 @@ def _csv_score(table: Table, row: Row, metric: str, score: CellScore) -> dict[st
     low, high = score.ci95 or (None, None)
     ranked = metric == table.ranked
     values = {"mean": score.mean, "std": score.std, "ci95_low": low, "ci95_high": high}
-    values["mean_shuffled"] = row.shuffled if ranked else None  # of heads trained on shuffled labels
-    return {"metric": metric, "ranked": ranked} | {name: _rounded(value) for name, value in values.items()}
+    # of heads trained on shuffled labels
+    values["mean_shuffled"] = row.shuffled if ranked else None
+    return {"metric": metric, "ranked": ranked} | {
+        name: _rounded(value) for name, value in values.items()
+    }
 
 
 def as_json(several: Sequence[Table], across: Sequence[Across]) -> str:
@@ -251,8 +287,11 @@ def as_json(several: Sequence[Table], across: Sequence[Across]) -> str:
     for table in body["tables"]:
         del table["problems"]  # of the files on this machine
         for row in table["rows"]:
-            if row["kind"] != "model":  # of chance and of published systems a mean is all that is known
-                row["scores"] = {metric: {"mean": score["mean"]} for metric, score in row["scores"].items()}
+            # of chance and of published systems a mean is all that is known
+            if row["kind"] != "model":
+                row["scores"] = {
+                    metric: {"mean": score["mean"]} for metric, score in row["scores"].items()
+                }
     return json.dumps(_rounded(body), indent=1, ensure_ascii=False) + "\n"
 
 

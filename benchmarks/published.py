@@ -1,8 +1,9 @@
-"""Numbers that papers report, to be set beside ours: other code, other heads, so never ranked among ours.
+"""Numbers that papers report, to be set beside ours: other code, other heads, so never ranked among
+ours.
 
-``published_results.csv`` holds one number a line (per cent, R2 too) with the paper and the table it was copied from.
-Its ablations of pre-training (Ma et al. 2023, tables 2 and 3) are of checkpoints that nobody can get: they stay
-out of the leaderboard.
+``published_results.csv`` holds one number a line (per cent, R2 too) with the paper and the table it
+was copied from. Its ablations of pre-training (Ma et al. 2023, tables 2 and 3) are of checkpoints
+that nobody can get: they stay out of the leaderboard.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def _all() -> tuple[Published, ...]:
 
 
 def _metric(row: dict[str, str]) -> str:
-    """Our name of a metric. Of the F measures of beats Ma et al. state 20 ms, and MARBLE's code pools the tracks."""
+    """Our name of a metric. Of the F measures of beats Ma et al. state 20 ms, and MARBLE's code
+    pools the tracks.
+    """
     if row["metric"] == "f_measure":
         return "beat_f_pooled" if row["source"].startswith("MARBLE") else "beat_f_20ms"
     return {"weighted_score": "key_weighted"}.get(row["metric"], row["metric"])

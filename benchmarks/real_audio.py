@@ -1,16 +1,16 @@
 """Four tasks on real recordings, as own data: metadata written from a manifest.
 
-``python -m svuprobe.benchmarks.real_audio MANIFEST OUT`` reads a CSV with the columns ``path`` (relative to it) and
-``labels`` (JSON) and writes a TOML and a CSV file per task into OUT:
+``python -m svuprobe.benchmarks.real_audio MANIFEST OUT`` reads a CSV with the columns ``path``
+(relative to it) and ``labels`` (JSON) and writes a TOML and a CSV file per task into OUT:
 
 digits
-    Spoken digit (Free Spoken Digit Dataset). Speaker-disjoint: two speakers train, one validation, one test, so
-    there is no interval over speakers.
+    Spoken digit (Free Spoken Digit Dataset). Speaker-disjoint: two speakers train, one validation,
+    one test, so there is no interval over speakers.
 speakers
     Speaker of the same clips, recordings split at random.
 families
-    Instrument family of notes in NSynth's layout. Instrument-disjoint: of each family's rendered instruments
-    the first trains (with the recorded ones), the second validates, the third tests.
+    Instrument family of notes in NSynth's layout. Instrument-disjoint: of each family's rendered
+    instruments the first trains (with the recorded ones), the second validates, the third tests.
 songs
     Sung notes of songs with an UltraStar file (voice with accompaniment), split by song.
 """
@@ -39,8 +39,15 @@ def digits(rows: list[Row]) -> Iterator[Row]:
     for row in _in(rows, "spoken_digits"):
         speaker = row["speaker"]
         if speaker not in DIGIT_SPLITS:
-            raise ProbeError(f"{row['path']}: speaker {speaker!r}; there are {', '.join(DIGIT_SPLITS)}")
-        yield {"path": row["path"], "target": row["digit"], "split": DIGIT_SPLITS[speaker], "group": speaker}
+            raise ProbeError(
+                f"{row['path']}: speaker {speaker!r}; there are {', '.join(DIGIT_SPLITS)}"
+            )
+        yield {
+            "path": row["path"],
+            "target": row["digit"],
+            "split": DIGIT_SPLITS[speaker],
+            "group": speaker,
+        }
 
 
 def speakers(rows: list[Row]) -> Iterator[Row]:
@@ -60,18 +67,35 @@ def families(rows: list[Row]) -> Iterator[Row]:
     for row in rendered:
         number = sorted(seen[row["family"]]).index(_instrument(row))
         if number > 2:
-            raise ProbeError(f"{row['path']}: the fourth instrument of its family; there is one for each split")
+            raise ProbeError(
+                f"{row['path']}: the fourth instrument of its family; there is one for each split"
+            )
         split = ("train", "valid", "test")[number]
-        yield {"path": row["path"], "target": row["family"], "split": split, "group": _instrument(row)}
+        yield {
+            "path": row["path"],
+            "target": row["family"],
+            "split": split,
+            "group": _instrument(row),
+        }
     for row in _in(rows, "nsynth"):
-        yield {"path": row["path"], "target": row["family"], "split": "train", "group": _instrument(row)}
+        yield {
+            "path": row["path"],
+            "target": row["family"],
+            "split": "train",
+            "group": _instrument(row),
+        }
 
 
 def songs(rows: list[Row]) -> Iterator[Row]:
     """Songs with their notes: of ten, two validate and two test."""
     for n, row in enumerate(sorted(_in(rows, "singing_songs"), key=lambda r: r["path"])):
         split = {3: "valid", 4: "test", 8: "valid", 9: "test"}.get(n, "train")
-        yield {"path": row["path"], "target": row["notes"], "split": split, "group": Path(row["path"]).stem}
+        yield {
+            "path": row["path"],
+            "target": row["notes"],
+            "split": split,
+            "group": Path(row["path"]).stem,
+        }
 
 
 TASKS = {
@@ -92,11 +116,16 @@ _NEEDED = {
 
 
 def _rows(manifest: Path) -> list[Row]:
-    """The recordings of a manifest, with their labels beside their paths; ProbeError for one of another shape."""
+    """The recordings of a manifest, with their labels beside their paths; ProbeError for one of
+    another shape.
+    """
     try:
         with manifest.open(encoding="utf-8", newline="") as file:
             table = csv.DictReader(file, strict=True)
-            rows = [{"path": row["path"]} | json.loads(row["labels"]) | {"path": row["path"]} for row in table]
+            rows = [
+                {"path": row["path"]} | json.loads(row["labels"]) | {"path": row["path"]}
+                for row in table
+            ]
             for row in rows:
                 for key in ("path", *_NEEDED.get(row["path"].partition("/")[0], ())):
                     if not isinstance(row.get(key), (str, int)) or not str(row[key]).isprintable():
@@ -104,7 +133,9 @@ def _rows(manifest: Path) -> list[Row]:
     except OSError as error:
         raise ProbeError(f"{manifest}: can't be read ({error.strerror or error})") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, csv.Error) as error:
-        raise ProbeError(f"{manifest}: not a manifest of recordings, path and labels as JSON ({error})") from None
+        raise ProbeError(
+            f"{manifest}: not a manifest of recordings, path and labels as JSON ({error})"
+        ) from None
     missing = [folder for folder in _NEEDED if folder != "nsynth" and not _in(rows, folder)]
     if missing:
         raise ProbeError(f"{manifest}: lists no recording below {missing[0]}/")
@@ -116,7 +147,9 @@ def _in(rows: list[Row], folder: str) -> list[Row]:
 
 
 def _instrument(row: Row) -> str:
-    """``nsynth/bass_acoustic_000`` of ``nsynth/audio/bass_acoustic_000-036-050.flac``: both folders count from 0."""
+    """``nsynth/bass_acoustic_000`` of ``nsynth/audio/bass_acoustic_000-036-050.flac``: both folders
+    count from 0.
+    """
     path = Path(row["path"])
     return f"{path.parts[0]}/{path.stem.rsplit('-', 2)[0]}"
 
@@ -132,7 +165,9 @@ def write(manifest: Path, out: Path) -> list[Path]:
     for name, (kind, select) in TASKS.items():
         # The id is the path below the manifest: the same wherever OUT is.
         found = [
-            {"id": row["path"], "group": row["path"]} | row | {"path": (there / row["path"]).as_posix()}
+            {"id": row["path"], "group": row["path"]}
+            | row
+            | {"path": (there / row["path"]).as_posix()}
             for row in select(rows)
         ]
         if name in _TARGETS_IN_FILES:  # they lie beside the audio

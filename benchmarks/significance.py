@@ -23,7 +23,8 @@ class Significance:
     letters
         Of each model, in the order of the entries: those that share one are not told apart.
     detectable
-        The smallest difference that would be found in four of five cases; None where it is not known.
+        The smallest difference that would be found in four of five cases; None where it is not
+        known.
     notes
         Sentences for the table, in Markdown.
     problems
@@ -39,7 +40,8 @@ class Significance:
 def compare_models(entries: Sequence[Entry]) -> Significance:
     """Compare the models of a table by the predictions beside their results.
 
-    A model whose predictions can't be used is compared with nothing, and the others with each other.
+    A model whose predictions can't be used is compared with nothing, and the others with each
+    other.
     """
     significance = Significance([""] * len(entries))
     tested, untested = _read_predictions(entries, significance)
@@ -55,12 +57,14 @@ def compare_models(entries: Sequence[Entry]) -> Significance:
     if comparison.groups < MIN_GROUPS:  # which the notes of the results say
         return significance
     if comparison.caveat:
-        significance.notes.append(f"{markdown(comparison.caveat[0].upper() + comparison.caveat[1:])}.")
+        significance.notes.append(
+            f"{markdown(comparison.caveat[0].upper() + comparison.caveat[1:])}."
+        )
     if untested:
         significance.notes.append(
-            f"Differences are tested among the first {len(tested)} models alone; the other {untested} have no "
-            f"letter. Of more pairs, {RESAMPLINGS:,} resamplings could tell none apart after the correction for "
-            f"their number."
+            f"Differences are tested among the first {len(tested)} models alone; the other "
+            f"{untested} have no letter. Of more pairs, {RESAMPLINGS:,} resamplings could tell "
+            "none apart after the correction for their number."
         )
     return significance
 
@@ -68,7 +72,8 @@ def compare_models(entries: Sequence[Entry]) -> Significance:
 def _read_predictions(
     entries: Sequence[Entry], significance: Significance
 ) -> tuple[dict[int, compare.JackknifeScores], int]:
-    """Return the scores of the best models by their places, and how many more could have been compared.
+    """Return the scores of the best models by their places, and how many more could have been
+    compared.
 
     Why a model is left out is added to ``significance``.
     """
@@ -92,6 +97,7 @@ def _read_predictions(
         significance.notes.append(f"No rank, as the score is undefined: {listed(undefined)}.")
     if unusable:
         significance.notes.append(
-            f"Not compared, as the predictions beside the result are missing or damaged: {listed(unusable)}."
+            "Not compared, as the predictions beside the result are missing or damaged: "
+            f"{listed(unusable)}."
         )
     return tested, untested

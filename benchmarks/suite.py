@@ -1,20 +1,19 @@
-"""A suite: models x tasks x protocols as a TOML file, and what of it the leaderboard still waits for.
+"""A suite: models x tasks x protocols as a TOML file, and what of it the leaderboard still waits
+for.
 
-```toml
-name = "mine"
-description = "One sentence."
-models = ["wavlm-base-plus", "hf:./checkpoint"]
-controls = ["random:wavlm-base-plus", "logmel", "mfcc"]    # models too; they come after the others
-tasks = ["technique", "own.toml"]                          # paths are relative to this file
-protocols = ["svuprobe", { base = "linear", seeds = 3 }]    # presets, or with fields changed; or a TOML file
+```toml name = "mine" description = "One sentence." models = ["wavlm-base-plus", "hf:./checkpoint"]
+controls = ["random:wavlm-base-plus", "logmel", "mfcc"] # models too; they come after the others
+tasks = ["technique", "own.toml"] # paths are relative to this file protocols = ["svuprobe", { base
+= "linear", seeds = 3 }] # presets, or with fields changed; or a TOML file
 
 [task_protocols]
 technique = ["linear"]                                     # instead of `protocols`
 ```
 
-Optional: ``reference`` (the paper whose models and tasks these are) and ``prepare``, which makes the data:
-``synth`` writes synthetic copies below OUT (``[synth_clips]`` says how many recordings for a task), ``real_audio``
-writes the tasks of :mod:`svuprobe.benchmarks.real_audio` from the ``manifest.csv`` in the data folder.
+Optional: ``reference`` (the paper whose models and tasks these are) and ``prepare``, which makes
+the data: ``synth`` writes synthetic copies below OUT (``[synth_clips]`` says how many recordings
+for a task), ``real_audio`` writes the tasks of :mod:`svuprobe.benchmarks.real_audio` from the
+``manifest.csv`` in the data folder.
 """
 
 from __future__ import annotations
@@ -78,7 +77,9 @@ def load(name: str) -> Suite:
         return _read(parse_toml(path.read_text(encoding="utf-8")), path)
     except OSError as error:
         if name.endswith(".toml"):
-            raise ProbeError(f"{path}: can't be read ({error.strerror}); a suite is a TOML file") from None
+            raise ProbeError(
+                f"{path}: can't be read ({error.strerror}); a suite is a TOML file"
+            ) from None
         raise ProbeError(
             f"unknown suite {name!r}; {did_you_mean(name, shipped())}, or a path to a .toml file"
         ) from None
@@ -108,15 +109,25 @@ def _read(body: dict[str, Any], path: Path) -> Suite:
     if not body.get("models") and not body.get("controls"):
         raise ProbeError("it names no model; list some in models or controls")
     if body.get("prepare", "") not in PREPARE:
-        raise ProbeError(f"prepare = {body['prepare']!r}; it is {' or '.join(PREPARE[1:])}, or left out")
-    unknown = [t for key in ("task_protocols", "synth_clips") for t in body.get(key, {}) if t not in body["tasks"]]
+        raise ProbeError(
+            f"prepare = {body['prepare']!r}; it is {' or '.join(PREPARE[1:])}, or left out"
+        )
+    unknown = [
+        t
+        for key in ("task_protocols", "synth_clips")
+        for t in body.get(key, {})
+        if t not in body["tasks"]
+    ]
     if unknown:
         raise ProbeError(f"{unknown[0]!r} is not among its tasks ({', '.join(body['tasks'])})")
-    changes: dict[str, Any] = {key: tuple(body[key]) for key in ("tasks", "models", "controls") if key in body}
+    changes: dict[str, Any] = {
+        key: tuple(body[key]) for key in ("tasks", "models", "controls") if key in body
+    }
     if "protocols" in body:
         changes["protocols"] = _protocols(body["protocols"], path.parent)
     changes["task_protocols"] = {
-        task: _protocols(these, path.parent) for task, these in body.get("task_protocols", {}).items()
+        task: _protocols(these, path.parent)
+        for task, these in body.get("task_protocols", {}).items()
     }
     return Suite(**body | changes, folder=path.parent)
 
@@ -136,9 +147,13 @@ def _protocol(entry: Any, folder: Path) -> Protocol:
     found = preset(str(folder / base) if base.endswith(".toml") else base)
     for key, value in changes.items():
         if key not in asdict(found):
-            raise ProbeError(f"unknown field {key!r} of a protocol; {did_you_mean(key, list(asdict(found)))}")
+            raise ProbeError(
+                f"unknown field {key!r} of a protocol; {did_you_mean(key, list(asdict(found)))}"
+            )
         kind = type(getattr(found, key))
-        changes[key] = kind(value) if (kind, type(value)) in ((tuple, list), (float, int)) else value
+        changes[key] = (
+            kind(value) if (kind, type(value)) in ((tuple, list), (float, int)) else value
+        )
         if type(changes[key]) is not kind:
             raise ProbeError(f"{key} = {value!r} in a protocol; it is a {kind.__name__}")
     return replace(found, **changes)
@@ -159,7 +174,9 @@ class Wanted:
 
 
 def save_wanted(results: Path, suite: str, wanted: Sequence[Wanted]) -> Path:
-    """Write what a suite asks for beside its results, so that a leaderboard is made from them alone."""
+    """Write what a suite asks for beside its results, so that a leaderboard is made from them
+    alone.
+    """
     path = results / f"{suite}{_WANTED}"
     text = json.dumps([asdict(one) for one in wanted], indent=1) + "\n"
     if not holds(path, text):
@@ -168,7 +185,9 @@ def save_wanted(results: Path, suite: str, wanted: Sequence[Wanted]) -> Path:
 
 
 def read_wanted(results: Path) -> tuple[list[Wanted], list[str]]:
-    """What all suites that were run into a folder ask for, and a line for each file that does not say it."""
+    """What all suites that were run into a folder ask for, and a line for each file that does not
+    say it.
+    """
     found: list[Wanted] = []
     problems = []
     for path in sorted(results.glob(f"*{_WANTED}")):
@@ -177,7 +196,9 @@ def read_wanted(results: Path) -> tuple[list[Wanted], list[str]]:
         try:
             found += [_one_wanted(one) for one in json.loads(path.read_text(encoding="utf-8"))]
         except (OSError, ValueError, TypeError, RecursionError):
-            problems.append(f"{path}: not what svuprobe run writes; delete it and run the suite again")
+            problems.append(
+                f"{path}: not what svuprobe run writes; delete it and run the suite again"
+            )
     return found, problems
 
 

@@ -25,14 +25,18 @@ def about(result: Result) -> str:
     clips = {split: f"{task.splits[split]:,}" for split in ("train", "valid", "test")}
     unit = "windows" if task.scored == "window" else "clips"
     groups = f"{test.groups:,} group{'s' if test.groups > 1 else ''}"
-    trained = f" (heads see {100 * protocol.train_fraction:g} % of it)" if protocol.train_fraction < 1 else ""
+    trained = (
+        f" (heads see {100 * protocol.train_fraction:g} % of it)"
+        if protocol.train_fraction < 1
+        else ""
+    )
     labels = ", **training labels shuffled**" if protocol.shuffle_labels else ""
     seeds = len(result.ranked.per_seed)
     return (
-        f"{markdown(task.reference)}. Clips: {clips['train']} train{trained}, {clips['valid']} validation, "
-        f"{clips['test']} test; scored on {getattr(test, unit):,} {unit} in {groups}. Protocol {code(protocol.name)} "
-        f"(`{protocol.hash}`){labels}, {seeds} seed{'s' * (seeds > 1)}; split `{task.split_sha256[:8]}`, task "
-        f"version {task.version}."
+        f"{markdown(task.reference)}. Clips: {clips['train']} train{trained}, {clips['valid']} "
+        f"validation, {clips['test']} test; scored on {getattr(test, unit):,} {unit} in {groups}. "
+        f"Protocol {code(protocol.name)} (`{protocol.hash}`){labels}, {seeds} "
+        f"seed{'s' * (seeds > 1)}; split `{task.split_sha256[:8]}`, task version {task.version}."
     )
 
 
@@ -42,20 +46,28 @@ def of_results(results: Sequence[Result]) -> list[str]:
     groups = first.counts.test.groups
     if groups < MIN_GROUPS:
         words = f"Only {groups} group{'s' if groups > 1 else ''} in test, under {MIN_GROUPS}"
-        notes.append(f"{words}: nothing can be said about others, so no interval and no test of differences.")
+        notes.append(
+            f"{words}: nothing can be said about others, so no interval and no test of differences."
+        )
     notes += _caveats(results)
     undefined = first.counts.undefined
     if undefined and not any(r.caveats for r in results):
         names = ", ".join(map(markdown, undefined))
         notes.append(f"Left out of the mean, as test has no positive or no negative: {names}.")
-    if lacking := [f"{markdown(r.model.name)} {r.counts.missing}" for r in results if r.counts.missing]:
-        more = f" and of {len(lacking) - MOST_NAMED} more models" if len(lacking) > MOST_NAMED else ""
+    if lacking := [
+        f"{markdown(r.model.name)} {r.counts.missing}" for r in results if r.counts.missing
+    ]:
+        more = (
+            f" and of {len(lacking) - MOST_NAMED} more models" if len(lacking) > MOST_NAMED else ""
+        )
         notes.append(f"Clips without features: {', '.join(lacking[:MOST_NAMED])}{more}.")
     return notes
 
 
 def _caveats(results: Sequence[Result]) -> list[str]:
-    """What limits the scores, as the results say: once where all say it, else with the models it is said of."""
+    """What limits the scores, as the results say: once where all say it, else with the models it is
+    said of.
+    """
     said: dict[str, list[str]] = {}
     for result in results:
         for caveat in dict.fromkeys(result.caveats):
@@ -74,5 +86,8 @@ def of_published(others: Iterable[Published]) -> list[str]:
     )
     if not lines:
         return []
-    caution = "Published rows are not ranked: other code, heads and learning rates, sometimes another split."
+    caution = (
+        "Published rows are not ranked: other code, heads and learning rates, sometimes another "
+        "split."
+    )
     return [f"{caution} {'; '.join(lines)}."]

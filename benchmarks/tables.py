@@ -1,6 +1,7 @@
 """What the leaderboard shows of each task under each protocol, as data.
 
-Results share a table only where task, version, split, protocol hash and kind of data (real or synthetic) agree.
+Results share a table only where task, version, split, protocol hash and kind of data (real or
+synthetic) agree.
 """
 
 from __future__ import annotations
@@ -60,14 +61,17 @@ class Row:
     best_layer_score: float | None = None
     shuffled: float | None = None  # ranked metric with shuffled training labels
     source: str = ""  # of a published row
-    file: str = ""  # name of the result's file without its suffix: the protocol with all that was changed in it
+    # name of the result's file without its suffix: the protocol with all that was changed in it
+    file: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One task under one protocol; the first metric is the ranked one, its scores decide the order of the models.
+    """One task under one protocol; the first metric is the ranked one, its scores decide the order
+    of the models.
 
-    ``detectable`` is the smallest difference in it that this test set would tell apart in four of five cases.
+    ``detectable`` is the smallest difference in it that this test set would tell apart in four of
+    five cases.
     """
 
     task: str
@@ -95,7 +99,12 @@ class Table:
     def title(self) -> str:
         """The task with its marks."""
         labels = ", training labels shuffled" if self.shuffled_labels else ""
-        return self.task + (" (synthetic)" if self.synthetic else "") + part_of(self.train_fraction) + labels
+        return (
+            self.task
+            + (" (synthetic)" if self.synthetic else "")
+            + part_of(self.train_fraction)
+            + labels
+        )
 
     def models(self) -> list[Row]:
         """The rows of results, best first."""
@@ -103,7 +112,9 @@ class Table:
 
 
 def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table]:
-    """Return every table; what a suite asks for and is not there becomes a row marked as missing."""
+    """Return every table; what a suite asks for and is not there becomes a row marked as
+    missing.
+    """
     shuffled: dict[Key, Result] = {}
     with_true_labels = set()
     for result, _ in entries:
@@ -111,13 +122,17 @@ def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table
             shuffled[_model_key(result)] = result
         else:
             with_true_labels.add(_model_key(result))
-    # A result on shuffled labels is a column beside the one on true labels; alone it is a table of its own.
+    # A result on shuffled labels is a column beside the one on true labels; alone it is a table of
+    # its own.
     of_tables = []
     for result, path in entries:
         if not result.protocol.shuffle_labels or _model_key(result) not in with_true_labels:
             of_tables.append((result, path))
     of_tables.sort(key=lambda entry: _key(entry[0]))
-    return [_table(list(same), shuffled, wanted) for _, same in groupby(of_tables, key=lambda entry: _key(entry[0]))]
+    return [
+        _table(list(same), shuffled, wanted)
+        for _, same in groupby(of_tables, key=lambda entry: _key(entry[0]))
+    ]
 
 
 def _key(result: Result) -> Key:
@@ -126,7 +141,9 @@ def _key(result: Result) -> Key:
 
 
 def _model_key(result: Result) -> Key:
-    """Return what a result on shuffled labels shares with the one on true labels of the same model."""
+    """Return what a result on shuffled labels shares with the one on true labels of the same
+    model.
+    """
     fields = dict(result.protocol.fields)
     for name in ("name", "shuffle_labels"):
         fields.pop(name, None)
@@ -148,17 +165,25 @@ def part_of(fraction: float) -> str:
 
 
 def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[Wanted]) -> Table:
-    entries = sorted(entries, key=lambda e: (_descending(e[0].ranked.mean), *_name_and_revision(e[0])))
+    entries = sorted(
+        entries, key=lambda e: (_descending(e[0].ranked.mean), *_name_and_revision(e[0]))
+    )
     results = [result for result, _ in entries]
     first, task = results[0], results[0].task
     metrics = [task.ranked, *(name for name in first.scores if name != task.ranked)]
     significance = compare_models(entries)
     rows = []
-    for rank, ((result, path), letters) in enumerate(zip(entries, significance.letters, strict=True), start=1):
+    for rank, ((result, path), letters) in enumerate(
+        zip(entries, significance.letters, strict=True), start=1
+    ):
         control = shuffled.get(_model_key(result))
-        rows.append(_row(None if result.ranked.mean is None else rank, result, path, letters, control))
+        rows.append(
+            _row(None if result.ranked.mean is None else rank, result, path, letters, control)
+        )
     rows += _missing(first, rows, wanted)
-    rows.append(Row("chance", "chance", {metric: CellScore(first.chance.get(metric)) for metric in metrics}))
+    rows.append(
+        Row("chance", "chance", {metric: CellScore(first.chance.get(metric)) for metric in metrics})
+    )
     others = [] if task.synthetic else published(task.name, metrics)
     rows += [_published_row(other, metrics) for other in others]
     own_data = task.reference.startswith("own data, ")
@@ -190,7 +215,9 @@ def _descending(mean: float | None) -> float:
     return math.inf if mean is None else -mean
 
 
-def _row(rank: int | None, result: Result, path: Path, letters: str, shuffled: Result | None) -> Row:
+def _row(
+    rank: int | None, result: Result, path: Path, letters: str, shuffled: Result | None
+) -> Row:
     model, best = result.model, result.best_layer
     scores = {metric: CellScore.of(score) for metric, score in result.scores.items()}
     return Row(

@@ -1,4 +1,6 @@
-"""What ends a worker when its parent is gone. It is its first act, so it imports next to nothing."""
+"""What ends a worker when its parent is gone. It is its first act, so it imports next to
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 def tether() -> None:
-    """Have the kernel kill this process with the thread that started it, and leave if that is gone already.
+    """Have the kernel kill this process with the thread that started it, and leave if that is gone
+    already.
 
-    The end of stdin says the same, but later: nobody reads it while libraries load, and a codec may hang or hold
-    Python's lock. It stays what counts on other systems than Linux.
+    The end of stdin says the same, but later: nobody reads it while libraries load, and a codec may
+    hang or hold Python's lock. It stays what counts on other systems than Linux.
     """
     if sys.platform == "linux":
         import ctypes

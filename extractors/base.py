@@ -19,10 +19,12 @@ class ExtractError(UserError):
 
 @dataclass(frozen=True)
 class FrameGrid:
-    """Where the frames of a model lie: frame ``i`` sees ``receptive_field`` samples, the first at ``i * hop``.
+    """Where the frames of a model lie: frame ``i`` sees ``receptive_field`` samples, the first at
+    ``i * hop``.
 
-    Nothing is padded, so n samples have ``1 + (n - receptive_field) // hop`` frames. This is the grid of a stack of
-    convolutions, and of a spectrogram that isn't centred; whatever else a model does has to be brought to it.
+    Nothing is padded, so n samples have ``1 + (n - receptive_field) // hop`` frames. This is the
+    grid of a stack of convolutions, and of a spectrogram that isn't centred; whatever else a model
+    does has to be brought to it.
 
     Attributes
     ----------
@@ -48,15 +50,21 @@ class FrameGrid:
 
     @property
     def context(self) -> int:
-        """Return what a window's last frame sees after its end, in samples, where it is a whole number of hops."""
+        """Return what a window's last frame sees after its end, in samples, where it is a whole
+        number of hops.
+        """
         return max(0, self.receptive_field - self.hop)
 
     def n_frames(self, samples: int) -> int:
-        """Return the frames of so many samples: at least one, since a model that takes less pads it."""
+        """Return the frames of so many samples: at least one, since a model that takes less pads
+        it.
+        """
         return 1 + max(0, samples - self.receptive_field) // self.hop
 
     def count(self, lengths: torch.Tensor) -> torch.Tensor:
-        """Return `n_frames` of each of several clips: (batch,) int64, from their samples (batch,) int64."""
+        """Return `n_frames` of each of several clips: (batch,) int64, from their samples (batch,)
+        int64.
+        """
         return 1 + (lengths - self.receptive_field).clamp(min=0) // self.hop
 
     def samples(self, n_frames: int) -> int:
@@ -64,7 +72,9 @@ class FrameGrid:
         return self.hop * (n_frames - 1) + self.receptive_field
 
     def centres(self, n_frames: int, start_s: float = 0.0) -> np.ndarray:
-        """Return the centre of each frame of a window that starts at ``start_s``: seconds, (n_frames,) float64."""
+        """Return the centre of each frame of a window that starts at ``start_s``: seconds,
+        (n_frames,) float64.
+        """
         import numpy as np  # names of models are read where --help has to answer at once
 
         in_samples = np.arange(n_frames) * self.hop + self.receptive_field / 2
@@ -90,8 +100,8 @@ class ModelCard:
     parameters
         Weights, to three digits; 0 for hand-made front ends.
     normalize
-        Whether each clip is scaled to zero mean and unit variance. A checkpoint's own feature extractor comes
-        first; this is for checkpoints without one and for random weights.
+        Whether each clip is scaled to zero mean and unit variance. A checkpoint's own feature
+        extractor comes first; this is for checkpoints without one and for random weights.
     licence, reference
         Of the weights, and the paper.
     source
@@ -117,12 +127,12 @@ class ModelCard:
 class Extractor(Protocol):
     """A frozen front end.
 
-    It owns its waveform normalisation; it never resamples, chunks or chooses a device. A clip's states never depend
-    on what else is in its batch.
+    It owns its waveform normalisation; it never resamples, chunks or chooses a device. A clip's
+    states never depend on what else is in its batch.
 
-    Two more members are optional: ``pooled(audio, lengths) -> (batch, layers, dim)`` float32, where there is a
-    better or faster answer at clip level than the mean over the valid frames; and ``compile()``, which makes later
-    calls faster where few shapes occur.
+    Two more members are optional: ``pooled(audio, lengths) -> (batch, layers, dim)`` float32, where
+    there is a better or faster answer at clip level than the mean over the valid frames; and
+    ``compile()``, which makes later calls faster where few shapes occur.
 
     Attributes
     ----------
@@ -158,7 +168,9 @@ class Extractor(Protocol):
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
         """Move the weights; outputs are then computed there, in that type."""
 
-    def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, audio: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute the hidden states of every layer.
 
         Parameters

@@ -1,7 +1,8 @@
 """Batches: which windows go through a model together, in which number format, and what comes out.
 
-Not torch's DataLoader: a batch's rows depend on the lengths of a whole block of windows and must be the same whatever
-the timing, and a decoder that crashes or hangs may cost its clip only (`svuprobe.extractors.audio.decoders`).
+Not torch's DataLoader: a batch's rows depend on the lengths of a whole block of windows and must be
+the same whatever the timing, and a decoder that crashes or hangs may cost its clip only
+(`svuprobe.extractors.audio.decoders`).
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ _CPU_BATCH_SECONDS = 60.0
 _LEAST_FILL = 0.8  # of the longest clip in a batch: shorter ones go into the next batch
 
 
-# Windows wait until a block of so many batches can be sorted by length, so that a batch holds like lengths. The
-# frames of a block lie in memory until they are written, and are large: there each batch is a block.
+# Windows wait until a block of so many batches can be sorted by length, so that a batch holds like
+# lengths. The frames of a block lie in memory until they are written, and are large: there each
+# batch is a block.
 _BATCHES_PER_BLOCK = {"clip": 8, "frame": 1}
 Block = list[tuple[Clip, Window]]
 
 
 def native_dtype(device: str) -> str:
-    """Return ``bfloat16`` where the hardware multiplies it natively (CUDA, AVX512-BF16, AMX), else ``float32``."""
+    """Return ``bfloat16`` where the hardware multiplies it natively (CUDA, AVX512-BF16, AMX), else
+    ``float32``.
+    """
     if torch.device(device).type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -36,7 +40,9 @@ def native_dtype(device: str) -> str:
 
 
 def batch_seconds_for(device: str) -> float:
-    """Return the seconds of audio in a batch: what fits a CPU's caches, or a quarter of a GPU's memory."""
+    """Return the seconds of audio in a batch: what fits a CPU's caches, or a quarter of a GPU's
+    memory.
+    """
     if torch.device(device).type != "cuda":
         return _CPU_BATCH_SECONDS
     total: int = torch.cuda.get_device_properties(torch.device(device)).total_memory
@@ -44,7 +50,9 @@ def batch_seconds_for(device: str) -> float:
 
 
 def input_spec(extractor: Extractor, level: str) -> InputSpec:
-    """Return what windows a model sees: at frame level with what the last frame sees after a window's end."""
+    """Return what windows a model sees: at frame level with what the last frame sees after a
+    window's end.
+    """
     if level == "clip":
         return InputSpec(extractor.sample_rate)
     return InputSpec(extractor.sample_rate, extractor.hop, FrameGrid.of(extractor).context)
@@ -65,11 +73,13 @@ def window_features(
     Returns
     -------
     features, frames
-        Float16 on the device, (batch, 1, layers, dim) means over frames at clip level and (batch, frames, layers,
-        dim) at frame level; the valid frames of each window.
+        Float16 on the device, (batch, 1, layers, dim) means over frames at clip level and (batch,
+        frames, layers, dim) at frame level; the valid frames of each window.
     """
     lengths = torch.tensor([len(samples) for samples in windows])
-    audio = torch.zeros(len(windows), max(length, int(lengths.max())), pin_memory=device.startswith("cuda"))
+    audio = torch.zeros(
+        len(windows), max(length, int(lengths.max())), pin_memory=device.startswith("cuda")
+    )
     for row, samples in zip(audio, windows, strict=True):
         row[: len(samples)] = torch.from_numpy(samples)
     audio = audio.to(device, non_blocking=True)
@@ -94,7 +104,9 @@ class BatchFeatures:
 
 @dataclass(frozen=True)
 class WindowFeatures:
-    """The features of one window: their place in those of a batch, or the reason why there are none."""
+    """The features of one window: their place in those of a batch, or the reason why there are
+    none.
+    """
 
     clip: Clip
     window: Window
@@ -107,7 +119,11 @@ class WindowFeatures:
         if isinstance(self.batch, str):
             return self.batch
         array = self.batch.of(self.index, self.n_frames if level == "frame" else 1)
-        return array if np.isfinite(array).all() else f"{self.clip.path}: features are not finite in float16"
+        return (
+            array
+            if np.isfinite(array).all()
+            else f"{self.clip.path}: features are not finite in float16"
+        )
 
 
 class ModelBatches:
@@ -124,15 +140,25 @@ class ModelBatches:
     """
 
     def __init__(self, level: str, device: str, batch_seconds: float, compiled: bool) -> None:
-        self.level, self.device, self.batch_seconds, self.compiled = level, device, batch_seconds, compiled
+        self.level, self.device, self.batch_seconds, self.compiled = (
+            level,
+            device,
+            batch_seconds,
+            compiled,
+        )
         self._block_seconds = batch_seconds * _BATCHES_PER_BLOCK[level]
 
     def fill_a_block(self, block: Block) -> bool:
         """Return whether windows, all of one input spec, are enough to be run."""
-        return sum(len(w.samples) for _, w in block) >= self._block_seconds * block[0][1].spec.sample_rate
+        return (
+            sum(len(w.samples) for _, w in block)
+            >= self._block_seconds * block[0][1].spec.sample_rate
+        )
 
     def run(self, extractor: Extractor, block: Block) -> list[WindowFeatures]:
-        """Return the features of each window of a block, in their order; windows of like length share a batch."""
+        """Return the features of each window of a block, in their order; windows of like length
+        share a batch.
+        """
         lengths = [len(window.samples) for _, window in block]
         features: dict[int, WindowFeatures] = {}
         for rows in pack(lengths, self.batch_seconds * extractor.sample_rate):
@@ -152,8 +178,8 @@ class ModelBatches:
     ) -> None:
         """Add the features of some rows of a block, or why there are none.
 
-        A window that the model refuses, or that there is no memory for, fails no other: the batch is halved until
-        it is alone.
+        A window that the model refuses, or that there is no memory for, fails no other: the batch
+        is halved until it is alone.
         """
         samples = [window.samples for _, window in rows.values()]
         frames = [0] * len(rows)
@@ -167,7 +193,8 @@ class ModelBatches:
         except torch.OutOfMemoryError:
             batch = (
                 f"{extractor.name}: {self.device} has no memory for a window of "
-                f"{len(samples[0]) / extractor.sample_rate:g} s; use a smaller model or --device cpu"
+                f"{len(samples[0]) / extractor.sample_rate:g} s; use a smaller model or --device "
+                "cpu"
             )
             if len(rows) > 1:
                 self.batch_seconds /= 2
@@ -181,14 +208,18 @@ class ModelBatches:
             features[row] = WindowFeatures(clip, window, frames[index], batch, index)
 
     def _padded(self, samples: int) -> int:
-        """Return the length of a batch: as it is, or with compiled models one of few, at most an eighth longer."""
+        """Return the length of a batch: as it is, or with compiled models one of few, at most an
+        eighth longer.
+        """
         if not self.compiled:
             return samples
         step = 1 << max(8, samples.bit_length() - 4)
         return -(-samples // step) * step
 
 
-def _means(extractor: Extractor, audio: torch.Tensor, lengths: torch.Tensor, frames: list[int]) -> torch.Tensor:
+def _means(
+    extractor: Extractor, audio: torch.Tensor, lengths: torch.Tensor, frames: list[int]
+) -> torch.Tensor:
     """Return (batch, layers, dim) float32 means over the valid frames of each window."""
     pooled = getattr(extractor, "pooled", None)
     if pooled is not None:
@@ -201,7 +232,9 @@ def _means(extractor: Extractor, audio: torch.Tensor, lengths: torch.Tensor, fra
 
 
 def pack(lengths: Sequence[int], budget: float) -> Iterator[list[int]]:
-    """Yield the rows of each batch: of like length, longest first, padded to at most ``budget`` samples in all."""
+    """Yield the rows of each batch: of like length, longest first, padded to at most ``budget``
+    samples in all.
+    """
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda r: (-lengths[r], r)):
         longest = lengths[batch[0]] if batch else 0

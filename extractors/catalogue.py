@@ -1,7 +1,7 @@
 """The models svuprobe knows by name: the table, and nothing else.
 
-To add a model, add one line to it. How names are read is in `svuprobe.extractors.names`, how models are made of them
-in `svuprobe.extractors.loading`. Nothing here imports torch or transformers.
+To add a model, add one line to it. How names are read is in `svuprobe.extractors.names`, how models
+are made of them in `svuprobe.extractors.loading`. Nothing here imports torch or transformers.
 """
 
 from __future__ import annotations
@@ -10,12 +10,19 @@ from collections.abc import Mapping
 
 from svuprobe.extractors.base import ModelCard
 
-# Every SSL model here keeps the convolution stack of wav2vec 2.0 (kernels 10,3,3,3,3,2,2, strides 5,2,...,2:
-# 400 samples seen every 320), 12 blocks of 768 (base) or 24 of 1024 (large), and, except data2vec, one
-# positional convolution of width 128. These are the defaults of the configuration classes.
-_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+# Every SSL model here keeps the convolution stack of wav2vec 2.0 (kernels 10,3,3,3,3,2,2, strides
+# 5,2,...,2: 400 samples seen every 320), 12 blocks of 768 (base) or 24 of 1024 (large), and, except
+# data2vec, one positional convolution of width 128. These are the defaults of the configuration
+# classes.
+_LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
 _LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
-# Five positional convolutions of width 19 replace the single one (Baevski et al. 2022, section 4.2).
+# Five positional convolutions of width 19 replace the single one (Baevski et al. 2022, section
+# 4.2).
 _DATA2VEC = {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19}
 _TINY = {
     "hidden_size": 96,
@@ -23,7 +30,8 @@ _TINY = {
     "intermediate_size": 192,
     "conv_dim": (32,) * 7,
     "num_conv_pos_embeddings": 16,
-    # 24 channels a group: torch 2.13 gets bfloat16 convolutions of less than 16 wrong on CPUs with AMX.
+    # 24 channels a group: torch 2.13 gets bfloat16 convolutions of less than 16 wrong on CPUs with
+    # AMX.
     "num_conv_pos_embedding_groups": 4,
 }
 
@@ -40,45 +48,48 @@ _HANDMADE = "svuprobe.extractors.models.handmade"
 
 # fmt: off
 _CARDS = (
-    ModelCard("wav2vec2-base", "facebook/wav2vec2-base", "wav2vec2", 16000, 13, 768, 94_400_000, True,
-              "Apache-2.0", _WAV2VEC2),
-    ModelCard("wav2vec2-large", "facebook/wav2vec2-large", "wav2vec2", 16000, 25, 1024, 315_000_000, True,
-              "Apache-2.0", _WAV2VEC2, config=_LARGE),
-    ModelCard("wav2vec2-large-lv60", "facebook/wav2vec2-large-lv60", "wav2vec2", 16000, 25, 1024, 315_000_000,
-              True, "Apache-2.0", _WAV2VEC2, config={**_LARGE, **_LAYER_NORM, "conv_bias": True}),
+    ModelCard("wav2vec2-base", "facebook/wav2vec2-base", "wav2vec2", 16000, 13, 768, 94_400_000,
+              True, "Apache-2.0", _WAV2VEC2),
+    ModelCard("wav2vec2-large", "facebook/wav2vec2-large", "wav2vec2", 16000, 25, 1024,
+              315_000_000, True, "Apache-2.0", _WAV2VEC2, config=_LARGE),
+    ModelCard("wav2vec2-large-lv60", "facebook/wav2vec2-large-lv60", "wav2vec2", 16000, 25, 1024,
+              315_000_000, True, "Apache-2.0", _WAV2VEC2,
+              config={**_LARGE, **_LAYER_NORM, "conv_bias": True}),
     ModelCard("wavlm-base", "microsoft/wavlm-base", "wavlm", 16000, 13, 768, 94_400_000, False,
               _WAVLM_LICENCE, _WAVLM),
-    ModelCard("wavlm-base-plus", "microsoft/wavlm-base-plus", "wavlm", 16000, 13, 768, 94_400_000, False,
-              _WAVLM_LICENCE, _WAVLM),
+    ModelCard("wavlm-base-plus", "microsoft/wavlm-base-plus", "wavlm", 16000, 13, 768, 94_400_000,
+              False, _WAVLM_LICENCE, _WAVLM),
     ModelCard("wavlm-large", "microsoft/wavlm-large", "wavlm", 16000, 25, 1024, 315_000_000, True,
               _WAVLM_LICENCE, _WAVLM, config={**_LARGE, **_LAYER_NORM}),
-    ModelCard("hubert-base", "facebook/hubert-base-ls960", "hubert", 16000, 13, 768, 94_400_000, True,
-              "Apache-2.0", _HUBERT),
-    ModelCard("hubert-large", "facebook/hubert-large-ll60k", "hubert", 16000, 25, 1024, 315_000_000, True,
-              "Apache-2.0", _HUBERT, config={**_LARGE, **_LAYER_NORM, "conv_bias": True}),
-    # The checkpoint that was only pretrained; MARBLE's "data2vec" is fine-tuned on transcripts (-base-960h).
-    ModelCard("data2vec-audio-base", "facebook/data2vec-audio-base", "data2vec", 16000, 13, 768, 93_200_000,
-              True, "Apache-2.0", _D2V, config=_DATA2VEC),
+    ModelCard("hubert-base", "facebook/hubert-base-ls960", "hubert", 16000, 13, 768, 94_400_000,
+              True, "Apache-2.0", _HUBERT),
+    ModelCard("hubert-large", "facebook/hubert-large-ll60k", "hubert", 16000, 25, 1024,
+              315_000_000, True, "Apache-2.0", _HUBERT,
+              config={**_LARGE, **_LAYER_NORM, "conv_bias": True}),
+    # Only pretrained; MARBLE's "data2vec" is -base-960h, fine-tuned on text.
+    ModelCard("data2vec-audio-base", "facebook/data2vec-audio-base", "data2vec", 16000, 13, 768,
+              93_200_000, True, "Apache-2.0", _D2V, config=_DATA2VEC),
     ModelCard("data2vec-audio-large", "facebook/data2vec-audio-large", "data2vec", 16000, 25, 1024,
               313_000_000, True, "Apache-2.0", _D2V, config={**_LARGE, **_DATA2VEC}),
     ModelCard("mert-v0", "m-a-p/MERT-v0", "mert", 16000, 13, 768, 94_400_000, True, _NC, _MERT_V0),
-    ModelCard("mert-v0-public", "m-a-p/MERT-v0-public", "mert", 16000, 13, 768, 94_400_000, True, _NC,
-              _MERT_V0),
-    ModelCard("mert-v1-95m", "m-a-p/MERT-v1-95M", "mert", 24000, 13, 768, 94_400_000, False, _NC, _MERT),
-    # Pre-norm blocks, yet the group norm of the base models in the convolutions: as its config.json says.
-    ModelCard("mert-v1-330m", "m-a-p/MERT-v1-330M", "mert", 24000, 25, 1024, 315_000_000, False, _NC, _MERT,
-              config={**_LARGE, "do_stable_layer_norm": True}),
-    ModelCard("music2vec-v1", "m-a-p/music2vec-v1", "data2vec", 16000, 13, 768, 93_200_000, True, _NC,
-              _MUSIC2VEC, config=_DATA2VEC),
-    ModelCard("logmel", None, "handmade", 16000, 1, 128, 0, False, "Apache-2.0", "128 mel bands, log power",
-              f"{_HANDMADE}:logmel"),
+    ModelCard("mert-v0-public", "m-a-p/MERT-v0-public", "mert", 16000, 13, 768, 94_400_000, True,
+              _NC, _MERT_V0),
+    ModelCard("mert-v1-95m", "m-a-p/MERT-v1-95M", "mert", 24000, 13, 768, 94_400_000, False, _NC,
+              _MERT),
+    # Pre-norm blocks, yet the group norm of the base models: as its config.json says.
+    ModelCard("mert-v1-330m", "m-a-p/MERT-v1-330M", "mert", 24000, 25, 1024, 315_000_000, False,
+              _NC, _MERT, config={**_LARGE, "do_stable_layer_norm": True}),
+    ModelCard("music2vec-v1", "m-a-p/music2vec-v1", "data2vec", 16000, 13, 768, 93_200_000, True,
+              _NC, _MUSIC2VEC, config=_DATA2VEC),
+    ModelCard("logmel", None, "handmade", 16000, 1, 128, 0, False, "Apache-2.0",
+              "128 mel bands, log power", f"{_HANDMADE}:logmel"),
     ModelCard("mfcc", None, "handmade", 16000, 1, 60, 0, False, "Apache-2.0",
               "Davis and Mermelstein 1980, 20 coefficients with both deltas", f"{_HANDMADE}:mfcc"),
     ModelCard("chroma", None, "handmade", 16000, 1, 12, 0, False, "Apache-2.0",
               "Fujishima 1999, 12 pitch classes", f"{_HANDMADE}:chroma"),
-    # For demos and tests: the layers and the frame grid of wav2vec2-base, small enough for any laptop.
-    ModelCard("wav2vec2-tiny", None, "wav2vec2", 16000, 13, 96, 955_000, True, "none: there are no weights",
-              _WAV2VEC2, config=_TINY),
+    # For demos and tests: the layers and the frame grid of wav2vec2-base, small.
+    ModelCard("wav2vec2-tiny", None, "wav2vec2", 16000, 13, 96, 955_000, True,
+              "none: there are no weights", _WAV2VEC2, config=_TINY),
 )
 # fmt: on
 

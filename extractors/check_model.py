@@ -1,7 +1,9 @@
-"""Whether a model keeps the contract of `svuprobe.extractors.base.Extractor`, and how fast it is here.
+"""Whether a model keeps the contract of `svuprobe.extractors.base.Extractor`, and how fast it is
+here.
 
-Everything is tried on synthetic sound: partials of a gliding tone with noise, at lengths on both sides of where a
-frame is added. What a model raises is a failed check, not an end: the screen is always whole.
+Everything is tried on synthetic sound: partials of a gliding tone with noise, at lengths on both
+sides of where a frame is added. What a model raises is a failed check, not an end: the screen is
+always whole.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ BOUNDS = {"float32": 1e-4, "bfloat16": 2e-2}
 _FLOAT16_MAX = 65504.0  # caches are float16
 _TRIAL_S = 5.0
 _TRIAL_HOPS, _LONGEST_TRIAL_S = 4, 600.0  # of a model whose frames are seconds apart
-_MIXED = (0.1, 0.26, 0.58, 0.58, 0.94)  # of the longest trial: clips that share a batch, two of one length
+# of the longest trial: clips that share a batch, two of one length
+_MIXED = (0.1, 0.26, 0.58, 0.58, 0.94)
 _WINDOWS, _WINDOW_S = 3, 10.0
 
 
@@ -39,7 +42,9 @@ class Check:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What `check` found. ``speed`` is in seconds of audio per second, None where the model didn't run."""
+    """What `check` found. ``speed`` is in seconds of audio per second, None where the model didn't
+    run.
+    """
 
     name: str
     revision: str
@@ -93,7 +98,9 @@ def check(extractor: Any, device: str = "cpu", dtype: str = "float32") -> ModelR
         speed = trial.speed()
     except Exception as error:  # the checks above say the same
         checks, speed = (*checks, Check("speed", False, _on_one_line(error))), None
-    return ModelReport(extractor.name, extractor.revision, _facts(extractor, device, dtype), checks, speed)
+    return ModelReport(
+        extractor.name, extractor.revision, _facts(extractor, device, dtype), checks, speed
+    )
 
 
 def _facts(extractor: Any, device: str, dtype: str) -> dict[str, str]:
@@ -101,10 +108,22 @@ def _facts(extractor: Any, device: str, dtype: str) -> dict[str, str]:
     rate = extractor.sample_rate / extractor.hop
     longest, at_once = getattr(extractor, "longest", None), getattr(extractor, "at_once", None)
     return {
-        "sample rate": f"{extractor.sample_rate} Hz, waveform normalisation {extractor.normalization}",
-        "frames": f"{rate:.6g} per second: one every {extractor.hop} samples, each sees {extractor.receptive_field}",
-        "layers": f"{len(names)} of {extractor.dim} features: {names[0]}{f' to {names[-1]}' if names[1:] else ''}",
-        "longest clip": ("any" if longest is None else f"{longest} samples, {longest / extractor.sample_rate:g} s")
+        "sample rate": (
+            f"{extractor.sample_rate} Hz, waveform normalisation {extractor.normalization}"
+        ),
+        "frames": (
+            f"{rate:.6g} per second: one every {extractor.hop} samples, each sees "
+            f"{extractor.receptive_field}"
+        ),
+        "layers": (
+            f"{len(names)} of {extractor.dim} features: "
+            f"{names[0]}{f' to {names[-1]}' if names[1:] else ''}"
+        ),
+        "longest clip": (
+            "any"
+            if longest is None
+            else f"{longest} samples, {longest / extractor.sample_rate:g} s"
+        )
         + (f", in pieces of {at_once / rate:g} s" if at_once else ""),
         "parameters": f"{extractor.parameters:,}",
         "run": f"on {device} in {dtype}",
@@ -144,10 +163,17 @@ class _Trial:
         self.extractor, self.device = extractor, device
         self.dtype, self.bound = getattr(torch, dtype), BOUNDS[dtype]
         self.grid = FrameGrid.of(extractor)
-        self.rate, self.hop, self.field = self.grid.sample_rate, self.grid.hop, self.grid.receptive_field
+        self.rate, self.hop, self.field = (
+            self.grid.sample_rate,
+            self.grid.hop,
+            self.grid.receptive_field,
+        )
         self.longest = getattr(extractor, "longest", None) or 1 << 62
         self.least = self.field  # samples of the shortest clip it takes, once that is known
-        wanted = max(_TRIAL_S * self.rate, min(_TRIAL_HOPS * self.hop + self.field, _LONGEST_TRIAL_S * self.rate))
+        wanted = max(
+            _TRIAL_S * self.rate,
+            min(_TRIAL_HOPS * self.hop + self.field, _LONGEST_TRIAL_S * self.rate),
+        )
         self.trial = max(min(round(wanted), self.longest), self.least)
 
     @property
@@ -158,9 +184,13 @@ class _Trial:
     def sound(self, samples: int, seed: int = 0) -> np.ndarray:
         """Make (samples,) float32: a gliding tone with partials, and noise 30 dB below."""
         t = np.arange(samples) / self.rate
-        glide = 2 * np.pi * np.cumsum(200 * 2 ** (0.3 * np.sin(2 * np.pi * 0.7 * t + seed))) / self.rate
+        glide = (
+            2 * np.pi * np.cumsum(200 * 2 ** (0.3 * np.sin(2 * np.pi * 0.7 * t + seed))) / self.rate
+        )
         noise = np.random.default_rng(seed).standard_normal(samples)
-        return np.asarray(sum(0.2 / n * np.sin(n * glide) for n in range(1, 6)) + 0.006 * noise, np.float32)
+        return np.asarray(
+            sum(0.2 / n * np.sin(n * glide) for n in range(1, 6)) + 0.006 * noise, np.float32
+        )
 
     def run(self, *clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the extractor on clips, padded to the longest."""
@@ -169,7 +199,10 @@ class _Trial:
 
     def mixed(self) -> list[np.ndarray]:
         """Make clips of several lengths."""
-        return [self.sound(max(round(part * self.trial), self.least), seed) for seed, part in enumerate(_MIXED)]
+        return [
+            self.sound(max(round(part * self.trial), self.least), seed)
+            for seed, part in enumerate(_MIXED)
+        ]
 
     def batch(self, *clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return audio on the device and lengths, as extraction gives them."""
@@ -183,14 +216,31 @@ class _Trial:
         """Check (batch, layers, frames, dim) in the type, on the device; frames (batch,) int64."""
         samples = self.clip
         states, frames = self.run(self.sound(samples), self.sound(samples, 1))
-        expected = (2, len(self.extractor.layer_names), self.grid.n_frames(samples), self.extractor.dim)
-        seen = f"{tuple(states.shape)} {states.dtype} on {states.device.type} for two clips of {samples} samples"
+        expected = (
+            2,
+            len(self.extractor.layer_names),
+            self.grid.n_frames(samples),
+            self.extractor.dim,
+        )
+        seen = (
+            f"{tuple(states.shape)} {states.dtype} on {states.device.type} for two clips of "
+            f"{samples} samples"
+        )
         kept = states.shape == expected and frames.shape == (2,) and frames.dtype == torch.int64
-        kept = kept and states.dtype == self.dtype and states.device.type == torch.device(self.device).type
-        return _require(kept, seen if kept else f"{seen}, frames {_short(frames)}; expected {expected} {self.dtype}")
+        kept = (
+            kept
+            and states.dtype == self.dtype
+            and states.device.type == torch.device(self.device).type
+        )
+        return _require(
+            kept,
+            seen if kept else f"{seen}, frames {_short(frames)}; expected {expected} {self.dtype}",
+        )
 
     def shortest(self) -> str:
-        """Find the shortest clip it takes; a shorter one must be refused with an ExtractError, as a mistake."""
+        """Find the shortest clip it takes; a shorter one must be refused with an ExtractError, as a
+        mistake.
+        """
         crashes: list[str] = []
 
         def refused(samples: int) -> bool:
@@ -200,7 +250,8 @@ class _Trial:
                 return True
             except Exception as error:
                 crashes.append(
-                    f"a clip of {samples} samples is not refused with an ExtractError: {_on_one_line(error)}"
+                    f"a clip of {samples} samples is not refused with an ExtractError: "
+                    f"{_on_one_line(error)}"
                 )
                 return True
             return False
@@ -209,13 +260,17 @@ class _Trial:
         while high < self.trial and refused(high):
             low, high = high, min(2 * high, self.trial)
         _require(
-            high < self.trial or not refused(high), f"refuses even {self.trial / self.rate:g} s: it can't be run"
+            high < self.trial or not refused(high),
+            f"refuses even {self.trial / self.rate:g} s: it can't be run",
         )
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if refused(middle) else (low, middle)
         self.least = max(high, self.field)
-        return _require(not crashes, crashes[-1] if crashes else f"{high} samples, {1000 * high / self.rate:.3g} ms")
+        return _require(
+            not crashes,
+            crashes[-1] if crashes else f"{high} samples, {1000 * high / self.rate:.3g} ms",
+        )
 
     def frame_counts(self) -> str:
         """Check 1 + (length - receptive_field) // hop, on both sides of where a frame is added."""
@@ -223,7 +278,9 @@ class _Trial:
         for n_frames in (1, 2, 3, 8, 21):
             fewest = self.grid.samples(n_frames)  # with so many frames; a hop less one adds none
             lengths += [fewest, fewest + self.hop - 1]
-        lengths = [n for n in (*lengths, self.trial // 3, self.trial) if self.least <= n <= self.longest]
+        lengths = [
+            n for n in (*lengths, self.trial // 3, self.trial) if self.least <= n <= self.longest
+        ]
         for samples in lengths:
             states, frames = self.run(self.sound(samples))
             counts = int(frames[0]), states.shape[2]
@@ -235,7 +292,9 @@ class _Trial:
         return f"1 + (length - {self.field}) // {self.hop} at {len(lengths)} lengths"
 
     def frame_times(self) -> str:
-        """Check that a change of the sound changes the frames around it most, by the centres of the grid."""
+        """Check that a change of the sound changes the frames around it most, by the centres of the
+        grid.
+        """
         noise = 0.1 * np.random.default_rng(0).standard_normal((2, self.trial)).astype(np.float32)
         before = self.run(noise[0])[0][0, 0].float()  # the first layer: blocks may look anywhere
         if len(before) < 3:
@@ -245,23 +304,34 @@ class _Trial:
             changed = noise[0].copy()
             changed[start - wide : start + wide] = noise[1, : 2 * wide]
             difference = (self.run(changed)[0][0, 0].float() - before).norm(dim=-1)
-            off.append(float(self.grid.centres(len(before))[int(difference.argmax())]) - start / self.rate)
+            off.append(
+                float(self.grid.centres(len(before))[int(difference.argmax())]) - start / self.rate
+            )
         allowed = (2 * self.hop + self.field / 2) / self.rate
         return _require(
             max(map(abs, off)) <= allowed,
-            f"a change shows most in frames {' and '.join(f'{1000 * o:+.0f}' for o in off)} ms from it "
-            f"({1000 * allowed:.0f} is allowed)",
+            f"a change shows most in frames {' and '.join(f'{1000 * o:+.0f}' for o in off)} ms "
+            f"from it ({1000 * allowed:.0f} is allowed)",
         )
 
     def finite(self) -> str:
-        """Check that features are finite, and within float16, on sound, silence, a constant and full scale."""
+        """Check that features are finite, and within float16, on sound, silence, a constant and
+        full scale.
+        """
         sound, largest = self.sound(self.clip), 0.0
-        sounds = {"sound": sound, "silence": 0 * sound, "a constant": 0 * sound + 0.5, "full scale": np.sign(sound)}
+        sounds = {
+            "sound": sound,
+            "silence": 0 * sound,
+            "a constant": 0 * sound + 0.5,
+            "full scale": np.sign(sound),
+        }
         for what, clip in sounds.items():
             states = self.run(clip)[0].float()
             _require(bool(torch.isfinite(states).all()), f"not finite on {what}")
             largest = max(largest, float(states.abs().max()))
-        return _require(largest < _FLOAT16_MAX, f"largest value {largest:.3g} ({_FLOAT16_MAX:g} is float16's)")
+        return _require(
+            largest < _FLOAT16_MAX, f"largest value {largest:.3g} ({_FLOAT16_MAX:g} is float16's)"
+        )
 
     def determinism(self) -> str:
         """Check that a second run gives the same."""
@@ -277,16 +347,24 @@ class _Trial:
         worst = 0.0
         for row, clip in enumerate(clips):
             alone = self.run(clip)[0][0]
-            _require(int(frames[row]) == alone.shape[1], f"{_short(frames)} frames, alone {alone.shape[1]}")
-            worst = max(worst, *(_relative(a[: len(b)], b) for a, b in zip(states[row], alone, strict=True)))
+            _require(
+                int(frames[row]) == alone.shape[1],
+                f"{_short(frames)} frames, alone {alone.shape[1]}",
+            )
+            worst = max(
+                worst, *(_relative(a[: len(b)], b) for a, b in zip(states[row], alone, strict=True))
+            )
         return _require(
             worst <= self.bound,
-            f"relative difference {worst:.2g} over {len(clips)} clips of {len(clips[0]) / self.rate:.3g} to "
-            f"{len(clips[-1]) / self.rate:.3g} s ({self.bound:g} is allowed)",
+            f"relative difference {worst:.2g} over {len(clips)} clips of "
+            f"{len(clips[0]) / self.rate:.3g} to {len(clips[-1]) / self.rate:.3g} s "
+            f"({self.bound:g} is allowed)",
         )
 
     def pooled(self) -> str:
-        """Check a model's own pooling, where it has one: float32 (batch, layers, dim), whatever the batch."""
+        """Check a model's own pooling, where it has one: float32 (batch, layers, dim), whatever the
+        batch.
+        """
         pooled = getattr(self.extractor, "pooled", None)
         if pooled is None:
             return "clip level is the mean over frames"
@@ -294,13 +372,19 @@ class _Trial:
         together = pooled(*self.batch(*clips))
         expected = (len(clips), len(self.extractor.layer_names), self.extractor.dim)
         kept = together.shape == expected and together.dtype == torch.float32
-        _require(kept, f"{tuple(together.shape)} {together.dtype}; expected {expected} torch.float32")
+        _require(
+            kept, f"{tuple(together.shape)} {together.dtype}; expected {expected} torch.float32"
+        )
         means = [self.run(clip)[0][0].float().mean(dim=1) for clip in clips]
-        worst = max(_relative(row, pooled(*self.batch(c))[0]) for row, c in zip(together, clips, strict=True))
+        worst = max(
+            _relative(row, pooled(*self.batch(c))[0])
+            for row, c in zip(together, clips, strict=True)
+        )
         other = max(_relative(row, mean) for row, mean in zip(together, means, strict=True))
         return _require(
             worst <= self.bound,
-            f"relative difference {worst:.2g} between batch and single, {other:.2g} to the mean over frames",
+            f"relative difference {worst:.2g} between batch and single, {other:.2g} to the mean "
+            "over frames",
         )
 
     def modules(self) -> list[torch.nn.Module]:

@@ -2,16 +2,18 @@
 
 Conventions
 -----------
-**Windows** of several clips share a padded batch. Extractors answer exactly in any batch, so a clip's features
-don't depend on what else is extracted. At frame level windows join without a seam: each is read with the
-samples its last frame still sees, so a 5 s window at 16 kHz has 250 frames on one uniform grid over the whole
-clip (Yamamoto pads one reflected frame per window instead; the true audio is at hand, so it is used).
+**Windows** of several clips share a padded batch. Extractors answer exactly in any batch, so a
+clip's features don't depend on what else is extracted. At frame level windows join without a seam:
+each is read with the samples its last frame still sees, so a 5 s window at 16 kHz has 250 frames on
+one uniform grid over the whole clip (Yamamoto pads one reflected frame per window instead; the true
+audio is at hand, so it is used).
 
-**Flow.** Worker processes decode ahead (`svuprobe.extractors.audio.decoders`), also the clips of later jobs; this
-thread does one job after the other: it forms batches and runs every model that lacks the clips on them; one thread
-writes. All three hold a bounded amount of audio and features whatever the length of a file. A batch never crosses a
-job, and what it holds follows from the plan and ``batch_s`` alone, never from timing, so an interrupted run
-that goes on ends with the same bytes.
+**Flow.** Worker processes decode ahead (`svuprobe.extractors.audio.decoders`), also the clips of
+later jobs; this thread does one job after the other: it forms batches and runs every model that
+lacks the clips on them; one thread writes. All three hold a bounded amount of audio and features
+whatever the length of a file. A batch never crosses a job, and what it holds follows from the plan
+and ``batch_s`` alone, never from timing, so an interrupted run that goes on ends with the same
+bytes.
 """
 
 from __future__ import annotations
@@ -54,18 +56,20 @@ def extract(
     replace_changed: bool = False,
     begun: Callable[[], object] = lambda: None,
 ) -> list[ExtractionReport]:
-    """Run models once over every clip that their caches don't hold yet, decoding each clip once for all of them.
+    """Run models once over every clip that their caches don't hold yet, decoding each clip once for
+    all of them.
 
     Parameters
     ----------
     corpus
         All clips of the dataset that are wanted; ids are unique.
     options
-        ``dtype=auto`` is `native_dtype`; front ends without weights are always float32. ``batch_s=None`` is
-        `batch_seconds_for` the device; a GPU that runs out of memory halves a batch. A clip whose decoding process
-        gives no sign of life for ``decode_timeout_s`` fails by name; this process can't be given up (``jobs=0``).
-        ``compiled`` compiles models that can be, and pads batches to few lengths. The reporter is told the plan and
-        the estimate, and shows a bar of the seconds of audio.
+        ``dtype=auto`` is `native_dtype`; front ends without weights are always float32.
+        ``batch_s=None`` is `batch_seconds_for` the device; a GPU that runs out of memory halves a
+        batch. A clip whose decoding process gives no sign of life for ``decode_timeout_s`` fails by
+        name; this process can't be given up (``jobs=0``). ``compiled`` compiles models that can be,
+        and pads batches to few lengths. The reporter is told the plan and the estimate, and shows a
+        bar of the seconds of audio.
     shard
         ``(i, n)``: do the i-th of n parts of the plan, for several processes on one cache.
     replace_changed
@@ -76,25 +80,28 @@ def extract(
     Returns
     -------
     list of ExtractionReport
-        One for each model, with a failure ``(clip id, reason)`` for every clip that can't be decoded or is too
-        short; the others are done.
+        One for each model, with a failure ``(clip id, reason)`` for every clip that can't be
+        decoded or is too short; the others are done.
 
     Raises
     ------
     ExtractError
-        Nothing can be done: the cache is another model's, is damaged, can't be written or won't fit on the disk,
-        or clips have other audio now.
+        Nothing can be done: the cache is another model's, is damaged, can't be written or won't fit
+        on the disk, or clips have other audio now.
     """
     by_id = {clip.id: clip for clip in corpus.clips}
     windowing, device, reporter = corpus.windowing, options.runs_on, options.reporter
     with Decoders(options.decoders, options.decode_timeout_s) as decoders:
         caches = [CacheToFill.of(extractor, features, corpus, options) for extractor in extractors]
         shards = [cache.shards for cache in caches]
-        changed = changed_shards(decoders, by_id, shards, replace=replace_changed, reporter=reporter)
+        changed = changed_shards(
+            decoders, by_id, shards, replace=replace_changed, reporter=reporter
+        )
         for cache, changed_in_it in zip(caches, changed, strict=True):
             cache.changed = changed_in_it
         seconds_of = _durations(decoders, by_id, caches)
-        # Whatever speaks against the work is said before any of it, and before a model takes memory on a device.
+        # Whatever speaks against the work is said before any of it, and before a model takes memory
+        # on a device.
         to_do = jobs_for(caches, seconds_of, shard)
         if to_do:
             reporter.say(announcement(to_do, seconds_of, windowing))
@@ -110,15 +117,21 @@ def extract(
             total = sum(job.seconds(seconds_of) for job in to_do)
             names = ", ".join(extractor.name for extractor in extractors)
             with reporter.bar(round(total), f"extract {names}", " s of audio", scaled=True) as bar:
-                _run_jobs(to_do, by_id, decoders, windowing, batches, Estimate(bar, total, reporter.say))
+                _run_jobs(
+                    to_do, by_id, decoders, windowing, batches, Estimate(bar, total, reporter.say)
+                )
             _share_time(caches, time.perf_counter() - started)
     for cache in caches:
         cache.close()
     return [cache.report for cache in caches]
 
 
-def _durations(decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[CacheToFill]) -> dict[str, float]:
-    """Return the seconds of each clip that a cache lacks, 0 for the others and for files that can't be opened."""
+def _durations(
+    decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[CacheToFill]
+) -> dict[str, float]:
+    """Return the seconds of each clip that a cache lacks, 0 for the others and for files that can't
+    be opened.
+    """
     in_all_caches = frozenset(by_id).intersection(*(cache.finished for cache in caches))
     missing = [clip for clip in by_id.values() if clip.id not in in_all_caches]
     seconds_of = dict.fromkeys(by_id, 0.0)
@@ -146,7 +159,10 @@ def _run_jobs(
 ) -> None:
     """Do one job after the other, while the clips of later ones are decoded."""
     try:
-        with Writer() as writer, closing(decoders.windows(_requests(jobs, by_id), windowing)) as pieces:
+        with (
+            Writer() as writer,
+            closing(decoders.windows(_requests(jobs, by_id), windowing)) as pieces,
+        ):
             for job in jobs:
                 if job.claim():
                     _run_job(job, _pieces_of(job, pieces), batches, writer, estimate)
@@ -155,8 +171,12 @@ def _run_jobs(
             job.release()
 
 
-def _requests(jobs: Sequence[Job], by_id: Mapping[str, Clip]) -> Iterator[tuple[Clip, Sequence[InputSpec]]]:
-    """Yield the clips of each job. A job is claimed when decoding gets to it, a little before the models do."""
+def _requests(
+    jobs: Sequence[Job], by_id: Mapping[str, Clip]
+) -> Iterator[tuple[Clip, Sequence[InputSpec]]]:
+    """Yield the clips of each job. A job is claimed when decoding gets to it, a little before the
+    models do.
+    """
     for job in jobs:
         if job.claim():
             specs = tuple(dict.fromkeys(cache.input_spec for cache in job.shards))
@@ -173,8 +193,12 @@ def _pieces_of(job: Job, pieces: Iterator[Piece]) -> Iterator[Piece]:
         yield clip, piece
 
 
-def _run_job(job: Job, pieces: Iterable[Piece], batches: ModelBatches, writer: Writer, estimate: Estimate) -> None:
-    """Run the models on all clips of a job; its shards are on the disk as soon as the last clip is through."""
+def _run_job(
+    job: Job, pieces: Iterable[Piece], batches: ModelBatches, writer: Writer, estimate: Estimate
+) -> None:
+    """Run the models on all clips of a job; its shards are on the disk as soon as the last clip is
+    through.
+    """
     shards: dict[CacheToFill, ShardFile] = {}
     for cache, path in job.shards.items():
         shards[cache] = ShardFile(path, cache.header, cache.report, len(job.clips))
@@ -193,7 +217,8 @@ def _run_job(job: Job, pieces: Iterable[Piece], batches: ModelBatches, writer: W
                 cache.report.audio_s += piece.seconds
                 cache.report.quiet += piece.quiet
             if piece.failure:
-                # It fails as a whole, also where windows of it are written: a cache holds no half clips.
+                # It fails as a whole, also where windows of it are written: a cache holds no half
+                # clips.
                 for block in waiting.values():
                     block[:] = [(other, window) for other, window in block if other is not clip]
                 for shard in shards.values():
@@ -208,8 +233,12 @@ def _run_job(job: Job, pieces: Iterable[Piece], batches: ModelBatches, writer: W
     writer.do(job.release)
 
 
-def _run_block(block: Block, shards: Mapping[CacheToFill, ShardFile], batches: ModelBatches, writer: Writer) -> None:
-    """Run every model that sees such windows, and hand their features to its shard in the order of the windows."""
+def _run_block(
+    block: Block, shards: Mapping[CacheToFill, ShardFile], batches: ModelBatches, writer: Writer
+) -> None:
+    """Run every model that sees such windows, and hand their features to its shard in the order of
+    the windows.
+    """
     if not block:
         return
     spec = block[0][1].spec

@@ -1,7 +1,8 @@
-"""What an extraction has to do: for each model its cache and what that lacks, and jobs that fill several at once.
+"""What an extraction has to do: for each model its cache and what that lacks, and jobs that fill
+several at once.
 
-A job is some clips and, for each model that lacks them, the shard that they go into. Models whose shards hold the
-same clips share a job, so that each clip is decoded once for all of them.
+A job is some clips and, for each model that lacks them, the shard that they go into. Models whose
+shards hold the same clips share a job, so that each clip is decoded once for all of them.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ def cache_folder(features: Path, header: Header) -> Path:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips of a dataset, the windows that models see of them, and what is cached: ``clip`` or ``frame`` level."""
+    """Clips of a dataset, the windows that models see of them, and what is cached: ``clip`` or
+    ``frame`` level.
+    """
 
     dataset: str
     windowing: Windowing
@@ -128,7 +131,9 @@ class CacheToFill:
             self.extractor.compile()
 
     def close(self) -> None:
-        """Join what there is, and delete litter: also after an earlier run that was killed before it could."""
+        """Join what there is, and delete litter: also after an earlier run that was killed before
+        it could.
+        """
         if any(self.directory.glob("shard-*.h5")) or (self.directory / "features.h5").exists():
             join(self.directory)
         tidy(self.directory)
@@ -141,7 +146,8 @@ class Job:
     Attributes
     ----------
     shards
-        Where the features of each model go; after `claim`, of those alone that are this process's to write.
+        Where the features of each model go; after `claim`, of those alone that are this process's
+        to write.
     """
 
     clips: tuple[str, ...]
@@ -150,7 +156,8 @@ class Job:
     _claimed: bool = False
 
     def claim(self) -> bool:
-        """Keep other processes from the shards, and forget those that they are at or have finished meanwhile.
+        """Keep other processes from the shards, and forget those that they are at or have finished
+        meanwhile.
 
         Returns whether anything is left to do, at later calls too. The claims hold until `release`.
         """
@@ -161,7 +168,8 @@ class Job:
 
     def _claim(self) -> None:
         for cache, path in list(self.shards.items()):
-            # Only now is it known whether the shard is there: whoever had the claim before may have finished it.
+            # Only now is it known whether the shard is there: whoever had the claim before may have
+            # finished it.
             mine = self._claims.enter_context(claim(path))
             if mine and path in cache.changed:
                 delete_shard(path, cache.changed[path])
@@ -198,8 +206,11 @@ class Job:
         return total
 
 
-def jobs_for(caches: Sequence[CacheToFill], seconds_of: Mapping[str, float], part: tuple[int, int]) -> list[Job]:
-    """Plan the shards that are still to be written, and return them as jobs, in the order of their names.
+def jobs_for(
+    caches: Sequence[CacheToFill], seconds_of: Mapping[str, float], part: tuple[int, int]
+) -> list[Job]:
+    """Plan the shards that are still to be written, and return them as jobs, in the order of their
+    names.
 
     Counts in each cache's report what is cached, and what belongs to other parts.
 
@@ -223,8 +234,12 @@ def jobs_for(caches: Sequence[CacheToFill], seconds_of: Mapping[str, float], par
     return list(jobs.values())
 
 
-def _missing_shards(cache: CacheToFill, seconds_of: Mapping[str, float]) -> list[tuple[int, Path, tuple[str, ...]]]:
-    """Return the place in the plan, the path and the wanted clips of each shard that is still to be written."""
+def _missing_shards(
+    cache: CacheToFill, seconds_of: Mapping[str, float]
+) -> list[tuple[int, Path, tuple[str, ...]]]:
+    """Return the place in the plan, the path and the wanted clips of each shard that is still to be
+    written.
+    """
     planned = plan_shards(cache.directory, cache.header, seconds_of)
     missing = []
     taken = set(cache.finished)  # a clip that failed in one shard is planned for another, too
@@ -243,7 +258,9 @@ def caches_of(jobs: Iterable[Job]) -> list[CacheToFill]:
 
 
 def _clips_of(jobs: Iterable[Job]) -> list[str]:
-    """Return the clips of some jobs; one may be in several, where models lack other clips besides."""
+    """Return the clips of some jobs; one may be in several, where models lack other clips
+    besides.
+    """
     return list(dict.fromkeys(chain.from_iterable(job.clips for job in jobs)))
 
 
@@ -255,8 +272,9 @@ def announcement(jobs: Sequence[Job], seconds_of: Mapping[str, float], windowing
     size = sum(job.size(seconds_of, windowing) for job in jobs)
     names = dict.fromkeys(cache.extractor.name for cache in caches)
     return (
-        f"to do: {len(clips)} clips, {hours:.2f} h of audio, {caches[0].header.level} level, through "
-        f"{', '.join(names)}: {gib(size)} of features ({gib(_free(caches[0].directory))} free)"
+        f"to do: {len(clips)} clips, {hours:.2f} h of audio, {caches[0].header.level} level, "
+        f"through {', '.join(names)}: {gib(size)} of features ({gib(_free(caches[0].directory))} "
+        "free)"
     )
 
 

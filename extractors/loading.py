@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from svuprobe.extractors.base import ExtractError, ModelCard
 from svuprobe.extractors.catalogue import CATALOGUE
-from svuprobe.extractors.names import CatalogueName, FolderName, HearName, HubName, PyName, RandomName, parse
+from svuprobe.extractors.names import (
+    CatalogueName,
+    FolderName,
+    HearName,
+    HubName,
+    PyName,
+    RandomName,
+    parse,
+)
 
 if TYPE_CHECKING:
     from svuprobe.extractors.base import Extractor
@@ -26,8 +34,9 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
     name
         Any name that `svuprobe.extractors.names.parse` reads.
     normalize
-        Overrides whether the waveform of each clip is scaled to zero mean and unit variance; None does
-        what the checkpoint says. Models that aren't transformers on the waveform have no such step.
+        Overrides whether the waveform of each clip is scaled to zero mean and unit variance; None
+        does what the checkpoint says. Models that aren't transformers on the waveform have no such
+        step.
 
     Raises
     ------
@@ -51,16 +60,22 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
         case FolderName(path):
             return _checkpoint(_checkpoints().in_folder(path, name), None, normalize)
         case HearName(module, weights):
-            return _call("svuprobe.extractors.models.hear:load", (name, module, weights), name, normalize)
+            return _call(
+                "svuprobe.extractors.models.hear:load", (name, module, weights), name, normalize
+            )
         case PyName(path, class_name):
-            return _call("svuprobe.extractors.models.custom:load", (name, path, class_name), name, normalize)
+            return _call(
+                "svuprobe.extractors.models.custom:load", (name, path, class_name), name, normalize
+            )
 
 
 def local_revision(name: str) -> str | None:
-    """Return the revision that loading a local model would give now; None for a model that isn't local.
+    """Return the revision that loading a local model would give now; None for a model that isn't
+    local.
 
-    Of a folder the files are read, and nothing is loaded. A class in a file and a HEAR module may read weights from
-    anywhere, which nobody knows before they are made: so these are loaded, which runs their code.
+    Of a folder the files are read, and nothing is loaded. A class in a file and a HEAR module may
+    read weights from anywhere, which nobody knows before they are made: so these are loaded, which
+    runs their code.
 
     Parameters
     ----------
@@ -70,7 +85,8 @@ def local_revision(name: str) -> str | None:
     Returns
     -------
     str or None
-        Forty hexadecimal digits for a folder; None for names of the hub, of the catalogue and of random weights.
+        Forty hexadecimal digits for a folder; None for names of the hub, of the catalogue and of
+        random weights.
 
     Raises
     ------
@@ -95,7 +111,9 @@ def _call(source: str, arguments: tuple[Any, ...], name: str, normalize: bool | 
 
 def _checkpoint(source: Source, card: ModelCard | None, normalize: bool | None) -> Extractor:
     """Load a checkpoint: of one of the families that svuprobe computes itself, or of another."""
-    other: Extractor | None = import_module("svuprobe.extractors.models.generic").load(source, normalize=normalize)
+    other: Extractor | None = import_module("svuprobe.extractors.models.generic").load(
+        source, normalize=normalize
+    )
     return other or _transformers().from_source(source, card=card, normalize=normalize)
 
 

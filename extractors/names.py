@@ -6,11 +6,13 @@ A model name is one of
 - ``hf:ORG/NAME[@REVISION]``: a checkpoint on the Hugging Face hub,
 - ``hf:/local/folder``, ``hf:./folder``, ``hf:~/folder``: a checkpoint in a folder,
 - ``random:NAME[#SEED]``: the architecture of a catalogue entry with random weights, a control,
-- ``hear:MODULE[,WEIGHTS]``: a Python module with the HEAR 2021 API, and the file that its ``load_model`` takes,
+- ``hear:MODULE[,WEIGHTS]``: a Python module with the HEAR 2021 API, and the file that its
+  ``load_model`` takes,
 - ``py:FILE.py:CLASS``: an extractor of your own, a class in a file.
 
-`parse` reads a name once, and what it returns is of another class for each form. Nothing here imports torch or
-transformers, opens a file or asks the hub: a folder or a repository may still turn out to be missing in `load`.
+`parse` reads a name once, and what it returns is of another class for each form. Nothing here
+imports torch or transformers, opens a file or asks the hub: a folder or a repository may still turn
+out to be missing in `load`.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ OTHER_FORMS = (
 )
 
 _HUB_NAME = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
-# As huggingface_hub's validate_repo_id, which takes seconds to import; of revisions, what git allows.
+# As huggingface_hub's validate_repo_id, which takes seconds to import; of revisions, what git
+# allows.
 _HUB_ID = re.compile(r"\b[\w.-]{1,96}\b/\b(?!.*\.git$)[\w.-]{1,96}\b", re.ASCII)
 _REVISION = re.compile(r"(?![./-])[\w./-]{1,200}(?<![./])(?<!\.lock)", re.ASCII)
 
@@ -41,11 +44,12 @@ _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # Seeds from 0 up that torch's generators take.
 _MOST_SEED = 2**64 - 1
 
-# File systems allow 255 letters for a folder's name; a revision, and the ending of an unfinished file, come after.
+# File systems allow 255 letters for a folder's name; a revision, and the ending of an unfinished
+# file, come after.
 _LONGEST_SLUG = 200
 
 
-# -- the forms of a name --------------------------------------------------------------------------------------
+# -- the forms of a name ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,9 @@ class FolderName:
 
     @property
     def slug(self) -> str:
-        """Return the folder of the model: the path's last part, and a digest that tells it from its namesakes."""
+        """Return the folder of the model: the path's last part, and a digest that tells it from its
+        namesakes.
+        """
         digest = _digest(self.canonical)
         return _fitted(f"local-{_safe(os.path.basename(self.path))}-{digest}", self.canonical)
 
@@ -177,7 +183,8 @@ def parse(name: str) -> ModelName:
     """
     if _UNWRITABLE.search(name):
         raise ExtractError(
-            f"model {name!r}: a name has no control characters or line ends; rename the file or folder"
+            f"model {name!r}: a name has no control characters or line ends; rename the file or "
+            "folder"
         )
     form, colon, rest = name.partition(":")
     if not colon or form not in _FORMS:
@@ -188,14 +195,15 @@ def parse(name: str) -> ModelName:
 def canonical(name: str) -> str:
     """Return the one spelling of a model's name, which results and caches carry.
 
-    ``random:NAME`` becomes ``random:NAME#0``, a local folder or file becomes absolute; the rest stays as it is.
-    Raises an ExtractError as `parse` does.
+    ``random:NAME`` becomes ``random:NAME#0``, a local folder or file becomes absolute; the rest
+    stays as it is. Raises an ExtractError as `parse` does.
     """
     return parse(name).canonical
 
 
 def slug(name: str) -> str:
-    """Return a folder name for a model: letters, digits, ``.``, ``_`` and ``-``; another one for every model.
+    """Return a folder name for a model: letters, digits, ``.``, ``_`` and ``-``; another one for
+    every model.
 
     >>> slug("random:wav2vec2-base"), slug("hf:org/name")
     ('random-wav2vec2-base-seed0', 'hf-org--name')
@@ -217,7 +225,8 @@ def is_control(name: str) -> bool:
 
 
 def code_of(name: str) -> str:
-    """Name the file or module that loading a model runs; empty for models that are data, which are all others.
+    """Name the file or module that loading a model runs; empty for models that are data, which are
+    all others.
 
     The name may come from a stranger's file, and needn't be one that `parse` can read.
     """
@@ -226,14 +235,16 @@ def code_of(name: str) -> str:
     return f"the Python module {name[5:].partition(',')[0]}" if name.startswith("hear:") else ""
 
 
-# -- reading each form ----------------------------------------------------------------------------------------
+# -- reading each form -----------------------------------------------------------------------------
 
 
 def _catalogue_name(name: str) -> CatalogueName:
     """Read a name that has no form in front."""
     card = _card(name, name)
     if not (card.hub or card.source):
-        raise ExtractError(f"{name!r} is an architecture without published weights: use random:{name}")
+        raise ExtractError(
+            f"{name!r} is an architecture without published weights: use random:{name}"
+        )
     return CatalogueName(card)
 
 
@@ -253,7 +264,9 @@ def _random_name(name: str, rest: str) -> RandomName:
     card = _card(inner, f"random:{inner}")
     if card.family == "handmade":
         raise ExtractError(f"{name!r}: {inner} has no weights to draw at random: use {inner}")
-    if hash_sign and not (seed.isascii() and seed.isdigit() and len(seed) <= 20 and int(seed) <= _MOST_SEED):
+    if hash_sign and not (
+        seed.isascii() and seed.isdigit() and len(seed) <= 20 and int(seed) <= _MOST_SEED
+    ):
         raise ExtractError(
             f"{name!r:.200}: the seed must be a whole number from 0 up, as in random:{inner}#1, "
             f"and at most {_MOST_SEED}"
@@ -262,24 +275,31 @@ def _random_name(name: str, rest: str) -> RandomName:
 
 
 def _hf_name(name: str, rest: str) -> FolderName | HubName:
-    """Read ``hf:/folder`` or ``hf:ORG/NAME[@REVISION]``; what begins with no ., ~ or / is always the hub."""
+    """Read ``hf:/folder`` or ``hf:ORG/NAME[@REVISION]``; what begins with no ., ~ or / is always
+    the hub.
+    """
     if rest.startswith((".", "~")) or os.path.isabs(rest):
         return FolderName(os.path.abspath(os.path.expanduser(rest)))
     match = _HUB_NAME.fullmatch(rest)
     if match is None:
         here = f"; the folder here is hf:./{rest}" if rest and os.path.isdir(rest) else ""
         raise ExtractError(
-            f"unknown model {name!r:.300}; write hf:ORG/NAME, hf:ORG/NAME@REVISION, hf:/folder or hf:./folder{here}"
+            f"unknown model {name!r:.300}; write hf:ORG/NAME, hf:ORG/NAME@REVISION, hf:/folder or "
+            f"hf:./folder{here}"
         )
     hub, revision = match["id"], match["revision"]
     if not _HUB_ID.fullmatch(hub) or "--" in hub or ".." in hub:
         raise ExtractError(
-            f"unknown model {name!r:.300}: the hub has no such names; ORG and NAME have up to 96 letters, digits, -, "
-            "_ and ., without -- or .., without - or . at an end, and without .git at the end"
+            f"unknown model {name!r:.300}: the hub has no such names; ORG and NAME have up to 96 "
+            "letters, digits, -, _ and ., without -- or .., without - or . at an end, and "
+            "without .git at the end"
         )
-    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision or "//" in revision):
+    if revision is not None and (
+        not _REVISION.fullmatch(revision) or ".." in revision or "//" in revision
+    ):
         raise ExtractError(
-            f"unknown model {name!r:.300}: a revision is a branch, a tag or a commit, such as main or refs/pr/1"
+            f"unknown model {name!r:.300}: a revision is a branch, a tag or a commit, such as "
+            "main or refs/pr/1"
         )
     return HubName(hub, revision)
 
@@ -287,8 +307,13 @@ def _hf_name(name: str, rest: str) -> FolderName | HubName:
 def _hear_name(name: str, rest: str) -> HearName:
     """Read ``hear:MODULE[,WEIGHTS]``."""
     module, comma, weights = rest.partition(",")
-    if not all(part.isascii() and part.isidentifier() for part in module.split(".")) or (comma and not weights):
-        raise ExtractError(f"unknown model {name!r}; write hear:MODULE or hear:MODULE,WEIGHTS, as in hear:my.module")
+    if not all(part.isascii() and part.isidentifier() for part in module.split(".")) or (
+        comma and not weights
+    ):
+        raise ExtractError(
+            f"unknown model {name!r}; write hear:MODULE or hear:MODULE,WEIGHTS, as in "
+            "hear:my.module"
+        )
     return HearName(module, os.path.abspath(os.path.expanduser(weights)) if weights else None)
 
 
@@ -296,7 +321,9 @@ def _py_name(name: str, rest: str) -> PyName:
     """Read ``py:FILE.py:CLASS``."""
     path, _, class_name = rest.rpartition(":")
     if not path.endswith(".py") or not (class_name.isascii() and class_name.isidentifier()):
-        raise ExtractError(f"unknown model {name!r}; write py:FILE.py:CLASS, as in py:models/mine.py:MyExtractor")
+        raise ExtractError(
+            f"unknown model {name!r}; write py:FILE.py:CLASS, as in py:models/mine.py:MyExtractor"
+        )
     return PyName(os.path.abspath(os.path.expanduser(path)), class_name)
 
 
@@ -308,7 +335,7 @@ _FORMS: dict[str, Callable[[str, str], ModelName]] = {
 }
 
 
-# -- slugs ----------------------------------------------------------------------------------------------------
+# -- slugs -----------------------------------------------------------------------------------------
 
 
 def _safe(text: str) -> str:
@@ -317,7 +344,9 @@ def _safe(text: str) -> str:
 
 
 def _fitted(slug: str, name: str) -> str:
-    """Return a slug no longer than a folder's name may be: itself, or its beginning and a digest of the name."""
+    """Return a slug no longer than a folder's name may be: itself, or its beginning and a digest of
+    the name.
+    """
     return slug if len(slug) <= _LONGEST_SLUG else f"{slug[: _LONGEST_SLUG - 9]}-{_digest(name)}"
 
 

@@ -26,7 +26,9 @@ class Estimate:
         if not self._said and wall > _ESTIMATE_AFTER_S and self._done:
             left = (self._total - self._done) * wall / self._done
             if left > _ESTIMATE_AFTER_S:
-                self._say(f"{self._done / wall:.1f} times real time so far; about {_duration(left)} to go")
+                self._say(
+                    f"{self._done / wall:.1f} times real time so far; about {_duration(left)} to go"
+                )
             self._said = True
 
 

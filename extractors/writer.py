@@ -26,9 +26,9 @@ _LIBRARIES = ("torch", "transformers", "numpy", "soxr", "svuprobe")
 class ExtractionReport:
     """What one extraction did: of ``clips`` wanted, ``cached`` were there and ``done`` were added.
 
-    ``busy`` clips are being done by another process, ``elsewhere`` ones belong to other parts (``shard``).
-    ``quiet`` windows were dropped by the windowing's ``min_rms``. ``wall_s`` is the model's
-    own part of the time that the models of the call took, 0 where nothing was to be done.
+    ``busy`` clips are being done by another process, ``elsewhere`` ones belong to other parts
+    (``shard``). ``quiet`` windows were dropped by the windowing's ``min_rms``. ``wall_s`` is the
+    model's own part of the time that the models of the call took, 0 where nothing was to be done.
     """
 
     directory: Path
@@ -75,7 +75,9 @@ class ShardFile:
                 return
             arrays.append(array)
             window = features.window
-            rows.append(Row(clip_id, window.number, window.start_s, features.n_frames, window.identity))
+            rows.append(
+                Row(clip_id, window.number, window.start_s, features.n_frames, window.identity)
+            )
         if self._writer is None:
             self._writer = ShardWriter(self.path, self.header)
         self._writer.append(np.concatenate(arrays), rows)
@@ -98,7 +100,8 @@ class ShardFile:
 
 
 class Writer:
-    """One thread that does what it is told, in order; an error in it is raised where the next thing is asked.
+    """One thread that does what it is told, in order; an error in it is raised where the next thing
+    is asked.
 
     So HDF5 and the disk don't hold up the models, and a full disk is said as soon as it is known.
     """
@@ -128,7 +131,9 @@ class Writer:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None and self._error is None:
             self._error = error  # what still waits is not written
         self._calls.put(None)

@@ -1,4 +1,6 @@
-"""The result of scored heads or networks: one place that says what of a task, a model and its scores is kept."""
+"""The result of scored heads or networks: one place that says what of a task, a model and its
+scores is kept.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,8 @@ def assemble(
     environment
         What training ran on; the versions of ``libraries``, beside those of all results, are added.
     layers
-        ``layer_curve``, ``layer_ci95`` and ``layer_drop`` where single layers have heads of their own.
+        ``layer_curve``, ``layer_ci95`` and ``layer_drop`` where single layers have heads of their
+        own.
     """
     scores = {}
     for metric, per_seed in test.scores.items():
@@ -170,7 +173,9 @@ def _size(rows: Rows) -> SplitCounts:
 
 
 def _undefined_labels(features: ClipSplits | FrameSplits) -> tuple[str, ...]:
-    """Return the labels with no positive, or no negative, in the test split: left out of the mean over tags."""
+    """Return the labels with no positive, or no negative, in the test split: left out of the mean
+    over tags.
+    """
     if not isinstance(features, ClipSplits):
         return ()
     return tuple(features.kind.unscored(features.clip_targets["test"], features.labels))

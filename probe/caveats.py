@@ -1,10 +1,12 @@
-"""What the reader of a score has to know of a task's splits: `caveats` says it before anything is trained.
+"""What the reader of a score has to know of a task's splits: `caveats` says it before anything is
+trained.
 
-A score is computed wherever it is defined, and some that are defined say little: an accuracy whose classes were not
-all to be learnt, a mean over five of fourteen tags, 1.000 where the test split holds one class. Such a task is not
-refused, because it may be what there is; it is said beside its scores. What is refused (`require_selection`) is a
-validation split on which the ranked metric has no value at all: heads stop by it and the grid is chosen by it, so
-what is reported would be a head that nothing chose.
+A score is computed wherever it is defined, and some that are defined say little: an accuracy whose
+classes were not all to be learnt, a mean over five of fourteen tags, 1.000 where the test split
+holds one class. Such a task is not refused, because it may be what there is; it is said beside its
+scores. What is refused (`require_selection`) is a validation split on which the ranked metric has
+no value at all: heads stop by it and the grid is chosen by it, so what is reported would be a head
+that nothing chose.
 """
 
 from __future__ import annotations
@@ -22,14 +24,18 @@ Features = ClipSplits | FrameSplits
 
 
 def caveats(features: Features) -> list[str]:
-    """List what limits a task's scores, one sentence each, without a full stop; empty where nothing does.
+    """List what limits a task's scores, one sentence each, without a full stop; empty where nothing
+    does.
 
     Parameters
     ----------
     features
-        The splits as the heads will see them: training clips that a protocol leaves out are not there.
+        The splits as the heads will see them: training clips that a protocol leaves out are not
+        there.
     """
-    unlikely = doubts(features.task, [clip for split in features.splits.values() for clip in split.clips])
+    unlikely = doubts(
+        features.task, [clip for split in features.splits.values() for clip in split.clips]
+    )
     if isinstance(features, FrameSplits):
         return [*_of_frames(features), *unlikely]
     return [*features.kind.caveats(features.clip_targets, features.labels), *unlikely]
@@ -38,7 +44,8 @@ def caveats(features: Features) -> list[str]:
 def require_selection(features: Features) -> None:
     """Raise ProbeError where the ranked metric is undefined on the validation split.
 
-    At frame level it is always defined: heads stop by their loss, and a clip without notes or beats has a score.
+    At frame level it is always defined: heads stop by their loss, and a clip without notes or beats
+    has a score.
     """
     if isinstance(features, FrameSplits):
         return
@@ -53,7 +60,9 @@ def require_selection(features: Features) -> None:
 
 def _any_score(features: ClipSplits, split: str) -> float:
     """Score some outputs: whether the ranked metric is finite does not depend on which."""
-    outputs = np.random.default_rng(0).normal(size=(1, len(features.splits[split].row), features.n_outputs))
+    outputs = np.random.default_rng(0).normal(
+        size=(1, len(features.splits[split].row), features.n_outputs)
+    )
     return float(features.ranked(outputs, split)[0])
 
 
@@ -71,6 +80,8 @@ def _of_frames(features: FrameSplits) -> Iterator[str]:
         for split in features.splits
         for clip, times in zip(features.splits[split].clips, features.times[split], strict=True)
     }
-    late = beyond(features.task, [clip for split in features.splits.values() for clip in split.clips], ends)
+    late = beyond(
+        features.task, [clip for split in features.splits.values() for clip in split.clips], ends
+    )
     if late:
         yield late

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +39,12 @@ class TestScores(NamedTuple):
     predictions: dict[str, np.ndarray]
 
 
-def validation_scores(features: Features, fitted: Sequence[Fitted], reporter: Reporter = SILENT) -> list[float]:
-    """Ranked metric on validation of every head of all banks at its best state; NaN for one that has diverged."""
+def validation_scores(
+    features: Features, fitted: Sequence[Fitted], reporter: Reporter = SILENT
+) -> list[float]:
+    """Ranked metric on validation of every head of all banks at its best state; NaN for one that
+    has diverged.
+    """
     if isinstance(features, ClipFeatures):
         return [float(score) for f in fitted for score in f.score]
     banks = [f.bank for f in fitted]
@@ -47,8 +52,11 @@ def validation_scores(features: Features, fitted: Sequence[Fitted], reporter: Re
     return [float(v) for v in values[features.task.metrics[0]].mean(axis=1)]
 
 
-def select(features: Features, fitted: Sequence[Fitted], reporter: Reporter = SILENT) -> dict[int, Choice]:
-    """Choose a learning rate for each layer and the weighted sum, by the mean validation score over seeds.
+def select(
+    features: Features, fitted: Sequence[Fitted], reporter: Reporter = SILENT
+) -> dict[int, Choice]:
+    """Choose a learning rate for each layer and the weighted sum, by the mean validation score over
+    seeds.
 
     ``reporter`` shows a bar: at frame level every head is decoded.
     """
@@ -59,17 +67,22 @@ def select(features: Features, fitted: Sequence[Fitted], reporter: Reporter = SI
         table.setdefault(spec.layer, {}).setdefault(spec.learning_rate, []).append(score)
     choices = {}
     for layer, rates in sorted(table.items()):
-        means = {rate: float(np.nan_to_num(np.mean(scores), nan=-np.inf)) for rate, scores in sorted(rates.items())}
+        means = {
+            rate: float(np.nan_to_num(np.mean(scores), nan=-np.inf))
+            for rate, scores in sorted(rates.items())
+        }
         best = best_rate(means, known_to)
         choices[layer] = Choice(layer, best, means[best])
     return choices
 
 
 def best_rate(means: dict[float, float], known_to: float = 0.0) -> float:
-    """Return the rate with the best score; of those that come within ``known_to`` of it, the middle one of the grid.
+    """Return the rate with the best score; of those that come within ``known_to`` of it, the middle
+    one of the grid.
 
-    A small validation split gives many rates the same score, give or take a clip, and the best of them by chance is
-    as likely at the edge of the grid, where heads hardly learn or jump, as anywhere.
+    A small validation split gives many rates the same score, give or take a clip, and the best of
+    them by chance is as likely at the edge of the grid, where heads hardly learn or jump, as
+    anywhere.
     """
     rates = sorted(means)
     best = max(rates, key=lambda rate: means[rate])
@@ -84,15 +97,19 @@ def chosen_bank(fitted: Sequence[Fitted], choice: Choice) -> Bank:
     """The trained heads of one choice, ordered by seed, as a bank of their own."""
     wanted = (choice.layer, choice.learning_rate)
     places = [
-        (f.bank, [n for n, s in enumerate(f.bank.specs) if (s.layer, s.learning_rate) == wanted]) for f in fitted
+        (f.bank, [n for n, s in enumerate(f.bank.specs) if (s.layer, s.learning_rate) == wanted])
+        for f in fitted
     ]
     return Bank.join([bank.part(mine) for bank, mine in places if mine])
 
 
-def test(features: Features, banks: Sequence[Bank], full: Sequence[bool], reporter: Reporter) -> list[TestScores]:
+def test(
+    features: Features, banks: Sequence[Bank], full: Sequence[bool], reporter: Reporter
+) -> list[TestScores]:
     """Score the heads of each bank on the test split, with the interval of the ranked metric.
 
-    ``full`` says of which banks all metrics and the predictions are wanted. At frame level each clip is read once.
+    ``full`` says of which banks all metrics and the predictions are wanted. At frame level each
+    clip is read once.
     """
     if isinstance(features, ClipFeatures):
         each = zip(reporter.watch(banks, unit="layer"), full, strict=True)
@@ -101,19 +118,31 @@ def test(features: Features, banks: Sequence[Bank], full: Sequence[bool], report
     answers = list(reporter.watch(features.answers(banks, "test"), unit="clip"))
     ends = np.cumsum([len(bank) for bank in banks])
     return [
-        score_songs(features, [heads[end - len(bank) : end] for heads in answers], f, features.protocol.deals)
+        score_songs(
+            features,
+            [heads[end - len(bank) : end] for heads in answers],
+            f,
+            features.protocol.deals,
+        )
         for bank, end, f in zip(banks, ends, full, strict=True)
     ]
 
 
-def leave_one_out(features: Features, bank: Bank, reporter: Reporter = SILENT) -> dict[int, list[float]]:
-    """Ranked metric on test of weighted sums that lack one layer, per seed; nothing is trained again."""
+def leave_one_out(
+    features: Features, bank: Bank, reporter: Reporter = SILENT
+) -> dict[int, list[float]]:
+    """Ranked metric on test of weighted sums that lack one layer, per seed; nothing is trained
+    again.
+    """
     layers = [n for n, left_out in enumerate(bank.mask.tolist()) if left_out == 0]
     if len(layers) < 2:
         return {}
     banks = [bank.without(layer) for layer in layers]
     if isinstance(features, ClipFeatures):
-        values = [features.ranked(features.outputs(b, "test"), "test") for b in reporter.watch(banks, unit="layer")]
+        values = [
+            features.ranked(features.outputs(b, "test"), "test")
+            for b in reporter.watch(banks, unit="layer")
+        ]
     else:
         answers = reporter.watch(features.answers(banks, "test"), unit="clip")
         ranked = song_scores(features, answers)[features.task.metrics[0]].mean(axis=1)
@@ -124,19 +153,28 @@ def leave_one_out(features: Features, bank: Bank, reporter: Reporter = SILENT) -
 Scores = tuple[dict[str, list[float]], dict[str, "tuple[float, float] | None"]]
 
 
-def score_clips(data: ClipSplits, outputs: np.ndarray, full: bool, deals: bool = False) -> TestScores:
-    """Score outputs (S, N, C) for the windows of the test split; ``deals`` as `Protocol.deals`, for the intervals."""
+def score_clips(
+    data: ClipSplits, outputs: np.ndarray, full: bool, deals: bool = False
+) -> TestScores:
+    """Score outputs (S, N, C) for the windows of the test split; ``deals`` as `Protocol.deals`, for
+    the intervals.
+    """
     task, rows = data.task, data.splits["test"]
     names = task.metrics if full else task.metrics[:1]
-    scores, intervals = _score_units(names, data, deals, data.scored(outputs, "test"), *data.units("test"))
-    if full and task.scored == "window":  # the same by recording: mean of the logits of its windows, and vote
+    scores, intervals = _score_units(
+        names, data, deals, data.scored(outputs, "test"), *data.units("test")
+    )
+    # the same by recording: mean of the logits of its windows, and vote
+    if full and task.scored == "window":
         pooled = pool_windows(outputs, rows.clip)
         by_clip = (data.clip_targets["test"], rows.clip_group)
         more, wider = _score_units(task.metrics[:2], data, deals, pooled, *by_clip)
         scores |= {f"recording_{name}": value for name, value in more.items()}
         intervals |= {f"recording_{name}": value for name, value in wider.items()}
     if full and task.scored == "window" and data.kind.votes:
-        more, wider = _score_units(("accuracy",), data, deals, majority_vote(outputs, rows.clip), *by_clip)
+        more, wider = _score_units(
+            ("accuracy",), data, deals, majority_vote(outputs, rows.clip), *by_clip
+        )
         scores["vote_accuracy"], intervals["vote_accuracy"] = more["accuracy"], wider["accuracy"]
     predictions = {
         "outputs": outputs.astype(np.float32),
@@ -176,29 +214,32 @@ def _score_units(
 
 
 def song_scores(data: FrameSplits, answers: Iterable[Sequence[Answer]]) -> dict[str, np.ndarray]:
-    """Every metric of every head in every clip, from answers ``[clip][head]``: name -> (H, clips)."""
+    """Every metric of every head in every clip, from answers ``[clip][head]``: name -> (H,
+    clips).
+    """
     scores = [[answer.scores for answer in heads] for heads in answers]
-    return {n: np.array([[one[n] for one in heads] for heads in scores]).T for n in data.task.metrics}
+    return {
+        n: np.array([[one[n] for one in heads] for heads in scores]).T for n in data.task.metrics
+    }
 
 
 def score_songs(
     data: FrameSplits, answers: Sequence[Sequence[Answer]], full: bool, deals: bool = False
 ) -> TestScores:
-    """Score the answers for the test split, ``[clip][seed]``; ``deals`` as `Protocol.deals`, for the intervals."""
+    """Score the answers for the test split, ``[clip][seed]``; ``deals`` as `Protocol.deals`, for
+    the intervals.
+    """
     rows = data.splits["test"]
     values = song_scores(data, answers)
     decoded = [[answer.estimate for answer in seeds] for seeds in answers]
     if not full:
         values = {data.task.metrics[0]: values[data.task.metrics[0]]}
     scores = {name: v.mean(axis=1).tolist() for name, v in values.items()}
-    intervals = {
-        name: interval(
-            lambda counts, v=v: mean_of(v.mean(axis=0), rows.clip_group, counts),  # type: ignore[misc]
-            len(rows.groups),
-            draws=scores[name] if deals else None,
-        )
-        for name, v in values.items()
-    }
+    intervals = {}
+    for name, by_seed in values.items():
+        mean = partial(mean_of, by_seed.mean(axis=0), rows.clip_group)
+        draws = scores[name] if deals else None
+        intervals[name] = interval(mean, len(rows.groups), draws=draws)
     if full and data.kind.pooled:
         name = data.kind.pooled
         scores[name], intervals[name] = _pooled(data, decoded, deals)
@@ -225,14 +266,20 @@ def _pooled(
 
     whole = pooled(np.ones((1, len(rows.clips))))[0].tolist()
     draws = whole if deals else None
-    by_groups = interval(lambda drawn: pooled(drawn[:, rows.clip_group]).mean(axis=1), len(rows.groups), draws=draws)
+    by_groups = interval(
+        lambda drawn: pooled(drawn[:, rows.clip_group]).mean(axis=1), len(rows.groups), draws=draws
+    )
     return whole, by_groups
 
 
 def _flat(decoded: list[list[np.ndarray]]) -> np.ndarray:
-    """Decoded notes or beats as one table: clip, seed, then onset, offset, midi or the beat's time."""
+    """Decoded notes or beats as one table: clip, seed, then onset, offset, midi or the beat's
+    time.
+    """
     parts = [
-        np.hstack([np.full((len(e), 1), clip), np.full((len(e), 1), seed), np.reshape(e, (len(e), -1))])
+        np.hstack(
+            [np.full((len(e), 1), clip), np.full((len(e), 1), seed), np.reshape(e, (len(e), -1))]
+        )
         for clip, estimates in enumerate(decoded)
         for seed, e in enumerate(estimates)
         if len(e)
@@ -253,12 +300,16 @@ def chance(data: ClipSplits | FrameSplits) -> dict[str, float]:
     scores = {}
     for name in data.task.metrics:
         score = data.kind.metric(name, data.labels)
-        scores[name] = float(np.mean([score(target, outputs, group, everyone)[0] for outputs in draws]))
+        scores[name] = float(
+            np.mean([score(target, outputs, group, everyone)[0] for outputs in draws])
+        )
     return scores
 
 
 def _chance_frames(data: FrameSplits) -> dict[str, float]:
-    """Score what the kind answers without hearing anything: the mean over the clips of the test split."""
+    """Score what the kind answers without hearing anything: the mean over the clips of the test
+    split.
+    """
     values: list[dict[str, float]] = []
     for clip, times in zip(data.splits["test"].clips, data.times["test"], strict=True):
         values.append(data.kind.score(clip.target, data.kind.chance(data.task, times)))

@@ -1,7 +1,8 @@
 """From a cache to batches: what heads train on, and the clip level of it.
 
-`ClipFeatures` and `svuprobe.probe.frames.FrameFeatures` offer the same to the trainer: the blocks of an epoch, those
-to learn from with their steps, those of validation with none; the gradient of each head's loss; a validation score.
+`ClipFeatures` and `svuprobe.probe.frames.FrameFeatures` offer the same to the trainer: the blocks
+of an epoch, those to learn from with their steps, those of validation with none; the gradient of
+each head's loss; a validation score.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from svuprobe.probe.splits import ClipSplits, Rows, Splits
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.manifest import ClipList
 
-# Largest tensor that a bank makes of a part of a batch: what a core's cache holds; a GPU wants few and large ones.
-_ROUNDING = 2.0**-11  # of float16: a feature that varies less than this share of its mean is its rounding
+# Largest tensor that a bank makes of a part of a batch: what a core's cache holds; a GPU wants few
+# and large ones. of float16: a feature that varies less than this share of its mean is its rounding
+_ROUNDING = 2.0**-11
 _TENSOR_BYTES = {"cpu": 6 << 20, "cuda": 1 << 30}
 
 
@@ -28,11 +30,11 @@ _TENSOR_BYTES = {"cpu": 6 << 20, "cuda": 1 << 30}
 class FeatureStats:
     """What is known of the hidden states over the training set.
 
-    ``rms`` is each layer's root mean square, (L,). Heads see states less each feature's ``mean`` (L, D), divided by
-    its ``scale`` (L, D); as they are where not ``used``. ``seen`` (L,) is the RMS of what they see.
-    Both commute with pooling and change nothing that a head can express; but a log-mel spectrum's mean is ten times
-    what varies in it, and its loudest bands vary ten times as much as its quietest: gradient descent does not get
-    past that in the time it has.
+    ``rms`` is each layer's root mean square, (L,). Heads see states less each feature's ``mean``
+    (L, D), divided by its ``scale`` (L, D); as they are where not ``used``. ``seen`` (L,) is the
+    RMS of what they see. Both commute with pooling and change nothing that a head can express; but
+    a log-mel spectrum's mean is ten times what varies in it, and its loudest bands vary ten times
+    as much as its quietest: gradient descent does not get past that in the time it has.
     """
 
     rms: torch.Tensor
@@ -42,14 +44,22 @@ class FeatureStats:
     used: bool
 
     @classmethod
-    def over(cls, states: Iterable[torch.Tensor], use: bool, own_scale: float = 1.0) -> FeatureStats:
-        """Of (N, L, D) tensors; with ``use=False`` (the presets that reproduce papers) states stay as they are.
+    def over(
+        cls, states: Iterable[torch.Tensor], use: bool, own_scale: float = 1.0
+    ) -> FeatureStats:
+        """Of (N, L, D) tensors; with ``use=False`` (the presets that reproduce papers) states stay
+        as they are.
 
-        ``own_scale`` is the power of a feature's own deviation in its scale, the rest is its layer's.
+        ``own_scale`` is the power of a feature's own deviation in its scale, the rest is its
+        layer's.
         """
         total, square, count = 0.0, 0.0, 0
         for block in (b.double() for part in states for b in part.split(64)):
-            total, square, count = total + block.sum(0), square + block.square().sum(0), count + len(block)
+            total, square, count = (
+                total + block.sum(0),
+                square + block.square().sum(0),
+                count + len(block),
+            )
         assert isinstance(total, torch.Tensor)
         assert isinstance(square, torch.Tensor)
         mean = total / count
@@ -75,12 +85,16 @@ class Block:
         return len(self.targets)
 
     def read(self, bank: Bank, rows: torch.Tensor | slice) -> torch.Tensor:
-        """What a bank reads of some rows, (l, B, D) float32: all layers, or those from its first to its last."""
+        """What a bank reads of some rows, (l, B, D) float32: all layers, or those from its first to
+        its last.
+        """
         layers = slice(None) if bank.sums else slice(bank.layers[0], bank.layers[-1] + 1)
         chosen = self.states[:, layers][rows].transpose(0, 1)
         made = torch.empty(chosen.shape, device=chosen.device).copy_(chosen)
         if self.feature_stats.used:  # centred and scaled
-            made.sub_(self.feature_stats.mean[layers, None]).div_(self.feature_stats.scale[layers, None])
+            made.sub_(self.feature_stats.mean[layers, None]).div_(
+                self.feature_stats.scale[layers, None]
+            )
         return made
 
 
@@ -104,8 +118,8 @@ def chunks(n: int, bank: Bank) -> list[slice]:
 class Features(Splits):
     """What both levels share. ``feature_stats`` are over the training split.
 
-    Where every seed has clips of its own, moments, class weights and what regressions are scaled by are over those
-    of all seeds: one set of heads has one input.
+    Where every seed has clips of its own, moments, class weights and what regressions are scaled by
+    are over those of all seeds: one set of heads has one input.
     """
 
     feature_stats: FeatureStats
@@ -113,7 +127,12 @@ class Features(Splits):
     weights: torch.Tensor | None = None  # of the classes in the loss
 
     def __init__(
-        self, cache: FeatureCache, splits: dict[str, Rows], listed: ClipList, protocol: Protocol, device: str
+        self,
+        cache: FeatureCache,
+        splits: dict[str, Rows],
+        listed: ClipList,
+        protocol: Protocol,
+        device: str,
     ):
         self.cache, self.protocol, self.device = cache, protocol, device
         super().__init__(listed, splits)
@@ -145,7 +164,9 @@ class ClipFeatures(Features, ClipSplits):
     ) -> None:
         super().__init__(cache, splits, listed, protocol, device)
         states = {s: values.to(device) for s, values in _whole(cache, splits).items()}
-        self.feature_stats = FeatureStats.over([states["train"]], protocol.standardize, protocol.own_scale)
+        self.feature_stats = FeatureStats.over(
+            [states["train"]], protocol.standardize, protocol.own_scale
+        )
         self.blocks = {}
         for split, rows in splits.items():
             learnt = self.kind.scaled(self.clip_targets[split], self.offset, self.spread)
@@ -155,7 +176,9 @@ class ClipFeatures(Features, ClipSplits):
         self.own = [self._own(seed) for seed in range(protocol.seeds if protocol.deals else 1)]
 
     def _own(self, seed: int) -> tuple[Block, np.ndarray, np.ndarray]:
-        """Return what a seed learns from: the training split with its targets, its rows there, and their clips."""
+        """Return what a seed learns from: the training split with its targets, its rows there, and
+        their clips.
+        """
         block, rows = self.blocks["train"], self.splits["train"]
         own = rows.of(seed)
         if own is rows:
@@ -165,7 +188,9 @@ class ClipFeatures(Features, ClipSplits):
         encoded = self.kind.encode(self.task, self.labels, own.clips)
         encoded = self.kind.scaled(encoded, self.offset, self.spread)
         targets = block.targets.clone()
-        targets[torch.from_numpy(mine).to(self.device)] = torch.from_numpy(encoded[own.clip]).to(targets)
+        targets[torch.from_numpy(mine).to(self.device)] = torch.from_numpy(encoded[own.clip]).to(
+            targets
+        )
         return replace(block, targets=targets), mine, own.clip
 
     def _class_weights(self) -> torch.Tensor | None:
@@ -174,7 +199,9 @@ class ClipFeatures(Features, ClipSplits):
         return None if weights is None else torch.from_numpy(weights).to(self.device)
 
     def epoch(self, number: int, seed: int) -> Iterator[tuple[Block, Steps]]:
-        """The training split and the rows of each step, in this seed's order; then the validation split."""
+        """The training split and the rows of each step, in this seed's order; then the validation
+        split.
+        """
         block, mine, clip = self.own[seed if self.protocol.deals else 0]
         rng = np.random.default_rng([seed, number])
         steps = self._batches(mine, clip, rng)
@@ -211,7 +238,9 @@ class ClipFeatures(Features, ClipSplits):
 
 
 def _whole(cache: FeatureCache, splits: dict[str, Rows]) -> dict[str, torch.Tensor]:
-    """Windows of every split, (N, L, D) float16; the cache is read from its start to its end, once."""
+    """Windows of every split, (N, L, D) float16; the cache is read from its start to its end,
+    once.
+    """
     shape = cache.features.shape[1:]
     made = {s: np.empty((len(r.row), *shape), np.float16) for s, r in splits.items()}
     step = max(1, (64 << 20) // (2 * int(np.prod(shape))))

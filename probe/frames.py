@@ -1,7 +1,8 @@
-"""The frame level: caches larger than memory, streamed once an epoch, and what the heads answer for whole clips.
+"""The frame level: caches larger than memory, streamed once an epoch, and what the heads answer for
+whole clips.
 
-The splits are in memory where they fit what is allowed; else blocks stream from the disk, the next one read while
-one is used. What a step holds is the same either way.
+The splits are in memory where they fit what is allowed; else blocks stream from the disk, the next
+one read while one is used. What a step holds is the same either way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from svuprobe.probe.splits import FrameSplits, Rows
 from svuprobe.tasks.kinds.frames import Answer, FrameKind
 from svuprobe.tasks.manifest import ClipList
 
-_BLOCK_BYTES = 256 << 20  # of frames that are shuffled together, from this many places of the cache:
+# of frames that are shuffled together, from this many places of the cache:
+_BLOCK_BYTES = 256 << 20
 _RUNS = 8
 _SERIAL_FRAMES = 20_000_000  # of all heads: decoded and scored in about half a minute on one core
 
@@ -34,19 +36,24 @@ def memory_allowed(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(torch.device(device))[0] // 2
     try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
+        lines = dict(
+            line.split(":")
+            for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        )
         return int(lines["MemAvailable"].split()[0]) * 1024 // 2
     except (OSError, KeyError):  # no Linux: a quarter of all there is
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
 class FrameFeatures(Features, FrameSplits):
-    """A frame-level cache: in memory where training and validation split fit, else read once in every epoch.
+    """A frame-level cache: in memory where training and validation split fit, else read once in
+    every epoch.
 
-    Frames are shuffled by windows. ``memory`` is what may be held, in bytes; none says `memory_allowed`. An epoch
-    goes through blocks of up to 256 MiB, each from eight places of the cache; its windows make the steps. What fits
-    is learnt from in the same steps. A block takes an eighth of the memory at most, and three are held at once: so
-    with less than 2 GiB blocks are smaller, and their shuffling is coarser.
+    Frames are shuffled by windows. ``memory`` is what may be held, in bytes; none says
+    `memory_allowed`. An epoch goes through blocks of up to 256 MiB, each from eight places of the
+    cache; its windows make the steps. What fits is learnt from in the same steps. A block takes an
+    eighth of the memory at most, and three are held at once: so with less than 2 GiB blocks are
+    smaller, and their shuffling is coarser.
     """
 
     kind: FrameKind
@@ -68,7 +75,9 @@ class FrameFeatures(Features, FrameSplits):
         true: dict[int, np.ndarray] = {}
         for rows in splits.values():
             true |= self.window_targets(rows, self.kind.rasterise)
-        self._targets = [true | self._dealt(seed) for seed in range(protocol.seeds if protocol.deals else 1)]
+        self._targets = [
+            true | self._dealt(seed) for seed in range(protocol.seeds if protocol.deals else 1)
+        ]
         frames = sum(int(cache.n_frames[splits[s].row].sum()) for s in ("train", "valid"))
         self.resident = frames * self._per_frame <= memory // 2
         self._valid_frames = int(cache.n_frames[splits["valid"].row].sum())
@@ -80,7 +89,9 @@ class FrameFeatures(Features, FrameSplits):
 
     def window_times(self, row: int) -> np.ndarray:
         """Return the centres of the frames of a window, (F,) seconds of its clip."""
-        return self.cache.header.grid.centres(int(self.cache.n_frames[row]), float(self.cache.start_s[row]))
+        return self.cache.header.grid.centres(
+            int(self.cache.n_frames[row]), float(self.cache.start_s[row])
+        )
 
     def _dealt(self, seed: int) -> dict[int, np.ndarray]:
         """Return the targets of the frames of each window that a seed was dealt."""
@@ -89,7 +100,7 @@ class FrameFeatures(Features, FrameSplits):
             targets |= self.window_targets(self.splits[split].of(seed), self.kind.rasterise)
         return targets
 
-    # -- reading ----------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     def _runs(self, rows: Rows) -> list[list[int]]:
         """The windows of some rows in the order of the cache, in runs that are read in one go."""
@@ -112,7 +123,9 @@ class FrameFeatures(Features, FrameSplits):
         return np.empty((frames, *self.cache.features.shape[1:]), np.float16)
 
     def _load(self, runs: Sequence[Sequence[int]], buffer: np.ndarray) -> torch.Tensor:
-        """Frames of the windows of some runs, (F, L, D) float16, on the device; on a CPU they lie in the buffer."""
+        """Frames of the windows of some runs, (F, L, D) float16, on the device; on a CPU they lie
+        in the buffer.
+        """
         offset, length = self.cache.offset, self.cache.n_frames
         spans = [(int(offset[run[0]]), int(offset[run[-1]] + length[run[-1]])) for run in runs]
         made = buffer[: sum(b - a for a, b in spans)]
@@ -136,10 +149,14 @@ class FrameFeatures(Features, FrameSplits):
         return dict(zip(windows, (ends - self.cache.n_frames[windows]).tolist(), strict=True))
 
     def _held_block(self, split: str) -> tuple[list[Block], dict[int, int]]:
-        """All windows of a split as each seed has them, one block for all where they have the same; their starts."""
+        """All windows of a split as each seed has them, one block for all where they have the same;
+        their starts.
+        """
         runs = self._runs(self.splits[split])
         states = self._load(runs, self._buffer(self._frames(runs)))
-        return [self._block(runs, states, seed) for seed in range(len(self._targets))], self._starts(runs)
+        return [
+            self._block(runs, states, seed) for seed in range(len(self._targets))
+        ], self._starts(runs)
 
     def _blocks(self, runs: list[list[int]]) -> list[list[list[int]]]:
         """Runs in their order, as many in a block as its size allows."""
@@ -154,8 +171,11 @@ class FrameFeatures(Features, FrameSplits):
             frames += length
         return blocks
 
-    def _stream(self, blocks: Sequence[list[list[int]]]) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
-        """The runs and frames of blocks, one after the other: the next one is read while one is used.
+    def _stream(
+        self, blocks: Sequence[list[list[int]]]
+    ) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
+        """The runs and frames of blocks, one after the other: the next one is read while one is
+        used.
 
         Three buffers take turns, so what is yielded is good until the next but one is asked for.
         """
@@ -169,13 +189,13 @@ class FrameFeatures(Features, FrameSplits):
                     waiting = reader.submit(self._load, blocks[n + 1], buffers[(n + 1) % 3])
                 yield block, states
 
-    # -- what the trainer asks for ----------------------------------------------------------------------
+    # -- what the trainer asks for -----------------------------------------------------------------
 
     def epoch(self, number: int, seed: int = 0) -> Iterator[tuple[Block, Steps]]:
         """The blocks of an epoch and the frames of each step; then those of validation.
 
-        All heads have one order, but where every seed has clips or targets of its own. What does not fit the memory
-        allowed is one stream, so the disk does not pause between the two.
+        All heads have one order, but where every seed has clips or targets of its own. What does
+        not fit the memory allowed is one stream, so the disk does not pause between the two.
         """
         seed = 0 if self.one_order else seed
         rng = np.random.default_rng([seed, number])
@@ -185,8 +205,14 @@ class FrameFeatures(Features, FrameSplits):
         passes = range(
             max(1, -(-self.protocol.epoch_updates // updates))
         )  # a small set is gone through several times
-        blocks = [block for _ in passes for block in self._blocks([runs[n] for n in rng.permutation(len(runs))])]
-        orders = [rng.permutation([row for run in block for row in run]).tolist() for block in blocks]
+        blocks = [
+            block
+            for _ in passes
+            for block in self._blocks([runs[n] for n in rng.permutation(len(runs))])
+        ]
+        orders = [
+            rng.permutation([row for run in block for row in run]).tolist() for block in blocks
+        ]
         if self.resident:
             held, starts = self._held["train"]
             yield held[seed], [step for order in orders for step in self._steps(order, starts)]
@@ -201,7 +227,9 @@ class FrameFeatures(Features, FrameSplits):
         """Frames of a few windows at a time."""
         size = self.protocol.frame_batch_size
         frames = [torch.arange(starts[w], starts[w] + int(self.cache.n_frames[w])) for w in windows]
-        return [torch.cat(frames[i : i + size]).to(self.device) for i in range(0, len(frames), size)]
+        return [
+            torch.cat(frames[i : i + size]).to(self.device) for i in range(0, len(frames), size)
+        ]
 
     @torch.no_grad()
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
@@ -214,10 +242,11 @@ class FrameFeatures(Features, FrameSplits):
 
     @torch.no_grad()
     def answers(self, banks: Sequence[Bank], split: str) -> Iterator[list[Answer]]:
-        """Notes or beats of every head of all banks with their scores, clip after clip; each clip is read once.
+        """Notes or beats of every head of all banks with their scores, clip after clip; each clip
+        is read once.
 
-        Decoding and scoring are on one core each; they go on all cores where that saves more than starting there
-        takes, a bank at a time.
+        Decoding and scoring are on one core each; they go on all cores where that saves more than
+        starting there takes, a bank at a time.
         """
         frames = sum(map(len, self.times[split])) * sum(map(len, banks))
         jobs = cpu_count() if frames > _SERIAL_FRAMES else 1
@@ -225,7 +254,9 @@ class FrameFeatures(Features, FrameSplits):
             for number in range(len(self.splits[split].clips)):
                 each = self._logits(banks, split, number)
                 times = self.times[split][number]
-                targets = [self.splits[split].of(bank.specs[0].seed).clips[number].target for bank in banks]
+                targets = [
+                    self.splits[split].of(bank.specs[0].seed).clips[number].target for bank in banks
+                ]
                 found = parallel(
                     delayed(self.kind.answer)(self.task, logits, times, target)
                     for logits, target in zip(each, targets, strict=True)

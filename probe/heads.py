@@ -1,9 +1,9 @@
 """Many heads as one model: every parameter has a leading heads axis.
 
-Heads that share a seed start from the same weights, see the same batches and drop the same units, whatever
-their learning rate or layer: so they compare like with like, and a head in a batch of four hundred trains as
-it would alone. Gradients are written out: two matrix products and a mask need no graph, and heads that read the
-same batch share its product with their weights.
+Heads that share a seed start from the same weights, see the same batches and drop the same units,
+whatever their learning rate or layer: so they compare like with like, and a head in a batch of four
+hundred trains as it would alone. Gradients are written out: two matrix products and a mask need no
+graph, and heads that read the same batch share its product with their weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 
 WEIGHTED_SUM = -1
-_FEW_ROWS = 128  # of an input that heads share: a batched product on a CPU copies more of them for every head
+# of an input that heads share: a batched product on a CPU copies more of them for every head
+_FEW_ROWS = 128
 Tensors = dict[str, torch.Tensor]
 
 
@@ -63,7 +64,10 @@ class Shape:
     def parameters(self) -> dict[str, tuple[tuple[int, int], int]]:
         """Of the Linear: shape, and number of inputs."""
         last = self.hidden or self.dim
-        before = {"weight0": ((self.dim, self.hidden), self.dim), "bias0": ((1, self.hidden), self.dim)}
+        before = {
+            "weight0": ((self.dim, self.hidden), self.dim),
+            "bias0": ((1, self.hidden), self.dim),
+        }
         after = {"weight": ((self.outputs, last), last), "bias": ((self.outputs, 1), last)}
         return (before if self.hidden else {}) | after
 
@@ -71,9 +75,9 @@ class Shape:
 class Bank:
     """Heads that train together on the same batches: all weighted sums, or all on single layers.
 
-    ``parameters`` are ``weight`` (H, C, hidden or D) and ``bias`` (H, C, 1) of the outputs, for MLPs ``weight0``
-    (H, D, hidden) and ``bias0`` (H, 1, hidden) before them, for weighted sums ``mix`` (H, L), the scalars under the
-    softmax. Weights lie as their products are fastest.
+    ``parameters`` are ``weight`` (H, C, hidden or D) and ``bias`` (H, C, 1) of the outputs, for
+    MLPs ``weight0`` (H, D, hidden) and ``bias0`` (H, 1, hidden) before them, for weighted sums
+    ``mix`` (H, L), the scalars under the softmax. Weights lie as their products are fastest.
     """
 
     def __init__(self, specs: list[Spec], shape: Shape, device: str = "cpu") -> None:
@@ -81,11 +85,13 @@ class Bank:
         self.sums = all(s.layer == WEIGHTED_SUM for s in specs)
         if not self.sums and any(s.layer == WEIGHTED_SUM for s in specs):
             raise ValueError("a bank holds weighted sums or single layers, not both")
-        self.mask = torch.zeros(shape.layers, device=device)  # added to the scalars: -inf leaves a layer out
+        # added to the scalars: -inf leaves a layer out
+        self.mask = torch.zeros(shape.layers, device=device)
         self.mask[: shape.mix_from] = -torch.inf
         drawn = {seed: self._initial(seed) for seed in {s.seed for s in specs}}
         self.parameters = {
-            name: torch.stack([drawn[s.seed][name] for s in specs]).to(device) for name in drawn[specs[0].seed]
+            name: torch.stack([drawn[s.seed][name] for s in specs]).to(device)
+            for name in drawn[specs[0].seed]
         }
         self._index()
 
@@ -118,7 +124,9 @@ class Bank:
         return (self.parameters["mix"] + self.mask).softmax(dim=1)
 
     def without(self, layer: int) -> Bank:
-        """The same heads with one layer left out of the sum and the other weights scaled up to 1."""
+        """The same heads with one layer left out of the sum and the other weights scaled up to
+        1.
+        """
         other = self.part(range(len(self)))
         other.mask = self.mask.clone()
         other.mask[layer] = -torch.inf
@@ -132,7 +140,12 @@ class Bank:
     def _with(self, specs: list[Spec], parameters: Tensors) -> Bank:
         made = Bank.__new__(Bank)
         made.specs, made.parameters = specs, parameters
-        made.shape, made.device, made.sums, made.mask = self.shape, self.device, self.sums, self.mask
+        made.shape, made.device, made.sums, made.mask = (
+            self.shape,
+            self.device,
+            self.sums,
+            self.mask,
+        )
         made._index()
         return made
 
@@ -140,14 +153,19 @@ class Bank:
     def join(cls, banks: list[Bank]) -> Bank:
         """The heads of several banks of one kind as one, ordered by seed."""
         specs = [s for bank in banks for s in bank.specs]
-        joined = {name: torch.cat([bank.parameters[name] for bank in banks]) for name in banks[0].parameters}
+        joined = {
+            name: torch.cat([bank.parameters[name] for bank in banks])
+            for name in banks[0].parameters
+        }
         by_seed = sorted(range(len(specs)), key=lambda n: specs[n].seed)
         return banks[0]._with(specs, joined).part(by_seed)
 
-    # -- forward and backward ---------------------------------------------------------------------------
+    # -- forward and backward ----------------------------------------------------------------------
 
     def _spread(self, states: torch.Tensor) -> bool:
-        """Whether these are linear heads on several layers: one product a layer does for all heads on it."""
+        """Whether these are linear heads on several layers: one product a layer does for all heads
+        on it.
+        """
         return not self.sums and not self.shape.hidden and len(states) > 1
 
     def _by_layer(self, states: torch.Tensor) -> Iterator[tuple[torch.Tensor, slice]]:
@@ -165,7 +183,9 @@ class Bank:
         return states if len(states) == 1 else states[self.layer - self.layers[0]]
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        """Logits (H, B, C) of ``states`` (L, B, D): of all layers for weighted sums, else from first to last read."""
+        """Logits (H, B, C) of ``states`` (L, B, D): of all layers for weighted sums, else from
+        first to last read.
+        """
         return self.forward(states)[0]
 
     def forward(
@@ -203,14 +223,18 @@ class Bank:
         *,
         add: bool = False,
     ) -> None:
-        """Write (or add) the gradients of all parameters to ``into``, from that of the logits (H, B, C)."""
+        """Write (or add) the gradients of all parameters to ``into``, from that of the logits (H,
+        B, C).
+        """
         x, units = seen
         p, beta = self.parameters, int(add)
         _put(into["bias"], gradient.sum(1)[..., None], add)
         if self._spread(states):
             wide = gradient.mT.contiguous()
             for own, heads in self._by_layer(states):
-                into["weight"][heads].flatten(0, 1).addmm_(wide[heads].flatten(0, 1), own, beta=beta)
+                into["weight"][heads].flatten(0, 1).addmm_(
+                    wide[heads].flatten(0, 1), own, beta=beta
+                )
         elif units is not None:
             into["weight"].baddbmm_(gradient.mT, units, beta=beta)
             gradient = torch.bmm(gradient, p["weight"] / (1 - self.shape.dropout))
@@ -240,7 +264,9 @@ def _side_by_side(values: torch.Tensor) -> torch.Tensor:
 
 
 def _where_positive(gradient: torch.Tensor, units: torch.Tensor) -> None:
-    """Zero a gradient where the units are: ReLU's own kernel, an eighth of the time of a product with a mask."""
+    """Zero a gradient where the units are: ReLU's own kernel, an eighth of the time of a product
+    with a mask.
+    """
     torch.ops.aten.threshold_backward.grad_input(gradient, units, 0, grad_input=gradient)
 
 
@@ -254,8 +280,8 @@ def _put(into: torch.Tensor, values: torch.Tensor, add: bool) -> None:
 class Adam:
     """Adam (Kingma & Ba 2015) in which every head has its own learning rate.
 
-    torch's own fused step, one call for all heads that are at the same rate: a pass over the parameters where
-    separate operations take seven.
+    torch's own fused step, one call for all heads that are at the same rate: a pass over the
+    parameters where separate operations take seven.
     """
 
     def __init__(self, bank: Bank, mix_learning_rate: float) -> None:
@@ -269,7 +295,9 @@ class Adam:
         self._group()
 
     def _group(self) -> None:
-        """Heads' tensors by their rate: rate -> lists of parameters, gradients, first and second moments."""
+        """Heads' tensors by their rate: rate -> lists of parameters, gradients, first and second
+        moments.
+        """
         self.groups: dict[float, list[list[torch.Tensor]]] = defaultdict(lambda: [[], [], [], []])
         states = (self.bank.parameters, self.gradients, self.first, self.second)
         for head, name in itertools.product(range(len(self.rate)), self.bank.parameters):
@@ -301,7 +329,9 @@ class Adam:
         """Multiply each head's learning rates."""
         if any(factor != 1 for factor in factors):
             self.rate = [rate * factor for rate, factor in zip(self.rate, factors, strict=True)]
-            self.mix_rate = [rate * factor for rate, factor in zip(self.mix_rate, factors, strict=True)]
+            self.mix_rate = [
+                rate * factor for rate, factor in zip(self.mix_rate, factors, strict=True)
+            ]
             self._group()
 
     def select(self, keep: list[int]) -> None:

@@ -1,23 +1,27 @@
-"""What a result is of: digests of everything that determines it, so that none is taken for another's.
+"""What a result is of: digests of everything that determines it, so that none is taken for
+another's.
 
 A result is made again unless all of these agree:
 
 ``task``
-    Every field of the task that can change a score or what is said of it: name, dataset, kind, metrics, labels,
-    windowing, what is scored, weights of the classes, decoder, version, licence, reference. Not where its files are.
+    Every field of the task that can change a score or what is said of it: name, dataset, kind,
+    metrics, labels, windowing, what is scored, weights of the classes, decoder, version, licence,
+    reference. Not where its files are.
 ``clips``
     Id, split, group, target, start and end of every clip, whatever their order and their paths.
 ``audio``
     What the audio of every clip with features was: the size of its file and a hash of its ends
     (`svuprobe.extractors.audio.windows.fingerprint`).
 ``features``
-    The header of the cache: weights' digest, normalisation, number format, layers, frame grid, windowing, level. Not
-    the device, the number of processes or the bits themselves, which differ from machine to machine.
+    The header of the cache: weights' digest, normalisation, number format, layers, frame grid,
+    windowing, level. Not the device, the number of processes or the bits themselves, which differ
+    from machine to machine.
 ``protocol``
     Every field of the protocol, and what was asked of the products' rounding (``--dtype``).
 ``scoring``
-    `SCORING`, a number in this module that rises whenever the same input would score otherwise: training, selection,
-    decoding, metrics, intervals. Versions of libraries are in the result and not in its identity.
+    `SCORING`, a number in this module that rises whenever the same input would score otherwise:
+    training, selection, decoding, metrics, intervals. Versions of libraries are in the result and
+    not in its identity.
 """
 
 from __future__ import annotations
@@ -36,9 +40,11 @@ from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task
 
 SCORING = 3
-# How a task finds its clips and what is expected of them change no score: the clips are told apart by themselves.
+# How a task finds its clips and what is expected of them change no score: the clips are told apart
+# by themselves.
 _NOT_OF_A_TASK = {"clips", "source", "expected", "hours", "labels"}
-# The name may hold a path, and revisions have folders of their own; the format says how the file is laid out.
+# The name may hold a path, and revisions have folders of their own; the format says how the file is
+# laid out.
 _NOT_OF_FEATURES = {"model", "revision", "parameters", "format"}
 
 
@@ -50,7 +56,9 @@ def of_task(task: Task, labels: Sequence[str]) -> str:
 
 def of_clips(clips: Sequence[Clip]) -> str:
     """Digest of clips, whatever their order."""
-    return _digest(sorted(json.dumps([c.id, c.split, c.group, c.target, c.start, c.end]) for c in clips))
+    return _digest(
+        sorted(json.dumps([c.id, c.split, c.group, c.target, c.start, c.end]) for c in clips)
+    )
 
 
 def of_audio(marks: Mapping[str, str]) -> str:
@@ -60,7 +68,9 @@ def of_audio(marks: Mapping[str, str]) -> str:
 
 def of_header(header: Header) -> str:
     """Digest of how features were made."""
-    return _digest({key: value for key, value in header.attributes().items() if key not in _NOT_OF_FEATURES})
+    return _digest(
+        {key: value for key, value in header.attributes().items() if key not in _NOT_OF_FEATURES}
+    )
 
 
 def of_protocol(protocol_hash: str, dtype: str) -> str:
@@ -71,7 +81,9 @@ def of_protocol(protocol_hash: str, dtype: str) -> str:
 def identity(
     task: Task, labels: Sequence[str], clips: Sequence[Clip], protocol_hash: str, dtype: str
 ) -> dict[str, str]:
-    """The parts that are known without features: ``task``, ``clips``, ``protocol`` and ``scoring``."""
+    """The parts that are known without features: ``task``, ``clips``, ``protocol`` and
+    ``scoring``.
+    """
     return {
         "task": of_task(task, labels),
         "clips": of_clips(clips),
@@ -80,7 +92,9 @@ def identity(
     }
 
 
-def of_probe(cache: FeatureCache, listed: ClipList, protocol_hash: str, dtype: str) -> dict[str, str]:
+def of_probe(
+    cache: FeatureCache, listed: ClipList, protocol_hash: str, dtype: str
+) -> dict[str, str]:
     """Every part of the identity of a probe, and ``digest`` over all of them."""
     wanted = {clip.id for clip in listed.clips}
     marks = {i: mark for i, mark in marks_in(cache).items() if i in wanted}
@@ -96,13 +110,15 @@ def of_finetuning(
     Parameters
     ----------
     about
-        What a network says of itself: ``digest`` of the weights that training starts from, ``dtype``, and how
-        its audio is taken. Its name may hold a path and does not count.
+        What a network says of itself: ``digest`` of the weights that training starts from,
+        ``dtype``, and how its audio is taken. Its name may hold a path and does not count.
     marks
         What the audio of each clip is, by clip id (`marks_of`).
     """
     parts = identity(listed.task, listed.labels, listed.clips, protocol_hash, str(about["dtype"]))
-    started = _digest({key: value for key, value in about.items() if key not in _NOT_OF_FEATURES | {"name"}})
+    started = _digest(
+        {key: value for key, value in about.items() if key not in _NOT_OF_FEATURES | {"name"}}
+    )
     return whole(parts | {"audio": of_audio(marks), "features": started})
 
 
@@ -112,7 +128,9 @@ def whole(parts: Mapping[str, str]) -> dict[str, str]:
 
 
 def differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Names of the parts of ``new`` that ``old`` has otherwise or lacks; none where both are of the same."""
+    """Names of the parts of ``new`` that ``old`` has otherwise or lacks; none where both are of the
+    same.
+    """
     return [name for name in new if name != "digest" and old.get(name) != new[name]]
 
 
@@ -130,10 +148,12 @@ def marks_of(clips: Sequence[Clip]) -> dict[str, str]:
 
 
 def refuse_other_audio(cache: FeatureCache, listed: ClipList) -> None:
-    """Raise ProbeError where features were made from other audio, or another part of it, than the clips name now.
+    """Raise ProbeError where features were made from other audio, or another part of it, than the
+    clips name now.
 
-    The part is known from the clip list. The file is looked at where it is there, unless it was last changed before
-    extraction wrote the list that names it. A cache whose rows say nothing of their audio is taken as it is.
+    The part is known from the clip list. The file is looked at where it is there, unless it was
+    last changed before extraction wrote the list that names it. A cache whose rows say nothing of
+    their audio is taken as it is.
     """
     known = marks_in(cache)
     clips = [clip for clip in listed.clips if known.get(clip.id)]
@@ -147,8 +167,8 @@ def refuse_other_audio(cache: FeatureCache, listed: ClipList) -> None:
         task = listed.task.source or listed.task.name
         raise ProbeError(
             f"{cache.directory}: the features of {len(several)} clips ({some}) were made from "
-            f"other audio, or another part of it, than task {listed.task.name} names now; run svuprobe "
-            f"extract --task {task} --model {cache.header.model} again"
+            f"other audio, or another part of it, than task {listed.task.name} names now; run "
+            f"svuprobe extract --task {task} --model {cache.header.model} again"
         )
 
 

@@ -20,7 +20,15 @@ from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
 from svuprobe.probe.identity import of_probe
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.result import LayerChoice, LayerWeights, ModelInfo, ProtocolInfo, Result, Selected, Timings
+from svuprobe.probe.result import (
+    LayerChoice,
+    LayerWeights,
+    ModelInfo,
+    ProtocolInfo,
+    Result,
+    Selected,
+    Timings,
+)
 from svuprobe.probe.score import PerSeed, defined
 from svuprobe.probe.splits import rows_by_split
 from svuprobe.probe.train import fit, matmul_precision_for, unthreaded
@@ -39,12 +47,17 @@ def probe(
 
     ``options.dtype`` is what the matrix products of training are rounded to (``auto`` is what
     `svuprobe.probe.train.matmul_precision_for` finds); the test split is always scored in float32.
-    ``options.memory`` bounds what is held of a frame-level cache (see `FrameFeatures`). Returns the result and, of
-    the ranked head, the predictions of every seed on the test split and what answers for new audio.
+    ``options.memory`` bounds what is held of a frame-level cache (see `FrameFeatures`). Returns the
+    result and, of the ranked head, the predictions of every seed on the test split and what answers
+    for new audio.
     """
     with unthreaded(options.runs_on):
         result, predictions, heads = _probe(cache, listed, protocol, options)
-    return replace(result, identity=of_probe(cache, listed, protocol.hash, options.dtype)), predictions, heads
+    return (
+        replace(result, identity=of_probe(cache, listed, protocol.hash, options.dtype)),
+        predictions,
+        heads,
+    )
 
 
 def _probe(
@@ -53,7 +66,10 @@ def _probe(
     protocol: Protocol,
     options: RunOptions,
 ) -> tuple[Result, dict[str, np.ndarray], TrainedHeads]:
-    device, reporter = options.runs_on, options.reporter.titled(f"probe {listed.task.name} {cache.header.model}")
+    device, reporter = (
+        options.runs_on,
+        options.reporter.titled(f"probe {listed.task.name} {cache.header.model}"),
+    )
     matmul_precision = matmul_precision_for(protocol, device, options.dtype)
     started = time.perf_counter()
     splits, missing = rows_by_split(cache, listed, options.allow_missing, protocol)
@@ -67,7 +83,9 @@ def _probe(
     choices = evaluate.select(features, fitted, reporter)
     head = _ranked_head(choices, protocol)
     banks = {layer: evaluate.chosen_bank(fitted, choice) for layer, choice in choices.items()}
-    scored = evaluate.test(features, list(banks.values()), [layer == head for layer in banks], reporter)
+    scored = evaluate.test(
+        features, list(banks.values()), [layer == head for layer in banks], reporter
+    )
     tested = dict(zip(banks, scored, strict=True))
     summed = banks.get(WEIGHTED_SUM)
     without = evaluate.leave_one_out(features, summed, reporter) if summed is not None else {}
@@ -82,14 +100,22 @@ def _probe(
         selected=_selected(choices, head, cache.header.layer_names),
         missing=missing,
         environment={"device": device, "products": matmul_precision},
-        timings=Timings(load_s=loaded - started, train_s=trained - loaded, test_s=finished - trained),
+        timings=Timings(
+            load_s=loaded - started, train_s=trained - loaded, test_s=finished - trained
+        ),
         **_layer_scores(tested, without, listed.task.metrics[0], cache.header.layer_names),
     )
-    return result, tested[head].predictions, _trained(features, banks[head], cache, listed, protocol)
+    return (
+        result,
+        tested[head].predictions,
+        _trained(features, banks[head], cache, listed, protocol),
+    )
 
 
 def _ranked_head(choices: dict[int, evaluate.Choice], protocol: Protocol) -> int:
-    """The weighted sum; or what validation likes best, the sum first among equals; or the only layer there is."""
+    """The weighted sum; or what validation likes best, the sum first among equals; or the only
+    layer there is.
+    """
     if protocol.select == "best":
         return max(sorted(choices), key=lambda layer: choices[layer].valid)
     return WEIGHTED_SUM if WEIGHTED_SUM in choices else 0
@@ -154,16 +180,23 @@ def _per_seed(scores: Sequence[float]) -> PerSeed:
 
 
 def _layer_weights(bank: Bank | None, seeds: int, stats: FeatureStats) -> LayerWeights:
-    """Return the weights of the weighted sum; without one, as of a model of one layer, that layer has all of it."""
+    """Return the weights of the weighted sum; without one, as of a model of one layer, that layer
+    has all of it.
+    """
     softmax = np.ones((seeds, 1)) if bank is None else bank.mix_weights().double().cpu().numpy()
     return weights_of_layers(softmax, stats.rms.cpu().numpy(), stats.seen.cpu().numpy())
 
 
 def _trained(
-    features: ClipFeatures | FrameFeatures, bank: Bank, cache: FeatureCache, listed: ClipList, protocol: Protocol
+    features: ClipFeatures | FrameFeatures,
+    bank: Bank,
+    cache: FeatureCache,
+    listed: ClipList,
+    protocol: Protocol,
 ) -> TrainedHeads:
     p, moments = bank.parameters, features.feature_stats
-    one_hot = torch.eye(len(moments.rms), device=bank.device)[bank.layer]  # of no meaning for weighted sums
+    # of no meaning for weighted sums
+    one_hot = torch.eye(len(moments.rms), device=bank.device)[bank.layer]
     names = ("weight0", "bias0") if bank.shape.hidden else ()
     last = len(names) // 2
     tensors = {
@@ -178,4 +211,6 @@ def _trained(
     }
     header = cache.header
     model = {"name": header.model, "digest": header.digest, "dtype": header.dtype}
-    return TrainedHeads(replace(listed.task, labels=listed.labels), model, protocol.file_name, tensors)
+    return TrainedHeads(
+        replace(listed.task, labels=listed.labels), model, protocol.file_name, tensors
+    )

@@ -1,4 +1,5 @@
-"""How heads are trained and chosen. The presets are published protocols; the hash covers every field.
+"""How heads are trained and chosen. The presets are published protocols; the hash covers every
+field.
 
 A protocol of your own is a TOML file with the fields that differ from a preset:
 
@@ -52,68 +53,81 @@ RANGES = {
     "seeds": (1, 1000),
 }
 _MOST_RATES = 100
-_WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a list"}
+_WANTED = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple: "a list",
+}
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Head, layer mixing, optimiser, grid, selection, seeds. The defaults are the preset ``svuprobe``.
+    """Head, layer mixing, optimiser, grid, selection, seeds. The defaults are the preset
+    ``svuprobe``.
 
     Attributes
     ----------
     hidden
         Units of the hidden layer (Linear, ReLU, dropout, Linear); 0 for one Linear.
     standardize
-        Subtract each feature's mean over the training set and divide by a scale, so that neither the mixing weights
-        trade off against the layers' scale nor learning against loud features.
+        Subtract each feature's mean over the training set and divide by a scale, so that neither
+        the mixing weights trade off against the layers' scale nor learning against loud features.
     own_scale
-        The power of a feature's own deviation in its scale; the rest is its layer's. 1 gives every feature of a layer
-        deviation 1, 0 keeps how loud they are among each other. Some of that is worth keeping: over ten sets, the
-        hand-made front ends and four splits, linear heads at 0.75 were 0.3 points below a regression whose scaling is
-        chosen on validation, at 1 they were 1.6 below.
+        The power of a feature's own deviation in its scale; the rest is its layer's. 1 gives every
+        feature of a layer deviation 1, 0 keeps how loud they are among each other. Some of that is
+        worth keeping: over ten sets, the hand-made front ends and four splits, linear heads at 0.75
+        were 0.3 points below a regression whose scaling is chosen on validation, at 1 they were 1.6
+        below.
     start
-        Weights of the outputs at the start: ``zeros``, as logistic regression's, or random as ``torch`` draws them.
+        Weights of the outputs at the start: ``zeros``, as logistic regression's, or random as
+        ``torch`` draws them.
     mix_layers, mix_start
-        The weighted sum is over ``all`` layers or over the ``blocks`` (without the first layer, their input); its
-        weights are a softmax over scalars that start at ``zeros`` or ``normal`` (standard normal).
+        The weighted sum is over ``all`` layers or over the ``blocks`` (without the first layer,
+        their input); its weights are a softmax over scalars that start at ``zeros`` or ``normal``
+        (standard normal).
     mix_learning_rate
         Of these scalars; 0 gives them the head's.
     learning_rates
         The grid. With one value nothing is selected.
     margin
-        Clips (windows, where these are scored) of validation by which a rate has to win over one nearer to the middle
-        of the grid; 0 takes the best whatever it wins by.
+        Clips (windows, where these are scored) of validation by which a rate has to win over one
+        nearer to the middle of the grid; 0 takes the best whatever it wins by.
     single_layers
         Also train a head on each single layer, for the layer curve.
     select
-        What is ranked, at its best learning rate on validation: the weighted ``sum``, or the ``best`` of it and of
-        the single layers.
+        What is ranked, at its best learning rate on validation: the weighted ``sum``, or the
+        ``best`` of it and of the single layers.
     batch_size, batch_clips, frame_batch_size
-        Per step: windows at clip level, or clips with all their windows (``batch_clips``); windows at frame level (8,
-        as Gu et al. 2022 take for transcription).
+        Per step: windows at clip level, or clips with all their windows (``batch_clips``); windows
+        at frame level (8, as Gu et al. 2022 take for transcription).
     epoch_updates
-        Updates in an epoch at least: a small training set is gone through several times between two looks at
-        validation.
+        Updates in an epoch at least: a small training set is gone through several times between two
+        looks at validation.
     max_epochs, patience
-        Epochs at most, and without a better validation score until a head stops; its best state is kept. The score
-        is the ranked metric at clip level and the loss at frame level, where decoding every head in every epoch
-        would cost more than training; the grid point is always chosen by the ranked metric.
+        Epochs at most, and without a better validation score until a head stops; its best state is
+        kept. The score is the ranked metric at clip level and the loss at frame level, where
+        decoding every head in every epoch would cost more than training; the grid point is always
+        chosen by the ranked metric.
     ties
-        Which of the states of a head with the same score on validation is kept, the ``last`` or the ``first``. A
-        small split gives the same accuracy again and again while a head still learns from the training set.
+        Which of the states of a head with the same score on validation is kept, the ``last`` or the
+        ``first``. A small split gives the same accuracy again and again while a head still learns
+        from the training set.
     plateau_patience, plateau_factor
-        Epochs without a better score until a head's learning rate is multiplied; factor 1 never changes it.
+        Epochs without a better score until a head's learning rate is multiplied; factor 1 never
+        changes it.
     stopping
-        ``own``, or ``marble``: on the tasks that MARBLE has, its table replaces ``max_epochs``, ``patience`` and
-        ``plateau_patience`` (see `for_task`).
+        ``own``, or ``marble``: on the tasks that MARBLE has, its table replaces ``max_epochs``,
+        ``patience`` and ``plateau_patience`` (see `for_task`).
     seeds
         Heads of every grid point, which differ in their start, order of batches and dropout.
     train_fraction
-        Share of the training clips to learn from, drawn anew for each seed; smaller ones are nested in larger ones,
-        and every class keeps its share and one clip at least.
+        Share of the training clips to learn from, drawn anew for each seed; smaller ones are nested
+        in larger ones, and every class keeps its share and one clip at least.
     shuffle_labels
-        A control: the targets of the training clips are dealt anew among them for each seed, and those of the
-        validation clips, so what is learnt and chosen is chance.
+        A control: the targets of the training clips are dealt anew among them for each seed, and
+        those of the validation clips, so what is learnt and chosen is chance.
     """
 
     name: str = "svuprobe"
@@ -148,21 +162,28 @@ class Protocol:
             _require_type(field.name, getattr(self, field.name), str(field.type))
         if not re.fullmatch(r"[\w.-]{1,100}", self.name):
             raise ProbeError(
-                f"name = {self.name!r}; it is part of a file's name: at most 100 letters, digits, '_', '.' and '-'"
+                f"name = {self.name!r}; it is part of a file's name: at most 100 letters, digits, "
+                "'_', '.' and '-'"
             )
         for name, (low, high) in RANGES.items():
             if not low <= getattr(self, name) <= high:  # NaN is in no range
-                raise ProbeError(f"{name} = {getattr(self, name)!r}; it is from {low:,} to {high:,}")
+                raise ProbeError(
+                    f"{name} = {getattr(self, name)!r}; it is from {low:,} to {high:,}"
+                )
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ProbeError(f"{name} = {getattr(self, name)!r}; it is one of {', '.join(allowed)}")
+                raise ProbeError(
+                    f"{name} = {getattr(self, name)!r}; it is one of {', '.join(allowed)}"
+                )
         _require_rates(self.learning_rates)
         if not 0 <= self.dropout < 1:
             raise ProbeError(f"dropout = {self.dropout}; 0 <= dropout < 1")
         if not 0 < self.train_fraction <= 1:
             raise ProbeError(f"train_fraction = {self.train_fraction}; 0 < train_fraction <= 1")
         if self.select == "best" and not self.single_layers:
-            raise ProbeError("select = 'best' chooses among single layers; set single_layers = true")
+            raise ProbeError(
+                "select = 'best' chooses among single layers; set single_layers = true"
+            )
 
     @property
     def deals(self) -> bool:
@@ -178,7 +199,8 @@ class Protocol:
     def file_name(self) -> str:
         """``svuprobe`` for a preset as published, ``svuprobe-1a2b3c4d`` where a field was changed.
 
-        What is done to the training set is spelt out: ``svuprobe-train0.05-1a2b3c4d``, ``svuprobe-shuffled-...``.
+        What is done to the training set is spelt out: ``svuprobe-train0.05-1a2b3c4d``,
+        ``svuprobe-shuffled-...``.
         """
         if self == PRESETS.get(self.name):
             return self.name
@@ -186,7 +208,9 @@ class Protocol:
         return f"{self.name}{share}{'-shuffled' if self.shuffle_labels else ''}-{self.hash[:8]}"
 
     def for_task(self, task: str) -> Protocol:
-        """The protocol as it is trained on a task: with the stopping that MARBLE's table gives for it."""
+        """The protocol as it is trained on a task: with the stopping that MARBLE's table gives for
+        it.
+        """
         if self.stopping == "own" or task not in _MARBLE_STOPPING:
             return self
         max_epochs, plateau, patience = _MARBLE_STOPPING[task]
@@ -200,27 +224,37 @@ class Protocol:
 
 def _require_type(name: str, value: Any, declared: str) -> None:
     """Raise ProbeError for a value that is not of its field's type; a whole number is a number."""
-    accepted: tuple[type, ...] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}.get(
-        declared, (tuple,)
-    )
+    accepted: tuple[type, ...] = {
+        "int": (int,),
+        "float": (float, int),
+        "bool": (bool,),
+        "str": (str,),
+    }.get(declared, (tuple,))
     if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
         raise ProbeError(f"{name} = {value!r}; it is {_WANTED[accepted[0]]}")
 
 
 def _require_rates(rates: tuple[float, ...]) -> None:
-    """Raise ProbeError for a grid that can't be trained: a rate that is no positive number, or is there twice."""
+    """Raise ProbeError for a grid that can't be trained: a rate that is no positive number, or is
+    there twice.
+    """
     if not 1 <= len(rates) <= _MOST_RATES:
         raise ProbeError(f"learning_rates has {len(rates)} values; it has from 1 to {_MOST_RATES}")
     for rate in rates:
         _require_type("learning_rates", rate, "float")
         if not 0 < rate <= MOST_RATE:  # NaN is in no range
-            raise ProbeError(f"learning_rates = {rate!r}; each is a number greater than 0, at most {MOST_RATE:g}")
+            raise ProbeError(
+                f"learning_rates = {rate!r}; each is a number greater than 0, at most {MOST_RATE:g}"
+            )
     if len(set(rates)) < len(rates):
-        raise ProbeError(f"learning_rates = {', '.join(f'{r:g}' for r in rates)}; each stands there once")
+        raise ProbeError(
+            f"learning_rates = {', '.join(f'{r:g}' for r in rates)}; each stands there once"
+        )
 
 
-# Task -> epochs at most, epochs that torch's ReduceLROnPlateau bears before it acts in the next, patience: the
-# base configurations of MARBLE v1. It stops beats by their F, where this project takes the loss.
+# Task -> epochs at most, epochs that torch's ReduceLROnPlateau bears before it acts in the next,
+# patience: the base configurations of MARBLE v1. It stops beats by their F, where this project
+# takes the loss.
 _MARBLE_STOPPING = {
     "tagging": (100, 3, 10),
     "key": (100, 5, 20),
@@ -238,7 +272,8 @@ _MARBLE_STOPPING = {
     "mtg-top50": (100, 3, 10),
 }
 
-# Ma et al. 2023: MLP of 512, softmax over 13 raw states with the head's learning rate, lr 1e-3 fixed.
+# Ma et al. 2023: MLP of 512, softmax over 13 raw states with the head's learning rate, lr 1e-3
+# fixed.
 _MA2023 = Protocol(
     name="ma2023",
     dropout=0.0,
@@ -251,7 +286,8 @@ _MA2023 = Protocol(
     ties="first",
     plateau_factor=1.0,
 )
-# MARBLE (Yuan et al. 2023): batches of 64 files, softmax over the 12 blocks, the best of it and of 13 single layers.
+# MARBLE (Yuan et al. 2023): batches of 64 files, softmax over the 12 blocks, the best of it and of
+# 13 single layers.
 _MARBLE = Protocol(
     name="marble",
     standardize=False,
@@ -270,7 +306,9 @@ _MARBLE = Protocol(
     seeds=1,
 )
 # Logistic regression wants larger steps than an MLP.
-_LINEAR = Protocol(name="linear", hidden=0, dropout=0.0, learning_rates=(3e-3, 1e-2, 3e-2, 1e-1, 3e-1))
+_LINEAR = Protocol(
+    name="linear", hidden=0, dropout=0.0, learning_rates=(3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+)
 PRESETS = {p.name: p for p in (Protocol(), _LINEAR, _MA2023, _MARBLE)}
 
 
@@ -285,7 +323,9 @@ def preset(name: str, **changes: Any) -> Protocol:
 
 def _named(name: str) -> Protocol:
     if name not in PRESETS:
-        raise ProbeError(f"unknown protocol {name!r}; {did_you_mean(name, PRESETS)}, or give a TOML file")
+        raise ProbeError(
+            f"unknown protocol {name!r}; {did_you_mean(name, PRESETS)}, or give a TOML file"
+        )
     return PRESETS[name]
 
 
@@ -293,7 +333,9 @@ def _from_toml(path: Path) -> Protocol:
     try:
         values = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ProbeError(f"{path}: {error.strerror}; name a preset ({', '.join(PRESETS)}) or a TOML file") from None
+        raise ProbeError(
+            f"{path}: {error.strerror}; name a preset ({', '.join(PRESETS)}) or a TOML file"
+        ) from None
     except ValueError as error:
         raise ProbeError(f"{path}: not TOML ({error})") from None
     base = _named(str(values.pop("base", "svuprobe")))
@@ -309,7 +351,9 @@ def _from_toml(path: Path) -> Protocol:
 
 
 def _as(kind: type, value: Any, said: str) -> Any:
-    """A TOML value as a field's type: whole numbers may stand for fractions, and nothing else for anything else."""
+    """A TOML value as a field's type: whole numbers may stand for fractions, and nothing else for
+    anything else.
+    """
     if kind is tuple and isinstance(value, list):
         return tuple(_as(float, v, said) for v in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

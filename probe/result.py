@@ -1,7 +1,7 @@
 """The result of one model on one task under one protocol, as types; each says what its keys hold.
 
-`svuprobe.probe.result_file` writes and reads the files, `svuprobe.probe.result_json` the JSON of these types, and
-`svuprobe.probe.assemble` builds a result from trained heads or networks.
+`svuprobe.probe.result_file` writes and reads the files, `svuprobe.probe.result_json` the JSON of
+these types, and `svuprobe.probe.assemble` builds a result from trained heads or networks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def _is_date(text: str) -> bool:
 
 # What a text has to be, and the words for one that is not.
 Text = Annotated[str, bool, "text"]
-Name = Annotated[str, re.compile(r"[^\x00-\x1f/\\]{1,300}").fullmatch, "name"]  # becomes part of a path
+# becomes part of a path
+Name = Annotated[str, re.compile(r"[^\x00-\x1f/\\]{1,300}").fullmatch, "name"]
 Digest = Annotated[str, re.compile("[0-9a-f]{1,128}").fullmatch, "digest"]
 Unit = Annotated[str, ("clip", "window").__contains__, "word of clip and window"]
 Date = Annotated[str, _is_date, "date"]
@@ -104,7 +105,8 @@ class FineTuneInfo:
     parameters
         Of the whole network, with its head.
     stages
-        Of every seed its stages: epochs, the best one and its validation score, weights that learnt, layer weights.
+        Of every seed its stages: epochs, the best one and its validation score, weights that
+        learnt, layer weights.
     epochs
         Of every seed its epochs: training loss and validation score.
     seconds
@@ -130,7 +132,8 @@ class ModelInfo:
     Attributes
     ----------
     digest
-        Of the weights; of a supervised baseline, whose weights start at random, of its shapes and recipe.
+        Of the weights; of a supervised baseline, whose weights start at random, of its shapes and
+        recipe.
     sample_rate, frame_rate
         In Hz; None where a baseline answers for whole clips alone.
     control
@@ -198,7 +201,8 @@ class LayerWeights:
     rms
         (layers,) over the training set.
     entropy
-        (seeds,) of the weights in nats: the logarithm of the number of layers where all weigh the same.
+        (seeds,) of the weights in nats: the logarithm of the number of layers where all weigh the
+        same.
     """
 
     softmax: Matrix
@@ -255,7 +259,9 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """Seconds: reading a cache, or decoding audio for fine-tuning; training; scoring the test split."""
+    """Seconds: reading a cache, or decoding audio for fine-tuning; training; scoring the test
+    split.
+    """
 
     load_s: float | None = None
     decode_s: float | None = None
@@ -275,28 +281,32 @@ class Result:
     Attributes
     ----------
     scores
-        By metric, of the ranked head: the weighted sum at its selected learning rate, or under a protocol that
-        selects the ``best`` perhaps a single layer.
+        By metric, of the ranked head: the weighted sum at its selected learning rate, or under a
+        protocol that selects the ``best`` perhaps a single layer.
     chance
-        By metric, of guessing from the training set alone (classes drawn with their frequencies, a constant
-        prediction, no note at all).
+        By metric, of guessing from the training set alone (classes drawn with their frequencies, a
+        constant prediction, no note at all).
     layer_curve, layer_ci95
-        By layer, the ranked metric on test of its own head: per seed, and the interval as in ``scores``.
+        By layer, the ranked metric on test of its own head: per seed, and the interval as in
+        ``scores``.
     environment
-        Versions, device and, of a probe, ``products``: what the matrix products of its training were rounded to.
-        Scores are always of float32.
+        Versions, device and, of a probe, ``products``: what the matrix products of its training
+        were rounded to. Scores are always of float32.
     date
         UTC, ISO 8601.
     layer_drop
-        By layer that the weighted sum sums, per seed: what it loses of the ranked metric on test when that layer is
-        left out and the other weights are scaled up to 1, with nothing trained again.
+        By layer that the weighted sum sums, per seed: what it loses of the ranked metric on test
+        when that layer is left out and the other weights are scaled up to 1, with nothing trained
+        again.
     identity
-        Digests of everything that determines the result, and ``digest`` over them (`svuprobe.probe.identity`).
+        Digests of everything that determines the result, and ``digest`` over them
+        (`svuprobe.probe.identity`).
     files
-        SHA-256 of what belongs to the JSON: ``.npz`` and ``.safetensors`` beside it, or ``/seed<n>.safetensors`` of
-        a fine-tuned model in the folder of its name.
+        SHA-256 of what belongs to the JSON: ``.npz`` and ``.safetensors`` beside it, or
+        ``/seed<n>.safetensors`` of a fine-tuned model in the folder of its name.
     caveats
-        Sentences that belong beside the scores: classes without a training clip, tags that are not scored.
+        Sentences that belong beside the scores: classes without a training clip, tags that are not
+        scored.
     """
 
     task: TaskInfo
@@ -325,7 +335,9 @@ class Result:
 
     @property
     def best_layer(self) -> str:
-        """The layer whose own head is best on validation, never on test; empty where there is no choice."""
+        """The layer whose own head is best on validation, never on test; empty where there is no
+        choice.
+        """
         best, best_valid = "", -math.inf
         for name, choice in self.selected.layers.items():
             if choice.valid is not None and choice.valid > best_valid:

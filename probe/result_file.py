@@ -1,9 +1,10 @@
 """The files of a result: JSON, and beside it predictions and heads.
 
-``RESULTS/<model>@<revision8>/<task>[.synthetic]/<protocol>.json``, with ``<protocol>.npz``: everything that a
-table, a plot or a test of significance needs; and ``<protocol>.safetensors``, the heads (`svuprobe.probe.trained`).
-They appear together or not at all: the JSON comes last, goes first when it is replaced, and knows the checksums of
-the others. `svuprobe.probe.result` says what each key of the JSON holds.
+``RESULTS/<model>@<revision8>/<task>[.synthetic]/<protocol>.json``, with ``<protocol>.npz``:
+everything that a table, a plot or a test of significance needs; and ``<protocol>.safetensors``, the
+heads (`svuprobe.probe.trained`). They appear together or not at all: the JSON comes last, goes
+first when it is replaced, and knows the checksums of the others. `svuprobe.probe.result` says what
+each key of the JSON holds.
 """
 
 from __future__ import annotations
@@ -29,14 +30,17 @@ Write = Callable[[Path], object]
 Entry = tuple[Result, Path]
 
 
-# -- writing ------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
-def save(result: Result, path: Path, predictions: dict[str, np.ndarray], heads: Write | None = None) -> Result:
-    """Write a result with what belongs to it, so that a reader finds all of it, of one run, or none.
+def save(
+    result: Result, path: Path, predictions: dict[str, np.ndarray], heads: Write | None = None
+) -> Result:
+    """Write a result with what belongs to it, so that a reader finds all of it, of one run, or
+    none.
 
-    Everything is whole and durable under temporary names first. Then the old JSON goes, the others take their
-    places, and the JSON comes last.
+    Everything is whole and durable under temporary names first. Then the old JSON goes, the others
+    take their places, and the JSON comes last.
 
     Parameters
     ----------
@@ -70,7 +74,8 @@ def save(result: Result, path: Path, predictions: dict[str, np.ndarray], heads: 
         checksums = {suffix: sha256_of(temporary[suffix]) for suffix in writers}
         result = replace(result, files=result.files | checksums)
         text = json.dumps(to_json(result), indent=1) + "\n"
-        from_json(json.loads(text))  # what could not be read again is a bug, found before the old one goes
+        # what could not be read again is a bug, found before the old one goes
+        from_json(json.loads(text))
         temporary[".json"].write_text(text, encoding="utf-8")
         sync(temporary[".json"])
         path.unlink(missing_ok=True)
@@ -81,7 +86,9 @@ def save(result: Result, path: Path, predictions: dict[str, np.ndarray], heads: 
 
 
 def sweep(path: Path) -> None:
-    """Delete what killed processes left of a result: temporary files, and a lock that nobody holds."""
+    """Delete what killed processes left of a result: temporary files, and a lock that nobody
+    holds.
+    """
     for suffix in (".json", ".npz", ".safetensors"):
         _files.sweep(path.with_suffix(suffix))
 
@@ -98,14 +105,14 @@ def _write_predictions(where: Path, predictions: dict[str, np.ndarray]) -> None:
         np.savez_compressed(file, **predictions)  # type: ignore[arg-type]
 
 
-# -- reading ------------------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
 def load(path: Path) -> Result:
     """Read a result.
 
-    Raises ProbeError, naming the file and what is wrong, for one that can't be read, is of another schema, or has
-    unknown, missing or misshapen keys.
+    Raises ProbeError, naming the file and what is wrong, for one that can't be read, is of another
+    schema, or has unknown, missing or misshapen keys.
     """
     again = "delete it and run svuprobe probe again"
     try:
@@ -123,14 +130,19 @@ def load(path: Path) -> Result:
 
 
 def paths(results: Path) -> list[Path]:
-    """The JSON files of a folder of results, sorted; hidden files, such as macOS leaves, are none."""
+    """The JSON files of a folder of results, sorted; hidden files, such as macOS leaves, are
+    none.
+    """
     if not results.is_dir():
-        raise ProbeError(f"{results}: no such folder of results; run svuprobe probe, or give --results")
+        raise ProbeError(
+            f"{results}: no such folder of results; run svuprobe probe, or give --results"
+        )
     return sorted(path for path in results.glob("*/*/*.json") if not path.name.startswith("."))
 
 
 def read_all(results: Path) -> tuple[list[Entry], list[str]]:
-    """Every result under a folder with its path, in the order of their paths, and a line for each that is none.
+    """Every result under a folder with its path, in the order of their paths, and a line for each
+    that is none.
 
     Raises ProbeError where there is no such folder. One bad file keeps no other from being read.
     """
@@ -160,12 +172,16 @@ def predictions_of(result: Result, path: Path) -> dict[str, np.ndarray]:
 
 
 def belonging(path: Path, suffix: str) -> Path:
-    """The file of a key of ``files``: ``.npz`` beside the JSON, ``/seed0.safetensors`` in the folder of its name."""
+    """The file of a key of ``files``: ``.npz`` beside the JSON, ``/seed0.safetensors`` in the
+    folder of its name.
+    """
     return Path(f"{path.with_suffix('')}{suffix}")
 
 
 def require_unchanged(result: Result, path: Path, suffix: str) -> None:
-    """Raise ProbeError unless the file of a key of ``files`` is the one that was written with the JSON."""
+    """Raise ProbeError unless the file of a key of ``files`` is the one that was written with the
+    JSON.
+    """
     beside = belonging(path, suffix)
     again = "make both again with svuprobe probe --overwrite"
     try:

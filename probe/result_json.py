@@ -1,7 +1,9 @@
-"""The JSON of a result: made of its types and read by them, so that what a key may hold stands in one place.
+"""The JSON of a result: made of its types and read by them, so that what a key may hold stands in
+one place.
 
-A file that was edited by hand, cut, or written by something else is found here, with the place that is wrong, and
-nowhere later as a traceback. An unknown key is refused: whoever wrote it meant something by it.
+A file that was edited by hand, cut, or written by something else is found here, with the place that
+is wrong, and nowhere later as a traceback. An unknown key is refused: whoever wrote it meant
+something by it.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ class ShapeError(ValueError):
     """A value that is not of its type; the message says where, and what it should be."""
 
 
-# -- writing ------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 def to_json(value: Any) -> Any:
     """Return the plain dictionaries, lists, texts and numbers of a result or a part of it.
 
-    An optional key (one whose default is None) is left out where it is None. What is not finite becomes null, as JSON
-    has no NaN.
+    An optional key (one whose default is None) is left out where it is None. What is not finite
+    becomes null, as JSON has no NaN.
     """
     if is_dataclass(value):
         body = {}
@@ -43,7 +45,7 @@ def to_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-# -- reading ------------------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
 def from_json(body: Any) -> Result:
@@ -52,7 +54,8 @@ def from_json(body: Any) -> Result:
     Raises
     ------
     ShapeError
-        A key that is unknown or missing, a value of another type, or parts that contradict each other.
+        A key that is unknown or missing, a value of another type, or parts that contradict each
+        other.
     """
     if not isinstance(body, dict):
         raise ShapeError("it is no mapping")
@@ -89,7 +92,10 @@ def _read_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any
     _require(isinstance(value, list), f"{where} is no list")
     kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
     _require(len(value) == len(kinds), f"{where} has {len(value)} values")
-    return tuple(_read(kind, part, f"{where}[{n}]") for n, (kind, part) in enumerate(zip(kinds, value, strict=True)))
+    return tuple(
+        _read(kind, part, f"{where}[{n}]")
+        for n, (kind, part) in enumerate(zip(kinds, value, strict=True))
+    )
 
 
 def _read_plain(kind: Any, value: Any, where: str) -> Any:
@@ -115,7 +121,9 @@ def _require(right: bool, reason: str) -> None:
 
 
 def _read_fields(kind: Any, value: Any, where: str) -> Any:
-    """Return a dataclass from a mapping; ``where`` ends with a dot, or is empty for the whole file."""
+    """Return a dataclass from a mapping; ``where`` ends with a dot, or is empty for the whole
+    file.
+    """
     _require(isinstance(value, dict), f"{where[:-1]} is no mapping")
     known = _fields_of(kind)
     for key in value:
@@ -131,13 +139,17 @@ def _read_fields(kind: Any, value: Any, where: str) -> Any:
 
 @functools.cache
 def _fields_of(kind: Any) -> dict[str, tuple[Field[Any], Any]]:
-    """Return the fields of a dataclass with their types; looked up once, as a leaderboard reads thousands."""
+    """Return the fields of a dataclass with their types; looked up once, as a leaderboard reads
+    thousands.
+    """
     hints = typing.get_type_hints(kind, include_extras=True)
     return {each.name: (each, hints[each.name]) for each in fields(kind)}
 
 
 def _require_consistent(result: Result) -> None:
-    """Raise ShapeError for parts of a result that contradict each other, or are empty where one is needed."""
+    """Raise ShapeError for parts of a result that contradict each other, or are empty where one is
+    needed.
+    """
     task, names = result.task, set(result.model.layer_names)
     _require(bool(names), "model.layer_names has 0 values")
     for split in ("train", "valid", "test"):
@@ -172,8 +184,15 @@ def _require_consistent(result: Result) -> None:
 
 
 def _require_probe_fields(protocol: ProtocolInfo) -> None:
-    """Raise ShapeError unless the fields that tables and pictures use are those of a probe's protocol."""
-    kinds = {"seeds": int, "learning_rates": tuple[float, ...], "train_fraction": float, "shuffle_labels": bool}
+    """Raise ShapeError unless the fields that tables and pictures use are those of a probe's
+    protocol.
+    """
+    kinds = {
+        "seeds": int,
+        "learning_rates": tuple[float, ...],
+        "train_fraction": float,
+        "shuffle_labels": bool,
+    }
     for name, kind in kinds.items():
         _require(name in protocol.fields, f"protocol.fields lacks the key {name!r}")
         _read(kind, protocol.fields[name], f"protocol.fields.{name}")

@@ -1,7 +1,7 @@
 """One score of a result: over seeds, with its interval over the groups of the test split.
 
-A score that is undefined (R2 of a constant target, tags without a positive) is None here and null in the file; there
-is no NaN in a result.
+A score that is undefined (R2 of a constant target, tags without a positive) is None here and null
+in the file; there is no NaN in a result.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ Interval = tuple[float | None, float | None] | None
 
 
 def defined(value: float | None) -> float | None:
-    """Return a score, or None where it is undefined, which a computation says by NaN or an infinity."""
+    """Return a score, or None where it is undefined, which a computation says by NaN or an
+    infinity.
+    """
     return None if value is None or not math.isfinite(value) else float(value)
 
 
@@ -37,7 +39,8 @@ class Score:
     std
         Over seeds, n - 1; None with one seed, which says nothing of it.
     ci95
-        Over the groups of the test split; None with too few of them, see `svuprobe.probe.stats.intervals`.
+        Over the groups of the test split; None with too few of them, see
+        `svuprobe.probe.stats.intervals`.
     """
 
     per_seed: PerSeed

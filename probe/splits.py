@@ -1,7 +1,8 @@
 """The splits of a task: their windows, their targets, and what is scored of outputs for them.
 
-Nothing here knows what gave the outputs: heads on cached features (`svuprobe.probe.features`) and networks that heard
-the audio (`svuprobe.probe.finetune.data`) are scored by the same code (`svuprobe.probe.evaluate`).
+Nothing here knows what gave the outputs: heads on cached features (`svuprobe.probe.features`) and
+networks that heard the audio (`svuprobe.probe.finetune.data`) are scored by the same code
+(`svuprobe.probe.evaluate`).
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from svuprobe.tasks.types import SPLITS, Clip, Task
 class Rows:
     """The windows of one split: their rows in the cache and the clip each belongs to.
 
-    ``by_seed`` holds what each seed has of them, where a protocol deals clips or their targets out to the seeds;
-    else all seeds have all.
+    ``by_seed`` holds what each seed has of them, where a protocol deals clips or their targets out
+    to the seeds; else all seeds have all.
     """
 
     clips: tuple[Clip, ...]
@@ -37,7 +38,9 @@ class Rows:
     by_seed: tuple[Rows, ...] = ()
 
     @classmethod
-    def of_clips(cls, cache: FeatureCache, clips: Sequence[Clip], by_seed: tuple[Rows, ...] = ()) -> Rows:
+    def of_clips(
+        cls, cache: FeatureCache, clips: Sequence[Clip], by_seed: tuple[Rows, ...] = ()
+    ) -> Rows:
         """Find the windows of clips, in their order."""
         rows = [cache.rows_of[c.id] for c in clips]
         index = np.repeat(np.arange(len(clips)), [len(r) for r in rows])
@@ -64,15 +67,15 @@ def rows_by_split(
 ) -> tuple[dict[str, Rows], list[str]]:
     """Windows of each split, and the ids of clips that the cache lacks.
 
-    Of the training split there are the clips that some seed of the protocol learns from. Raises ProbeError where
-    clips are missing and that was not allowed, or where a split would be empty.
+    Of the training split there are the clips that some seed of the protocol learns from. Raises
+    ProbeError where clips are missing and that was not allowed, or where a split would be empty.
     """
     missing = [c.id for c in listed.clips if c.id not in cache.rows_of]
     if missing and not allow_missing:
         some = ", ".join(repr(i) for i in missing[:3])
         raise ProbeError(
-            f"{cache.directory}: {len(missing)} of {len(listed.clips)} clips are missing ({some}...); "
-            f"run svuprobe extract again, or leave them out with --allow-missing"
+            f"{cache.directory}: {len(missing)} of {len(listed.clips)} clips are missing "
+            f"({some}...); run svuprobe extract again, or leave them out with --allow-missing"
         )
     splits = {}
     for split in SPLITS:
@@ -85,16 +88,21 @@ def rows_by_split(
             dealt = [own(clips, listed.task, protocol, seed) for seed in range(protocol.seeds)]
             wanted = {clip.id for some in dealt for clip in some}
             clips = tuple(c for c in clips if c.id in wanted)
-        splits[split] = Rows.of_clips(cache, clips, tuple(Rows.of_clips(cache, some) for some in dealt))
+        splits[split] = Rows.of_clips(
+            cache, clips, tuple(Rows.of_clips(cache, some) for some in dealt)
+        )
     return splits, missing
 
 
-def training_clips(clips: tuple[Clip, ...], task: Task, protocol: Protocol, seed: int) -> tuple[Clip, ...]:
-    """Return the clips that a seed learns from, in their order: targets dealt anew, a fraction taken.
+def training_clips(
+    clips: tuple[Clip, ...], task: Task, protocol: Protocol, seed: int
+) -> tuple[Clip, ...]:
+    """Return the clips that a seed learns from, in their order: targets dealt anew, a fraction
+    taken.
 
-    Every seed has a shuffle and fractions of its own, so that the spread over seeds is that of the draw; they are the
-    same for all models. Fractions of a seed are nested and keep one clip of each class at least; where a clip has no
-    one class, they are of all clips.
+    Every seed has a shuffle and fractions of its own, so that the spread over seeds is that of the
+    draw; they are the same for all models. Fractions of a seed are nested and keep one clip of each
+    class at least; where a clip has no one class, they are of all clips.
     """
     if protocol.shuffle_labels:
         clips = _dealt_anew(clips, np.random.default_rng([1, seed]))
@@ -104,17 +112,26 @@ def training_clips(clips: tuple[Clip, ...], task: Task, protocol: Protocol, seed
     places: dict[object, list[int]] = {}
     for n in np.random.default_rng([0, seed]).permutation(len(clips)).tolist():
         places.setdefault(kind.stratum(clips[n].target), []).append(n)
-    taken = [n for same in places.values() for n in same[: max(1, round(protocol.train_fraction * len(same)))]]
+    taken = [
+        n
+        for same in places.values()
+        for n in same[: max(1, round(protocol.train_fraction * len(same)))]
+    ]
     return tuple(clips[n] for n in sorted(taken))
 
 
-def validation_clips(clips: tuple[Clip, ...], task: Task, protocol: Protocol, seed: int) -> tuple[Clip, ...]:
-    """Return the clips that a seed is chosen by: all, with their targets dealt anew where those of training are.
+def validation_clips(
+    clips: tuple[Clip, ...], task: Task, protocol: Protocol, seed: int
+) -> tuple[Clip, ...]:
+    """Return the clips that a seed is chosen by: all, with their targets dealt anew where those of
+    training are.
 
-    A shuffled head chosen by true labels is no control: features that cluster by class make some of a hundred states
-    fit the true validation labels by accident, and with them the test split.
+    A shuffled head chosen by true labels is no control: features that cluster by class make some of
+    a hundred states fit the true validation labels by accident, and with them the test split.
     """
-    return _dealt_anew(clips, np.random.default_rng([2, seed])) if protocol.shuffle_labels else clips
+    return (
+        _dealt_anew(clips, np.random.default_rng([2, seed])) if protocol.shuffle_labels else clips
+    )
 
 
 def _dealt_anew(clips: tuple[Clip, ...], rng: np.random.Generator) -> tuple[Clip, ...]:
@@ -124,14 +141,17 @@ def _dealt_anew(clips: tuple[Clip, ...], rng: np.random.Generator) -> tuple[Clip
 
 
 def pool_windows(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
-    """Mean over the windows of each clip: (..., N, C) and (N,) sorted clip numbers -> (..., clips, C)."""
+    """Mean over the windows of each clip: (..., N, C) and (N,) sorted clip numbers -> (..., clips,
+    C).
+    """
     starts = np.flatnonzero(np.r_[True, np.diff(clip) != 0])
     sizes = np.diff(np.r_[starts, len(clip)])
     return np.asarray(np.add.reduceat(outputs, starts, axis=-2) / sizes[:, None])
 
 
 def majority_vote(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
-    """Windows of each clip that vote for each class: (..., N, C) and (N,) sorted clip numbers -> (..., clips, C).
+    """Windows of each clip that vote for each class: (..., N, C) and (N,) sorted clip numbers ->
+    (..., clips, C).
 
     Their argmax is the vote by which Hsieh et al. 2020 score songs; ties go to the first class.
     """
@@ -146,7 +166,8 @@ class Splits:
     Attributes
     ----------
     offset, spread
-        Of the targets of a regression, which are learnt with mean 0 and deviation 1; 0 and 1 elsewhere.
+        Of the targets of a regression, which are learnt with mean 0 and deviation 1; 0 and 1
+        elsewhere.
     """
 
     kind: Kind
@@ -164,7 +185,9 @@ class Splits:
     def n_scored(self, split: str) -> int:
         """Return the windows of a split, or its clips where these are what is scored."""
         rows = self.splits[split]
-        return len(rows.clips if self.kind.level == "clip" and self.task.scored == "clip" else rows.row)
+        return len(
+            rows.clips if self.kind.level == "clip" and self.task.scored == "clip" else rows.row
+        )
 
 
 class ClipSplits(Splits):
@@ -174,11 +197,15 @@ class ClipSplits(Splits):
 
     def __init__(self, listed: ClipList, splits: dict[str, Rows]) -> None:
         super().__init__(listed, splits)
-        self.clip_targets = {s: self.kind.encode(self.task, self.labels, r.clips) for s, r in splits.items()}
+        self.clip_targets = {
+            s: self.kind.encode(self.task, self.labels, r.clips) for s, r in splits.items()
+        }
         self.offset, self.spread = self.kind.standard(self.clip_targets["train"])
 
     def units(self, split: str, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return targets (N, ...) and groups (N,) of what is scored; true targets, or those dealt to a seed."""
+        """Return targets (N, ...) and groups (N,) of what is scored; true targets, or those dealt
+        to a seed.
+        """
         rows = self.splits[split]
         targets = self.clip_targets[split]
         if seed is not None and rows.by_seed:
@@ -188,10 +215,15 @@ class ClipSplits(Splits):
 
     def scored(self, outputs: np.ndarray, split: str) -> np.ndarray:
         """Return outputs of what is scored, windows or clips, from those of windows (..., N, C)."""
-        return outputs if self.task.scored == "window" else pool_windows(outputs, self.splits[split].clip)
+        return (
+            outputs
+            if self.task.scored == "window"
+            else pool_windows(outputs, self.splits[split].clip)
+        )
 
     def ranked(self, outputs: np.ndarray, split: str, seed: int | None = None) -> np.ndarray:
-        """Return the ranked metric of each head's outputs (H, N, C): (H,); NaN for a head that has diverged.
+        """Return the ranked metric of each head's outputs (H, N, C): (H,); NaN for a head that has
+        diverged.
 
         By the true targets, or by those that a seed was dealt.
         """
@@ -203,7 +235,9 @@ class ClipSplits(Splits):
 
 
 class FrameSplits(Splits):
-    """The splits at frame level; ``times`` has the frame times of each clip of each split, seconds."""
+    """The splits at frame level; ``times`` has the frame times of each clip of each split,
+    seconds.
+    """
 
     kind: FrameKind
 
@@ -223,10 +257,13 @@ class FrameSplits(Splits):
             times.append(np.concatenate([self.window_times(row) for row in windows]))
         return times
 
-    def window_targets(self, rows: Rows, rasterise: Callable[[Any, np.ndarray], np.ndarray]) -> dict[int, np.ndarray]:
+    def window_targets(
+        self, rows: Rows, rasterise: Callable[[Any, np.ndarray], np.ndarray]
+    ) -> dict[int, np.ndarray]:
         """Return the targets of the frames of each window, by row.
 
-        ``rasterise`` takes the events of a clip and its frame times: of the whole clip, so no event sees a seam.
+        ``rasterise`` takes the events of a clip and its frame times: of the whole clip, so no event
+        sees a seam.
         """
         targets: dict[int, np.ndarray] = {}
         for number, clip in enumerate(rows.clips):

@@ -1,7 +1,8 @@
 """Files of tensors beside a result: weights, and in the metadata, as JSON, what they are of.
 
-Probed heads (`svuprobe.probe.trained`) and networks with their checkpoints (`svuprobe.probe.finetune.saved`,
-`svuprobe.probe.finetune.loop`) are safetensors files with one key of metadata, ``about``.
+Probed heads (`svuprobe.probe.trained`) and networks with their checkpoints
+(`svuprobe.probe.finetune.saved`, `svuprobe.probe.finetune.loop`) are safetensors files with one key
+of metadata, ``about``.
 """
 
 from __future__ import annotations
@@ -20,8 +21,19 @@ from svuprobe._files import replacing
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.types import Task, Windowing
 
-# Of a task what is needed to decode and to name what is predicted; beside these its labels and windowing.
-_TASK_FIELDS = ("name", "dataset", "kind", "metrics", "licence", "reference", "version", "scored", "beat_decoder")
+# Of a task what is needed to decode and to name what is predicted; beside these its labels and
+# windowing.
+_TASK_FIELDS = (
+    "name",
+    "dataset",
+    "kind",
+    "metrics",
+    "licence",
+    "reference",
+    "version",
+    "scored",
+    "beat_decoder",
+)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
@@ -30,8 +42,12 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping
         write_tensors(temporary, tensors, about)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
-    """Write a safetensors file. Raises OSError where the system refuses, as Python's own writing does."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]
+) -> None:
+    """Write a safetensors file. Raises OSError where the system refuses, as Python's own writing
+    does.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -76,4 +92,6 @@ def task_from(stored: Mapping[str, Any]) -> Task:
     """Return a task that knows what is needed to decode, and no clips."""
     fields = {name: stored[name] for name in _TASK_FIELDS} | {"metrics": tuple(stored["metrics"])}
     labels = tuple(stored["labels"]) or None
-    return Task(**fields, clips=lambda root: [], labels=labels, windowing=Windowing(**stored["windowing"]))
+    return Task(
+        **fields, clips=lambda root: [], labels=labels, windowing=Windowing(**stored["windowing"])
+    )

@@ -1,4 +1,6 @@
-"""Train every head of the grid at once: each with its own learning rate, early stopping and best state."""
+"""Train every head of the grid at once: each with its own learning rate, early stopping and best
+state.
+"""
 
 from __future__ import annotations
 
@@ -98,15 +100,20 @@ class Run:
         self.adam.step()
 
     def update(self, parts: Iterable[np.ndarray | None], epoch: int) -> int:
-        """Take what an epoch's blocks said of the heads: keep best states, lower rates, part with the finished.
+        """Take what an epoch's blocks said of the heads: keep best states, lower rates, part with
+        the finished.
 
         Returns how many have finished.
         """
-        score = np.nan_to_num(np.sum([part for part in parts if part is not None], axis=0), nan=-np.inf)
+        score = np.nan_to_num(
+            np.sum([part for part in parts if part is not None], axis=0), nan=-np.inf
+        )
         place, protocol = self.place, self.protocol
         better = score > self.score[place]
         # A tie is no progress, so patience runs on; but of equals the later state has learnt more.
-        kept = better | (score == self.score[place]) & (protocol.ties == "last") & np.isfinite(score)
+        kept = better | (score == self.score[place]) & (protocol.ties == "last") & np.isfinite(
+            score
+        )
         self.score[place[kept]] = score[kept]
         self.epochs[place[kept]] = epoch + 1
         for name, value in self.bank.parameters.items():
@@ -126,7 +133,9 @@ class Run:
 
 
 def specs(protocol: Protocol, n_layers: int) -> list[Spec]:
-    """The grid: weighted sum and single layers x learning rates x seeds. One layer needs no weighted sum."""
+    """The grid: weighted sum and single layers x learning rates x seeds. One layer needs no
+    weighted sum.
+    """
     layers = list(range(n_layers)) if protocol.single_layers or n_layers == 1 else []
     layers += [WEIGHTED_SUM] if n_layers > 1 else []
     grid = itertools.product(layers, protocol.learning_rates, range(protocol.seeds))
@@ -136,10 +145,10 @@ def specs(protocol: Protocol, n_layers: int) -> list[Spec]:
 def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
     """The grid in banks whose heads see the same batches, weighted sums first.
 
-    On a CPU the MLPs of a bank share their layer too, and so one matrix product: few enough heads for its caches.
-    Linear heads are small, and what counts is the number of operations: those of a seed make a few banks of several
-    layers each, enough to keep all cores busy; where all seeds see the same batches, all on a layer make one. A GPU
-    wants few and large banks.
+    On a CPU the MLPs of a bank share their layer too, and so one matrix product: few enough heads
+    for its caches. Linear heads are small, and what counts is the number of operations: those of a
+    seed make a few banks of several layers each, enough to keep all cores busy; where all seeds see
+    the same batches, all on a layer make one. A GPU wants few and large banks.
     """
     n_layers = len(source.feature_stats.rms)
     shape = Shape(
@@ -153,7 +162,9 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
         start_at_zero=protocol.start == "zeros",
     )
     on_gpu = source.device.startswith("cuda")
-    by_seed = not source.one_order or (not on_gpu and (protocol.hidden > 0 or cpu_count() > n_layers))
+    by_seed = not source.one_order or (
+        not on_gpu and (protocol.hidden > 0 or cpu_count() > n_layers)
+    )
     parts = n_layers
     if on_gpu:
         parts = 1
@@ -161,19 +172,25 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
         parts = min(n_layers, -(-2 * cpu_count() // protocol.seeds))
 
     def family(spec: Spec) -> tuple[int, int]:
-        return spec.layer * parts // n_layers if spec.layer >= 0 else -1, spec.seed if by_seed else 0
+        return (
+            spec.layer * parts // n_layers if spec.layer >= 0 else -1,
+            spec.seed if by_seed else 0,
+        )
 
     grid = sorted(specs(protocol, n_layers), key=family)
-    return [Bank(list(heads), shape, source.device) for _, heads in itertools.groupby(grid, key=family)]
+    return [
+        Bank(list(heads), shape, source.device) for _, heads in itertools.groupby(grid, key=family)
+    ]
 
 
 @contextlib.contextmanager
 def unthreaded(device: str) -> Iterator[None]:
     """Operations on one core on a CPU.
 
-    torch's own threads wait for each other in each of many small operations, and on a busy machine that costs far
-    more than the work. One core each also keeps a result from depending on how torch shares an operation out; only
-    how heads are put in banks follows the number of cores, and with it the last digits.
+    torch's own threads wait for each other in each of many small operations, and on a busy machine
+    that costs far more than the work. One core each also keeps a result from depending on how torch
+    shares an operation out; only how heads are put in banks follows the number of cores, and with
+    it the last digits.
     """
     threads = torch.get_num_threads()
     if not device.startswith("cuda"):
@@ -184,14 +201,17 @@ def unthreaded(device: str) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-# What matrix products are rounded to, and torch's name for it. Sums and weights are float32 in all of them.
+# What matrix products are rounded to, and torch's name for it. Sums and weights are float32 in all
+# of them.
 MATMUL_PRECISIONS = {"float32": "highest", "tf32": "high", "bfloat16": "medium"}
 
 
 def matmul_precision_for(protocol: Protocol, device: str, dtype: str = "auto") -> str:
-    """One of ``MATMUL_PRECISIONS``: what was asked for; or TF32 on a GPU, and on a CPU what it multiplies natively.
+    """One of ``MATMUL_PRECISIONS``: what was asked for; or TF32 on a GPU, and on a CPU what it
+    multiplies natively.
 
-    Linear heads stay in float32 on a CPU: their products are small, and rounding them saves next to nothing.
+    Linear heads stay in float32 on a CPU: their products are small, and rounding them saves next to
+    nothing.
     """
     if dtype != "auto":
         return dtype
@@ -214,8 +234,8 @@ def matmul_rounding(matmul_precision: str) -> Iterator[None]:
 def _alone_on_a_core() -> None:
     """Settings of a thread that trains.
 
-    The softmax of a head that has learnt its training set leaves gradients below 1e-38, and a product with such
-    numbers takes a CPU several times as long: they count as zeros.
+    The softmax of a head that has learnt its training set leaves gradients below 1e-38, and a
+    product with such numbers takes a CPU several times as long: they count as zeros.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -245,11 +265,13 @@ class Workers:
         """Results in the order of the items."""
         return map(work, items) if self.on_gpu else self.pool.map(work, items)
 
-    def over(self, blocks: Iterable[tuple[Block, Steps]], runs: Sequence[Run]) -> Iterator[list[np.ndarray | None]]:
+    def over(
+        self, blocks: Iterable[tuple[Block, Steps]], runs: Sequence[Run]
+    ) -> Iterator[list[np.ndarray | None]]:
         """What all runs say of each block, which they see in order.
 
-        Who is done with a block goes on with the next one. No block is asked for before all are done with the last
-        but one.
+        Who is done with a block goes on with the next one. No block is asked for before all are
+        done with the last but one.
         """
         if self.on_gpu:
             yield from ([run.see(*block) for run in runs] for block in blocks)
@@ -257,14 +279,19 @@ class Workers:
         before: list[Future[np.ndarray | None]] = []
         for block in blocks:
             last: list[Future[Any] | None] = [*before] or [None] * len(runs)
-            now = [self.pool.submit(_see, run, block, done) for run, done in zip(runs, last, strict=True)]
+            now = [
+                self.pool.submit(_see, run, block, done)
+                for run, done in zip(runs, last, strict=True)
+            ]
             if before:
                 yield [done.result() for done in before]
             before = now
         yield [done.result() for done in before]
 
 
-def _see(run: Run, block: tuple[Block, Steps], last: Future[np.ndarray | None] | None) -> np.ndarray | None:
+def _see(
+    run: Run, block: tuple[Block, Steps], last: Future[np.ndarray | None] | None
+) -> np.ndarray | None:
     if last is not None:
         last.result()
     return run.see(*block)
@@ -279,8 +306,9 @@ def fit(
 ) -> list[Fitted]:
     """Train every head until all have stopped. The bar counts heads that have stopped.
 
-    With the features in memory each bank is trained from its first epoch to its last, while its weights are in
-    the cache of a core. Else all banks learn from a block before the next one takes its place.
+    With the features in memory each bank is trained from its first epoch to its last, while its
+    weights are in the cache of a core. Else all banks learn from a block before the next one takes
+    its place.
     """
     banks = make_banks(source, protocol, dim)
     with (
@@ -291,12 +319,18 @@ def fit(
     ):
         told = bar.update
         if source.resident:
-            return list(workers.map(lambda bank: _alone(bank, source, protocol, workers.stop, told), banks))
+            return list(
+                workers.map(lambda bank: _alone(bank, source, protocol, workers.stop, told), banks)
+            )
         return _together(banks, source, protocol, workers, told)
 
 
 def _alone(
-    bank: Bank, source: Source, protocol: Protocol, stop: threading.Event, told: Callable[[int], Any]
+    bank: Bank,
+    source: Source,
+    protocol: Protocol,
+    stop: threading.Event,
+    told: Callable[[int], Any],
 ) -> Fitted:
     """A bank from its first epoch to its last."""
     run = Run(bank, source, protocol)
@@ -310,12 +344,20 @@ def _alone(
 
 
 def _together(
-    banks: list[Bank], source: Source, protocol: Protocol, workers: Workers, told: Callable[[int], Any]
+    banks: list[Bank],
+    source: Source,
+    protocol: Protocol,
+    workers: Workers,
+    told: Callable[[int], Any],
 ) -> list[Fitted]:
-    """All banks in one pass over the disk per epoch; those of a seed, where every seed has clips of its own."""
+    """All banks in one pass over the disk per epoch; those of a seed, where every seed has clips of
+    its own.
+    """
     fitted = []
     for seed in [0] if source.one_order else range(protocol.seeds):
-        runs = [Run(bank, source, protocol) for bank in banks if source.one_order or seed in bank.seeds]
+        runs = [
+            Run(bank, source, protocol) for bank in banks if source.one_order or seed in bank.seeds
+        ]
         for epoch in range(protocol.max_epochs):
             living = [run for run in runs if len(run.bank)]
             if not living:

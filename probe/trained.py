@@ -1,9 +1,11 @@
-"""The heads of a result, kept beside it as ``<protocol>.safetensors``: enough to answer for new audio.
+"""The heads of a result, kept beside it as ``<protocol>.safetensors``: enough to answer for new
+audio.
 
 Tensors
 -------
 ``mean``, ``scale`` (layers, dim)
-    Subtracted from and dividing the hidden states; 0 and 1 where the protocol leaves them as they are.
+    Subtracted from and dividing the hidden states; 0 and 1 where the protocol leaves them as they
+    are.
 ``mix`` (seeds, layers)
     Weights of the layers, after the softmax.
 ``weight0``, ``bias0`` and, with a hidden layer, ``weight1``, ``bias1``
@@ -11,8 +13,8 @@ Tensors
 ``offset``, ``spread``
     What regression outputs are scaled back with.
 
-The metadata's key ``about`` holds JSON: ``task`` (with windowing and labels), ``model`` (name, digest, type) and
-``protocol``.
+The metadata's key ``about`` holds JSON: ``task`` (with windowing and labels), ``model`` (name,
+digest, type) and ``protocol``.
 """
 
 from __future__ import annotations
@@ -66,11 +68,14 @@ def beside(result: Path) -> Path:
 
 
 def load(result: Path) -> TrainedHeads:
-    """The heads of a result. Raises ProbeError where there are none, or others than were written with it."""
+    """The heads of a result. Raises ProbeError where there are none, or others than were written
+    with it.
+    """
     path = beside(result)
     if not path.is_file():
         raise ProbeError(
-            f"{path}: the heads of {result.name} are not there; make them again with svuprobe probe --overwrite"
+            f"{path}: the heads of {result.name} are not there; make them again with svuprobe "
+            "probe --overwrite"
         )
     result_file.require_unchanged(result_file.load(result), result, path.suffix)
     remedy = "make it again with svuprobe probe --overwrite"
@@ -82,10 +87,12 @@ def load(result: Path) -> TrainedHeads:
 
 
 def refuse_code(result: Path, model: str, run_code: bool) -> None:
-    """Raise ProbeError where a result's model is code that nobody allowed to run: its name came with the result."""
+    """Raise ProbeError where a result's model is code that nobody allowed to run: its name came
+    with the result.
+    """
     code = code_of(model)
     if code and not run_code:
         raise ProbeError(
-            f"{result}: its heads are of model {model}, which runs {code}; nothing was run: if you trust it, add "
-            f"--run-code"
+            f"{result}: its heads are of model {model}, which runs {code}; nothing was run: if "
+            "you trust it, add --run-code"
         )

@@ -1,9 +1,11 @@
 """svuprobe: which frozen audio model, and which of its layers, to use for a singing or music task.
 
-Every stage is a function here, loaded when it is first asked for: importing svuprobe imports nothing else.
+Every stage is a function here, loaded when it is first asked for: importing svuprobe imports
+nothing else.
 
 >>> import svuprobe
->>> layers = svuprobe.load_model("mert-v1-95m")(audio, sr)  # (layers, frames, dim)  # doctest: +SKIP
+>>> model = svuprobe.load_model("mert-v1-95m")  # doctest: +SKIP
+>>> layers = model(audio, sr)  # (layers, frames, dim)  # doctest: +SKIP
 """
 
 import sys
@@ -85,7 +87,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     value = getattr(import_module(_FACE[name]), name)
-    if name != "probe":  # the import above has bound that folder, which is called as the function is
+    # the import above has bound that folder, which is called as the function is
+    if name != "probe":
         globals()[name] = value
         return value
     return globals()[name]
@@ -99,7 +102,8 @@ def __dir__() -> list[str]:
 class _ProbeFolder(ModuleType):
     """The folder ``svuprobe.probe``, which is also the function of that name.
 
-    Importing any part of a folder makes Python bind the folder to its name in svuprobe, over whatever stood there.
+    Importing any part of a folder makes Python bind the folder to its name in svuprobe, over
+    whatever stood there.
     """
 
     def __call__(self, *args: Any, **options: Any) -> Any:

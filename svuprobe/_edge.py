@@ -1,7 +1,9 @@
-"""Where the program meets the user: what goes to a terminal is harmless, and what the system says is one line.
+"""Where the program meets the user: what goes to a terminal is harmless, and what the system says
+is one line.
 
-Names of files, labels and error texts come from elsewhere: each may hold codes that steer a terminal, or turn the
-direction of writing around. They are shown as Python writes them, ``\\x1b``. A bug keeps its traceback.
+Names of files, labels and error texts come from elsewhere: each may hold codes that steer a
+terminal, or turn the direction of writing around. They are shown as Python writes them, ``\\x1b``.
+A bug keeps its traceback.
 """
 
 from __future__ import annotations
@@ -20,8 +22,11 @@ from svuprobe._errors import UserError
 from svuprobe._files import advice, is_systems_word
 from svuprobe._progress import Reporter
 
-# Control characters but for the end of a line, marks of direction, other ends of lines, halves of characters.
-_STEERS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Control characters but for the end of a line, marks of direction, other ends of lines, halves of
+# characters.
+_STEERS = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _NO_MEMORY = re.compile("can't allocate memory|out of memory|can't start new thread", re.IGNORECASE)
 _AGAIN = "what was finished before is kept"
 
@@ -56,11 +61,15 @@ def bar(*args: Any, **options: Any) -> Any:
     from tqdm import tqdm
 
     options["desc"] = one_line(options.get("desc") or "")
-    return tqdm(*args, **{"delay": 1.0, "disable": None, "leave": False, "dynamic_ncols": True} | options)
+    return tqdm(
+        *args, **{"delay": 1.0, "disable": None, "leave": False, "dynamic_ncols": True} | options
+    )
 
 
 class OneLineErrors(click.Group):
-    """Turns the project's own errors, the system's, Ctrl-C and SIGTERM into one line; exit codes 1, 130 and 143."""
+    """Turns the project's own errors, the system's, Ctrl-C and SIGTERM into one line; exit codes 1,
+    130 and 143.
+    """
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Print in any locale: what it has no letters for is escaped."""
@@ -82,7 +91,10 @@ class OneLineErrors(click.Group):
                 return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             again = " with --resume" if ctx.invoked_subcommand == "finetune" else ""
-            warn(f"Interrupted: what is finished is kept; the same command{again} goes on from there.")
+            warn(
+                f"Interrupted: what is finished is kept; the same command{again} goes on from "
+                "there."
+            )
             sys.exit(143 if isinstance(stop, Terminated) else 130)
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -101,15 +113,18 @@ def _printable_errors() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = printable(error.message)  # type: ignore[misc]  # final for subclasses, not for values
+        # Final for subclasses, not for values.
+        error.message = printable(error.message)  # type: ignore[misc]
         raise
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user can mend into one line: our own errors, and what the system says of files and memory.
+    """Turn what a user can mend into one line: our own errors, and what the system says of files
+    and memory.
 
-    click takes an EOFError for Ctrl-D at a prompt and says nothing but "Aborted!"; here it is a bug.
+    click takes an EOFError for Ctrl-D at a prompt and says nothing but "Aborted!"; here it is a
+    bug.
     """
     try:
         yield
@@ -118,21 +133,28 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         if not is_systems_word(error):
             raise
-        what = " -> ".join(str(path) for path in (error.filename, error.filename2) if path is not None)
+        what = " -> ".join(
+            str(path) for path in (error.filename, error.filename2) if path is not None
+        )
         said = f"{what}: {error.strerror}" if what else error.strerror
-        raise click.ClickException(_joined(f"{said}; {_AGAIN}: {advice(error)}, then run it again")) from None
+        raise click.ClickException(
+            _joined(f"{said}; {_AGAIN}: {advice(error)}, then run it again")
+        ) from None
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
             raise
         said = f"the memory is full ({error or 'of this process'})"
         raise click.ClickException(
-            _joined(f"{said}; {_AGAIN}: close other programs or ask for less at once, then run it again")
+            _joined(
+                f"{said}; {_AGAIN}: close other programs or ask for less at once, then run it again"
+            )
         ) from None
     except UnicodeEncodeError as error:
         if error.encoding != sys.getfilesystemencoding() or error.encoding == "utf-8":
             raise
         raise click.ClickException(
-            f"this locale has no way to write the name {error.object!r}; run it again with PYTHONUTF8=1"
+            f"this locale has no way to write the name {error.object!r}; run it again with "
+            "PYTHONUTF8=1"
         ) from None
     except EOFError as error:
         raise RuntimeError("a file ended too early") from error

@@ -1,14 +1,16 @@
 """Files that are whole or absent, whoever is killed when.
 
-A file is written under a temporary name beside its own, ``<file>.tmp-<host>-<process>``, synced and renamed. What a
-killed process left under such a name is deleted by the next one that writes the same file.
+A file is written under a temporary name beside its own, ``<file>.tmp-<host>-<process>``, synced and
+renamed. What a killed process left under such a name is deleted by the next one that writes the
+same file.
 
-A process that needs a file for itself for longer holds ``<file>.lock``. A dead process's lock frees itself. The
-library filelock locks as well, but not what callers rest on: what a killed writer left is deleted under the lock, it
-can be asked whether a lock is held, and a filesystem without locks holds nobody up (filelock falls back on marker
-files there, which a killed process leaves for good).
+A process that needs a file for itself for longer holds ``<file>.lock``. A dead process's lock frees
+itself. The library filelock locks as well, but not what callers rest on: what a killed writer left
+is deleted under the lock, it can be asked whether a lock is held, and a filesystem without locks
+holds nobody up (filelock falls back on marker files there, which a killed process leaves for good).
 
-Text is UTF-8 with ``\\n`` at the ends of lines on every system, so that a file is the same wherever it was written.
+Text is UTF-8 with ``\\n`` at the ends of lines on every system, so that a file is the same wherever
+it was written.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ else:
     import tomli as tomllib
 
 _BLOCK = 4 << 20
-_LONG_DEAD_S = 7 * 24 * 3600.0  # after so long nobody is still writing a temporary file of another machine
+# after so long nobody is still writing a temporary file of another machine
+_LONG_DEAD_S = 7 * 24 * 3600.0
 _FREE, _WRITABLE = "free some space", "make it writable or choose another folder"
 _CLOSE, _BROKEN = "close other programs", "see whether its disk or network is in order"
 _ADVICE = {
@@ -69,9 +72,11 @@ _ADVICE = {
 
 
 def is_systems_word(error: OSError) -> bool:
-    """Whether an error says what the system can't or won't do with files, and not that a program asks wrongly.
+    """Whether an error says what the system can't or won't do with files, and not that a program
+    asks wrongly.
 
-    A file that is not there is not among them: what a user names is looked for where it is read, and so it is a bug.
+    A file that is not there is not among them: what a user names is looked for where it is read,
+    and so it is a bug.
     """
     return error.errno in _ADVICE and error.strerror is not None
 
@@ -88,12 +93,12 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise FileError(
-            f"{path}: can't be written ({error.strerror or error}); what was finished before is kept: "
-            f"{advice(error)}, then run the same command again"
+            f"{path}: can't be written ({error.strerror or error}); what was finished before is "
+            f"kept: {advice(error)}, then run the same command again"
         ) from error
 
 
-# -- whole or absent ----------------------------------------------------------------------------------------
+# -- whole or absent -------------------------------------------------------------------------------
 
 
 def _host() -> str:
@@ -114,7 +119,9 @@ def leftovers(path: Path) -> list[Path]:
 
 
 def abandoned(temporary: Path) -> bool:
-    """Whether no process can still be writing a temporary file: its own is gone, or it is very old."""
+    """Whether no process can still be writing a temporary file: its own is gone, or it is very
+    old.
+    """
     match = re.search(r"\.tmp-(\w+)-(\d+)", temporary.name)
     if match and match[1] == _host() and sys.platform != "win32":
         try:
@@ -138,7 +145,8 @@ def clear_abandoned(path: Path) -> None:
 
 
 def holds(path: Path, text: str) -> bool:
-    """Whether a text file is there and says just this; what killed processes left of it is deleted on the way.
+    """Whether a text file is there and says just this; what killed processes left of it is deleted
+    on the way.
 
     For files that are written again only where they change, also where nothing can be written.
     """
@@ -150,7 +158,9 @@ def holds(path: Path, text: str) -> bool:
 
 
 def sweep(path: Path) -> None:
-    """Delete what killed processes left of ``path``: temporary files, and a lock that nobody holds."""
+    """Delete what killed processes left of ``path``: temporary files, and a lock that nobody
+    holds.
+    """
     with suppress(OSError, FileError):  # a read-only folder: it stays, and does no harm
         clear_abandoned(path)
         if lock_of(path).exists():
@@ -176,10 +186,11 @@ def sync_and_rename(temporary: Path, path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; it takes the place of ``path`` when the block ends without an error.
+    """Give a temporary path to write to; it takes the place of ``path`` when the block ends without
+    an error.
 
-    The folder is made where it is missing. A link is followed, so the file that it names is what is replaced. An
-    error of the system is one line, and nothing half-written stays.
+    The folder is made where it is missing. A link is followed, so the file that it names is what is
+    replaced. An error of the system is one line, and nothing half-written stays.
 
     Raises
     ------
@@ -200,7 +211,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def refuse_special(path: Path) -> None:
-    """Raise FileError where ``path`` is there and no regular file: replacing a device would destroy it."""
+    """Raise FileError where ``path`` is there and no regular file: replacing a device would destroy
+    it.
+    """
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -234,7 +247,8 @@ def sha256_of(path: Path, each: Callable[[int], object] = lambda n: None) -> str
 def parse_toml(text: str) -> dict[str, Any]:
     """Return what a TOML file says; ValueError where it is no TOML.
 
-    A number of more than 4300 digits is no number for Python, and what is nested deeper than its stack no table.
+    A number of more than 4300 digits is no number for Python, and what is nested deeper than its
+    stack no table.
     """
     try:
         return tomllib.loads(text)
@@ -256,7 +270,7 @@ def gib(size: float) -> str:
     return f"{size / 2**30:.3g} GiB"
 
 
-# -- one writer ---------------------------------------------------------------------------------------------
+# -- one writer ------------------------------------------------------------------------------------
 
 
 def lock_of(path: Path) -> Path:
@@ -266,10 +280,11 @@ def lock_of(path: Path) -> Path:
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold ``<path>.lock``: True, or False at once where another live process holds it and ``wait`` is not set.
+    """Hold ``<path>.lock``: True, or False at once where another live process holds it and ``wait``
+    is not set.
 
-    What a dead process left of the file is deleted then. Everybody gets the lock where the system or the
-    filesystem has none.
+    What a dead process left of the file is deleted then. Everybody gets the lock where the system
+    or the filesystem has none.
     """
     if sys.platform == "win32":
         yield True

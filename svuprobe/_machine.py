@@ -1,4 +1,5 @@
-"""What a computation runs on, checked before anything is read: devices, types of numbers, processes, memory.
+"""What a computation runs on, checked before anything is read: devices, types of numbers,
+processes, memory.
 
 Nothing here imports torch before a device other than the CPU is asked about.
 """
@@ -18,7 +19,9 @@ LEAST_MEMORY, MOST_MEMORY = 1 << 20, 1 << 50  # bytes
 
 
 def devices() -> list[str]:
-    """Names of the devices that are here, ``cpu`` first; ``cuda`` and ``mps`` are the first of their kind."""
+    """Names of the devices that are here, ``cpu`` first; ``cuda`` and ``mps`` are the first of
+    their kind.
+    """
     import torch
 
     there = ["cpu"]
@@ -46,7 +49,9 @@ def checked_device(device: str | None) -> str:
     if device is None:
         return default_device()
     if device != "cpu" and device not in (there := devices()):
-        raise OptionError(f"device {device!r}: there is none of this name here; there is {', '.join(there)}")
+        raise OptionError(
+            f"device {device!r}: there is none of this name here; there is {', '.join(there)}"
+        )
     return device
 
 
@@ -64,6 +69,9 @@ def check_whole(name: str, value: Any, least: int, most: int) -> None:
 
 
 def check_real(name: str, value: Any, most: float) -> None:
-    """Raise OptionError unless ``value`` is None or a number greater than 0 and at most ``most``."""
-    if value is not None and (type(value) not in (int, float) or not 0 < value <= most):  # NaN is in no range
+    """Raise OptionError unless ``value`` is None or a number greater than 0 and at most
+    ``most``.
+    """
+    # NaN is in no range
+    if value is not None and (type(value) not in (int, float) or not 0 < value <= most):
         raise OptionError(f"{name} = {value!r}; it is a number greater than 0 and at most {most:g}")

@@ -1,4 +1,6 @@
-"""Types of the command line's options: what they accept ends; everything else is a usage error that says the rule."""
+"""Types of the command line's options: what they accept ends; everything else is a usage error that
+says the rule.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ MOST_SHARDS = 10_000
 class Number(click.FloatRange):
     """A finite number in a range; click's own range lets NaN through."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
@@ -48,7 +52,9 @@ class Shard(click.ParamType):
         if isinstance(value, tuple):
             return value
         index, _, of = value.partition("/")
-        numbers = [int(part) for part in (index, of) if part.isascii() and part.isdigit() and len(part) < 9]
+        numbers = [
+            int(part) for part in (index, of) if part.isascii() and part.isdigit() and len(part) < 9
+        ]
         if len(numbers) < 2 or not 1 <= numbers[0] <= numbers[1] <= MOST_SHARDS:
             self.fail(f"{value!r} is not i/n with 1 <= i <= n <= {MOST_SHARDS:,}", param, ctx)
         return tuple(numbers)

@@ -1,7 +1,8 @@
 """What a stage tells while it runs: lines, and bars that show how far it is.
 
-A `Reporter` is made at the edge, where it is known who watches, and handed on as one argument. A stage asks it for
-what it needs and never looks whether anybody listens: without a listener lines and bars do nothing.
+A `Reporter` is made at the edge, where it is known who watches, and handed on as one argument. A
+stage asks it for what it needs and never looks whether anybody listens: without a listener lines
+and bars do nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ class Bar(Protocol):
         ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> bool | None:
         """End, however the work ended."""
         ...
@@ -79,16 +83,30 @@ class Reporter:
         return replace(self, title=title)
 
     def bar(
-        self, total: float | None, desc: str = "", unit: str = "it", *, initial: float = 0, scaled: bool = False
+        self,
+        total: float | None,
+        desc: str = "",
+        unit: str = "it",
+        *,
+        initial: float = 0,
+        scaled: bool = False,
     ) -> Bar:
-        """Return a bar of ``total`` units (None: not known); ``scaled`` shortens numbers to thousands, millions."""
+        """Return a bar of ``total`` units (None: not known); ``scaled`` shortens numbers to
+        thousands, millions.
+        """
         if self.make_bar is None:
             return _NoBar()
-        bar: Bar = self.make_bar(total=total, initial=initial, desc=desc or self.title, unit=unit, unit_scale=scaled)
+        bar: Bar = self.make_bar(
+            total=total, initial=initial, desc=desc or self.title, unit=unit, unit_scale=scaled
+        )
         return bar
 
-    def watch(self, items: Iterable[T], desc: str = "", total: int | None = None, unit: str = "it") -> Iterable[T]:
-        """Return the items, with a bar that moves on as they are taken; ``total`` where they have no length."""
+    def watch(
+        self, items: Iterable[T], desc: str = "", total: int | None = None, unit: str = "it"
+    ) -> Iterable[T]:
+        """Return the items, with a bar that moves on as they are taken; ``total`` where they have
+        no length.
+        """
         if self.make_bar is None:
             return items
         watched: Iterable[T] = self.make_bar(items, total=total, desc=desc or self.title, unit=unit)

@@ -1,8 +1,8 @@
 """How a stage runs, and not what it computes: one frozen object, made and checked at the edge.
 
-The fields are checked when the object is made, so a stage takes them as they are and hands the object on. None of
-them is part of a protocol. Results name ``dtype`` and the clips of ``allow_missing``: the one changes rounding, the
-other the clips that are scored.
+The fields are checked when the object is made, so a stage takes them as they are and hands the
+object on. None of them is part of a protocol. Results name ``dtype`` and the clips of
+``allow_missing``: the one changes rounding, the other the clips that are scored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from svuprobe._machine import (
 )
 from svuprobe._progress import SILENT, Reporter
 
-# Decoding takes about a hundredth of the time that a base model needs on a CPU, and more than on a GPU.
+# Decoding takes about a hundredth of the time that a base model needs on a CPU, and more than on a
+# GPU.
 _MOST_DECODERS = {"cpu": 4, "cuda": 32}
 
 
@@ -33,12 +34,14 @@ class RunOptions:
     Attributes
     ----------
     device
-        ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto``, or None, becomes the GPU where there is one.
+        ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto``, or None, becomes the GPU where there is
+        one.
     dtype
-        What models and products of matrices compute in: ``float32``, ``bfloat16``, or ``auto``, each stage's own
-        choice for the device.
+        What models and products of matrices compute in: ``float32``, ``bfloat16``, or ``auto``,
+        each stage's own choice for the device.
     jobs
-        Decoding processes, 0 for none beside this one; None for one on every core that models leave free.
+        Decoding processes, 0 for none beside this one; None for one on every core that models leave
+        free.
     memory
         Bytes that may be held of a frame-level cache; None for half of what is free.
     batch_s
@@ -79,7 +82,8 @@ class RunOptions:
         check_real("batch_seconds", self.batch_s, MOST_BATCH_S)
         check_real("decode_timeout_s", self.decode_timeout_s, MOST_TIMEOUT_S)
         device = checked_device(None if self.device == "auto" else self.device)
-        object.__setattr__(self, "device", device)  # the one assignment: a frozen object is filled here
+        # the one assignment: a frozen object is filled here
+        object.__setattr__(self, "device", device)
 
     @property
     def runs_on(self) -> str:

@@ -1,12 +1,14 @@
-"""Text that comes from data - names, labels, references, layers - put where something would read it as commands.
+"""Text that comes from data - names, labels, references, layers - put where something would read it
+as commands.
 
-A task's reference or a model's name is whatever somebody typed. In Markdown it stays the characters that it is: no
-HTML, no link, no second column. In a spreadsheet it is no formula. In a picture it is no mathematics, and its signs
-are ones that the font has.
+A task's reference or a model's name is whatever somebody typed. In Markdown it stays the characters
+that it is: no HTML, no link, no second column. In a spreadsheet it is no formula. In a picture it
+is no mathematics, and its signs are ones that the font has.
 
 References
 ----------
-GitHub Flavored Markdown 0.29, sections 2.4 (backslash escapes) and 4.10 (tables); OWASP, "CSV Injection".
+GitHub Flavored Markdown 0.29, sections 2.4 (backslash escapes) and 4.10 (tables); OWASP, "CSV
+Injection".
 """
 
 from __future__ import annotations
@@ -25,12 +27,15 @@ _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 # At the start of a line: a heading, a list, a quotation, a rule, an underline of a heading.
 _LEADING = re.compile(r"^(?:[#+=:-]|\d+(?=[.)]))")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # full-width signs count in Asian locales
+# full-width signs count in Asian locales
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 FONT = "DejaVu Sans"  # comes with matplotlib
 
 
 def one_line(text: object) -> str:
-    """Return the text on one line, without control characters and signs that turn the direction of writing."""
+    """Return the text on one line, without control characters and signs that turn the direction of
+    writing.
+    """
     kept = (" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in str(text))
     return " ".join("".join(c for c in kept if unicodedata.category(c) != "Cf").split())
 
@@ -38,11 +43,15 @@ def one_line(text: object) -> str:
 def markdown(text: object) -> str:
     """Escape text for a paragraph or a cell of a table in Markdown."""
     line = _SPECIAL.sub(lambda found: f"\\{found[0]}", one_line(text).translate(_ENTITIES))
-    return _LEADING.sub(lambda found: f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}", line)
+    return _LEADING.sub(
+        lambda found: f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}", line
+    )
 
 
 def code(text: object) -> str:
-    """Set text as code in a paragraph of Markdown; a backtick would end it and is shown as an apostrophe."""
+    """Set text as code in a paragraph of Markdown; a backtick would end it and is shown as an
+    apostrophe.
+    """
     return f"`{one_line(text).replace('`', chr(39))}`"
 
 
@@ -52,10 +61,13 @@ def prose(text: str) -> str:
 
 
 def cell(value: Any) -> Any:
-    """Return a value for CSV: text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """Return a value for CSV: text that a spreadsheet would take for a formula gets an apostrophe
+    before it.
+    """
     if not isinstance(value, str):
         return "" if isinstance(value, float) and math.isnan(value) else value
-    value = value.replace("\r\n", "\n").replace("\r", "\n")  # the writer quotes no lone carriage return
+    # the writer quotes no lone carriage return
+    value = value.replace("\r\n", "\n").replace("\r", "\n")
     if not value.lstrip(" ").startswith(_FORMULA) or _is_number(value):
         return value
     return f"'{value}"
@@ -80,10 +92,11 @@ def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 
 def picture(text: object, longest: int = 48) -> str:
-    """Return text for a picture: signs that its font lacks are spelt out, and what is too long is cut in the middle.
+    """Return text for a picture: signs that its font lacks are spelt out, and what is too long is
+    cut in the middle.
 
-    Mathematics is switched off where pictures are drawn (``text.parse_math``). An underscore at the start would hide
-    a line from the legend.
+    Mathematics is switched off where pictures are drawn (``text.parse_math``). An underscore at the
+    start would hide a line from the legend.
     """
     has = _glyphs()
     line = "".join(c if has(ord(c)) else f"\\u{ord(c):04x}" for c in one_line(text))

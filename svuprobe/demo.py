@@ -1,4 +1,6 @@
-"""The whole chain on embedded data: synthesise, extract, probe, leaderboard, plots (the suite ``demo``)."""
+"""The whole chain on embedded data: synthesise, extract, probe, leaderboard, plots (the suite
+``demo``).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from svuprobe.suites import run_suite
 def run(out: Path, reporter: Reporter) -> None:
     """Run every stage under ``out``; what is there already is not done again."""
     started = time.perf_counter()
-    reporter.say("The chain on synthetic singing: it shows that everything works, nothing about real voices.")
+    reporter.say(
+        "The chain on synthetic singing: it shows that everything works, nothing about real voices."
+    )
     reporter.say("")
     failures = run_suite("demo", data=out / "data", out=out, options=RunOptions(reporter=reporter))
     if failures:
@@ -32,7 +36,9 @@ def _where_to_look(out: Path, seconds: float) -> list[str]:
   {out / "features"} (plain HDF5: h5py.File(".../features.h5"))
 
 Next, with a pretrained model (downloads it once):
-  svuprobe extract --task technique --model mert-v1-95m --data {out / "data"} --features {out / "features"}
+  svuprobe extract --task technique --model mert-v1-95m --data {out / "data"} \
+--features {out / "features"}
   svuprobe probe --task technique --features {out / "features"} --results {out / "results"}
   svuprobe leaderboard --results {out / "results"} --out {out / "leaderboard.md"}
-or with your own audio: a TOML and a CSV file in place of the task's name (README, "Your own data").""".splitlines()
+or with your own audio: a TOML and a CSV file in place of the task's name (README, \
+"Your own data").""".splitlines()

@@ -1,7 +1,8 @@
 """Run a suite: extract and probe what is missing, then leaderboard and plots.
 
-Everything is below OUT: ``features``, ``results``, ``plots``, ``leaderboard.md`` and, where the suite makes its
-data, ``data``. What there is already is found without loading a model, so a second run is over in seconds.
+Everything is below OUT: ``features``, ``results``, ``plots``, ``leaderboard.md`` and, where the
+suite makes its data, ``data``. What there is already is found without loading a model, so a second
+run is over in seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from svuprobe.tasks.manifest import labels_of
 
 @dataclass(frozen=True)
 class _Asked:
-    """A task of the suite; ``typed`` is its name or TOML file, ``problem`` says why its data can't be had.
+    """A task of the suite; ``typed`` is its name or TOML file, ``problem`` says why its data can't
+    be had.
 
     ``clips`` and ``labels`` are empty where the data are absent: any clips will do then.
     """
@@ -46,7 +48,9 @@ class _Asked:
 
     @cached_property
     def marks(self) -> dict[str, str]:
-        """What the audio of each clip is, by clip id; clips whose file is not there are left out."""
+        """What the audio of each clip is, by clip id; clips whose file is not there are left
+        out.
+        """
         return identity.marks_of(self.clips)
 
 
@@ -75,7 +79,8 @@ def run_suite(
     suite
         Name of a suite that comes with svuprobe, or a TOML file (`svuprobe.benchmarks.suite`).
     data
-        The folder that holds the datasets, or a `Data`. A suite of synthetic data makes its own below ``out``.
+        The folder that holds the datasets, or a `Data`. A suite of synthetic data makes its own
+        below ``out``.
     out
         Folder of everything that is written.
     results, features
@@ -91,8 +96,8 @@ def run_suite(
     Raises
     ------
     ProbeError, ExtractError, TaskError
-        A suite that can't be read, or names a model or task that does not exist. What fails later, or lacks its
-        data, is in the list that is returned.
+        A suite that can't be read, or names a model or task that does not exist. What fails later,
+        or lacks its data, is in the list that is returned.
 
     Example
     -------
@@ -116,15 +121,27 @@ def run_suite(
     several = _listed(plan, models, data, folder)
     # Asked for once: to know that of a model of one's own takes loading it.
     revisions = {model: _revision_now(model) for model in {one.model for one in several}}
-    missing = [one for one in several if not _is_there(results, one, revisions[one.model], options.allow_missing)]
+    missing = [
+        one
+        for one in several
+        if not _is_there(results, one, revisions[one.model], options.allow_missing)
+    ]
     if plan.prepare == "synth" and any(one.asked.problem for one in missing):
         _synthesise(plan, missing, data, reporter)
         several = _listed(plan, models, data, folder)
-        missing = [one for one in several if not _is_there(results, one, revisions[one.model], options.allow_missing)]
+        missing = [
+            one
+            for one in several
+            if not _is_there(results, one, revisions[one.model], options.allow_missing)
+        ]
     suites.save_wanted(results, plan.name, [_wanted(plan.name, one) for one in several])
-    reporter.say(f"suite {plan.name}: {len(several)} results, {len(several) - len(missing)} of them there")
+    reporter.say(
+        f"suite {plan.name}: {len(several)} results, {len(several) - len(missing)} of them there"
+    )
     failures = list(
-        dict.fromkeys(f"{one.asked.task.name}: {one.asked.problem}" for one in missing if one.asked.problem)
+        dict.fromkeys(
+            f"{one.asked.task.name}: {one.asked.problem}" for one in missing if one.asked.problem
+        )
     )
     groups: dict[str, list[_Part]] = {}
     for one in missing:
@@ -141,7 +158,9 @@ def run_suite(
 def _listed(plan: suites.Suite, models: list[str], data: Data, folder: Path) -> list[_Part]:
     """Everything that a suite asks for."""
     asked = [_asked(plan, name, data, folder) for name in plan.tasks]
-    return [_Part(a, protocol, model) for a in asked for protocol in a.protocols for model in models]
+    return [
+        _Part(a, protocol, model) for a in asked for protocol in a.protocols for model in models
+    ]
 
 
 def _asked(plan: suites.Suite, name: str, data: Data, folder: Path) -> _Asked:
@@ -161,7 +180,9 @@ def _asked(plan: suites.Suite, name: str, data: Data, folder: Path) -> _Asked:
     return replace(asked, clips=tuple(clips), labels=labels_of(task, clips))
 
 
-def _synthesise(plan: suites.Suite, missing: Sequence[_Part], data: Data, reporter: Reporter) -> None:
+def _synthesise(
+    plan: suites.Suite, missing: Sequence[_Part], data: Data, reporter: Reporter
+) -> None:
     """Make the datasets that tasks lack, each once."""
     names: dict[str, list[str]] = {}
     for one in missing:
@@ -177,11 +198,14 @@ def _write_tasks(manifest: Path, folder: Path, plan: suites.Suite) -> None:
     if manifest.is_file():
         real_audio.write(manifest, folder)
     elif not folder.is_dir():
-        raise TaskError(f"{manifest}: no such file; point --data at the folder of recordings that has it")
+        raise TaskError(
+            f"{manifest}: no such file; point --data at the folder of recordings that has it"
+        )
     unknown = [name for name in plan.tasks if name not in real_audio.TASKS]
     if unknown:
         raise TaskError(
-            f"suite {plan.name}: no task {unknown[0]!r} of recordings; there are {list(real_audio.TASKS)}"
+            f"suite {plan.name}: no task {unknown[0]!r} of recordings; there are "
+            f"{list(real_audio.TASKS)}"
         )
 
 
@@ -194,7 +218,9 @@ def _absent(task: Task, root: Path) -> str:
 
 
 def _folders(results: Path, one: _Part, revision: str | None) -> list[Path]:
-    """Where results of a revision of the model are; of any revision where that is not known here."""
+    """Where results of a revision of the model are; of any revision where that is not known
+    here.
+    """
     names = [one.asked.task.name, f"{one.asked.task.name}.synthetic"]
     wanted = names if one.asked.problem else [names[one.asked.synthetic]]
     folders = sorted(results.glob(f"{slug(one.model)}@{revision[:8] if revision else '*'}"))
@@ -202,7 +228,9 @@ def _folders(results: Path, one: _Part, revision: str | None) -> list[Path]:
 
 
 def _revision_now(model: str) -> str | None:
-    """The revision of a local model; None for others, and for one whose files are gone: what was made stands."""
+    """The revision of a local model; None for others, and for one whose files are gone: what was
+    made stands.
+    """
     try:
         return local_revision(model)
     except ExtractError:
@@ -210,13 +238,19 @@ def _revision_now(model: str) -> str | None:
 
 
 def _is_there(results: Path, one: _Part, revision: str | None, allow_missing: bool) -> bool:
-    """Whether there is a result of the protocol on the clips as they are now (or on any, without the data)."""
-    paths = (folder / f"{one.protocol.file_name}.json" for folder in _folders(results, one, revision))
+    """Whether there is a result of the protocol on the clips as they are now (or on any, without
+    the data).
+    """
+    paths = (
+        folder / f"{one.protocol.file_name}.json" for folder in _folders(results, one, revision)
+    )
     return any(_agrees(path, one, allow_missing) for path in paths if path.is_file())
 
 
 def _agrees(path: Path, one: _Part, allow_missing: bool) -> bool:
-    """Whether a result is of the same task, clips, audio and protocol; its folder names the model's revision."""
+    """Whether a result is of the same task, clips, audio and protocol; its folder names the model's
+    revision.
+    """
     result_file.sweep(path)
     try:
         old = result_file.load(path)
@@ -230,7 +264,8 @@ def _agrees(path: Path, one: _Part, allow_missing: bool) -> bool:
     now = identity.identity(asked.task, asked.labels, asked.clips, one.protocol.hash, "auto")
     left_out = set(old.counts.missing_clips)
     marks = {clip_id: mark for clip_id, mark in asked.marks.items() if clip_id not in left_out}
-    if len(marks) + len(left_out) == len(asked.clips):  # else some audio is not at hand, and was what it was
+    # else some audio is not at hand, and was what it was
+    if len(marks) + len(left_out) == len(asked.clips):
         now["audio"] = identity.of_audio(marks)
     return not identity.differing(old.identity, now)
 
@@ -249,12 +284,15 @@ def _wanted(suite: str, one: _Part) -> suites.Wanted:
     )
 
 
-def _make(group: Sequence[_Part], data: Data, features: Path, results: Path, options: RunOptions) -> list[str]:
+def _make(
+    group: Sequence[_Part], data: Data, features: Path, results: Path, options: RunOptions
+) -> list[str]:
     """Extract and probe what is missing on one dataset; every model looks at it in one go."""
     models = list(dict.fromkeys(one.model for one in group))
     tasks = list(dict.fromkeys(one.asked.typed for one in group))
     failures = _extract(models, tasks, data, features, options)
-    probing = replace(options, overwrite=True)  # what is there was looked at, and is of something else
+    # what is there was looked at, and is of something else
+    probing = replace(options, overwrite=True)
     for one in group:
         if one.model in failures:
             continue
@@ -272,8 +310,12 @@ def _make(group: Sequence[_Part], data: Data, features: Path, results: Path, opt
     return [f"{what}: {why}" for what, why in failures.items()]
 
 
-def _extract(models: list[str], tasks: list[str], data: Data, features: Path, options: RunOptions) -> dict[str, str]:
-    """Why a model could not be run, for each that could not: one that is not to be had leaves the others alone."""
+def _extract(
+    models: list[str], tasks: list[str], data: Data, features: Path, options: RunOptions
+) -> dict[str, str]:
+    """Why a model could not be run, for each that could not: one that is not to be had leaves the
+    others alone.
+    """
     try:
         reports = api.extract(tasks, models, data=data, features=features, options=options)
     except TaskError as error:
@@ -292,9 +334,11 @@ def _extract(models: list[str], tasks: list[str], data: Data, features: Path, op
 
 
 def _show(results: Path, out: Path, reporter: Reporter) -> tuple[bool, list[str]]:
-    """Plots, then the leaderboard, if it is not what the results say: it comes last, as the mark of a whole run.
+    """Plots, then the leaderboard, if it is not what the results say: it comes last, as the mark of
+    a whole run.
 
-    Returns whether anything was written, and a line for each file of results that could not be used.
+    Returns whether anything was written, and a line for each file of results that could not be
+    used.
     """
     files, problems = leaderboard.files(results, out / "leaderboard.md")
     if all(holds(path, text) for path, text in files.items()):

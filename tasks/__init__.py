@@ -1,7 +1,7 @@
 """What is asked of frozen features: datasets, splits, targets, decoders and metrics.
 
-A new task is one file that makes a :class:`~svuprobe.tasks.types.Task` and one line in ``TABLE``; a task on
-your own data is a TOML file (see :mod:`svuprobe.tasks.own`).
+A new task is one file that makes a :class:`~svuprobe.tasks.types.Task` and one line in ``TABLE``; a
+task on your own data is a TOML file (see :mod:`svuprobe.tasks.own`).
 """
 
 from __future__ import annotations
@@ -48,11 +48,15 @@ TABLE = {
 
 
 def check_name(name: str) -> None:
-    """Raise TaskError for what is neither a task of the table nor a TOML file, with the close matches."""
+    """Raise TaskError for what is neither a task of the table nor a TOML file, with the close
+    matches.
+    """
     if name in TABLE or name.endswith(".toml"):
         return
     hint = did_you_mean(name, sorted(TABLE), most=3, alike=0.5)
-    raise TaskError(f"unknown task {name!r}: {hint} (your own data: a path to a .toml file; see svuprobe tasks)")
+    raise TaskError(
+        f"unknown task {name!r}: {hint} (your own data: a path to a .toml file; see svuprobe tasks)"
+    )
 
 
 def load(name: str) -> Task:
@@ -73,7 +77,9 @@ def is_synthetic(root: Path) -> bool:
 
 
 def dataset_id(task: Task, synthetic: bool) -> str:
-    """Name of a dataset in caches and results; a synthetic copy never shares one with the real recordings."""
+    """Name of a dataset in caches and results; a synthetic copy never shares one with the real
+    recordings.
+    """
     return f"{task.dataset}.synthetic" if synthetic else task.dataset
 
 
@@ -86,19 +92,22 @@ def _is_whole(root: Path) -> bool:
 def find_clips(task: Task, root: Path) -> list[Clip]:
     """Every clip of a task under its dataset's folder (ignored for a task on the user's own data).
 
-    Raises TaskError where the folder is absent, unfinished or holds no clip, and where ids repeat or a group
-    that must not cross splits does.
+    Raises TaskError where the folder is absent, unfinished or holds no clip, and where ids repeat
+    or a group that must not cross splits does.
     """
     if not task.source and not root.is_dir():
         raise TaskError(
-            f"{root}: no such folder; put {task.dataset} there, point --data {task.dataset}=PATH at it, "
-            f"or make a synthetic copy: svuprobe data synth --task {task.name} --out {root.parent}"
+            f"{root}: no such folder; put {task.dataset} there, point --data {task.dataset}=PATH "
+            f"at it, or make a synthetic copy: svuprobe data synth --task {task.name} --out "
+            f"{root.parent}"
         )
     if not task.source and is_synthetic(root) and not _is_whole(root):
         raise TaskError(f"{root}: its synthesis was interrupted; run svuprobe data synth again")
     clips = task.clips(root)
     if not clips:
-        raise TaskError(f"{root}: no clip of {task.dataset} found in its official layout ({task.reference})")
+        raise TaskError(
+            f"{root}: no clip of {task.dataset} found in its official layout ({task.reference})"
+        )
     _check(task, clips)
     return clips
 
@@ -108,7 +117,9 @@ def _check(task: Task, clips: list[Clip]) -> None:
     split_of: dict[str, str] = {}
     for clip in clips:
         if clip.id in ids:
-            raise TaskError(f"task {task.name}: clip id {clip.id!r} occurs twice; ids must be unique")
+            raise TaskError(
+                f"task {task.name}: clip id {clip.id!r} occurs twice; ids must be unique"
+            )
         ids.add(clip.id)
         other = split_of.setdefault(clip.group, clip.split)
         if task.disjoint_groups and other != clip.split:

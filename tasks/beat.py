@@ -1,20 +1,22 @@
-"""Beat tracking on GTZAN: the beats of GTZAN-Rhythm (Marchand et al. 2015), fault-filtered split (Ma et al. 2023).
+"""Beat tracking on GTZAN: the beats of GTZAN-Rhythm (Marchand et al. 2015), fault-filtered split
+(Ma et al. 2023).
 
-Beats come from files in the dataset's folder if there are any, else from the list that ships (GTZAN-Rhythm as
-distributed with "Beat this!", Foscarin et al. 2024). Never from both: with files, every track needs one.
-They are looked for beside the audio, then in ``beats``, ``jams``, ``rhythm`` and ``rhythm/jams`` (in this order, and
-in a folder ``.beats`` before ``.jams``), under the names they are distributed with: ``blues.00000.beats``,
-``gtzan_blues_00000.beats``, ``blues.00000.jams``, ``blues.00000.wav.jams``. A line of a ``.beats`` file is a time in
-s and, if one likes, the beat's place in the bar. A ``.jams`` file is read as JSON: the first annotation of the
-namespace ``beat`` that is not of downbeats.
+Beats come from files in the dataset's folder if there are any, else from the list that ships
+(GTZAN-Rhythm as distributed with "Beat this!", Foscarin et al. 2024). Never from both: with files,
+every track needs one. They are looked for beside the audio, then in ``beats``, ``jams``, ``rhythm``
+and ``rhythm/jams`` (in this order, and in a folder ``.beats`` before ``.jams``), under the names
+they are distributed with: ``blues.00000.beats``, ``gtzan_blues_00000.beats``, ``blues.00000.jams``,
+``blues.00000.wav.jams``. A line of a ``.beats`` file is a time in s and, if one likes, the beat's
+place in the bar. A ``.jams`` file is read as JSON: the first annotation of the namespace ``beat``
+that is not of downbeats.
 
 What differs from MARBLE and Ma et al.:
 
 - Training sees whole tracks, not a random 10 s of each per epoch.
-- A track is one window of 30 s, so beats from 30 s on (33 of 55,618 in the list) are left out: no output could
-  find them. MARBLE's labels end there too.
-- Scores are means over tracks, the first 5 s skipped, within 70 ms; also within 20 ms, as Ma et al. write. MARBLE's
-  code pools the beats of all tracks, which favours fast ones, and skips nothing.
+- A track is one window of 30 s, so beats from 30 s on (33 of 55,618 in the list) are left out: no
+  output could find them. MARBLE's labels end there too.
+- Scores are means over tracks, the first 5 s skipped, within 70 ms; also within 20 ms, as Ma et al.
+  write. MARBLE's code pools the beats of all tracks, which favours fast ones, and skips nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ from svuprobe.tasks.types import Clip, Task, TaskError
 
 FOLDERS = ("beats", "jams", "rhythm", "rhythm/jams")
 END_S = 30.0  # of the only window of a track
-_NAME = re.compile(rf"(?:gtzan_)?({'|'.join(gtzan.GENRES)})[._](\d{{5}})(?:\.wav|\.au)?\.(?:beats|jams)")
+_NAME = re.compile(
+    rf"(?:gtzan_)?({'|'.join(gtzan.GENRES)})[._](\d{{5}})(?:\.wav|\.au)?\.(?:beats|jams)"
+)
 
 
 def clips(root: Path) -> list[Clip]:
@@ -44,7 +48,13 @@ def clips(root: Path) -> list[Clip]:
         rows = split_lists.read("gtzan_rhythm_beats.tsv")
         times = {row["track"]: tuple(map(float, row["beats_s"].split())) for row in rows}
     return [
-        Clip(t.id, str(t.path), t.split, target=tuple(b for b in times[t.id] if b < END_S), group=t.id)
+        Clip(
+            t.id,
+            str(t.path),
+            t.split,
+            target=tuple(b for b in times[t.id] if b < END_S),
+            group=t.id,
+        )
         for t in tracks
     ]
 
@@ -55,15 +65,18 @@ def beat_files(root: Path, tracks: Sequence[gtzan.Track]) -> dict[str, Path]:
     Raises TaskError where some tracks have one and others not.
     """
     found: dict[str, Path] = {}
-    for folder in dict.fromkeys([*(t.path.parent for t in tracks), *(root / name for name in FOLDERS)]):
+    for folder in dict.fromkeys(
+        [*(t.path.parent for t in tracks), *(root / name for name in FOLDERS)]
+    ):
         for path in sorted(folder.glob("*.*"), key=lambda p: (p.suffix, p.name)):
             if match := _NAME.fullmatch(path.name):
                 found.setdefault(".".join(match.groups()), path)
     missing = [t.id for t in tracks if t.id not in found]
     if found and missing:
         raise TaskError(
-            f"{root}: files of beats for {len(found)} tracks, but none for {missing[0]} ({len(missing)} in all); "
-            f"add {missing[0]}.beats in {root / 'beats'}, or move all of them away to use the list that ships"
+            f"{root}: files of beats for {len(found)} tracks, but none for {missing[0]} "
+            f"({len(missing)} in all); add {missing[0]}.beats in {root / 'beats'}, or move all of "
+            "them away to use the list that ships"
         )
     return found
 
@@ -74,7 +87,8 @@ def read_beats(path: Path) -> tuple[float, ...]:
     times = tuple(sorted(_of_jams(path, text) if path.suffix == ".jams" else _of_lines(path, text)))
     if not times or not all(math.isfinite(time) and time >= 0 for time in times):
         raise TaskError(
-            f"{path}: beats are finite times of 0 s or more, and at least one; correct or remove the file"
+            f"{path}: beats are finite times of 0 s or more, and at least one; correct or remove "
+            "the file"
         )
     return times
 
@@ -98,7 +112,9 @@ def _of_jams(path: Path, text: str) -> list[float]:
                 return [float(beat["time"]) for beat in annotation["data"]]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise TaskError(f"{path}: not a JAMS file with annotations of beats ({error!r})") from None
-    raise TaskError(f"{path}: no annotation of the namespace beat in it; expected GTZAN-Rhythm's .jams")
+    raise TaskError(
+        f"{path}: no annotation of the namespace beat in it; expected GTZAN-Rhythm's .jams"
+    )
 
 
 TASK = Task(

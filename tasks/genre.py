@@ -1,7 +1,8 @@
 """Musical genre on GTZAN: ten classes, fault-filtered split (Ma et al. 2023, MARBLE).
 
-A track is one window of 30 s. MARBLE hands the whole file to the model, at most 0.7 s more. The list keeps artists
-apart but does not name them, so the group that intervals resample is the track, which makes them a little too narrow.
+A track is one window of 30 s. MARBLE hands the whole file to the model, at most 0.7 s more. The
+list keeps artists apart but does not name them, so the group that intervals resample is the track,
+which makes them a little too narrow.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from svuprobe.tasks.types import Clip, Task
 
 def clips(root: Path) -> list[Clip]:
     """Every track with its genre; the group is the track."""
-    return [Clip(t.id, str(t.path), t.split, target=t.genre, group=t.id) for t in gtzan.tracks(root)]
+    return [
+        Clip(t.id, str(t.path), t.split, target=t.genre, group=t.id) for t in gtzan.tracks(root)
+    ]
 
 
 TASK = Task(

@@ -1,8 +1,8 @@
 """Instrument family on NSynth: 11 classes, instruments unseen in training (Ma et al. 2023).
 
-Official split, whole notes of 4 s, accuracy, as in MARBLE. Where ``synth_lead`` is absent from test (see
-:mod:`svuprobe.tasks.datasets.nsynth`), accuracy and balanced accuracy are of the other ten; macro-F1 counts it with
-an F1 of 0 as soon as one note is taken for it.
+Official split, whole notes of 4 s, accuracy, as in MARBLE. Where ``synth_lead`` is absent from test
+(see :mod:`svuprobe.tasks.datasets.nsynth`), accuracy and balanced accuracy are of the other ten;
+macro-F1 counts it with an F1 of 0 as soon as one note is taken for it.
 """
 
 from __future__ import annotations

@@ -1,20 +1,24 @@
-"""Musical key on GiantSteps: 24 keys of electronic dance music, two-minute previews (Castellon et al. 2021; MARBLE).
+"""Musical key on GiantSteps: 24 keys of electronic dance music, two-minute previews (Castellon et
+al. 2021; MARBLE).
 
-Training and validation songs are of GiantSteps-MTG-keys, test songs of GiantSteps key (Knees et al. 2015). Layout, as
-the two repositories and their download scripts make it::
+Training and validation songs are of GiantSteps-MTG-keys, test songs of GiantSteps key (Knees et al.
+2015). Layout, as the two repositories and their download scripts make it::
 
     giantsteps-mtg-key-dataset/audio/<id>.LOFI.mp3
     giantsteps-key-dataset/audio/<id, zero-padded to 7 digits>.LOFI.mp3
 
-Zeros before an id don't count, the folders may carry a branch or commit (``-master``), the songs may lie together in
-one folder ``audio``, and may be wav or flac. Links rot: songs without a file are left out.
+Zeros before an id don't count, the folders may carry a branch or commit (``-master``), the songs
+may lie together in one folder ``audio``, and may be wav or flac. Links rot: songs without a file
+are left out.
 
-Labels and splits are jukemir's list (Castellon et al. 2021): of the MTG set the songs whose annotator was sure and
-heard one key, divided by artist; sharps are written as flats. It has 1,159 songs for training and validation; the
-paper of MARBLE says 1,077, its code uses these. The list does not name artists, so the group is the song.
+Labels and splits are jukemir's list (Castellon et al. 2021): of the MTG set the songs whose
+annotator was sure and heard one key, divided by artist; sharps are written as flats. It has 1,159
+songs for training and validation; the paper of MARBLE says 1,077, its code uses these. The list
+does not name artists, so the group is the song.
 
-Windows of 30 s, a rest dropped as the peers do. The key of a song is that of the mean logits of its windows, fixed in
-advance: MARBLE's code takes the best of four votes, also on the test set, which reports more than was learnt.
+Windows of 30 s, a rest dropped as the peers do. The key of a song is that of the mean logits of its
+windows, fixed in advance: MARBLE's code takes the best of four votes, also on the test set, which
+reports more than was learnt.
 """
 
 from __future__ import annotations
@@ -45,8 +49,9 @@ def clips(root: Path) -> list[Clip]:
     together = _songs(root, "audio/*")
     if not together and not any(songs.values()):
         raise TaskError(
-            f"{root}: no <id>.LOFI.mp3 in giantsteps-mtg-key-dataset/audio, giantsteps-key-dataset/audio or audio; "
-            f"clone the two repositories there and run their audio_dl.sh"
+            f"{root}: no <id>.LOFI.mp3 in giantsteps-mtg-key-dataset/audio, "
+            "giantsteps-key-dataset/audio or audio; clone the two repositories there and run "
+            "their audio_dl.sh"
         )
     found = []
     for row in split_lists.read("giantsteps_key.tsv"):
@@ -67,11 +72,12 @@ def _songs(root: Path, pattern: str) -> dict[int, Path]:
 
 
 def relation(reference: str, estimate: str) -> float:
-    """How near two keys are, 0 to 1: ``mir_eval.key.weighted_score``, descending fifths not allowed.
+    """How near two keys are, 0 to 1: ``mir_eval.key.weighted_score``, descending fifths not
+    allowed.
 
-    1 for the same key; 0.5 for the key a fifth above the reference, in the same mode, but 0 for the one below; 0.3
-    for its relative and 0.2 for its parallel key. Written out, as some releases of mir_eval lack the option
-    ``allow_descending_fifths`` and others mean to change its default.
+    1 for the same key; 0.5 for the key a fifth above the reference, in the same mode, but 0 for the
+    one below; 0.3 for its relative and 0.2 for its parallel key. Written out, as some releases of
+    mir_eval lack the option ``allow_descending_fifths`` and others mean to change its default.
 
     Examples
     --------
@@ -86,11 +92,17 @@ def relation(reference: str, estimate: str) -> float:
     return {relative: 0.3, 0: 0.2}.get(up, 0.0)
 
 
-_RELATIONS = np.array([[relation(reference, estimate) for estimate in LABELS] for reference in LABELS])
+_RELATIONS = np.array(
+    [[relation(reference, estimate) for estimate in LABELS] for reference in LABELS]
+)
 
 
-def weighted_score(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean `relation` of the true key to the one with the largest output; classes are those of `LABELS`."""
+def weighted_score(
+    target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Mean `relation` of the true key to the one with the largest output; classes are those of
+    `LABELS`.
+    """
     return mean_of(_RELATIONS[target, output.argmax(axis=1)], group, counts)
 
 
@@ -104,7 +116,8 @@ TASK = Task(
     windowing=Windowing(window_s=30.0, tail_s=30.0),
     licence="annotations public, previews by Beatport, not distributed; the list shipped here MIT",
     reference=(
-        "Knees et al. 2015, GiantSteps key, https://github.com/GiantSteps/giantsteps-key-dataset; Faraldo et al., "
+        "Knees et al. 2015, GiantSteps key, "
+        "https://github.com/GiantSteps/giantsteps-key-dataset; Faraldo et al., "
         "GiantSteps-MTG-keys, https://github.com/GiantSteps/giantsteps-mtg-key-dataset"
     ),
     expected={"train": 923, "valid": 236, "test": 604},

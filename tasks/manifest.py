@@ -21,7 +21,8 @@ from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 class ClipList:
     """A task, its clips, its labels, and whether they are of a synthetic copy of the dataset.
 
-    ``saved_at`` is when extraction wrote the list, in seconds since 1970; None for one that was just made.
+    ``saved_at`` is when extraction wrote the list, in seconds since 1970; None for one that was
+    just made.
     """
 
     task: Task
@@ -41,7 +42,9 @@ class ClipList:
         return f"{self.task.name}{'.synthetic' if self.synthetic else ''}"
 
     def untouched(self, clip: Clip) -> bool:
-        """Whether the file of a clip is as it was when extraction wrote the list: no need to read it."""
+        """Whether the file of a clip is as it was when extraction wrote the list: no need to read
+        it.
+        """
         if self.saved_at is None:
             return False
         try:
@@ -57,17 +60,20 @@ def listed(task: Task, clips: Sequence[Clip], synthetic: bool) -> ClipList:
 
 
 def labels_of(task: Task, clips: Sequence[Clip]) -> tuple[str, ...]:
-    """Sorted labels: the task's own, or those its clips carry; names of the targets for regression."""
+    """Sorted labels: the task's own, or those its clips carry; names of the targets for
+    regression.
+    """
     if task.labels is not None:
         return task.labels
     return kinds.of(task).labels([clip.target for clip in clips])
 
 
 def save(features: Path, found: ClipList) -> None:
-    """Write the list of a task's clips, unless just this one is there (which may be where nothing can be written).
+    """Write the list of a task's clips, unless just this one is there (which may be where nothing
+    can be written).
 
-    The file of a task on the user's own data is kept by its path, and by the path from here to it, which survives
-    moving a project as a whole.
+    The file of a task on the user's own data is kept by its path, and by the path from here to it,
+    which survives moving a project as a whole.
     """
     task, path = found.task, features / "tasks" / f"{found.folder}.json"
     body = {
@@ -93,16 +99,18 @@ def _relative(source: str, folder: Path) -> str:
 
 
 def read(path: Path) -> ClipList:
-    """A saved list. For own data the TOML and CSV are read again, so that edited labels are never stale.
+    """A saved list. For own data the TOML and CSV are read again, so that edited labels are never
+    stale.
 
-    Raises TaskError naming the file where it is damaged, of another version, or made from a TOML that is gone.
+    Raises TaskError naming the file where it is damaged, of another version, or made from a TOML
+    that is gone.
     """
     body, saved_at = _body(path), path.stat().st_mtime
     task = load(_source(path, body) or body["task"])
     if task.version != body["version"]:
         raise TaskError(
-            f"{path}: of version {body['version']} of task {task.name}, this is version {task.version}; "
-            f"run svuprobe extract again (features are kept)"
+            f"{path}: of version {body['version']} of task {task.name}, this is version "
+            f"{task.version}; run svuprobe extract again (features are kept)"
         )
     if task.source:
         return listed(task, task.clips(Path()), False)
@@ -110,7 +118,14 @@ def read(path: Path) -> ClipList:
     return ClipList(task, tuple(clips), tuple(body["labels"]), body["synthetic"], saved_at)
 
 
-_TYPES = {"task": str, "version": int, "source": str, "synthetic": bool, "labels": list, "clips": list}
+_TYPES = {
+    "task": str,
+    "version": int,
+    "source": str,
+    "synthetic": bool,
+    "labels": list,
+    "clips": list,
+}
 _CLIP_TYPES = {
     "id": str,
     "path": str,
@@ -132,11 +147,16 @@ def _body(path: Path) -> dict[str, Any]:
         raise TaskError(f"{path}: can't be read ({error.strerror or error})") from None
     except (ValueError, RecursionError) as error:
         raise TaskError(f"{path}: damaged ({error}); {again}") from None
-    if not isinstance(body, dict) or not all(isinstance(body.get(key), kind) for key, kind in _TYPES.items()):
+    if not isinstance(body, dict) or not all(
+        isinstance(body.get(key), kind) for key, kind in _TYPES.items()
+    ):
         raise TaskError(f"{path}: is no list of a task's clips; {again}")
     for clip in body["clips"]:
         whole = isinstance(clip, dict) and clip.keys() == _CLIP_TYPES.keys()
-        if not whole or not all(isinstance(clip[key], kind) for key, kind in _CLIP_TYPES.items()):  # type: ignore[arg-type]
+        if not whole or not all(
+            isinstance(clip[key], kind)  # type: ignore[arg-type]
+            for key, kind in _CLIP_TYPES.items()
+        ):
             raise TaskError(f"{path}: damaged (a clip {json.dumps(clip)[:80]}); {again}")
         if clip["split"] not in SPLITS:
             raise TaskError(f"{path}: damaged (split {clip['split']!r}); {again}")
@@ -144,7 +164,9 @@ def _body(path: Path) -> dict[str, Any]:
 
 
 def _source(path: Path, body: dict[str, Any]) -> str:
-    """The TOML file that a list was made from: where it was, or where it lies from here; empty for built-in tasks."""
+    """The TOML file that a list was made from: where it was, or where it lies from here; empty for
+    built-in tasks.
+    """
     source = str(body["source"])
     if not source or Path(source).is_file():
         return source
@@ -152,8 +174,8 @@ def _source(path: Path, body: dict[str, Any]) -> str:
     if "\0" not in str(moved) and moved.is_file():
         return str(moved)
     raise TaskError(
-        f"{path}: was made from {source}, which is gone; run svuprobe extract --task with the file where it is now "
-        f"(features are kept), or delete {path} to forget the task"
+        f"{path}: was made from {source}, which is gone; run svuprobe extract --task with the "
+        f"file where it is now (features are kept), or delete {path} to forget the task"
     )
 
 
@@ -164,14 +186,17 @@ def _tuples(value: Any) -> Any:
 def find(features: Path, name: str | None = None) -> tuple[list[ClipList], list[str]]:
     """Saved lists of one task (of its real and its synthetic dataset), or of every task.
 
-    Returns the lists, and a line for each file that can't be used; one bad file hides no other task. Hidden files,
-    such as macOS leaves on other file systems, are no lists.
+    Returns the lists, and a line for each file that can't be used; one bad file hides no other
+    task. Hidden files, such as macOS leaves on other file systems, are no lists.
     """
     if name is not None and name.endswith(".toml"):
         task = load(name)
         return [listed(task, task.clips(Path()), False)], []
     pattern = "*" if name is None else name
-    paths = {*features.glob(f"tasks/{pattern}.json"), *features.glob(f"tasks/{pattern}.synthetic.json")}
+    paths = {
+        *features.glob(f"tasks/{pattern}.json"),
+        *features.glob(f"tasks/{pattern}.synthetic.json"),
+    }
     found, problems = [], []
     for path in sorted(paths):
         if path.name.startswith("."):

@@ -7,14 +7,16 @@
     metadata = "digits.csv"        # columns: path, target, optional id, start, end, split, group
     window_s = 3.0                 # optional
 
-Paths are relative to the TOML file. ``target`` (or ``label``) is a label; labels joined by ``|`` (multilabel);
-numbers joined by ``|`` (regression); a CSV of ``onset_s,offset_s,midi`` (notes) or a text file of times (beats), in
-seconds of the audio file. ``start`` and ``end``, in seconds, take a part of the file. The key ``targets`` lists the
-names of the values of a regression, or all labels where some may not occur. How the CSV file may be written, in any
-locale: `svuprobe.tasks.sheets`. Labels and groups are compared as composed characters with single blanks.
+Paths are relative to the TOML file. ``target`` (or ``label``) is a label; labels joined by ``|``
+(multilabel); numbers joined by ``|`` (regression); a CSV of ``onset_s,offset_s,midi`` (notes) or a
+text file of times (beats), in seconds of the audio file. ``start`` and ``end``, in seconds, take a
+part of the file. The key ``targets`` lists the names of the values of a regression, or all labels
+where some may not occur. How the CSV file may be written, in any locale: `svuprobe.tasks.sheets`.
+Labels and groups are compared as composed characters with single blanks.
 
-Without a ``split`` column clips are split 60/20/20 at random but reproducibly, with every ``group`` whole in
-one split and, for multiclass, classes spread evenly. Without a ``group`` column the file is the group.
+Without a ``split`` column clips are split 60/20/20 at random but reproducibly, with every ``group``
+whole in one split and, for multiclass, classes spread evenly. Without a ``group`` column the file
+is the group.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class Key:
-    """What a key of the TOML file may hold: values of some types that ``allowed`` accepts, in words ``rule``."""
+    """What a key of the TOML file may hold: values of some types that ``allowed`` accepts, in words
+    ``rule``.
+    """
 
     types: tuple[type, ...]
     allowed: Callable[[Any], bool]
@@ -52,7 +56,11 @@ class Key:
 
 
 def _range(least: float, most: float) -> Key:
-    return Key((int, float), lambda value: least <= value <= most, f"a number from {least:g} to {most:,.10g}")
+    return Key(
+        (int, float),
+        lambda value: least <= value <= most,
+        f"a number from {least:g} to {most:,.10g}",
+    )
 
 
 def _choice(*choices: str) -> Key:
@@ -64,15 +72,23 @@ def _is_name(value: str) -> bool:
 
 
 def _are_names(values: list[Any]) -> bool:
-    texts = [value for value in values if isinstance(value, str) and value.isprintable() and "|" not in value]
+    texts = [
+        value
+        for value in values
+        if isinstance(value, str) and value.isprintable() and "|" not in value
+    ]
     different = {normal(text) for text in texts} - {""}
     return 0 < len(values) == len(different)
 
 
-_NAME = Key((str,), _is_name, "a name: at most 64 letters, digits, - and _, the first a letter or digit")
+_NAME = Key(
+    (str,), _is_name, "a name: at most 64 letters, digits, - and _, the first a letter or digit"
+)
 _YES = Key((bool,), lambda value: True, "true or false")
 _LINE = Key(
-    (str,), lambda value: value.isprintable() and 0 < len(value) <= 1000, "one line of at most 1000 characters"
+    (str,),
+    lambda value: value.isprintable() and 0 < len(value) <= 1000,
+    "one line of at most 1000 characters",
 )
 # The first three are needed. TOML knows nan, inf and whole numbers of any length.
 KEYS = {
@@ -84,11 +100,15 @@ KEYS = {
     "tail_s": _range(0.0, _DAY_S),
     "trim": _YES,
     "scored": _choice("clip", "window"),
-    "targets": Key((list,), _are_names, "a list of different names in quotes, none empty or with |"),
+    "targets": Key(
+        (list,), _are_names, "a list of different names in quotes, none empty or with |"
+    ),
     "class_weight_alpha": _range(0.0, 4.0),
     "disjoint_groups": _YES,
     "beat_decoder": _choice("dbn", "peaks"),
-    "split_seed": Key((int,), lambda value: 0 <= value < 1 << 32, "a whole number from 0 to 4294967295"),
+    "split_seed": Key(
+        (int,), lambda value: 0 <= value < 1 << 32, "a whole number from 0 to 4294967295"
+    ),
     "licence": _LINE,
     "reference": _LINE,
 }
@@ -96,7 +116,9 @@ COLUMNS = ("path", "target", "id", "start", "end", "split", "group")
 
 
 def load_toml(path: Path) -> Task:
-    """The task a TOML file describes. Raises TaskError naming the file and the key or line that is wrong."""
+    """The task a TOML file describes. Raises TaskError naming the file and the key or line that is
+    wrong.
+    """
     spec = _read_toml(path)
     kind = kinds.named(spec["kind"])
     window = float(spec.get("window_s", kind.window_s))
@@ -118,7 +140,9 @@ def load_toml(path: Path) -> Task:
         reference=spec.get("reference", f"own data, {path.name}"),
         source=str(path.resolve()),
     )
-    read = functools.partial(_clips, path.parent, path.parent / spec["metadata"], task, spec.get("split_seed", 0))
+    read = functools.partial(
+        _clips, path.parent, path.parent / spec["metadata"], task, spec.get("split_seed", 0)
+    )
     return replace(task, clips=lambda root: read())
 
 
@@ -132,8 +156,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
         if key not in KEYS:
             raise TaskError(f"{path}: unknown key {key!r}; {did_you_mean(key, KEYS)}")
         rule = KEYS[key]
-        if not isinstance(value, rule.types) or (isinstance(value, bool) and bool not in rule.types):
-            raise TaskError(f"{path}: {key} = {_shown(value)} has the wrong type; it is {rule.rule}")
+        if not isinstance(value, rule.types) or (
+            isinstance(value, bool) and bool not in rule.types
+        ):
+            raise TaskError(
+                f"{path}: {key} = {_shown(value)} has the wrong type; it is {rule.rule}"
+            )
         if not rule.allowed(value):
             raise TaskError(f"{path}: {key} = {_shown(value)}; it is {rule.rule}")
     for key in ("name", "kind", "metadata"):
@@ -158,7 +186,9 @@ def _refuse_contradictions(path: Path, spec: dict[str, Any]) -> None:
     kind.check_keys(path, spec)
     window = spec.get("window_s", kind.window_s)
     if spec.get("tail_s", 0) > window:
-        raise TaskError(f"{path}: tail_s = {spec['tail_s']}; a rest is never longer than window_s = {window}")
+        raise TaskError(
+            f"{path}: tail_s = {spec['tail_s']}; a rest is never longer than window_s = {window}"
+        )
     from svuprobe.tasks import TABLE
 
     if spec["name"] in TABLE:
@@ -176,16 +206,22 @@ def _clips(base: Path, metadata: Path, task: Task, split_seed: int) -> list[Clip
     kind.check_targets(metadata, places, [clip.target for clip in rows], task.labels or ())
     given = [bool(clip.split) for clip in rows]
     if any(given) and not all(given):
-        raise TaskError(f"{metadata}: {given.count(False)} clips have no split; give all of them one, or none")
+        raise TaskError(
+            f"{metadata}: {given.count(False)} clips have no split; give all of them one, or none"
+        )
     clips = rows if all(given) else _split(metadata, rows, task, split_seed)
     absent = [s for s in SPLITS if all(c.split != s for c in clips)]
     if absent:
-        raise TaskError(f"{metadata}: no clip in split {' and '.join(absent)}; a probe needs all of {SPLITS}")
+        raise TaskError(
+            f"{metadata}: no clip in split {' and '.join(absent)}; a probe needs all of {SPLITS}"
+        )
     return clips
 
 
 def _rows(metadata: Path) -> tuple[str, list[tuple[int, dict[str, str]]]]:
-    """What separates columns, and the lines of the CSV file with their numbers; ``label`` stands for ``target``."""
+    """What separates columns, and the lines of the CSV file with their numbers; ``label`` stands
+    for ``target``.
+    """
     text = read_text(metadata, "the TOML's key metadata names it")
     separator, lines = table(metadata, text, (("path",), ("target", "label")))
     number, header = next(lines, (1, []))
@@ -197,16 +233,22 @@ def _columns(where: str, header: Sequence[str]) -> list[str]:
     names = ["target" if name == "label" else name for name in header]
     for needed in ("path", "target"):
         if needed not in names:
-            raise TaskError(f"{where}: no column {needed!r}; there are {', '.join(names) or 'none'}")
+            raise TaskError(
+                f"{where}: no column {needed!r}; there are {', '.join(names) or 'none'}"
+            )
     for name in names:
         if name not in COLUMNS:
             raise TaskError(f"{where}: unknown column {name!r}; there are {', '.join(COLUMNS)}")
         if names.count(name) > 1:
-            raise TaskError(f"{where}: column {name!r} occurs twice (label is another name of target)")
+            raise TaskError(
+                f"{where}: column {name!r} occurs twice (label is another name of target)"
+            )
     return names
 
 
-def _numbers(metadata: Path, separator: str, lines: Sequence[tuple[int, dict[str, str]]], kind: Kind) -> Numbers:
+def _numbers(
+    metadata: Path, separator: str, lines: Sequence[tuple[int, dict[str, str]]], kind: Kind
+) -> Numbers:
     """Return the reader of the CSV file's numbers: times, and targets that are numbers."""
     cells = []
     for number, row in lines:
@@ -216,7 +258,9 @@ def _numbers(metadata: Path, separator: str, lines: Sequence[tuple[int, dict[str
 
 
 class _Rows:
-    """Makes clips of the lines of the CSV file; a file of events is read once, however many lines name it."""
+    """Makes clips of the lines of the CSV file; a file of events is read once, however many lines
+    name it.
+    """
 
     def __init__(self, base: Path, task: Task, numbers: Numbers) -> None:
         self.base, self.task, self.numbers = base, task, numbers
@@ -235,7 +279,11 @@ class _Rows:
         split = row.get("split", "")
         if split and split not in SPLITS:
             raise TaskError(f"{where}: split {split!r}; it is one of {', '.join(SPLITS)}")
-        part = f"#{start:.10g}-{'' if end is None else f'{end:.10g}'}" if start or end is not None else ""
+        part = (
+            f"#{start:.10g}-{'' if end is None else f'{end:.10g}'}"
+            if start or end is not None
+            else ""
+        )
         clip_id = row.get("id") or row["path"] + part
         target = self._target(where, row["target"], start, end)
         group = normal(row.get("group", "")) or row["path"]
@@ -260,7 +308,10 @@ def _split(metadata: Path, clips: list[Clip], task: Task, seed: int) -> list[Cli
 
     groups = [clip.group for clip in clips]
     if len(set(groups)) < 5:
-        raise TaskError(f"{metadata}: {len(set(groups))} groups are too few to split 60/20/20; give a split column")
+        raise TaskError(
+            f"{metadata}: {len(set(groups))} groups are too few to split 60/20/20; give a split "
+            "column"
+        )
     kind = kinds.of(task)
     classes = [kind.stratum(clip.target) or "" for clip in clips]
     if max(Counter(classes).values()) < 5:  # no class can be in every fold

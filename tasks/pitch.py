@@ -1,14 +1,17 @@
-"""Pitch on NSynth: 128 classes, one per MIDI number, instruments unseen in training (Ma et al. 2023).
+"""Pitch on NSynth: 128 classes, one per MIDI number, instruments unseen in training (Ma et al.
+2023).
 
-Official split, whole notes of 4 s. The class is the MIDI number itself, as Ma et al. write; MARBLE's code has
-pitch - 1 with cached features and pitch - 9 with audio. That shifts labels and no score, but class ids of its
-heads are not MIDI numbers. Labels are written with three digits so that sorted names are in order of pitch.
+Official split, whole notes of 4 s. The class is the MIDI number itself, as Ma et al. write;
+MARBLE's code has pitch - 1 with cached features and pitch - 9 with audio. That shifts labels and no
+score, but class ids of its heads are not MIDI numbers. Labels are written with three digits so that
+sorted names are in order of pitch.
 
 Metrics
 -------
 * ``accuracy``: the exact semitone.
 * ``accuracy_semitone``: at most one semitone off.
-* ``accuracy_pitch_class``: right but for octaves, a frequent mistake of low notes with a weak fundamental.
+* ``accuracy_pitch_class``: right but for octaves, a frequent mistake of low notes with a weak
+  fundamental.
 """
 
 from __future__ import annotations
@@ -24,13 +27,19 @@ from svuprobe.tasks.types import Clip, Task
 LABELS = tuple(f"{midi:03d}" for midi in range(128))
 
 
-def accuracy_semitone(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def accuracy_semitone(
+    target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
     """Share of units whose largest output is at most one class from the true one, (R,)."""
     return mean_of((abs(output.argmax(axis=1) - target) <= 1).astype(float), group, counts)
 
 
-def accuracy_pitch_class(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Share of units whose largest output is a whole number of octaves from the true class, (R,)."""
+def accuracy_pitch_class(
+    target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Share of units whose largest output is a whole number of octaves from the true class,
+    (R,).
+    """
     return mean_of(((output.argmax(axis=1) - target) % 12 == 0).astype(float), group, counts)
 
 

@@ -1,17 +1,19 @@
-"""Text tables as people and spreadsheets write them, in any locale: read rightly, or refused with what to do.
+"""Text tables as people and spreadsheets write them, in any locale: read rightly, or refused with
+what to do.
 
 Conventions
 -----------
-**Encoding.** UTF-8, or UTF-16 and UTF-32 with their mark. Bytes that are none of these are refused: nothing in a file
-says which of Windows' and Apple's many code pages it is in. Lines end in CR, LF or both.
+**Encoding.** UTF-8, or UTF-16 and UTF-32 with their mark. Bytes that are none of these are refused:
+nothing in a file says which of Windows' and Apple's many code pages it is in. Lines end in CR, LF
+or both.
 
-**Columns** are separated by commas, semicolons or tabs; a first line ``sep=;``, as Excel writes it, says which. Files
-of numbers alone (beats, notes) may use blanks too. Cells may be quoted. Empty lines, and empty cells beyond the last
-column, are nothing.
+**Columns** are separated by commas, semicolons or tabs; a first line ``sep=;``, as Excel writes it,
+says which. Files of numbers alone (beats, notes) may use blanks too. Cells may be quoted. Empty
+lines, and empty cells beyond the last column, are nothing.
 
-**Numbers** have a decimal point or, where columns are not separated by commas, a decimal comma: one of the two in a
-file. What can be read in two ways is refused, never guessed: thousands separators, and in a file without any other
-hint ``1,500``.
+**Numbers** have a decimal point or, where columns are not separated by commas, a decimal comma: one
+of the two in a file. What can be read in two ways is refused, never guessed: thousands separators,
+and in a file without any other hint ``1,500``.
 """
 
 from __future__ import annotations
@@ -55,16 +57,21 @@ class Cell:
 def read_text(path: Path, missing: str, form: str = "CSV") -> str:
     """Read a text file of a ``form``; ``missing`` says what names it, where it is not there.
 
-    Raises TaskError where it is no regular file, can't be read, is a workbook, or is text of an unknown encoding.
+    Raises TaskError where it is no regular file, can't be read, is a workbook, or is text of an
+    unknown encoding.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise TaskError(f"{path}: is {'a folder' if path.is_dir() else 'a device or pipe'}, not a file")
+            raise TaskError(
+                f"{path}: is {'a folder' if path.is_dir() else 'a device or pipe'}, not a file"
+            )
         content = path.read_bytes()
     except FileNotFoundError:
         raise TaskError(f"{path}: no such file; {missing}") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise TaskError(f"{path}: can't be read ({getattr(error, 'strerror', None) or error})") from None
+        raise TaskError(
+            f"{path}: can't be read ({getattr(error, 'strerror', None) or error})"
+        ) from None
     save = f"save it as {form} in UTF-8"
     for start, what in _WORKBOOKS.items():
         if content.startswith(start):
@@ -76,7 +83,9 @@ def read_text(path: Path, missing: str, form: str = "CSV") -> str:
         raise TaskError(f"{path}{_place(content, error, encoding)}; {save}") from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise TaskError(f"{path}:{line}: null characters, as in UTF-16 without its mark or no text; {save}")
+        raise TaskError(
+            f"{path}:{line}: null characters, as in UTF-16 without its mark or no text; {save}"
+        )
     return text.removeprefix("\ufeff")
 
 
@@ -86,10 +95,15 @@ def _place(content: bytes, error: UnicodeDecodeError, encoding: str) -> str:
         return f": begins as {encoding.upper()} but is not text of it (cut or damaged?)"
     before = content[: error.start]
     line = 1 + before.count(b"\n") + before.replace(b"\r\n", b"").count(b"\r")
-    return f":{line}: byte {content[error.start]:#x} is not UTF-8 (of Windows-1252, Latin-1 or another code page?)"
+    return (
+        f":{line}: byte {content[error.start]:#x} is not UTF-8 (of Windows-1252, Latin-1 or "
+        "another code page?)"
+    )
 
 
-def table(path: Path, text: str, needed: Sequence[Sequence[str]]) -> tuple[str, Iterator[tuple[int, list[str]]]]:
+def table(
+    path: Path, text: str, needed: Sequence[Sequence[str]]
+) -> tuple[str, Iterator[tuple[int, list[str]]]]:
     """Split a table with a header into cells.
 
     Parameters
@@ -100,8 +114,9 @@ def table(path: Path, text: str, needed: Sequence[Sequence[str]]) -> tuple[str, 
     Returns
     -------
     str, iterator of (int, list of str)
-        The separator; and the cells of each line that is not empty, stripped, with the number of the line in the
-        file. The header comes first; its empty cells at the end are dropped, and every line has as many.
+        The separator; and the cells of each line that is not empty, stripped, with the number of
+        the line in the file. The header comes first; its empty cells at the end are dropped, and
+        every line has as many.
 
     Raises
     ------
@@ -120,7 +135,9 @@ def _said_separator(text: str) -> tuple[str, str]:
 
 
 def _separator(text: str, needed: Sequence[Sequence[str]]) -> str:
-    """Find what separates columns: with it the first line has the columns that must be there; a comma if nothing."""
+    """Find what separates columns: with it the first line has the columns that must be there; a
+    comma if nothing.
+    """
     first = next((line for line in text.splitlines() if line.strip()), "")
     for separator in (",", ";", "\t"):
         names = {cell.strip().strip('"').strip() for cell in first.split(separator)}
@@ -145,11 +162,17 @@ def _lines(path: Path, text: str, separator: str, skipped: int) -> Iterator[tupl
         if not width:
             width = len(_without_empty_end(cells))
         if len(_without_empty_end(cells)) > width or len(cells) < width:
-            hint = "; does a decimal comma stand in a cell without quotes?" if separator == "," else ""
-            raise TaskError(f"{path}:{begins}: {len(cells)} fields, not {width} fields as in the header{hint}")
+            hint = (
+                "; does a decimal comma stand in a cell without quotes?" if separator == "," else ""
+            )
+            raise TaskError(
+                f"{path}:{begins}: {len(cells)} fields, not {width} fields as in the header{hint}"
+            )
         for cell in cells:
             if _FAILED.fullmatch(cell):
-                raise TaskError(f"{path}:{begins}: {cell!r} is what a spreadsheet writes of a cell that failed")
+                raise TaskError(
+                    f"{path}:{begins}: {cell!r} is what a spreadsheet writes of a cell that failed"
+                )
         yield begins, cells[:width]
 
 
@@ -159,11 +182,13 @@ def _without_empty_end(cells: list[str]) -> list[str]:
     return cells
 
 
-def columns_of_numbers(path: Path, text: str, header: str) -> tuple[str, list[tuple[int, list[str]]]]:
+def columns_of_numbers(
+    path: Path, text: str, header: str
+) -> tuple[str, list[tuple[int, list[str]]]]:
     """Split a file of numbers without a header, or with one that begins with the cell ``header``.
 
-    Returns what separates the cells, a blank for blanks and tabs, and the cells of each line with its number; lines
-    that begin with ``#`` are comments.
+    Returns what separates the cells, a blank for blanks and tabs, and the cells of each line with
+    its number; lines that begin with ``#`` are comments.
     """
     text, separator = _said_separator(text)
     first = 2 if separator else 1
@@ -177,7 +202,9 @@ def columns_of_numbers(path: Path, text: str, header: str) -> tuple[str, list[tu
 
 
 def _separator_of_numbers(lines: Sequence[str]) -> str:
-    """Find what separates numbers: semicolons before all else, then blanks that stand beside no comma."""
+    """Find what separates numbers: semicolons before all else, then blanks that stand beside no
+    comma.
+    """
     if any(";" in line for line in lines):
         return ";"
     if any(re.search(r"[^\s,]\s+[^\s,]", line) for line in lines):
@@ -194,7 +221,9 @@ class Numbers:
     """Reads the numbers of one file, of which all have the same decimal mark."""
 
     def __init__(self, separator: str, cells: Sequence[Cell]) -> None:
-        """Find the decimal mark from all cells with numbers. Raises TaskError where it is not clear."""
+        """Find the decimal mark from all cells with numbers. Raises TaskError where it is not
+        clear.
+        """
         commas = [cell for cell in cells if "," in cell.text]
         points = [cell for cell in cells if "." in cell.text]
         self.decimal_comma = bool(commas)
@@ -203,20 +232,21 @@ class Numbers:
         first = commas[0]
         if separator == ",":
             raise TaskError(
-                f"{first.where}: {first.text!r} has a comma, which separates columns here; write a decimal point, "
-                f"and no separators of thousands"
+                f"{first.where}: {first.text!r} has a comma, which separates columns here; write "
+                "a decimal point, and no separators of thousands"
             )
         if points:
             both = next((cell for cell in commas if "." in cell.text), None)
             also = "" if both else f" and {points[0].text!r} ({points[0].where})"
             raise TaskError(
-                f"{(both or first).where}: {(both or first).text!r}{also}: points and commas in the numbers of one "
-                f"file; write decimal points, and no separators of thousands"
+                f"{(both or first).where}: {(both or first).text!r}{also}: points and commas in "
+                "the numbers of one file; write decimal points, and no separators of thousands"
             )
         if separator != ";" and all(_THOUSANDS.fullmatch(cell.text) for cell in commas):
             raise TaskError(
-                f"{first.where}: {first.text!r} has a decimal comma or a separator of thousands, and nothing in the "
-                f"file tells which; write decimal points, and no separators of thousands"
+                f"{first.where}: {first.text!r} has a decimal comma or a separator of thousands, "
+                "and nothing in the file tells which; write decimal points, and no separators of "
+                "thousands"
             )
 
     def read(self, cell: Cell, name: str, least: float, most: float, unit: str = "") -> float:
@@ -226,7 +256,10 @@ class Numbers:
         if math.isnan(value):
             raise TaskError(f"{cell.where}: {name} {cell.text[:40]!r} is not a number")
         if not least <= value <= most:
-            raise TaskError(f"{cell.where}: {name} {cell.text[:40]}{unit} is not from {least:g} to {most:g}{unit}")
+            raise TaskError(
+                f"{cell.where}: {name} {cell.text[:40]}{unit} is not from {least:g} to "
+                f"{most:g}{unit}"
+            )
         return value
 
 

@@ -1,8 +1,8 @@
 """Singer identification on VocalSet: 20 singers, all 17 techniques (Ma et al. 2023).
 
-Recordings are split 60/20/20 within each singer by a hash of their path, so a recording's split depends on
-nothing but its name. The same singer, room and exercise occur in every split: this measures recording
-conditions too.
+Recordings are split 60/20/20 within each singer by a hash of their path, so a recording's split
+depends on nothing but its name. The same singer, room and exercise occur in every split: this
+measures recording conditions too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ def split_of(recording_id: str) -> str:
 
 def clips(root: Path) -> list[Clip]:
     """Every recording; the group is the recording."""
-    return [Clip(r.id, str(r.path), split_of(r.id), target=r.singer, group=r.id) for r in vocalset.recordings(root)]
+    return [
+        Clip(r.id, str(r.path), split_of(r.id), target=r.singer, group=r.id)
+        for r in vocalset.recordings(root)
+    ]
 
 
 TASK = Task(

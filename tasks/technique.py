@@ -1,9 +1,10 @@
 """Singing technique on VocalSet: 10 classes, unseen singers (Yamamoto 2023; Ma et al. 2023).
 
-Test singers are Wilkins et al.'s; of their 15 training singers three are validation here, so that models are
-selected on unseen singers too. ``technique-marble`` selects as MARBLE does, on 40 % of the recordings of the 15
-training singers (by a hash of their path; MARBLE publishes no list), which is optimistic. MARBLE also cuts 2.993 s
-chunks, trims only the start and drops tails, which neither task does.
+Test singers are Wilkins et al.'s; of their 15 training singers three are validation here, so that
+models are selected on unseen singers too. ``technique-marble`` selects as MARBLE does, on 40 % of
+the recordings of the 15 training singers (by a hash of their path; MARBLE publishes no list), which
+is optimistic. MARBLE also cuts 2.993 s chunks, trims only the start and drops tails, which neither
+task does.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def marble_clips(root: Path) -> list[Clip]:
     found = []
     for clip in clips(root):
         fifth = int.from_bytes(hashlib.sha256(clip.id.encode()).digest()[:4], "big") % 5
-        found.append(clip if clip.split == "test" else replace(clip, split="train" if fifth < 3 else "valid"))
+        found.append(
+            clip if clip.split == "test" else replace(clip, split="train" if fifth < 3 else "valid")
+        )
     return found
 
 

@@ -22,9 +22,9 @@ class TaskError(UserError):
 class Clip:
     """One labelled stretch of audio.
 
-    ``target`` depends on the kind of the task, whose file in `svuprobe.tasks.kinds` says what it is.
-    ``group`` is the unit that may not cross splits and that intervals take as one: singer, artist,
-    album, song. ``end`` is None for the end of the file; times are in seconds.
+    ``target`` depends on the kind of the task, whose file in `svuprobe.tasks.kinds` says what it
+    is. ``group`` is the unit that may not cross splits and that intervals take as one: singer,
+    artist, album, song. ``end`` is None for the end of the file; times are in seconds.
     """
 
     id: str
@@ -40,10 +40,10 @@ class Clip:
 class Windowing:
     """How a clip becomes the windows an extractor sees.
 
-    ``window_s=None`` takes a clip whole, or in equal parts where it lasts more than a minute. Otherwise windows
-    do not overlap; the rest at the end is kept, at its own length, if it lasts at least ``tail_s``; the first
-    window is always kept, so no clip vanishes.
-    ``trim`` cuts silence at both ends first; windows whose RMS is under ``min_rms`` (full scale is 1) are dropped.
+    ``window_s=None`` takes a clip whole, or in equal parts where it lasts more than a minute.
+    Otherwise windows do not overlap; the rest at the end is kept, at its own length, if it lasts at
+    least ``tail_s``; the first window is always kept, so no clip vanishes. ``trim`` cuts silence at
+    both ends first; windows whose RMS is under ``min_rms`` (full scale is 1) are dropped.
     """
 
     window_s: float | None = None
@@ -53,7 +53,9 @@ class Windowing:
 
     @property
     def key(self) -> str:
-        """The part of a cache's folder name that tells this windowing from others, e.g. ``3s-tail1s-trim``."""
+        """The part of a cache's folder name that tells this windowing from others, e.g.
+        ``3s-tail1s-trim``.
+        """
         parts = ["whole" if self.window_s is None else f"{self.window_s:g}s"]
         if self.tail_s:
             parts.append(f"tail{self.tail_s:g}s")
@@ -66,7 +68,8 @@ class Windowing:
     def spans(self, n_samples: int, sample_rate: int) -> list[tuple[int, int]]:
         """Start and stop sample of every window of a clip of ``n_samples`` at ``sample_rate`` Hz.
 
-        Integer samples decide, so a 30.013 s file cut into 30 s windows with ``tail_s=1`` gives one window.
+        Integer samples decide, so a 30.013 s file cut into 30 s windows with ``tail_s=1`` gives one
+        window.
         """
         if self.window_s is None:
             parts = max(1, -(-n_samples // round(_LONGEST_S * sample_rate)))
@@ -85,10 +88,11 @@ class Windowing:
 class Task:
     """What is asked of a dataset: plain data and one function that finds its clips.
 
-    ``clips(root)`` takes the folder of the dataset and returns every clip with its split and target.
-    ``labels`` are sorted; None means they are found in the data (the sorted labels of its clips).
-    ``metrics`` names them with the ranked one first. ``scored`` says whether clip-level scores count each
-    window or each clip (the mean of its windows' logits). ``version`` rises when any score could change.
+    ``clips(root)`` takes the folder of the dataset and returns every clip with its split and
+    target. ``labels`` are sorted; None means they are found in the data (the sorted labels of its
+    clips). ``metrics`` names them with the ranked one first. ``scored`` says whether clip-level
+    scores count each window or each clip (the mean of its windows' logits). ``version`` rises when
+    any score could change.
     """
 
     name: str
@@ -106,7 +110,8 @@ class Task:
     disjoint_groups: bool = True
     beat_decoder: str = "dbn"  # or "peaks", plain peak picking
     source: str = ""  # the TOML file of a task on the user's own data
-    expected: Mapping[str, int] = field(default_factory=dict)  # official clips per split, where they are known
+    # official clips per split, where they are known
+    expected: Mapping[str, int] = field(default_factory=dict)
     hours: float = 0.0  # of audio in the whole dataset, about; 0 where unknown
 
 

@@ -1,7 +1,8 @@
 """Pictures of results: PNG and SVG, with the numbers as CSV beside them.
 
 scores
-    A dot for each model with the 95 % interval over test groups (thin) and the spread over seeds (thick).
+    A dot for each model with the 95 % interval over test groups (thin) and the spread over seeds
+    (thick).
 layer-weights
     Models x layers, a panel per task, as in Yamamoto 2023: the mixing weights of the weighted sum.
 layer-curves
@@ -9,9 +10,9 @@ layer-curves
 data-efficiency
     Score over the share of the training set, for results of several ``--train-fraction``.
 
-What may not be compared (another split, another protocol) never shares a picture. Every colour map and mark is
-told apart in grey, too. A score that is undefined is said to be; the CSV has every model, also where a picture has
-room for the best alone. Each kind of picture is a module.
+What may not be compared (another split, another protocol) never shares a picture. Every colour map
+and mark is told apart in grey, too. A score that is undefined is said to be; the CSV has every
+model, also where a picture has room for the best alone. Each kind of picture is a module.
 """
 
 from __future__ import annotations
@@ -37,44 +38,55 @@ from svuprobe.probe.result import Result
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LONGEST = 120  # characters of a file's name; with a suffix and a temporary one's more, systems take 255 bytes
+# characters of a file's name; with a suffix and a temporary one's more, systems take 255 bytes
+_LONGEST = 120
 Key = tuple[Any, ...]
 Rows = list[dict[str, Any]]
 
 
 def scores(results: Sequence[Result], out: Path) -> list[Path]:
     """One picture per protocol: a panel per task with every model, the best at the top."""
-    groups = [(_named_group("scores", g[0], results, False), g) for g in _grouped(results, _protocol)]
+    groups = [
+        (_named_group("scores", g[0], results, False), g) for g in _grouped(results, _protocol)
+    ]
     if not groups:
         raise ProbeError("no result to draw scores of; run svuprobe probe first")
     return _pictures(groups, out, dots.draw, dots.rows)
 
 
 def layer_weights(results: Sequence[Result], out: Path) -> list[Path]:
-    """One picture per protocol: models x layers for each task, mean over seeds of the mixing weights in per cent.
+    """One picture per protocol: models x layers for each task, mean over seeds of the mixing
+    weights in per cent.
 
-    Where the states were mixed unscaled, a second picture shows the weight times the RMS of what it weighs, which is
-    what a layer contributes; otherwise the two are the same.
+    Where the states were mixed unscaled, a second picture shows the weight times the RMS of what it
+    weighs, which is what a layer contributes; otherwise the two are the same.
     """
     groups, times_rms = [], []
     mixed = [r for r in results if len(r.layer_weights.softmax[0]) > 1]
     for same in _grouped(_some(mixed, "layer-weights"), _protocol):
         groups.append((_named_group("layer-weights", same[0], results, False), same))
         if any(_differs_by_rms(result) for result in same):
-            times_rms.append((_named_group("layer-weights-times-rms", same[0], results, False), same))
+            times_rms.append(
+                (_named_group("layer-weights-times-rms", same[0], results, False), same)
+            )
     written = _pictures(groups, out, lambda f, g: heatmap.draw(f, g, "softmax"), heatmap.rows)
-    return written + _pictures(times_rms, out, lambda f, g: heatmap.draw(f, g, "times_rms"), heatmap.rows)
+    return written + _pictures(
+        times_rms, out, lambda f, g: heatmap.draw(f, g, "times_rms"), heatmap.rows
+    )
 
 
 def _differs_by_rms(result: Result) -> bool:
-    """Whether a layer's share differs by half a per cent when it is counted by what it contributes."""
+    """Whether a layer's share differs by half a per cent when it is counted by what it
+    contributes.
+    """
     plain = np.mean(result.layer_weights.softmax, axis=0)
     sized = np.mean(result.layer_weights.times_rms, axis=0)
     return bool(np.abs(plain - sized).max() > 0.005)
 
 
 def layer_curves(results: Sequence[Result], out: Path) -> list[Path]:
-    """One picture per task and protocol: the test score of a head on each single layer, a panel per model.
+    """One picture per task and protocol: the test score of a head on each single layer, a panel per
+    model.
 
     Front ends of one layer are horizontal lines in every panel.
     """
@@ -88,14 +100,22 @@ def layer_curves(results: Sequence[Result], out: Path) -> list[Path]:
 
 
 def data_efficiency(results: Sequence[Result], out: Path) -> list[Path]:
-    """One picture per task and protocol: score over the share of the training set, a line per model."""
-    several = [g for g in _grouped(results, _any_fraction) if len({_train_fraction(r) for r in g}) > 1]
+    """One picture per task and protocol: score over the share of the training set, a line per
+    model.
+    """
+    several = [
+        g for g in _grouped(results, _any_fraction) if len({_train_fraction(r) for r in g}) > 1
+    ]
     if not several:
         raise ProbeError(
-            "no results with several shares of a training set; run svuprobe probe --train-fraction 0.05 and more"
+            "no results with several shares of a training set; run svuprobe probe "
+            "--train-fraction 0.05 and more"
         )
     whole = [max(g, key=_train_fraction) for g in several]  # one protocol for each group
-    groups = [(_named_group("data-efficiency", r, whole, True), g) for r, g in zip(whole, several, strict=True)]
+    groups = [
+        (_named_group("data-efficiency", r, whole, True), g)
+        for r, g in zip(whole, several, strict=True)
+    ]
     return _pictures(groups, out, efficiency.draw, efficiency.rows)
 
 
@@ -113,12 +133,16 @@ def _train_fraction(result: Result) -> float:
 
 def _some(results: list[Result], what: str) -> list[Result]:
     if not results:
-        raise ProbeError(f"no result with more than one layer to draw {what} of; probe a transformer first")
+        raise ProbeError(
+            f"no result with more than one layer to draw {what} of; probe a transformer first"
+        )
     return results
 
 
 def _grouped(results: Sequence[Result], key: Callable[[Result], Key]) -> Iterator[list[Result]]:
-    """Groups whose key agrees, models before controls; heads trained on shuffled labels are in no picture."""
+    """Groups whose key agrees, models before controls; heads trained on shuffled labels are in no
+    picture.
+    """
     drawn = sorted((r for r in results if not r.protocol.shuffle_labels), key=key)
     for _, group in groupby(drawn, key=key):
         yield sorted(group, key=lambda r: (r.model.control, model_title(r)))
@@ -133,17 +157,24 @@ def _task_protocol(result: Result) -> Key:
 
 
 def _any_fraction(result: Result) -> Key:
-    fields = {k: v for k, v in result.protocol.fields.items() if k not in ("name", "train_fraction")}
+    fields = {
+        k: v for k, v in result.protocol.fields.items() if k not in ("name", "train_fraction")
+    }
     return *result.task.comparable, json.dumps(fields, sort_keys=True)
 
 
 def _named_group(kind: str, result: Result, results: Sequence[Result], of_task: bool) -> str:
-    """``scores-svuprobe``, ``layer-curves-technique-linear``, with as much more as it takes to tell groups apart."""
+    """``scores-svuprobe``, ``layer-curves-technique-linear``, with as much more as it takes to tell
+    groups apart.
+    """
     task, protocol = result.task, result.protocol
     parts = [kind, *[task.name] * of_task, protocol.name]
     if len({r.protocol.hash for r in results if r.protocol.name == protocol.name}) > 1:
         parts.append(protocol.hash[:8])
-    if of_task and len({r.task.comparable for r in results if task_title(r) == task_title(result)}) > 1:
+    if (
+        of_task
+        and len({r.task.comparable for r in results if task_title(r) == task_title(result)}) > 1
+    ):
         parts.append(f"v{task.version}-{task.split_sha256[:8]}-{task.target_sha256[:8]}")
     return _file_name("-".join(parts + ["synthetic"] * task.synthetic))
 
@@ -169,7 +200,8 @@ def _pictures(
             figure = Figure()
             draw(figure, same)
             stem = out / name
-            while stem.with_name(f"{stem.name}.png") in written:  # groups that differ in what the name does not say
+            # groups that differ in what the name does not say
+            while stem.with_name(f"{stem.name}.png") in written:
                 stem = stem.with_name(f"{stem.name}-more")
             written += _save(figure, stem, table(same))
     return written

@@ -49,20 +49,28 @@ def draw(figure: Figure, results: list[Result]) -> None:
     style.legend(figure, _legend_entries(len(shown) > 1, flat))
 
 
-def _background(axes: Axes, result: Result, shown: Sequence[Result], flat: Sequence[Result]) -> None:
-    """Draw what a model is to be compared with: the other models, those of one layer, and chance."""
+def _background(
+    axes: Axes, result: Result, shown: Sequence[Result], flat: Sequence[Result]
+) -> None:
+    """Draw what a model is to be compared with: the other models, those of one layer, and
+    chance.
+    """
     factor, _ = style.unit(result.task.ranked)
     for other in shown:
         if other is not result:
             axes.plot(factor * _curve_of(other)[0], color="0.75", lw=1, zorder=1)
     for n, one_layer in enumerate(flat):
-        axes.axhline(factor * style.ranked_mean(one_layer), color="0.3", ls=_dashes(n), lw=1.3, zorder=1)
+        axes.axhline(
+            factor * style.ranked_mean(one_layer), color="0.3", ls=_dashes(n), lw=1.3, zorder=1
+        )
     if (chance := style.chance(result)) is not None:
         axes.axhline(factor * chance, color="0.85", lw=4, zorder=0)
 
 
 def _layer_axis(axes: Axes, result: Result, end: int, columns: int) -> None:
-    """Set the ticks of the layers, as many as a panel has room for, and one for the weighted sum."""
+    """Set the ticks of the layers, as many as a panel has room for, and one for the weighted
+    sum.
+    """
     if columns < 3:
         most = 20
     else:
@@ -85,8 +93,14 @@ def _in_order(results: Sequence[Result], chosen: Sequence[Result]) -> list[Resul
 def _legend_entries(others: bool, flat: Sequence[Result]) -> style.Look:
     """The legend's entries."""
     items: style.Look = {
-        "curve": ("single layer ± std over seeds", {"color": style.COLOURS[0], "marker": "o", "ms": 4}),
-        "best": ("best on validation", {"color": style.COLOURS[1], "ls": "", "marker": "o", "mfc": "none", "ms": 10}),
+        "curve": (
+            "single layer ± std over seeds",
+            {"color": style.COLOURS[0], "marker": "o", "ms": 4},
+        ),
+        "best": (
+            "best on validation",
+            {"color": style.COLOURS[1], "ls": "", "marker": "o", "mfc": "none", "ms": 10},
+        ),
         "sum": ("weighted sum", {"color": style.COLOURS[0], "ls": "", "marker": "s"}),
         "interval": ("95 % interval", {"color": style.COLOURS[0], "lw": 7, "alpha": 0.2}),
     }
@@ -120,16 +134,35 @@ def _curve(axes: Axes, result: Result, end: int) -> None:
     mean, std = _curve_of(result)
     names, place, colour = result.model.layer_names, np.arange(len(mean)), style.COLOURS[0]
     if any(result.layer_ci95.values()):
-        ends = np.array([both_ends(result.layer_ci95.get(name)) or (np.nan, np.nan) for name in names], dtype=float)
+        ends = np.array(
+            [both_ends(result.layer_ci95.get(name)) or (np.nan, np.nan) for name in names],
+            dtype=float,
+        )
         axes.fill_between(place, *(factor * ends.T), color=colour, alpha=0.2, lw=0)
     axes.errorbar(
-        place, factor * mean, factor * std, color=colour, marker="o", ms=4, capsize=2, lw=1.5, elinewidth=1.2
+        place,
+        factor * mean,
+        factor * std,
+        color=colour,
+        marker="o",
+        ms=4,
+        capsize=2,
+        lw=1.5,
+        elinewidth=1.2,
     )
     if best := result.best_layer:
         at = names.index(best)
         axes.plot(at, factor * mean[at], "o", mec=style.COLOURS[1], mfc="none", ms=10, mew=1.6)
     if math.isnan(style.ranked_mean(result)):
-        axes.text(0.98, 0.04, "sum: undefined", transform=axes.transAxes, ha="right", fontsize=9, color="0.35")
+        axes.text(
+            0.98,
+            0.04,
+            "sum: undefined",
+            transform=axes.transAxes,
+            ha="right",
+            fontsize=9,
+            color="0.35",
+        )
     style.draw_interval(axes, result.ranked, _sum_at(end), factor, colour)
     axes.plot(_sum_at(end), factor * style.ranked_mean(result), "s", color=colour, ms=6)
 

@@ -32,7 +32,9 @@ def draw(figure: Figure, results: list[Result]) -> None:
         axes.set_yticks(range(len(same)), [style.title(r) for r in same[::-1]])
         axes.set_ylim(-0.6, len(same) - 0.4)
         few = "" if any(r.ranked.ci95 for r in same) else "  (too few test groups for intervals)"
-        part = f"  (best {len(same)} of {len(everyone)}; the others are in the CSV)" * (len(everyone) > len(same))
+        part = f"  (best {len(same)} of {len(everyone)}; the others are in the CSV)" * (
+            len(everyone) > len(same)
+        )
         axes.set_title(picture(task_title(same[0])) + few + part, loc="left", fontsize=10)
         axes.set_xlabel(label)
         axes.grid(axis="x", color="0.9", lw=0.8)

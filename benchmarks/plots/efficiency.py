@@ -38,22 +38,35 @@ def draw(figure: Figure, results: list[Result]) -> None:
     axes.set_xticks([100 * f for f in fractions], [f"{100 * f:g} %" for f in fractions])
     axes.minorticks_off()
     clips = results[0].task.splits["train"]
-    axes.set_xlabel(f"share of the training set ({clips:,} clips); thin: 95 % interval, thick: ± std over seeds")
+    axes.set_xlabel(
+        f"share of the training set ({clips:,} clips); thin: 95 % interval, thick: ± std over seeds"
+    )
     axes.set_ylabel(f"test {label}")
     figure.legend(frameon=False, fontsize=9, ncols=2, loc="outside lower center")
-    told = f"Data efficiency, {picture(task_title(results[0]))}: {style.conditions(results[0], of_part=False)}"
+    told = (
+        f"Data efficiency, {picture(task_title(results[0]))}: "
+        f"{style.conditions(results[0], of_part=False)}"
+    )
     if len(models) < len(everyone):
         told += f"; the best {len(models)} of {len(everyone)} models, the others are in the CSV"
     style.headline(figure, told)
 
 
-def _line(axes: Axes, n: int, same: Sequence[Result], place: Sequence[float], factor: float) -> None:
+def _line(
+    axes: Axes, n: int, same: Sequence[Result], place: Sequence[float], factor: float
+) -> None:
     """One model over the shares."""
-    look: dict[str, Any] = {"color": style.COLOURS[n % len(style.COLOURS)], "ls": _LINES[n % len(_LINES)], "lw": 1.5}
+    look: dict[str, Any] = {
+        "color": style.COLOURS[n % len(style.COLOURS)],
+        "ls": _LINES[n % len(_LINES)],
+        "lw": 1.5,
+    }
     face = "white" if same[0].model.control else look["color"]
     marker = _MARKERS[n % len(_MARKERS)]
     mean = [factor * style.ranked_mean(r) for r in same]
-    axes.plot(place, mean, marker=marker, ms=5, mfc=face, label=style.title(same[0]), zorder=3, **look)
+    axes.plot(
+        place, mean, marker=marker, ms=5, mfc=face, label=style.title(same[0]), zorder=3, **look
+    )
     for at, result in zip(place, same, strict=True):
         style.draw_interval(axes, result.ranked, at, factor, look["color"])
 
@@ -71,7 +84,9 @@ def _by_model(results: Sequence[Result]) -> list[list[Result]]:
 
 
 def rows(results: list[Result]) -> list[dict[str, Any]]:
-    """Return the lines of the CSV: those of the scores, with the share of the training set first."""
+    """Return the lines of the CSV: those of the scores, with the share of the training set
+    first.
+    """
     lines = []
     for result, line in zip(results, dots.rows(results), strict=True):
         lines.append({"train_fraction": result.protocol.train_fraction} | line)

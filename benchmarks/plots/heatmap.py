@@ -33,7 +33,8 @@ def _axis_of(layers: Sequence[str]) -> str:
 def draw(figure: Figure, results: list[Result], quantity: str) -> None:
     """Draw models x layers for each task.
 
-    Every panel has the same rows, so that a model is found at one height; what is not there stays white.
+    Every panel has the same rows, so that a model is found at one height; what is not there stays
+    white.
     """
     tasks = style.by_task(results)
     titles = [title for _, title in sorted({(r.model.control, style.title(r)) for r in results})]
@@ -42,8 +43,14 @@ def draw(figure: Figure, results: list[Result], quantity: str) -> None:
     # One axis for all: where models name their layers otherwise, by number.
     alike = all(r.model.layer_names == longest[: len(r.model.layer_names)] for r in results)
     labels = style.layer_ticks(longest) if alike else [str(n) for n in range(len(longest))]
-    words = _axis_of(longest) if alike else "layer, counted from 0: models name theirs otherwise, see the CSV"
-    top = max(1e-12, *(float(np.mean(getattr(r.layer_weights, quantity), axis=0).max()) for r in results))
+    words = (
+        _axis_of(longest)
+        if alike
+        else "layer, counted from 0: models name theirs otherwise, see the CSV"
+    )
+    top = max(
+        1e-12, *(float(np.mean(getattr(r.layer_weights, quantity), axis=0).max()) for r in results)
+    )
     columns = 1 if len(tasks) < 4 else 2
     # A panel is as wide as its layers, and at least as its title.
     title = max(len(picture(task_title(r))) for r in results)
@@ -61,7 +68,10 @@ def draw(figure: Figure, results: list[Result], quantity: str) -> None:
         for r in same:
             if style.title(r) not in titles:
                 continue
-            share, row = np.mean(getattr(r.layer_weights, quantity), axis=0), titles.index(style.title(r))
+            share, row = (
+                np.mean(getattr(r.layer_weights, quantity), axis=0),
+                titles.index(style.title(r)),
+            )
             table[row, : len(share)] = share
             _weights_row(axes, r, row, share if numbers else [], top)
         image = axes.imshow(table, cmap=COLOUR_MAP, vmin=0, vmax=top, aspect="auto")
@@ -74,8 +84,12 @@ def draw(figure: Figure, results: list[Result], quantity: str) -> None:
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
     bar.set_label("%")
     bar.outline.set_visible(False)
-    part = f"; {len(titles)} of {several} models, the others are in the CSV" * (several > len(titles))
-    style.headline(figure, f"Layer {QUANTITIES[quantity]} in per cent: {style.conditions(results[0])}{part}")
+    part = f"; {len(titles)} of {several} models, the others are in the CSV" * (
+        several > len(titles)
+    )
+    style.headline(
+        figure, f"Layer {QUANTITIES[quantity]} in per cent: {style.conditions(results[0])}{part}"
+    )
     figure.supxlabel(f"{words}; framed: best single layer on validation", fontsize=9)
 
 
@@ -86,9 +100,12 @@ def _weights_row(axes: Axes, result: Result, row: int, share: Iterable[float], t
     for n, value in enumerate(share):
         colour = "white" if value > 0.45 * top else "black"
         axes.text(n, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=colour)
-    if best := result.best_layer:  # none where single layers had no heads of their own, as in fine-tuning
+    # none where single layers had no heads of their own, as in fine-tuning
+    if best := result.best_layer:
         corner = result.model.layer_names.index(best) - 0.46, row - 0.46
-        axes.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, ec=style.COLOURS[1], lw=1.8, zorder=3))
+        axes.add_patch(
+            Rectangle(corner, 0.92, 0.92, fill=False, ec=style.COLOURS[1], lw=1.8, zorder=3)
+        )
 
 
 def rows(results: list[Result]) -> list[dict[str, Any]]:

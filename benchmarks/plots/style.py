@@ -33,7 +33,8 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "svuprobe",
     "figure.constrained_layout.use": True,
 }
-# Okabe & Ito's colours: told apart with any colour vision; line styles and markers tell them apart in grey.
+# Okabe & Ito's colours: told apart with any colour vision; line styles and markers tell them apart
+# in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # As many stay readable, and are drawn in seconds.
 MOST_ROWS = 60
@@ -53,11 +54,17 @@ def ranked_mean(result: Result) -> float:
 
 def best_first(results: Iterable[Result]) -> list[Result]:
     """Best first, and what is undefined last."""
-    return sorted(results, key=lambda r: math.inf if math.isnan(ranked_mean(r)) else -ranked_mean(r))
+    return sorted(
+        results, key=lambda r: math.inf if math.isnan(ranked_mean(r)) else -ranked_mean(r)
+    )
 
 
 def left_out(several: int, drawn: int) -> str:
-    return f"; the best {drawn} of {several} models, the others are in the CSV" if several > drawn else ""
+    return (
+        f"; the best {drawn} of {several} models, the others are in the CSV"
+        if several > drawn
+        else ""
+    )
 
 
 def _comparable(result: Result) -> tuple[Any, ...]:
@@ -78,11 +85,18 @@ def conditions(result: Result, of_part: bool = True) -> str:
     seeds = len(result.ranked.per_seed)
     part = part_of(result.protocol.train_fraction) if of_part else ""
     synthetic = ", synthetic audio" if result.task.synthetic else ""
-    return f"protocol {picture(result.protocol.name)}, {seeds} seed{'s' * (seeds > 1)}{part}{synthetic}"
+    return (
+        f"protocol {picture(result.protocol.name)}, {seeds} "
+        f"seed{'s' * (seeds > 1)}{part}{synthetic}"
+    )
 
 
-def grid(figure: Figure, n: int, columns: int, width: float, height: float, **options: Any) -> list[Axes]:
-    """``n`` panels in rows of up to ``columns``, each ``width`` x ``height`` inches; titles and legends extra."""
+def grid(
+    figure: Figure, n: int, columns: int, width: float, height: float, **options: Any
+) -> list[Axes]:
+    """``n`` panels in rows of up to ``columns``, each ``width`` x ``height`` inches; titles and
+    legends extra.
+    """
     columns = min(columns, n)
     rows = -(-n // columns)
     figure.set_size_inches(max(columns * width, 6.0), rows * height + 1.0)
@@ -102,8 +116,12 @@ def extra_width(titles: Iterable[str]) -> float:
     return 0.09 * max(0, max(map(len, titles)) - 20)
 
 
-def draw_interval(axes: Axes, score: Score, at: float, factor: float, colour: str, vertical: bool = True) -> None:
-    """The 95 % interval as a thin line with caps, the spread over seeds as a thick one, where there are any."""
+def draw_interval(
+    axes: Axes, score: Score, at: float, factor: float, colour: str, vertical: bool = True
+) -> None:
+    """The 95 % interval as a thin line with caps, the spread over seeds as a thick one, where there
+    are any.
+    """
     mean, std = score.mean, score.std
     if mean is None:
         return
@@ -138,11 +156,16 @@ def layer_ticks(names: Sequence[str]) -> list[str]:
 
 
 def set_layer_ticks(
-    axes: Axes, labels: Sequence[str], most: int = MOST_TICKS, end: int = 0, more: Sequence[Any] = ()
+    axes: Axes,
+    labels: Sequence[str],
+    most: int = MOST_TICKS,
+    end: int = 0,
+    more: Sequence[Any] = (),
 ) -> None:
     """Set ticks of layers, thinned where there are many, slanted where the names are long.
 
-    The axis reaches to layer ``end``, if that is more than there are; ``more`` is one tick more, place and name.
+    The axis reaches to layer ``end``, if that is more than there are; ``more`` is one tick more,
+    place and name.
     """
     step = max(1, -(-max(len(labels), end) // most))
     places, names = [*range(0, len(labels), step)], [*labels[::step]]
@@ -159,4 +182,8 @@ def are_long(labels: Sequence[str]) -> bool:
 
 def named(result: Result) -> dict[str, Any]:
     """Return the columns that every line of a CSV begins with."""
-    return {"task": task_title(result), "model": result.model.name, "revision": result.model.revision}
+    return {
+        "task": task_title(result),
+        "model": result.model.name,
+        "revision": result.model.revision,
+    }

@@ -1,27 +1,33 @@
-"""Extraction speed: svuprobe against the usual ways to run a frozen model, and against what the hardware could do.
+"""Extraction speed: svuprobe against the usual ways to run a frozen model, and against what the
+hardware could do.
 
-``python benchmarks/speed/extraction.py [--model random:wav2vec2-base] [--device cpu|cuda] [--dtype float32 ...]``
-makes clips of 1 to 10 s with random sound, and for each type compares, in one run and in turns,
+``python benchmarks/speed/extraction.py [--model random:wav2vec2-base] [--device cpu|cuda] [--dtype
+float32 ...]`` makes clips of 1 to 10 s with random sound, and for each type compares, in one run
+and in turns,
 
-- *plain*: transformers one clip after the other, ``output_hidden_states``, mean over time (as MARBLE does);
-- *padded*: transformers on batches of 8 in order of arrival, with the attention mask, mean over each clip's frames
-  (as X-ARES does); ``difference_from_plain`` is what that does to the features;
+- *plain*: transformers one clip after the other, ``output_hidden_states``, mean over time (as
+  MARBLE does);
+- *padded*: transformers on batches of 8 in order of arrival, with the attention mask, mean over
+  each clip's frames (as X-ARES does); ``difference_from_plain`` is what that does to the features;
 - *svuprobe*: clips sorted by length, a budget of seconds per batch, `TransformerExtractor.pooled`;
-- *pipeline*: `svuprobe.extractors.extract.extract` from audio files to a cache on the disk, decoding in this process;
-- *ceiling*: floating-point operations counted from the architecture over the rate of a 4096 x 4096 matrix product,
-  for clips of one length (10 s).
+- *pipeline*: `svuprobe.extractors.extract.extract` from audio files to a cache on the disk,
+  decoding in this process;
+- *ceiling*: floating-point operations counted from the architecture over the rate of a 4096 x 4096
+  matrix product, for clips of one length (10 s).
 
-``times_plain`` compares with *plain* in the same type, ``times_first_plain`` with *plain* in the first type, float32
-unless ``--dtype`` says otherwise. In each of ``--repeats`` rounds all run once (*padded* in one only); ratios are the
-median over the rounds, times those of the fastest. On a CPU the unit of ratios is CPU seconds of this process, which
-other processes on the machine disturb less than wall time. Results go to ``extraction-<device>.json`` with a
-description of the machine.
+``times_plain`` compares with *plain* in the same type, ``times_first_plain`` with *plain* in the
+first type, float32 unless ``--dtype`` says otherwise. In each of ``--repeats`` rounds all run once
+(*padded* in one only); ratios are the median over the rounds, times those of the fastest. On a CPU
+the unit of ratios is CPU seconds of this process, which other processes on the machine disturb less
+than wall time. Results go to ``extraction-<device>.json`` with a description of the machine.
 
-oneDNN compiles bfloat16 products for each shape and forgets old ones: *svuprobe*, after *plain*, finds none of its
-shapes, as at a start, and *pipeline*, after *svuprobe*, most of them, as in the course of a large dataset.
+oneDNN compiles bfloat16 products for each shape and forgets old ones: *svuprobe*, after *plain*,
+finds none of its shapes, as at a start, and *pipeline*, after *svuprobe*, most of them, as in the
+course of a large dataset.
 
-On a GPU (``--device cuda``) only what bounds it: clips of one length from memory against the ceiling, in wall time,
-and then FLAC files of 44.1 kHz: how fast the decoders are alone, the model alone, and the pipeline.
+On a GPU (``--device cuda``) only what bounds it: clips of one length from memory against the
+ceiling, in wall time, and then FLAC files of 44.1 kHz: how fast the decoders are alone, the model
+alone, and the pipeline.
 """
 
 from __future__ import annotations
@@ -60,7 +66,7 @@ from svuprobe.tasks.types import Clip, Windowing
 Timing = tuple[float, float]  # CPU seconds of this process, wall seconds
 
 
-# ----------------------------------------------------------------------------------------------- timing
+# -- timing ----------------------------------------------------------------------------------------
 
 
 def timed(call: Callable[[], Any], device: str) -> tuple[Timing, Any]:
@@ -96,7 +102,7 @@ def ratio(times: Sequence[Timing], other: Sequence[Timing], unit: int) -> float:
     return statistics.median(a[unit] / b[unit] for a, b in zip(times, other, strict=False))
 
 
-# ------------------------------------------------------------------------------------------ the contenders
+# -- the contenders --------------------------------------------------------------------------------
 
 
 def plain(extractor: TransformerExtractor, clips: Sequence[Tensor]) -> Tensor:
@@ -120,7 +126,9 @@ def padded(extractor: TransformerExtractor, clips: Sequence[Tensor], size: int =
         )
         lengths = torch.tensor([len(clip) for clip in clips[start : start + size]])
         mask = (torch.arange(audio.shape[1]) < lengths[:, None]).long().to(weights.device)
-        hidden = extractor.model(audio.to(weights), attention_mask=mask, output_hidden_states=True).hidden_states
+        hidden = extractor.model(
+            audio.to(weights), attention_mask=mask, output_hidden_states=True
+        ).hidden_states
         frames = 1 + (lengths - extractor.receptive_field) // extractor.hop
         own = (torch.arange(hidden[0].shape[1]) < frames[:, None])[..., None].to(weights)
         sums = [(state * own).sum(dim=1, dtype=torch.float32) for state in hidden]
@@ -133,7 +141,9 @@ def prepared(extractor: TransformerExtractor, clip: Tensor) -> Tensor:
     return clip if extractor.normalization == "none" else zero_mean_unit_variance(clip)
 
 
-def sorted_batches(extractor: TransformerExtractor, clips: Sequence[Tensor], seconds: float, device: str) -> Tensor:
+def sorted_batches(
+    extractor: TransformerExtractor, clips: Sequence[Tensor], seconds: float, device: str
+) -> Tensor:
     """svuprobe's way from memory, in the order of the clips."""
     batches = list(pack([len(clip) for clip in clips], seconds * extractor.sample_rate))
     made = []
@@ -148,7 +158,12 @@ def sorted_batches(extractor: TransformerExtractor, clips: Sequence[Tensor], sec
 
 
 def pipeline(
-    extractor: TransformerExtractor, folder: Path, rows: Sequence[Clip], device: str, dtype: str, jobs: int
+    extractor: TransformerExtractor,
+    folder: Path,
+    rows: Sequence[Clip],
+    device: str,
+    dtype: str,
+    jobs: int,
 ) -> int:
     """svuprobe's way from files to a cache; returns the clips done."""
     with tempfile.TemporaryDirectory(dir=folder) as features:
@@ -162,14 +177,18 @@ def pipeline(
     return report.done
 
 
-# --------------------------------------------------------------------------------------------- the ceiling
+# -- the ceiling -----------------------------------------------------------------------------------
 
 
 def operations(extractor: TransformerExtractor, samples: int) -> float:
-    """Floating-point operations of the matrix products and convolutions for one clip, a multiplication as one."""
+    """Floating-point operations of the matrix products and convolutions for one clip, a
+    multiplication as one.
+    """
     config: Any = extractor.model.config
     total, channels, frames = 0.0, 1, samples
-    for out, kernel, stride in zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True):
+    for out, kernel, stride in zip(
+        config.conv_dim, config.conv_kernel, config.conv_stride, strict=True
+    ):
         frames = 1 + (frames - kernel) // stride
         total += frames * kernel * channels * out
         channels = out
@@ -179,7 +198,8 @@ def operations(extractor: TransformerExtractor, samples: int) -> float:
     for module in encoder.pos_conv_embed.modules():
         if isinstance(module, torch.nn.Conv1d):
             total += frames * dim * module.weight[0].numel()
-    block = 4 * dim * dim + 2 * dim * config.intermediate_size + 2 * frames * dim  # projections, MLP, attention
+    # projections, MLP, attention
+    block = 4 * dim * dim + 2 * dim * config.intermediate_size + 2 * frames * dim
     return 2 * (total + config.num_hidden_layers * frames * block)
 
 
@@ -189,13 +209,20 @@ def product(device: str, dtype: torch.dtype, size: int = 4096) -> Callable[[], T
     return lambda: one @ other
 
 
-# ------------------------------------------------------------------------------------------------ the runs
+# -- the runs --------------------------------------------------------------------------------------
 
 
 def on_equal_lengths(
-    extractor: TransformerExtractor, seconds: float, device: str, dtype: torch.dtype, repeats: int, clips: int
+    extractor: TransformerExtractor,
+    seconds: float,
+    device: str,
+    dtype: torch.dtype,
+    repeats: int,
+    clips: int,
 ) -> dict[str, float]:
-    """Share of the ceiling on clips of 10 s: median of some rounds of both, which last about as long."""
+    """Share of the ceiling on clips of 10 s: median of some rounds of both, which last about as
+    long.
+    """
     samples = 10 * extractor.sample_rate
     sound = list(0.1 * torch.randn(clips, samples))
     unit = 0 if device == "cpu" else 1
@@ -242,7 +269,10 @@ def on_mixed_lengths(
     calls: dict[str, Callable[[], Any]] = {
         "plain": lambda: plain(extractor, sound),
         "padded": lambda: padded(extractor, sound),
-        **{f"svuprobe {budget:g} s": partial(sorted_batches, extractor, sound, budget, "cpu") for budget in budgets},
+        **{
+            f"svuprobe {budget:g} s": partial(sorted_batches, extractor, sound, budget, "cpu")
+            for budget in budgets
+        },
         "pipeline": lambda: pipeline(extractor, folder, rows, "cpu", dtype, jobs=0),
     }
     slow = {"padded": calls.pop("padded")}
@@ -266,20 +296,35 @@ def difference(features: Tensor, reference: Tensor) -> float:
     return float(((features - reference).norm(dim=2) / reference.norm(dim=2)).max())
 
 
-def from_flac(extractor: TransformerExtractor, folder: Path, dtype: str, jobs: int, count: int) -> dict[str, float]:
-    """Seconds of audio per second of the stages alone and together, from ten-second FLAC files at 44.1 kHz."""
+def from_flac(
+    extractor: TransformerExtractor, folder: Path, dtype: str, jobs: int, count: int
+) -> dict[str, float]:
+    """Seconds of audio per second of the stages alone and together, from ten-second FLAC files at
+    44.1 kHz.
+    """
     rng = np.random.default_rng(0)
-    sound = [torch.from_numpy(0.1 * rng.standard_normal(441_000, dtype=np.float32)) for _ in range(count)]
+    sound = [
+        torch.from_numpy(0.1 * rng.standard_normal(441_000, dtype=np.float32)) for _ in range(count)
+    ]
     rows = write(sound, folder, 44_100, "flac")
     seconds = 10.0 * count
     specs = (InputSpec(extractor.sample_rate),)
     with Decoders(jobs) as decoders:
-        list(decoders.windows([(row, specs) for row in rows[:jobs]], Windowing()))  # starts the processes
-        decode, _ = timed(lambda: sum(1 for _ in decoders.windows(((r, specs) for r in rows), Windowing())), "cuda")
+        # starts the processes
+        list(decoders.windows([(row, specs) for row in rows[:jobs]], Windowing()))
+        decode, _ = timed(
+            lambda: sum(1 for _ in decoders.windows(((r, specs) for r in rows), Windowing())),
+            "cuda",
+        )
     resampled = [torch.randn(10 * extractor.sample_rate) for _ in range(count)]
-    model, _ = timed(lambda: sorted_batches(extractor, resampled, batch_seconds_for("cuda"), "cuda"), "cuda")
+    model, _ = timed(
+        lambda: sorted_batches(extractor, resampled, batch_seconds_for("cuda"), "cuda"), "cuda"
+    )
     whole, _ = timed(lambda: pipeline(extractor, folder, rows, "cuda", dtype, jobs), "cuda")
-    speeds = {name: seconds / each[1] for name, each in (("decode", decode), ("model", model), ("pipeline", whole))}
+    speeds = {
+        name: seconds / each[1]
+        for name, each in (("decode", decode), ("model", model), ("pipeline", whole))
+    }
     bound = min(speeds["decode"], speeds["model"])
     return {**speeds, "share_of_bounding_stage": speeds["pipeline"] / bound}
 
@@ -292,8 +337,12 @@ def mixed_sound(count: int, sample_rate: int) -> list[Tensor]:
         length = round(sample_rate * (1 + 9 * index / max(1, count - 1)))
         at = torch.arange(length) / sample_rate
         hz = 110 * 2 ** (torch.randint(0, 36, (3, 1), generator=generator) / 12)
-        tones = torch.sin(2 * torch.pi * hz * torch.arange(1, 9)[:, None, None] * at).mean(dim=(0, 1))
-        made.append(0.5 * tones * torch.exp(-at / 3) + 0.01 * torch.randn(length, generator=generator))
+        tones = torch.sin(2 * torch.pi * hz * torch.arange(1, 9)[:, None, None] * at).mean(
+            dim=(0, 1)
+        )
+        made.append(
+            0.5 * tones * torch.exp(-at / 3) + 0.01 * torch.randn(length, generator=generator)
+        )
     random.Random(0).shuffle(made)
     return made
 
@@ -310,7 +359,9 @@ def write(sound: Sequence[Tensor], folder: Path, sample_rate: int, kind: str) ->
 
 def machine(device: str) -> dict[str, Any]:
     """What a reader needs to know of the hardware and the libraries."""
-    described = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    described = (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    )
     named = re.search(r"model name\s*: (.*)", described)
     flags = re.findall(r"\b(avx2|avx512f|avx512_bf16|amx_bf16|asimd|bf16)\b", described)
     facts = {
@@ -323,7 +374,11 @@ def machine(device: str) -> dict[str, Any]:
         "transformers": transformers.__version__,
         "python": platform.python_version(),
     }
-    return facts if device == "cpu" else {**facts, "gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+    return (
+        facts
+        if device == "cpu"
+        else {**facts, "gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+    )
 
 
 def told(results: dict[str, Any], indent: str = "  ") -> Iterator[str]:
@@ -339,14 +394,31 @@ def told(results: dict[str, Any], indent: str = "  ") -> Iterator[str]:
 @click.command()
 @click.option("--model", default="random:wav2vec2-base", show_default=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--dtype", "dtypes", type=click.Choice(list(DTYPES)), multiple=True, help="Default: all fast ones.")
+@click.option(
+    "--dtype",
+    "dtypes",
+    type=click.Choice(list(DTYPES)),
+    multiple=True,
+    help="Default: all fast ones.",
+)
 @click.option("--clips", default=48, show_default=True)
-@click.option("--batch-seconds", "budgets", type=float, multiple=True, help="Default: what the pipeline takes.")
+@click.option(
+    "--batch-seconds",
+    "budgets",
+    type=float,
+    multiple=True,
+    help="Default: what the pipeline takes.",
+)
 @click.option("--threads", default=0, help="Of torch; 0 for one per core.")
 @click.option("--jobs", default=0, help="Decoding processes for FLAC; 0 for one per core.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the model (cuda).")
 @click.option("--repeats", default=5, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "results", show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path(__file__).parent / "results",
+    show_default=True,
+)
 @torch.inference_mode()
 def main(
     model: str,
@@ -363,7 +435,12 @@ def main(
     """Measure, print, and write a JSON."""
     cores = os.cpu_count() or 1
     torch.set_num_threads(threads or cores)
-    results: dict[str, Any] = {"model": model, "device": device, "clips": clips, "machine": machine(device)}
+    results: dict[str, Any] = {
+        "model": model,
+        "device": device,
+        "clips": clips,
+        "machine": machine(device),
+    }
     fast = native_dtype(device)
     budgets = budgets or (batch_seconds_for(device),)
     baseline = None
@@ -377,15 +454,21 @@ def main(
             folder = Path(temporary)
             if device == "cpu":
                 sound = mixed_sound(clips, extractor.sample_rate)
-                run["mixed"], baseline = on_mixed_lengths(extractor, sound, folder, budgets, dtype, repeats, baseline)
+                run["mixed"], baseline = on_mixed_lengths(
+                    extractor, sound, folder, budgets, dtype, repeats, baseline
+                )
             many = 8 if device == "cpu" else 960
-            run["equal"] = on_equal_lengths(extractor, budgets[0], device, DTYPES[dtype], repeats, many)
+            run["equal"] = on_equal_lengths(
+                extractor, budgets[0], device, DTYPES[dtype], repeats, many
+            )
             if device == "cuda":
                 run["flac"] = from_flac(extractor, folder, dtype, jobs or cores, 2000)
         click.echo(f"{model} on {device} in {dtype}")
         click.echo("\n".join(itertools.chain.from_iterable(told(part) for part in run.values())))
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"extraction-{device}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (out / f"extraction-{device}.json").write_text(
+        json.dumps(results, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Fine-tuning: svuprobe's step against a plain loop over transformers' own model, in one run.
 
-``python benchmarks/speed/finetune.py [--model random:wav2vec2-base] [--device cuda] [--batch 48] [--seconds 3]
-[--steps 20]`` trains on noise in the shape of the technique task, with everything frozen, with the transformer
-unfrozen (the second of two stages) and with adapters (LoRA), and prints seconds per step, peak memory and their
-ratios. Both sides have the same weights, head, Adam and number format (bfloat16 autocast on a GPU), take turns step
-by step, and see clips of one length, which transformers gets right without masks. The plain loop is what the
-documentation of transformers and peft shows: ``output_hidden_states``, a weighted sum, ``freeze_feature_encoder``.
+``python benchmarks/speed/finetune.py [--model random:wav2vec2-base] [--device cuda] [--batch 48]
+[--seconds 3] [--steps 20]`` trains on noise in the shape of the technique task, with everything
+frozen, with the transformer unfrozen (the second of two stages) and with adapters (LoRA), and
+prints seconds per step, peak memory and their ratios. Both sides have the same weights, head, Adam
+and number format (bfloat16 autocast on a GPU), take turns step by step, and see clips of one
+length, which transformers gets right without masks. The plain loop is what the documentation of
+transformers and peft shows: ``output_hidden_states``, a weighted sum, ``freeze_feature_encoder``.
 """
 
 from __future__ import annotations
@@ -35,18 +36,26 @@ MODES = {"frozen": (0, 0), "two-stage": (1, 0), "LoRA": (1, 8)}  # stage, rank o
 Step = Callable[[], None]
 
 
-def ours(model: str, mode: str, runtime: Runtime, audio: torch.Tensor, targets: torch.Tensor) -> Step:
+def ours(
+    model: str, mode: str, runtime: Runtime, audio: torch.Tensor, targets: torch.Tensor
+) -> Step:
     """One step as `svuprobe.probe.finetune.loop.Training` takes it."""
     stage, rank = MODES[mode]
     task = load_task("technique")
-    network = build(model, task, task.labels or (), preset("yamamoto2023", lora_rank=rank)).to(runtime.device)
+    network = build(model, task, task.labels or (), preset("yamamoto2023", lora_rank=rank)).to(
+        runtime.device
+    )
     groups = network.groups(network.plan.stages[stage])
     network.train()
     batch = Batch(audio, torch.full((len(audio),), audio.shape[1])).to(runtime.device)
-    return stepping(lambda: runtime.run(network, batch), targets, optimiser_of(network.plan, groups))
+    return stepping(
+        lambda: runtime.run(network, batch), targets, optimiser_of(network.plan, groups)
+    )
 
 
-def plain(model: str, mode: str, runtime: Runtime, audio: torch.Tensor, targets: torch.Tensor) -> Step:
+def plain(
+    model: str, mode: str, runtime: Runtime, audio: torch.Tensor, targets: torch.Tensor
+) -> Step:
     """The same with transformers' forward."""
     stage, rank = MODES[mode]
     extractor: Any = load_model(model)
@@ -58,10 +67,14 @@ def plain(model: str, mode: str, runtime: Runtime, audio: torch.Tensor, targets:
         import peft
 
         names = ["q_proj", "k_proj", "v_proj", "out_proj"]
-        encoder = peft.get_peft_model(encoder, peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names))
+        encoder = peft.get_peft_model(
+            encoder, peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names)
+        )
     encoder.train(stage == 1)
     mix = nn.Parameter(torch.zeros(len(extractor.layer_names), device=runtime.device))
-    head = nn.Sequential(nn.Linear(extractor.dim, 768), nn.Dropout(0.5), nn.Linear(768, 10)).to(runtime.device)
+    head = nn.Sequential(nn.Linear(extractor.dim, 768), nn.Dropout(0.5), nn.Linear(768, 10)).to(
+        runtime.device
+    )
 
     def forward() -> torch.Tensor:
         x = audio.to(runtime.device)
@@ -79,7 +92,9 @@ def plain(model: str, mode: str, runtime: Runtime, audio: torch.Tensor, targets:
     return stepping(forward, targets, torch.optim.Adam(groups))
 
 
-def stepping(forward: Callable[[], torch.Tensor], targets: torch.Tensor, optimiser: torch.optim.Optimizer) -> Step:
+def stepping(
+    forward: Callable[[], torch.Tensor], targets: torch.Tensor, optimiser: torch.optim.Optimizer
+) -> Step:
     """Forward, loss, backward, optimiser."""
 
     def step() -> None:
@@ -100,7 +115,9 @@ def seconds(step: Step, device: str) -> float:
 
 
 def peak_mib(make: Callable[[], Step], device: str) -> float:
-    """Most memory that two steps hold, with what was there before; of a process on Linux, or of a GPU."""
+    """Most memory that two steps hold, with what was there before; of a process on Linux, or of a
+    GPU.
+    """
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
@@ -111,7 +128,10 @@ def peak_mib(make: Callable[[], Step], device: str) -> float:
     step()
     if device.startswith("cuda"):
         return float(torch.cuda.max_memory_allocated()) / 2**20
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
+    status = dict(
+        line.split(":", 1)
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    )
     return int(status["VmHWM"].split()[0]) / 2**10
 
 
@@ -129,7 +149,9 @@ def main(model: str, device: str, batch: int, length_s: float, steps: int) -> No
     targets = torch.randint(10, (batch,), generator=generator).to(device)
     rows = []
     for mode in MODES:
-        sides = [functools.partial(side, model, mode, runtime, audio, targets) for side in (ours, plain)]
+        sides = [
+            functools.partial(side, model, mode, runtime, audio, targets) for side in (ours, plain)
+        ]
         memory = [peak_mib(make, device) for make in sides]
         pair = [make() for make in sides]
         for step in pair:
@@ -139,7 +161,10 @@ def main(model: str, device: str, batch: int, length_s: float, steps: int) -> No
         ratio = statistics.median(b / a for a, b in taken)
         rows.append([mode, mine, theirs, ratio, *memory])
         del pair
-    print(f"{model}, {batch} clips of {length_s:g} s, {runtime.dtype} on {device}, {torch.get_num_threads()} threads")
+    print(
+        f"{model}, {batch} clips of {length_s:g} s, {runtime.dtype} on {device}, "
+        f"{torch.get_num_threads()} threads"
+    )
     head = ["", "s/step", "plain", "plain / svuprobe", "peak MiB", "plain"]
     print(tabulate(rows, head, floatfmt=("", ".4g", ".4g", ".2f", ".0f", ".0f")))
 

@@ -1,12 +1,13 @@
 """Frame caches larger than memory: probing within a bound, against its two parts alone, in one run.
 
-``python benchmarks/speed/frames.py [--memory 512] [--times 4] [--epochs 3] [--seeds 1] [--out FILE.json]`` makes up a
-frame-level cache (13 x 768, songs of 60 s at 50 frames/s) whose training and validation split are ``--times`` the
-``--memory`` in MiB, and runs three processes, each of which first has its files put out of the system's page cache,
-again in every epoch:
+``python benchmarks/speed/frames.py [--memory 512] [--times 4] [--epochs 3] [--seeds 1] [--out
+FILE.json]`` makes up a frame-level cache (13 x 768, songs of 60 s at 50 frames/s) whose training
+and validation split are ``--times`` the ``--memory`` in MiB, and runs three processes, each of
+which first has its files put out of the system's page cache, again in every epoch:
 
 stream
-    Trains a grid of linear heads (14 layer choices x 6 learning rates x ``--seeds``) with the memory allowed.
+    Trains a grid of linear heads (14 layer choices x 6 learning rates x ``--seeds``) with the
+    memory allowed.
 read
     Reads the blocks of the epochs and does nothing with them.
 compute
@@ -45,11 +46,15 @@ SONG_BYTES = 2 * LAYERS * DIM * WINDOWS * FRAMES
 
 
 def listed(songs: int) -> ClipList:
-    """Songs with notes every half second; a sixth of them validates, and one more is there to test."""
+    """Songs with notes every half second; a sixth of them validates, and one more is there to
+    test.
+    """
     notes = tuple((0.5 * n + 0.1, 0.5 * n + 0.5, 48 + n % 24) for n in range(2 * 60))
     split = ["valid" if n % 6 == 5 else "train" for n in range(songs)] + ["test"]
     clips = tuple(Clip(f"song{n}", "", s, notes, str(n)) for n, s in enumerate(split))
-    task = Task("made-up", "made-up", "notes", ("conpoff_f",), lambda root: [], Windowing(5.0), "", "")
+    task = Task(
+        "made-up", "made-up", "notes", ("conpoff_f",), lambda root: [], Windowing(5.0), "", ""
+    )
     return ClipList(task, clips, (), False)
 
 
@@ -85,7 +90,9 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def part(what: str, folder: Path, songs: int, memory: int, epochs: int, seeds: int) -> dict[str, float]:
+def part(
+    what: str, folder: Path, songs: int, memory: int, epochs: int, seeds: int
+) -> dict[str, float]:
     """Seconds per epoch, and MiB held, of one of the three."""
     protocol = preset("linear", max_epochs=epochs, patience=epochs, seeds=seeds)
     clips = listed(songs)
@@ -111,11 +118,19 @@ def part(what: str, folder: Path, songs: int, memory: int, epochs: int, seeds: i
 @click.option("--times", default=4.0, help="The cache in units of it.")
 @click.option("--epochs", default=3)
 @click.option("--seeds", default=1)
-@click.option("--folder", type=click.Path(path_type=Path), help="Where the cache goes; a temporary folder.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where the cache goes; a temporary folder."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="A JSON file for all numbers.")
 @click.option("--part", "only", hidden=True)
 def main(
-    memory: int, times: float, epochs: int, seeds: int, folder: Path | None, out: Path | None, only: str | None
+    memory: int,
+    times: float,
+    epochs: int,
+    seeds: int,
+    folder: Path | None,
+    out: Path | None,
+    only: str | None,
 ) -> None:
     """Time the three and print their ratio."""
     songs = -(-round(times * memory * 2**20) // SONG_BYTES)
@@ -129,12 +144,20 @@ def main(
         found: dict[str, Any] = {}
         for what in ("stream", "read", "compute"):
             command = [sys.executable, __file__, "--part", what, "--folder", str(folder)]
-            for name, value in (("memory", memory), ("times", times), ("epochs", epochs), ("seeds", seeds)):
+            for name, value in (
+                ("memory", memory),
+                ("times", times),
+                ("epochs", epochs),
+                ("seeds", seeds),
+            ):
                 command += [f"--{name}", str(value)]
-            found[what] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            found[what] = json.loads(
+                subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+            )
             row = found[what]
             click.echo(
-                f"{what:>8}: {row['wall_s']:7.2f} s wall {row['cpu_s']:7.2f} s CPU an epoch, {row['mib']:6.0f} MiB"
+                f"{what:>8}: {row['wall_s']:7.2f} s wall {row['cpu_s']:7.2f} s CPU an epoch, "
+                f"{row['mib']:6.0f} MiB"
             )
     ratio = found["stream"]["wall_s"] / max(found["read"]["wall_s"], found["compute"]["wall_s"])
     size = songs * SONG_BYTES / 2**20
@@ -142,7 +165,10 @@ def main(
     if out is not None:
         about = {"cores": os.cpu_count(), "load_after": os.getloadavg()[0], "heads": 14 * 6 * seeds}
         out.write_text(
-            json.dumps(about | {"cache_mib": size, "memory_mib": memory, "ratio": ratio} | found, indent=1) + "\n",
+            json.dumps(
+                about | {"cache_mib": size, "memory_mib": memory, "ratio": ratio} | found, indent=1
+            )
+            + "\n",
             encoding="utf-8",
         )
 

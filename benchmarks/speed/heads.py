@@ -1,25 +1,29 @@
-"""The default heads against scikit-learn's logistic regression on real recordings: ``results/heads.csv``.
+"""The default heads against scikit-learn's logistic regression on real recordings:
+``results/heads.csv``.
 
-``python benchmarks/speed/heads.py MANIFEST WORK`` takes the manifest of `svuprobe.benchmarks.real_audio` and a
-folder for caches, extracts what is missing, and trains on every split of every set (`SETS`: 30 to 2,000 training
-clips; recordings, instruments, pieces or speakers on one side only) with every front end (`MODELS`: hand-made,
-random, a small network fit on made-up notes)
+``python benchmarks/speed/heads.py MANIFEST WORK`` takes the manifest of
+`svuprobe.benchmarks.real_audio` and a folder for caches, extracts what is missing, and trains on
+every split of every set (`SETS`: 30 to 2,000 training clips; recordings, instruments, pieces or
+speakers on one side only) with every front end (`MODELS`: hand-made, random, a small network fit on
+made-up notes)
 
-- heads of the presets ``svuprobe`` and ``linear``: the ranked ones, weighted sums where there are several layers,
-- logistic regression with C (`COSTS`) and scaling (per feature, per layer, none) chosen on the same validation split,
-  on the best of a few layers and their mean where there are several.
+- heads of the presets ``svuprobe`` and ``linear``: the ranked ones, weighted sums where there are
+  several layers,
+- logistic regression with C (`COSTS`) and scaling (per feature, per layer, none) chosen on the same
+  validation split, on the best of a few layers and their mean where there are several.
 
-Accuracies are means over splits; the standard error is that of the difference, with the groups of the test splits
-(recordings, instruments, pieces, speakers) as its units. *inside* says that no split chose a rate at the edge of the
-grid. Rows that are in the table already are not made again.
+Accuracies are means over splits; the standard error is that of the difference, with the groups of
+the test splits (recordings, instruments, pieces, speakers) as its units. *inside* says that no
+split chose a rate at the edge of the grid. Rows that are in the table already are not made again.
 
-In the table there are thirteen sets of 30 to 2,000 training clips and five front ends: hand-made ones with three
-splits of each set, a random transformer and a small trained network with two. MLPs are 2.1 points above the
-regression on average, linear heads 0.1 below (without timbres-120, on which the regression fails, 1.5 above and 1.0
-below). Over its five front ends a set is worse by more than a standard error for MLPs in 1 of 13 (pitches-250) and
-for linear heads in 2 (parts-1000 and part-pitches-2000, by 1.3 and 1.9 points: more patience there wins about one of
-them back). No split chose an edge of the grid in 57 and 54 of 65 rows. A linear head costs 1.6 CPU seconds for each
-split, an MLP 6.9.
+In the table there are thirteen sets of 30 to 2,000 training clips and five front ends: hand-made
+ones with three splits of each set, a random transformer and a small trained network with two. MLPs
+are 2.1 points above the regression on average, linear heads 0.1 below (without timbres-120, on
+which the regression fails, 1.5 above and 1.0 below). Over its five front ends a set is worse by
+more than a standard error for MLPs in 1 of 13 (pitches-250) and for linear heads in 2 (parts-1000
+and part-pitches-2000, by 1.3 and 1.9 points: more patience there wins about one of them back). No
+split chose an edge of the grid in 57 and 54 of 65 rows. A linear head costs 1.6 CPU seconds for
+each split, an MLP 6.9.
 """
 
 from __future__ import annotations
@@ -69,7 +73,8 @@ class Item:
 class Set:
     """A classification task in several splits.
 
-    ``sizes`` are clips of training, validation and test split at most, and the shares of the groups in each.
+    ``sizes`` are clips of training, validation and test split at most, and the shares of the groups
+    in each.
     """
 
     name: str
@@ -78,13 +83,16 @@ class Set:
     sizes: tuple[int, int, int]
 
     def split(self, rows: list[Row], number: int) -> dict[str, list[Item]]:
-        """Items of each split: whole groups in one split, each class in all of them, then clips as ``sizes`` say."""
+        """Items of each split: whole groups in one split, each class in all of them, then clips as
+        ``sizes`` say.
+        """
         rng = np.random.default_rng(number)
         items = list(self.items(rows))
         targets = sorted({i.target for i in items})
         share = np.cumsum(self.sizes) / sum(self.sizes)
         place: dict[str, str] = {}
-        for target in targets:  # groups of a class are dealt out by share, one to each split at least
+        # groups of a class are dealt out by share, one to each split at least
+        for target in targets:
             groups = sorted({i.group for i in items if i.target == target} - set(place))
             order = rng.permutation(len(groups))
             first, second = np.round(share[:2] * len(order)).astype(int)
@@ -104,7 +112,9 @@ def _balanced(items: list[Item], size: int, rng: np.random.Generator) -> list[It
     by_class: dict[str, list[Item]] = {}
     for n in rng.permutation(len(items)):
         by_class.setdefault(items[n].target, []).append(items[n])
-    ranked = sorted((n, target, item.id) for target, some in by_class.items() for n, item in enumerate(some))
+    ranked = sorted(
+        (n, target, item.id) for target, some in by_class.items() for n, item in enumerate(some)
+    )
     chosen = {i for _, _, i in ranked[:size]}
     return [i for i in items if i.id in chosen]
 
@@ -186,7 +196,10 @@ def timbres(rows: list[Row]) -> Iterator[Item]:
 def shots(rows: list[Row]) -> Iterator[Item]:
     """Kinds of one-shots."""
     for row in _in(rows, "one_shots"):
-        if row["group"] not in ("guit", "sn", "misc", "vinyl") and float(row["dur_s"]) >= _SHORTEST_S:
+        if (
+            row["group"] not in ("guit", "sn", "misc", "vinyl")
+            and float(row["dur_s"]) >= _SHORTEST_S
+        ):
             yield Item(row["path"], row["group"], row["path"])
 
 
@@ -222,7 +235,9 @@ COLUMNS = (
 
 
 def write_material(manifest: Path, rows: list[Row], folder: Path) -> list[str]:
-    """Write a task on own data for each material, for extraction alone: whole files, or pieces of them."""
+    """Write a task on own data for each material, for extraction alone: whole files, or pieces of
+    them.
+    """
     pieces = {
         "digits": ("spoken_digits", 1, None),
         "notes": ("nsynthlike", 1, None),
@@ -235,25 +250,43 @@ def write_material(manifest: Path, rows: list[Row], folder: Path) -> list[str]:
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(["id", "path", "target", "start", "end", "split", "group"])
-        found = [(row, n) for row in _in(rows, source) if float(row["dur_s"]) >= _SHORTEST_S for n in range(count)]
+        found = [
+            (row, n)
+            for row in _in(rows, source)
+            if float(row["dur_s"]) >= _SHORTEST_S
+            for n in range(count)
+        ]
         for number, (row, n) in enumerate(found):
             clip = row["path"] if seconds is None else f"{row['path']}#{n}"
             span = ["", ""] if seconds is None else [n * seconds, (n + 1) * seconds]
             path = os.path.relpath(manifest.parent / row["path"], folder)
             writer.writerow([clip, path, "ab"[number % 2], *span, SPLITS[number % 3], clip])
         write_text(folder / f"{name}.csv", text.getvalue())
-        keys = f'name = "{name}"\nkind = "multiclass"\nmetadata = "{name}.csv"\nwindow_s = 60.0\ntail_s = 0.0\n'
+        keys = (
+            f'name = "{name}"\nkind = "multiclass"\nmetadata = "{name}.csv"\nwindow_s = '
+            "60.0\ntail_s = 0.0\n"
+        )
         write_text(folder / f"{name}.toml", keys)
         tasks.append(str(folder / f"{name}.toml"))
     return tasks
 
 
-def features_of(cache: FeatureCache, which: Set, rows: list[Row], number: int, protocol: Protocol) -> ClipFeatures:
+def features_of(
+    cache: FeatureCache, which: Set, rows: list[Row], number: int, protocol: Protocol
+) -> ClipFeatures:
     """One split of a set, as heads see it."""
     items = which.split(rows, number)
     labels = tuple(sorted({i.target for some in items.values() for i in some}))
     task = Task(
-        which.name, which.material, "multiclass", ("accuracy",), lambda root: [], Windowing(), "", "", labels=labels
+        which.name,
+        which.material,
+        "multiclass",
+        ("accuracy",),
+        lambda root: [],
+        Windowing(),
+        "",
+        "",
+        labels=labels,
     )
     splits, clips, states, at = {}, [], [], 0
     for split, some in items.items():
@@ -268,24 +301,34 @@ def features_of(cache: FeatureCache, which: Set, rows: list[Row], number: int, p
 
 
 def best_regression(features: ClipFeatures) -> np.ndarray:
-    """Fit logistic regression with everything chosen on validation; returns what it got right of the test split."""
+    """Fit logistic regression with everything chosen on validation; returns what it got right of
+    the test split.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    warnings.filterwarnings("ignore", category=ConvergenceWarning)  # unscaled states, of which few are chosen
+    # unscaled states, of which few are chosen
+    warnings.filterwarnings("ignore", category=ConvergenceWarning)
     states = {split: block.states.float().numpy() for split, block in features.blocks.items()}
     targets = {split: block.targets.numpy() for split, block in features.blocks.items()}
     layers = states["train"].shape[1]
     views: list[Any] = [0] if layers == 1 else [*sorted({0, layers // 2, layers - 1}), slice(None)]
     best, right = -1.0, np.zeros(0)
     for view in views:
-        seen = {split: x[:, view] if isinstance(view, int) else x.mean(axis=1) for split, x in states.items()}
+        seen = {
+            split: x[:, view] if isinstance(view, int) else x.mean(axis=1)
+            for split, x in states.items()
+        }
         mean, deviation = seen["train"].mean(axis=0), seen["train"].std(axis=0)
         of_layer = np.full_like(deviation, np.sqrt(np.square(deviation).mean()))
         for shift, scale in ((mean, deviation), (mean, of_layer), (0 * mean, np.ones_like(mean))):
-            scaled = {split: (x - shift) / np.where(scale > 0, scale, 1) for split, x in seen.items()}
+            scaled = {
+                split: (x - shift) / np.where(scale > 0, scale, 1) for split, x in seen.items()
+            }
             for cost in COSTS:
-                model = LogisticRegression(C=cost, max_iter=300).fit(scaled["train"], targets["train"])
+                model = LogisticRegression(C=cost, max_iter=300).fit(
+                    scaled["train"], targets["train"]
+                )
                 score = float(model.score(scaled["valid"], targets["valid"]))
                 if score > best:
                     best, right = score, model.predict(scaled["test"]) == targets["test"]
@@ -293,12 +336,18 @@ def best_regression(features: ClipFeatures) -> np.ndarray:
 
 
 def best_heads(features: ClipFeatures, protocol: Protocol) -> tuple[np.ndarray, float]:
-    """Train the ranked heads of a protocol; returns what they got right of the test split and their learning rate."""
+    """Train the ranked heads of a protocol; returns what they got right of the test split and their
+    learning rate.
+    """
     summed = features.blocks["train"].states.shape[1] > 1
     ranked = replace(protocol, single_layers=not summed)
     with unthreaded("cpu"):
         fitted = fit(
-            features, ranked, features.blocks["train"].states.shape[2], None, matmul_precision_for(ranked, "cpu")
+            features,
+            ranked,
+            features.blocks["train"].states.shape[2],
+            None,
+            matmul_precision_for(ranked, "cpu"),
         )
         choice = evaluate.select(features, fitted)[WEIGHTED_SUM if summed else 0]
         outputs = features.outputs(evaluate.chosen_bank(fitted, choice), "test")
@@ -306,7 +355,9 @@ def best_heads(features: ClipFeatures, protocol: Protocol) -> tuple[np.ndarray, 
     return right.mean(axis=0), choice.learning_rate
 
 
-def compare(which: Set, name: str, cache: FeatureCache, rows: list[Row], splits: int, heads: list[str]) -> list[Row]:
+def compare(
+    which: Set, name: str, cache: FeatureCache, rows: list[Row], splits: int, heads: list[str]
+) -> list[Row]:
     """Make the rows of a set and a front end, one for each kind of head."""
     of_reference: list[np.ndarray] = []
     groups: list[np.ndarray] = []
@@ -336,7 +387,9 @@ def compare(which: Set, name: str, cache: FeatureCache, rows: list[Row], splits:
                 "difference": f"{np.mean([d.mean() for d in differences]):+.3f}",
                 "standard_error": f"{clustered_error(differences, groups):.3f}",
                 "rates": " ".join(f"{rate:g}" for rate in rates),
-                "inside": all(min(protocol.learning_rates) < r < max(protocol.learning_rates) for r in rates),
+                "inside": all(
+                    min(protocol.learning_rates) < r < max(protocol.learning_rates) for r in rates
+                ),
                 "cpu_s": f"{seconds / splits:.1f}",
             }
         )
@@ -344,7 +397,9 @@ def compare(which: Set, name: str, cache: FeatureCache, rows: list[Row], splits:
 
 
 def clustered_error(values: list[np.ndarray], groups: list[np.ndarray]) -> float:
-    """Standard error of the mean over splits of a mean over test clips, with groups as units over all splits."""
+    """Standard error of the mean over splits of a mean over test clips, with groups as units over
+    all splits.
+    """
     deviations: dict[str, float] = {}
     for value, group in zip(values, groups, strict=True):
         for one, name in zip(value - value.mean(), group, strict=True):
@@ -352,7 +407,8 @@ def clustered_error(values: list[np.ndarray], groups: list[np.ndarray]) -> float
     if len(set(map(len, values))) and len(deviations) > len(values):
         inner = sum(d**2 for d in deviations.values()) * len(deviations) / (len(deviations) - 1)
         return float(np.sqrt(inner))
-    return float(np.std([v.mean() for v in values], ddof=1) / np.sqrt(len(values)))  # one group a split
+    # one group a split
+    return float(np.std([v.mean() for v in values], ddof=1) / np.sqrt(len(values)))
 
 
 @click.command()
@@ -361,11 +417,17 @@ def clustered_error(values: list[np.ndarray], groups: list[np.ndarray]) -> float
 @click.option("--splits", default=2, show_default=True, help="Splits of each set.")
 @click.option("--set", "names", multiple=True, help="Sets; all if not given.")
 @click.option(
-    "--model", "models", multiple=True, type=click.Choice(list(MODELS)), help="Front ends; all if not given."
+    "--model",
+    "models",
+    multiple=True,
+    type=click.Choice(list(MODELS)),
+    help="Front ends; all if not given.",
 )
 @click.option("--head", "heads", multiple=True, default=("linear", "svuprobe"), help="Presets.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path(__file__).parent / "results" / "heads.csv"
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path(__file__).parent / "results" / "heads.csv",
 )
 def main(
     manifest: Path,
@@ -395,7 +457,9 @@ def main(
     for which in SETS:
         for name, model in chosen.items():
             lacking = [
-                h for h in heads if (which.name, name, h) not in {(r["set"], r["model"], r["head"]) for r in table}
+                h
+                for h in heads
+                if (which.name, name, h) not in {(r["set"], r["model"], r["head"]) for r in table}
             ]
             if (names and which.name not in names) or not lacking:
                 continue
@@ -419,16 +483,18 @@ def summary(table: list[Row]) -> str:
         return "no rows"
     by_set: dict[str, list[tuple[float, float]]] = {}
     for row in table:
-        by_set.setdefault(row["set"], []).append((float(row["difference"]), float(row["standard_error"])))
+        by_set.setdefault(row["set"], []).append(
+            (float(row["difference"]), float(row["standard_error"]))
+        )
     rows = np.array([pair for pairs in by_set.values() for pair in pairs])
     sets = np.array([np.mean(pairs, axis=0) for pairs in by_set.values()])
     worse, better = (rows[:, 0] < -rows[:, 1]).sum(), (rows[:, 0] > rows[:, 1]).sum()
     inside = sum(str(row["inside"]) == "True" for row in table)
     return (
-        f"{table[0]['head']}: mean difference {100 * rows[:, 0].mean():+.1f} points; worse by more than a standard "
-        f"error in {worse} of {len(rows)} rows, better in {better}; "
-        f"worse so in {(sets[:, 0] < -sets[:, 1]).sum()} of {len(sets)} sets over all front ends; "
-        f"rates inside the grid in {inside} rows"
+        f"{table[0]['head']}: mean difference {100 * rows[:, 0].mean():+.1f} points; worse by "
+        f"more than a standard error in {worse} of {len(rows)} rows, better in {better}; worse so "
+        f"in {(sets[:, 0] < -sets[:, 1]).sum()} of {len(sets)} sets over all front ends; rates "
+        f"inside the grid in {inside} rows"
     )
 
 

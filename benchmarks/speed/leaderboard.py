@@ -1,9 +1,10 @@
-"""Processor seconds for a leaderboard of many models: made-up results with predictions on five tasks.
+"""Processor seconds for a leaderboard of many models: made-up results with predictions on five
+tasks.
 
     python -m svuprobe.benchmarks.speed.leaderboard [50 100 200 400]
 
-For each number of models: how long ``svuprobe leaderboard`` takes for them, and how many times that of the number
-before. Twice the models have to take about twice as long.
+For each number of models: how long ``svuprobe leaderboard`` takes for them, and how many times that
+of the number before. Twice the models have to take about twice as long.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ TASKS, CLASSES, CLIPS, GROUPS = 5, 10, 200, 40
 
 
 def write(results: Path, n_models: int) -> None:
-    """Write results of models that are right more and more often, with predictions, on every task."""
+    """Write results of models that are right more and more often, with predictions, on every
+    task.
+    """
     protocol = Protocol()
     for model in range(n_models):
         for task in range(TASKS):
@@ -54,7 +57,9 @@ def write(results: Path, n_models: int) -> None:
                 "target": target,
             }
             path = results / f"model{model:04d}@01234567" / f"task{task}" / "svuprobe.json"
-            result_file.save(_result(f"model{model:04d}", f"task{task}", right.mean(axis=1)), path, predictions)
+            result_file.save(
+                _result(f"model{model:04d}", f"task{task}", right.mean(axis=1)), path, predictions
+            )
 
 
 def _result(model: str, task: str, per_seed: np.ndarray) -> Result:
@@ -99,7 +104,9 @@ def _result(model: str, task: str, per_seed: np.ndarray) -> Result:
         chance={"accuracy": 1 / CLASSES},
         layer_weights=LayerWeights(softmax=weights, times_rms=weights, rms=(1.0,) * len(layers)),
         layer_curve=dict.fromkeys(layers, score.per_seed),
-        selected=Selected(head=choice, layers={name: replace(choice, layer=name) for name in layers}),
+        selected=Selected(
+            head=choice, layers={name: replace(choice, layer=name) for name in layers}
+        ),
         counts=Counts(train=split, valid=split, test=split, missing=0),
         timings=Timings(train_s=1.0, test_s=0.5),
         environment={"python": "3"},
@@ -118,7 +125,9 @@ def main(sizes: list[int]) -> None:
             svuprobe.leaderboard(results, Path(folder, "leaderboard.md"))
             seconds = time.process_time() - started
         ratio = "" if before is None else f", {seconds / before:.2f} times as long"
-        print(f"{n_models} models x {TASKS} tasks: {seconds:.1f} s of a processor{ratio}", flush=True)
+        print(
+            f"{n_models} models x {TASKS} tasks: {seconds:.1f} s of a processor{ratio}", flush=True
+        )
         before = seconds
 
 

@@ -1,9 +1,10 @@
 """Memory that extraction holds for one very long file at frame level.
 
-``python benchmarks/speed/long_file.py [--hours 2] [--model random:wav2vec2-base] [--device cpu]`` writes a stereo
-file at 44.1 kHz and extracts it, in one clip of windows of 5 s, and prints the peak of what this process and its
-decoding process held, beside what this one held before with the model loaded. Linux only (it reads VmHWM). An hour
-of a base model's features takes 3.4 GiB of disk, and of the file 0.6.
+``python benchmarks/speed/long_file.py [--hours 2] [--model random:wav2vec2-base] [--device cpu]``
+writes a stereo file at 44.1 kHz and extracts it, in one clip of windows of 5 s, and prints the peak
+of what this process and its decoding process held, beside what this one held before with the model
+loaded. Linux only (it reads VmHWM). An hour of a base model's features takes 3.4 GiB of disk, and
+of the file 0.6.
 """
 
 from __future__ import annotations
@@ -54,7 +55,13 @@ class Children(threading.Thread):
             for task in Path("/proc/self/task").glob("*/children"):
                 try:
                     self.peak_mib = max(
-                        [self.peak_mib, *(held_mib(child) for child in task.read_text(encoding="utf-8").split())]
+                        [
+                            self.peak_mib,
+                            *(
+                                held_mib(child)
+                                for child in task.read_text(encoding="utf-8").split()
+                            ),
+                        ]
                     )
                 except (OSError, KeyError):  # it has just ended
                     continue
@@ -79,7 +86,12 @@ def main(hours: float, model: str, device: str, dtype: str) -> None:
         started = time.perf_counter()
         (report,) = extract(
             [extractor],
-            Corpus("long", Windowing(5.0), "frame", [Clip("long", str(folder / "long.wav"), "test", None, "long")]),
+            Corpus(
+                "long",
+                Windowing(5.0),
+                "frame",
+                [Clip("long", str(folder / "long.wav"), "test", None, "long")],
+            ),
             folder / "features",
             RunOptions(device=device, dtype=dtype, jobs=1),
         )
@@ -87,9 +99,10 @@ def main(hours: float, model: str, device: str, dtype: str) -> None:
         if report.done != 1:
             raise click.ClickException(f"not extracted: {report.failures}")
     click.echo(
-        f"{model}, {hours:g} h at frame level: {size:.2f} GiB of features in {time.perf_counter() - started:.0f} s; "
-        f"peak {held_mib('self') - before:.0f} MiB beyond the {before:.0f} MiB held before, model included; "
-        f"decoding process {children.peak_mib:.0f} MiB"
+        f"{model}, {hours:g} h at frame level: {size:.2f} GiB of features in "
+        f"{time.perf_counter() - started:.0f} s; peak {held_mib('self') - before:.0f} MiB beyond "
+        f"the {before:.0f} MiB held before, model included; decoding process "
+        f"{children.peak_mib:.0f} MiB"
     )
 
 

@@ -1,20 +1,24 @@
-"""Probing: a whole grid of heads at once against the same heads one by one in plain PyTorch, in one run.
+"""Probing: a whole grid of heads at once against the same heads one by one in plain PyTorch, in one
+run.
 
-``python benchmarks/speed/probing.py [--clips 2000] [--epochs 20] [--sample 14] [--device cpu] [--out FILE.json]``
+``python benchmarks/speed/probing.py [--clips 2000] [--epochs 20] [--sample 14] [--device cpu]
+[--out FILE.json]``
 
-Made-up hidden states (13 x 768, ten classes, 60/20/20) whose layers tell the class more or less. The grid is 14 layer
-choices x 6 learning rates x 5 seeds of the protocol ``svuprobe``; every head trains for the same number of epochs,
-is scored on validation after each and keeps its best state. Plain is ``torch.nn`` and ``torch.optim.Adam`` on float32
-states of its layer (all layers for a weighted sum), scaled beforehand; it is timed on a sample of the grid, one head
-of each layer choice at least, and scaled up by count. It runs with torch's default threads, and again with one.
-Where the hardware multiplies bfloat16 natively the grid is trained again with products rounded to it, as
+Made-up hidden states (13 x 768, ten classes, 60/20/20) whose layers tell the class more or less.
+The grid is 14 layer choices x 6 learning rates x 5 seeds of the protocol ``svuprobe``; every head
+trains for the same number of epochs, is scored on validation after each and keeps its best state.
+Plain is ``torch.nn`` and ``torch.optim.Adam`` on float32 states of its layer (all layers for a
+weighted sum), scaled beforehand; it is timed on a sample of the grid, one head of each layer choice
+at least, and scaled up by count. It runs with torch's default threads, and again with one. Where
+the hardware multiplies bfloat16 natively the grid is trained again with products rounded to it, as
 ``svuprobe probe`` does there by itself.
 
-Then the linear protocol with its own early stopping, against scikit-learn's logistic regression on each layer, C
-chosen on validation: both test accuracies per layer, and whether they are within one standard error of each other.
+Then the linear protocol with its own early stopping, against scikit-learn's logistic regression on
+each layer, C chosen on validation: both test accuracies per layer, and whether they are within one
+standard error of each other.
 
-*floor* is what no way to train these heads can do without: the large products of the training steps, and Adam's
-pass over the weights, which is bound by the speed of memory.
+*floor* is what no way to train these heads can do without: the large products of the training
+steps, and Adam's pass over the weights, which is bound by the speed of memory.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,7 +75,8 @@ def made_up(clips: int, protocol: Protocol, device: str) -> ClipFeatures:
     """Features of a task whose classes the middle layers tell best."""
     rng = np.random.default_rng(0)
     label = rng.integers(CLASSES, size=clips)
-    spectrum = (np.arange(1, DIM + 1) ** -0.5).astype(np.float32)  # few directions hold most of the variance
+    # few directions hold most of the variance
+    spectrum = (np.arange(1, DIM + 1) ** -0.5).astype(np.float32)
     turned = spectrum[:, None] * np.linalg.qr(rng.normal(size=(DIM, DIM)))[0].astype(np.float32)
     states = rng.normal(size=(clips, LAYERS, DIM)).astype(np.float32) @ turned
     directions = rng.normal(size=(CLASSES, DIM)).astype(np.float32) @ turned
@@ -80,14 +86,24 @@ def made_up(clips: int, protocol: Protocol, device: str) -> ClipFeatures:
     listed = [Clip(str(n), "", part[n % 5], f"{label[n]:02d}", str(n)) for n in range(clips)]
     labels = tuple(f"{n:02d}" for n in range(CLASSES))
     task = Task(
-        "made-up", "made-up", "multiclass", ("accuracy",), lambda root: [], Windowing(), "", "", labels=labels
+        "made-up",
+        "made-up",
+        "multiclass",
+        ("accuracy",),
+        lambda root: [],
+        Windowing(),
+        "",
+        "",
+        labels=labels,
     )
     splits = {}
     for split in ("train", "valid", "test"):
         rows = np.array([n for n in range(clips) if part[n % 5] == split])
         splits[split] = Rows(tuple(listed[n] for n in rows), rows, np.arange(len(rows)))
     cache: Any = SimpleNamespace(features=states.astype(np.float16))
-    return ClipFeatures(cache, splits, ClipList(task, tuple(listed), labels, False), protocol, device)
+    return ClipFeatures(
+        cache, splits, ClipList(task, tuple(listed), labels, False), protocol, device
+    )
 
 
 class Plain(nn.Module):
@@ -105,7 +121,9 @@ class Plain(nn.Module):
         return self.head(x)
 
 
-def train_plain(spec: Spec, features: ClipFeatures, protocol: Protocol, inputs: dict[str, torch.Tensor]) -> None:
+def train_plain(
+    spec: Spec, features: ClipFeatures, protocol: Protocol, inputs: dict[str, torch.Tensor]
+) -> None:
     """One head, on its own."""
     torch.manual_seed(spec.seed)
     model = Plain(spec.layer, protocol).to(features.device)
@@ -130,7 +148,9 @@ def train_plain(spec: Spec, features: ClipFeatures, protocol: Protocol, inputs: 
             best, _state = score, {k: v.clone() for k, v in model.state_dict().items()}
 
 
-def one_by_one(sample: list[Spec], features: ClipFeatures, protocol: Protocol) -> list[tuple[float, float]]:
+def one_by_one(
+    sample: list[Spec], features: ClipFeatures, protocol: Protocol
+) -> list[tuple[float, float]]:
     """Wall and CPU seconds of each head of the sample; making its input ready is not counted."""
     moments, times = features.feature_stats, []
     for spec in sample:
@@ -139,7 +159,8 @@ def one_by_one(sample: list[Spec], features: ClipFeatures, protocol: Protocol) -
             s: (b.states[:, layers].float() - moments.mean[layers]) / moments.scale[layers]
             for s, b in features.blocks.items()
         }
-        times.append(timed(lambda s=spec, i=inputs: train_plain(s, features, protocol, i))[1:])  # type: ignore[misc]
+        train_one = partial(train_plain, spec, features, protocol, inputs)
+        times.append(timed(train_one)[1:])
     return times
 
 
@@ -158,12 +179,19 @@ def speed(clips: int, epochs: int, sample: int, device: str) -> dict[str, Any]:
     features = made_up(clips, protocol, device)
     grid = specs(protocol, LAYERS)
     each = len(grid) // 14
-    chosen = [grid[n * each + (7 * k) % each] for k in range(max(1, sample // 14)) for n in range(14)]
+    chosen = [
+        grid[n * each + (7 * k) % each] for k in range(max(1, sample // 14)) for n in range(14)
+    ]
     fit(features, replace(protocol, max_epochs=1), DIM)  # what is made once is made
     rows: dict[str, Any] = {}
-    for name, rounding in (("svuprobe", "float32"), ("svuprobe, native", matmul_precision_for(protocol, device))):
+    for name, rounding in (
+        ("svuprobe", "float32"),
+        ("svuprobe, native", matmul_precision_for(protocol, device)),
+    ):
         if name == "svuprobe" or rounding != "float32":
-            fitted, wall, cpu = timed(lambda r=rounding: fit(features, protocol, DIM, matmul_precision=r))  # type: ignore[misc]
+            fitted, wall, cpu = timed(
+                lambda r=rounding: fit(features, protocol, DIM, matmul_precision=r)
+            )  # type: ignore[misc]
             valid = float(np.mean(np.concatenate([f.score for f in fitted])))
             about = {"heads": len(grid), "products": rounding, "valid": valid}
             rows[name] = about | {"wall_s": wall / len(grid), "cpu_s": cpu / len(grid)}
@@ -172,11 +200,17 @@ def speed(clips: int, epochs: int, sample: int, device: str) -> dict[str, Any]:
         torch.set_num_threads(count)
         one_by_one(chosen[:1], features, replace(protocol, max_epochs=1))
         walls, cpus = zip(*one_by_one(chosen, features, protocol), strict=True)
-        rows[name] = {"heads": len(chosen), "wall_s": statistics.mean(walls), "cpu_s": statistics.mean(cpus)}
+        rows[name] = {
+            "heads": len(chosen),
+            "wall_s": statistics.mean(walls),
+            "cpu_s": statistics.mean(cpus),
+        }
     batches = len(next(features.epoch(0, 0))[1])
     if device == "cpu":  # with one thread
         for name in [name for name in rows if name.startswith("svuprobe")]:
-            rows[name.replace("svuprobe", "floor")] = floor(epochs * batches, protocol, rows[name]["products"])
+            rows[name.replace("svuprobe", "floor")] = floor(
+                epochs * batches, protocol, rows[name]["products"]
+            )
     torch.set_num_threads(threads)
     return {"epochs": epochs, "batches": batches, "per_head": rows}
 
@@ -184,14 +218,20 @@ def speed(clips: int, epochs: int, sample: int, device: str) -> dict[str, Any]:
 def floor(steps: int, protocol: Protocol, rounding: str) -> dict[str, Any]:
     """Seconds a head of what training can't leave out, on one core, and nothing else.
 
-    In each step the two large products of a head's hidden layer and Adam's pass over its weights, by torch's fused
-    kernel; six heads at a time, as there are rates, on which both are fastest.
+    In each step the two large products of a head's hidden layer and Adam's pass over its weights,
+    by torch's fused kernel; six heads at a time, as there are rates, on which both are fastest.
     """
     heads = len(protocol.learning_rates)
     x = torch.randn(1, protocol.batch_size, DIM).expand(heads, -1, -1)
     units = torch.randn(heads, protocol.batch_size, protocol.hidden)
     weights, gradients, first, second = torch.randn(4, heads, DIM, protocol.hidden).abs().unbind()
-    adam: dict[str, Any] = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8}
+    adam: dict[str, Any] = {
+        "lr": 1e-3,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "weight_decay": 0.0,
+        "eps": 1e-8,
+    }
     each = [list(t) for t in (weights, gradients, first, second)]
     count = [torch.ones(())] * heads
 
@@ -208,7 +248,9 @@ def floor(steps: int, protocol: Protocol, rounding: str) -> dict[str, Any]:
 
 
 def against_sklearn(clips: int, device: str) -> dict[str, Any]:
-    """Test accuracy of each layer's linear head and of logistic regression, with the time of both."""
+    """Test accuracy of each layer's linear head and of logistic regression, with the time of
+    both.
+    """
     from sklearn.linear_model import LogisticRegression
 
     protocol = preset("linear")
@@ -218,19 +260,24 @@ def against_sklearn(clips: int, device: str) -> dict[str, Any]:
         fitted = fit(features, protocol, DIM)
         choices = evaluate.select(features, fitted)
         banks = [evaluate.chosen_bank(fitted, choices[layer]) for layer in range(LAYERS)]
-        return [float(features.ranked(features.outputs(bank, "test"), "test").mean()) for bank in banks]
+        return [
+            float(features.ranked(features.outputs(bank, "test"), "test").mean()) for bank in banks
+        ]
 
     def theirs() -> list[float]:
         scores = []
         moments = features.feature_stats
         for layer in range(LAYERS):
             x = {
-                s: ((b.states[:, layer].float() - moments.mean[layer]) / moments.scale[layer]).cpu().numpy()
+                s: ((b.states[:, layer].float() - moments.mean[layer]) / moments.scale[layer])
+                .cpu()
+                .numpy()
                 for s, b in features.blocks.items()
             }
             y = {s: b.targets.cpu().numpy() for s, b in features.blocks.items()}
             models = [
-                LogisticRegression(C=c, max_iter=1000).fit(x["train"], y["train"]) for c in 10.0 ** np.arange(-5, 1)
+                LogisticRegression(C=c, max_iter=1000).fit(x["train"], y["train"])
+                for c in 10.0 ** np.arange(-5, 1)
             ]
             best = max(models, key=lambda m: m.score(x["valid"], y["valid"]))
             scores.append(float(best.score(x["test"], y["test"])))
@@ -241,8 +288,18 @@ def against_sklearn(clips: int, device: str) -> dict[str, Any]:
     n = len(features.splits["test"].clips)
     error = [float(np.sqrt(max(p * (1 - p), 1 / n) / n)) for p in other]
     return {
-        "svuprobe": {"heads": len(specs(protocol, LAYERS)), "wall_s": wall, "cpu_s": cpu, "accuracy": mine},
-        "scikit-learn": {"fits": 6 * LAYERS, "wall_s": their_wall, "cpu_s": their_cpu, "accuracy": other},
+        "svuprobe": {
+            "heads": len(specs(protocol, LAYERS)),
+            "wall_s": wall,
+            "cpu_s": cpu,
+            "accuracy": mine,
+        },
+        "scikit-learn": {
+            "fits": 6 * LAYERS,
+            "wall_s": their_wall,
+            "cpu_s": their_cpu,
+            "accuracy": other,
+        },
         "standard_error": error,
         "within": [abs(a - b) <= e for a, b, e in zip(mine, other, error, strict=True)],
     }
@@ -263,15 +320,19 @@ def main(clips: int, epochs: int, sample: int, device: str, out: Path | None) ->
         ratio = {unit: row[unit] / rows["svuprobe"][unit] for unit in ("wall_s", "cpu_s")}
         row["ratio"] = ratio
         click.echo(
-            f"{name:>18}: {row['wall_s']:7.3f} s wall {row['cpu_s']:7.3f} s CPU a head ({row['heads']} timed), "
-            f"{ratio['wall_s']:.2f} and {ratio['cpu_s']:.2f} times svuprobe's"
+            f"{name:>18}: {row['wall_s']:7.3f} s wall {row['cpu_s']:7.3f} s CPU a head "
+            f"({row['heads']} timed), {ratio['wall_s']:.2f} and {ratio['cpu_s']:.2f} times "
+            "svuprobe's"
         )
     found["logistic_regression"] = against_sklearn(clips, device)
     compared = found["logistic_regression"]
     for name in ("svuprobe", "scikit-learn"):
         row = compared[name]
         shown = " ".join(f"{a:.3f}" for a in row["accuracy"])
-        click.echo(f"{name:>18}: {row['wall_s']:8.1f} s wall {row['cpu_s']:8.1f} s CPU, accuracy by layer {shown}")
+        click.echo(
+            f"{name:>18}: {row['wall_s']:8.1f} s wall {row['cpu_s']:8.1f} s CPU, accuracy by "
+            f"layer {shown}"
+        )
     click.echo(f"within one standard error: {sum(compared['within'])} of {LAYERS} layers")
     if out is not None:
         out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

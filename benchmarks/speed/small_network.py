@@ -1,7 +1,9 @@
-"""A small deep network for the benchmark heads.py: ``py:benchmarks/speed/small_network.py:SmallNetwork``.
+"""A small deep network for the benchmark heads.py:
+``py:benchmarks/speed/small_network.py:SmallNetwork``.
 
-Four convolutions over a log-mel spectrum, fit for 20 s on a CPU to tell pitch, brightness, decay, noise and vibrato
-of notes made up here: deep features without a published checkpoint, of audio that no benchmark contains.
+Four convolutions over a log-mel spectrum, fit for 20 s on a CPU to tell pitch, brightness, decay,
+noise and vibrato of notes made up here: deep features without a published checkpoint, of audio that
+no benchmark contains.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class SmallNetwork(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.blocks = nn.ModuleList(nn.Conv1d(BANDS if n == 0 else WIDTH, WIDTH, 3, padding=1) for n in range(4))
+            self.blocks = nn.ModuleList(
+                nn.Conv1d(BANDS if n == 0 else WIDTH, WIDTH, 3, padding=1) for n in range(4)
+            )
             self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(4))
             self.answer = nn.Linear(WIDTH, 5)
         self.register_buffer("filters", mel_filters())
@@ -82,11 +86,15 @@ class SmallNetwork(nn.Module):
             made.append(x)
         return made
 
-    def to(self, device: str = "cpu", dtype: torch.dtype = torch.float32) -> SmallNetwork:  # type: ignore[override]
+    def to(  # type: ignore[override]
+        self, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> SmallNetwork:
         """Move to a device; numbers stay float32."""
         return super().to(device)
 
-    def forward(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, audio: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return states (batch, 4, frames, 128) and how many frames of each are of audio."""
         states = torch.stack(self.states(audio.float()), 1)
         return states, 1 + (lengths - WINDOW) // HOP

@@ -1,7 +1,8 @@
 """From sound files to the windows that models see, decoded ahead in processes of their own.
 
-`sound_files`, `links` and `mp3` open files of any format; `clips` decodes one; `windows` cuts it; `decoders`,
-`process` and `worker` do this in other processes. What other rooms use is named here. Nothing of it imports torch.
+`sound_files`, `links` and `mp3` open files of any format; `clips` decodes one; `windows` cuts it;
+`decoders`, `process` and `worker` do this in other processes. What other rooms use is named here.
+Nothing of it imports torch.
 """
 
 from svuprobe.extractors.audio.clips import fingerprint, identity_of, load_clip, load_samples

@@ -1,8 +1,9 @@
-"""A clip: what it is without decoding it, and its samples as float32 mono at the rate each model wants.
+"""A clip: what it is without decoding it, and its samples as float32 mono at the rate each model
+wants.
 
-A clip is decoded once and resampled once per rate. Where it is too long to be held, it is decoded twice, in blocks:
-once for its length, loudness and faults, once for the windows, which come out the same to the bit. Nothing here
-imports torch: it runs in worker processes.
+A clip is decoded once and resampled once per rate. Where it is too long to be held, it is decoded
+twice, in blocks: once for its length, loudness and faults, once for the windows, which come out the
+same to the bit. Nothing here imports torch: it runs in worker processes.
 """
 
 from __future__ import annotations
@@ -22,23 +23,27 @@ from svuprobe.tasks.types import Clip
 _TRIM_FRAME_S = 0.025
 _TRIM_BELOW_DB = 40.0
 _FINGERPRINT_BYTES = 1 << 16
-_PRE_ROLL = 8192  # an MP3 decodes wrongly for some frames after a seek, until its bit reservoir is full again
+# an MP3 decodes wrongly for some frames after a seek, until its bit reservoir is full again
+_PRE_ROLL = 8192
 _TOLERANCE_S = 0.1
-_HELD = 40_000_000  # samples of one clip in memory; from about 11 minutes at 44.1 kHz on, clips go through in blocks
+# samples of one clip in memory; from about 11 minutes at 44.1 kHz on, clips go through in blocks
+_HELD = 40_000_000
 
 
 def load_clip(clip: Clip, sample_rate: int) -> np.ndarray:
     """Decode one clip: samples (n,) float32 mono at ``sample_rate`` Hz; channels are averaged.
 
-    Raises ExtractError with the reason where the file is missing, truncated, can't be decoded, has no samples or
-    holds values that are not finite.
+    Raises ExtractError with the reason where the file is missing, truncated, can't be decoded, has
+    no samples or holds values that are not finite.
     """
     samples = ClipAudio(clip, (sample_rate,))
     return np.concatenate([block[sample_rate] for block in samples.blocks()])
 
 
 def load_samples(audio: np.ndarray, sample_rate: float, wanted_rate: int) -> np.ndarray:
-    """Return audio in memory as `load_clip` gives that of a file: (n,) float32 mono at ``wanted_rate`` Hz."""
+    """Return audio in memory as `load_clip` gives that of a file: (n,) float32 mono at
+    ``wanted_rate`` Hz.
+    """
     samples = ClipAudio(Clip("audio", "audio", "test", None, ""), (wanted_rate,))
     samples.hold(mono_of(audio), sample_rate)
     (block,) = samples.blocks()
@@ -50,18 +55,23 @@ def mono_of(audio: np.ndarray) -> np.ndarray:
     audio = np.asarray(audio)
     if audio.ndim not in (1, 2) or not np.issubdtype(audio.dtype, np.floating):
         raise ExtractError(
-            f"audio of shape {audio.shape} and type {audio.dtype}: it is (samples,) or (channels, samples), floating "
-            f"point, full scale is 1"
+            f"audio of shape {audio.shape} and type {audio.dtype}: it is (samples,) or (channels, "
+            "samples), floating point, full scale is 1"
         )
     if audio.ndim == 2 and len(audio) > audio.shape[1]:
-        raise ExtractError(f"audio of shape {audio.shape} has more channels than samples: it is (channels, samples)")
+        raise ExtractError(
+            f"audio of shape {audio.shape} has more channels than samples: it is (channels, "
+            "samples)"
+        )
     return _mean(np.atleast_2d(audio).T.astype(np.float32))
 
 
 def duration(clip: Clip) -> float | None:
-    """Return the seconds of a clip as its file's header has it, None where it can't be opened or does not say.
+    """Return the seconds of a clip as its file's header has it, None where it can't be opened or
+    does not say.
 
-    Of an MP3 without a tag it is a guess from its size: good to 0.3 % at a constant bit rate, else to a factor of 2.
+    Of an MP3 without a tag it is a guess from its size: good to 0.3 % at a constant bit rate, else
+    to a factor of 2.
     """
     try:
         with opened(clip.path, checked=False) as file:
@@ -84,10 +94,12 @@ def identity_of(clip: Clip, content: str) -> str:
 
 
 def fingerprint(path: str) -> str:
-    """Return a cheap identity of a file's content: its size and a hash of its first and last 64 KiB.
+    """Return a cheap identity of a file's content: its size and a hash of its first and last 64
+    KiB.
 
-    It tells a cache that a clip's audio was replaced without reading whole corpora; an edit in the middle
-    of a file that keeps its size goes unseen. A file that can't be read has the empty fingerprint.
+    It tells a cache that a clip's audio was replaced without reading whole corpora; an edit in the
+    middle of a file that keeps its size goes unseen. A file that can't be read has the empty
+    fingerprint.
     """
     if not os.path.isfile(path):  # opening a named pipe would hang
         return ""
@@ -104,9 +116,13 @@ def fingerprint(path: str) -> str:
 
 
 class ClipAudio:
-    """A clip's stretch of its file at some rates, in blocks: all of it in one, and kept, where it is short."""
+    """A clip's stretch of its file at some rates, in blocks: all of it in one, and kept, where it
+    is short.
+    """
 
-    def __init__(self, clip: Clip, rates: tuple[int, ...], alive: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, clip: Clip, rates: tuple[int, ...], alive: Callable[[], None] = lambda: None
+    ) -> None:
         self.clip, self.rates, self.seconds, self._alive = clip, rates, 0.0, alive
         self._kept: dict[int, np.ndarray] | None = None
 
@@ -116,16 +132,23 @@ class ClipAudio:
             raise ExtractError(f"a sampling rate of {rate} Hz: it is a number greater than 0")
         if not np.isfinite(mono).all():
             at = int(np.flatnonzero(~np.isfinite(mono))[0]) / rate
-            raise ExtractError(f"{self.clip.path}: samples are NaN or infinite, the first at {at:.6g} s")
+            raise ExtractError(
+                f"{self.clip.path}: samples are NaN or infinite, the first at {at:.6g} s"
+            )
         self.seconds = len(mono) / rate
         self._kept = self._resampled(mono, rate)
 
     def blocks(self) -> Iterator[dict[int, np.ndarray]]:
-        """Yield the next samples at every rate, (n,) float32 each; decodes again each time where nothing is kept."""
+        """Yield the next samples at every rate, (n,) float32 each; decodes again each time where
+        nothing is kept.
+        """
         if self._kept is None:
             with opened(self.clip.path) as file:
                 first, last = _span(self.clip, file)
-                if file.frames is None or (last - first) * (1 + sum(self.rates) / file.rate) > _HELD:
+                if (
+                    file.frames is None
+                    or (last - first) * (1 + sum(self.rates) / file.rate) > _HELD
+                ):
                     yield from self._streamed(file)
                     return
                 self._kept = self._whole(file)
@@ -140,10 +163,14 @@ class ClipAudio:
                 lengths[rate] += len(block[rate])
                 if trim:
                     meter.add(block[rate])
-        return {rate: meter.loud() if trim else (0, lengths[rate]) for rate, meter in meters.items()}
+        return {
+            rate: meter.loud() if trim else (0, lengths[rate]) for rate, meter in meters.items()
+        }
 
     def _whole(self, file: SoundFile) -> dict[int, np.ndarray]:
-        return self._resampled(np.concatenate([*self._mono(file), np.empty(0, np.float32)]), file.rate)
+        return self._resampled(
+            np.concatenate([*self._mono(file), np.empty(0, np.float32)]), file.rate
+        )
 
     def _resampled(self, mono: np.ndarray, of: float) -> dict[int, np.ndarray]:
         """Return the samples at every rate; ExtractError where there are none."""
@@ -154,11 +181,16 @@ class ClipAudio:
 
     def _streamed(self, file: SoundFile) -> Iterator[dict[int, np.ndarray]]:
         """Yield the samples of `_whole` to the bit, a block at a time."""
-        resamplers = {rate: soxr.ResampleStream(file.rate, rate, 1) for rate in self.rates if rate != file.rate}
+        resamplers = {
+            rate: soxr.ResampleStream(file.rate, rate, 1)
+            for rate in self.rates
+            if rate != file.rate
+        }
         lengths = dict.fromkeys(self.rates, 0)
         for mono, last in _with_last(self._mono(file)):
             block = {
-                r: resamplers[r].resample_chunk(mono, last=last) if r in resamplers else mono for r in self.rates
+                r: resamplers[r].resample_chunk(mono, last=last) if r in resamplers else mono
+                for r in self.rates
             }
             for rate in self.rates:
                 lengths[rate] += len(block[rate])
@@ -172,14 +204,18 @@ class ClipAudio:
             raise ExtractError(f"{shown(self.clip.path)}: no samples {part} at {rate} Hz")
 
     def _mono(self, file: SoundFile) -> Iterator[np.ndarray]:
-        """Yield means over the channels; fewer samples than the header promises, or not finite ones, are refused."""
+        """Yield means over the channels; fewer samples than the header promises, or not finite
+        ones, are refused.
+        """
         first, last = _span(self.clip, file)
         done = 0
         for block in file.blocks(first, last, pre_roll=_PRE_ROLL):
             mono = _mean(block)
             if not np.isfinite(mono).all():
                 at = (first + done + int(np.flatnonzero(~np.isfinite(mono))[0])) / file.rate
-                raise ExtractError(f"{file.name}: samples are NaN or infinite, the first at {at:.6g} s")
+                raise ExtractError(
+                    f"{file.name}: samples are NaN or infinite, the first at {at:.6g} s"
+                )
             done += len(mono)
             self._alive()
             yield mono
@@ -188,7 +224,9 @@ class ClipAudio:
 
 
 def _mean(block: np.ndarray) -> np.ndarray:
-    """Average (n, channels) to (n,), column by column: that is ten times as fast as the mean over an axis of 2."""
+    """Average (n, channels) to (n,), column by column: that is ten times as fast as the mean over
+    an axis of 2.
+    """
     mono = block[:, 0].copy()
     with np.errstate(all="ignore"):
         for channel in block.T[1:]:
@@ -204,7 +242,9 @@ def _span(clip: Clip, file: SoundFile) -> tuple[int, int]:
     if file.frames is None:
         return first, 1 << 62 if end is None else end
     if end is not None and end > file.frames + _TOLERANCE_S * file.rate:
-        raise ExtractError(f"{file.name}: lasts {file.frames / file.rate:g} s, the clip ends at {clip.end:g} s")
+        raise ExtractError(
+            f"{file.name}: lasts {file.frames / file.rate:g} s, the clip ends at {clip.end:g} s"
+        )
     return min(first, file.frames), file.frames if end is None else min(end, file.frames)
 
 
@@ -215,7 +255,8 @@ def _refuse_short(clip: Clip, file: SoundFile, first: int, done: int) -> None:
     missing = (last - first - done) / file.rate
     if missing > (0 if file.exact and file.frames is not None else _TOLERANCE_S):
         raise ExtractError(
-            f"{file.name}: truncated or damaged, {missing:g} s are missing before {last / file.rate:g} s"
+            f"{file.name}: truncated or damaged, {missing:g} s are missing before "
+            f"{last / file.rate:g} s"
         )
 
 
@@ -253,7 +294,8 @@ class LoudnessMeter:
         self._rest = joined[whole:].copy()
 
     def loud(self) -> tuple[int, int]:
-        """Return the first and last-plus-one sample of what is louder than the loudest 25 ms less 40 dB.
+        """Return the first and last-plus-one sample of what is louder than the loudest 25 ms less
+        40 dB.
 
         Of a silent clip that is all of it.
         """

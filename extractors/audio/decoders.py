@@ -1,15 +1,18 @@
-"""Decoding ahead in worker processes: in order, in bounded memory, and safe from a codec that crashes or hangs.
+"""Decoding ahead in worker processes: in order, in bounded memory, and safe from a codec that
+crashes or hangs.
 
-Workers are plain Python processes that talk over pipes: unlike `multiprocessing` they never import the caller's
-script again, so a notebook or a script without ``if __name__ == "__main__"`` will do. Every worker takes the next
-clip when it is free; the windows of later clips wait until those of earlier ones are taken.
+Workers are plain Python processes that talk over pipes: unlike `multiprocessing` they never import
+the caller's script again, so a notebook or a script without ``if __name__ == "__main__"`` will do.
+Every worker takes the next clip when it is free; the windows of later clips wait until those of
+earlier ones are taken.
 
-A worker that gives no sign for a time, as on a network mount that is gone, is killed and replaced, and its clip fails
-by name. Where one after the other does, nothing works, and that ends the work. Where this process decodes itself
-(``jobs=0``), and on Windows, nothing can be given up so: there such a file is waited for.
+A worker that gives no sign for a time, as on a network mount that is gone, is killed and replaced,
+and its clip fails by name. Where one after the other does, nothing works, and that ends the work.
+Where this process decodes itself (``jobs=0``), and on Windows, nothing can be given up so: there
+such a file is waited for.
 
-Not torch's DataLoader: where a codec crashes or hangs it ends the whole run without naming the clip, and where
-processes are spawned it imports the caller's script again.
+Not torch's DataLoader: where a codec crashes or hangs it ends the whole run without naming the
+clip, and where processes are spawned it imports the caller's script again.
 """
 
 from __future__ import annotations
@@ -29,21 +32,25 @@ from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window, cut
 from svuprobe.extractors.audio.worker import AT_ONCE, FACTS, Fact, Request, side_by_side
 from svuprobe.tasks.types import Clip, Windowing
 
-TIMEOUT_S = 600.0  # without a sign of a worker, by default: a disk or network may be slow and not gone
+# without a sign of a worker, by default: a disk or network may be slow and not gone
+TIMEOUT_S = 600.0
 _AHEAD_BYTES = 256 << 20  # of windows that wait, over all workers
 _AHEAD_CLIPS = 64  # for each worker, begun or not
 _CHUNK = 64  # clips in one request for facts
 
 
 class Decoders:
-    """``jobs`` decoder processes, started when first needed; with none, this process decodes, to the same result.
+    """``jobs`` decoder processes, started when first needed; with none, this process decodes, to
+    the same result.
 
-    ``timeout_s`` is how long a worker may give no sign. A context manager; `close` ends the processes.
+    ``timeout_s`` is how long a worker may give no sign. A context manager; `close` ends the
+    processes.
     """
 
     def __init__(self, jobs: int, timeout_s: float = TIMEOUT_S) -> None:
         self._silent = Silent(timeout_s)
-        self._starter = ThreadPoolExecutor(1)  # one thread for all: the kernel ends a process with the one it is of
+        # one thread for all: the kernel ends a process with the one it is of
+        self._starter = ThreadPoolExecutor(1)
         self._workers = [Worker(self._starter, timeout_s) for _ in range(jobs)]
         self._ahead: _Ahead | None = None
 
@@ -51,18 +58,22 @@ class Decoders:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self.close()
 
     def windows(
         self, requests: Iterable[tuple[Clip, Sequence[InputSpec]]], windowing: Windowing
     ) -> Generator[tuple[Clip, Window | ClipEnd], None, None]:
-        """Yield each clip's windows and then its ClipEnd, as `windows.cut` does; clips in the order of the requests.
+        """Yield each clip's windows and then its ClipEnd, as `windows.cut` does; clips in the order
+        of the requests.
 
-        Requests are taken in the caller's thread, some clips ahead. A worker that dies is replaced, and its clip
-        tried once more; the clip fails where the second one dies too, or where one hangs. Raises ExtractError where
-        several clips one after the other hang.
+        Requests are taken in the caller's thread, some clips ahead. A worker that dies is replaced,
+        and its clip tried once more; the clip fails where the second one dies too, or where one
+        hangs. Raises ExtractError where several clips one after the other hang.
         """
         if not self._workers:
             for clip, specs in requests:
@@ -76,11 +87,15 @@ class Decoders:
             self._ahead.stop()
 
     def durations(self, clips: Sequence[Clip]) -> list[float | None]:
-        """Return the seconds of each clip as `clips.duration` has them; None too where a decoder dies or hangs."""
+        """Return the seconds of each clip as `clips.duration` has them; None too where a decoder
+        dies or hangs.
+        """
         return list(self._facts("duration", clips))
 
     def identities(self, clips: Sequence[Clip]) -> list[str | None]:
-        """Return what each clip's audio is, as `clips.identity` has it; None where a decoder dies or hangs."""
+        """Return what each clip's audio is, as `clips.identity` has it; None where a decoder dies
+        or hangs.
+        """
         return list(self._facts("identity", clips))
 
     def heads(self, paths: Sequence[str]) -> Iterator[FileHead]:
@@ -94,7 +109,9 @@ class Decoders:
         return self._silent.why(path) or "a decoder dies of it"
 
     def _facts(self, fact: str, clips: Sequence[Clip]) -> Iterator[Any]:
-        """Yield a fact about each clip, in order; None where there is none. Raises as `windows` does."""
+        """Yield a fact about each clip, in order; None where there is none. Raises as `windows`
+        does.
+        """
         if not self._workers:
             yield from side_by_side(FACTS[fact], clips)
             return
@@ -133,20 +150,29 @@ class Decoders:
         self._starter.shutdown()
 
 
-def _facts_of(worker: Worker, fact: str, clips: Sequence[Clip], silent: Silent, over: threading.Event) -> list[Any]:
-    """Ask for a fact about each clip until it is over; None for one whose file hangs or, twice, kills a worker."""
+def _facts_of(
+    worker: Worker, fact: str, clips: Sequence[Clip], silent: Silent, over: threading.Event
+) -> list[Any]:
+    """Ask for a fact about each clip until it is over; None for one whose file hangs or, twice,
+    kills a worker.
+    """
     known: list[Any] = []
-    deaths = alone = 0  # of the next clip; clips that are asked alone, since any of those at once may be the bad one
+    # of the next clip; clips that are asked alone, since any of those at once may be the bad one
+    deaths = alone = 0
     while len(known) < len(clips) and not over.is_set():
         clip = clips[len(known)]
         if silent.why(clip.path) or deaths == 2:
             known.append(None)
             deaths = 0
             continue
-        ahead = next((n for n, c in enumerate(clips[len(known) :]) if silent.why(c.path)), len(clips))
+        ahead = next(
+            (n for n, c in enumerate(clips[len(known) :]) if silent.why(c.path)), len(clips)
+        )
         some = clips[len(known) : len(known) + (1 if alone else ahead)]
         try:
-            for answer in worker.ask(Request(tuple(replace(c, target=None) for c in some), fact=fact)):
+            for answer in worker.ask(
+                Request(tuple(replace(c, target=None) for c in some), fact=fact)
+            ):
                 assert isinstance(answer, Fact)
                 known.append(answer.value)
                 silent.works()
@@ -172,10 +198,11 @@ class _Task:
 
 
 class _Ahead:
-    """Some clips being decoded ahead: a thread for each worker fills queues that the caller empties in order.
+    """Some clips being decoded ahead: a thread for each worker fills queues that the caller empties
+    in order.
 
-    A window waits for room while ``_AHEAD_BYTES`` are held. Only the first clip's next window always finds it, so
-    that the caller never waits for a window that waits for the caller.
+    A window waits for room while ``_AHEAD_BYTES`` are held. Only the first clip's next window
+    always finds it, so that the caller never waits for a window that waits for the caller.
     """
 
     def __init__(self, workers: Sequence[Worker], windowing: Windowing, silent: Silent) -> None:
@@ -254,13 +281,16 @@ class _Ahead:
             try:
                 for piece in self._pieces(worker, task):
                     self._put(task, piece)
-            except BaseException as error:  # raised in the caller's thread, where the clip's turn comes
+            except BaseException as error:
+                # raised in the caller's thread, where the clip's turn comes
                 with self._news:
                     task.error = error
                     self._news.notify_all()
 
     def _pieces(self, worker: Worker, task: _Task) -> Iterator[Window | ClipEnd]:
-        """Yield pieces of one clip, at a second try too: the kernel may kill a worker for other reasons than it."""
+        """Yield pieces of one clip, at a second try too: the kernel may kill a worker for other
+        reasons than it.
+        """
         path = task.clip.path
         request = Request((replace(task.clip, target=None),), task.specs, self._windowing)
         given, ended = 0, ""
@@ -288,7 +318,11 @@ class _Ahead:
     def _put(self, task: _Task, piece: Window | ClipEnd) -> None:
         with self._room:
             self._room.wait_for(
-                lambda: self._stopped or self._bytes < _AHEAD_BYTES or (task is self._order[0] and not task.pieces)
+                lambda: (
+                    self._stopped
+                    or self._bytes < _AHEAD_BYTES
+                    or (task is self._order[0] and not task.pieces)
+                )
             )
             task.pieces.append(piece)
             self._bytes += _bytes(piece)

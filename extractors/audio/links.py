@@ -1,8 +1,10 @@
-"""Sound files that are several, one after the other: chained OGG streams, and FLAC files that were joined.
+"""Sound files that are several, one after the other: chained OGG streams, and FLAC files that were
+joined.
 
-libsndfile reads the first and says nothing of the others; here they are one sound. OGG calls each a link of a chain
-(RFC 3533, section 4): recordings of internet radio are chains, with a link for each song. A link begins with pages
-that say so, which may be several where streams are interleaved, as sound and pictures.
+libsndfile reads the first and says nothing of the others; here they are one sound. OGG calls each a
+link of a chain (RFC 3533, section 4): recordings of internet radio are chains, with a link for each
+song. A link begins with pages that say so, which may be several where streams are interleaved, as
+sound and pictures.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from typing import Any
 import numpy as np
 import soundfile
 
-_OGG_PAGE = b"OggS\x00\x02" + bytes(8)  # as the first of a stream begins: version 0, its flag, no samples yet
+# as the first of a stream begins: version 0, its flag, no samples yet
+_OGG_PAGE = b"OggS\x00\x02" + bytes(8)
 _OGG_HEADER = 27  # bytes, before the lengths of the segments
-_STREAMINFO = b"\x00\x00\x00\x22", b"\x80\x00\x00\x22"  # how the head of a FLAC file's first block goes on
+# how the head of a FLAC file's first block goes on
+_STREAMINFO = b"\x00\x00\x00\x22", b"\x80\x00\x00\x22"
 
 
 class LinkError(Exception):
@@ -29,14 +33,18 @@ class LinkError(Exception):
 
 
 class Reader(soundfile.SoundFile):
-    """soundfile seeks after each read, to where it is. That makes an MP3 lose its bit reservoir: not here."""
+    """soundfile seeks after each read, to where it is. That makes an MP3 lose its bit reservoir:
+    not here.
+    """
 
     def seekable(self) -> bool:
         return False
 
     @property
     def can_seek(self) -> bool:
-        """Return whether libsndfile can: in GSM 6.10, G.72x, NMS ADPCM and DPCM each sample needs all before it."""
+        """Return whether libsndfile can: in GSM 6.10, G.72x, NMS ADPCM and DPCM each sample needs
+        all before it.
+        """
         return bool(super().seekable())
 
 
@@ -49,7 +57,9 @@ class Span:
 
 
 def spans_of(raw: FileIO) -> list[Span]:
-    """Find the sounds of an OGG or FLAC file, by reading all of it; none in files of other formats."""
+    """Find the sounds of an OGG or FLAC file, by reading all of it; none in files of other
+    formats.
+    """
     raw.seek(0)
     magic = raw.read(4)
     raw.seek(0)
@@ -66,7 +76,9 @@ def _ogg_starts(data: Any) -> Iterator[int]:
         if at != beginning:
             yield at
         segments = data[at + _OGG_HEADER - 1] if at + _OGG_HEADER <= len(data) else 0
-        beginning = at + _OGG_HEADER + segments + sum(data[at + _OGG_HEADER : at + _OGG_HEADER + segments])
+        beginning = (
+            at + _OGG_HEADER + segments + sum(data[at + _OGG_HEADER : at + _OGG_HEADER + segments])
+        )
 
 
 def _flac_starts(data: Any) -> Iterator[int]:
@@ -78,7 +90,9 @@ def _flac_starts(data: Any) -> Iterator[int]:
 
 
 class _Part(io.RawIOBase):
-    """A span of a file as a file; ``raw`` is shared, so each reading goes to its own place first."""
+    """A span of a file as a file; ``raw`` is shared, so each reading goes to its own place
+    first.
+    """
 
     def __init__(self, raw: FileIO, span: Span) -> None:
         self._raw, self._span, self._at = raw, span, 0
@@ -93,7 +107,11 @@ class _Part(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._span.stop - self._span.start}[whence]
+        base = {
+            io.SEEK_SET: 0,
+            io.SEEK_CUR: self._at,
+            io.SEEK_END: self._span.stop - self._span.start,
+        }[whence]
         self._at = base + offset
         return self._at
 
@@ -107,7 +125,9 @@ class _Part(io.RawIOBase):
 
 
 class Chain:
-    """Several sounds of one rate as one; a reading ends where one of them does. A context manager."""
+    """Several sounds of one rate as one; a reading ends where one of them does. A context
+    manager.
+    """
 
     can_seek = True
 
@@ -119,11 +139,16 @@ class Chain:
         for number in range(len(spans)):
             sound = self._sound_of(number)
             if number == 0:
-                self.samplerate, self.channels, self.format = sound.samplerate, sound.channels, sound.format
+                self.samplerate, self.channels, self.format = (
+                    sound.samplerate,
+                    sound.channels,
+                    sound.format,
+                )
             if sound.samplerate != self.samplerate:
                 raise LinkError(
-                    f"has streams of {self.samplerate} and {sound.samplerate} Hz one after the other, which are not "
-                    f"one sound; split or convert it, e.g. with ffmpeg to FLAC"
+                    f"has streams of {self.samplerate} and {sound.samplerate} Hz one after the "
+                    "other, which are not one sound; split or convert it, e.g. with ffmpeg to "
+                    "FLAC"
                 )
             self._first.append(self._first[-1] + sound.frames)
         self.frames, self.extra_info = self._first[-1], ""
@@ -133,7 +158,10 @@ class Chain:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         if self._sound is not None:
             self._sound.close()
@@ -157,7 +185,9 @@ class Chain:
         return next((n for n in range(len(self._spans)) if self._at < self._first[n + 1]), None)
 
     def read(self, frames: int, *, dtype: str, always_2d: bool) -> np.ndarray:
-        """Return the next frames, (n, channels): fewer where a sound ends, none at the end of the last."""
+        """Return the next frames, (n, channels): fewer where a sound ends, none at the end of the
+        last.
+        """
         number = self._number()
         if number is None:
             return np.empty((0, self.channels), dtype)
@@ -165,6 +195,8 @@ class Chain:
         sound = self._sound_of(number)
         if new:
             sound.seek(self._at - self._first[number])
-        block = sound.read(min(frames, self._first[number + 1] - self._at), dtype=dtype, always_2d=always_2d)
+        block = sound.read(
+            min(frames, self._first[number + 1] - self._at), dtype=dtype, always_2d=always_2d
+        )
         self._at += len(block)
         return np.asarray(block)

@@ -1,9 +1,10 @@
 """How long an MP3 really is.
 
-An MP3 is a run of frames; a tag in the first one (Xing, Info or VBRI) may say how many follow. Two things go wrong
-unseen. Of a truncated file a decoder returns what is there. And where the tag is missing or too small (two files
-joined), libsndfile takes a length from the first frame's size and reads no further: of a file with a variable bit
-rate that can be half. So the frames are counted here.
+An MP3 is a run of frames; a tag in the first one (Xing, Info or VBRI) may say how many follow. Two
+things go wrong unseen. Of a truncated file a decoder returns what is there. And where the tag is
+missing or too small (two files joined), libsndfile takes a length from the first frame's size and
+reads no further: of a file with a variable bit rate that can be half. So the frames are counted
+here.
 
 Headers: ISO 11172-3 and 13818-3, layer III; tags: the LAME project's "mp3infotag" revision 1.
 """
@@ -26,10 +27,12 @@ LARGEST = 1441  # bytes of a frame
 
 @dataclass(frozen=True)
 class Frames:
-    """Where the frames of an MP3 are, ``start`` and ``stop`` in bytes, how many, and the samples in each.
+    """Where the frames of an MP3 are, ``start`` and ``stop`` in bytes, how many, and the samples in
+    each.
 
-    ``promised`` is the tag's count, None without a tag; ``partial`` says that the file ends within a frame,
-    ``interrupted`` that there are more behind rubbish at ``stop`` that a decoder does not get over.
+    ``promised`` is the tag's count, None without a tag; ``partial`` says that the file ends within
+    a frame, ``interrupted`` that there are more behind rubbish at ``stop`` that a decoder does not
+    get over.
     """
 
     start: int
@@ -42,7 +45,9 @@ class Frames:
 
     @property
     def truncated(self) -> bool:
-        """Return whether frames are missing. Some encoders count the tag's own, so one may be, unless it is cut."""
+        """Return whether frames are missing. Some encoders count the tag's own, so one may be,
+        unless it is cut.
+        """
         return self.promised is not None and self.count < self.promised - (not self.partial)
 
     @property
@@ -52,18 +57,24 @@ class Frames:
 
 
 def is_mp3(head: bytes) -> bool:
-    """Return whether a file that begins so may be an MP3 (a FLAC, too, can begin with an ID3 tag)."""
+    """Return whether a file that begins so may be an MP3 (a FLAC, too, can begin with an ID3
+    tag).
+    """
     return head[:3] == b"ID3" or _size(head, 0) > 0
 
 
 def untagged(data: Any) -> bool:
-    """Return whether an MP3's bytes (or their mmap) have no tag with a count: only `scan` tells its length."""
+    """Return whether an MP3's bytes (or their mmap) have no tag with a count: only `scan` tells its
+    length.
+    """
     at = _next(data, 0, 1 << 16, 0)
     return at is not None and _promised(data, at) is None
 
 
 def scan(data: Any) -> Frames | None:
-    """Count the frames of an MP3's bytes (or their mmap); None where there are none of layer III."""
+    """Count the frames of an MP3's bytes (or their mmap); None where there are none of layer
+    III.
+    """
     at = _next(data, 0, 1 << 16, 0)
     if at is None:
         return None
@@ -86,7 +97,12 @@ def _header(data: Any, at: int) -> int:
 def _size(data: Any, at: int) -> int:
     """Return the bytes of the layer III frame whose header is at ``at``, 0 where there is none."""
     header = _header(data, at)
-    version, layer, kbps, rate = header >> 19 & 3, header >> 17 & 3, header >> 12 & 15, header >> 10 & 3
+    version, layer, kbps, rate = (
+        header >> 19 & 3,
+        header >> 17 & 3,
+        header >> 12 & 15,
+        header >> 10 & 3,
+    )
     if header >> 21 != 0x7FF or version == 1 or layer != 1 or kbps in (0, 15) or rate == 3:
         return 0
     slots = 144000 if version == 3 else 72000
@@ -94,7 +110,9 @@ def _size(data: Any, at: int) -> int:
 
 
 def _next(data: Any, at: int, within: int, like: int) -> int | None:
-    """Find the next frame, ID3 tags skipped. After rubbish one counts only where another or the end follows it."""
+    """Find the next frame, ID3 tags skipped. After rubbish one counts only where another or the end
+    follows it.
+    """
     while data[at : at + 3] == b"ID3" and at + 10 <= len(data):
         a, b, c, d = data[at + 6 : at + 10]
         at += 10 + (a << 21 | b << 14 | c << 7 | d) + (10 if data[at + 5] & 0x10 else 0)
@@ -103,7 +121,11 @@ def _next(data: Any, at: int, within: int, like: int) -> int | None:
         header, size = _header(data, here), _size(data, here)
         if not size or (like and (header ^ like) & _SAME):
             continue
-        if (here == at and like) or here + size == len(data) or not (_header(data, here + size) ^ header) & _SAME:
+        if (
+            (here == at and like)
+            or here + size == len(data)
+            or not (_header(data, here + size) ^ header) & _SAME
+        ):
             return int(here)
     return None
 
@@ -114,7 +136,9 @@ def _side_info(header: int) -> int:
 
 
 def _promised(data: Any, at: int) -> int | None:
-    """Return the frames that follow the tag in the frame at ``at``, None where it holds no tag with a count."""
+    """Return the frames that follow the tag in the frame at ``at``, None where it holds no tag with
+    a count.
+    """
     beside = at + 4 + _side_info(_header(data, at))
     for place in (beside, beside + 2):  # a checksum may come first
         if data[place : place + 4] in (b"Xing", b"Info"):

@@ -1,7 +1,8 @@
-"""One decoder process as its parent sees it: asked, answering, and ended if it dies or gives no sign.
+"""One decoder process as its parent sees it: asked, answering, and ended if it dies or gives no
+sign.
 
-The pipe of its answers is read with a time limit, so that nobody waits for a process that the kernel holds: one that
-reads from a network mount that is gone can't even be killed.
+The pipe of its answers is read with a time limit, so that nobody waits for a process that the
+kernel holds: one that reads from a network mount that is gone can't even be killed.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from svuprobe.extractors.audio.worker import Alive, Bug, End, Request, receive
 from svuprobe.extractors.base import ExtractError
 
 _MOST_SILENT = 3  # files one after the other that hang: then it is not the files
-_END_S = 2.0  # for a worker to leave by itself; and for a killed one, which a dead disk can hold for ever
+# for a worker to leave by itself; and for a killed one, which a dead disk can hold for ever
+_END_S = 2.0
 _START_S = 60.0  # at least, for a worker to load its libraries
 _GLANCE_MS = 500
-# What libraries print, even as they load, must not get between the answers: stdout's place is taken by stderr. And
-# a file in the working directory must not take a library's place: the path is the parent's.
+# What libraries print, even as they load, must not get between the answers: stdout's place is taken
+# by stderr. And a file in the working directory must not take a library's place: the path is the
+# parent's.
 _MAIN = (
     "import os, sys; answers = os.dup(1); os.dup2(2, 1); sys.path[:] = {path!r}; "
     "from svuprobe.extractors._tether import tether; tether(); "
@@ -39,7 +42,9 @@ _LEFT: list[subprocess.Popen[bytes]] = []  # killed, and held in the kernel by w
 
 
 class Silent:
-    """Which files have hung, so that none is waited for twice; and whether all do. For several threads."""
+    """Which files have hung, so that none is waited for twice; and whether all do. For several
+    threads.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
@@ -53,7 +58,10 @@ class Silent:
             return self._reason() if path in self._paths else ""
 
     def _reason(self) -> str:
-        return f"nothing could be read of it in {self.timeout_s:g} s: is its disk or network mount gone?"
+        return (
+            f"nothing could be read of it in {self.timeout_s:g} s: is its disk or network mount "
+            "gone?"
+        )
 
     def add(self, path: str) -> None:
         """Note that a file hangs. Raises ExtractError where those before it did, too."""
@@ -63,9 +71,10 @@ class Silent:
             if len(self._in_a_row) >= _MOST_SILENT:
                 names = ", ".join(shown(each) for each in self._in_a_row)
                 raise ExtractError(
-                    f"{names}: nothing could be read of {len(self._in_a_row)} files one after the other, each for "
-                    f"{self.timeout_s:g} s: is their disk or network mount gone? Mend that and run the same command "
-                    f"again (what was finished is kept), or wait longer with --decode-timeout"
+                    f"{names}: nothing could be read of {len(self._in_a_row)} files one after the "
+                    f"other, each for {self.timeout_s:g} s: is their disk or network mount gone? "
+                    "Mend that and run the same command again (what was finished is kept), or "
+                    "wait longer with --decode-timeout"
                 )
 
     def works(self) -> None:
@@ -83,7 +92,9 @@ class Hangs(Exception):
 
 
 class _Pipe(io.RawIOBase):
-    """A worker's answers. Reading ends when it is given up, and raises Hangs when nothing comes for too long."""
+    """A worker's answers. Reading ends when it is given up, and raises Hangs when nothing comes for
+    too long.
+    """
 
     def __init__(self, descriptor: int, timeout_s: float) -> None:
         self.given_up = False
@@ -116,7 +127,9 @@ class Worker:
         self._answers: Any = None  # a buffered reader
 
     def ask(self, request: Request) -> Iterator[Any]:
-        """Yield answers up to the last. Raises Died, Hangs; RuntimeError for a bug or a process that can't start."""
+        """Yield answers up to the last. Raises Died, Hangs; RuntimeError for a bug or a process
+        that can't start.
+        """
         try:
             if self._process is None or self._process.poll() is not None:
                 self.end()
@@ -163,7 +176,9 @@ class Worker:
                 if code < 0:
                     raise  # killed, not broken
                 said.seek(0)
-                raise RuntimeError(f"a decoder process can't start: {said.read().decode(errors='replace')}") from None
+                raise RuntimeError(
+                    f"a decoder process can't start: {said.read().decode(errors='replace')}"
+                ) from None
 
     def kill(self) -> None:
         """Kill the process; whoever waits for its answers gets Died."""
@@ -174,7 +189,9 @@ class Worker:
             process.kill()
 
     def end(self) -> str:
-        """Make sure that the process is gone, or will be as soon as the kernel lets it; says how it ended."""
+        """Make sure that the process is gone, or will be as soon as the kernel lets it; says how it
+        ended.
+        """
         process, self._process = self._process, None
         if process is None:
             return ""
@@ -188,7 +205,9 @@ class Worker:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process a little, kill it, wait a little more; its exit code, or that of a killed one."""
+    """Wait for a process a little, kill it, wait a little more; its exit code, or that of a killed
+    one.
+    """
     for _ in range(2):
         try:
             return process.wait(_END_S)

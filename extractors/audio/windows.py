@@ -1,4 +1,6 @@
-"""The windows that models see, cut out of a clip. Nothing here imports torch: it runs in worker processes."""
+"""The windows that models see, cut out of a clip. Nothing here imports torch: it runs in worker
+processes.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ from svuprobe.tasks.types import Clip, Windowing
 class InputSpec:
     """What a group of models wants of each window.
 
-    At frame level ``hop`` and ``context`` are not 0: windows with fewer than ``hop`` samples of their own are left
-    out; ``context`` samples after a window's end, zeros beyond the clip, are what its last frame still sees.
+    At frame level ``hop`` and ``context`` are not 0: windows with fewer than ``hop`` samples of
+    their own are left out; ``context`` samples after a window's end, zeros beyond the clip, are
+    what its last frame still sees.
     """
 
     sample_rate: int
@@ -45,8 +48,8 @@ class Window:
 class ClipEnd:
     """The end of a clip's windows.
 
-    ``seconds`` were decoded; ``quiet`` windows were left out as silent (of the spec with the most). With a
-    ``failure`` the windows so far are void.
+    ``seconds`` were decoded; ``quiet`` windows were left out as silent (of the spec with the most).
+    With a ``failure`` the windows so far are void.
     """
 
     seconds: float
@@ -55,12 +58,17 @@ class ClipEnd:
 
 
 def cut(
-    clip: Clip, specs: Sequence[InputSpec], windowing: Windowing, alive: Callable[[], None] = lambda: None
+    clip: Clip,
+    specs: Sequence[InputSpec],
+    windowing: Windowing,
+    alive: Callable[[], None] = lambda: None,
 ) -> Iterator[Window | ClipEnd]:
-    """Yield the windows of one clip for each spec, in order within a spec, and exactly one ClipEnd at the end.
+    """Yield the windows of one clip for each spec, in order within a spec, and exactly one ClipEnd
+    at the end.
 
-    ``alive`` is called for each block that is decoded: of a long clip many are, before the first window is.
-    A clip fails where it can't be decoded, or where for a spec no window is long and loud enough.
+    ``alive`` is called for each block that is decoded: of a long clip many are, before the first
+    window is. A clip fails where it can't be decoded, or where for a spec no window is long and
+    loud enough.
     """
     made_from = identity(clip)
     yield from _pieces(ClipAudio(clip, _rates(specs), alive), specs, windowing, made_from)
@@ -115,16 +123,21 @@ def _pieces(
 
 
 class _Cutter:
-    """Cuts one spec's windows out of blocks as they come; holds what the next window still has to see."""
+    """Cuts one spec's windows out of blocks as they come; holds what the next window still has to
+    see.
+    """
 
-    def __init__(self, spec: InputSpec, windowing: Windowing, made_from: str, first: int, last: int) -> None:
+    def __init__(
+        self, spec: InputSpec, windowing: Windowing, made_from: str, first: int, last: int
+    ) -> None:
         self.spec, self.kept, self.quiet = spec, 0, 0
         self._made_from = made_from
         self._first, self._last, self._min_rms = first, last, windowing.min_rms
         spans = enumerate(windowing.spans(last - first, spec.sample_rate))
         self.left = deque((number, a, b) for number, (a, b) in spans if b - a >= spec.hop)
         self._seen = 0  # samples of the clip
-        self._held, self._at = np.empty(0, np.float32), 0  # the samples from _at on, counted from _first
+        # the samples from _at on, counted from _first
+        self._held, self._at = np.empty(0, np.float32), 0
 
     def cut(self, block: np.ndarray) -> Iterator[Window]:
         """Yield the windows that this block completes."""
@@ -137,8 +150,17 @@ class _Cutter:
             number, a, b = self.left.popleft()
             samples = self._held[a - self._at : b - self._at + self.spec.context].copy()
             self._held, self._at = self._held[b - self._at :], b
-            if self._min_rms and np.sqrt(np.mean(np.square(samples, dtype=np.float64))) < self._min_rms:
+            if (
+                self._min_rms
+                and np.sqrt(np.mean(np.square(samples, dtype=np.float64))) < self._min_rms
+            ):
                 self.quiet += 1
                 continue
             self.kept += 1
-            yield Window(self.spec, number, (self._first + a) / self.spec.sample_rate, samples, self._made_from)
+            yield Window(
+                self.spec,
+                number,
+                (self._first + a) / self.spec.sample_rate,
+                samples,
+                self._made_from,
+            )

@@ -1,9 +1,10 @@
 """A decoder process: requests come in on stdin, windows or facts about files go out.
 
-A request is a pickled `Request`. Each answer is a pickled object; a window's samples follow it as plain float32, so
-that they are copied once. An `Alive` says that a block was decoded where no window came of it, so that silence means
-that nothing goes on. Both ends are one program on one machine, and the pipes are theirs alone. The process ends with
-its parent, whatever a decoder is busy with: see `svuprobe.extractors._tether`; also as soon as stdin does.
+A request is a pickled `Request`. Each answer is a pickled object; a window's samples follow it as
+plain float32, so that they are copied once. An `Alive` says that a block was decoded where no
+window came of it, so that silence means that nothing goes on. Both ends are one program on one
+machine, and the pipes are theirs alone. The process ends with its parent, whatever a decoder is
+busy with: see `svuprobe.extractors._tether`; also as soon as stdin does.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _NONE = np.empty(0, np.float32)
 
 @dataclass(frozen=True)
 class Request:
-    """The windows of one clip where there is a ``windowing``; else a fact about each clip, a key of ``FACTS``."""
+    """The windows of one clip where there is a ``windowing``; else a fact about each clip, a key of
+    ``FACTS``.
+    """
 
     clips: tuple[Clip, ...]
     specs: tuple[InputSpec, ...] = ()
@@ -45,7 +48,11 @@ def _head(clip: Clip) -> FileHead:
 
 
 # What is known of a clip without decoding it.
-FACTS: dict[str, Callable[[Clip], Any]] = {"duration": duration, "identity": identity, "head": _head}
+FACTS: dict[str, Callable[[Clip], Any]] = {
+    "duration": duration,
+    "identity": identity,
+    "head": _head,
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,9 @@ def receive(stream: Any) -> Any:
 
 
 def side_by_side(fact: Callable[[Clip], Any], clips: Sequence[Clip]) -> Iterator[Any]:
-    """Yield a fact about each clip, in order; several files are waited for at once, as a network answers slowly."""
+    """Yield a fact about each clip, in order; several files are waited for at once, as a network
+    answers slowly.
+    """
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(fact, clips)
 
@@ -108,7 +117,9 @@ def answers(request: Request, alive: Callable[[], None]) -> Iterator[Window | Cl
 
 
 def main(descriptor: int) -> None:
-    """Serve until stdin ends; answers go to ``descriptor``, the first as soon as this process is ready."""
+    """Serve until stdin ends; answers go to ``descriptor``, the first as soon as this process is
+    ready.
+    """
     answered = os.fdopen(descriptor, "wb")
     requests: SimpleQueue[Request | Bug] = SimpleQueue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
@@ -131,7 +142,9 @@ def main(descriptor: int) -> None:
 
 
 def _read(requests: SimpleQueue[Request | Bug]) -> None:
-    """Queue what comes in; ends the process, whatever it is busy with, when nothing can come any more."""
+    """Queue what comes in; ends the process, whatever it is busy with, when nothing can come any
+    more.
+    """
     while True:
         try:
             requests.put(pickle.load(sys.stdin.buffer))

@@ -1,11 +1,18 @@
 """Features on disk: immutable HDF5 shards, the index that joins them, and what keeps them whole.
 
-`format` says what lies where; `plan`, `shards` and `index` write it; `reader` reads it; `checksums`, `changed`,
-`verify` and `manage` keep it whole. What other rooms use is named here.
+`format` says what lies where; `plan`, `shards` and `index` write it; `reader` reads it;
+`checksums`, `changed`, `verify` and `manage` keep it whole. What other rooms use is named here.
 """
 
 from svuprobe.extractors.cache.changed import ShardClips, changed_shards
-from svuprobe.extractors.cache.format import Header, Row, find, folder_name, misplaced, require_place
+from svuprobe.extractors.cache.format import (
+    Header,
+    Row,
+    find,
+    folder_name,
+    misplaced,
+    require_place,
+)
 from svuprobe.extractors.cache.index import join
 from svuprobe.extractors.cache.manage import (
     CacheInfo,

@@ -1,8 +1,9 @@
 """Clips that are cached, compared with the audio that is there now.
 
-A shard names what each of its clips was made from (`svuprobe.extractors.audio.clips.identity`). Audio that is not
-there any more changes nothing: the features stand for it. Audio that is another would mix two corpora in one cache:
-that is refused, or, where asked for, the shards that hold such clips are made again, and no other.
+A shard names what each of its clips was made from (`svuprobe.extractors.audio.clips.identity`).
+Audio that is not there any more changes nothing: the features stand for it. Audio that is another
+would mix two corpora in one cache: that is refused, or, where asked for, the shards that hold such
+clips are made again, and no other.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from svuprobe.tasks.types import Clip
 
 _NAMED = 3  # clips in a message
 _ELSE = "or keep the other audio under another dataset name"
-ShardClips = Mapping[Path, Mapping[str, str]]  # of each shard: clip id -> what the clip was made from
+# of each shard: clip id -> what the clip was made from
+ShardClips = Mapping[Path, Mapping[str, str]]
 
 
 def changed_shards(
-    decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[ShardClips], *, replace: bool, reporter: Reporter
+    decoders: Decoders,
+    by_id: Mapping[str, Clip],
+    caches: Sequence[ShardClips],
+    *,
+    replace: bool,
+    reporter: Reporter,
 ) -> list[ShardClips]:
     """Find the shards of each cache that hold clips whose audio, start or end is another now.
 
@@ -39,7 +46,8 @@ def changed_shards(
     Raises
     ------
     ExtractError
-        There are such shards, and they are not to be made again, or can't be without losing other clips.
+        There are such shards, and they are not to be made again, or can't be without losing other
+        clips.
     """
     now = _identities(decoders, by_id, caches)
     changed: list[ShardClips] = []
@@ -60,7 +68,9 @@ def changed_shards(
     return changed
 
 
-def _identities(decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[ShardClips]) -> dict[str, str]:
+def _identities(
+    decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[ShardClips]
+) -> dict[str, str]:
     """Return what the audio of each clip is that is cached anywhere."""
     known: set[str] = set()
     for shards in caches:
@@ -80,18 +90,23 @@ def _is_absent(identity: str) -> bool:
 
 
 def _others(clips: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the clips that are something else now. Of those without audio start and end are compared."""
+    """Return the clips that are something else now. Of those without audio start and end are
+    compared.
+    """
     return [i for i, then in clips.items() if i in now and _is_other(then, now[i])]
 
 
 def _is_other(then: str, now: str) -> bool:
     """Return whether an identity is another now."""
-    if _is_absent(now):  # the features stand for audio that is gone; the part of it is known from the task
+    # the features stand for audio that is gone; the part of it is known from the task
+    if _is_absent(now):
         return then.partition(" ")[2] != now.partition(" ")[2]
     return then != now
 
 
-def _refuse(caches: Sequence[ShardClips], by_id: Mapping[str, Clip], now: Mapping[str, str]) -> None:
+def _refuse(
+    caches: Sequence[ShardClips], by_id: Mapping[str, Clip], now: Mapping[str, str]
+) -> None:
     """Raise ExtractError that names the clips of changed shards, if there are any."""
     changed: list[str] = []
     folders: list[Path] = []
@@ -105,12 +120,14 @@ def _refuse(caches: Sequence[ShardClips], by_id: Mapping[str, Clip], now: Mappin
     more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
     raise ExtractError(
         f"{_count(changed)} not what {folders[0]}{more} was made from (audio, start or end): "
-        f"{_named(changed, by_id)}; nothing was done: svuprobe extract --replace-changed makes again just the shards "
-        f"that hold such clips, {_ELSE}"
+        f"{_named(changed, by_id)}; nothing was done: svuprobe extract --replace-changed makes "
+        f"again just the shards that hold such clips, {_ELSE}"
     )
 
 
-def _refuse_loss(shard: Path, clips: Mapping[str, str], by_id: Mapping[str, Clip], now: Mapping[str, str]) -> None:
+def _refuse_loss(
+    shard: Path, clips: Mapping[str, str], by_id: Mapping[str, Clip], now: Mapping[str, str]
+) -> None:
     """Raise ExtractError where a shard holds clips that can't be made again."""
     strange = [i for i in clips if i not in by_id]
     absent = [i for i in clips if i in now and _is_absent(now[i])]
@@ -120,8 +137,9 @@ def _refuse_loss(shard: Path, clips: Mapping[str, str], by_id: Mapping[str, Clip
     ):
         if lost:
             raise ExtractError(
-                f"{shard}: holds changed clips and {_named(lost, by_id)}, {why}: making it again would lose "
-                f"{'it' if len(lost) == 1 else 'them'}; nothing was done: {what}, {_ELSE}"
+                f"{shard}: holds changed clips and {_named(lost, by_id)}, {why}: making it again "
+                f"would lose {'it' if len(lost) == 1 else 'them'}; nothing was done: {what}, "
+                f"{_ELSE}"
             )
 
 

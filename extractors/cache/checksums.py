@@ -1,8 +1,8 @@
 """Files of a cache, with their checksum beside them.
 
-A file is written under a temporary name, synced and renamed (`svuprobe._files`). Its checksum, as ``sha256sum``
-writes it, lies in ``<file>.sha256`` and takes its name first; a file that is replaced is removed before. So no file
-stands beside the checksum of another, whatever is killed when.
+A file is written under a temporary name, synced and renamed (`svuprobe._files`). Its checksum, as
+``sha256sum`` writes it, lies in ``<file>.sha256`` and takes its name first; a file that is replaced
+is removed before. So no file stands beside the checksum of another, whatever is killed when.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def reading(path: Path) -> Iterator[None]:
 class Sink(io.RawIOBase):
     """The temporary file behind an HDF5 file that is being written, and will be called ``path``.
 
-    HDF5 must not see a write fail: it can't close the file then, and crashes when the process ends. So the first
-    error is kept for :meth:`check`, and what HDF5 writes after it is thrown away.
+    HDF5 must not see a write fail: it can't close the file then, and crashes when the process ends.
+    So the first error is kept for :meth:`check`, and what HDF5 writes after it is thrown away.
     """
 
     def __init__(self, temporary: Path, path: Path) -> None:

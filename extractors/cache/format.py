@@ -6,23 +6,27 @@ A cache holds one (model revision, dataset, windowing, level) in the folder
 ``FEATURES/<model>@<revision8>/<dataset>-<windowing>-<level>/``:
 
 ``plan-NNNNN.json``
-    The header, which clips go into which shard and how many seconds they last, written before work starts. Every
-    process that fills the cache reads the same plan. Clips asked for later go into a further plan.
+    The header, which clips go into which shard and how many seconds they last, written before work
+    starts. Every process that fills the cache reads the same plan. Clips asked for later go into a
+    further plan.
 ``shard-NNNNN.h5``
-    The windows of its clips, or of those that did not fail. Written once: a process killed at any moment loses the
-    shard in hand and nothing else.
+    The windows of its clips, or of those that did not fail. Written once: a process killed at any
+    moment loses the shard in hand and nothing else.
 ``features.h5``
-    ``clip_id``, ``window``, ``start_s``, ``n_frames`` and ``offset`` (N windows each), and ``features``, float16,
-    a virtual dataset over the shards: (N, layers, dim) at clip level, (frames, layers, dim) at frame level,
-    where window n is ``features[offset[n]:offset[n] + n_frames[n]]``. At clip level ``offset`` is n.
-    Plain h5py reads it; where a shard is missing HDF5 answers NaN. svuprobe takes the index from it, which carries
-    a digest (`svuprobe.extractors.cache.index`), and the features from the shards.
+    ``clip_id``, ``window``, ``start_s``, ``n_frames`` and ``offset`` (N windows each), and
+    ``features``, float16, a virtual dataset over the shards: (N, layers, dim) at clip level,
+    (frames, layers, dim) at frame level, where window n is
+    ``features[offset[n]:offset[n] + n_frames[n]]``. At clip level ``offset`` is n. Plain h5py reads
+    it; where a shard is missing HDF5 answers NaN. svuprobe takes the index from it, which carries a
+    digest (`svuprobe.extractors.cache.index`), and the features from the shards.
 ``<file>.sha256``
-    The checksum of each of these: ``sha256sum -c *.sha256`` (see `svuprobe.extractors.cache.checksums`).
+    The checksum of each of these: ``sha256sum -c *.sha256`` (see
+    `svuprobe.extractors.cache.checksums`).
 
-The attributes of the HDF5 files are the fields of `Header`. A chunk holds 16 windows with all layers at clip
-level, and 256 frames of one layer at frame level, so that both one layer of every clip and every layer of one clip
-are read without their neighbours. The files keep to HDF5 1.10, whose metadata carry checksums of their own.
+The attributes of the HDF5 files are the fields of `Header`. A chunk holds 16 windows with all
+layers at clip level, and 256 frames of one layer at frame level, so that both one layer of every
+clip and every layer of one clip are read without their neighbours. The files keep to HDF5 1.10,
+whose metadata carry checksums of their own.
 """
 
 from __future__ import annotations
@@ -39,7 +43,8 @@ import numpy as np
 from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.names import slug
 
-HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}  # the cache holds a chunk of each layer
+# the cache holds a chunk of each layer
+HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}
 TEXT = h5py.string_dtype("utf-8")
 TEXT_COLUMNS = ("clip_id", "fingerprint")  # the others are numbers
 
@@ -90,8 +95,8 @@ class Header:
             mine, theirs = getattr(self, f.name), getattr(other, f.name)
             if mine != theirs:
                 raise ExtractError(
-                    f"{where}: made with {f.name} = {theirs!r}, asked for {mine!r}; nothing was mixed: "
-                    f"choose another --features folder"
+                    f"{where}: made with {f.name} = {theirs!r}, asked for {mine!r}; nothing was "
+                    "mixed: choose another --features folder"
                 )
 
 
@@ -125,12 +130,17 @@ def numbered(directory: Path, pattern: str) -> dict[int, Path]:
 
 
 def folder_name(header: Header) -> str:
-    """Return where the cache of a header lies: ``<model>@<revision8>/<dataset>-<windowing>-<level>``."""
-    return f"{slug(header.model)}@{header.revision[:8]}/{header.dataset}-{header.windowing}-{header.level}"
+    """Return where the cache of a header lies:
+    ``<model>@<revision8>/<dataset>-<windowing>-<level>``.
+    """
+    model = f"{slug(header.model)}@{header.revision[:8]}"
+    return f"{model}/{header.dataset}-{header.windowing}-{header.level}"
 
 
 def misplaced(directory: Path, header: Header) -> str:
-    """Say what a folder holds that does not belong there by its name; an empty text where all is well."""
+    """Say what a folder holds that does not belong there by its name; an empty text where all is
+    well.
+    """
     wanted, here = folder_name(header), Path(os.path.abspath(directory))
     if f"{here.parent.name}/{here.name}" == wanted:
         return ""
@@ -144,6 +154,8 @@ def require_place(directory: Path, header: Header) -> None:
 
 
 def find(features: Path, model_slug: str, dataset: str, windowing: str, level: str) -> list[Path]:
-    """Return the folders of the finished caches of a model (every revision of it) for one dataset and windowing."""
+    """Return the folders of the finished caches of a model (every revision of it) for one dataset
+    and windowing.
+    """
     name = f"{dataset}-{windowing}-{level}"
     return sorted(p.parent for p in features.glob(f"{model_slug}@*/{name}/features.h5"))

@@ -1,8 +1,10 @@
-"""The index of a cache: which window is where, in which shard. See `svuprobe.extractors.cache.format`.
+"""The index of a cache: which window is where, in which shard. See
+`svuprobe.extractors.cache.format`.
 
-It is made from the shards and written into ``features.h5``, with a digest over all of it: an index that was edited,
-or that is of other shards than it says, is found when it is read. Indexes without that digest were written by
-versions whose columns could be damaged: they count as absent, and are made again.
+It is made from the shards and written into ``features.h5``, with a digest over all of it: an index
+that was edited, or that is of other shards than it says, is found when it is read. Indexes without
+that digest were written by versions whose columns could be damaged: they count as absent, and are
+made again.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from svuprobe.extractors.cache.format import HDF5, TEXT, TEXT_COLUMNS, Header, R
 
 
 class IndexedShard(NamedTuple):
-    """A shard as the index knows it: bytes and checksum of its file, rows of features, digest of its content."""
+    """A shard as the index knows it: bytes and checksum of its file, rows of features, digest of
+    its content.
+    """
 
     size: int
     sha256: str
@@ -43,8 +47,8 @@ class Index:
     shards
         The shards by name, in the order in which their features follow each other.
     columns
-        The fields of `Row`, (N,) each: text as objects, numbers as int64 and float64; and ``offset``, the first row
-        of each window in the joined features.
+        The fields of `Row`, (N,) each: text as objects, numbers as int64 and float64; and
+        ``offset``, the first row of each window in the joined features.
     """
 
     header: Header
@@ -54,7 +58,9 @@ class Index:
     @property
     def digest(self) -> str:
         """Return SHA-256 over header, shards and columns, hexadecimal."""
-        digest = hashlib.sha256(json.dumps([self.header.attributes(), self.shards], sort_keys=True).encode())
+        digest = hashlib.sha256(
+            json.dumps([self.header.attributes(), self.shards], sort_keys=True).encode()
+        )
         for name, values in sorted(self.columns.items()):
             if name in TEXT_COLUMNS:
                 digest.update(json.dumps(values.tolist()).encode())
@@ -64,7 +70,9 @@ class Index:
 
 
 def shards_on_disk(directory: Path) -> dict[str, tuple[int, str]]:
-    """Return bytes and recorded checksum of the shards that are there, by name: cheap, nothing is opened."""
+    """Return bytes and recorded checksum of the shards that are there, by name: cheap, nothing is
+    opened.
+    """
     shards = numbered(directory, "shard-*.h5").values()
     return {path.name: (path.stat().st_size, recorded(path)) for path in shards}
 
@@ -85,7 +93,9 @@ def index_of_shards(directory: Path) -> Index:
             header.require(made_with, path)
             for column, several in parts.items():
                 several.append(_column(file, column))
-            shards[name] = IndexedShard(size, sha256, len(file["features"]), plain(file.attrs["sha256"]))
+            shards[name] = IndexedShard(
+                size, sha256, len(file["features"]), plain(file.attrs["sha256"])
+            )
             rows = sum(_rows(header, parts["n_frames"][-1]))
         if rows != shards[name].rows:
             raise ExtractError(
@@ -114,8 +124,9 @@ def _column(file: h5py.File, name: str) -> np.ndarray:
 def _write_index(index: Index, file: h5py.File) -> None:
     """Write the index into an HDF5 file that is being made.
 
-    Every column is created under its name. Where it is assigned (``file[name] = ...``), h5py makes it first and
-    names it then, and under this version of the format large files so made read back damaged.
+    Every column is created under its name. Where it is assigned (``file[name] = ...``), h5py makes
+    it first and names it then, and under this version of the format large files so made read back
+    damaged.
     """
     for name, values in index.columns.items():
         file.create_dataset(name, data=values, dtype=TEXT if name in TEXT_COLUMNS else None)
@@ -146,27 +157,33 @@ def read_index(path: Path) -> Index | None:
         said = plain(file.attrs["index_sha256"])
     if index.digest != said:
         raise ExtractError(
-            f"{path}: damaged (its index is not what was written); run svuprobe cache verify {path.parent} --remove, "
-            f"which makes it again from the shards"
+            f"{path}: damaged (its index is not what was written); run svuprobe cache verify "
+            f"{path.parent} --remove, which makes it again from the shards"
         )
     return index
 
 
 def joins_shards(path: Path, on_disk: Mapping[str, tuple[int, str]]) -> bool:
-    """Return whether a ``features.h5`` has an index with a digest, over just these shards (`shards_on_disk`)."""
+    """Return whether a ``features.h5`` has an index with a digest, over just these shards
+    (`shards_on_disk`).
+    """
     try:
         with h5py.File(path) as file:
             columns = (plain(file.attrs[name]) for name in ("shards", "sizes", "sha256"))
-            same = {name: (size, sha) for name, size, sha in zip(*columns, strict=True)} == dict(on_disk)
+            same = {name: (size, sha) for name, size, sha in zip(*columns, strict=True)} == dict(
+                on_disk
+            )
             return same and "index_sha256" in file.attrs
     except (OSError, KeyError, ValueError, RuntimeError, TypeError):
         return False  # absent or damaged: written again
 
 
 def join(directory: Path) -> None:
-    """Write ``features.h5`` over the finished shards of a cache, unless it joins just these already.
+    """Write ``features.h5`` over the finished shards of a cache, unless it joins just these
+    already.
 
-    One process at a time; the shards are listed then, so that none is lost. Where there are none it is deleted.
+    One process at a time; the shards are listed then, so that none is lost. Where there are none it
+    is deleted.
 
     Raises
     ------
@@ -197,7 +214,9 @@ def join(directory: Path) -> None:
 
 
 def _join_features(file: h5py.File, index: Index) -> None:
-    """Write the virtual dataset, in h5py's low-level words: its others put the time of day into the file."""
+    """Write the virtual dataset, in h5py's low-level words: its others put the time of day into the
+    file.
+    """
     rows = [shard.rows for shard in index.shards.values()]
     shape = len(index.header.layer_names), index.header.dim
     whole = h5py.h5s.create_simple((sum(rows), *shape))
@@ -211,4 +230,6 @@ def _join_features(file: h5py.File, index: Index) -> None:
         layout.set_virtual(whole, name.encode(), b"features", h5py.h5s.create_simple((n, *shape)))
         start += n
     whole.select_all()
-    h5py.h5d.create(file.id, b"features", h5py.h5t.py_create(np.dtype(np.float16)), whole, dcpl=layout)
+    h5py.h5d.create(
+        file.id, b"features", h5py.h5t.py_create(np.dtype(np.float16)), whole, dcpl=layout
+    )

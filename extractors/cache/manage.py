@@ -16,15 +16,21 @@ from svuprobe.extractors.cache.index import joins_shards, shards_on_disk
 from svuprobe.extractors.cache.plan import read_plan
 from svuprobe.extractors.cache.shards import read_shard
 
-_OURS = re.compile(r"(plan-\d{5,}\.json|shard-\d{5,}\.h5|features\.h5|plan)(\.tmp-.+|\.lock|\.sha256)?")
+_OURS = re.compile(
+    r"(plan-\d{5,}\.json|shard-\d{5,}\.h5|features\.h5|plan)(\.tmp-.+|\.lock|\.sha256)?"
+)
 _LITTER = re.compile(r"(.+)(\.tmp-.+|\.lock)")
 _OF_TASKS = re.compile(r"(.+\.json)(\.tmp-\w+-\d+|\.lock)")  # beside the lists of clips
 
 
 def cache_folders(directory: Path) -> list[Path]:
-    """Return the caches in a folder of features, in the folder of one model, or the one cache that a folder is."""
+    """Return the caches in a folder of features, in the folder of one model, or the one cache that
+    a folder is.
+    """
     if not directory.is_dir():
-        raise ExtractError(f"{directory}: no such folder; caches are where svuprobe extract --features put them")
+        raise ExtractError(
+            f"{directory}: no such folder; caches are where svuprobe extract --features put them"
+        )
     below = sorted([directory, *directory.glob("*"), *directory.glob("*/*")])
     return [folder for folder in below if folder.is_dir() and _ours(folder)]
 
@@ -52,8 +58,8 @@ def size_of(folder: Path) -> int:
 class CacheInfo:
     """One cache: what it was made with and how much of it there is.
 
-    ``hours`` of audio are those of its clips, None where a plan was lost. ``state`` is ``complete`` or says what
-    is not.
+    ``hours`` of audio are those of its clips, None where a plan was lost. ``state`` is ``complete``
+    or says what is not.
     """
 
     directory: Path
@@ -94,7 +100,11 @@ def cache_info(folder: Path) -> CacheInfo:
     missing = len(planned - done)
     return CacheInfo(
         folder,
-        *((header.model, header.revision, header.dataset) if header else (folder.parent.name, "", "")),
+        *(
+            (header.model, header.revision, header.dataset)
+            if header
+            else (folder.parent.name, "", "")
+        ),
         *((header.windowing, header.level, header.dtype) if header else (folder.name, "", "")),
         clips=len(done),
         missing=missing,
@@ -146,7 +156,9 @@ def prune_cache(folder: Path, dry_run: bool) -> dict[Path, int]:
 
 
 def _prune_lists(folder: Path, dry_run: bool) -> dict[Path, int]:
-    """Do as `prune`, of the lists of clips. Nobody holds a lock while writing one: the process in a name tells."""
+    """Do as `prune`, of the lists of clips. Nobody holds a lock while writing one: the process in a
+    name tells.
+    """
     gone: dict[Path, int] = {}
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     for path in _owners(folder, names, _OF_TASKS):
@@ -175,7 +187,9 @@ def _unlink(paths: Iterable[Path]) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Delete what killed processes left of one cache, as far as that can be done; live ones lose nothing."""
+    """Delete what killed processes left of one cache, as far as that can be done; live ones lose
+    nothing.
+    """
     for path in _owners(folder, (path.name for path in _files_in(folder)), _LITTER):
         sweep(path)
 
@@ -195,7 +209,9 @@ def delete_cache(folder: Path) -> None:
     """
     for path in _ours(folder):
         if busy(path):
-            raise ExtractError(f"{path}: is being written by another process; end that or wait for it")
+            raise ExtractError(
+                f"{path}: is being written by another process; end that or wait for it"
+            )
     with writing(folder):
         _unlink(_files_in(folder))
         for empty in (folder, folder.parent):
@@ -204,7 +220,9 @@ def delete_cache(folder: Path) -> None:
 
 
 def empty_folders(directory: Path, model: str) -> list[Path]:
-    """Return the folders of a model without a file, as a killed `delete_cache` leaves them; inner ones first."""
+    """Return the folders of a model without a file, as a killed `delete_cache` leaves them; inner
+    ones first.
+    """
     empty: list[Path] = []
     for top in directory.glob(f"{model}@*"):
         below = sorted(top.rglob("*"), reverse=True)

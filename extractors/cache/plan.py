@@ -1,4 +1,6 @@
-"""Which clips go into which shard, settled before work starts. See `svuprobe.extractors.cache.format`."""
+"""Which clips go into which shard, settled before work starts. See
+`svuprobe.extractors.cache.format`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from svuprobe.extractors.cache.checksums import publish, reading
 from svuprobe.extractors.cache.format import Header, numbered
 from svuprobe.extractors.cache.shards import read_shard
 
-_CLIPS = {"clip": 32, "frame": 8}  # in a shard, at most; more at clip level where there would be over 256 shards
+# in a shard, at most; more at clip level where there would be over 256 shards
+_CLIPS = {"clip": 32, "frame": 8}
 _SECONDS = {"clip": 7200.0, "frame": 600.0}
 _SHARDS = 256
 
@@ -30,16 +33,20 @@ def read_plan(path: Path) -> ShardPlan:
     """Read one plan; ExtractError where it is damaged."""
     with reading(path):
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return ShardPlan(Header.read(stored["header"]), dict(stored["shards"]), dict(stored["seconds"]))
+        return ShardPlan(
+            Header.read(stored["header"]), dict(stored["shards"]), dict(stored["seconds"])
+        )
 
 
-def plan_shards(directory: Path, header: Header, seconds: Mapping[str, float]) -> dict[str, list[str]]:
+def plan_shards(
+    directory: Path, header: Header, seconds: Mapping[str, float]
+) -> dict[str, list[str]]:
     """Plan the shards that hold or will hold some clips: shard name -> clip ids.
 
-    Clips that no plan names yet, or that failed in a shard already finished, are planned now: by length, longest
-    first, so that batches hold clips of like length. The split depends on the clips and their lengths alone, so
-    processes that start together make the same plan. A shard whose plan was lost counts with what it holds, and no
-    shard takes its name.
+    Clips that no plan names yet, or that failed in a shard already finished, are planned now: by
+    length, longest first, so that batches hold clips of like length. The split depends on the clips
+    and their lengths alone, so processes that start together make the same plan. A shard whose plan
+    was lost counts with what it holds, and no shard takes its name.
 
     Parameters
     ----------
@@ -57,20 +64,25 @@ def plan_shards(directory: Path, header: Header, seconds: Mapping[str, float]) -
     if not new:
         return shards  # without a lock: the folder may be one where nothing can be written
     with locked(directory / "plan", wait=True):
-        shards, new = _planned(directory, header, seconds)  # another process may have planned them meanwhile
+        # another process may have planned them meanwhile
+        shards, new = _planned(directory, header, seconds)
         if new:
             first = 1 + max((int(name[6:-3]) for name in shards), default=-1)
             ordered = sorted(new, key=lambda i: (-seconds[i], i))
             added = _split(ordered, seconds, header.level, first)
             number = 1 + max(numbered(directory, "plan-*.json"), default=-1)
             lasting = {i: round(float(seconds[i]), 3) for i in ordered}
-            text = json.dumps({"header": header.attributes(), "shards": added, "seconds": lasting}, indent=1)
+            text = json.dumps(
+                {"header": header.attributes(), "shards": added, "seconds": lasting}, indent=1
+            )
             _publish_text(directory / f"plan-{number:05d}.json", text)
             shards |= added
     return shards
 
 
-def _planned(directory: Path, header: Header, wanted: Mapping[str, float]) -> tuple[dict[str, list[str]], list[str]]:
+def _planned(
+    directory: Path, header: Header, wanted: Mapping[str, float]
+) -> tuple[dict[str, list[str]], list[str]]:
     """Return the shards that are planned or there, and the clips wanted that are in none."""
     shards: dict[str, list[str]] = {}
     for path in numbered(directory, "plan-*.json").values():
@@ -88,8 +100,12 @@ def _planned(directory: Path, header: Header, wanted: Mapping[str, float]) -> tu
     return shards, [i for i in wanted if i not in known]
 
 
-def _split(ids: Sequence[str], seconds: Mapping[str, float], level: str, first: int) -> dict[str, list[str]]:
-    """Split into shards of consecutive clips, within their bounds; a clip longer than these has one of its own."""
+def _split(
+    ids: Sequence[str], seconds: Mapping[str, float], level: str, first: int
+) -> dict[str, list[str]]:
+    """Split into shards of consecutive clips, within their bounds; a clip longer than these has one
+    of its own.
+    """
     most = _CLIPS[level] if level == "frame" else max(_CLIPS[level], -(-len(ids) // _SHARDS))
     blocks: list[list[str]] = []
     left = 0.0

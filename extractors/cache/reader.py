@@ -1,8 +1,8 @@
 """A finished cache, open for reading. See `svuprobe.extractors.cache.format`.
 
-The index comes from ``features.h5``, the features from the shards themselves and not through its virtual dataset:
-HDF5 answers NaN there for a shard that it can't open, follows ``HDF5_VDS_PREFIX`` to another cache, and takes any
-file of the right name and shape.
+The index comes from ``features.h5``, the features from the shards themselves and not through its
+virtual dataset: HDF5 answers NaN there for a shard that it can't open, follows ``HDF5_VDS_PREFIX``
+to another cache, and takes any file of the right name and shape.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from svuprobe.extractors.cache.checksums import reading
 from svuprobe.extractors.cache.format import Header, plain
 from svuprobe.extractors.cache.index import Index, IndexedShard, index_of_shards, join, read_index
 
-_FINITE_BELOW = 0x7C00  # of a float16's bits without its sign: from here on they say infinite or NaN
+# of a float16's bits without its sign: from here on they say infinite or NaN
+_FINITE_BELOW = 0x7C00
 _MANY = 4 << 20  # values that are looked at at once
 
 
@@ -43,9 +44,10 @@ def _files_at_once() -> int:
 class JoinedFeatures:
     """Features (rows, layers, dim) float16 of a cache.
 
-    Supports ``len``, ``shape``, slices of rows and `read_into`. When a shard is opened, its size and the digest that
-    it carries of its rows and features are compared with the index, so it is the one that was joined. Values that are
-    not finite are refused where they are first read, with the clip's name.
+    Supports ``len``, ``shape``, slices of rows and `read_into`. When a shard is opened, its size
+    and the digest that it carries of its rows and features are compared with the index, so it is
+    the one that was joined. Values that are not finite are refused where they are first read, with
+    the clip's name.
     """
 
     def __init__(self, directory: Path, index: Index) -> None:
@@ -53,8 +55,11 @@ class JoinedFeatures:
         self._names = list(index.shards)
         self._ends = list(accumulate(shard.rows for shard in index.shards.values()))
         self._most = _files_at_once()
-        self._open: OrderedDict[str, h5py.Dataset] = OrderedDict()  # features of shards whose files are open
-        self._unseen = dict(zip(self._names, (shard.rows for shard in index.shards.values()), strict=True))
+        # features of shards whose files are open
+        self._open: OrderedDict[str, h5py.Dataset] = OrderedDict()
+        self._unseen = dict(
+            zip(self._names, (shard.rows for shard in index.shards.values()), strict=True)
+        )
         self._lock = threading.Lock()
 
     @property
@@ -75,8 +80,8 @@ class JoinedFeatures:
     def read_into(self, rows_read: np.ndarray, first: int) -> None:
         """Fill an array (n, layers, dim) with the rows from ``first`` on.
 
-        Raises ExtractError where a shard can't be read, is not the one that the index knows, or holds values that
-        are not finite.
+        Raises ExtractError where a shard can't be read, is not the one that the index knows, or
+        holds values that are not finite.
         """
         at = 0
         with self._lock:
@@ -110,7 +115,9 @@ class JoinedFeatures:
             self._dataset(name).read_direct(rows_read, np.s_[inside : inside + len(rows_read)])
 
     def _dataset(self, name: str) -> h5py.Dataset:
-        """Open the features of a shard that is the index's; the file not needed for longest is closed for it."""
+        """Open the features of a shard that is the index's; the file not needed for longest is
+        closed for it.
+        """
         if name in self._open:
             self._open.move_to_end(name)
             return self._open[name]
@@ -130,15 +137,21 @@ class JoinedFeatures:
             self._open.popitem(last=False)[1].file.close()
         return features
 
-    def _require(self, features: h5py.Dataset, content: str, path: Path, shard: IndexedShard) -> None:
+    def _require(
+        self, features: h5py.Dataset, content: str, path: Path, shard: IndexedShard
+    ) -> None:
         again = f"run svuprobe cache verify {path.parent} --remove, then svuprobe extract again"
         if content != shard.content:
             raise ExtractError(f"{path}: is another shard than features.h5 joins; {again}")
         if features.shape != (shard.rows, *self.shape[1:]) or features.dtype != np.float16:
-            raise ExtractError(f"{path}: damaged (features of shape {features.shape}, {features.dtype}); {again}")
+            raise ExtractError(
+                f"{path}: damaged (features of shape {features.shape}, {features.dtype}); {again}"
+            )
 
     def _refuse_not_finite(self, name: str, first: int, rows_read: np.ndarray) -> None:
-        """Look at rows that are read for the first time: what follows them in later epochs is the same."""
+        """Look at rows that are read for the first time: what follows them in later epochs is the
+        same.
+        """
         if self._unseen[name] <= 0:
             return
         self._unseen[name] -= len(rows_read)
@@ -154,9 +167,9 @@ class JoinedFeatures:
         columns, header = self._index.columns, self._index.header
         window = int(np.searchsorted(columns["offset"], row, side="right")) - 1
         raise ExtractError(
-            f"{self._directory / name}: the features of clip {columns['clip_id'][window]!r}, layer "
-            f"{header.layer_names[layer]!r}, are not finite; run svuprobe cache verify {self._directory} --remove, "
-            f"then svuprobe extract again"
+            f"{self._directory / name}: the features of clip {columns['clip_id'][window]!r}, "
+            f"layer {header.layer_names[layer]!r}, are not finite; run svuprobe cache verify "
+            f"{self._directory} --remove, then svuprobe extract again"
         )
 
 
@@ -167,22 +180,23 @@ def _require_size(path: Path, shard: IndexedShard) -> None:
         raise ExtractError(f"{path}: a shard is missing; run svuprobe extract again") from None
     if size != shard.size:
         raise ExtractError(
-            f"{path}: has {size} bytes of {shard.size}; run svuprobe cache verify {path.parent} --remove, "
-            f"then svuprobe extract again"
+            f"{path}: has {size} bytes of {shard.size}; run svuprobe cache verify {path.parent} "
+            "--remove, then svuprobe extract again"
         )
 
 
 class FeatureCache:
     """A finished cache, open for reading.
 
-    Attributes ``clip_id``, ``window``, ``start_s``, ``n_frames``, ``offset``, ``fingerprint`` are arrays over
-    the N windows; ``features`` is all features (`JoinedFeatures`), read from the shards.
+    Attributes ``clip_id``, ``window``, ``start_s``, ``n_frames``, ``offset``, ``fingerprint`` are
+    arrays over the N windows; ``features`` is all features (`JoinedFeatures`), read from the
+    shards.
 
-    The index carries a digest, and each shard is opened and compared with it: its size, and the digest of its content
-    as it says itself. So parts of other caches, and an edited index, are found here. A shard whose features or
-    attributes were edited goes unseen, if they are finite: ``svuprobe cache verify`` reads every byte. A
-    ``features.h5`` of a version whose columns could be damaged is made again, or, where nothing can be written, read
-    from the shards.
+    The index carries a digest, and each shard is opened and compared with it: its size, and the
+    digest of its content as it says itself. So parts of other caches, and an edited index, are
+    found here. A shard whose features or attributes were edited goes unseen, if they are finite:
+    ``svuprobe cache verify`` reads every byte. A ``features.h5`` of a version whose columns could
+    be damaged is made again, or, where nothing can be written, read from the shards.
 
     Raises
     ------
@@ -199,8 +213,9 @@ class FeatureCache:
         self.header = index.header
         if self.header.format != Header.format:
             raise ExtractError(
-                f"{directory}: has format {self.header.format}, this svuprobe reads {Header.format}; "
-                f"choose another --features folder and run svuprobe extract for it"
+                f"{directory}: has format {self.header.format}, this svuprobe reads "
+                f"{Header.format}; choose another --features folder and run svuprobe extract for "
+                "it"
             )
         columns = index.columns
         self.clip_id, self.fingerprint = columns["clip_id"], columns["fingerprint"]
@@ -233,12 +248,16 @@ class FeatureCache:
     def __enter__(self) -> FeatureCache:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
 def _rejoined(directory: Path) -> Index:
-    """Return the index of a cache that an older version joined: written again where that is possible."""
+    """Return the index of a cache that an older version joined: written again where that is
+    possible.
+    """
     try:
         join(directory)
     except FileError:  # a shared cache that others own: its shards say it all, a little slower

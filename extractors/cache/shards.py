@@ -1,4 +1,6 @@
-"""One shard: how it is written, claimed, read back and deleted. See `svuprobe.extractors.cache.format`."""
+"""One shard: how it is written, claimed, read back and deleted. See
+`svuprobe.extractors.cache.format`.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,11 @@ class ShardWriter:
         self._sink = Sink(self._temporary, path)
         self._file = h5py.File(self._sink, "w", **HDF5)
         layers, dim = len(header.layer_names), header.dim
-        chunk = (_WINDOWS_PER_CHUNK, layers, dim) if header.level == "clip" else (_FRAMES_PER_CHUNK, 1, dim)
+        chunk = (
+            (_WINDOWS_PER_CHUNK, layers, dim)
+            if header.level == "clip"
+            else (_FRAMES_PER_CHUNK, 1, dim)
+        )
         self._features = self._file.create_dataset(
             "features", (0, layers, dim), "float16", maxshape=(None, layers, dim), chunks=chunk
         )
@@ -54,7 +60,8 @@ class ShardWriter:
         Parameters
         ----------
         features
-            (R, layers, dim) float16: one for each row at clip level, all frames of all rows at frame level.
+            (R, layers, dim) float16: one for each row at clip level, all frames of all rows at
+            frame level.
         rows
             Their index; windows of one clip follow each other.
         """
@@ -73,7 +80,9 @@ class ShardWriter:
             digest.update(part)
 
     def drop(self, clip_id: str) -> None:
-        """Forget the windows of a clip that failed in its middle; it is the last one, or has none."""
+        """Forget the windows of a clip that failed in its middle; it is the last one, or has
+        none.
+        """
         kept = [row for row in self._rows if row.clip_id != clip_id]
         if self._rows[: len(kept)] != kept:
             raise ValueError(f"clip {clip_id!r} is not the last one")
@@ -103,7 +112,9 @@ class ShardWriter:
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
         self._sink.close()
         self._temporary.unlink(missing_ok=True)
@@ -120,16 +131,22 @@ def claim(path: Path) -> Iterator[bool]:
 
 
 def read_shard(path: Path) -> tuple[Header, dict[str, str]]:
-    """Read the header of a shard, and the fingerprint of each of its clips; ExtractError where it is damaged."""
+    """Read the header of a shard, and the fingerprint of each of its clips; ExtractError where it
+    is damaged.
+    """
     with reading(path), h5py.File(path) as file:
         clips = dict(zip(file["clip_id"].asstr()[:], file["fingerprint"].asstr()[:], strict=True))
         return Header.read(file.attrs), clips
 
 
 def content_of(file: h5py.File) -> str:
-    """Compute the digest over rows and features of an open shard: its ``sha256``, where nothing was changed."""
+    """Compute the digest over rows and features of an open shard: its ``sha256``, where nothing was
+    changed.
+    """
     header = Header.read(file.attrs)
-    columns = (file[name].asstr()[:] if name in TEXT_COLUMNS else file[name][:] for name in Row._fields)
+    columns = (
+        file[name].asstr()[:] if name in TEXT_COLUMNS else file[name][:] for name in Row._fields
+    )
     digests: dict[str, Any] = {}
     features = file["features"]
     ahead = max(1, _READ_BYTES // max(1, features[:1].nbytes))  # rows that are read at once
@@ -154,7 +171,8 @@ def read_shards(directory: Path) -> dict[Path, dict[str, str]]:
 
 
 def delete_shard(shard: Path, seen: Mapping[str, str]) -> None:
-    """Delete a shard that is to be made again, unless another process has done so since it was ``seen``.
+    """Delete a shard that is to be made again, unless another process has done so since it was
+    ``seen``.
 
     The caller holds the shard's claim.
     """

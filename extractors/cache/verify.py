@@ -1,7 +1,8 @@
 """Whether every byte of a cache is as it was written, and deleting what is not.
 
-Checksums lie beside the files and not in HDF5's own ``fletcher32``: ``sha256sum -c`` then checks a cache without
-svuprobe, a truncated or swapped file is found too, and nothing is computed where training reads features.
+Checksums lie beside the files and not in HDF5's own ``fletcher32``: ``sha256sum -c`` then checks a
+cache without svuprobe, a truncated or swapped file is found too, and nothing is computed where
+training reads features.
 """
 
 from __future__ import annotations
@@ -45,11 +46,13 @@ def verify(
     Parameters
     ----------
     delete
-        Delete what is damaged and join what is left, so that ``svuprobe extract`` makes it again and nothing else.
+        Delete what is damaged and join what is left, so that ``svuprobe extract`` makes it again
+        and nothing else.
     reporter
         Shows a bar of the bytes.
     tell
-        Called with each damage before anything is deleted, so that it is known where the system then refuses.
+        Called with each damage before anything is deleted, so that it is known where the system
+        then refuses.
 
     Raises
     ------
@@ -66,7 +69,9 @@ def verify(
         return damages
 
 
-def _verify_one(folder: Path, each: Each, delete: bool, tell: Callable[[Damage], object]) -> list[Damage]:
+def _verify_one(
+    folder: Path, each: Each, delete: bool, tell: Callable[[Damage], object]
+) -> list[Damage]:
     damages = list(_examine(folder, each))
     damages += _examine_joined(folder, each, {damage.path.name for damage in damages})
     for damage in damages:
@@ -80,11 +85,16 @@ def _verify_one(folder: Path, each: Each, delete: bool, tell: Callable[[Damage],
 
 
 def _examine(folder: Path, each: Each) -> Iterator[Damage]:
-    """Yield what is wrong with plans and shards. The first good one says what the others must have been made with."""
+    """Yield what is wrong with plans and shards. The first good one says what the others must have
+    been made with.
+    """
     truth: Header | None = None
     owner: dict[str, Path] = {}
     planned: dict[str, list[str]] = {}
-    for path in (*numbered(folder, "plan-*.json").values(), *numbered(folder, "shard-*.h5").values()):
+    for path in (
+        *numbered(folder, "plan-*.json").values(),
+        *numbered(folder, "shard-*.h5").values(),
+    ):
         clips: dict[str, str] = {}
         reason = _checksum(path, each)
         if not reason:
@@ -120,7 +130,8 @@ def _checksum(path: Path, each: Each) -> str:
 
 
 def _content(path: Path) -> str:
-    """Say why a shard's rows and features are not those that its digest is of; empty where they are.
+    """Say why a shard's rows and features are not those that its digest is of; empty where they
+    are.
 
     The checksum of the file says the same, unless somebody made that again too.
     """
@@ -151,7 +162,9 @@ def _twice(clips: dict[str, str], owner: dict[str, Path]) -> str:
 
 
 def _examine_joined(folder: Path, each: Each, known: set[str]) -> Iterator[Damage]:
-    """Yield what is wrong with ``features.h5``, beside damaged shards; ones it does not join yet are no damage."""
+    """Yield what is wrong with ``features.h5``, beside damaged shards; ones it does not join yet
+    are no damage.
+    """
     path = folder / "features.h5"
     if not path.exists():
         return
@@ -166,14 +179,24 @@ def _examine_joined(folder: Path, each: Each, known: set[str]) -> Iterator[Damag
         yield Damage(path, str(error))
         return
     if index is None:
-        yield Damage(path, "was joined by a version whose index could be damaged; it is made again from the shards")
+        yield Damage(
+            path,
+            "was joined by a version whose index could be damaged; it is made again from the "
+            "shards",
+        )
         return
     joined = {name: (shard.size, shard.sha256) for name, shard in index.shards.items()}
     on_disk = shards_on_disk(folder)
     for name in sorted(joined.keys() - on_disk.keys()):
         yield Damage(folder / name, "is missing, though features.h5 joins it")
-    others = sorted(name for name in joined.keys() & on_disk.keys() - known if joined[name] != on_disk[name])
+    others = sorted(
+        name for name in joined.keys() & on_disk.keys() - known if joined[name] != on_disk[name]
+    )
     if others:
         yield Damage(path, f"joins another {others[0]} than the one there")
-    elif joined.keys() == on_disk.keys() and not known and index.digest != index_of_shards(folder).digest:
+    elif (
+        joined.keys() == on_disk.keys()
+        and not known
+        and index.digest != index_of_shards(folder).digest
+    ):
         yield Damage(path, "its index is not that of the shards")

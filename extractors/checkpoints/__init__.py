@@ -1,7 +1,9 @@
-"""Published checkpoints: their files, their weights without running code, the architecture they describe.
+"""Published checkpoints: their files, their weights without running code, the architecture they
+describe.
 
-`source` says which files count, `files` what a file really is, `weight_files` which hold the weights, `weights` reads
-them, `architecture` makes the encoder that they fill, `revision` names it all. What other rooms use is named here.
+`source` says which files count, `files` what a file really is, `weight_files` which hold the
+weights, `weights` reads them, `architecture` makes the encoder that they fill, `revision` names it
+all. What other rooms use is named here.
 """
 
 from svuprobe.extractors.checkpoints.architecture import (

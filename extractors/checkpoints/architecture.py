@@ -1,8 +1,10 @@
-"""Checkpoints of self-supervised transformers: what config.json and the feature extractor's settings describe.
+"""Checkpoints of self-supervised transformers: what config.json and the feature extractor's
+settings describe.
 
-`svuprobe.extractors.checkpoints.source` finds the files, `svuprobe.extractors.checkpoints.weights` reads the tensors.
-No code of a checkpoint runs: both are data. Weights are assigned here, not by ``from_pretrained``, so that one
-missing, superfluous or misshapen weight is an error whatever the version of transformers.
+`svuprobe.extractors.checkpoints.source` finds the files, `svuprobe.extractors.checkpoints.weights`
+reads the tensors. No code of a checkpoint runs: both are data. Weights are assigned here, not by
+``from_pretrained``, so that one missing, superfluous or misshapen weight is an error whatever the
+version of transformers.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ MODEL_TYPES = {
 }
 
 
-# Training only. Without masking there is no masked_spec_embed to load; adapters come after the last layer.
+# Training only. Without masking there is no masked_spec_embed to load; adapters come after the last
+# layer.
 _OFF = {
     "layerdrop": 0.0,
     "apply_spec_augment": False,
@@ -55,7 +58,8 @@ _OFF = {
 }
 
 
-# Fields the encoder doesn't need. music2vec's vocab_size is a string, which a strict configuration refuses.
+# Fields the encoder doesn't need. music2vec's vocab_size is a string, which a strict configuration
+# refuses.
 _UNUSED = {"vocab_size", "num_feat_extract_layers"}
 
 
@@ -68,7 +72,8 @@ _WEIGHT_NORM = {
 
 _RATES = (1000, 768_000)  # Hz
 
-# More than any model has; config.json is data from elsewhere, and a thousand million blocks take for ever.
+# More than any model has; config.json is data from elsewhere, and a thousand million blocks take
+# for ever.
 _MOST_BLOCKS, _LARGEST = 1000, 2**24
 
 # Wrappers of a whole encoder, whose own configuration lies inside theirs.
@@ -83,8 +88,8 @@ def architecture(family: str, fields: Mapping[str, Any]) -> nn.Module:
     family
         wav2vec2, wavlm, hubert, data2vec or mert.
     fields
-        The entries of a config.json, or those that differ from the defaults. Entries that say nothing about
-        the architecture are ignored; what only serves training is switched off.
+        The entries of a config.json, or those that differ from the defaults. Entries that say
+        nothing about the architecture are ignored; what only serves training is switched off.
     """
     import transformers
 
@@ -94,7 +99,8 @@ def architecture(family: str, fields: Mapping[str, Any]) -> nn.Module:
     known = make_config().to_dict().keys() - general
     chosen = {**fields, **_OFF}
     config = make_config(**{key: value for key, value in chosen.items() if key in known})
-    # The class picks torch's fused attention where it has it (all but WavLM, whose scores carry a bias).
+    # The class picks torch's fused attention where it has it (all but WavLM, whose scores carry a
+    # bias).
     return getattr(transformers, model_class)(config)
 
 
@@ -105,11 +111,14 @@ def empty(family: str, config: dict[str, Any], name: str) -> nn.Module:
             return architecture(family, config)
     except Exception as error:  # the configuration classes raise other types in every version
         reason = " ".join(str(error).split())
-        raise ExtractError(f"{name}: config.json describes no usable {family} model: {reason}") from None
+        raise ExtractError(
+            f"{name}: config.json describes no usable {family} model: {reason}"
+        ) from None
 
 
 def encoder_config(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the encoder's part of a config.json, which is all of it unless it is of an encoder and a decoder.
+    """Return the encoder's part of a config.json, which is all of it unless it is of an encoder and
+    a decoder.
 
     Raises
     ------
@@ -120,13 +129,17 @@ def encoder_config(config: dict[str, Any], name: str) -> dict[str, Any]:
     if isinstance(model_type, str) and model_type in _WRAPPING:
         inner = config.get(_WRAPPING[model_type])
         if not isinstance(inner, dict):
-            raise ExtractError(f"{name}: {_WRAPPING[model_type]} in config.json of a {model_type} must be an object")
+            raise ExtractError(
+                f"{name}: {_WRAPPING[model_type]} in config.json of a {model_type} must be an "
+                "object"
+            )
         config = {**inner, "quantization_config": config.get("quantization_config")}
     if (quantized := config.get("quantization_config")) is not None:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
         raise ExtractError(
-            f"{name}: the weights are quantised ({method!s:.40}: quantization_config in config.json), which svuprobe "
-            "doesn't unpack; save the model in float32, float16 or bfloat16, or use the one it was made of"
+            f"{name}: the weights are quantised ({method!s:.40}: quantization_config in "
+            "config.json), which svuprobe doesn't unpack; save the model in float32, float16 or "
+            "bfloat16, or use the one it was made of"
         )
     for key, value in config.items():
         if not isinstance(value, (int, float)) or isinstance(value, bool):
@@ -135,20 +148,26 @@ def encoder_config(config: dict[str, Any], name: str) -> dict[str, Any]:
         if -most <= value <= most:
             continue
         if "size" in key or "layers" in key or "dim" in key or key.startswith("num_"):
-            raise ExtractError(f"{name}: config.json describes no usable model: {key} is {value!r:.40}")
+            raise ExtractError(
+                f"{name}: config.json describes no usable model: {key} is {value!r:.40}"
+            )
     return config
 
 
 def family_of(config: dict[str, Any], name: str) -> str:
-    """Return the family of a config.json, if svuprobe computes exactly what the checkpoint was trained to compute."""
+    """Return the family of a config.json, if svuprobe computes exactly what the checkpoint was
+    trained to compute.
+    """
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         supported = ", ".join(sorted(MODEL_TYPES))
-        raise ExtractError(f"{name}: model_type {model_type!r} isn't supported; supported are {supported}")
+        raise ExtractError(
+            f"{name}: model_type {model_type!r} isn't supported; supported are {supported}"
+        )
     if config.get("feature_extractor_cqt"):
         raise ExtractError(
-            f"{name}: this MERT also reads a constant-Q transform (feature_extractor_cqt), which HuBERT "
-            "doesn't; use one without, such as mert-v1-95m"
+            f"{name}: this MERT also reads a constant-Q transform (feature_extractor_cqt), which "
+            "HuBERT doesn't; use one without, such as mert-v1-95m"
         )
     if config.get("deepnorm"):
         raise ExtractError(
@@ -161,12 +180,15 @@ def family_of(config: dict[str, Any], name: str) -> str:
 def waveform_of(
     settings: dict[str, Any] | None, card: ModelCard | None, config: dict[str, Any], name: str
 ) -> tuple[int, bool]:
-    """Return the sample rate in Hz, and whether to normalise; see `svuprobe.extractors.models.transformer`."""
+    """Return the sample rate in Hz, and whether to normalise; see
+    `svuprobe.extractors.models.transformer`.
+    """
     if settings is not None:
         normalize = settings.get("do_normalize", True)
         if not isinstance(normalize, bool):
             raise ExtractError(
-                f"{name}: do_normalize of the feature extractor must be true or false, not {normalize!r}"
+                f"{name}: do_normalize of the feature extractor must be true or false, not "
+                f"{normalize!r}"
             )
         return sample_rate_of(settings, "sampling_rate", name), normalize
     if card is not None:
@@ -175,11 +197,16 @@ def waveform_of(
 
 
 def sample_rate_of(entries: Mapping[str, Any], key: str, name: str) -> int:
-    """Return the sample rate in Hz of a JSON file; 16 kHz, which is transformers' default, where it says nothing."""
+    """Return the sample rate in Hz of a JSON file; 16 kHz, which is transformers' default, where it
+    says nothing.
+    """
     rate = entries.get(key, 16000)
     least, most = _RATES
     if isinstance(rate, bool) or not isinstance(rate, int) or not least <= rate <= most:
-        raise ExtractError(f"{name}: {key} must be a whole number of Hz from {least:,} to {most:,}, not {rate!r:.40}")
+        raise ExtractError(
+            f"{name}: {key} must be a whole number of Hz from {least:,} to {most:,}, not "
+            f"{rate!r:.40}"
+        )
     return rate
 
 
@@ -198,7 +225,8 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], family: str, name:
     Raises
     ------
     ExtractError
-        Weights that aren't exactly those of the model, that aren't plain numbers, or that weren't restored.
+        Weights that aren't exactly those of the model, that aren't plain numbers, or that weren't
+        restored.
     """
     wanted = model.state_dict()
     # The names of the weight norm in the file are older than the model's.
@@ -207,7 +235,9 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], family: str, name:
     current = {_current_key(key): tensor for key, tensor in stored.items()}
     _check_state(current, wanted, family, name)
     check_values({key: current[key] for key in wanted}, wanted, name)
-    model.load_state_dict({key: current[key].to(like.dtype) for key, like in wanted.items()}, assign=True)
+    model.load_state_dict(
+        {key: current[key].to(like.dtype) for key, like in wanted.items()}, assign=True
+    )
     _check_weight_norm(model, stored, name)
 
 
@@ -232,8 +262,8 @@ def _check_state(
 ) -> None:
     """Refuse a checkpoint unless it holds exactly the weights of the encoder, in their shapes.
 
-    Other weights (heads, quantisers) are fine, but one more inside the encoder means that config.json
-    describes another model than the weights belong to.
+    Other weights (heads, quantisers) are fine, but one more inside the encoder means that
+    config.json describes another model than the weights belong to.
     """
     projection = "feature_projection.projection.weight"
     if family == "mert" and projection in state:
@@ -250,15 +280,16 @@ def _check_state(
     for what, keys in (("lacks", missing), ("has unknown", extra), ("has misshapen", misshapen)):
         if keys:
             raise ExtractError(
-                f"{name}: the checkpoint {what} weights of the {family} encoder that config.json describes: "
-                f"{len(keys)}, such as {keys[0]}"
+                f"{name}: the checkpoint {what} weights of the {family} encoder that config.json "
+                f"describes: {len(keys)}, such as {keys[0]}"
             )
 
 
 def _check_weight_norm(model: nn.Module, stored: Mapping[str, torch.Tensor], name: str) -> None:
     """Compare the positional convolution's effective weight with g * v / ||v|| of the file.
 
-    Versions of transformers and torch disagree on where g and v are kept; some silently left them random.
+    Versions of transformers and torch disagree on where g and v are kept; some silently left them
+    random.
     """
     for key in stored:
         stem = key.removesuffix(".weight_g")
@@ -269,8 +300,8 @@ def _check_weight_norm(model: nn.Module, stored: Mapping[str, torch.Tensor], nam
         weight = model.get_submodule(stem).weight
         if not torch.allclose(weight, expected, rtol=1e-4, atol=1e-6):  # type: ignore[arg-type]
             raise ExtractError(
-                f"{name}: the weight norm of {stem} wasn't restored (this is a bug: please report it "
-                "with the versions of torch and transformers)"
+                f"{name}: the weight norm of {stem} wasn't restored (this is a bug: please report "
+                "it with the versions of torch and transformers)"
             )
 
 

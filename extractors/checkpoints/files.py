@@ -22,14 +22,18 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ExtractError(f"{name}: can't read {path.name}: {' '.join(str(error).split())}") from None
+        raise ExtractError(
+            f"{name}: can't read {path.name}: {' '.join(str(error).split())}"
+        ) from None
     if not isinstance(content, dict):
         raise ExtractError(f"{name}: {path.name} must hold a JSON object")
     return content
 
 
 def placeholder(path: Path, name: str) -> str | None:
-    """Say what stands in a file's place (nothing, a pointer, a web page); None if it may be what it is called."""
+    """Say what stands in a file's place (nothing, a pointer, a web page); None if it may be what it
+    is called.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -41,6 +45,10 @@ def placeholder(path: Path, name: str) -> str | None:
         return "it is a pointer of Git LFS in place of the file; run git lfs pull in the repository"
     if start.startswith((b"/annex/objects/", b"../.git/annex/", b".git/annex/")):
         return f"it is a pointer of git-annex in place of the file; run git annex get {path.name}"
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<error")):
+    if (
+        start.lstrip(b"\xef\xbb\xbf \t\r\n")
+        .lower()
+        .startswith((b"<!doctype", b"<html", b"<?xml", b"<error"))
+    ):
         return "it is a web page in place of the file; download it again"
     return None

@@ -1,4 +1,6 @@
-"""The revision of a checkpoint: the commit on the hub, or a digest of the files of a folder that are read."""
+"""The revision of a checkpoint: the commit on the hub, or a digest of the files of a folder that
+are read.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def revision_of(source: Source, weights: Sequence[Path]) -> str:
 
 
 def folder_revision(folder: Path, name: str) -> str:
-    """Return the digest of a checkpoint's files in a folder, which is its revision, without loading them.
+    """Return the digest of a checkpoint's files in a folder, which is its revision, without loading
+    them.
 
     Raises
     ------
@@ -36,13 +39,16 @@ def folder_revision(folder: Path, name: str) -> str:
 def digest_files(*paths: Path | None) -> str:
     """Return the SHA-256 of the names and the bytes of files; None stands for one that isn't there.
 
-    A file is read once as long as it stays what it is: a suite asks for a model's revision before every result.
+    A file is read once as long as it stays what it is: a suite asks for a model's revision before
+    every result.
     """
     return _digest_unchanged(tuple((path, *_state_of(path)) for path in paths if path is not None))
 
 
 def _state_of(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file does: which one it is, its size and its times in nanoseconds."""
+    """Return what changes when a file does: which one it is, its size and its times in
+    nanoseconds.
+    """
     stat = path.stat()
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 

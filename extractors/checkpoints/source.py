@@ -1,25 +1,27 @@
-"""The files of a published checkpoint: where they are, which of them count, and what stands in their place.
+"""The files of a published checkpoint: where they are, which of them count, and what stands in
+their place.
 
-A checkpoint is a folder, or a commit of a repository on the Hugging Face hub, in the layout of transformers'
-``save_pretrained``. These are the files that transformers 5 and peft write, and what becomes of each:
+A checkpoint is a folder, or a commit of a repository on the Hugging Face hub, in the layout of
+transformers' ``save_pretrained``. These are the files that transformers 5 and peft write, and what
+becomes of each:
 
-==============================================  =================================================================
-``config.json``                                 read as data; its ``auto_map`` (Python files beside it) never runs
-``processor_config.json``                       its "feature_extractor" is read, before preprocessor_config.json
+==============================================  ================================================
+``config.json``                                 read as data; its ``auto_map`` never runs
+``processor_config.json``                       its "feature_extractor" is read, before the next
 ``preprocessor_config.json``                    read where the file above has no feature extractor
 ``model.safetensors``, ``pytorch_model.bin``    read, the first that is there; else in shards as
-``model.safetensors.index.json``, ...bin...     the index says, which may name files of the same folder only
-one other ``.safetensors .bin .pt .pth .ckpt``  read from a folder without any of these, if there is only one
-``adapter_config.json``, ``adapter_model.*``    of peft: refused, the adapter has to be merged first
-``adapter.LANG.safetensors``, ``.bin``          of wav2vec 2.0 (MMS): the weights must hold one of them already
+``model.safetensors.index.json``, ...bin...     the index says; it may name files here only
+one other ``.safetensors .bin .pt .pth .ckpt``  read where none of these is, if there is one
+``adapter_config.json``, ``adapter_model.*``    of peft: refused, it has to be merged first
+``adapter.LANG.safetensors``, ``.bin``          of MMS: the weights must hold one already
 ``generation_config.json``, tokenizer files     irrelevant: of decoders and of text
 ``optimizer.pt``, ``training_args.bin``, ...    irrelevant: of training
 ``tf_model.h5``, ``flax_model.msgpack``, ...    refused where there are no others
 ``*.py``, ``README.md``, ``.gitattributes``     irrelevant, and never run
-==============================================  =================================================================
+==============================================  ================================================
 
-The order of the two files of settings is that of transformers 5 (``get_feature_extractor_dict``). All files that are
-read, and both of these, are in the revision of a folder.
+The order of the two files of settings is that of transformers 5 (``get_feature_extractor_dict``).
+All files that are read, and both of these, are in the revision of a folder.
 """
 
 from __future__ import annotations
@@ -71,13 +73,15 @@ class Source:
         path = self.folder / file
         if path.is_symlink() and not path.exists():
             raise ExtractError(
-                f"{self.name}: {file} is a link to {path.readlink()}, which isn't there; get the file "
-                f"(git annex get {file}, git lfs pull, or download it again)"
+                f"{self.name}: {file} is a link to {path.readlink()}, which isn't there; get the "
+                f"file (git annex get {file}, git lfs pull, or download it again)"
             )
         return path if os.path.isfile(path) else None  # False also for names that no file can have
 
     def find_if_known(self, file: str) -> Path | None:
-        """Do as `find`, but a file that an offline machine has never asked for counts as not there."""
+        """Do as `find`, but a file that an offline machine has never asked for counts as not
+        there.
+        """
         try:
             return self.find(file)
         except ExtractError:
@@ -86,17 +90,23 @@ class Source:
             return None
 
     def listing(self) -> list[Path]:
-        """Return what lies in the folder, by name; of a repository nothing is known but what is asked for."""
+        """Return what lies in the folder, by name; of a repository nothing is known but what is
+        asked for.
+        """
         return sorted(self.folder.iterdir()) if self.folder is not None else []
 
     def required(self, file: str) -> Path:
-        """Return the path of config.json; without it this is no checkpoint, and the error says what it is."""
+        """Return the path of config.json; without it this is no checkpoint, and the error says what
+        it is.
+        """
         path = self.find(file)
         if path is None:
             refuse_adapter(self)
             inner = [p.name for p in self.listing() if (p / file).is_file()]
             one = f"; there is one in {', '.join(inner[:5])}: name that folder" if inner else ""
-            raise ExtractError(f"{self.name}: there is no {file}, so this isn't a transformers checkpoint{one}")
+            raise ExtractError(
+                f"{self.name}: there is no {file}, so this isn't a transformers checkpoint{one}"
+            )
         return path
 
 
@@ -111,14 +121,17 @@ def in_folder(folder: str | Path, name: str | None = None) -> Source:
     folder = Path(folder).expanduser().absolute()
     name = name or f"hf:{folder}"
     if os.path.isfile(folder):
-        raise ExtractError(f"{name}: {folder} is a file; name the folder of the checkpoint, hf:{folder.parent}")
+        raise ExtractError(
+            f"{name}: {folder} is a file; name the folder of the checkpoint, hf:{folder.parent}"
+        )
     if not os.path.isdir(folder):
         raise ExtractError(f"{name}: there is no folder {folder}")
     return Source(name, folder)
 
 
 def on_hub(hub: str, revision: str | None, name: str | None = None) -> Source:
-    """Open a repository at a branch, tag or commit (None for the main branch); what is asked for is downloaded.
+    """Open a repository at a branch, tag or commit (None for the main branch); what is asked for is
+    downloaded.
 
     Raises
     ------
@@ -129,28 +142,37 @@ def on_hub(hub: str, revision: str | None, name: str | None = None) -> Source:
     path = download(hub, "config.json", revision, name)
     if path is None:
         refuse_adapter(Source(name, hub=hub, commit=revision))
-        raise ExtractError(f"{name}: there is no config.json, so this isn't a transformers checkpoint")
-    # A snapshot's files lie in a folder named after the commit; from here on, only that commit counts.
+        raise ExtractError(
+            f"{name}: there is no config.json, so this isn't a transformers checkpoint"
+        )
+    # A snapshot's files lie in a folder named after the commit; from here on, only that commit
+    # counts.
     return Source(name, hub=hub, commit=path.parent.name)
 
 
 def download(hub: str, file: str, revision: str | None, name: str) -> Path | None:
-    """Download a file of a repository on the hub; None if the repository is known not to have it."""
+    """Download a file of a repository on the hub; None if the repository is known not to have
+    it.
+    """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(hub, file, revision=revision))
-    except Exception as error:  # network, authorisation, unknown repository: types differ between versions
-        remote = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+    except Exception as error:
+        # network, authorisation, unknown repository: types differ between versions
+        remote = isinstance(error, EntryNotFoundError) and not isinstance(
+            error, LocalEntryNotFoundError
+        )
         cached = try_to_load_from_cache(hub, file, revision=revision)
-        # Neither a path nor None is the cache's marker for a file that this commit is known not to have.
+        # Neither a path nor None is the cache's marker for a file that this commit is known not to
+        # have.
         if remote or (cached is not None and not isinstance(cached, str)):
             return None
         raise ExtractError(
-            f"{name}: can't get {file} of {hub} from the Hugging Face hub, and the local cache lacks it "
-            f"({type(error).__name__}); check the name and the network, or use a downloaded copy, "
-            "hf:/local/folder, or random weights, random:NAME"
+            f"{name}: can't get {file} of {hub} from the Hugging Face hub, and the local cache "
+            f"lacks it ({type(error).__name__}); check the name and the network, or use a "
+            "downloaded copy, hf:/local/folder, or random weights, random:NAME"
         ) from None
 
 
@@ -183,13 +205,17 @@ def read_settings(source: Source, *, known: bool = False) -> dict[str, Any] | No
         if settings is None:
             continue
         if not isinstance(settings, dict):
-            raise ExtractError(f"{source.name}: {key} in {NESTED_SETTINGS} must be an object, not {settings!r:.80}")
+            raise ExtractError(
+                f"{source.name}: {key} in {NESTED_SETTINGS} must be an object, not {settings!r:.80}"
+            )
         return settings
     return read_json(path, source.name) if path else None
 
 
 def refuse_adapter(source: Source) -> None:
-    """Raise an ExtractError where a trained adapter of peft lies in the checkpoint: it would be left out."""
+    """Raise an ExtractError where a trained adapter of peft lies in the checkpoint: it would be
+    left out.
+    """
     path = source.find_if_known(_ADAPTER)
     files = [p.name for p in source.listing() if p.name.startswith("adapter_model.")]
     if path is None and not files:
@@ -201,7 +227,8 @@ def refuse_adapter(source: Source) -> None:
     alone = not any(map(source.find_if_known, (*WEIGHT_FILES, *WEIGHT_INDEXES)))
     where = "is only" if alone else "holds, beside its weights,"
     raise ExtractError(
-        f"{source.name}: the checkpoint {where} a trained {what}adapter ({path.name if path else files[0]}), which "
-        f"svuprobe doesn't apply; merge it into its model, {of}: peft.PeftModel.from_pretrained(BASE_MODEL, "
+        f"{source.name}: the checkpoint {where} a trained {what}adapter "
+        f"({path.name if path else files[0]}), which svuprobe doesn't apply; merge it into its "
+        f"model, {of}: peft.PeftModel.from_pretrained(BASE_MODEL, "
         "ADAPTER).merge_and_unload().save_pretrained(NEW_FOLDER), then use hf:NEW_FOLDER"
     )

@@ -1,7 +1,7 @@
 """Which files of a checkpoint hold its weights.
 
-transformers' own ``from_pretrained`` would find them too, but takes the first that it likes: here a folder that holds
-several, a shard that is missing and weights of another library are said.
+transformers' own ``from_pretrained`` would find them too, but takes the first that it likes: here a
+folder that holds several, a shard that is missing and weights of another library are said.
 """
 
 from __future__ import annotations
@@ -11,7 +11,12 @@ from pathlib import Path
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints.files import read_json
-from svuprobe.extractors.checkpoints.source import WEIGHT_FILES, WEIGHT_INDEXES, Source, refuse_adapter
+from svuprobe.extractors.checkpoints.source import (
+    WEIGHT_FILES,
+    WEIGHT_INDEXES,
+    Source,
+    refuse_adapter,
+)
 
 _OTHER_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
 _NOT_THE_MODEL = (
@@ -59,12 +64,16 @@ def _shards(index: Path, name: str) -> list[str]:
     """Return the files that an index names."""
     weight_map = read_json(index, name).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ExtractError(f'{name}: "weight_map" in {index.name} must say which file holds which weight')
+        raise ExtractError(
+            f'{name}: "weight_map" in {index.name} must say which file holds which weight'
+        )
     for shard in weight_map.values():
         # Another folder's files are not of this checkpoint, nor of its revision.
         own = isinstance(shard, str) and shard.isprintable() and shard not in ("", ".", "..")
         if not own or Path(shard).name != shard or "\\" in shard:
-            raise ExtractError(f"{name}: {index.name} names {shard!r:.80}, which isn't a file of its own folder")
+            raise ExtractError(
+                f"{name}: {index.name} names {shard!r:.80}, which isn't a file of its own folder"
+            )
     return sorted(set(weight_map.values()))
 
 
@@ -72,17 +81,23 @@ def _shard(source: Source, shard: str, index: str) -> Path:
     path = source.find(shard)
     if path is None:
         raise ExtractError(
-            f"{source.name}: {index} names {shard}, which isn't there: a part of the weights is missing; "
-            f"download it again{_unfinished(source)}"
+            f"{source.name}: {index} names {shard}, which isn't there: a part of the weights is "
+            f"missing; download it again{_unfinished(source)}"
         )
     return path
 
 
 def _other_weights(source: Source) -> Path:
-    """Return the only file of weights in a folder whatever its name; else an error that says what there is."""
+    """Return the only file of weights in a folder whatever its name; else an error that says what
+    there is.
+    """
     refuse_adapter(source)
     files = source.listing()
-    candidates = [path for path in files if _matches(path, _OTHER_WEIGHTS) and not _matches(path, _NOT_THE_MODEL)]
+    candidates = [
+        path
+        for path in files
+        if _matches(path, _OTHER_WEIGHTS) and not _matches(path, _NOT_THE_MODEL)
+    ]
     if len(candidates) == 1 and "-of-" not in candidates[0].name and candidates[0].is_file():
         return candidates[0]
     lacks = f"{source.name}: the checkpoint has neither {' nor '.join(WEIGHT_FILES)}"
@@ -93,14 +108,16 @@ def _other_weights(source: Source) -> Path:
         )
     if candidates:
         raise ExtractError(
-            f"{lacks}, but {', '.join(path.name for path in candidates[:5])}; leave one of them, or call it "
+            f"{lacks}, but {', '.join(path.name for path in candidates[:5])}; leave one of them, "
+            "or call it "
             f"{WEIGHT_FILES[0] if candidates[0].suffix == '.safetensors' else WEIGHT_FILES[1]}"
         )
     for pattern, library in _FOREIGN.items():
         if foreign := [path.name for path in files if fnmatch(path.name, pattern)]:
             raise ExtractError(
-                f"{lacks}: {foreign[0]} holds weights of {library}, which svuprobe doesn't read; load them with "
-                "that library and transformers, and write them with save_pretrained"
+                f"{lacks}: {foreign[0]} holds weights of {library}, which svuprobe doesn't read; "
+                "load them with that library and transformers, and write them with "
+                "save_pretrained"
             )
     raise ExtractError(f"{lacks}{_unfinished(source)}")
 
@@ -114,5 +131,9 @@ def _unfinished(source: Source) -> str:
     if source.folder is None:
         return ""
     inner = source.folder / ".cache" / "huggingface" / "download"
-    parts = [*source.folder.glob("*.incomplete"), *source.folder.glob("*.part"), *inner.glob("*.incomplete")]
+    parts = [
+        *source.folder.glob("*.incomplete"),
+        *source.folder.glob("*.part"),
+        *inner.glob("*.incomplete"),
+    ]
     return f"; its download isn't finished: {parts[0].name} is there" if parts else ""

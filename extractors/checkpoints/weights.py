@@ -1,17 +1,21 @@
-"""The weights of a checkpoint as tensors: read without running code, and those of the encoder picked out.
+"""The weights of a checkpoint as tensors: read without running code, and those of the encoder
+picked out.
 
-**Reading.** safetensors, or a pickle read with ``weights_only``. A pickle of training (``torch.save`` of a
-dictionary) may hold its tensors under one of `_NESTS`; what else it holds is left out.
+**Reading.** safetensors, or a pickle read with ``weights_only``. A pickle of training
+(``torch.save`` of a dictionary) may hold its tensors under one of `_NESTS`; what else it holds is
+left out.
 
-**Names.** Classes with a head save the encoder under a prefix (``wav2vec2.``), and so do DataParallel (``module.``),
-``torch.compile`` (``_orig_mod.``), Lightning (``model.``) and whole wrappers (``encoder.``), in any combination. The
-prefix is found, not guessed: it is the one under which the weights outside the blocks lie. Heads, quantisers and
-decoders lie elsewhere and are left out. Two encoders under two prefixes are refused, unless one of them is where
-transformers itself would look.
+**Names.** Classes with a head save the encoder under a prefix (``wav2vec2.``), and so do
+DataParallel (``module.``), ``torch.compile`` (``_orig_mod.``), Lightning (``model.``) and whole
+wrappers (``encoder.``), in any combination. The prefix is found, not guessed: it is the one under
+which the weights outside the blocks lie. Heads, quantisers and decoders lie elsewhere and are left
+out. Two encoders under two prefixes are refused, unless one of them is where transformers itself
+would look.
 
-**Adapters.** Weights of an adapter of peft among the others are refused: without them the model is another one. So
-is an adapter of wav2vec 2.0's own kind (``adapter.LANG.safetensors``) where none like it is in the weights. What
-``add_adapter`` of a config.json adds comes after the last layer and changes none.
+**Adapters.** Weights of an adapter of peft among the others are refused: without them the model is
+another one. So is an adapter of wav2vec 2.0's own kind (``adapter.LANG.safetensors``) where none
+like it is in the weights. What ``add_adapter`` of a config.json adds comes after the last layer and
+changes none.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints.files import placeholder
 from svuprobe.extractors.checkpoints.source import Source
 
-# Where training scripts keep the weights inside what they save: Lightning, fairseq, DeepSpeed, recipes.
+# Where training scripts keep the weights inside what they save: Lightning, fairseq, DeepSpeed,
+# recipes.
 _NESTS = ("state_dict", "model", "module", "model_state_dict", "weights")
 
 # What torch.compile, FSDP and activation checkpointing put into names, also in their middle.
@@ -38,15 +43,17 @@ _WRAPPERS = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_mod
 
 # Names that peft's layers give, in the middle of a weight's name.
 _PEFT = re.compile(
-    r"(^|\.)(base_layer|lora_[A-Za-z]+|lora_magnitude_vector|ia3_l|hada_[A-Za-z0-9_]+|vera_lambda_[bd]|oft_[rR]|"
-    r"boft_[RrS]|randlora_[A-Za-z]+|original_module|modules_to_save|trainable_tokens_[A-Za-z]+)(\.|$)"
+    r"(^|\.)(base_layer|lora_[A-Za-z]+|lora_magnitude_vector|ia3_l|hada_[A-Za-z0-9_]+|"
+    r"vera_lambda_[bd]|oft_[rR]|boft_[RrS]|randlora_[A-Za-z]+|original_module|modules_to_save|"
+    r"trainable_tokens_[A-Za-z]+)(\.|$)"
 )
 
 _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def read_state(files: Iterable[Path], name: str) -> dict[str, torch.Tensor]:
-    """Read all tensors of a checkpoint's files, under the names they are saved with, less those of wrappers.
+    """Read all tensors of a checkpoint's files, under the names they are saved with, less those of
+    wrappers.
 
     Raises
     ------
@@ -77,16 +84,18 @@ def _read(path: Path, name: str) -> dict[str, torch.Tensor]:
         raise
     except UnpicklingError:
         pass
-    except Exception as error:  # of whatever a damaged or hostile file makes the readers stumble over
+    except Exception as error:
+        # of whatever a damaged or hostile file makes the readers stumble over
         if path.suffix == ".safetensors":
             raise ExtractError(
-                f"{name}: {path.name} is damaged ({' '.join(str(error).split()):.200}); download it again"
+                f"{name}: {path.name} is damaged ({' '.join(str(error).split()):.200}); download "
+                "it again"
             ) from None
     else:
         return _tensors_of(content, path, name)
     raise ExtractError(
-        f"{name}: {path.name} is damaged, or holds more than tensors and is refused because it could run "
-        "code; download it again, or convert it to safetensors"
+        f"{name}: {path.name} is damaged, or holds more than tensors and is refused because it "
+        "could run code; download it again, or convert it to safetensors"
     )
 
 
@@ -104,8 +113,9 @@ def _tensors_of(content: Any, path: Path, name: str) -> dict[str, torch.Tensor]:
     else:
         what = f"a {type(content).__name__}"
     raise ExtractError(
-        f"{name}: {path.name} holds more than tensors, or holds them deeper: {what}; save one state_dict alone, with "
-        "safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
+        f"{name}: {path.name} holds more than tensors, or holds them deeper: {what}; save one "
+        "state_dict alone, with safetensors.torch.save_file(model.state_dict(), "
+        "'model.safetensors')"
     )
 
 
@@ -116,30 +126,47 @@ def _is_state(content: Any) -> bool:
 
 
 def _cut_off(path: Path) -> str | None:
-    """Say where a file of weights ends too early, as one does whose download was broken off; None if it doesn't."""
+    """Say where a file of weights ends too early, as one does whose download was broken off; None
+    if it doesn't.
+    """
     size = path.stat().st_size
     if path.suffix != ".safetensors":
         with path.open("rb") as file:
             zipped = file.read(4) == b"PK\x03\x04"  # what torch saves since 1.6
-        return "it ends too early; download it again" if zipped and not zipfile.is_zipfile(path) else None
+        return (
+            "it ends too early; download it again"
+            if zipped and not zipfile.is_zipfile(path)
+            else None
+        )
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
             return "its header isn't whole; download it again"
         try:
             described = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for key, entry in described.items() if key != "__metadata__"]
+            ends = [
+                entry["data_offsets"][1]
+                for key, entry in described.items()
+                if key != "__metadata__"
+            ]
             needed = 8 + length + max(ends, default=0)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             return None  # safetensors says what is wrong with it
-    return f"it ends after {size:,} of {needed:,} bytes; download it again" if size < needed else None
+    return (
+        f"it ends after {size:,} of {needed:,} bytes; download it again" if size < needed else None
+    )
 
 
-# ------------------------------------------------------------------------------------- the encoder's weights
+# -- the encoder's weights -------------------------------------------------------------------------
 
 
 def select(
-    state: Mapping[str, torch.Tensor], wanted: Collection[str], own: Sequence[str], *, kind: str, name: str
+    state: Mapping[str, torch.Tensor],
+    wanted: Collection[str],
+    own: Sequence[str],
+    *,
+    kind: str,
+    name: str,
 ) -> dict[str, torch.Tensor]:
     """Pick the encoder's weights out of a checkpoint's, and take their prefix off.
 
@@ -150,7 +177,8 @@ def select(
     wanted
         Names of the encoder's weights.
     own
-        The prefixes under which transformers looks for the encoder, the first one first; "" counts as the last.
+        The prefixes under which transformers looks for the encoder, the first one first; "" counts
+        as the last.
     kind
         The family, for messages.
     name
@@ -169,7 +197,8 @@ def select(
     merged_not = next((key for key in state if _PEFT.search(key)), None)
     if merged_not is not None:
         raise ExtractError(
-            f"{name}: the weights hold an adapter of peft that isn't merged, such as {merged_not}; merge it first: "
+            f"{name}: the weights hold an adapter of peft that isn't merged, such as "
+            f"{merged_not}; merge it first: "
             "peft_model.merge_and_unload().save_pretrained(NEW_FOLDER), then use hf:NEW_FOLDER"
         )
     prefixes = _prefixes(state, wanted)
@@ -177,27 +206,36 @@ def select(
     if len(prefixes) > 1 and not preferred:
         shown = " and ".join(map(repr, prefixes[:4]))
         raise ExtractError(
-            f"{name}: the weights hold {len(prefixes)} {kind} encoders, under the prefixes {shown}; save the one you "
-            "mean alone"
+            f"{name}: the weights hold {len(prefixes)} {kind} encoders, under the prefixes "
+            f"{shown}; save the one you mean alone"
         )
     if preferred or prefixes:
         prefix = (preferred or prefixes)[0]
     else:
         prefix = next((p for p in own if any(key.startswith(p) for key in state)), "")
-    part = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    part = {
+        key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)
+    }
     if not prefixes and not set(part) & set(wanted):
         firsts = sorted({".".join(key.split(".")[:2]) for key in state})
         raise ExtractError(
-            f"{name}: the checkpoint lacks weights of the {kind} encoder that config.json describes: all of them; it "
-            f"holds {len(state)} others" + (f", such as those under {', '.join(firsts[:4])}" if firsts else "")
+            f"{name}: the checkpoint lacks weights of the {kind} encoder that config.json "
+            f"describes: all of them; it holds {len(state)} others"
+            + (f", such as those under {', '.join(firsts[:4])}" if firsts else "")
         )
     return part
 
 
 def _prefixes(state: Iterable[str], wanted: Collection[str]) -> list[str]:
-    """Find the prefixes under which an encoder lies: most of its weights outside the blocks are there."""
+    """Find the prefixes under which an encoder lies: most of its weights outside the blocks are
+    there.
+    """
     # transformers renames those of some blocks when it reads them, but none outside.
-    anchors = {key for key in wanted if not re.search(r"\.\d+\.", key) and not key.startswith("masked_spec_embed")}
+    anchors = {
+        key
+        for key in wanted
+        if not re.search(r"\.\d+\.", key) and not key.startswith("masked_spec_embed")
+    }
     counts: dict[str, int] = {}
     for key in state:
         parts = key.split(".")
@@ -205,36 +243,44 @@ def _prefixes(state: Iterable[str], wanted: Collection[str]) -> list[str]:
             if ".".join(parts[start:]) in anchors:
                 prefix = "".join(f"{part}." for part in parts[:start])
                 counts[prefix] = counts.get(prefix, 0) + 1
-    # A decoder has norms and positions of the same names, a head may have a layer of one: fewer than half.
+    # A decoder has norms and positions of the same names, a head may have a layer of one: fewer
+    # than half.
     return sorted(prefix for prefix, count in counts.items() if 2 * count > len(anchors))
 
 
-def check_values(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], name: str) -> None:
-    """Refuse weights that are no plain floating-point numbers where the model has such, or aren't finite."""
+def check_values(
+    state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], name: str
+) -> None:
+    """Refuse weights that are no plain floating-point numbers where the model has such, or aren't
+    finite.
+    """
     for key, tensor in state.items():
         if key in wanted and not wanted[key].is_floating_point():  # the count of a batch norm
             continue
         if tensor.dtype not in _TYPES or tensor.layout != torch.strided or tensor.is_meta:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise ExtractError(
-                f"{name}: {key} is stored as {kind} (quantised or packed), which svuprobe doesn't unpack; save the "
-                "model in float32, float16 or bfloat16"
+                f"{name}: {key} is stored as {kind} (quantised or packed), which svuprobe doesn't "
+                "unpack; save the model in float32, float16 or bfloat16"
             )
         if not tensor.isfinite().all():
             raise ExtractError(
-                f"{name}: {key} holds values that aren't finite: the training diverged, or it is damaged"
+                f"{name}: {key} holds values that aren't finite: the training diverged, or it is "
+                "damaged"
             )
 
 
-# ------------------------------------------------------------------------- wav2vec 2.0's own language adapters
+# -- wav2vec 2.0's own language adapters -----------------------------------------------------------
 
 
-def refuse_unused_language_adapters(source: Source, state: Mapping[str, torch.Tensor], name: str) -> None:
+def refuse_unused_language_adapters(
+    source: Source, state: Mapping[str, torch.Tensor], name: str
+) -> None:
     """Refuse a folder whose ``adapter.LANG`` files hold adapters of which none is in the weights.
 
-    MMS (Pratap et al. 2023, arXiv:2305.13516) is published with a thousand of them; transformers takes the one in
-    the weights unless it is asked for a language, and so do we. One that was trained and is nowhere in the weights
-    would be left out without a word.
+    MMS (Pratap et al. 2023, arXiv:2305.13516) is published with a thousand of them; transformers
+    takes the one in the weights unless it is asked for a language, and so do we. One that was
+    trained and is nowhere in the weights would be left out without a word.
     """
     files = [
         path
@@ -244,31 +290,42 @@ def refuse_unused_language_adapters(source: Source, state: Mapping[str, torch.Te
     for path in files:
         key, tensor = _first_adapter_weight(path, name)
         if key is None or any(
-            other.endswith(key) and tensor.shape == own.shape and torch.equal(tensor.float(), own.float())
+            other.endswith(key)
+            and tensor.shape == own.shape
+            and torch.equal(tensor.float(), own.float())
             for other, own in state.items()
         ):
             return
     if files:
         raise ExtractError(
-            f"{name}: {files[0].name} is a trained adapter that isn't in the weights; put it there: "
-            f"Wav2Vec2ForCTC.from_pretrained(FOLDER, target_lang={files[0].name.split('.')[1]!r})"
-            ".save_pretrained(NEW_FOLDER), then use hf:NEW_FOLDER"
+            f"{name}: {files[0].name} is a trained adapter that isn't in the weights; put it "
+            "there: Wav2Vec2ForCTC.from_pretrained(FOLDER, "
+            f"target_lang={files[0].name.split('.')[1]!r}).save_pretrained(NEW_FOLDER), then use "
+            "hf:NEW_FOLDER"
         )
 
 
 def _first_adapter_weight(path: Path, name: str) -> tuple[str | None, torch.Tensor]:
-    """Name, from the block on, and value of one weight of a language adapter; None if it changes no block."""
+    """Name, from the block on, and value of one weight of a language adapter; None if it changes no
+    block.
+    """
     from safetensors import safe_open
 
     if path.suffix == ".safetensors":
         if (damage := placeholder(path, name) or _cut_off(path)) is not None:
             raise ExtractError(f"{name}: {path.name} is damaged: {damage}")
         with safe_open(path, framework="pt") as file:
-            keys = sorted(key for key in file.keys() if ".adapter_layer." in key and key.endswith("weight"))  # noqa: SIM118
+            keys = sorted(
+                key
+                for key in file.keys()  # noqa: SIM118
+                if ".adapter_layer." in key and key.endswith("weight")
+            )
             values = {keys[0]: file.get_tensor(keys[0])} if keys else {}
     else:
         values = {
-            k: v for k, v in sorted(_read(path, name).items()) if ".adapter_layer." in k and k.endswith("weight")
+            k: v
+            for k, v in sorted(_read(path, name).items())
+            if ".adapter_layer." in k and k.endswith("weight")
         }
     for key, tensor in values.items():
         return key[key.index("encoder.") :] if "encoder." in key else key, tensor

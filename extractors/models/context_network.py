@@ -1,8 +1,8 @@
 """The transformer of a wav2vec 2.0-like model, from convolution features to every hidden state.
 
 One forward over the weights of transformers' Wav2Vec2Model, HubertModel (also MERT), WavLMModel and
-Data2VecAudioModel (also music2vec), for weights that learn and for frozen ones. Its modules are called one by one
-and not by the model's own forward, because there
+Data2VecAudioModel (also music2vec), for weights that learn and for frozen ones. Its modules are
+called one by one and not by the model's own forward, because there
 
 - data2vec's five positional convolutions would read what the one before made of padded frames,
 - layerdrop would take hidden states away, and
@@ -11,8 +11,8 @@ and not by the model's own forward, because there
 What padding would spoil here
 -----------------------------
 - **Attention** must not look at padded frames.
-- **Positional convolutions** reach over 64 frames on both sides (data2vec: five times 9): padded frames are set
-  to zero before each, which is what a clip alone has there.
+- **Positional convolutions** reach over 64 frames on both sides (data2vec: five times 9): padded
+  frames are set to zero before each, which is what a clip alone has there.
 
 Frames of all clips are rows of one matrix; a `Span` says where clips of one length lie.
 """
@@ -28,8 +28,9 @@ from torch import Tensor
 
 from svuprobe.extractors.models.feature_encoder import activated, valid_mask
 
-# oneDNN generates code for every new shape of a bfloat16 convolution (50 ms, as much as a second of audio takes),
-# so on a CPU the frames in the frozen positional convolution are rounded up to a multiple of this.
+# oneDNN generates code for every new shape of a bfloat16 convolution (50 ms, as much as a second of
+# audio takes), so on a CPU the frames in the frozen positional convolution are rounded up to a
+# multiple of this.
 _POSITION_STEP = 32
 
 Gate = tuple[Tensor, Tensor]
@@ -76,7 +77,8 @@ class ContextNetwork:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.heads: int = model.config.num_attention_heads
-        self.pre_norm = type(model.encoder).__name__.endswith("StableLayerNorm")  # data2vec has no such encoder
+        # data2vec has no such encoder
+        self.pre_norm = type(model.encoder).__name__.endswith("StableLayerNorm")
         self.blocks = list(model.encoder.layers)
 
     def hidden(self, rows: Tensor, spans: Sequence[Span]) -> Iterator[Tensor]:
@@ -105,7 +107,9 @@ class ContextNetwork:
         return projection.dropout(projection.projection(rows))
 
     def _positions(self, rows: Tensor, spans: Sequence[Span]) -> Tensor:
-        """Return position embeddings of (rows, dim), by one convolution: its weights are reordered at each call."""
+        """Return position embeddings of (rows, dim), by one convolution: its weights are reordered
+        at each call.
+        """
         if len(spans) == 1:
             return _together([self.positional(spans[0].of(rows), spans[0])], len(rows))
         frames = max(span.frames for span in spans)
@@ -113,7 +117,9 @@ class ContextNetwork:
         own = torch.cat([torch.full((span.clips,), span.frames) for span in spans])
         whole = Span(0, len(x), frames, valid_mask(frames, own))
         parts = self.positional(x, whole).split([span.clips for span in spans])
-        return _together([y[:, : span.frames] for y, span in zip(parts, spans, strict=True)], len(rows))
+        return _together(
+            [y[:, : span.frames] for y, span in zip(parts, spans, strict=True)], len(rows)
+        )
 
     def positional(self, x: Tensor, span: Span) -> Tensor:
         """Return position embeddings of (clips, frames, dim)."""
@@ -128,13 +134,16 @@ class ContextNetwork:
         return x
 
     def gates(self) -> list[Gate | None]:
-        """Return the weights and bias of the gates of each block's position bias; None but in WavLM."""
+        """Return the weights and bias of the gates of each block's position bias; None but in
+        WavLM.
+        """
         return [gate_of(block.attention) for block in self.blocks]
 
     def masks(self, spans: Sequence[Span], gates: Sequence[Gate | None]) -> list[Mask]:
         """Return for each span what may be attended to, and WavLM's position bias.
 
-        (clips, 1, 1, frames) bool and (heads, frames, frames); None where there is nothing to mask or add.
+        (clips, 1, 1, frames) bool and (heads, frames, frames); None where there is nothing to mask
+        or add.
         """
         bias = None
         if gates[0] is not None:  # only the first block has position embeddings; all share them
@@ -143,10 +152,14 @@ class ContextNetwork:
         masks: list[Mask] = []
         for span in spans:
             attended = None if span.valid is None else span.valid[:, None, None]
-            masks.append((attended, None if bias is None else bias[:, : span.frames, : span.frames]))
+            masks.append(
+                (attended, None if bias is None else bias[:, : span.frames, : span.frames])
+            )
         return masks
 
-    def block(self, block: Any, gate: Gate | None, x: Tensor, spans: Sequence[Span], masks: Sequence[Mask]) -> Tensor:
+    def block(
+        self, block: Any, gate: Gate | None, x: Tensor, spans: Sequence[Span], masks: Sequence[Mask]
+    ) -> Tensor:
         """Return the hidden state after a block, (rows, dim)."""
         h = block.layer_norm(x) if self.pre_norm else x
         x = _added(block.dropout(self._attention(block.attention, gate, h, spans, masks)), x)
@@ -164,11 +177,15 @@ class ContextNetwork:
         self, layer: Any, gate: Gate | None, x: Tensor, spans: Sequence[Span], masks: Sequence[Mask]
     ) -> Tensor:
         """Return self-attention of (rows, dim) within each clip."""
-        projected = [part(x).unflatten(1, (self.heads, -1)) for part in (layer.q_proj, layer.k_proj, layer.v_proj)]
+        projected = [
+            part(x).unflatten(1, (self.heads, -1))
+            for part in (layer.q_proj, layer.k_proj, layer.v_proj)
+        ]
         drop = layer.dropout if layer.training else 0.0
         attended = []
         for span, (mask, bias) in zip(spans, masks, strict=True):
-            query, key, value = (span.of(part).transpose(1, 2) for part in projected)  # (clips, heads, frames, size)
+            # (clips, heads, frames, size)
+            query, key, value = (span.of(part).transpose(1, 2) for part in projected)
             if gate is not None and bias is not None:
                 gated = self._gated(layer, gate, span.of(x), bias).to(query.dtype)
                 mask = gated if mask is None else gated.masked_fill_(~mask, -torch.inf)
@@ -177,16 +194,22 @@ class ContextNetwork:
         return layer.out_proj(_together(attended, len(x)))
 
     def _gated(self, layer: Any, gate: Gate, x: Tensor, bias: Tensor) -> Tensor:
-        """Return WavLM's bias, (clips, heads, frames, frames), scaled by what is at each query (Chen et al. 2022)."""
-        update, reset = torch.sigmoid(F.linear(x.unflatten(2, (self.heads, -1)), *gate)).unbind(dim=-1)
-        scale = update * (reset * layer.gru_rel_pos_const.flatten() - 1.0) + 2.0  # (clips, frames, heads)
+        """Return WavLM's bias, (clips, heads, frames, frames), scaled by what is at each query
+        (Chen et al. 2022).
+        """
+        update, reset = torch.sigmoid(F.linear(x.unflatten(2, (self.heads, -1)), *gate)).unbind(
+            dim=-1
+        )
+        # (clips, frames, heads)
+        scale = update * (reset * layer.gru_rel_pos_const.flatten() - 1.0) + 2.0
         return scale.transpose(1, 2)[..., None] * bias
 
 
 class FrozenContextNetwork(ContextNetwork):
     """The same for weights that stay as they are now: what can be computed once of them is.
 
-    The positional convolution has its channels last and its weight norm computed; WavLM's gates are summed.
+    The positional convolution has its channels last and its weight norm computed; WavLM's gates are
+    summed.
     """
 
     def __init__(self, model: Any) -> None:
@@ -208,7 +231,8 @@ class FrozenContextNetwork(ContextNetwork):
             conv = layer.conv
             if getattr(layer, "batch_norm", None) is not None:  # an option of HuBERT
                 x = layer.batch_norm(x.transpose(1, 2)).transpose(1, 2)
-            x = F.pad(span.zeroed(x), (0, 0, 0, more)).transpose(1, 2)[..., None]  # (clips, dim, frames, 1)
+            # (clips, dim, frames, 1)
+            x = F.pad(span.zeroed(x), (0, 0, 0, more)).transpose(1, 2)[..., None]
             x = F.conv2d(x, weight, conv.bias, padding=(conv.padding[0], 0), groups=conv.groups)
             x = x[:, :, :frames, 0].transpose(1, 2)  # an even kernel makes one frame too many
             if hasattr(layer, "layer_norm"):
@@ -218,7 +242,9 @@ class FrozenContextNetwork(ContextNetwork):
 
 
 def gate_of(attention: Any) -> Gate | None:
-    """Return the weights and bias of WavLM's two gates; the checkpoint has each as a sum of four."""
+    """Return the weights and bias of WavLM's two gates; the checkpoint has each as a sum of
+    four.
+    """
     if not hasattr(attention, "gru_rel_pos_linear"):
         return None
     weight, bias = attention.gru_rel_pos_linear.weight, attention.gru_rel_pos_linear.bias
@@ -226,12 +252,16 @@ def gate_of(attention: Any) -> Gate | None:
 
 
 def _feed_forward(layer: Any, x: Tensor) -> Tensor:
-    x = layer.intermediate_dropout(activated(layer.intermediate_dense(x), layer.intermediate_act_fn))
+    x = layer.intermediate_dropout(
+        activated(layer.intermediate_dense(x), layer.intermediate_act_fn)
+    )
     return layer.output_dropout(layer.output_dense(x))
 
 
 def _added(y: Tensor, x: Tensor) -> Tensor:
-    """Return y + x, in place of y; not under autocast, whose products are rounded and whose sums are not."""
+    """Return y + x, in place of y; not under autocast, whose products are rounded and whose sums
+    are not.
+    """
     return y.add_(x) if y.dtype == x.dtype else y + x
 
 

@@ -1,12 +1,14 @@
 """Every layer of a frozen wav2vec 2.0-like encoder, exact whatever else is in the batch.
 
-The hidden states are those that transformers has for each clip alone. `svuprobe.extractors.models.feature_encoder`
-has the convolutions, `svuprobe.extractors.models.context_network` the transformer, and each says what padding would
-spoil there; `svuprobe.extractors.models.trainable` is the same encoder for weights that learn.
+The hidden states are those that transformers has for each clip alone.
+`svuprobe.extractors.models.feature_encoder` has the convolutions,
+`svuprobe.extractors.models.context_network` the transformer, and each says what padding would spoil
+there; `svuprobe.extractors.models.trainable` is the same encoder for weights that learn.
 
-On an accelerator (`Encoder.padded`) padding is a mask, and none where all clips have one length. On a CPU
-(`Encoder.packed`) little is padded: each clip goes through the convolutions alone, in pieces that stay in the cache,
-the rows of all clips together through the matrix products, and clips of one length together through attention.
+On an accelerator (`Encoder.padded`) padding is a mask, and none where all clips have one length. On
+a CPU (`Encoder.packed`) little is padded: each clip goes through the convolutions alone, in pieces
+that stay in the cache, the rows of all clips together through the matrix products, and clips of one
+length together through attention.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from torch import Tensor
 from svuprobe.extractors.models.context_network import FrozenContextNetwork, Span
 from svuprobe.extractors.models.feature_encoder import FeatureEncoder, valid_mask
 
-# oneDNN generates code for every new shape of a bfloat16 product (5 ms), so rows of a batch on a CPU are rounded
-# up to a multiple of this.
+# oneDNN generates code for every new shape of a bfloat16 product (5 ms), so rows of a batch on a
+# CPU are rounded up to a multiple of this.
 _ROW_STEP = 64
 
 
@@ -32,8 +34,8 @@ class Encoder:
     Parameters
     ----------
     model
-        A Wav2Vec2Model, HubertModel, WavLMModel or Data2VecAudioModel. Its weights are taken as they are now:
-        make a new Encoder after it was moved or changed.
+        A Wav2Vec2Model, HubertModel, WavLMModel or Data2VecAudioModel. Its weights are taken as
+        they are now: make a new Encoder after it was moved or changed.
     normalize
         Whether to scale each clip to zero mean and unit variance first.
     """
@@ -44,7 +46,8 @@ class Encoder:
         self.dim: int = model.config.hidden_size
 
     def padded(self, audio: Tensor, lengths: Tensor | None, pooled: bool) -> Tensor:
-        """Compute hidden states of clips as long as the longest; without a branch on their values, to be compiled.
+        """Compute hidden states of clips as long as the longest; without a branch on their values,
+        to be compiled.
 
         Parameters
         ----------
@@ -58,18 +61,24 @@ class Encoder:
         Returns
         -------
         Tensor
-            (clips, layers, frames, dim), zeros after a clip's own frames; pooled (clips, layers, dim) float32.
+            (clips, layers, frames, dim), zeros after a clip's own frames; pooled (clips, layers,
+            dim) float32.
         """
         x = self.features.padded(audio, lengths)
         clips, frames, _ = x.shape
         valid = None
         if lengths is not None:
-            valid = valid_mask(frames, 1 + (lengths - self.features.receptive_field) // self.features.hop)
+            valid = valid_mask(
+                frames, 1 + (lengths - self.features.receptive_field) // self.features.hop
+            )
         return self._collected(x.flatten(0, 1), [Span(0, clips, frames, valid)], pooled)
 
     def packed(self, audio: Tensor, lengths: Sequence[int], pooled: bool) -> Tensor:
         """Compute the same without padding."""
-        rows = [self.features.alone(clip[None, :samples]) for clip, samples in zip(audio, lengths, strict=True)]
+        rows = [
+            self.features.alone(clip[None, :samples])
+            for clip, samples in zip(audio, lengths, strict=True)
+        ]
         spans: list[Span] = []
         start = 0
         for frames, same in groupby(map(len, rows)):

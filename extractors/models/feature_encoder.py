@@ -1,16 +1,18 @@
-"""The convolutions of a wav2vec 2.0-like model on the waveform, exact whatever else is in the batch.
+"""The convolutions of a wav2vec 2.0-like model on the waveform, exact whatever else is in the
+batch.
 
 What padding would spoil here
 -----------------------------
 - **Waveform normalisation** takes mean and variance of a clip's own samples.
-- **The group norm** of base models normalises each channel over *time*, so silence after a clip changes every
-  frame of it. A channel of the first convolution is linear in the samples under its kernel, so its mean and
-  variance over the clip's own frames follow from the mean and the covariance of those ten samples (in
-  float64), and the norm becomes other weights of that convolution, one set per clip. No pass over the frames
-  is left of it.
+- **The group norm** of base models normalises each channel over *time*, so silence after a clip
+  changes every frame of it. A channel of the first convolution is linear in the samples under its
+  kernel, so its mean and variance over the clip's own frames follow from the mean and the
+  covariance of those ten samples (in float64), and the norm becomes other weights of that
+  convolution, one set per clip. No pass over the frames is left of it.
 
-Frames are rows, (clips, frames, channels), from the waveform on. A convolution of kernel 3 and stride 2 is then
-two matrix products on views: taps 0 and 1 of a frame lie side by side, and so do those of the next.
+Frames are rows, (clips, frames, channels), from the waveform on. A convolution of kernel 3 and
+stride 2 is then two matrix products on views: taps 0 and 1 of a frame lie side by side, and so do
+those of the next.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Frames that a CPU takes through the convolutions at once: more is not faster, and above 32 MB an activation
-# costs page faults, because the C library hands such memory back and asks for it again.
+# Frames that a CPU takes through the convolutions at once: more is not faster, and above 32 MB an
+# activation costs page faults, because the C library hands such memory back and asks for it again.
 _PIECE = 200
-# oneDNN generates code for every new shape of a bfloat16 product (5 ms), so the frames in the last piece of a
-# clip are rounded up to a multiple of this: a CPU sees few shapes.
+# oneDNN generates code for every new shape of a bfloat16 product (5 ms), so the frames in the last
+# piece of a clip are rounded up to a multiple of this: a CPU sees few shapes.
 _PIECE_STEP = 10
 
 
@@ -36,30 +38,37 @@ class FeatureEncoder:
     Parameters
     ----------
     model
-        A Wav2Vec2Model, HubertModel, WavLMModel or Data2VecAudioModel. Its weights are taken as they are now:
-        make a new one after they were moved or changed.
+        A Wav2Vec2Model, HubertModel, WavLMModel or Data2VecAudioModel. Its weights are taken as
+        they are now: make a new one after they were moved or changed.
     normalize
         Whether to scale each clip to zero mean and unit variance first.
     """
 
     def __init__(self, model: Any, normalize: bool) -> None:
         self.normalize = normalize
-        self.kernels, self.strides = tuple(model.config.conv_kernel), tuple(model.config.conv_stride)
+        self.kernels, self.strides = (
+            tuple(model.config.conv_kernel),
+            tuple(model.config.conv_stride),
+        )
         self.hop, self.receptive_field = conv_geometry(self.kernels, self.strides)
         self.convs = list(model.feature_extractor.conv_layers)
         self.taps = [_taps(layer.conv) for layer in self.convs]
 
     def padded(self, audio: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return features (clips, frames, channels) of clips as long as the longest; see `Encoder.padded`."""
+        """Return features (clips, frames, channels) of clips as long as the longest; see
+        `Encoder.padded`.
+        """
         audio = scaled(audio, lengths, self.normalize)
         frames = 1 + (audio.shape[1] - self.receptive_field) // self.hop
-        # Samples after the last frame count for the norms only. Without them every shape is a multiple of
-        # frames and a constant, and the compiler needs no case for odd ones.
+        # Samples after the last frame count for the norms only. Without them every shape is a
+        # multiple of frames and a constant, and the compiler needs no case for odd ones.
         seen = audio[:, : self.hop * (frames - 1) + self.receptive_field]
         return self._convolved(seen, self._first_weights(audio, lengths))
 
     def alone(self, clip: Tensor) -> Tensor:
-        """Return features (frames, channels) of one clip (1, samples), piece by piece: for a CPU."""
+        """Return features (frames, channels) of one clip (1, samples), piece by piece: for a
+        CPU.
+        """
         clip = scaled(clip, None, self.normalize)
         first = self._first_weights(clip, None)
         frames = 1 + (clip.shape[1] - self.receptive_field) // self.hop
@@ -74,22 +83,28 @@ class FeatureEncoder:
         return torch.cat(pieces)[:frames]
 
     def _first_weights(self, audio: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return weights (clips or 1, samples, channels) of the first convolution, with its group norm.
+        """Return weights (clips or 1, samples, channels) of the first convolution, with its group
+        norm.
 
-        The sample after those under the kernel is a one, whose weight is the bias; some more make a multiple
-        of 8, which is what matrix products are fast for.
+        The sample after those under the kernel is a one, whose weight is the bias; some more make a
+        multiple of 8, which is what matrix products are fast for.
         """
         conv, norm = self.convs[0].conv, getattr(self.convs[0], "layer_norm", None)
         weight = conv.weight[None, :, 0].double()  # (1, channels, kernel)
-        bias = weight.new_zeros(1, weight.shape[1]) if conv.bias is None else conv.bias[None].double()
+        bias = (
+            weight.new_zeros(1, weight.shape[1]) if conv.bias is None else conv.bias[None].double()
+        )
         if isinstance(norm, nn.GroupNorm):
             mean, covariance = self._under_first_kernel(audio, lengths)
-            variance = ((weight @ covariance) * weight).sum(dim=-1).clamp(min=0)  # (clips, channels)
+            # (clips, channels)
+            variance = ((weight @ covariance) * weight).sum(dim=-1).clamp(min=0)
             scale = norm.weight.double() / torch.sqrt(variance + norm.eps)
             # The norm takes the bias away with the mean.
             bias = norm.bias.double() - (weight @ mean[..., None])[..., 0] * scale
             weight = weight * scale[..., None]
-        weight = F.pad(torch.cat([weight, bias[..., None]], dim=-1), (0, -(weight.shape[-1] + 1) % 8))
+        weight = F.pad(
+            torch.cat([weight, bias[..., None]], dim=-1), (0, -(weight.shape[-1] + 1) % 8)
+        )
         return weight.transpose(1, 2).to(conv.weight.dtype)
 
     def _under_first_kernel(self, audio: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -109,7 +124,9 @@ class FeatureEncoder:
         return mean, square - mean[:, :, None] * mean[:, None]
 
     def _convolved(self, audio: Tensor, first: Tensor) -> Tensor:
-        """Return features (clips, frames, channels), by `_first_weights` for the first convolution."""
+        """Return features (clips, frames, channels), by `_first_weights` for the first
+        convolution.
+        """
         seen = audio.to(first.dtype).unfold(1, self.kernels[0], self.strides[0])
         seen = F.pad(seen, (0, first.shape[1] - self.kernels[0]), value=1.0)
         x = torch.bmm(seen, first.expand(len(seen), -1, -1))
@@ -123,13 +140,17 @@ class FeatureEncoder:
 
 
 def _taps(conv: nn.Conv1d) -> list[Tensor]:
-    """Return weights (taps * channels in, channels out) of a convolution, ``stride`` taps at a time."""
+    """Return weights (taps * channels in, channels out) of a convolution, ``stride`` taps at a
+    time.
+    """
     weight = conv.weight.permute(2, 1, 0)  # (kernel, in, out)
     return [part.flatten(0, 1).contiguous() for part in weight.split(conv.stride[0])]
 
 
 def _convolution(x: Tensor, conv: nn.Conv1d, taps: Sequence[Tensor]) -> Tensor:
-    """Convolve (clips, frames, channels): a matrix product per group of taps, on views without overlapping rows."""
+    """Convolve (clips, frames, channels): a matrix product per group of taps, on views without
+    overlapping rows.
+    """
     (kernel,), (stride,), channels = conv.kernel_size, conv.stride, x.shape[2]
     frames = 1 + (x.shape[1] - kernel) // stride
     y = None
@@ -156,12 +177,15 @@ def activated(x: Tensor, activation: nn.Module) -> Tensor:
 
 
 def valid_mask(size: int, counts: Tensor) -> Tensor:
-    """Return (clips, size) bool: which samples or frames are among the first ``counts`` (clips,) of each clip."""
+    """Return (clips, size) bool: which samples or frames are among the first ``counts`` (clips,) of
+    each clip.
+    """
     return torch.arange(size, device=counts.device) < counts[:, None]
 
 
 def scaled(audio: Tensor, lengths: Tensor | None, normalize: bool) -> Tensor:
-    """Return (clips, samples), each clip scaled over its own samples if ``normalize``, and zeros after it.
+    """Return (clips, samples), each clip scaled over its own samples if ``normalize``, and zeros
+    after it.
 
     ``lengths`` (clips,) is None where all clips fill the batch.
     """

@@ -1,16 +1,21 @@
-"""What the encoders of `svuprobe.extractors.models.generic` are given, and which frames they make of it.
+"""What the encoders of `svuprobe.extractors.models.generic` are given, and which frames they make
+of it.
 
 Conventions
 -----------
 **Frames** of each family:
 
-- UniSpeech, UniSpeech-SAT, wav2vec 2.0 Conformer and Moonshine are convolutions without padding on the waveform;
-  SEW and SEW-D average neighbouring frames of theirs, so their hop is twice that of the convolutions.
-- wav2vec2-BERT stacks two mel frames (25 ms every 10 ms). An odd last one is dropped; transformers pads and masks it.
-- Whisper's encoder always sees 30 s: its frames are centred on every 320th sample and those of the padding are cut
-  off, which leaves ``ceil(samples / 320)``. That is the grid of a receptive field of one sample.
-- AST always sees 10.24 s: its patches (16 mel frames every 10) are averaged over frequency, which gives a frame per
-  100 ms; the two tokens for whole clips and the patches that touch padding are left out.
+- UniSpeech, UniSpeech-SAT, wav2vec 2.0 Conformer and Moonshine are convolutions without padding on
+  the waveform; SEW and SEW-D average neighbouring frames of theirs, so their hop is twice that of
+  the convolutions.
+- wav2vec2-BERT stacks two mel frames (25 ms every 10 ms). An odd last one is dropped; transformers
+  pads and masks it.
+- Whisper's encoder always sees 30 s: its frames are centred on every 320th sample and those of the
+  padding are cut off, which leaves ``ceil(samples / 320)``. That is the grid of a receptive field
+  of one sample.
+- AST always sees 10.24 s: its patches (16 mel frames every 10) are averaged over frequency, which
+  gives a frame per 100 ms; the two tokens for whole clips and the patches that touch padding are
+  left out.
 """
 
 from __future__ import annotations
@@ -43,7 +48,8 @@ class Frontend:
     frames
         From one hidden state (batch, positions, dim) to (batch, frames, dim).
     longest
-        Samples that the encoder sees at once, to which it pads shorter clips; None for any number, without padding.
+        Samples that the encoder sees at once, to which it pads shorter clips; None for any number,
+        without padding.
     normalized
         Whether the waveform is scaled to zero mean and unit variance.
     """
@@ -56,9 +62,16 @@ class Frontend:
 
 
 def _waveform(
-    config: Any, settings: Settings, name: str, normalize: bool | None, kernels: Any = None, strides: Any = None
+    config: Any,
+    settings: Settings,
+    name: str,
+    normalize: bool | None,
+    kernels: Any = None,
+    strides: Any = None,
 ) -> Frontend:
-    """Make the front end of convolutions without padding; SEW's ``squeeze_factor`` frames then become one."""
+    """Make the front end of convolutions without padding; SEW's ``squeeze_factor`` frames then
+    become one.
+    """
     sample_rate, default = waveform_of(settings, None, config.to_dict(), name)
     hop, field = conv_geometry(kernels or config.conv_kernel, strides or config.conv_stride)
     squeeze = getattr(config, "squeeze_factor", 1)
@@ -83,11 +96,16 @@ def _wav2vec2_bert(config: Any, settings: Settings, name: str, normalize: bool |
     _check_bands(extract.feature_size * extract.stride, config.feature_projection_input_dim, name)
 
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
-        spectrograms = extract(_numpy(clips), sampling_rate=extract.sampling_rate, pad_to_multiple_of=None)
+        spectrograms = extract(
+            _numpy(clips), sampling_rate=extract.sampling_rate, pad_to_multiple_of=None
+        )
         return torch.as_tensor(spectrograms["input_features"])
 
     # Kaldi's frames: 25 ms every 10 ms at 16 kHz.
-    return Frontend(FrameGrid(extract.sampling_rate, 160 * extract.stride, 400 + 160 * (extract.stride - 1)), inputs)
+    return Frontend(
+        FrameGrid(extract.sampling_rate, 160 * extract.stride, 400 + 160 * (extract.stride - 1)),
+        inputs,
+    )
 
 
 def _whisper(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
@@ -96,41 +114,51 @@ def _whisper(config: Any, settings: Settings, name: str, normalize: bool | None)
     _check_bands(extract.feature_size, config.num_mel_bins, name)
     if extract.nb_max_frames != 2 * config.max_source_positions:
         raise ExtractError(
-            f"{name}: the feature extractor makes {extract.nb_max_frames} frames of {extract.chunk_length} s, and "
-            f"the encoder takes {2 * config.max_source_positions}"
+            f"{name}: the feature extractor makes {extract.nb_max_frames} frames of "
+            f"{extract.chunk_length} s, and the encoder takes {2 * config.max_source_positions}"
         )
 
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
-        return torch.as_tensor(extract(_numpy(clips), sampling_rate=extract.sampling_rate)["input_features"])
+        return torch.as_tensor(
+            extract(_numpy(clips), sampling_rate=extract.sampling_rate)["input_features"]
+        )
 
     grid = FrameGrid(extract.sampling_rate, 2 * extract.hop_length, 1)
     return Frontend(grid, inputs, longest=extract.n_samples)
 
 
 def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
-    """Make square patches of Kaldi's log-mel frames (25 ms every 10 ms), rows of frequency one after the other."""
+    """Make square patches of Kaldi's log-mel frames (25 ms every 10 ms), rows of frequency one
+    after the other.
+    """
     extract = _feature_extractor("ASTFeatureExtractor", settings, name, normalize)
     _check_bands(extract.num_mel_bins, config.num_mel_bins, name)
     if extract.max_length != config.max_length:
         raise ExtractError(
-            f"{name}: the feature extractor makes {extract.max_length} frames, and the encoder takes "
-            f"{config.max_length}"
+            f"{name}: the feature extractor makes {extract.max_length} frames, and the encoder "
+            f"takes {config.max_length}"
         )
     rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
 
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
-        spectrograms = extract(_numpy(clips), sampling_rate=extract.sampling_rate, return_tensors="pt")
+        spectrograms = extract(
+            _numpy(clips), sampling_rate=extract.sampling_rate, return_tensors="pt"
+        )
         return torch.as_tensor(spectrograms["input_values"])
 
     return Frontend(
-        FrameGrid(extract.sampling_rate, 160 * config.time_stride, 400 + 160 * (config.patch_size - 1)),
+        FrameGrid(
+            extract.sampling_rate, 160 * config.time_stride, 400 + 160 * (config.patch_size - 1)
+        ),
         inputs,
         frames=lambda hidden: hidden[:, 2:].unflatten(1, (rows, -1)).mean(dim=1),
         longest=400 + 160 * config.max_length - 1,
     )
 
 
-def _feature_extractor(extractor_class: str, settings: Settings, name: str, normalize: bool | None) -> Any:
+def _feature_extractor(
+    extractor_class: str, settings: Settings, name: str, normalize: bool | None
+) -> Any:
     """Make transformers' object that computes a family's spectrograms, as the checkpoint says."""
     import transformers
 
@@ -138,19 +166,23 @@ def _feature_extractor(extractor_class: str, settings: Settings, name: str, norm
         raise ExtractError(f"{name}: this model has no waveform normalisation to switch on")
     if settings is None:
         raise ExtractError(
-            f"{name}: there is no {SETTINGS}, which says how the spectrograms are made (nor is that in "
-            f"{NESTED_SETTINGS})"
+            f"{name}: there is no {SETTINGS}, which says how the spectrograms are made (nor is "
+            f"that in {NESTED_SETTINGS})"
         )
     kind = settings.get("feature_extractor_type", extractor_class)
     if kind != extractor_class:
-        raise ExtractError(f"{name}: this model takes the input of a {extractor_class}, not of {kind!r:.60}")
+        raise ExtractError(
+            f"{name}: this model takes the input of a {extractor_class}, not of {kind!r:.60}"
+        )
     sample_rate_of(settings, "sampling_rate", name)
     if settings.get("dither"):
         raise ExtractError(
-            f"{name}: dither adds noise to every clip, so features would never be the same: set it to 0"
+            f"{name}: dither adds noise to every clip, so features would never be the same: set "
+            "it to 0"
         )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "At least one mel filter", UserWarning)  # AST was trained with such
+        # AST was trained with such
+        warnings.filterwarnings("ignore", "At least one mel filter", UserWarning)
         return getattr(transformers, extractor_class).from_dict(settings)
 
 
@@ -158,7 +190,8 @@ def _check_bands(bands: int, wanted: int, name: str) -> None:
     """Refuse a feature extractor that makes another number of features than the encoder takes."""
     if bands != wanted:
         raise ExtractError(
-            f"{name}: the feature extractor makes {bands} features a frame, and the encoder takes {wanted}"
+            f"{name}: the feature extractor makes {bands} features a frame, and the encoder takes "
+            f"{wanted}"
         )
 
 
@@ -168,7 +201,9 @@ def _numpy(clips: list[torch.Tensor]) -> list[Any]:
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of checkpoint: the class that loads it, its front end, and whether it has a decoder to drop."""
+    """A kind of checkpoint: the class that loads it, its front end, and whether it has a decoder to
+    drop.
+    """
 
     model: str
     frontend: Callable[[Any, Settings, str, bool | None], Frontend]

@@ -1,20 +1,24 @@
-"""Audio encoders of transformers beyond the five families of `svuprobe.extractors.models.transformer`.
+"""Audio encoders of transformers beyond the five families of
+`svuprobe.extractors.models.transformer`.
 
 Conventions
 -----------
-**Layers** are transformers' own ``hidden_states``, as in `svuprobe.extractors.models.transformer`: ``input`` enters
-the first block, and the last layer has the encoder's final LayerNorm applied where transformers applies it.
+**Layers** are transformers' own ``hidden_states``, as in `svuprobe.extractors.models.transformer`:
+``input`` enters the first block, and the last layer has the encoder's final LayerNorm applied where
+transformers applies it.
 
-**Batches**: clips of one length go through the encoder together, so nothing is ever padded and a batch equals one
-by one. Whisper and AST pad every piece to their own fixed length, alone or not, so any lengths share a batch.
+**Batches**: clips of one length go through the encoder together, so nothing is ever padded and a
+batch equals one by one. Whisper and AST pad every piece to their own fixed length, alone or not, so
+any lengths share a batch.
 
-**Frames** of each family are in `svuprobe.extractors.models.frontends`. Whisper sees 30 s at once and AST 10.24 s: a
-longer clip goes through in such pieces, whose frames continue one grid. No frame sees beyond its piece.
+**Frames** of each family are in `svuprobe.extractors.models.frontends`. Whisper sees 30 s at once
+and AST 10.24 s: a longer clip goes through in such pieces, whose frames continue one grid. No frame
+sees beyond its piece.
 
 **Loading** runs no code of a checkpoint: config.json is data, and the tensors are read by
-`svuprobe.extractors.checkpoints.weights`, also under the prefixes of heads and wrappers. Of an encoder and decoder
-only the encoder is made. Every weight of the encoder must be in the checkpoint, in its shape, and none of the
-encoder's may be left over.
+`svuprobe.extractors.checkpoints.weights`, also under the prefixes of heads and wrappers. Of an
+encoder and decoder only the encoder is made. Every weight of the encoder must be in the checkpoint,
+in its shape, and none of the encoder's may be left over.
 """
 
 from __future__ import annotations
@@ -44,10 +48,12 @@ from svuprobe.extractors.checkpoints import (
 )
 from svuprobe.extractors.models.frontends import FAMILIES, Family, Frontend
 
-# Entries of config.json that only say how the weights are stored, or which of its classes saved them.
+# Entries of config.json that only say how the weights are stored, or which of its classes saved
+# them.
 _STORAGE = ("dtype", "torch_dtype", "architectures", "auto_map", "quantization_config")
 
-# Training only: SpecAugment's mask vector is not in every checkpoint, and adapters come after the last layer.
+# Training only: SpecAugment's mask vector is not in every checkpoint, and adapters come after the
+# last layer.
 _OFF = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "add_adapter": False}
 
 
@@ -67,20 +73,29 @@ class GenericExtractor:
         self.name, self.revision = name, revision
         self.digest = digest_state(model)
         grid = frontend.grid
-        self.sample_rate, self.hop, self.receptive_field = grid.sample_rate, grid.hop, grid.receptive_field
+        self.sample_rate, self.hop, self.receptive_field = (
+            grid.sample_rate,
+            grid.hop,
+            grid.receptive_field,
+        )
         self.at_once = None if frontend.longest is None else grid.n_frames(frontend.longest)
-        blocks: int = getattr(config, "encoder_num_hidden_layers", config.num_hidden_layers)  # Moonshine has two
+        # Moonshine has two
+        blocks: int = getattr(config, "encoder_num_hidden_layers", config.num_hidden_layers)
         self.layer_names = ("input", *(f"block{i:02d}" for i in range(1, blocks + 1)))
         self.dim: int = config.hidden_size
         self.parameters = sum(weights.numel() for weights in model.parameters())
         self.normalization = "zero-mean-unit-variance" if frontend.normalized else "none"
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
-        """Move the weights; outputs are then computed there, in that type. Spectrograms are made on the CPU."""
+        """Move the weights; outputs are then computed there, in that type. Spectrograms are made on
+        the CPU.
+        """
         self.model.to(device=device, dtype=dtype)
 
     @torch.inference_mode()
-    def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, audio: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute the hidden states of every layer, of clips of any lengths.
 
         Parameters
@@ -104,20 +119,26 @@ class GenericExtractor:
         clips = [clip[:n].float() for clip, n in zip(audio, samples, strict=True)]
         if self.at_once is None:
             groups = equal_lengths(samples)
-            return gathered(groups, lambda rows: self._run([clips[row] for row in rows]), frames), frames
+            return gathered(
+                groups, lambda rows: self._run([clips[row] for row in rows]), frames
+            ), frames
         step, field = self.at_once, self.frontend.grid.samples(self.at_once)
         starts = [range(0, count, step) for count in frames.tolist()]
         pieces = []
         for clip, own in zip(clips, starts, strict=True):
             pieces += [clip[self.hop * n :][:field] for n in own]
         states = self._run(pieces).transpose(1, 2)  # (pieces, frames, layers, dim)
-        whole = [part.flatten(0, 1)[:n] for part, n in zip(states.split([*map(len, starts)]), frames, strict=True)]
+        whole = [
+            part.flatten(0, 1)[:n]
+            for part, n in zip(states.split([*map(len, starts)]), frames, strict=True)
+        ]
         return nn.utils.rnn.pad_sequence(whole, batch_first=True).transpose(1, 2), frames
 
     def _run(self, clips: list[torch.Tensor]) -> torch.Tensor:
         """Run the encoder: (batch, layers, frames, dim) of clips, each (samples,)."""
         weights = next(self.model.parameters())
-        # Someone may have called train() on the model or on a part of it; dropout would go unnoticed.
+        # Someone may have called train() on the model or on a part of it; dropout would go
+        # unnoticed.
         self.model.eval()
         inputs = self.frontend.inputs(clips).to(weights.device, weights.dtype)
         hidden = self.model(inputs, output_hidden_states=True).hidden_states
@@ -125,7 +146,9 @@ class GenericExtractor:
 
 
 def frames_of(extractor: Any, lengths: torch.Tensor) -> torch.Tensor:
-    """Count the frames (batch,) of clips of so many samples; ExtractError for clips too short or too long."""
+    """Count the frames (batch,) of clips of so many samples; ExtractError for clips too short or
+    too long.
+    """
     least, longest = extractor.receptive_field, getattr(extractor, "longest", None)
     for samples in lengths.tolist():
         if samples < least:
@@ -135,8 +158,9 @@ def frames_of(extractor: Any, lengths: torch.Tensor) -> torch.Tensor:
             )
         if longest is not None and samples > longest:
             raise ExtractError(
-                f"{extractor.name}: a window of {samples / extractor.sample_rate:g} s is longer than the "
-                f"{longest / extractor.sample_rate:g} s this model can see; use a task with shorter windows"
+                f"{extractor.name}: a window of {samples / extractor.sample_rate:g} s is longer "
+                f"than the {longest / extractor.sample_rate:g} s this model can see; use a task "
+                "with shorter windows"
             )
     return FrameGrid.of(extractor).count(lengths)
 
@@ -150,9 +174,12 @@ def equal_lengths(samples: Sequence[int]) -> list[list[int]]:
 
 
 def gathered(
-    groups: Sequence[Sequence[int]], run: Callable[[Sequence[int]], torch.Tensor], frames: torch.Tensor
+    groups: Sequence[Sequence[int]],
+    run: Callable[[Sequence[int]], torch.Tensor],
+    frames: torch.Tensor,
 ) -> torch.Tensor:
-    """Gather (batch, layers, frames, dim) from groups of rows, each run together; zeros after the valid frames.
+    """Gather (batch, layers, frames, dim) from groups of rows, each run together; zeros after the
+    valid frames.
 
     ``run`` returns at least the valid frames of its rows; what comes after them is dropped.
     """
@@ -168,7 +195,7 @@ def gathered(
     return states
 
 
-# ------------------------------------------------------------------------------------------------ loading
+# -- loading ---------------------------------------------------------------------------------------
 
 
 def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor | None:
@@ -197,7 +224,8 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
     family = FAMILIES[model_type]
     with _one_line(f"{name}: transformers can't load this {model_type} checkpoint"), _quiet():
         config = _config(described)
-        frontend = family.frontend(config, settings, name, normalize)  # before weights are downloaded in vain
+        # before weights are downloaded in vain
+        frontend = family.frontend(config, settings, name, normalize)
         weights = find_weights(source)
         revision = revision_of(source, weights)
         state = read_state(weights, name)
@@ -210,13 +238,15 @@ def _check_supported(model_type: object, name: str) -> None:
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         supported = ", ".join(sorted({*MODEL_TYPES, *FAMILIES}))
         raise ExtractError(
-            f"{name}: model_type {model_type!r} isn't supported; supported are {supported}; any other model runs "
-            "as py:FILE.py:CLASS (see CONTRIBUTING.md)"
+            f"{name}: model_type {model_type!r} isn't supported; supported are {supported}; any "
+            "other model runs as py:FILE.py:CLASS (see CONTRIBUTING.md)"
         )
 
 
 def _config(described: dict[str, Any]) -> Any:
-    """Make the configuration object of transformers, with what only serves training switched off."""
+    """Make the configuration object of transformers, with what only serves training switched
+    off.
+    """
     import transformers
 
     fields = {key: value for key, value in described.items() if key not in _STORAGE}
@@ -238,8 +268,13 @@ def _filled(family: Family, config: Any, state: dict[str, torch.Tensor], name: s
     wanted = encoder.state_dict()
     stored = select(state, wanted, own, kind=kind, name=name)
     parts = {key.partition(".")[0] for key in wanted}
-    check_values({key: tensor for key, tensor in stored.items() if key.partition(".")[0] in parts}, wanted, name)
-    # transformers knows by which names a weight went in earlier versions; it is given tensors, and opens no file.
+    check_values(
+        {key: tensor for key, tensor in stored.items() if key.partition(".")[0] in parts},
+        wanted,
+        name,
+    )
+    # transformers knows by which names a weight went in earlier versions; it is given tensors, and
+    # opens no file.
     model, info = type(encoder).from_pretrained(
         None, config=config, state_dict=stored, dtype=torch.float32, output_loading_info=True
     )
@@ -266,7 +301,9 @@ def _one_line(what: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence transformers' progress bars and its report of heads and decoders that were left out."""
+    """Silence transformers' progress bars and its report of heads and decoders that were left
+    out.
+    """
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -2,16 +2,17 @@
 
 Conventions
 -----------
-All expect 16 kHz and hop 320 samples (20 ms), the grid of the 16 kHz SSL models. Frames are not centred:
-frame ``i`` starts at sample ``320 * i`` and sees ``receptive_field`` samples, as
-`svuprobe.extractors.base.FrameGrid` has it. A clip shorter than that is followed by zeros up to one frame, so that a
-clip of any length has features (chroma needs 256 ms).
+All expect 16 kHz and hop 320 samples (20 ms), the grid of the 16 kHz SSL models. Frames are not
+centred: frame ``i`` starts at sample ``320 * i`` and sees ``receptive_field`` samples, as
+`svuprobe.extractors.base.FrameGrid` has it. A clip shorter than that is followed by zeros up to one
+frame, so that a clip of any length has features (chroma needs 256 ms).
 
-Spectra are Hann-windowed power, scaled so that a sine of amplitude 1 has a peak of 1. They are computed in
-float32 (there is no half-precision FFT) and the features then take the type asked for in `to`.
+Spectra are Hann-windowed power, scaled so that a sine of amplitude 1 has a peak of 1. They are
+computed in float32 (there is no half-precision FFT) and the features then take the type asked for
+in `to`.
 
-Frames never see another clip or its padding, so clips of different lengths may share a batch; the frames
-after a clip's own are zeros.
+Frames never see another clip or its padding, so clips of different lengths may share a batch; the
+frames after a clip's own are zeros.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Settings:
 
 
 class HandmadeExtractor:
-    """A filter bank on a power spectrogram; see `svuprobe.extractors.base.Extractor` for the attributes.
+    """A filter bank on a power spectrogram; see `svuprobe.extractors.base.Extractor` for the
+    attributes.
 
     Parameters
     ----------
@@ -78,7 +80,9 @@ class HandmadeExtractor:
     def __init__(self, settings: Settings, bank: torch.Tensor, features: Features) -> None:
         self.name = settings.name
         self.revision = f"v{settings.version}"
-        self.digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode()).hexdigest()
+        self.digest = hashlib.sha256(
+            json.dumps(asdict(settings), sort_keys=True).encode()
+        ).hexdigest()
         self.sample_rate = settings.sample_rate
         self.hop = settings.hop
         self.receptive_field = settings.window
@@ -98,7 +102,9 @@ class HandmadeExtractor:
         self._dtype = dtype
 
     @torch.inference_mode()
-    def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, audio: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute the features of clips of any lengths, as one layer.
 
         Parameters
@@ -143,7 +149,8 @@ class HandmadeExtractor:
 
     def _spectrogram(self, audio: torch.Tensor) -> torch.Tensor:
         """Compute power (batch, frames, bins) of (batch, samples)."""
-        windows = audio.unfold(-1, self.receptive_field, self.hop) * self._window  # (batch, frames, window)
+        # (batch, frames, window)
+        windows = audio.unfold(-1, self.receptive_field, self.hop) * self._window
         return torch.fft.rfft(windows).abs().square()
 
 
@@ -154,16 +161,19 @@ def logmel() -> HandmadeExtractor:
     log(1e-10) = -23 for silence and about 1.
     """
     settings = Settings("logmel", dim=128, window=1024, bands=128)
-    return HandmadeExtractor(settings, _mel_bank(settings), lambda power, frames: _log(power, settings.floor))
+    return HandmadeExtractor(
+        settings, _mel_bank(settings), lambda power, frames: _log(power, settings.floor)
+    )
 
 
 def mfcc() -> HandmadeExtractor:
-    """Make 20 mel-frequency cepstral coefficients, their deltas and the deltas of these (60 features).
+    """Make 20 mel-frequency cepstral coefficients, their deltas and the deltas of these (60
+    features).
 
-    The DCT of `logmel` over its 128 bands, divided by sqrt(128): coefficient 0 is the mean log power. Deltas
-    are the slope of the regression line over 5 frames (100 ms); beyond either end of a clip its outermost
-    frame is repeated. A frame with its deltas thus sees up to 4 frames more on either side than
-    ``receptive_field`` says.
+    The DCT of `logmel` over its 128 bands, divided by sqrt(128): coefficient 0 is the mean log
+    power. Deltas are the slope of the regression line over 5 frames (100 ms); beyond either end of
+    a clip its outermost frame is repeated. A frame with its deltas thus sees up to 4 frames more on
+    either side than ``receptive_field`` says.
     """
     settings = Settings("mfcc", dim=60, window=1024, bands=128, delta_width=2)
     basis = _dct_basis(settings.bands, settings.dim // 3)
@@ -177,14 +187,18 @@ def mfcc() -> HandmadeExtractor:
 
 
 def chroma() -> HandmadeExtractor:
-    """Make 12 pitch classes from C, tuned to A4 = 440 Hz, windows of 256 ms; a frame's strongest class is 1.
+    """Make 12 pitch classes from C, tuned to A4 = 440 Hz, windows of 256 ms; a frame's strongest
+    class is 1.
 
-    As `librosa.feature.chroma_stft` without tuning estimation; silent frames are 0 instead of undefined.
+    As `librosa.feature.chroma_stft` without tuning estimation; silent frames are 0 instead of
+    undefined.
     """
     from librosa import filters
 
     settings = Settings("chroma", dim=12, window=4096, bands=12)
-    bank = torch.from_numpy(filters.chroma(sr=settings.sample_rate, n_fft=settings.window, tuning=0.0))
+    bank = torch.from_numpy(
+        filters.chroma(sr=settings.sample_rate, n_fft=settings.window, tuning=0.0)
+    )
 
     def features(power: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         return power / (power.amax(dim=-1, keepdim=True) + settings.floor)
@@ -224,7 +238,9 @@ def _mel_bank(settings: Settings) -> torch.Tensor:
     """Return (bands, bins) triangles on the mel scale, each with a peak of 1."""
     from librosa import filters
 
-    bank = filters.mel(sr=settings.sample_rate, n_fft=settings.window, n_mels=settings.bands, norm=None)
+    bank = filters.mel(
+        sr=settings.sample_rate, n_fft=settings.window, n_mels=settings.bands, norm=None
+    )
     return torch.from_numpy(bank).float()
 
 

@@ -1,19 +1,22 @@
-"""Models with the API of the HEAR 2021 challenge (Turian et al. 2022, arXiv:2203.03022), as extractors.
+"""Models with the API of the HEAR 2021 challenge (Turian et al. 2022, arXiv:2203.03022), as
+extractors.
 
 Such a module has ``load_model(path) -> model`` with ``sample_rate``, ``scene_embedding_size`` and
-``timestamp_embedding_size``, ``get_timestamp_embeddings(audio, model) -> (embeddings, centres in ms)`` and
-``get_scene_embeddings(audio, model) -> embeddings``. PyTorch modules only.
+``timestamp_embedding_size``, ``get_timestamp_embeddings(audio, model) -> (embeddings, centres in
+ms)`` and ``get_scene_embeddings(audio, model) -> embeddings``. PyTorch modules only.
 
 Conventions
 -----------
-**One layer.** Frames are the timestamp embeddings. At clip level HEAR means the scene embedding, so that is what
-`HearExtractor.pooled` gives, and the layer is called ``embedding``. A cache has one width for both, so where the
-two sizes differ the layer is called ``timestamp`` and a clip is the mean of its frames.
+**One layer.** Frames are the timestamp embeddings. At clip level HEAR means the scene embedding, so
+that is what `HearExtractor.pooled` gives, and the layer is called ``embedding``. A cache has one
+width for both, so where the two sizes differ the layer is called ``timestamp`` and a clip is the
+mean of its frames.
 
-**Frames.** Hop and first centre are measured from the timestamps, which must be a grid that is the same at any
-length. ``receptive_field`` is twice the first centre (at least one sample), so that frame ``i`` of the contract is
-the embedding centred there; embeddings that the module adds beyond that at the end are dropped. Where the module's
-hop isn't a whole number of samples (25 ms at 44.1 kHz) the nearest embedding is taken, never more than a hop away.
+**Frames.** Hop and first centre are measured from the timestamps, which must be a grid that is the
+same at any length. ``receptive_field`` is twice the first centre (at least one sample), so that
+frame ``i`` of the contract is the embedding centred there; embeddings that the module adds beyond
+that at the end are dropped. Where the module's hop isn't a whole number of samples (25 ms at 44.1
+kHz) the nearest embedding is taken, never more than a hop away.
 
 **Batches.** HEAR has no masks, so clips of one length run together and nothing is ever padded.
 
@@ -47,8 +50,8 @@ _TOLERANCE_MS = 1.0  # some modules round their timestamps
 class HearExtractor:
     """A HEAR module with its model; see `svuprobe.extractors.base.Extractor` for the attributes.
 
-    ``digest`` is of the weights, or of the files where the model isn't a torch module or has none; ``revision`` is a
-    digest of the module's source file and of the weights.
+    ``digest`` is of the weights, or of the files where the model isn't a torch module or has none;
+    ``revision`` is a digest of the module's source file and of the weights.
 
     Parameters
     ----------
@@ -62,7 +65,9 @@ class HearExtractor:
         The file ``load_model`` was given, or the files of the folder.
     """
 
-    def __init__(self, module: ModuleType, model: Any, *, name: str, weights: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, module: ModuleType, model: Any, *, name: str, weights: Sequence[Path] = ()
+    ) -> None:
         self.module, self.model, self.name = module, model, name
         files = digest_files(Path(inspect.getfile(module)), *weights)
         self.digest, self.parameters = files, 0
@@ -83,7 +88,9 @@ class HearExtractor:
 
     @torch.inference_mode()
     def _grid(self) -> tuple[float, float]:
-        """Measure the first centre and the hop in ms, if timestamps are one grid whatever the length."""
+        """Measure the first centre and the hop in ms, if timestamps are one grid whatever the
+        length.
+        """
         noise = torch.Generator().manual_seed(0)
         grids = []
         for seconds in _PROBES_S:
@@ -93,23 +100,33 @@ class HearExtractor:
         first, hop = longest[0], (longest[-1] - longest[0]) / max(1, len(longest) - 1)
         for centres in grids:
             grid = first + hop * torch.arange(len(centres), dtype=torch.float64)
-            if len(centres) < 2 or hop <= 0 or first < 0 or (centres - grid).abs().max() > _TOLERANCE_MS:
+            if (
+                len(centres) < 2
+                or hop <= 0
+                or first < 0
+                or (centres - grid).abs().max() > _TOLERANCE_MS
+            ):
                 shown = ", ".join(f"{t:.4g}" for t in centres[:4].tolist())
                 raise ExtractError(
-                    f"{self.name}: timestamps must be one grid whatever the length of the clip, at least two in "
-                    f"{_PROBES_S[0]:g} s; of {len(centres)} the first are {shown} ms, and a clip of "
-                    f"{_PROBES_S[1]} s has one every {hop:.4g} ms from {first:.4g} ms on"
+                    f"{self.name}: timestamps must be one grid whatever the length of the clip, "
+                    f"at least two in {_PROBES_S[0]:g} s; of {len(centres)} the first are {shown} "
+                    f"ms, and a clip of {_PROBES_S[1]} s has one every {hop:.4g} ms from "
+                    f"{first:.4g} ms on"
                 )
         return float(first), float(hop)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
-        """Move the weights, which stay float32; with bfloat16, matrix products run under ``torch.autocast``."""
+        """Move the weights, which stay float32; with bfloat16, matrix products run under
+        ``torch.autocast``.
+        """
         self._device, self._dtype = torch.device(device), dtype
         if isinstance(self.model, nn.Module):
             self.model.to(device)
 
     @torch.inference_mode()
-    def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, audio: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute the timestamp embeddings of clips of any lengths, as one layer.
 
         Parameters
@@ -138,8 +155,12 @@ class HearExtractor:
         return gathered(equal_lengths(samples), run, frames), frames
 
     def _timestamps(self, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ask for embeddings (batch, t, dim) of clips of one length, and their centres in ms (t,) float64."""
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
+        """Ask for embeddings (batch, t, dim) of clips of one length, and their centres in ms (t,)
+        float64.
+        """
+        with torch.autocast(
+            self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16
+        ):
             embeddings, centres = self._call(self.module.get_timestamp_embeddings, audio)
         self._check(embeddings, (len(audio), centres.shape[-1], self.dim), "timestamp")
         return embeddings.to(self._dtype), centres[0].double().cpu()
@@ -151,9 +172,9 @@ class HearExtractor:
         away = float((centres[nearest] - times).abs().max())
         if away > self._hop_ms + _TOLERANCE_MS:
             raise ExtractError(
-                f"{self.name}: {len(centres)} timestamps up to {float(centres[-1]):.4g} ms for a clip with {frames} "
-                f"frames up to {float(times[-1]):.4g} ms: one would be {away:.4g} ms from its embedding, and a hop, "
-                f"{self._hop_ms:.4g} ms, is allowed"
+                f"{self.name}: {len(centres)} timestamps up to {float(centres[-1]):.4g} ms for a "
+                f"clip with {frames} frames up to {float(times[-1]):.4g} ms: one would be "
+                f"{away:.4g} ms from its embedding, and a hop, {self._hop_ms:.4g} ms, is allowed"
             )
         return nearest
 
@@ -163,8 +184,12 @@ class HearExtractor:
         samples = lengths.tolist()
         scenes = torch.empty(len(samples), 1, self.dim, device=self._device)
         for rows in equal_lengths(samples):
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
-                embeddings = self._call(self.module.get_scene_embeddings, audio[rows, : samples[rows[0]]])
+            with torch.autocast(
+                self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16
+            ):
+                embeddings = self._call(
+                    self.module.get_scene_embeddings, audio[rows, : samples[rows[0]]]
+                )
             self._check(embeddings, (len(rows), self.dim), "scene")
             scenes[rows, 0] = embeddings.float()
         return scenes
@@ -179,15 +204,20 @@ class HearExtractor:
                 raise
             # It ran on longer clips when it was loaded; how short one may be, the API doesn't say.
             raise ExtractError(
-                f"{self.name}: the module can't take a clip of {samples} samples: {type(error).__name__}: {error}"
+                f"{self.name}: the module can't take a clip of {samples} samples: "
+                f"{type(error).__name__}: {error}"
             ) from error
 
     def _check(self, embeddings: Any, shape: tuple[int, ...], what: str) -> None:
         if not isinstance(embeddings, torch.Tensor) or embeddings.shape != shape:
-            shown = tuple(embeddings.shape) if hasattr(embeddings, "shape") else type(embeddings).__name__
+            shown = (
+                tuple(embeddings.shape)
+                if hasattr(embeddings, "shape")
+                else type(embeddings).__name__
+            )
             raise ExtractError(
-                f"{self.name}: {what} embeddings must be a torch tensor of shape {shape}, as {what}_embedding_size "
-                f"says, not {shown}"
+                f"{self.name}: {what} embeddings must be a torch tensor of shape {shape}, as "
+                f"{what}_embedding_size says, not {shown}"
             )
 
 
@@ -197,7 +227,8 @@ def load(name: str, module_name: str, weights: str | None) -> HearExtractor:
     Raises
     ------
     ExtractError
-        No such module or file, or one without the HEAR API. What the module itself raises keeps its traceback.
+        No such module or file, or one without the HEAR API. What the module itself raises keeps its
+        traceback.
     """
     try:
         module = importlib.import_module(module_name)
@@ -205,14 +236,20 @@ def load(name: str, module_name: str, weights: str | None) -> HearExtractor:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ExtractError(
-            f"{name}: there is no module {error.name}; install it, or add its folder to the environment variable "
-            "PYTHONPATH"
+            f"{name}: there is no module {error.name}; install it, or add its folder to the "
+            "environment variable PYTHONPATH"
         ) from None
-    _refuse_lacking(name, f"module {module_name}", [f for f in _FUNCTIONS if not callable(getattr(module, f, None))])
+    _refuse_lacking(
+        name,
+        f"module {module_name}",
+        [f for f in _FUNCTIONS if not callable(getattr(module, f, None))],
+    )
     if weights is not None and not os.path.exists(weights):
         raise ExtractError(f"{name}: there is no file {weights}")
     model = module.load_model(*([weights] if weights else []))
-    _refuse_lacking(name, "what its load_model returns", [n for n in _NUMBERS if not hasattr(model, n)])
+    _refuse_lacking(
+        name, "what its load_model returns", [n for n in _NUMBERS if not hasattr(model, n)]
+    )
     return HearExtractor(module, model, name=name, weights=_files_of(weights))
 
 
@@ -228,6 +265,7 @@ def _refuse_lacking(name: str, what: str, missing: Sequence[str]) -> None:
     """Refuse what lacks something of the API."""
     if missing:
         raise ExtractError(
-            f"{name}: {what} lacks {', '.join(missing)} of the HEAR API (load_model, get_timestamp_embeddings and "
-            "get_scene_embeddings; a model with sample_rate and both embedding sizes)"
+            f"{name}: {what} lacks {', '.join(missing)} of the HEAR API (load_model, "
+            "get_timestamp_embeddings and get_scene_embeddings; a model with sample_rate and "
+            "both embedding sizes)"
         )

@@ -1,12 +1,14 @@
 """An encoder as a module to be trained: every layer, exact whatever else is in the batch.
 
-The transformer is the one of `svuprobe.extractors.models.context_network`, which extraction runs frozen; here it has
-gradients, layerdrop, masked stretches of time and gradient checkpointing. The convolutions are the frozen ones of
-`svuprobe.extractors.models.feature_encoder` where they need no gradient and lie on a CPU; else they are the model's
-own modules, with a group norm that does not count padding.
+The transformer is the one of `svuprobe.extractors.models.context_network`, which extraction runs
+frozen; here it has gradients, layerdrop, masked stretches of time and gradient checkpointing. The
+convolutions are the frozen ones of `svuprobe.extractors.models.feature_encoder` where they need no
+gradient and lie on a CPU; else they are the model's own modules, with a group norm that does not
+count padding.
 
-In ``eval`` the hidden states are the extractor's. What is frozen (no weight of it requires a gradient) stays in
-``eval`` when the module is set to ``train``, so nothing is dropped in a frozen encoder.
+In ``eval`` the hidden states are the extractor's. What is frozen (no weight of it requires a
+gradient) stays in ``eval`` when the module is set to ``train``, so nothing is dropped in a frozen
+encoder.
 """
 
 from __future__ import annotations
@@ -38,10 +40,11 @@ class TrainableEncoder(nn.Module):
     layerdrop
         Probability that a block is skipped in training.
     spec_augment
-        Whether stretches of 10 frames are zeroed in training, about 5 % of a clip (Park et al. 2019). Zeros, because
-        the vector that published checkpoints put there is not read.
+        Whether stretches of 10 frames are zeroed in training, about 5 % of a clip (Park et al.
+        2019). Zeros, because the vector that published checkpoints put there is not read.
     checkpointing
-        Whether blocks are computed again in the backward pass instead of kept: less memory, a third more time.
+        Whether blocks are computed again in the backward pass instead of kept: less memory, a third
+        more time.
     """
 
     def __init__(
@@ -60,9 +63,16 @@ class TrainableEncoder(nn.Module):
         self._frozen: tuple[list[tuple[int, int]], FeatureEncoder] | None = None
 
     def parts(self) -> list[list[nn.Module]]:
-        """Return what is frozen or learns as a whole: convolutions, input of the first block, each block."""
+        """Return what is frozen or learns as a whole: convolutions, input of the first block, each
+        block.
+        """
         model, encoder = self.model, self.model.encoder
-        before = [model.feature_projection, encoder.pos_conv_embed, encoder.layer_norm, encoder.dropout]
+        before = [
+            model.feature_projection,
+            encoder.pos_conv_embed,
+            encoder.layer_norm,
+            encoder.dropout,
+        ]
         return [[model.feature_extractor], before, *([block] for block in encoder.layers)]
 
     def train(self, mode: bool = True) -> TrainableEncoder:
@@ -75,7 +85,9 @@ class TrainableEncoder(nn.Module):
         return self
 
     def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute, as extractors do, (batch, layers, frames, dim) and (batch,) from (batch, samples) and (batch,)."""
+        """Compute, as extractors do, (batch, layers, frames, dim) and (batch,) from (batch,
+        samples) and (batch,).
+        """
         states, frames = self.hidden(audio, lengths)
         return torch.stack(states, dim=1), frames
 
@@ -90,8 +102,8 @@ class TrainableEncoder(nn.Module):
         Returns
         -------
         states, frames
-            One (batch, frames, dim) a layer, with anything in padded frames, and (batch,) int64, the frames of
-            each clip, where the lengths lie.
+            One (batch, frames, dim) a layer, with anything in padded frames, and (batch,) int64,
+            the frames of each clip, where the lengths lie.
         """
         # Frames are counted on the CPU where the lengths lie: no need to wait for a GPU.
         frames = self.grid.count(lengths)
@@ -99,8 +111,9 @@ class TrainableEncoder(nn.Module):
         x = self._features(audio, lengths.to(audio.device), mixed)
         valid = valid_mask(x.shape[1], frames.to(x.device)) if mixed else None
         span = Span(0, x.shape[0], x.shape[1], valid)
-        # Taken apart after the last block: so autograd adds up what a state's users send back in the order in which
-        # it does for the states themselves, and sums of floats depend on their order.
+        # Taken apart after the last block: so autograd adds up what a state's users send back in
+        # the order in which it does for the states themselves, and sums of floats depend on their
+        # order.
         rows = list(self.context.hidden(x.flatten(0, 1), [span]))
         return [span.of(state) for state in rows], frames
 
@@ -112,19 +125,30 @@ class TrainableEncoder(nn.Module):
             self._frozen = None  # and not told by versions: fused optimisers count none
         learns = torch.is_grad_enabled() and may_learn
         with torch.set_grad_enabled(learns):
-            if not learns and audio.device.type == "cpu":  # clip by clip, without padding: much faster there
+            # clip by clip, without padding: much faster there
+            if not learns and audio.device.type == "cpu":
                 frozen = self._frozen_features()
-                clips = [frozen.alone(clip[None, :n]) for clip, n in zip(audio, lengths.tolist(), strict=True)]
+                clips = [
+                    frozen.alone(clip[None, :n])
+                    for clip, n in zip(audio, lengths.tolist(), strict=True)
+                ]
                 return nn.utils.rnn.pad_sequence(clips, batch_first=True)
             x = scaled(audio, lengths if mixed else None, self.normalize)[:, None]
             for index, layer in enumerate(convolutions.conv_layers):
-                first = index == 0 and mixed and isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm)
+                first = (
+                    index == 0
+                    and mixed
+                    and isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm)
+                )
                 x = _normalised(layer, x, lengths) if first else layer(x)
         return x.transpose(1, 2)
 
     def _frozen_features(self) -> FeatureEncoder:
-        """Return the convolutions in the layout of frozen ones, made anew where a weight has changed since."""
-        # Where a weight lies, and how often it was written to: a loaded state and a move change one of them.
+        """Return the convolutions in the layout of frozen ones, made anew where a weight has
+        changed since.
+        """
+        # Where a weight lies, and how often it was written to: a loaded state and a move change one
+        # of them.
         written = [(p.data_ptr(), p._version) for p in self.model.feature_extractor.parameters()]
         if self._frozen is None or self._frozen[0] != written:
             self._frozen = written, FeatureEncoder(self.model, self.normalize)
@@ -134,19 +158,29 @@ class TrainableEncoder(nn.Module):
 class _LearningContextNetwork(ContextNetwork):
     """The transformer in training; the parameters are those of `TrainableEncoder`."""
 
-    def __init__(self, model: Any, layerdrop: float, spec_augment: bool, checkpointing: bool) -> None:
+    def __init__(
+        self, model: Any, layerdrop: float, spec_augment: bool, checkpointing: bool
+    ) -> None:
         super().__init__(model)
-        self.layerdrop, self.spec_augment, self.checkpointing = layerdrop, spec_augment, checkpointing
+        self.layerdrop, self.spec_augment, self.checkpointing = (
+            layerdrop,
+            spec_augment,
+            checkpointing,
+        )
 
     def projected(self, rows: Tensor, spans: Sequence[Span]) -> Tensor:
-        """Return features in the width of the transformer, (rows, dim), with zeros in masked stretches."""
+        """Return features in the width of the transformer, (rows, dim), with zeros in masked
+        stretches.
+        """
         rows = super().projected(rows, spans)
         if not (self.spec_augment and self.blocks[-1].training):
             return rows
         ((_, clips, frames, _),) = spans
         return rows * _unmasked(clips, frames).to(rows.device).flatten()[:, None]
 
-    def block(self, block: Any, gate: Gate | None, x: Tensor, spans: Sequence[Span], masks: Sequence[Mask]) -> Tensor:
+    def block(
+        self, block: Any, gate: Gate | None, x: Tensor, spans: Sequence[Span], masks: Sequence[Mask]
+    ) -> Tensor:
         """Return the hidden state after a block; one that is dropped passes on what came in."""
         if block.training and self.layerdrop and float(torch.rand(())) < self.layerdrop:
             return x
@@ -156,7 +190,9 @@ class _LearningContextNetwork(ContextNetwork):
 
 
 def _normalised(layer: Any, audio: Tensor, lengths: Tensor) -> Tensor:
-    """Return the first convolution (batch, channels, frames), its group norm over each clip's own frames."""
+    """Return the first convolution (batch, channels, frames), its group norm over each clip's own
+    frames.
+    """
     x = layer.conv(audio).float()
     own = 1 + (lengths - layer.conv.kernel_size[0]) // layer.conv.stride[0]
     valid, own = valid_mask(x.shape[2], own)[:, None], own[:, None, None]

@@ -2,24 +2,25 @@
 
 Conventions
 -----------
-**Layers** are transformers' own ``hidden_states``: layer 0, ``input``, is what enters the first block (the
-projected convolution features plus the positional convolution, after the encoder's LayerNorm in post-norm
-models), then the output of each block. In pre-norm models (``do_stable_layer_norm``: most large ones) the encoder's
-final LayerNorm comes after the last of them and is left out, as in transformers 5; transformers 4 applied it to the
-last layer.
+**Layers** are transformers' own ``hidden_states``: layer 0, ``input``, is what enters the first
+block (the projected convolution features plus the positional convolution, after the encoder's
+LayerNorm in post-norm models), then the output of each block. In pre-norm models
+(``do_stable_layer_norm``: most large ones) the encoder's final LayerNorm comes after the last of
+them and is left out, as in transformers 5; transformers 4 applied it to the last layer.
 
-**Waveform** normalisation and sample rate come from the checkpoint's feature extractor (processor_config.json or
-preprocessor_config.json); without one from the catalogue; for a checkpoint the catalogue doesn't know, from
-``sample_rate`` in config.json (else 16 kHz), normalised, which is the default of transformers'
-Wav2Vec2FeatureExtractor. What was done is in `TransformerExtractor.normalization`.
+**Waveform** normalisation and sample rate come from the checkpoint's feature extractor
+(processor_config.json or preprocessor_config.json); without one from the catalogue; for a
+checkpoint the catalogue doesn't know, from ``sample_rate`` in config.json (else 16 kHz),
+normalised, which is the default of transformers' Wav2Vec2FeatureExtractor. What was done is in
+`TransformerExtractor.normalization`.
 
-**Loading** runs no code of a checkpoint: config.json is read as data, weights are safetensors or a pickle
-read with ``weights_only``. Only the encoder is kept; heads, quantisers, the adapter that ``add_adapter`` puts after
-the last layer and the vector that masks frames in training are left out. Adapters inside the blocks are part of
-the encoder: merged ones and those of MMS are loaded, others are refused. Weights are assigned here, not by
-``from_pretrained``, so that one missing, superfluous or misshapen weight is an error whatever the version of
-transformers. MERT is a HuBERT with options that its released checkpoints leave off (CQT input, deepnorm); with one
-of them on it is refused.
+**Loading** runs no code of a checkpoint: config.json is read as data, weights are safetensors or a
+pickle read with ``weights_only``. Only the encoder is kept; heads, quantisers, the adapter that
+``add_adapter`` puts after the last layer and the vector that masks frames in training are left out.
+Adapters inside the blocks are part of the encoder: merged ones and those of MMS are loaded, others
+are refused. Weights are assigned here, not by ``from_pretrained``, so that one missing, superfluous
+or misshapen weight is an error whatever the version of transformers. MERT is a HuBERT with options
+that its released checkpoints leave off (CQT input, deepnorm); with one of them on it is refused.
 
 `svuprobe.extractors.checkpoints.source` says which files of a checkpoint are read,
 `svuprobe.extractors.checkpoints.weights` under which names its weights may lie.
@@ -61,9 +62,10 @@ from svuprobe.extractors.models.feature_encoder import conv_geometry
 class TransformerExtractor:
     """A frozen transformer encoder; see `svuprobe.extractors.base.Extractor` for the attributes.
 
-    Make one with `from_hub`, `from_folder` or `from_random`. ``revision`` is the commit on the hub, or the
-    digest of a folder's files (weights, config.json and the feature extractor's settings), or the digest of random
-    weights. ``digest`` is the SHA-256 of the encoder's weights (names, types, shapes and bytes) in all cases.
+    Make one with `from_hub`, `from_folder` or `from_random`. ``revision`` is the commit on the hub,
+    or the digest of a folder's files (weights, config.json and the feature extractor's settings),
+    or the digest of random weights. ``digest`` is the SHA-256 of the encoder's weights (names,
+    types, shapes and bytes) in all cases.
 
     Parameters
     ----------
@@ -80,7 +82,13 @@ class TransformerExtractor:
     """
 
     def __init__(
-        self, model: nn.Module, *, name: str, sample_rate: int, normalize: bool, revision: str | None = None
+        self,
+        model: nn.Module,
+        *,
+        name: str,
+        sample_rate: int,
+        normalize: bool,
+        revision: str | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         config: Any = model.config
@@ -89,7 +97,10 @@ class TransformerExtractor:
         self.revision = revision or self.digest[:40]
         self.sample_rate = sample_rate
         self.hop, self.receptive_field = conv_geometry(config.conv_kernel, config.conv_stride)
-        self.layer_names = ("input", *(f"block{i:02d}" for i in range(1, config.num_hidden_layers + 1)))
+        self.layer_names = (
+            "input",
+            *(f"block{i:02d}" for i in range(1, config.num_hidden_layers + 1)),
+        )
         self.dim: int = config.hidden_size
         self.parameters = sum(weights.numel() for weights in model.parameters())
         self.normalization = "zero-mean-unit-variance" if normalize else "none"
@@ -144,9 +155,15 @@ class TransformerExtractor:
 
     @classmethod
     def from_random(
-        cls, card: ModelCard, seed: int = 0, *, name: str | None = None, normalize: bool | None = None
+        cls,
+        card: ModelCard,
+        seed: int = 0,
+        *,
+        name: str | None = None,
+        normalize: bool | None = None,
     ) -> TransformerExtractor:
-        """Make the architecture of a catalogue entry with the random weights training would start from.
+        """Make the architecture of a catalogue entry with the random weights training would start
+        from.
 
         The same seed gives the same weights; torch's global generators are left as they were.
         """
@@ -164,14 +181,17 @@ class TransformerExtractor:
     ) -> TransformerExtractor:
         """Build the encoder that config.json describes, then look for the weights and fill it.
 
-        In this order, so that a checkpoint of an unsupported kind is refused before it is downloaded.
+        In this order, so that a checkpoint of an unsupported kind is refused before it is
+        downloaded.
         """
         name = source.name
         config = encoder_config(read_json(source.required("config.json"), name), name)
         family = family_of(config, name)
         model = empty(family, config, name)
         refuse_adapter(source)
-        sample_rate, default = waveform_of(read_settings(source, known=card is not None), card, config, name)
+        sample_rate, default = waveform_of(
+            read_settings(source, known=card is not None), card, config, name
+        )
         weights = find_weights(source)
         revision = revision_of(source, weights)
         state = read_state(weights, name)
@@ -186,13 +206,18 @@ class TransformerExtractor:
         self._encoder = None
 
     def compile(self) -> None:
-        """Compile the forward at its next call, once for batches of any shape; that takes minutes."""
+        """Compile the forward at its next call, once for batches of any shape; that takes
+        minutes.
+        """
         self._compiled = True
         self._encoder = None
 
     @torch.inference_mode()
-    def __call__(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute the hidden states of every layer; those of a clip don't depend on what else is in the batch.
+    def __call__(
+        self, audio: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the hidden states of every layer; those of a clip don't depend on what else is in
+        the batch.
 
         Parameters
         ----------
@@ -217,7 +242,9 @@ class TransformerExtractor:
 
     @torch.inference_mode()
     def pooled(self, audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Compute the means of the hidden states over each clip's frames, (batch, layers, dim) float32."""
+        """Compute the means of the hidden states over each clip's frames, (batch, layers, dim)
+        float32.
+        """
         return self._forward(audio, lengths, pooled=True)
 
     def _forward(self, audio: torch.Tensor, lengths: torch.Tensor, pooled: bool) -> torch.Tensor:
@@ -232,7 +259,8 @@ class TransformerExtractor:
         return self._padded(audio, lengths.to(device, non_blocking=True) if mixed else None, pooled)
 
     def _prepared(self) -> Encoder:
-        # Each time: whoever has the model may have called train() on it or a part, and dropout would be on.
+        # Each time: whoever has the model may have called train() on it or a part, and dropout
+        # would be on.
         self.model.eval()
         if self._encoder is None:
             self._encoder = Encoder(self.model, self.normalization != "none")
@@ -250,7 +278,9 @@ class TransformerExtractor:
             )
         for number, samples in enumerate(lengths.tolist(), start=1):
             if samples < self.receptive_field:
-                which = f" (number {number} of {len(lengths)} in the batch)" if len(lengths) > 1 else ""
+                which = (
+                    f" (number {number} of {len(lengths)} in the batch)" if len(lengths) > 1 else ""
+                )
                 raise ExtractError(
                     f"{self.name}: a clip of {samples} samples{which} is shorter than one frame, "
                     f"{self.receptive_field} samples at {self.sample_rate} Hz"

@@ -1,7 +1,8 @@
 """Supervised baselines, trained from scratch on one task: what a frozen model has to beat.
 
-Each is a torch module from audio to logits that owns its front end; see `svuprobe.probe.baselines.base.Baseline`.
-The modules are loaded when one is asked for, so importing this package needs no torch.
+Each is a torch module from audio to logits that owns its front end; see
+`svuprobe.probe.baselines.base.Baseline`. The modules are loaded when one is asked for, so importing
+this package needs no torch.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def build(name: str, kind: str, n_outputs: int, encoder: nn.Module | None = None
     kind, n_outputs
         Of the task, see `svuprobe.tasks.kinds`.
     encoder
-        The pretrained model under a baseline that is only a head (``needs_encoder``); others take none.
+        The pretrained model under a baseline that is only a head (``needs_encoder``); others take
+        none.
 
     Raises
     ------
@@ -62,8 +64,12 @@ def build(name: str, kind: str, n_outputs: int, encoder: nn.Module | None = None
         learnt = [other for other in kinds.TABLE if isinstance(kinds.named(other), cls.learns)]
         able = [other for other in TABLE if isinstance(kinds.named(kind), find(other).learns)]
         raise ProbeError(
-            f"baseline {name} learns {', '.join(learnt)}, not {kind}; {', '.join(able) or 'no baseline'} can"
+            f"baseline {name} learns {', '.join(learnt)}, not {kind}; "
+            f"{', '.join(able) or 'no baseline'} can"
         )
     if cls.needs_encoder != (encoder is not None):
-        raise ProbeError(f"baseline {name} {'is a head and needs an' if cls.needs_encoder else 'takes no'} encoder")
+        raise ProbeError(
+            f"baseline {name} {'is a head and needs an' if cls.needs_encoder else 'takes no'} "
+            "encoder"
+        )
     return cls(n_outputs, encoder) if cls.needs_encoder else cls(n_outputs)

@@ -26,10 +26,11 @@ class Stage:
     epochs
         At most.
     rates
-        Learning rate of the parameters whose name starts with a prefix, ``""`` for all; the longest prefix
-        counts, and a parameter without one is frozen.
+        Learning rate of the parameters whose name starts with a prefix, ``""`` for all; the longest
+        prefix counts, and a parameter without one is frozen.
     class_weight_alpha
-        The cross-entropy weighs class c by ``1 / n_c ** alpha``, see `svuprobe.tasks.kinds.multiclass`.
+        The cross-entropy weighs class c by ``1 / n_c ** alpha``, see
+        `svuprobe.tasks.kinds.multiclass`.
     """
 
     epochs: int
@@ -54,8 +55,8 @@ class Recipe:
     optimiser
         Name of the class in ``torch.optim``, lower case.
     validate_every, patience
-        Epochs between validations, and how many of them without a better score end a stage (0: none do, and
-        the last state counts).
+        Epochs between validations, and how many of them without a better score end a stage (0: none
+        do, and the last state counts).
     """
 
     task: str
@@ -71,9 +72,9 @@ class Recipe:
 class Baseline(nn.Module, ABC):
     """A network that learns a task from audio.
 
-    A clip's logits in ``eval`` do not depend on what else is in its batch: samples and frames after its own
-    are zeros to every layer that looks beyond one frame, and no mean counts them. In training the batch norms
-    count them, as those of the published models do.
+    A clip's logits in ``eval`` do not depend on what else is in its batch: samples and frames after
+    its own are zeros to every layer that looks beyond one frame, and no mean counts them. In
+    training the batch norms count them, as those of the published models do.
 
     Attributes
     ----------
@@ -86,8 +87,8 @@ class Baseline(nn.Module, ABC):
     learns
         The class of the kinds of task that it can learn.
     shortest, longest
-        Samples: a shorter clip is followed by zeros, a longer one refused (0: of any length). Equal where the
-        network has weights for every time step.
+        Samples: a shorter clip is followed by zeros, a longer one refused (0: of any length). Equal
+        where the network has weights for every time step.
     recipe
         Its published training.
     needs_encoder
@@ -121,12 +122,15 @@ class Baseline(nn.Module, ABC):
 
         Returns
         -------
-        (B, C) logits at clip level; at frame level (B, F, C) logits, zeros after a clip's own frames, and (B,)
-        int64 valid frames.
+        (B, C) logits at clip level; at frame level (B, F, C) logits, zeros after a clip's own
+        frames, and (B,) int64 valid frames.
         """
 
-    def admit(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The one gate for audio: (B, at least ``shortest``), zeros after a clip's own samples, and lengths.
+    def admit(
+        self, audio: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The one gate for audio: (B, at least ``shortest``), zeros after a clip's own samples, and
+        lengths.
 
         Raises
         ------
@@ -134,19 +138,27 @@ class Baseline(nn.Module, ABC):
             A clip without samples, or longer than the network can take.
         """
         if audio.ndim != 2 or lengths.shape != audio.shape[:1] or (lengths > audio.shape[1]).any():
-            raise ValueError(f"audio {tuple(audio.shape)} and lengths {lengths.tolist()}: (B, S) and (B,) at most S")
+            raise ValueError(
+                f"audio {tuple(audio.shape)} and lengths {lengths.tolist()}: (B, S) and (B,) at "
+                "most S"
+            )
         if (lengths < 1).any():
             raise ProbeError(f"{self.name}: a clip of 0 samples can't be learnt from; remove it")
         if self.longest and (lengths > self.longest).any():
             seconds, limit = int(lengths.max()) / self.sample_rate, self.longest / self.sample_rate
-            raise ProbeError(f"{self.name} reads {limit:g} s, not {seconds:g} s: set the task's window_s = {limit:g}")
+            raise ProbeError(
+                f"{self.name} reads {limit:g} s, not {seconds:g} s: set the task's window_s = "
+                f"{limit:g}"
+            )
         lengths = lengths.to(audio.device)
         audio = keep(audio[:, : int(lengths.max())], lengths)
         audio = nn.functional.pad(audio, (0, max(0, self.shortest - audio.shape[1])))
         return audio, lengths.clamp(min=self.shortest)
 
     def groups(self, stage: Stage) -> list[dict[str, Any]]:
-        """Freeze what a stage does not train; parameter groups with their learning rates for an optimiser."""
+        """Freeze what a stage does not train; parameter groups with their learning rates for an
+        optimiser.
+        """
         members: dict[str, list[nn.Parameter]] = {prefix: [] for prefix, _ in stage.rates}
         for name, parameter in self.named_parameters():
             prefix = max((p for p in members if name.startswith(p)), key=len, default=None)
@@ -164,7 +176,8 @@ class NoteBaseline(Baseline):
     Attributes
     ----------
     hop
-        Samples between frames; without an encoder, a clip has as many as are centred before its end.
+        Samples between frames; without an encoder, a clip has as many as are centred before its
+        end.
     first_frame_s
         Time of the first frame.
     follows_tempo
@@ -190,8 +203,12 @@ class NoteBaseline(Baseline):
         """Labels (F, ...) of the frames at ``times`` from notes (n, 3): onset s, offset s, MIDI."""
         return svt.rasterise(notes, times)
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-        """Mean over the valid frames of a batch, a scalar: (B, F, C) logits, (B, F, ...) labels, (B,) frames."""
+    def loss(
+        self, outputs: torch.Tensor, targets: torch.Tensor, frames: torch.Tensor
+    ) -> torch.Tensor:
+        """Mean over the valid frames of a batch, a scalar: (B, F, C) logits, (B, F, ...) labels,
+        (B,) frames.
+        """
         valid = torch.arange(outputs.shape[1], device=frames.device) < frames[:, None]
         return self.frame_loss(outputs[valid], targets[valid])
 
@@ -209,7 +226,9 @@ class NoteBaseline(Baseline):
         return svt.decode(outputs, times)
 
     def activation(self, outputs: NDArray[np.float32]) -> tuple[str, NDArray[np.float32]]:
-        """What a picture shows over the notes: a name and (F,) probabilities, from logits (F, C)."""
+        """What a picture shows over the notes: a name and (F,) probabilities, from logits (F,
+        C).
+        """
         return NOTES.activation(outputs)
 
 

@@ -12,8 +12,10 @@ from svuprobe.probe.baselines.frontends import standardise
 class Cnn1d(Baseline):
     """Three convolutions over the waveform of 3 s, then two linear layers.
 
-    Wilkins, Seetharaman, Wahl & Pardo, "VocalSet: a singing voice dataset", ISMIR 2018, as ported for Yamamoto
-    2022. 298,514 parameters for 10 techniques. The port's dropout is drawn in evaluation too; here it isn't.
+    Wilkins, Seetharaman, Wahl & Pardo, "VocalSet: a singing voice dataset", ISMIR 2018, as ported
+    for Yamamoto
+    2022. 298,514 parameters for 10 techniques. The port's dropout is drawn in evaluation too; here
+          it isn't.
     A shorter window is followed by zeros.
     """
 
@@ -35,7 +37,9 @@ class Cnn1d(Baseline):
         super().__init__(n_outputs)
         self.blocks = nn.Sequential(
             *(
-                nn.Sequential(nn.Conv1d(a, b, width), nn.BatchNorm1d(b), nn.ReLU(), nn.MaxPool1d(64, 8))
+                nn.Sequential(
+                    nn.Conv1d(a, b, width), nn.BatchNorm1d(b), nn.ReLU(), nn.MaxPool1d(64, 8)
+                )
                 for a, b, width in ((1, 16, 128), (16, 8, 64), (8, 32, 256))
             )
         )

@@ -15,19 +15,20 @@ Pools = tuple[tuple[tuple[int, int], tuple[int, int]], ...]
 
 
 class Crnn(Baseline):
-    """Convolutions over a log-mel spectrogram of 5 s, two GRUs over 7 steps, a linear layer over all their states.
+    """Convolutions over a log-mel spectrogram of 5 s, two GRUs over 7 steps, a linear layer over
+    all their states.
 
-    Hsieh et al., "Addressing the confounds of accompaniments in singer identification", ICASSP 2020,
-    after Nasrullah & Zhao, "Music artist classification with convolutional recurrent neural networks", IJCNN 2019.
-    397,204 parameters for 20 singers, as released.
+    Hsieh et al., "Addressing the confounds of accompaniments in singer identification", ICASSP
+    2020, after Nasrullah & Zhao, "Music artist classification with convolutional recurrent neural
+    networks", IJCNN 2019. 397,204 parameters for 20 singers, as released.
 
     Differences from the released code:
 
-    - its last pooling of 4 x 2 meets a map of 1 x 15, which only old versions of torch took, for a window of
-      1 x 2; here the window is that, so the network is the one that was trained;
+    - its last pooling of 4 x 2 meets a map of 1 x 15, which only old versions of torch took, for a
+      window of 1 x 2; here the window is that, so the network is the one that was trained;
     - logits, where a softmax went into a cross-entropy that has its own;
-    - the first GRU starts from zeros, in training and after, and not from noise; as released, the second
-      starts from the last state of the first;
+    - the first GRU starts from zeros, in training and after, and not from noise; as released, the
+      second starts from the last state of the first;
     - decibels are limited to 80 below the maximum of a window, not of a song.
     """
 
@@ -44,7 +45,10 @@ class Crnn(Baseline):
     )
     recipe = Recipe(
         task="singer-artist20",
-        source="released code of Hsieh 2020; early stopping on the weighted F1 of the validation windows",
+        source=(
+            "released code of Hsieh 2020; early stopping on the weighted F1 of the validation "
+            "windows"
+        ),
         batch_size=100,
         stages=(Stage(epochs=10_000, rates=(("", 1e-4),)),),
         patience=20,
@@ -57,7 +61,13 @@ class Crnn(Baseline):
         sizes = (1, 64, 128, 128, 128)
         self.blocks = nn.Sequential(
             *(
-                nn.Sequential(nn.Conv2d(a, b, 3), nn.ELU(), nn.BatchNorm2d(b), nn.MaxPool2d(*pool), nn.Dropout2d(0.1))
+                nn.Sequential(
+                    nn.Conv2d(a, b, 3),
+                    nn.ELU(),
+                    nn.BatchNorm2d(b),
+                    nn.MaxPool2d(*pool),
+                    nn.Dropout2d(0.1),
+                )
                 for a, b, pool in zip(sizes[:-1], sizes[1:], self.pools, strict=True)
             )
         )
@@ -85,10 +95,10 @@ class Crnn(Baseline):
 class CrnnReleased(Crnn):
     """The CRNN as ported for Yamamoto 2023, to show how much of a gain over it is the port's doing.
 
-    Yamamoto, "Toward leveraging pre-trained self-supervised frontends for automatic singing voice understanding
-    tasks", APSIPA 2023, as released. 393,108 parameters for 20 singers. The strides of its poolings leave a
-    single time step, so neither GRU ever recurs; no norm of the input; each GRU starts from zeros. HTK's mel
-    scale, where Hsieh had Slaney's.
+    Yamamoto, "Toward leveraging pre-trained self-supervised frontends for automatic singing voice
+    understanding tasks", APSIPA 2023, as released. 393,108 parameters for 20 singers. The strides
+    of its poolings leave a single time step, so neither GRU ever recurs; no norm of the input; each
+    GRU starts from zeros. HTK's mel scale, where Hsieh had Slaney's.
     """
 
     name = "crnn-released"

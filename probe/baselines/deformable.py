@@ -1,4 +1,6 @@
-"""Modulated deformable convolution (Zhu et al., "Deformable ConvNets v2", CVPR 2019) in plain torch."""
+"""Modulated deformable convolution (Zhu et al., "Deformable ConvNets v2", CVPR 2019) in plain
+torch.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,11 @@ from torch import nn
 
 
 def deform_conv2d(
-    x: torch.Tensor, offset: torch.Tensor, modulation: torch.Tensor, weight: torch.Tensor, padding: int
+    x: torch.Tensor,
+    offset: torch.Tensor,
+    modulation: torch.Tensor,
+    weight: torch.Tensor,
+    padding: int,
 ) -> torch.Tensor:
     """A convolution whose taps each look elsewhere, and count more or less, at every position.
 
@@ -17,8 +23,8 @@ def deform_conv2d(
     x
         (B, C, H, W); zeros outside.
     offset
-        (B, K, 2, H', W') rows and columns by which each of the K taps is moved; in between, values are
-        interpolated bilinearly.
+        (B, K, 2, H', W') rows and columns by which each of the K taps is moved; in between, values
+        are interpolated bilinearly.
     modulation
         (B, K, H', W') factor of each tap.
     weight
@@ -33,8 +39,13 @@ def deform_conv2d(
     batch, channels, height, width = x.shape
     taps, rows, columns = modulation.shape[1:]
     tap = torch.arange(taps, device=x.device)
-    row = torch.arange(rows, device=x.device)[:, None] + (tap // weight.shape[3] - padding)[:, None, None]
-    column = torch.arange(columns, device=x.device) + (tap % weight.shape[3] - padding)[:, None, None]
+    row = (
+        torch.arange(rows, device=x.device)[:, None]
+        + (tap // weight.shape[3] - padding)[:, None, None]
+    )
+    column = (
+        torch.arange(columns, device=x.device) + (tap % weight.shape[3] - padding)[:, None, None]
+    )
     y, z = offset[:, :, 0] + row, offset[:, :, 1] + column  # (B, K, H', W')
     # grid_sample counts from -1 to 1 over the map, from edge to edge of its pixels.
     grid = torch.stack([(2 * z + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
@@ -46,8 +57,8 @@ def deform_conv2d(
 class DeformableConv2d(nn.Module):
     """3 x 3 kernels that learn where to look, from (B, C, H, W) to (B, O, H, W); no bias.
 
-    Offsets and modulation (twice a sigmoid) are convolutions of the input that begin at zero, so the layer begins
-    as an ordinary convolution.
+    Offsets and modulation (twice a sigmoid) are convolutions of the input that begin at zero, so
+    the layer begins as an ordinary convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

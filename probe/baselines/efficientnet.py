@@ -16,16 +16,18 @@ CONTEXT = 5  # frames on either side
 class EfficientNetSvt(NoteBaseline):
     """A frame's labels from a constant-Q image of it and 5 frames on either side.
 
-    Wang & Jang, "On the preparation and validation of a large-scale dataset of singing transcription", ICASSP 2021,
-    as released; Tan & Le, "EfficientNet", ICML 2019. Random weights; the labels, loss and decoder are those of
-    `svuprobe.tasks.kinds.transcription`. 4,032,592 parameters: EfficientNet-b0's published 5,288,548, with one input
-    channel for three (-576) and 20 outputs for 1000 (-1,255,380).
+    Wang & Jang, "On the preparation and validation of a large-scale dataset of singing
+    transcription", ICASSP 2021, as released; Tan & Le, "EfficientNet", ICML 2019. Random weights;
+    the labels, loss and decoder are those of `svuprobe.tasks.kinds.transcription`. 4,032,592
+    parameters: EfficientNet-b0's published 5,288,548, with one input channel for three (-576) and
+    20 outputs for 1000 (-1,255,380).
 
-    transformers' EfficientNet is set to the port to PyTorch that the released code trained: padding on both sides
-    alike, batch norms with momentum 0.1 and epsilon 1e-5, no drop connect, its initial weights.
+    transformers' EfficientNet is set to the port to PyTorch that the released code trained: padding
+    on both sides alike, batch norms with momentum 0.1 and epsilon 1e-5, no drop connect, its
+    initial weights.
 
-    Differences: the signal is normalised to a peak of 1 per window, not per song, and the 5 frames beyond either
-    end of a window are zeros, not only those beyond a song.
+    Differences: the signal is normalised to a peak of 1 per window, not per song, and the 5 frames
+    beyond either end of a window are zeros, not only those beyond a song.
     """
 
     name = "efficientnet-svt"
@@ -33,7 +35,10 @@ class EfficientNetSvt(NoteBaseline):
     hop = 1024
     recipe = Recipe(
         task="transcription",
-        source="released code of Wang & Jang 2021, where a step is 50 frames of all songs; here 8 windows of 5 s",
+        source=(
+            "released code of Wang & Jang 2021, where a step is 50 frames of all songs; here 8 "
+            "windows of 5 s"
+        ),
         batch_size=8,
         stages=(Stage(epochs=4, rates=(("", 1e-4),)),),
     )
@@ -57,7 +62,8 @@ class EfficientNetSvt(NoteBaseline):
         net = EfficientNetModel(config)
         net.embeddings.padding = nn.ZeroPad2d(1)
         self.stem, self.body = net.embeddings, net.encoder
-        # transformers draws the gains of the batch norms around 0, with which nothing gets through the network.
+        # transformers draws the gains of the batch norms around 0, with which nothing gets through
+        # the network.
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.ones_(module.weight)
@@ -66,16 +72,20 @@ class EfficientNetSvt(NoteBaseline):
                 nn.init.normal_(module.weight, std=(2 / fan_out) ** 0.5)
         self.output = nn.Linear(1280, n_outputs)
 
-    def forward(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, audio: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         audio, lengths = self.admit(audio, lengths)
         frames = -(-lengths // self.hop)
         peak = audio.abs().amax(1, keepdim=True)
         cqt = self.cqt(audio / torch.where(peak > 0, peak, 1.0), int(frames.max()))
-        images = F.pad(keep(cqt, frames), (CONTEXT, CONTEXT)).unfold(2, 2 * CONTEXT + 1, 1)  # (B, 168, F, 11)
+        # (B, 168, F, 11)
+        images = F.pad(keep(cqt, frames), (CONTEXT, CONTEXT)).unfold(2, 2 * CONTEXT + 1, 1)
         valid = torch.arange(images.shape[2], device=frames.device) < frames[:, None]
         maps = images.permute(0, 2, 3, 1)[valid][:, None]  # (N, 1, 11, 168)
         x = self.stem(maps)
-        if x.device.type == "cpu":  # its depthwise convolutions: 1.3 s a step of 5 s of audio, 2.4 s with maps first
+        # its depthwise convolutions: 1.3 s a step of 5 s of audio, 2.4 s with maps first
+        if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
         found = self.output(self.body(x).last_hidden_state.mean((2, 3)))
         logits = found.new_zeros(*valid.shape, self.n_outputs)

@@ -1,7 +1,8 @@
 """Spectrograms of the baselines, in torch.
 
-Frame ``i`` is centred on sample ``i * hop``. Signals are continued by zeros at both ends, where some of the
-published front ends mirrored them: a clip's frames then never depend on the padding of its batch.
+Frame ``i`` is centred on sample ``i * hop``. Signals are continued by zeros at both ends, where
+some of the published front ends mirrored them: a clip's frames then never depend on the padding of
+its batch.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from svuprobe.probe.baselines.base import keep
 
 
 def magnitude(audio: torch.Tensor, n_fft: int, hop: int, window: int = 0) -> torch.Tensor:
-    """Magnitudes (B, 1 + n_fft // 2, 1 + S // hop) of (B, S), Hann windows of ``window`` samples (0: ``n_fft``)."""
+    """Magnitudes (B, 1 + n_fft // 2, 1 + S // hop) of (B, S), Hann windows of ``window`` samples
+    (0: ``n_fft``).
+    """
     hann = torch.hann_window(window or n_fft, device=audio.device)
     stft = torch.stft(audio, n_fft, hop, len(hann), hann, pad_mode="constant", return_complex=True)
     return stft.abs()
 
 
 def decibel(power: torch.Tensor, top_db: float = math.inf) -> torch.Tensor:
-    """10 log10 of (B, ..., T), not below 1e-10 and not more than ``top_db`` below a clip's maximum."""
+    """10 log10 of (B, ..., T), not below 1e-10 and not more than ``top_db`` below a clip's
+    maximum.
+    """
     level = 10 * power.clamp(min=1e-10).log10()
     return torch.maximum(level, level.amax(dim=tuple(range(1, level.dim())), keepdim=True) - top_db)
 
@@ -37,7 +42,9 @@ def standardise(audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 
 class Mel(nn.Module):
-    """Power mel bands (B, n_mels, T) of (B, S): Slaney's scale and areas, or HTK's scale with peaks of 1."""
+    """Power mel bands (B, n_mels, T) of (B, S): Slaney's scale and areas, or HTK's scale with peaks
+    of 1.
+    """
 
     bank: torch.Tensor
 
@@ -46,7 +53,9 @@ class Mel(nn.Module):
         from librosa import filters
 
         self.n_fft, self.hop = n_fft, hop
-        bank = filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=htk, norm=None if htk else "slaney")
+        bank = filters.mel(
+            sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=htk, norm=None if htk else "slaney"
+        )
         self.register_buffer("bank", torch.from_numpy(bank).float(), persistent=False)
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
@@ -54,11 +63,13 @@ class Mel(nn.Module):
 
 
 class ConstantQ(nn.Module):
-    """Magnitudes (B, octaves * bins, F) of the constant-Q transform of (B, S), as `librosa.cqt` scales them.
+    """Magnitudes (B, octaves * bins, F) of the constant-Q transform of (B, S), as `librosa.cqt`
+    scales them.
 
-    From the highest octave down, one bank of filters reads the signal, which is halved in rate for the next
-    octave (Schoerkhuber & Klapuri, "Constant-Q transform toolbox for music processing", SMC 2010). Differs from
-    librosa 0.11 by less than 1 % of the loudest bin, and by 0.1 % of a bin in the median.
+    From the highest octave down, one bank of filters reads the signal, which is halved in rate for
+    the next octave (Schoerkhuber & Klapuri, "Constant-Q transform toolbox for music processing",
+    SMC 2010). Differs from librosa 0.11 by less than 1 % of the loudest bin, and by 0.1 % of a bin
+    in the median.
 
     Parameters
     ----------
@@ -102,13 +113,19 @@ class ConstantQ(nn.Module):
             hop = self.hop >> octave
             right = max(0, (n_frames - 1) * hop + taps // 2 - signal.shape[-1])
             padded = F.pad(signal, (taps // 2, right))[..., : (n_frames - 1) * hop + taps]
-            found.append(F.conv1d(padded, self.real, stride=hop).hypot(F.conv1d(padded, self.imaginary, stride=hop)))
+            found.append(
+                F.conv1d(padded, self.real, stride=hop).hypot(
+                    F.conv1d(padded, self.imaginary, stride=hop)
+                )
+            )
             signal = F.conv1d(F.pad(signal, (edge, edge)), self.half_band, stride=2)
         return torch.cat(found[::-1], dim=1) * self.scale
 
 
 def _half_band(taps: int = 63) -> torch.Tensor:
-    """A low pass at a quarter of the sample rate, Blackman-windowed; flat below 0.18 of the sample rate."""
+    """A low pass at a quarter of the sample rate, Blackman-windowed; flat below 0.18 of the sample
+    rate.
+    """
     n = torch.arange(taps) - taps // 2
     kernel = torch.sinc(n / 2) * torch.blackman_window(taps, periodic=False)
     return kernel / kernel.sum()

@@ -22,9 +22,11 @@ FRAME_RATE = 100
 
 
 class RunningScale(nn.Module):
-    """Standardises each row of (B, N, T) by the mean and deviation of all valid frames seen in training.
+    """Standardises each row of (B, N, T) by the mean and deviation of all valid frames seen in
+    training.
 
-    The published network does so with constants of its training set; these are the same once an epoch is over.
+    The published network does so with constants of its training set; these are the same once an
+    epoch is over.
     """
 
     count: torch.Tensor
@@ -35,7 +37,8 @@ class RunningScale(nn.Module):
         super().__init__()
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(rows))
-        self.register_buffer("squares", torch.zeros(rows))  # sum of squared differences from the mean
+        # sum of squared differences from the mean
+        self.register_buffer("squares", torch.zeros(rows))
 
     @torch.no_grad()
     def _see(self, x: torch.Tensor, frames: torch.Tensor) -> None:
@@ -57,7 +60,9 @@ class RunningScale(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """1 x 1, two 3 x 3 and 1 x 1 convolutions around a shortcut, then a max pooling of 4 over frequency."""
+    """1 x 1, two 3 x 3 and 1 x 1 convolutions around a shortcut, then a max pooling of 4 over
+    frequency.
+    """
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -77,17 +82,20 @@ class ResidualBlock(nn.Module):
 class JdcNote(NoteBaseline):
     """Pitch and voicing of each 10 ms from a spectrogram at 8 kHz, in windows of 31 frames.
 
-    Kum, Lee, Kim, Kim & Nam, "Pseudo-label transfer from frame-level to note-level in a teacher-student framework
-    for singing transcription from polyphonic music", ICASSP 2022: the network and its decoder, trained with
-    labels alone. The published model also learnt from the pseudo-labels of unlabelled songs.
+    Kum, Lee, Kim, Kim & Nam, "Pseudo-label transfer from frame-level to note-level in a
+    teacher-student framework for singing transcription from polyphonic music", ICASSP 2022: the
+    network and its decoder, trained with labels alone. The published model also learnt from the
+    pseudo-labels of unlabelled songs.
 
-    Outputs are 59 logits a frame: 57 pitches (unvoiced, MIDI 40..95) and 2 of the fused voicing (no, yes), which
-    helps to train and is not decoded. 4,335,941 parameters. The paper gives no number; the released network, in
-    Keras, learns 4,333,637, as torch's LSTMs have a second bias (2,304 in all).
+    Outputs are 59 logits a frame: 57 pitches (unvoiced, MIDI 40..95) and 2 of the fused voicing
+    (no, yes), which helps to train and is not decoded. 4,335,941 parameters. The paper gives no
+    number; the released network, in Keras, learns 4,333,637, as torch's LSTMs have a second bias
+    (2,304 in all).
 
-    Differences: decibels are relative to the maximum of a clip, not of a song, and what fills the last window is
-    the mean, not the maximum level; each row is standardised as `RunningScale` says. How the network was trained
-    was not released: the recipe is ours, and the weight of the voicing loss second-hand.
+    Differences: decibels are relative to the maximum of a clip, not of a song, and what fills the
+    last window is the mean, not the maximum level; each row is standardised as `RunningScale` says.
+    How the network was trained was not released: the recipe is ours, and the weight of the voicing
+    loss second-hand.
     """
 
     name = "jdcnote"
@@ -107,9 +115,13 @@ class JdcNote(NoteBaseline):
         self.n_outputs = N_PITCHES + 2
         self.scale = RunningScale(513)
         sizes = (1, 64, 128, 192, 256)
-        self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.blocks = nn.ModuleList(
+            ResidualBlock(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
         self.dropout = nn.Dropout(0.3)
-        self.joint = nn.Sequential(_convolution(sum(sizes[1:]), 256, 1), _norm(256), nn.LeakyReLU(0.01))
+        self.joint = nn.Sequential(
+            _convolution(sum(sizes[1:]), 256, 1), _norm(256), nn.LeakyReLU(0.01)
+        )
         self.sequence_dropout = nn.Dropout1d(0.2)  # one draw per window, as in Keras
         self.pitch_lstm = nn.LSTM(512, 256, batch_first=True, bidirectional=True)
         self.voicing_lstm = nn.LSTM(512, 32, batch_first=True, bidirectional=True)
@@ -117,18 +129,25 @@ class JdcNote(NoteBaseline):
         self.voicing = nn.Linear(64, 2)
         self.fused = nn.Linear(4, 2)
 
-    def forward(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, audio: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         audio, lengths = self.admit(audio, lengths)
         frames = -(-lengths // self.hop)
-        level = decibel(keep(magnitude(audio, 1024, self.hop)[..., : int(frames.max())], frames), top_db=80)
+        level = decibel(
+            keep(magnitude(audio, 1024, self.hop)[..., : int(frames.max())], frames), top_db=80
+        )
         level = level - level.amax((1, 2), keepdim=True)
         x = keep(self.scale(level, frames), frames)
-        x = F.pad(x, (0, -x.shape[-1] % WINDOW)).unflatten(2, (-1, WINDOW)).permute(0, 2, 3, 1)  # (B, W, 31, 513)
+        # (B, W, 31, 513)
+        x = F.pad(x, (0, -x.shape[-1] % WINDOW)).unflatten(2, (-1, WINDOW)).permute(0, 2, 3, 1)
         begun = torch.arange(x.shape[1], device=x.device) * WINDOW < frames[:, None]
         found = self._windows(x[begun][:, None])
         logits = found.new_zeros(*x.shape[:3], self.n_outputs)
         logits[begun] = found
-        return keep(logits.flatten(1, 2)[:, : level.shape[-1]].transpose(1, 2), frames).transpose(1, 2), frames
+        return keep(logits.flatten(1, 2)[:, : level.shape[-1]].transpose(1, 2), frames).transpose(
+            1, 2
+        ), frames
 
     def _windows(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (N, 31, 59) of windows (N, 1, 31, 513)."""
@@ -137,11 +156,14 @@ class JdcNote(NoteBaseline):
             x = block(x)
             maps.append(x)
         main = self._recur(self.pitch_lstm, self.dropout(x))
-        joint = torch.cat([F.max_pool2d(m, (1, m.shape[-1] // 2)) for m in maps], dim=1)  # (N, 640, 31, 2)
+        # (N, 640, 31, 2)
+        joint = torch.cat([F.max_pool2d(m, (1, m.shape[-1] // 2)) for m in maps], dim=1)
         voicing = self._recur(self.voicing_lstm, self.joint(self.dropout(joint)))
         pitch = self.pitch(torch.cat([main, voicing], dim=-1))
         silent = pitch.softmax(-1)[..., :1]
-        fused = self.fused(torch.cat([self.voicing(voicing).softmax(-1), silent, 1 - silent], dim=-1))
+        fused = self.fused(
+            torch.cat([self.voicing(voicing).softmax(-1), silent, 1 - silent], dim=-1)
+        )
         return torch.cat([pitch, fused], dim=-1)
 
     def _recur(self, lstm: nn.LSTM, x: torch.Tensor) -> torch.Tensor:
@@ -152,7 +174,8 @@ class JdcNote(NoteBaseline):
     def targets(self, notes: ArrayLike, times: ArrayLike) -> NDArray[np.int16]:
         """Classes (F,): 0 unvoiced, 1..56 for MIDI 40..95; a note outside that range is unvoiced.
 
-        Frames from a note's onset until its offset are its own; where notes overlap, the later one's.
+        Frames from a note's onset until its offset are its own; where notes overlap, the later
+        one's.
         """
         grid, labels = np.asarray(times), np.zeros(len(np.asarray(times)), np.int16)
         for onset, offset, midi in sorted(np.asarray(notes, np.float64).reshape(-1, 3).tolist()):
@@ -164,17 +187,23 @@ class JdcNote(NoteBaseline):
         """Cross-entropy of the pitch and half that of the voicing."""
         pitch, voicing = outputs.split([N_PITCHES, 2], dim=1)
         classes = targets.long()
-        return F.cross_entropy(pitch, classes) + VOICING_WEIGHT * F.cross_entropy(voicing, (classes > 0).long())
+        return F.cross_entropy(pitch, classes) + VOICING_WEIGHT * F.cross_entropy(
+            voicing, (classes > 0).long()
+        )
 
     def decode(
         self, outputs: torch.Tensor, times: ArrayLike, audio: torch.Tensor | None = None
     ) -> NDArray[np.float64]:
-        """Notes (n, 3) of one song, smoothed by its tempo (120 beats a minute without ``audio``)."""
+        """Notes (n, 3) of one song, smoothed by its tempo (120 beats a minute without
+        ``audio``).
+        """
         classes = outputs[:, :N_PITCHES].argmax(-1).cpu().numpy()
         pitch = np.where(classes > 0, classes + LOWEST - 1, 0)
         tempo = 120.0 if audio is None else estimate_tempo(audio, self.sample_rate)
         grid = np.asarray(times, np.float64)
-        return np.array([[grid[a], grid[b - 1], midi] for a, b, midi in runs(refine(pitch, tempo))]).reshape(-1, 3)
+        return np.array(
+            [[grid[a], grid[b - 1], midi] for a, b, midi in runs(refine(pitch, tempo))]
+        ).reshape(-1, 3)
 
     def activation(self, outputs: NDArray[np.float32]) -> tuple[str, NDArray[np.float32]]:
         """Of any pitch at all: there is no output for onsets."""
@@ -187,15 +216,19 @@ def estimate_tempo(audio: torch.Tensor, sample_rate: int) -> float:
     import soxr
 
     y = soxr.resample(audio.detach().cpu().float().numpy(), sample_rate, 22050)
-    return float(librosa.feature.tempo(onset_envelope=librosa.onset.onset_strength(y=y, sr=22050), sr=22050)[0])
+    return float(
+        librosa.feature.tempo(onset_envelope=librosa.onset.onset_strength(y=y, sr=22050), sr=22050)[
+            0
+        ]
+    )
 
 
 def refine(pitch: NDArray[np.integer], tempo: float) -> NDArray[np.integer]:
     """The published quantisation of a pitch track.
 
-    Three median filters of an eighth, a quarter and a third of a beat; voicing is that of the first. Then notes
-    shorter than an eighth go; so do notes shorter than a quarter that stand alone by more than that; a note
-    between two of the same pitch, octaves away from theirs, takes it.
+    Three median filters of an eighth, a quarter and a third of a beat; voicing is that of the
+    first. Then notes shorter than an eighth go; so do notes shorter than a quarter that stand alone
+    by more than that; a note between two of the same pitch, octaves away from theirs, takes it.
 
     Parameters
     ----------
@@ -206,8 +239,8 @@ def refine(pitch: NDArray[np.integer], tempo: float) -> NDArray[np.integer]:
 
     Notes
     -----
-    The released octave correction also fills a note that was just removed, if its neighbours' number is a
-    multiple of 12. Here what is removed stays so.
+    The released octave correction also fills a note that was just removed, if its neighbours'
+    number is a multiple of 12. Here what is removed stays so.
     """
     beat = round(60 / tempo * FRAME_RATE)
     smooth = [pitch]
@@ -218,7 +251,9 @@ def refine(pitch: NDArray[np.integer], tempo: float) -> NDArray[np.integer]:
         if b - a < int(beat / 8) and b < len(track):
             track[a:b] = 0
     notes, longest = runs(track), int(beat / 4)
-    for (first, left, _), (a, b, midi), (right, _, after) in zip(notes, notes[1:], notes[2:], strict=False):
+    for (first, left, _), (a, b, midi), (right, _, after) in zip(
+        notes, notes[1:], notes[2:], strict=False
+    ):
         if b - a <= longest and right - b >= longest and a - left >= longest:
             track[a:b] = 0
         elif track[first] == after != midi and (midi - after) % 12 == 0:
@@ -229,7 +264,11 @@ def refine(pitch: NDArray[np.integer], tempo: float) -> NDArray[np.integer]:
 def runs(track: NDArray[np.integer]) -> list[tuple[int, int, int]]:
     """Start, stop and value of each run of one positive value."""
     edges = np.flatnonzero(np.diff(track, prepend=track[:1] - 1, append=track[-1:] - 1))
-    return [(int(a), int(b), int(track[a])) for a, b in zip(edges[:-1], edges[1:], strict=True) if track[a] > 0]
+    return [
+        (int(a), int(b), int(track[a]))
+        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        if track[a] > 0
+    ]
 
 
 def _convolution(in_channels: int, channels: int, size: int) -> nn.Conv2d:

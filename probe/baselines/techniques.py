@@ -14,7 +14,9 @@ HOP = 512
 
 
 class ClipInstanceNorm(nn.Module):
-    """Instance norm without weights over the frequencies and a clip's own frames of (B, C, F, T)."""
+    """Instance norm without weights over the frequencies and a clip's own frames of (B, C, F,
+    T).
+    """
 
     def forward(self, x: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         if int(frames.min()) == x.shape[3]:
@@ -28,7 +30,9 @@ class ClipInstanceNorm(nn.Module):
 class Block(nn.Module):
     """Convolution, norm, ReLU, max pooling, dropout of maps (B, C, F, T) with (B,) valid frames."""
 
-    def __init__(self, convolution: nn.Conv2d | DeformableConv2d, norm: nn.Module, pool: int, dropout: float) -> None:
+    def __init__(
+        self, convolution: nn.Conv2d | DeformableConv2d, norm: nn.Module, pool: int, dropout: float
+    ) -> None:
         super().__init__()
         self.convolution, self.norm, self.pool = convolution, norm, pool
         self.dropout = nn.Dropout(dropout)
@@ -44,8 +48,9 @@ class Block(nn.Module):
 class MultiResolutionCnn(Baseline):
     """What both share: the front end, blocks of convolutions, a mean over time and frequency.
 
-    The front end is that of the released code: a waveform standardised per window; magnitudes of three STFTs of
-    2048 points with Hann windows of 2048, 1024 and 512 samples every 512; 10 log10 of each, one channel each.
+    The front end is that of the released code: a waveform standardised per window; magnitudes of
+    three STFTs of 2048 points with Hann windows of 2048, 1024 and 512 samples every 512; 10 log10
+    of each, one channel each.
     """
 
     sample_rate = 44100
@@ -57,7 +62,9 @@ class MultiResolutionCnn(Baseline):
         """Means (B, channels) of the last maps over the frequencies and frames of a clip."""
         filled, used = self.admit(audio, lengths)
         wave = standardise(filled, lengths)
-        x = torch.stack([decibel(magnitude(wave, 2048, HOP, window)) for window in (2048, 1024, 512)], dim=1)
+        x = torch.stack(
+            [decibel(magnitude(wave, 2048, HOP, window)) for window in (2048, 1024, 512)], dim=1
+        )
         frames = 1 + used // HOP
         for block in self.blocks:
             x, frames = block(x, frames)
@@ -68,15 +75,17 @@ class OblongCnn(MultiResolutionCnn):
     """Kernels that are long in frequency, then in time.
 
     Yamamoto et al., "Investigating time-frequency representations for audio feature extraction in
-    singing technique classification", APSIPA 2021, as in the author's code. 337,510 parameters for 10 techniques.
-    That code scales each window to energy 1 first: a constant in decibels, of which the first batch norm leaves
-    only what the zeros around the map make of it.
+    singing technique classification", APSIPA 2021, as in the author's code. 337,510 parameters for
+    10 techniques. That code scales each window to energy 1 first: a constant in decibels, of which
+    the first batch norm leaves only what the zeros around the map make of it.
     """
 
     name = "oblong-cnn"
     recipe = Recipe(
         task="technique",
-        source="released code of Yamamoto; class weights of Yamamoto 2023, whose exponent is not known",
+        source=(
+            "released code of Yamamoto; class weights of Yamamoto 2023, whose exponent is not known"
+        ),
         batch_size=64,
         stages=(Stage(epochs=200, rates=(("", 1e-3),), class_weight_alpha=1.0),),
         validate_every=5,
@@ -87,10 +96,17 @@ class OblongCnn(MultiResolutionCnn):
         super().__init__(n_outputs)
         layers = ((3, 32, (4, 1)), (32, 64, (16, 1)), (64, 128, (1, 4)), (128, 128, (1, 16)))
         self.blocks = nn.ModuleList(
-            Block(nn.Conv2d(a, b, k, padding=(k[0] // 2, k[1] // 2)), nn.BatchNorm2d(b), pool, dropout=0.3)
+            Block(
+                nn.Conv2d(a, b, k, padding=(k[0] // 2, k[1] // 2)),
+                nn.BatchNorm2d(b),
+                pool,
+                dropout=0.3,
+            )
             for (a, b, k), pool in zip(layers, self.pools, strict=True)
         )
-        self.hidden = nn.Sequential(nn.Linear(128, 50), nn.BatchNorm1d(50), nn.ReLU(), nn.Dropout(0.4))
+        self.hidden = nn.Sequential(
+            nn.Linear(128, 50), nn.BatchNorm1d(50), nn.ReLU(), nn.Dropout(0.4)
+        )
         self.feature = nn.Linear(50, 30)
         self.output = nn.Linear(30, n_outputs)
 
@@ -99,14 +115,17 @@ class OblongCnn(MultiResolutionCnn):
 
 
 class DeformableCnn(MultiResolutionCnn):
-    """3 x 3 kernels, modulated deformable in the last two layers; then its classifier is trained again.
+    """3 x 3 kernels, modulated deformable in the last two layers; then its classifier is trained
+    again.
 
-    Yamamoto, Nam & Terasawa, "Deformable CNN and imbalance-aware feature learning for singing technique
-    classification", Interspeech 2022, as released, in its best setting. 448,102 parameters for 10 techniques:
-    401,776 with plain convolutions; 46,710 more for offsets and modulation; less 384, as the released deformable
-    layers have no biases (the instance norms would cancel them).
+    Yamamoto, Nam & Terasawa, "Deformable CNN and imbalance-aware feature learning for singing
+    technique classification", Interspeech 2022, as released, in its best setting. 448,102
+    parameters for 10 techniques: 401,776 with plain convolutions; 46,710 more for offsets and
+    modulation; less 384, as the released deformable layers have no biases (the instance norms would
+    cancel them).
 
-    The second stage is classifier retraining (cRT): the last linear layer alone, with smoothed class weights.
+    The second stage is classifier retraining (cRT): the last linear layer alone, with smoothed
+    class weights.
     """
 
     name = "dcnn-crt"

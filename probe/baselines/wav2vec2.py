@@ -13,12 +13,14 @@ DIM = 1024
 class LastLayer(NoteBaseline):
     """The last hidden states of a fine-tuned encoder, normalised, and a linear layer.
 
-    Gu et al., "Deep audio-visual singing voice transcription based on self-supervised learning models", 2022, its
-    audio model with wav2vec2-large-lv60: 1024 -> 20, 20,500 parameters without the encoder.
+    Gu et al., "Deep audio-visual singing voice transcription based on self-supervised learning
+    models", 2022, its audio model with wav2vec2-large-lv60: 1024 -> 20, 20,500 parameters without
+    the encoder.
 
-    Differences from the released code: states are normalised over a clip's own frames and features, not over
-    the whole batch, whose other clips and padding changed them; Adam also for the head, as the Adadelta that was
-    used barely moves at its learning rate; no annealing of the learning rates.
+    Differences from the released code: states are normalised over a clip's own frames and features,
+    not over the whole batch, whose other clips and padding changed them; Adam also for the head, as
+    the Adadelta that was used barely moves at its learning rate; no annealing of the learning
+    rates.
 
     Parameters
     ----------
@@ -26,8 +28,8 @@ class LastLayer(NoteBaseline):
         20.
     encoder
         A module called as extractors are: (B, S) audio at 16 kHz and (B,) lengths to hidden states
-        (B, L, F, 1024) and (B,) frames, at 50 Hz. Only its last layer is used; it owns its waveform normalisation
-        and is what the second stage fine-tunes.
+        (B, L, F, 1024) and (B,) frames, at 50 Hz. Only its last layer is used; it owns its waveform
+        normalisation and is what the second stage fine-tunes.
     """
 
     name = "wav2vec2-large-last"
@@ -51,7 +53,9 @@ class LastLayer(NoteBaseline):
         super().__init__(n_outputs, encoder)
         self.output = nn.Linear(DIM, n_outputs)
 
-    def forward(self, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, audio: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         audio, lengths = self.admit(audio, lengths)
         states, frames = self.encoder(audio, lengths)
         x = keep(states[:, -1].transpose(1, 2), frames)  # (B, 1024, F)

@@ -26,8 +26,8 @@ from svuprobe.tasks.types import SPLITS, Clip
 class Recordings:
     """Samples of every window of a task's clips, cut as extraction cuts them.
 
-    They lie as float32 in a scratch file without a name, which is gone when the process ends however it ends: random
-    access costs no decoding, and the system keeps in memory what fits.
+    They lie as float32 in a scratch file without a name, which is gone when the process ends
+    however it ends: random access costs no decoding, and the system keeps in memory what fits.
 
     Parameters
     ----------
@@ -68,12 +68,14 @@ class Recordings:
             file.flush()
             size = sum(self.lengths)
             # The mapping holds the file's content after it is closed.
-            self._samples = np.memmap(file, np.float32, "r", shape=(size,)) if size else np.empty(0, np.float32)
+            self._samples = (
+                np.memmap(file, np.float32, "r", shape=(size,)) if size else np.empty(0, np.float32)
+            )
         if self.failures and not allow_missing:
             some = "; ".join(list(self.failures.values())[:3])
             raise ProbeError(
-                f"{len(self.failures)} of {len(clips)} clips can't be used ({some}); mend them, or leave them out "
-                f"with --allow-missing"
+                f"{len(self.failures)} of {len(clips)} clips can't be used ({some}); mend them, "
+                "or leave them out with --allow-missing"
             )
         self.splits = _splits(listed, clips, rows)
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
@@ -85,7 +87,9 @@ class Recordings:
         rows: dict[str, list[int]] = {}
         mine: list[Window] = []
         with Decoders(jobs) as decoders:
-            pieces = decoders.windows(((clip, [self.input_spec]) for clip in clips), self.listed.task.windowing)
+            pieces = decoders.windows(
+                ((clip, [self.input_spec]) for clip in clips), self.listed.task.windowing
+            )
             ended = reporter.watch(_ends(pieces, mine), "decode", len(clips), "clip")
             for clip, failure in ended:
                 if not failure and min(len(w.samples) for w in mine) < shortest:
@@ -110,7 +114,9 @@ class Recordings:
 
     def song(self, rows: np.ndarray) -> np.ndarray:
         """Return the samples of a whole clip from its windows, (n,) float32."""
-        return np.concatenate([self.window(int(r))[: self.lengths[r] - self.input_spec.context] for r in rows])
+        return np.concatenate(
+            [self.window(int(r))[: self.lengths[r] - self.input_spec.context] for r in rows]
+        )
 
 
 def _ends(pieces: Any, mine: list[Window]) -> Any:
@@ -129,7 +135,9 @@ def _splits(listed: ClipList, clips: Sequence[Clip], rows: dict[str, list[int]])
         if not mine:
             raise ProbeError(f"task {listed.task.name}: no clip in the {split} split")
         sizes = [len(rows[c.id]) for c in mine]
-        splits[split] = Rows(mine, np.concatenate([rows[c.id] for c in mine]), np.repeat(np.arange(len(mine)), sizes))
+        splits[split] = Rows(
+            mine, np.concatenate([rows[c.id] for c in mine]), np.repeat(np.arange(len(mine)), sizes)
+        )
     return splits
 
 
@@ -137,7 +145,9 @@ Outputs = dict[int, np.ndarray]  # row -> (C,) or (frames, C)
 
 
 class TaskData(ABC):
-    """What a network trains on and what its outputs are worth: the same questions at both levels."""
+    """What a network trains on and what its outputs are worth: the same questions at both
+    levels.
+    """
 
     recordings: Recordings
     splits: dict[str, Rows]
@@ -160,12 +170,16 @@ class TaskData(ABC):
         """Return the targets of training windows, as in `Batch`."""
 
     @abstractmethod
-    def loss(self, outputs: torch.Tensor, batch: Batch, class_weights: np.ndarray | None) -> torch.Tensor:
+    def loss(
+        self, outputs: torch.Tensor, batch: Batch, class_weights: np.ndarray | None
+    ) -> torch.Tensor:
         """Return the mean loss of a batch, a scalar, from the network's outputs for it."""
 
     @abstractmethod
     def ranked_score(self, outputs: Outputs, split: str) -> float:
-        """Return the ranked metric of one network's outputs; minus infinity where it has diverged."""
+        """Return the ranked metric of one network's outputs; minus infinity where it has
+        diverged.
+        """
 
     @abstractmethod
     def test_scores(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.TestScores:
@@ -194,9 +208,13 @@ class ClipData(TaskData, ClipSplits):
     def _targets(self, rows: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(np.stack([self.train_targets[row] for row in rows.tolist()]))
 
-    def loss(self, outputs: torch.Tensor, batch: Batch, class_weights: np.ndarray | None) -> torch.Tensor:
+    def loss(
+        self, outputs: torch.Tensor, batch: Batch, class_weights: np.ndarray | None
+    ) -> torch.Tensor:
         assert batch.targets is not None
-        weights = None if class_weights is None else torch.as_tensor(class_weights, device=outputs.device)
+        weights = (
+            None if class_weights is None else torch.as_tensor(class_weights, device=outputs.device)
+        )
         return self.kind.loss(outputs[None], batch.targets, weights)[0]  # of one head
 
     def ranked_score(self, outputs: Outputs, split: str) -> float:
@@ -213,7 +231,9 @@ class ClipData(TaskData, ClipSplits):
 
 
 class FrameData(TaskData, FrameSplits):
-    """A task at frame level. The frames are those of a network, which has its own way to read them."""
+    """A task at frame level. The frames are those of a network, which has its own way to read
+    them.
+    """
 
     def __init__(self, recordings: Recordings, network: Network) -> None:
         self.recordings, self.network = recordings, network
@@ -232,10 +252,14 @@ class FrameData(TaskData, FrameSplits):
         return float(sum(len(self.train_targets[row]) for row in rows.tolist()))
 
     def _targets(self, rows: np.ndarray) -> torch.Tensor:
-        targets = torch.from_numpy(np.concatenate([self.train_targets[row] for row in rows.tolist()]))
+        targets = torch.from_numpy(
+            np.concatenate([self.train_targets[row] for row in rows.tolist()])
+        )
         return targets if targets.is_floating_point() else targets.long()
 
-    def loss(self, outputs: torch.Tensor, batch: Batch, class_weights: np.ndarray | None) -> torch.Tensor:
+    def loss(
+        self, outputs: torch.Tensor, batch: Batch, class_weights: np.ndarray | None
+    ) -> torch.Tensor:
         assert batch.targets is not None
         own = []  # without the frames of padding
         for window, samples in zip(outputs, batch.lengths.tolist(), strict=True):
@@ -243,7 +267,9 @@ class FrameData(TaskData, FrameSplits):
         return self.network.reader.frame_loss(torch.cat(own), batch.targets)
 
     def ranked_score(self, outputs: Outputs, split: str) -> float:
-        score = evaluate.song_scores(self, self._answers([outputs], split))[self.task.metrics[0]].mean()
+        score = evaluate.song_scores(self, self._answers([outputs], split))[
+            self.task.metrics[0]
+        ].mean()
         return float(np.nan_to_num(score, nan=-np.inf))
 
     def test_scores(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.TestScores:
@@ -254,7 +280,9 @@ class FrameData(TaskData, FrameSplits):
         rows, reader = self.splits[split], self.network.reader
         for number, (clip, times) in enumerate(zip(rows.clips, self.times[split], strict=True)):
             windows = rows.row[rows.clip == number]
-            audio = torch.from_numpy(self.recordings.song(windows)) if reader.follows_tempo else None
+            audio = (
+                torch.from_numpy(self.recordings.song(windows)) if reader.follows_tempo else None
+            )
             answers = []
             for outputs in outputs_of_seeds:
                 joined = np.concatenate([outputs[row] for row in windows.tolist()])

@@ -21,8 +21,8 @@ from svuprobe.probe.protocol import ProbeError
 class Distributed:
     """This process among those that ``accelerate launch`` started; alone it is the first of one.
 
-    Gradients are summed over all of them once a step, outputs of an evaluation gathered; there is no wrapper around
-    the network, so what trains may change from stage to stage.
+    Gradients are summed over all of them once a step, outputs of an evaluation gathered; there is
+    no wrapper around the network, so what trains may change from stage to stage.
     """
 
     def __init__(self) -> None:
@@ -31,9 +31,15 @@ class Distributed:
             try:
                 from accelerate import PartialState
             except ImportError:
-                raise ProbeError("several processes need the package accelerate: pip install accelerate") from None
+                raise ProbeError(
+                    "several processes need the package accelerate: pip install accelerate"
+                ) from None
             state = PartialState(cpu=not torch.cuda.is_available())
-            self.rank, self.world, self.device = state.process_index, state.num_processes, str(state.device)
+            self.rank, self.world, self.device = (
+                state.process_index,
+                state.num_processes,
+                str(state.device),
+            )
 
     @property
     def first(self) -> bool:
@@ -75,7 +81,8 @@ class Runtime:
     device, dtype
         ``bfloat16`` is autocast: weights stay float32.
     accumulate
-        Parts that a batch is computed in, for a GPU that can't hold it; the gradient is that of the whole batch.
+        Parts that a batch is computed in, for a GPU that can't hold it; the gradient is that of the
+        whole batch.
     processes
         This one among those that share the work.
     """
@@ -98,14 +105,21 @@ class Runtime:
         (C,) of each window (samples,) at clip level, (frames, C) at frame level.
         """
         network.eval()
-        outputs = self.run(network, Batch.of(windows).to(self.device)) * network.spread + network.offset
+        outputs = (
+            self.run(network, Batch.of(windows).to(self.device)) * network.spread + network.offset
+        )
         rows = list(outputs.cpu().numpy())
         if not network.by_frame:
             return rows
-        return [row[: network.n_frames(len(samples))] for row, samples in zip(rows, windows, strict=True)]
+        return [
+            row[: network.n_frames(len(samples))]
+            for row, samples in zip(rows, windows, strict=True)
+        ]
 
     def outputs(self, network: Network, recordings: Recordings, rows: np.ndarray) -> Outputs:
-        """Return `logits` of some windows by row, in batches of like length, shared out over all processes."""
+        """Return `logits` of some windows by row, in batches of like length, shared out over all
+        processes.
+        """
         order = sorted(rows.tolist(), key=lambda row: (-recordings.lengths[row], row))
         size = max(1, network.plan.batch_size // self.accumulate)
         batches = [order[start : start + size] for start in range(0, len(order), size)]

@@ -1,8 +1,9 @@
-"""The training loop of fine-tuning: stages, epochs, steps, and checkpoints from which it goes on to the same weights.
+"""The training loop of fine-tuning: stages, epochs, steps, and checkpoints from which it goes on to
+the same weights.
 
-Everything random follows from the seed, the stage, the epoch and the step, so a checkpoint holds weights, the
-optimiser's state and where it stands, and no generator: a run that was killed ends as one that was not (on a CPU with
-as many threads, to the bit).
+Everything random follows from the seed, the stage, the epoch and the step, so a checkpoint holds
+weights, the optimiser's state and where it stands, and no generator: a run that was killed ends as
+one that was not (on a CPU with as many threads, to the bit).
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class Training:
     network
         On the device of the runtime, with its first weights.
     checkpoint
-        File to write after every epoch, and after every ``every`` steps if that is not 0. One that is there is gone
-        on from.
+        File to write after every epoch, and after every ``every`` steps if that is not 0. One that
+        is there is gone on from.
     run
         Digest of all that has to agree between a checkpoint and the run that goes on from it.
     tick
@@ -77,7 +78,8 @@ class Training:
         self.network, self.data, self.seed, self.runtime = network, data, seed, runtime
         self.checkpoint, self.run_digest, self.every, self.tick = checkpoint, run, every, tick
         self.state = State()
-        self.trained: list[str] = []  # names of the weights that any stage so far trains, and of buffers
+        # names of the weights that any stage so far trains, and of buffers
+        self.trained: list[str] = []
         self._best: dict[str, Tensor] = {}
         self._waiting: dict[int, dict[str, Tensor]] = {}  # optimiser's state from a checkpoint
 
@@ -88,7 +90,9 @@ class Training:
         return each * sum(stage.epochs for stage in self.network.plan.stages)
 
     def run(self) -> State:
-        """Train what is left and return what was seen; afterwards the network holds the weights that count."""
+        """Train what is left and return what was seen; afterwards the network holds the weights
+        that count.
+        """
         if self.checkpoint.is_file():
             self._load()
         started, before = time.perf_counter(), self.state.seconds
@@ -149,7 +153,9 @@ class Training:
         cuts = [at for at in range(size, len(order), size) if len(order) - at > 1]
         return np.split(order, cuts)
 
-    def _epoch(self, stage: Stage, optimiser: torch.optim.Optimizer, class_weights: np.ndarray | None) -> None:
+    def _epoch(
+        self, stage: Stage, optimiser: torch.optim.Optimizer, class_weights: np.ndarray | None
+    ) -> None:
         state = self.state
         batches = self._batches(state.stage, state.epoch)
         self.network.train()
@@ -162,13 +168,18 @@ class Training:
         state.epochs.append({"stage": state.stage + 1, "loss": state.loss / len(batches)})
         state.epoch, state.step, state.loss = state.epoch + 1, 0, 0.0
 
-    def _step(self, optimiser: torch.optim.Optimizer, rows: np.ndarray, class_weights: np.ndarray | None) -> float:
+    def _step(
+        self, optimiser: torch.optim.Optimizer, rows: np.ndarray, class_weights: np.ndarray | None
+    ) -> float:
         """Take one step of the optimiser and return the mean loss of the batch."""
         processes, state = self.runtime.processes, self.state
         # Dropout follows from where training stands, so a run that goes on draws the same.
         torch.manual_seed(_number(self.seed, state.stage, state.epoch, state.step, processes.rank))
-        parts = np.array_split(rows, self.runtime.accumulate * processes.world)[processes.rank :: processes.world]
-        # Parts may have more frames or heavier classes than others: each counts by what it weighs in the whole.
+        parts = np.array_split(rows, self.runtime.accumulate * processes.world)[
+            processes.rank :: processes.world
+        ]
+        # Parts may have more frames or heavier classes than others: each counts by what it weighs
+        # in the whole.
         whole = self.data.weight(rows, class_weights)
         total = torch.zeros((), device=self.runtime.device)
         for part in parts:
@@ -198,12 +209,15 @@ class Training:
         more = f" and {len(names) - _NAMED_CLIPS} more" if len(names) > _NAMED_CLIPS else ""
         s = self.state
         return (
-            f"the loss is {value} at stage {s.stage + 1}, epoch {s.epoch + 1}, step {s.step + 1}, seed {self.seed} "
-            f"(clips {some}{more}); try a lower learning rate or --dtype float32, and listen to these clips"
+            f"the loss is {value} at stage {s.stage + 1}, epoch {s.epoch + 1}, step {s.step + 1}, "
+            f"seed {self.seed} (clips {some}{more}); try a lower learning rate or --dtype "
+            "float32, and listen to these clips"
         )
 
     def _validate(self, stage: Stage) -> None:
-        """Score the epoch that just ended, where the plan asks for it, and keep the best weights."""
+        """Score the epoch that just ended, where the plan asks for it, and keep the best
+        weights.
+        """
         plan, state = self.network.plan, self.state
         ended = state.epoch == stage.epochs
         if not ended and (plan.select == "last" or state.epoch % plan.validate_every):
@@ -225,14 +239,20 @@ class Training:
             self._waiting = {}
 
     def _save(self, optimiser: torch.optim.Optimizer) -> None:
-        """Write the checkpoint: weights as they are and at their best, and the optimiser's state."""
+        """Write the checkpoint: weights as they are and at their best, and the optimiser's
+        state.
+        """
         if not self.runtime.processes.first:
             return
         tensors = {f"now/{name}": value for name, value in self.weights().items()}
         tensors |= {f"best/{name}": value for name, value in self._best.items()}
         for number, values in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{number}/{key}": v.detach().cpu() for key, v in values.items()}
-        save_tensors(self.checkpoint, tensors, {"run": self.run_digest, "state": json.dumps(asdict(self.state))})
+        save_tensors(
+            self.checkpoint,
+            tensors,
+            {"run": self.run_digest, "state": json.dumps(asdict(self.state))},
+        )
 
     def _load(self) -> None:
         """Take up the checkpoint. Raises ProbeError for one of another run."""
@@ -255,7 +275,9 @@ class Training:
 
 
 def optimiser_of(plan: TrainingPlan, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Return a plan's optimiser for parameter groups; one pass over the weights where torch has that."""
+    """Return a plan's optimiser for parameter groups; one pass over the weights where torch has
+    that.
+    """
     if plan.optimiser == "adam":
         return torch.optim.Adam(groups, weight_decay=plan.weight_decay, fused=True)
     classes = {name.lower(): name for name in dir(torch.optim)}

@@ -1,4 +1,6 @@
-"""The two networks that are trained: a pretrained transformer with a head, and a supervised baseline."""
+"""The two networks that are trained: a pretrained transformer with a head, and a supervised
+baseline.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ def build(
     seed: int = 0,
     checkpointing: bool = False,
 ) -> Network:
-    """Return a model by its name with a head, or a baseline; its first weights follow from the seed.
+    """Return a model by its name with a head, or a baseline; its first weights follow from the
+    seed.
 
     Parameters
     ----------
@@ -61,9 +64,15 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if isinstance(protocol, RecipeProtocol):
-            extractor = trainable(load_model(_LARGE)) if baselines.find(model).needs_encoder else None
-            return BaselineModel(model, task, n_outputs, protocol, extractor=extractor, checkpointing=checkpointing)
-        network = FineTunedModel(trainable(load_model(model)), task, n_outputs, protocol, checkpointing=checkpointing)
+            extractor = (
+                trainable(load_model(_LARGE)) if baselines.find(model).needs_encoder else None
+            )
+            return BaselineModel(
+                model, task, n_outputs, protocol, extractor=extractor, checkpointing=checkpointing
+            )
+        network = FineTunedModel(
+            trainable(load_model(model)), task, n_outputs, protocol, checkpointing=checkpointing
+        )
     if heads is not None:
         network.start_from(heads, seed)
     return network
@@ -73,8 +82,8 @@ def trainable(extractor: Extractor) -> TransformerExtractor:
     """Return an extractor that can be fine-tuned; raises ProbeError for another."""
     if not isinstance(extractor, TransformerExtractor):
         raise ProbeError(
-            f"{extractor.name} can't be fine-tuned: only wav2vec 2.0, HuBERT, WavLM, data2vec and MERT can; "
-            "use svuprobe probe, or name a baseline: " + ", ".join(baselines.TABLE)
+            f"{extractor.name} can't be fine-tuned: only wav2vec 2.0, HuBERT, WavLM, data2vec and "
+            "MERT can; use svuprobe probe, or name a baseline: " + ", ".join(baselines.TABLE)
         )
     return extractor
 
@@ -105,7 +114,8 @@ class FineTunedModel(Network):
         super().__init__(task)
         self.task, self.protocol, self.layer_names = task, protocol, extractor.layer_names
         self.grid, self.shortest = FrameGrid.of(extractor), extractor.receptive_field
-        # Windows at frame level are a whole number of hops, with what their last frame sees after them.
+        # Windows at frame level are a whole number of hops, with what their last frame sees after
+        # them.
         hop, context = (self.grid.hop, self.grid.context) if self.by_frame else (0, 0)
         self.input_spec = InputSpec(extractor.sample_rate, hop, context)
         self.about = _about_extractor(extractor)
@@ -117,12 +127,15 @@ class FineTunedModel(Network):
         )
         layers = len(self.layer_names)
         if protocol.last_k > layers - 1:
-            raise ProbeError(f"last_k = {protocol.last_k}: {extractor.name} has {layers - 1} blocks")
+            raise ProbeError(
+                f"last_k = {protocol.last_k}: {extractor.name} has {layers - 1} blocks"
+            )
         if protocol.lora_rank:
             _add_adapters(self.encoder.model, protocol.lora_rank)
         self.mix = nn.Parameter(torch.zeros(layers)) if protocol.layers == "sum" else None
         self.head = _head(extractor.dim, n_outputs, protocol)
-        # What a probe's protocol subtracts from hidden states and divides them by; they stay as they are.
+        # What a probe's protocol subtracts from hidden states and divides them by; they stay as
+        # they are.
         self.register_buffer("mean", torch.zeros(layers, extractor.dim))
         self.register_buffer("scale", torch.ones(layers, extractor.dim))
         self.plan = _plan(protocol, task)
@@ -150,7 +163,9 @@ class FineTunedModel(Network):
         members: dict[str, list[nn.Parameter]] = {part: [] for part in rates}
         for name, parameter in self.named_parameters():
             part, _, inside = name.partition(".")
-            learns = part in rates and (part != "encoder" or self._adapts(inside.removeprefix("model.")))
+            learns = part in rates and (
+                part != "encoder" or self._adapts(inside.removeprefix("model."))
+            )
             parameter.requires_grad_(learns)
             if learns:
                 members[part].append(parameter)
@@ -172,7 +187,8 @@ class FineTunedModel(Network):
     def _seen(self, audio: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Return hidden states as the head sees them.
 
-        At clip level means over time (B, dim) and None; else frames (B, F, dim) and which are valid, (B, F).
+        At clip level means over time (B, dim) and None; else frames (B, F, dim) and which are
+        valid, (B, F).
         """
         states, frames = self.encoder.hidden(audio, lengths)
         frames = frames.to(audio.device)
@@ -216,7 +232,9 @@ class FineTunedModel(Network):
 
 
 class BaselineModel(Network):
-    """A baseline with random weights; one that is only a head comes with the ``extractor`` under it."""
+    """A baseline with random weights; one that is only a head comes with the ``extractor`` under
+    it.
+    """
 
     def __init__(
         self,
@@ -231,7 +249,10 @@ class BaselineModel(Network):
         super().__init__(task)
         encoder, field = None, 0
         if extractor is not None:
-            encoder, field = TrainableEncoder(extractor, checkpointing=checkpointing), extractor.receptive_field
+            encoder, field = (
+                TrainableEncoder(extractor, checkpointing=checkpointing),
+                extractor.receptive_field,
+            )
         self.baseline: Baseline = baselines.build(name, task.kind, n_outputs, encoder)
         self.field, self.layer_names, self.shortest = field, ("output",), max(1, field)
         hop = self.baseline.hop if isinstance(self.baseline, NoteBaseline) else 0
@@ -263,21 +284,32 @@ class BaselineModel(Network):
 
 def _plan(protocol: FinetuneProtocol, task: Task) -> TrainingPlan:
     """Return two stages, or the one that has epochs: the head alone, then the transformer too."""
-    alpha = task.class_weight_alpha if protocol.class_weight_alpha is None else protocol.class_weight_alpha
+    alpha = (
+        task.class_weight_alpha
+        if protocol.class_weight_alpha is None
+        else protocol.class_weight_alpha
+    )
     head: Sequence[tuple[str, float]] = (
         ("head", protocol.head_learning_rate),
         ("mix", protocol.mix_learning_rate or protocol.head_learning_rate),
     )
     both = (*head, ("encoder", protocol.encoder_learning_rate))
-    stages = (Stage(protocol.frozen_epochs, tuple(head), alpha), Stage(protocol.epochs, both, alpha))
+    stages = (
+        Stage(protocol.frozen_epochs, tuple(head), alpha),
+        Stage(protocol.epochs, both, alpha),
+    )
     size = protocol.batch_size if kinds.of(task).level == "clip" else protocol.frame_batch_size
     return TrainingPlan(tuple(stage for stage in stages if stage.epochs), size, protocol.select)
 
 
 def _recipe_plan(baseline: Baseline, protocol: RecipeProtocol) -> TrainingPlan:
-    """Return the published training of a baseline, with the epochs and batches that were asked for."""
+    """Return the published training of a baseline, with the epochs and batches that were asked
+    for.
+    """
     recipe = baseline.recipe
-    stages = [Stage(protocol.epochs or s.epochs, s.rates, s.class_weight_alpha) for s in recipe.stages]
+    stages = [
+        Stage(protocol.epochs or s.epochs, s.rates, s.class_weight_alpha) for s in recipe.stages
+    ]
     return TrainingPlan(
         tuple(stages),
         protocol.batch_size or recipe.batch_size,
@@ -300,7 +332,9 @@ def _about_extractor(extractor: Extractor) -> dict[str, Any]:
 
 
 def _about_baseline(baseline: Baseline, extractor: TransformerExtractor | None) -> dict[str, Any]:
-    """Return what a result says of a baseline: its digest is of its shapes and recipe, as its weights are random."""
+    """Return what a result says of a baseline: its digest is of its shapes and recipe, as its
+    weights are random.
+    """
     shapes = [f"{name} {tuple(p.shape)}" for name, p in baseline.named_parameters()]
     parts = [baseline.name, *shapes, repr(baseline.recipe), extractor.digest if extractor else ""]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -336,6 +370,8 @@ def _add_adapters(model: nn.Module, rank: int) -> None:
     try:
         import peft
     except ImportError:
-        raise ProbeError("LoRA needs the package peft, which is not installed: pip install peft") from None
+        raise ProbeError(
+            "LoRA needs the package peft, which is not installed: pip install peft"
+        ) from None
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=_LORA_TARGETS)
     peft.inject_adapter_in_model(config, model)

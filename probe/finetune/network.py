@@ -1,7 +1,8 @@
 """What is trained end to end, audio to logits, and what the trainer gives it.
 
-`Network` is what the two kinds of network in `svuprobe.probe.finetune.model` have in common, a pretrained transformer
-with a head and a supervised baseline: so one trainer, one evaluation and `svuprobe predict` do for both.
+`Network` is what the two kinds of network in `svuprobe.probe.finetune.model` have in common, a
+pretrained transformer with a head and a supervised baseline: so one trainer, one evaluation and
+`svuprobe predict` do for both.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Batch:
     lengths
         (B,) int64 samples of each window. They stay on the CPU: shapes follow from them.
     targets
-        (B, ...) of windows; at frame level (frames, ...), those of all windows one after the other. None where
-        nothing is learnt.
+        (B, ...) of windows; at frame level (frames, ...), those of all windows one after the other.
+        None where nothing is learnt.
     weight
         What the mean loss of these windows weighs in that of a whole step.
     """
@@ -45,12 +46,15 @@ class Batch:
     weight: float = 0.0
 
     @classmethod
-    def of(cls, windows: Sequence[np.ndarray], targets: Tensor | None = None, weight: float = 0.0) -> Batch:
+    def of(
+        cls, windows: Sequence[np.ndarray], targets: Tensor | None = None, weight: float = 0.0
+    ) -> Batch:
         """Return windows (samples,) float32 of any lengths as a batch."""
         lengths = torch.tensor([len(samples) for samples in windows])
         audio = torch.zeros(len(windows), int(lengths.max()))
         for row, samples in zip(audio, windows, strict=True):
-            row[: len(samples)] = torch.from_numpy(np.array(samples))  # a copy: those of a mapped file are read-only
+            # a copy: those of a mapped file are read-only
+            row[: len(samples)] = torch.from_numpy(np.array(samples))
         return cls(audio, lengths, targets, weight)
 
     def to(self, device: str) -> Batch:
@@ -63,8 +67,8 @@ class Batch:
 class TrainingPlan:
     """How a network is trained; the fields are those of `svuprobe.probe.baselines.base.Recipe`.
 
-    ``select`` is ``best`` where each stage ends at its epoch with the best ranked metric on validation, ``last``
-    where it ends at its last.
+    ``select`` is ``best`` where each stage ends at its epoch with the best ranked metric on
+    validation, ``last`` where it ends at its last.
     """
 
     stages: tuple[Stage, ...]
@@ -79,8 +83,8 @@ class TrainingPlan:
 class FrameReader(Protocol):
     """What the frames of a network are taught, and how their outputs are read.
 
-    `svuprobe.probe.baselines.base.NoteBaseline` is one: a baseline may have labels, a loss and a decoder of its
-    own.
+    `svuprobe.probe.baselines.base.NoteBaseline` is one: a baseline may have labels, a loss and a
+    decoder of its own.
     """
 
     @property
@@ -97,11 +101,15 @@ class FrameReader(Protocol):
         ...
 
     def decode(self, outputs: Tensor, times: np.ndarray, audio: Tensor | None = None) -> np.ndarray:
-        """Return the events of a whole clip from (F, C) logits at ``times``; ``audio`` is (samples,)."""
+        """Return the events of a whole clip from (F, C) logits at ``times``; ``audio`` is
+        (samples,).
+        """
         ...
 
     def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
-        """Return what a picture shows over the events: a name and (F,) probabilities, from (F, C) logits."""
+        """Return what a picture shows over the events: a name and (F,) probabilities, from (F, C)
+        logits.
+        """
         ...
 
 
@@ -126,7 +134,9 @@ class KindReader:
         return self.kind.decode(self.task, outputs[None], times)[0]
 
     def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
-        """Return what a picture shows over the events: a name and (F,) probabilities, from (F, C) logits."""
+        """Return what a picture shows over the events: a name and (F,) probabilities, from (F, C)
+        logits.
+        """
         return self.kind.activation(outputs)
 
 
@@ -184,7 +194,9 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def groups(self, stage: Stage) -> list[dict[str, Any]]:
-        """Freeze what a stage does not train and return parameter groups with their learning rates."""
+        """Freeze what a stage does not train and return parameter groups with their learning
+        rates.
+        """
         raise NotImplementedError
 
     def n_frames(self, samples: int) -> int:

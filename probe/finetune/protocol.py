@@ -1,4 +1,6 @@
-"""How a model is fine-tuned and chosen. The presets are published protocols; the hash covers every field."""
+"""How a model is fine-tuned and chosen. The presets are published protocols; the hash covers every
+field.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def _require_in_range(name: str, value: float | None) -> None:
 
 
 class _Hashed:
-    """What `FinetuneProtocol` and `RecipeProtocol` share; both are frozen dataclasses with a name."""
+    """What `FinetuneProtocol` and `RecipeProtocol` share; both are frozen dataclasses with a
+    name.
+    """
 
     name: str
 
@@ -49,47 +53,56 @@ class _Hashed:
 
     @property
     def hash(self) -> str:
-        """Return a hexadecimal digest over every field; results of different hashes never share a table."""
+        """Return a hexadecimal digest over every field; results of different hashes never share a
+        table.
+        """
         return hashlib.sha256(json.dumps(self.fields, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def file_name(self) -> str:
-        """Return ``yamamoto2023`` for a preset as published, ``yamamoto2023-1a2b3c4d`` where a field was changed."""
+        """Return ``yamamoto2023`` for a preset as published, ``yamamoto2023-1a2b3c4d`` where a
+        field was changed.
+        """
         return self.name if self == PRESETS.get(self.name) else f"{self.name}-{self.hash[:8]}"
 
 
 @dataclass(frozen=True)
 class FinetuneProtocol(_Hashed):
-    """What trains, how fast, for how long, and which epoch counts. The defaults are the preset ``yamamoto2023``.
+    """What trains, how fast, for how long, and which epoch counts. The defaults are the preset
+    ``yamamoto2023``.
 
     Attributes
     ----------
     frozen_epochs, epochs
-        Epochs of the head and the layer weights alone, then of the transformer too. 0 leaves a stage out.
+        Epochs of the head and the layer weights alone, then of the transformer too. 0 leaves a
+        stage out.
     train_convolutions
         Whether the second stage also trains the convolutions on the waveform.
     last_k
         Only the last k blocks train in the second stage; 0 for everything after the convolutions.
     lora_rank
-        Only low-rank adapters of the query, key, value and output projections train (Hu et al. 2022; scaled by 2,
-        no dropout); 0 for none.
+        Only low-rank adapters of the query, key, value and output projections train (Hu et al.
+        2022; scaled by 2, no dropout); 0 for none.
     bitfit
         Only the biases of the transformer train (Ben Zaken et al. 2022).
     layers
-        ``sum``, a softmax over scalars that start at zero weighs the raw hidden states; or ``last``.
+        ``sum``, a softmax over scalars that start at zero weighs the raw hidden states; or
+        ``last``.
     hidden, relu, dropout
-        Linear, ReLU if ``relu``, dropout, Linear; ``hidden=0`` is one Linear. At clip level the mean over time comes
-        first, which without a ReLU is the same as between the two.
+        Linear, ReLU if ``relu``, dropout, Linear; ``hidden=0`` is one Linear. At clip level the
+        mean over time comes first, which without a ReLU is the same as between the two.
     head_learning_rate, encoder_learning_rate, mix_learning_rate
         Of Adam. 0 gives the layer weights the head's.
     batch_size, frame_batch_size
         Windows per step, at clip and at frame level.
     layerdrop, spec_augment
-        Off as published by Yamamoto; the dropout of the checkpoint's own config.json is on in the second stage.
+        Off as published by Yamamoto; the dropout of the checkpoint's own config.json is on in the
+        second stage.
     class_weight_alpha
         Of the cross-entropy, see `svuprobe.tasks.kinds.multiclass`; None is the task's.
     select
-        ``best``: each stage ends at its epoch with the best ranked metric on validation; ``last``: at its last.
+        ``best``: each stage ends at its epoch with the best ranked metric on validation; ``last``:
+        at its last.
     start
         Protocol and hash of the probe whose heads are taken to start from; empty for random heads.
     """
@@ -126,23 +139,32 @@ class FinetuneProtocol(_Hashed):
             if not 0 <= getattr(self, name) < 1:
                 raise ProbeError(f"{name} = {getattr(self, name)}; 0 <= {name} < 1")
         if self.select not in SELECT or self.layers not in LAYERS:
-            raise ProbeError(f"select = {self.select!r} of {SELECT}, layers = {self.layers!r} of {LAYERS}")
+            raise ProbeError(
+                f"select = {self.select!r} of {SELECT}, layers = {self.layers!r} of {LAYERS}"
+            )
         chosen = [name for name in ("last_k", "lora_rank", "bitfit") if getattr(self, name)]
         if len(chosen) > 1 or (chosen and self.train_convolutions):
-            raise ProbeError(f"{' and '.join(chosen + ['train_convolutions'] * self.train_convolutions)}: choose one")
+            raise ProbeError(
+                f"{' and '.join(chosen + ['train_convolutions'] * self.train_convolutions)}: "
+                "choose one"
+            )
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Return every field, and the mark by which the leaderboard knows models that were fine-tuned."""
+        """Return every field, and the mark by which the leaderboard knows models that were
+        fine-tuned.
+        """
         return super().fields | {"finetune": True}
 
 
 @dataclass(frozen=True)
 class RecipeProtocol(_Hashed):
-    """A supervised baseline, trained as its authors did: the recipe is the baseline's and stands in the result.
+    """A supervised baseline, trained as its authors did: the recipe is the baseline's and stands in
+    the result.
 
-    ``epochs`` (of each stage, at most where the recipe stops early) and ``batch_size`` take the place of the
-    recipe's; 0 for neither. A recipe's epochs are of the dataset it was published with: a smaller one needs more.
+    ``epochs`` (of each stage, at most where the recipe stops early) and ``batch_size`` take the
+    place of the recipe's; 0 for neither. A recipe's epochs are of the dataset it was published
+    with: a smaller one needs more.
     """
 
     name: str = "recipe"
@@ -157,8 +179,9 @@ class RecipeProtocol(_Hashed):
             _require_in_range("batch_size", self.batch_size)
 
 
-# What the code released with Yamamoto 2023 does in truth: its helper that freezes is never called, and its default
-# takes the last layer. (It also leaves layerdrop and SpecAugment as a checkpoint's config.json has them: not here.)
+# What the code released with Yamamoto 2023 does in truth: its helper that freezes is never called,
+# and its default takes the last layer. (It also leaves layerdrop and SpecAugment as a checkpoint's
+# config.json has them: not here.)
 _RELEASED = FinetuneProtocol(
     name="released-code",
     frozen_epochs=0,
@@ -172,7 +195,9 @@ PRESETS: dict[str, _Hashed] = {p.name: p for p in (FinetuneProtocol(), _RELEASED
 
 
 def preset(name: str, **changes: Any) -> FinetuneProtocol:
-    """Return a preset of fine-tuning by its name, with fields changed; ProbeError names those like an unknown one."""
+    """Return a preset of fine-tuning by its name, with fields changed; ProbeError names those like
+    an unknown one.
+    """
     protocol = PRESETS.get(name)
     if not isinstance(protocol, FinetuneProtocol):
         names = [n for n, p in PRESETS.items() if isinstance(p, FinetuneProtocol)]

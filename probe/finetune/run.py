@@ -1,11 +1,12 @@
-"""Fine-tuning end to end: a task's audio and a model's name in, a result out, and the trained networks beside it.
+"""Fine-tuning end to end: a task's audio and a model's name in, a result out, and the trained
+networks beside it.
 
-``RESULTS/<model>@<revision8>/<task>/<protocol>.json`` is a result as the probe writes them, with ``model.finetune``:
-``parameters`` of the whole network, and of every seed its ``stages`` (epochs, the best one and its validation score,
-weights that learnt, layer weights), ``epochs`` (training loss, validation score), ``seconds``; ``peak_memory_mib``.
-In the folder ``<protocol>/`` beside it lies ``seed<n>.safetensors`` for each seed, with everything that training
-changed and what is needed to use it (`svuprobe.probe.finetune.saved`), and while a seed is in training its
-checkpoint.
+``RESULTS/<model>@<revision8>/<task>/<protocol>.json`` is a result as the probe writes them, with
+``model.finetune``: ``parameters`` of the whole network, and of every seed its ``stages`` (epochs,
+the best one and its validation score, weights that learnt, layer weights), ``epochs`` (training
+loss, validation score), ``seconds``; ``peak_memory_mib``. In the folder ``<protocol>/`` beside it
+lies ``seed<n>.safetensors`` for each seed, with everything that training changed and what is needed
+to use it (`svuprobe.probe.finetune.saved`), and while a seed is in training its checkpoint.
 """
 
 from __future__ import annotations
@@ -34,7 +35,15 @@ from svuprobe.probe.finetune.network import Batch, Network
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.finetune.saved import RunFolder, load_into, save_network
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import FineTuneInfo, LayerChoice, ModelInfo, ProtocolInfo, Result, Selected, Timings
+from svuprobe.probe.result import (
+    FineTuneInfo,
+    LayerChoice,
+    ModelInfo,
+    ProtocolInfo,
+    Result,
+    Selected,
+    Timings,
+)
 from svuprobe.probe.score import defined
 from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks.manifest import ClipList
@@ -71,8 +80,8 @@ def finetune(
     start
         Result of a probe whose heads are taken to start from.
     options
-        ``checkpointing``, ``checkpoint_steps``, ``resume``, ``overwrite``, ``jobs``, ``allow_missing`` and
-        ``reporter`` are used.
+        ``checkpointing``, ``checkpoint_steps``, ``resume``, ``overwrite``, ``jobs``,
+        ``allow_missing`` and ``reporter`` are used.
     runtime
         Where networks run, and in what numbers; one CPU in float32 if not given.
 
@@ -150,7 +159,7 @@ def finetune(
     return result, path, False
 
 
-# -- before training ----------------------------------------------------------------------------------------
+# -- before training -------------------------------------------------------------------------------
 
 
 def _from_probe(
@@ -167,9 +176,13 @@ def _from_probe(
     have = (probe.model.name, probe.task.name, list(probe.task.labels))
     for what, wanted, got in zip(("model", "task", "labels"), asked, have, strict=True):
         if wanted != got:
-            raise ProbeError(f"{start}: its {what} is {got}, not {wanted}; give --from a probe of the same")
+            raise ProbeError(
+                f"{start}: its {what} is {got}, not {wanted}; give --from a probe of the same"
+            )
     if protocol.seeds > heads.seeds:
-        raise ProbeError(f"{start}: has heads of {heads.seeds} seeds; ask for no more than that with --seeds")
+        raise ProbeError(
+            f"{start}: has heads of {heads.seeds} seeds; ask for no more than that with --seeds"
+        )
     fields = probe.protocol.fields
     protocol = replace(
         protocol,
@@ -184,11 +197,15 @@ def _from_probe(
 
 def _path(results: Path, about: dict[str, Any], listed: ClipList, protocol: AnyProtocol) -> Path:
     name = about["name"] if isinstance(protocol, RecipeProtocol) else slug(about["name"])
-    return results / f"{name}@{about['revision'][:8]}" / listed.folder / f"{protocol.file_name}.json"
+    return (
+        results / f"{name}@{about['revision'][:8]}" / listed.folder / f"{protocol.file_name}.json"
+    )
 
 
 def _old_result(path: Path, reporter: Reporter) -> Result | None:
-    """Return the result that is there; None, and a line, for a file that is none: it is made again."""
+    """Return the result that is there; None, and a line, for a file that is none: it is made
+    again.
+    """
     try:
         return result_file.load(path)
     except ProbeError as error:
@@ -197,11 +214,13 @@ def _old_result(path: Path, reporter: Reporter) -> Result | None:
 
 
 def _changed(old: Result, mine: dict[str, str], marks: dict[str, str]) -> list[str]:
-    """Return the parts of the identity that differ. Where no audio is at hand, what it was is taken on trust."""
+    """Return the parts of the identity that differ. Where no audio is at hand, what it was is taken
+    on trust.
+    """
     return [part for part in identity.differing(old.identity, mine) if marks or part != "audio"]
 
 
-# -- one seed -----------------------------------------------------------------------------------------------
+# -- one seed --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -250,17 +269,27 @@ class _Job:
             training.tick = tick
             state = training.run()
         if runtime.processes.first:
-            save_network(network, training.weights(), listed, state, run, self.folder.network(seed), runtime.dtype)
+            save_network(
+                network,
+                training.weights(),
+                listed,
+                state,
+                run,
+                self.folder.network(seed),
+                runtime.dtype,
+            )
             checkpoint.unlink(missing_ok=True)
         for number, stage in enumerate(state.stages, start=1):
             self.options.reporter.say(
-                f"seed {seed}, stage {number}: {stage['trainable']:,} weights, {stage['epochs']} epochs, validation "
-                f"{listed.task.metrics[0]} {stage['valid']:.3f}"
+                f"seed {seed}, stage {number}: {stage['trainable']:,} weights, {stage['epochs']} "
+                f"epochs, validation {listed.task.metrics[0]} {stage['valid']:.3f}"
             )
         return state
 
     def _squares(self, network: Network) -> np.ndarray:
-        """Return the mean square of each layer, (L,), over windows from all over the training split."""
+        """Return the mean square of each layer, (L,), over windows from all over the training
+        split.
+        """
         train = self.data.splits["train"].row
         rows = train[np.linspace(0, len(train) - 1, min(_RMS_WINDOWS, len(train))).astype(int)]
         network.eval()
@@ -271,7 +300,7 @@ class _Job:
         return np.asarray(np.mean(squares, axis=0))
 
 
-# -- the result ---------------------------------------------------------------------------------------------
+# -- the result ------------------------------------------------------------------------------------
 
 
 def _result(
@@ -286,7 +315,8 @@ def _result(
     """Return the result of all seeds and what they predict for the test split."""
     test = data.test_scores([seed.outputs for seed in seeds])
     softmax = np.stack([seed.weights for seed in seeds])
-    squares = np.stack([seed.squares for seed in seeds])  # (S, L): a seed's own layers have an RMS of their own
+    # (S, L): a seed's own layers have an RMS of their own
+    squares = np.stack([seed.squares for seed in seeds])
     valid = [seed.state.stages[-1]["valid"] for seed in seeds]
     head = LayerChoice(
         layer="sum",
@@ -307,7 +337,9 @@ def _result(
         data.recordings.listed,
         data,
         test,
-        model=ModelInfo(**about | {"layer_names": layer_names}, control=control, finetune=finetune_info),
+        model=ModelInfo(
+            **about | {"layer_names": layer_names}, control=control, finetune=finetune_info
+        ),
         protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=protocol.fields),
         layer_weights=weights_of_layers(softmax, np.sqrt(squares.mean(axis=0)), np.sqrt(squares)),
         selected=Selected(head=head, layers={}),

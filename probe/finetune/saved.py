@@ -1,8 +1,10 @@
-"""Networks that were trained, on disk: one file a seed, with what training changed and what is needed to use it.
+"""Networks that were trained, on disk: one file a seed, with what training changed and what is
+needed to use it.
 
-``<protocol>/seed<n>.safetensors`` beside a result holds every weight that any stage trained and every buffer; the
-pretrained rest comes from the model by its name. The metadata, each value JSON: ``task`` (with labels and windowing),
-``model``, ``supervised`` (a baseline), ``protocol``, ``dtype``, ``state`` (what training saw), ``run`` (a digest).
+``<protocol>/seed<n>.safetensors`` beside a result holds every weight that any stage trained and
+every buffer; the pretrained rest comes from the model by its name. The metadata, each value JSON:
+``task`` (with labels and windowing), ``model``, ``supervised`` (a baseline), ``protocol``,
+``dtype``, ``state`` (what training saw), ``run`` (a digest).
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ _DISCARDED = "discarded"  # name of a file in a folder of networks that are to g
 
 
 class RunFolder:
-    """The folder of the networks that belong to one result, ``<protocol>/`` beside ``<protocol>.json``."""
+    """The folder of the networks that belong to one result, ``<protocol>/`` beside
+    ``<protocol>.json``.
+    """
 
     def __init__(self, result: Path) -> None:
         self.result, self.path = result, result.with_suffix("")
@@ -49,21 +53,25 @@ class RunFolder:
     def make_room(self, *, resume: bool, overwrite: bool) -> None:
         """Make the folder; what an unfinished run left is kept, thrown away, or an error.
 
-        A result that is there is of other data or weights, or to be overwritten: it goes with its networks.
+        A result that is there is of other data or weights, or to be overwritten: it goes with its
+        networks.
         """
         if self.result.exists() or (self.path / _DISCARDED).exists() or (overwrite and not resume):
             self._discard()
         if any(self.path.glob("*.safetensors")) and not resume:
             raise ProbeError(
-                f"{self.path}: left by a run that did not end; go on with --resume, or start anew with --overwrite"
+                f"{self.path}: left by a run that did not end; go on with --resume, or start anew "
+                "with --overwrite"
             )
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
 
     def _discard(self) -> None:
-        """Delete a result and its networks, so that neither stands without the other, whoever is killed when.
+        """Delete a result and its networks, so that neither stands without the other, whoever is
+        killed when.
 
-        A mark in the folder says that the networks are to go. It is there before the result goes, and goes last.
+        A mark in the folder says that the networks are to go. It is there before the result goes,
+        and goes last.
         """
         with writing(self.path):
             if self.path.is_dir():
@@ -76,15 +84,21 @@ class RunFolder:
                 (self.path / _DISCARDED).unlink()
 
     def tidy(self) -> None:
-        """Delete what was needed on the way: checkpoints, and temporary files of processes that were killed."""
+        """Delete what was needed on the way: checkpoints, and temporary files of processes that
+        were killed.
+        """
         with writing(self.path):
             for pattern in ("seed*-checkpoint.safetensors*", "seed*.safetensors.tmp-*"):
                 for left in self.path.glob(pattern):
                     left.unlink(missing_ok=True)
 
     def digests(self) -> dict[str, str]:
-        """Return the SHA-256 of the networks, by the name that a result has for a file beside it."""
-        return {f"/{file.name}": sha256_of(file) for file in sorted(self.path.glob("seed*.safetensors"))}
+        """Return the SHA-256 of the networks, by the name that a result has for a file beside
+        it.
+        """
+        return {
+            f"/{file.name}": sha256_of(file) for file in sorted(self.path.glob("seed*.safetensors"))
+        }
 
 
 class NetworkPredictor:
@@ -101,12 +115,15 @@ class NetworkPredictor:
         self.input_spec, self.batch_seconds = network.input_spec, batch_seconds_for(runtime.device)
 
     def logits(self, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame level."""
+        """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame
+        level.
+        """
         for samples in windows:
             if len(samples) < self.network.shortest:
                 raise ExtractError(
-                    f"{self.network.about['name']}: a clip of {len(samples)} samples is shorter than one frame, "
-                    f"{self.network.shortest} samples at {self.input_spec.sample_rate} Hz"
+                    f"{self.network.about['name']}: a clip of {len(samples)} samples is shorter "
+                    f"than one frame, {self.network.shortest} samples at "
+                    f"{self.input_spec.sample_rate} Hz"
                 )
         return self.runtime.logits(self.network, windows)
 
@@ -114,8 +131,12 @@ class NetworkPredictor:
         """Return the centres of frames, seconds."""
         return self.network.frame_times(start_s, n_frames)
 
-    def decode(self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return the events of a recording; a decoder that follows its tempo asks for its samples (n,)."""
+    def decode(
+        self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]
+    ) -> np.ndarray:
+        """Return the events of a recording; a decoder that follows its tempo asks for its samples
+        (n,).
+        """
         reader = self.network.reader
         samples = torch.from_numpy(audio()) if reader.follows_tempo else None
         return reader.decode(torch.from_numpy(outputs), times, samples)
@@ -130,11 +151,16 @@ def is_finetuned(result: Path) -> bool:
     return RunFolder(result).network(0).is_file()
 
 
-def load_predictor(result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False) -> NetworkPredictor:
+def load_predictor(
+    result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False
+) -> NetworkPredictor:
     """Return the trained network of a seed of a result. Raises ProbeError where there is none."""
     file = RunFolder(result).network(seed)
     if not file.is_file():
-        raise ProbeError(f"{file}: no such seed of {result.name}; make it again with svuprobe finetune --overwrite")
+        raise ProbeError(
+            f"{file}: no such seed of {result.name}; make it again with svuprobe finetune "
+            "--overwrite"
+        )
     result_file.require_unchanged(result_file.load(result), result, f"/{file.name}")
     tensors, metadata = read_tensors(file, START_ANEW)
     about = {key: json.loads(value) for key, value in metadata.items()}
@@ -145,8 +171,8 @@ def load_predictor(result: Path, *, seed: int = 0, device: str = "cpu", run_code
     network = build(about["model"]["name"], task, task.labels or (), protocol)
     if network.about["digest"] != about["model"]["digest"]:
         raise ProbeError(
-            f"{about['model']['name']}: its weights ({network.about['digest'][:8]}) are not those that were "
-            f"fine-tuned ({about['model']['digest'][:8]}); fine-tune it again"
+            f"{about['model']['name']}: its weights ({network.about['digest'][:8]}) are not those "
+            f"that were fine-tuned ({about['model']['digest'][:8]}); fine-tune it again"
         )
     network.offset, network.spread = tensors.pop("offset"), tensors.pop("spread")
     network.load_state_dict(tensors, strict=False)
@@ -180,7 +206,9 @@ def load_into(network: Network, file: Path, run: str) -> State:
     """Give a network the weights of a seed that was trained and return what its training saw."""
     tensors, about = read_tensors(file, START_ANEW)
     if json.loads(about["run"]) != run:
-        raise ProbeError(f"{file}: of a run with other data, weights or options; start anew with --overwrite")
+        raise ProbeError(
+            f"{file}: of a run with other data, weights or options; start anew with --overwrite"
+        )
     for stage in network.plan.stages:
         network.groups(stage)
     network.load_state_dict(tensors, strict=False)

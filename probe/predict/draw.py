@@ -22,7 +22,9 @@ _LONGEST_S = 60.0  # of audio in a picture; more is not legible
 
 
 def draw(prediction: Prediction, path: Path) -> Path:
-    """Write a PNG of the first minute: log-mel spectrogram above, notes, beats or class probabilities below."""
+    """Write a PNG of the first minute: log-mel spectrogram above, notes, beats or class
+    probabilities below.
+    """
     from matplotlib.figure import Figure
 
     seconds = min(prediction.seconds, _LONGEST_S)
@@ -34,7 +36,11 @@ def draw(prediction: Prediction, path: Path) -> Path:
     below.set_xlabel("time (s)")
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
-    shown = f"first {seconds:.0f} s of {prediction.seconds:.0f} s" if prediction.seconds > seconds else ""
+    shown = (
+        f"first {seconds:.0f} s of {prediction.seconds:.0f} s"
+        if prediction.seconds > seconds
+        else ""
+    )
     title = "   ".join(filter(None, (prediction.path.name, prediction.task.name, shown)))
     above.set_title(picture(title), loc="left")
     with replacing(path) as temporary:
@@ -47,13 +53,18 @@ def _spectrogram(axes: Axes, prediction: Prediction, seconds: float) -> None:
 
     samples = load_clip(Clip("", str(prediction.path), "test", None, "", 0.0, seconds), _RATE)
     hop = max(160, len(samples) // 4000)
-    mel = librosa.feature.melspectrogram(y=samples, sr=_RATE, n_fft=1024, hop_length=hop, n_mels=80, fmax=8000)
+    mel = librosa.feature.melspectrogram(
+        y=samples, sr=_RATE, n_fft=1024, hop_length=hop, n_mels=80, fmax=8000
+    )
     power = librosa.power_to_db(mel, ref=np.max, top_db=70)
     extent = (0.0, len(samples) / _RATE, 0.0, 80.0)
-    axes.imshow(power, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
+    axes.imshow(
+        power, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest"
+    )
     hertz = [125, 250, 500, 1000, 2000, 4000]
     bands = librosa.mel_frequencies(n_mels=80, fmax=8000)
     axes.set_yticks(
-        np.interp(hertz, bands, np.arange(80) + 0.5), [f"{h if h < 1000 else f'{h // 1000}k'}" for h in hertz]
+        np.interp(hertz, bands, np.arange(80) + 0.5),
+        [f"{h if h < 1000 else f'{h // 1000}k'}" for h in hertz],
     )
     axes.set_ylabel("Hz")

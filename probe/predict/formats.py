@@ -1,6 +1,7 @@
 """What is predicted, as files that other programs read, and as one table of all.
 
-What a file of a kind holds is in `svuprobe.tasks.kinds`: MIDI, CSV and JAMS of notes, beat lists, tables of labels.
+What a file of a kind holds is in `svuprobe.tasks.kinds`: MIDI, CSV and JAMS of notes, beat lists,
+tables of labels.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from svuprobe.tasks.kinds.prediction import Prediction
 
 
 def write(prediction: Prediction, stem: Path) -> list[Path]:
-    """Write the files of one prediction; return their paths, the stem with the suffixes of its kind."""
+    """Write the files of one prediction; return their paths, the stem with the suffixes of its
+    kind.
+    """
     paths = []
     for suffix, content in kinds.of(prediction.task).files(prediction).items():
         paths.append(stem.with_name(stem.name + suffix))
@@ -31,7 +34,9 @@ def write(prediction: Prediction, stem: Path) -> list[Path]:
 
 
 def summary(predictions: Sequence[Prediction], style: str) -> str:
-    """Return all predictions as one ``table``, ``json`` or ``csv``, ending with a newline but for the table."""
+    """Return all predictions as one ``table``, ``json`` or ``csv``, ending with a newline but for
+    the table.
+    """
     if style == "table":
         return _table(predictions)
     rows: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
 """What trained heads say of new audio: labels with probabilities, notes, beats.
 
-The audio goes the way of the training clips: the same decoding, windows, model, number format and float16 rounding,
-so a recording of the test split gets the very prediction that was scored.
+The audio goes the way of the training clips: the same decoding, windows, model, number format and
+float16 rounding, so a recording of the test split gets the very prediction that was scored.
 """
 
 from __future__ import annotations
@@ -15,9 +15,23 @@ import numpy as np
 import torch
 
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.extractors.audio import ClipEnd, Decoders, InputSpec, Window, cut_samples, load_clip, load_samples
+from svuprobe.extractors.audio import (
+    ClipEnd,
+    Decoders,
+    InputSpec,
+    Window,
+    cut_samples,
+    load_clip,
+    load_samples,
+)
 from svuprobe.extractors.base import ExtractError, Extractor, FrameGrid
-from svuprobe.extractors.batching import DTYPES, batch_seconds_for, input_spec, native_dtype, window_features
+from svuprobe.extractors.batching import (
+    DTYPES,
+    batch_seconds_for,
+    input_spec,
+    native_dtype,
+    window_features,
+)
 from svuprobe.extractors.loading import load as load_model
 from svuprobe.probe import trained
 from svuprobe.probe.protocol import ProbeError
@@ -46,19 +60,27 @@ class Predictor(Interface):
     batch_seconds: float
 
     def logits(self, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame level."""
+        """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame
+        level.
+        """
         ...
 
     def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
         """Return the centres of frames, seconds."""
         ...
 
-    def decode(self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return the events in logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the model's rate."""
+    def decode(
+        self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]
+    ) -> np.ndarray:
+        """Return the events in logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the
+        model's rate.
+        """
         ...
 
     def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
-        """Return what to draw over the events: a name and (F,) probabilities, from logits (F, C)."""
+        """Return what to draw over the events: a name and (F,) probabilities, from logits (F,
+        C).
+        """
         ...
 
 
@@ -72,16 +94,23 @@ class HeadsPredictor:
     """
 
     def __init__(
-        self, heads: trained.TrainedHeads, *, seed: int = 0, device: str = "cpu", extractor: Extractor | None = None
+        self,
+        heads: trained.TrainedHeads,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        extractor: Extractor | None = None,
     ):
         if seed not in range(heads.seeds):
-            raise ProbeError(f"seed {seed}: the result has the heads of seeds 0 to {heads.seeds - 1}")
+            raise ProbeError(
+                f"seed {seed}: the result has the heads of seeds 0 to {heads.seeds - 1}"
+            )
         self.heads, self.seed, self.device, self.task = heads, seed, device, heads.task
         self.extractor = extractor or load_model(heads.model["name"])
         if self.extractor.digest != heads.model["digest"]:
             raise ProbeError(
-                f"{heads.model['name']}: its weights ({self.extractor.digest[:8]}) are not those the heads were "
-                f"trained on ({heads.model['digest'][:8]}); probe it again"
+                f"{heads.model['name']}: its weights ({self.extractor.digest[:8]}) are not those "
+                f"the heads were trained on ({heads.model['digest'][:8]}); probe it again"
             )
         self.extractor.to(device, DTYPES[self._dtype()])
         self.batch_seconds = batch_seconds_for(device)
@@ -89,40 +118,55 @@ class HeadsPredictor:
         self.input_spec = input_spec(self.extractor, self.level)
 
     def _dtype(self) -> str:
-        """Return the number format of the heads' features, unless the hardware here would take ages."""
+        """Return the number format of the heads' features, unless the hardware here would take
+        ages.
+        """
         wanted = self.heads.model["dtype"]
         return wanted if wanted == "float32" or native_dtype(self.device) == wanted else "float32"
 
     @torch.inference_mode()
     def logits(self, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame level."""
+        """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame
+        level.
+        """
         states, frames = window_features(self.extractor, windows, self.level, self.device)
         rows = frames if self.level == "frame" else [1] * len(frames)
-        found = [self.heads(s[:n].cpu(), self.seed).numpy() for s, n in zip(states, rows, strict=True)]
+        found = [
+            self.heads(s[:n].cpu(), self.seed).numpy() for s, n in zip(states, rows, strict=True)
+        ]
         return found if self.level == "frame" else [one[0] for one in found]
 
     def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
         """Return the centres of frames, seconds."""
         return FrameGrid.of(self.extractor).centres(n_frames, start_s)
 
-    def decode(self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return the events in logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the model's rate."""
+    def decode(
+        self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]
+    ) -> np.ndarray:
+        """Return the events in logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the
+        model's rate.
+        """
         kind = kinds.of(self.task)
         assert isinstance(kind, FrameKind)
         return kind.decode(self.task, torch.from_numpy(outputs)[None], times)[0]
 
     def activation(self, outputs: np.ndarray) -> tuple[str, np.ndarray]:
-        """Return what to draw over the events: a name and (F,) probabilities, from logits (F, C)."""
+        """Return what to draw over the events: a name and (F,) probabilities, from logits (F,
+        C).
+        """
         kind = kinds.of(self.task)
         assert isinstance(kind, FrameKind)
         return kind.activation(outputs)
 
 
-def load_predictor(result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False) -> Predictor:
+def load_predictor(
+    result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False
+) -> Predictor:
     """Return what answers for a result: its frozen model with trained heads, or its fine-tuned one.
 
-    Raises ProbeError where they are gone, and where the model is code (``py:``, ``hear:``) unless ``run_code`` says
-    that it may be run: a result is data that may come from anywhere, and names what it wants to run.
+    Raises ProbeError where they are gone, and where the model is code (``py:``, ``hear:``) unless
+    ``run_code`` says that it may be run: a result is data that may come from anywhere, and names
+    what it wants to run.
     """
     from svuprobe.probe.finetune import saved
 
@@ -143,7 +187,9 @@ def predict(
     task, kind = predictor.task, kinds.of(predictor.task)
     clips = [Clip(str(n), str(path), "test", None, "") for n, path in enumerate(paths)]
     with Decoders(jobs) as decoders:
-        pieces = decoders.windows(((clip, [predictor.input_spec]) for clip in clips), task.windowing)
+        pieces = decoders.windows(
+            ((clip, [predictor.input_spec]) for clip in clips), task.windowing
+        )
         files = reporter.watch(_by_file(predictor, pieces), "predict", len(paths), "file")
         for path, clip, (windows, outputs, end) in zip(paths, clips, files, strict=True):
             if end.failure:
@@ -189,7 +235,9 @@ _Place = tuple[float, float]  # start and end of a window, seconds
 def _by_file(
     predictor: Predictor, pieces: Iterator[tuple[Clip, Window | ClipEnd]]
 ) -> Iterator[tuple[list[_Place], list[np.ndarray], ClipEnd]]:
-    """Windows of each file and their outputs; a few windows at a time go through the model together."""
+    """Windows of each file and their outputs; a few windows at a time go through the model
+    together.
+    """
     places: list[_Place] = []
     outputs: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
@@ -208,13 +256,20 @@ def _by_file(
 
 
 def _labels(
-    kind: ClipKind, path: Path, predictor: Predictor, windows: list[_Place], logits: list[np.ndarray], end: ClipEnd
+    kind: ClipKind,
+    path: Path,
+    predictor: Predictor,
+    windows: list[_Place],
+    logits: list[np.ndarray],
+    end: ClipEnd,
 ) -> Prediction:
     each, task = np.stack(logits), predictor.task
     start_s, end_s = np.array(windows).T
     whole = kind.probabilities(each.mean(axis=0))
     ranking = kind.ranking(task.labels or (), whole)
-    return Prediction(path, task, end.seconds, start_s, end_s, kind.probabilities(each), whole, ranking)
+    return Prediction(
+        path, task, end.seconds, start_s, end_s, kind.probabilities(each), whole, ranking
+    )
 
 
 def _frames(
@@ -227,11 +282,20 @@ def _frames(
 ) -> Prediction:
     task = predictor.task
     times = np.concatenate(
-        [predictor.frame_times(start, len(one)) for (start, _), one in zip(windows, logits, strict=True)]
+        [
+            predictor.frame_times(start, len(one))
+            for (start, _), one in zip(windows, logits, strict=True)
+        ]
     )
     joined = np.concatenate(logits)
     found = predictor.decode(joined, times, audio)
     name, shown = predictor.activation(joined)
     return Prediction(
-        path, task, end.seconds, events=found, frame_times=times, activation=shown, activation_name=name
+        path,
+        task,
+        end.seconds,
+        events=found,
+        frame_times=times,
+        activation=shown,
+        activation_name=name,
     )

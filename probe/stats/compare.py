@@ -1,19 +1,20 @@
 """Is this model really better than that one? On one task, by a paired bootstrap.
 
-Both see the same test clips, so what makes a singer hard is shared and cancels: each resampling draws the same
-groups for both. The seeds are a second source of chance and are resampled as well, each model's own (two models'
-seed 0 share nothing but the order of the data). Two equal models were called different, at a nominal 5 %, in 4.3
-to 5.5 % of 1,500 simulated test sets (8, 20 and 60 groups; five seeds that spread by 0, 2 or 5 points), and after
-Holm's correction any of three in 3.9 to 5.0 %. With the seeds left out it was 11 % (2 points) and 34 % (5 points)
-with 60 groups; by the plain percentile bootstrap 14 % with 8 groups, even without any spread of seeds.
+Both see the same test clips, so what makes a singer hard is shared and cancels: each resampling
+draws the same groups for both. The seeds are a second source of chance and are resampled as well,
+each model's own (two models' seed 0 share nothing but the order of the data). Two equal models were
+called different, at a nominal 5 %, in 4.3 to 5.5 % of 1,500 simulated test sets (8, 20 and 60
+groups; five seeds that spread by 0, 2 or 5 points), and after Holm's correction any of three in 3.9
+to 5.0 %. With the seeds left out it was 11 % (2 points) and 34 % (5 points) with 60 groups; by the
+plain percentile bootstrap 14 % with 8 groups, even without any spread of seeds.
 
-What is compared is these heads, chosen and trained on this training set: neither another training split nor
-the choice of the learning rate is resampled.
+What is compared is these heads, chosen and trained on this training set: neither another training
+split nor the choice of the learning rate is resampled.
 
 References
 ----------
-Efron & Tibshirani, "An introduction to the bootstrap", 1993 (chapter 16); Bouthillier et al., "Accounting for
-variance in machine learning benchmarks", MLSys 2021 (seeds).
+Efron & Tibshirani, "An introduction to the bootstrap", 1993 (chapter 16); Bouthillier et al.,
+"Accounting for variance in machine learning benchmarks", MLSys 2021 (seeds).
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ import numpy as np
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result, TaskInfo
 from svuprobe.probe.result_file import predictions_of
-from svuprobe.probe.stats.intervals import CONFIDENCE, MIN_GROUPS, RESAMPLINGS, deletions, influence, studentised
+from svuprobe.probe.stats.intervals import (
+    CONFIDENCE,
+    MIN_GROUPS,
+    RESAMPLINGS,
+    deletions,
+    influence,
+    studentised,
+)
 from svuprobe.probe.stats.pairs import holm_of_pairs, letters
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.clips import ClipKind
@@ -38,8 +46,8 @@ from svuprobe.tasks.kinds.metrics import mean_of
 
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
-# The smallest p-value of R resamplings is 1 / (R + 1). Of so many pairs Holm's first step can still be passed by it;
-# of one model more, no difference however large would be found.
+# The smallest p-value of R resamplings is 1 / (R + 1). Of so many pairs Holm's first step can still
+# be passed by it; of one model more, no difference however large would be found.
 MOST_PAIRS = math.ceil(ALPHA * (RESAMPLINGS + 1)) - 1
 MOST_MODELS = (1 + math.isqrt(1 + 8 * MOST_PAIRS)) // 2
 
@@ -55,16 +63,17 @@ class Comparison:
     mean
         (M,) mean over seeds, on the clips that all have.
     difference, low, high
-        (M, M) mean of the row's model less the column's, and its interval at 95 % (not corrected for the
-        number of pairs).
+        (M, M) mean of the row's model less the column's, and its interval at 95 % (not corrected
+        for the number of pairs).
     p, p_holm
-        (M, M) two-sided, and corrected by Holm over all pairs. NaN on the diagonal and where nothing can be said.
+        (M, M) two-sided, and corrected by Holm over all pairs. NaN on the diagonal and where
+        nothing can be said.
     detectable
-        (M, M) minimum detectable difference: a true one of this size is found, at 0.05 without correction, with
-        80 % power on a test set and with seeds like these.
+        (M, M) minimum detectable difference: a true one of this size is found, at 0.05 without
+        correction, with 80 % power on a test set and with seeds like these.
     letters
-        Significance groups: two models that share a letter are not told apart (``p_holm`` of at least 0.05). The best
-        has an ``a``. Empty strings where there is no test.
+        Significance groups: two models that share a letter are not told apart (``p_holm`` of at
+        least 0.05). The best has an ``a``. Empty strings where there is no test.
     best
         Whether each model is not told apart from the one that scores highest.
     clips, groups
@@ -89,7 +98,9 @@ class Comparison:
 
     @property
     def typical_detectable(self) -> float:
-        """Median over the pairs of the minimum detectable difference: one number for a table, NaN if unknown."""
+        """Median over the pairs of the minimum detectable difference: one number for a table, NaN
+        if unknown.
+        """
         known = self.detectable[np.isfinite(self.detectable)]
         return float(np.median(known)) if len(known) else float("nan")
 
@@ -126,34 +137,43 @@ def compare(results: Sequence[tuple[Result, Path]]) -> Comparison:
     Raises
     ------
     ProbeError
-        Results of different tasks, versions, splits, targets or protocols; predictions that are not there or not
-        what was written with the result; no clip in common.
+        Results of different tasks, versions, splits, targets or protocols; predictions that are not
+        there or not what was written with the result; no clip in common.
     """
     first = results[0][0]
     for result, path in results:
         for what, mine, others in _must_agree(result, first):
             if mine != others:
-                raise ProbeError(f"{path}: {what} {mine!r} can't be compared with {others!r}; choose one of them")
+                raise ProbeError(
+                    f"{path}: {what} {mine!r} can't be compared with {others!r}; choose one of them"
+                )
     return between(results, [read(result, path) for result, path in results])
 
 
-def between(results: Sequence[tuple[Result, Path]], tested: Sequence[JackknifeScores]) -> Comparison:
+def between(
+    results: Sequence[tuple[Result, Path]], tested: Sequence[JackknifeScores]
+) -> Comparison:
     """Compare results that share a table, each with what `read` returned for it."""
     if len(results) > MOST_MODELS:
         raise ProbeError(
-            f"{len(results)} models can't be compared in pairs; {MOST_MODELS} can, so choose those of interest: of "
-            f"more pairs {RESAMPLINGS:,} resamplings tell none apart"
+            f"{len(results)} models can't be compared in pairs; {MOST_MODELS} can, so choose "
+            f"those of interest: of more pairs {RESAMPLINGS:,} resamplings tell none apart"
         )
     common = frozenset.intersection(*(each.clips for each in tested))
     if not common:
-        raise ProbeError(f"{results[0][1]}: the {len(results)} results have no test clip in common; extract them all")
+        raise ProbeError(
+            f"{results[0][1]}: the {len(results)} results have no test clip in common; extract "
+            "them all"
+        )
     shared = [
         each if each.clips == common else read(result, path, common)
         for (result, path), each in zip(results, tested, strict=True)
     ]
     missing = max(len(each.clips) for each in tested) - len(common)
     names = [result.model.name for result, _ in results]
-    return from_scores(names, [each.scores for each in shared], len(common), shared[0].groups, missing)
+    return from_scores(
+        names, [each.scores for each in shared], len(common), shared[0].groups, missing
+    )
 
 
 def _must_agree(result: Result, first: Result) -> list[tuple[str, Any, Any]]:
@@ -164,13 +184,17 @@ def _must_agree(result: Result, first: Result) -> list[tuple[str, Any, Any]]:
 
 
 def read(result: Result, path: Path, clips: frozenset[str] | None = None) -> JackknifeScores:
-    """Read the predictions beside the JSON at ``path``, and score them on ``clips``, or on all there are.
+    """Read the predictions beside the JSON at ``path``, and score them on ``clips``, or on all
+    there are.
 
-    Raises ProbeError where they are not there, not what was written with the result, or of another shape.
+    Raises ProbeError where they are not there, not what was written with the result, or of another
+    shape.
     """
     stored = predictions_of(result, path)
     if reason := _wrong_shape(result, stored):
-        raise ProbeError(f"{path.with_suffix('.npz')}: {reason}; run svuprobe probe --overwrite again")
+        raise ProbeError(
+            f"{path.with_suffix('.npz')}: {reason}; run svuprobe probe --overwrite again"
+        )
     clips = frozenset(stored["clip_id"].tolist()) if clips is None else clips
     rows = np.isin(stored["clip_id"], list(clips))
     names, group = np.unique(stored["group"][rows], return_inverse=True)
@@ -179,25 +203,35 @@ def read(result: Result, path: Path, clips: frozenset[str] | None = None) -> Jac
 
 
 def _wrong_shape(result: Result, stored: dict[str, np.ndarray]) -> str:
-    """Say which array of the predictions is missing or of another length; an empty text where none is."""
+    """Say which array of the predictions is missing or of another length; an empty text where none
+    is.
+    """
     whole = f"score_{result.task.ranked}"  # notes and beats: a score per clip
     needed = ["clip_id", "group", *([whole] if whole in stored else ["outputs", "target"])]
     for name in needed:
         if name not in stored:
             return f"has no array {name!r}"
         of_seeds = name in (whole, "outputs")
-        if stored[name].ndim < 1 + of_seeds or stored[name].shape[of_seeds] != len(stored["clip_id"]):
+        if stored[name].ndim < 1 + of_seeds or stored[name].shape[of_seeds] != len(
+            stored["clip_id"]
+        ):
             return f"its array {name!r} is not of as many clips as 'clip_id'"
     return "" if len(stored["clip_id"]) else "holds no test clip"
 
 
 def _at_deletions(
-    result: Result, stored: dict[str, np.ndarray], rows: np.ndarray, group: np.ndarray, counts: np.ndarray
+    result: Result,
+    stored: dict[str, np.ndarray],
+    rows: np.ndarray,
+    group: np.ndarray,
+    counts: np.ndarray,
 ) -> np.ndarray:
     """Ranked metric of every seed at every row of ``counts``: (S, 1 + B)."""
     ranked = result.task.ranked
     if f"score_{ranked}" in stored:
-        return np.stack([mean_of(seed, group, counts) for seed in stored[f"score_{ranked}"][:, rows]])
+        return np.stack(
+            [mean_of(seed, group, counts) for seed in stored[f"score_{ranked}"][:, rows]]
+        )
     outputs, target = stored["outputs"][:, rows], stored["target"][rows]
     if result.task.scored == "clip":  # as probe.splits.pool_windows, without importing torch
         starts = np.unique(stored["clip_id"][rows], return_index=True)[1]
@@ -214,7 +248,9 @@ def _at_deletions(
 def from_scores(
     models: Sequence[str], seeds: Sequence[np.ndarray], clips: int, n_groups: int, missing: int = 0
 ) -> Comparison:
-    """Compare models by their scores per seed, each (S, 1 + B) at the rows of ``stats.deletions``."""
+    """Compare models by their scores per seed, each (S, 1 + B) at the rows of
+    ``stats.deletions``.
+    """
     size = len(models)
     mean = np.array([s[:, 0].mean() for s in seeds])
     low, high, p, detectable = (np.full((size, size), np.nan) for _ in range(4))
@@ -235,7 +271,11 @@ def from_scores(
     crowded = ""
     if len(tested):
         shown = letters(different[np.ix_(tested, tested)], mean[tested])
-        crowded = "" if any(shown) else "the differences make more groups than there are letters, so none are shown"
+        crowded = (
+            ""
+            if any(shown)
+            else "the differences make more groups than there are letters, so none are shown"
+        )
         top = tested[int(np.argmax(mean[tested]))]
         for model, letter in zip(tested, shown, strict=True):
             groups[model], best[model] = letter, not different[top, model]
@@ -260,13 +300,14 @@ def from_scores(
 def _paired(gap: float, parts: list[np.ndarray]) -> tuple[float, float, float]:
     """p, half the width of the interval and the minimum detectable difference of one pair.
 
-    A difference that is the same in every group and seed leaves nothing to resample: its p is that of flipping
-    the groups' signs, 2 / 2^B.
+    A difference that is the same in every group and seed leaves nothing to resample: its p is that
+    of flipping the groups' signs, 2 / 2^B.
     """
     error, t = studentised(parts)
     if error < 1e-10:
         return (1.0 if abs(gap) < 1e-10 else 2.0 ** (1 - len(parts[0]))), 0.0, float("nan")
-    # The estimate falls short of the true difference by more than the second quantile with probability 1 - POWER.
+    # The estimate falls short of the true difference by more than the second quantile with
+    # probability 1 - POWER.
     reach, more = np.quantile(t, [CONFIDENCE, 2 * POWER - 1])
     p = (1 + np.count_nonzero(t >= abs(gap) / error)) / (1 + len(t))
     return float(p), float(reach * error), float((reach + more) * error)
@@ -278,7 +319,10 @@ def _caveat(n_groups: int, n_seeds: int, missing: int) -> str:
         groups = "1 group" if n_groups == 1 else f"{n_groups} groups"
         told.append(f"{groups} in test, under {MIN_GROUPS}: no test of differences")
     elif n_seeds < 2:
-        told.append("one seed: how far a difference depends on it is not known, so it may be called too soon")
+        told.append(
+            "one seed: how far a difference depends on it is not known, so it may be called too "
+            "soon"
+        )
     if missing:
         told.append(f"compared without {missing} clips that not all models have")
     return "; ".join(told)

@@ -1,14 +1,17 @@
-"""How sure a score is: a jackknife over the groups of the test split, and a studentised bootstrap for comparisons.
+"""How sure a score is: a jackknife over the groups of the test split, and a studentised bootstrap
+for comparisons.
 
-Groups (singers, songs, ...) are the units, not clips: clips of one singer are not independent. The interval is
-Student's, with as many degrees of freedom as groups less one and the standard error of the jackknife, which leaves
-one group out at a time; for shares on the logit scale. A metric is computed once per group, not once per
-resampling, and shows no NaN or second bias where a class is not drawn.
+Groups (singers, songs, ...) are the units, not clips: clips of one singer are not independent. The
+interval is Student's, with as many degrees of freedom as groups less one and the standard error of
+the jackknife, which leaves one group out at a time; for shares on the logit scale. A metric is
+computed once per group, not once per resampling, and shows no NaN or second bias where a class is
+not drawn.
 
-Why no bootstrap: percentile and BCa cover too little, and the studentised one says "0 to 1" of 159 right answers in
-160, because most of its resamplings hold no error, or one. Coverage of the true value in per cent, said to be 95, in
-simulated test sets of 8 / 20 / 50 groups (clips correlated within groups, group sizes log-normal with the largest of
-20 three times the median, or six times in the row "unequal"; 500 sets for percentile and BCa, 2,000 for the others):
+Why no bootstrap: percentile and BCa cover too little, and the studentised one says "0 to 1" of 159
+right answers in 160, because most of its resamplings hold no error, or one. Coverage of the true
+value in per cent, said to be 95, in simulated test sets of 8 / 20 / 50 groups (clips correlated
+within groups, group sizes log-normal with the largest of 20 three times the median, or six times in
+the row "unequal"; 500 sets for percentile and BCa, 2,000 for the others):
 
 ==============================  ==============  ==============  ==============  ==============
 score                           percentile      BCa             studentised     here
@@ -24,17 +27,19 @@ ROC-AUC                         89 / 90 / 95    86 / 87 / 95    97 / 96 / 95    
 accuracy of 99 %, 50/160/1000   32 / 69 / 96    33 / 72 / 96    94 / 99 / 98    94 / 96 / 98
 ==============================  ==============  ==============  ==============  ==============
 
-In the last row each clip is a group of its own, as in recordings without singers; of 160 clips the studentised
-interval was the whole of 0 to 1 in six sets out of ten. With 5 to 7 groups coverage here was 94 to 98 %; with fewer
-nothing is said. A macro-F1 whose classes are not all in the test split is biased, which no interval mends.
+In the last row each clip is a group of its own, as in recordings without singers; of 160 clips the
+studentised interval was the whole of 0 to 1 in six sets out of ten. With 5 to 7 groups coverage
+here was 94 to 98 %; with fewer nothing is said. A macro-F1 whose classes are not all in the test
+split is biased, which no interval mends.
 
 References
 ----------
-Efron & Stein, "The jackknife estimate of variance", Ann. Statist. 9, 1981; Bell & McCaffrey, "Bias reduction in
-standard errors for linear regression with multi-stage samples", Survey Methodology 28, 2002; Cameron & Miller, "A
-practitioner's guide to cluster-robust inference", J. Human Resources 50, 2015 (Student's t); Brown, Cai & DasGupta,
-"Interval estimation for a binomial proportion", Statist. Sci. 16, 2001 (the logit scale); Hall, "On symmetric
-bootstrap confidence intervals", J. R. Statist. Soc. B 50, 1988 (the bootstrap-t of comparisons).
+Efron & Stein, "The jackknife estimate of variance", Ann. Statist. 9, 1981; Bell & McCaffrey, "Bias
+reduction in standard errors for linear regression with multi-stage samples", Survey Methodology 28,
+2002; Cameron & Miller, "A practitioner's guide to cluster-robust inference", J. Human Resources 50,
+2015 (Student's t); Brown, Cai & DasGupta, "Interval estimation for a binomial proportion", Statist.
+Sci. 16, 2001 (the logit scale); Hall, "On symmetric bootstrap confidence intervals", J. R. Statist.
+Soc. B 50, 1988 (the bootstrap-t of comparisons).
 """
 
 from __future__ import annotations
@@ -49,13 +54,16 @@ from scipy.stats import t as student
 RESAMPLINGS = 9999
 CONFIDENCE = 0.95
 MIN_GROUPS = 5  # below, no interval and no test
-MAX_BLOCKS = 100  # more groups than these are joined at random: the standard error is known to 7 % then
+# more groups than these are joined at random: the standard error is known to 7 % then
+MAX_BLOCKS = 100
 _SAME = 1e-10  # standard errors below this are rounding
 
 
 @lru_cache(maxsize=8)
 def resamplings(n: int, seed: int = 0) -> np.ndarray:
-    """How often each of n units is drawn in each of ``RESAMPLINGS`` draws with replacement: (R, n) float."""
+    """How often each of n units is drawn in each of ``RESAMPLINGS`` draws with replacement: (R, n)
+    float.
+    """
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLINGS).astype(float)
     counts.setflags(write=False)  # every caller gets the same array
@@ -88,8 +96,9 @@ def influence(values: np.ndarray) -> np.ndarray:
 def studentised(parts: Sequence[np.ndarray]) -> tuple[float, np.ndarray]:
     """Standard error of a sum of independent means, and |t| of its resamplings.
 
-    Each part holds the deviations (n,) of one mean's units, as groups or seeds; all are resampled at once. A part of
-    one unit has no spread to resample and adds nothing. Resamplings without spread are left out of the |t|.
+    Each part holds the deviations (n,) of one mean's units, as groups or seeds; all are resampled
+    at once. A part of one unit has no spread to resample and adds nothing. Resamplings without
+    spread are left out of the |t|.
     """
     total, mean, variance = 0.0, np.zeros(RESAMPLINGS), np.zeros(RESAMPLINGS)
     for number, deviations in enumerate(parts):
@@ -115,26 +124,28 @@ def interval(
 ) -> tuple[float, float] | None:
     """Interval at 95 % of a score that is the mean over seeds, by a jackknife over groups.
 
-    It says how far the score depends on who is in the test split, for these trained heads. Where every seed has drawn
-    what it learns from (a shuffle of the labels, a fraction of the clips), the heads are a sample too: the variance
-    of the mean over seeds is added, and the degrees of freedom are Satterthwaite's. That counts the chance of the
-    test split in both terms, so it errs to the wide side.
+    It says how far the score depends on who is in the test split, for these trained heads. Where
+    every seed has drawn what it learns from (a shuffle of the labels, a fraction of the clips), the
+    heads are a sample too: the variance of the mean over seeds is added, and the degrees of freedom
+    are Satterthwaite's. That counts the chance of the test split in both terms, so it errs to the
+    wide side.
 
     Parameters
     ----------
     score
         Takes counts (R, G), how often each group is there (1 or 0), and returns (R,).
     share
-        The score lies in 0 to 1 (accuracy, F, AUC): the interval does too. Not so for R2 and errors; a score
-        that turns out to lie outside is taken as it is.
+        The score lies in 0 to 1 (accuracy, F, AUC): the interval does too. Not so for R2 and
+        errors; a score that turns out to lie outside is taken as it is.
     draws
         Scores of the seeds, where each has learnt from a draw of its own.
 
     Returns
     -------
-    Low and high; None with fewer than ``MIN_GROUPS`` groups, with one draw, and where the score is undefined without
-    one of them. Where every group is without a fault (or without a hit), the far end is that of Clopper & Pearson
-    (1934), as if a group were a single trial: 0.63 to 1 for 8 groups, 0.977 to 1 for 160.
+    Low and high; None with fewer than ``MIN_GROUPS`` groups, with one draw, and where the score is
+    undefined without one of them. Where every group is without a fault (or without a hit), the far
+    end is that of Clopper & Pearson (1934), as if a group were a single trial: 0.63 to 1 for 8
+    groups, 0.977 to 1 for 160.
     """
     if n_groups < MIN_GROUPS or (draws is not None and len(draws) < 2):
         return None

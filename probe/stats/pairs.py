@@ -1,9 +1,11 @@
-"""Many pairs of models at once: p-values corrected for their number, and letters that say who is told apart.
+"""Many pairs of models at once: p-values corrected for their number, and letters that say who is
+told apart.
 
 References
 ----------
-Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6, 1979; Piepho, "An algorithm for
-a letter-based representation of all-pairwise comparisons", J. Comput. Graph. Statist. 13, 2004.
+Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6, 1979; Piepho,
+"An algorithm for a letter-based representation of all-pairwise comparisons", J. Comput. Graph.
+Statist. 13, 2004.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _MOST_COLUMNS = 200
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return p-values corrected for their number by Holm's step-down: (n,) -> (n,), each at most 1."""
+    """Return p-values corrected for their number by Holm's step-down: (n,) -> (n,), each at
+    most 1.
+    """
     values = np.asarray(p, dtype=float)
     order = np.argsort(values)
     corrected = np.empty_like(values)
@@ -28,7 +32,9 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def holm_of_pairs(p: np.ndarray) -> np.ndarray:
-    """Return Holm's correction over the pairs of a symmetric matrix; pairs that are NaN do not count."""
+    """Return Holm's correction over the pairs of a symmetric matrix; pairs that are NaN do not
+    count.
+    """
     upper = np.triu(np.isfinite(p), 1)
     corrected = np.full_like(p, np.nan)
     corrected[upper] = holm(p[upper])
@@ -36,7 +42,8 @@ def holm_of_pairs(p: np.ndarray) -> np.ndarray:
 
 
 def letters(different: np.ndarray, mean: np.ndarray) -> tuple[str, ...]:
-    """Return a compact letter display: two models share a letter if and only if they are not told apart.
+    """Return a compact letter display: two models share a letter if and only if they are not told
+    apart.
 
     Parameters
     ----------
@@ -47,7 +54,8 @@ def letters(different: np.ndarray, mean: np.ndarray) -> tuple[str, ...]:
 
     Returns
     -------
-    A string for each model; all are empty where it takes more letters than the alphabet has, small and capital.
+    A string for each model; all are empty where it takes more letters than the alphabet has, small
+    and capital.
 
     Notes
     -----
@@ -57,7 +65,9 @@ def letters(different: np.ndarray, mean: np.ndarray) -> tuple[str, ...]:
     columns = [frozenset(rank)]
     for i, j in combinations(sorted(rank, key=lambda model: rank[model]), 2):
         if different[i, j]:
-            split = [part for c in columns for part in ((c - {i}, c - {j}) if {i, j} <= c else (c,))]
+            split = [
+                part for c in columns for part in ((c - {i}, c - {j}) if {i, j} <= c else (c,))
+            ]
             columns = [c for c in dict.fromkeys(split) if not any(c < other for other in split)]
             if len(columns) > _MOST_COLUMNS:
                 break

@@ -32,12 +32,14 @@ class Ranks:
     borda
         (M,) models beaten, summed over the tasks; a tie counts half.
     friedman_p
-        p-value of "all models rank alike" (Friedman, with ties corrected for); None where there is no test.
+        p-value of "all models rank alike" (Friedman, with ties corrected for); None where there is
+        no test.
     critical_difference
-        Nemenyi: mean ranks further apart than this differ at 0.05, for all pairs at once; None where there is no
-        test.
+        Nemenyi: mean ranks further apart than this differ at 0.05, for all pairs at once; None
+        where there is no test.
     letters
-        Significance groups by the critical difference, if Friedman's test finds any difference at all.
+        Significance groups by the critical difference, if Friedman's test finds any difference at
+        all.
     caveat
         Why there is no test, or an empty string.
     """
@@ -54,13 +56,14 @@ class Ranks:
 def ranks(scores: np.ndarray) -> Ranks:
     """Rank models over tasks, and test the ranks where there are enough of both.
 
-    Tasks on one dataset are not independent, as the test takes them to be: four tags of one collection count as
-    four tasks, and a small p-value then claims too much.
+    Tasks on one dataset are not independent, as the test takes them to be: four tags of one
+    collection count as four tasks, and a small p-value then claims too much.
 
     Parameters
     ----------
     scores
-        (T, M), larger is better; NaN where a result is missing. A task counts where no model's is missing.
+        (T, M), larger is better; NaN where a result is missing. A task counts where no model's is
+        missing.
     """
     from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
@@ -83,7 +86,8 @@ def ranks(scores: np.ndarray) -> Ranks:
 
 
 def _runs(mean_rank: np.ndarray, reach: float) -> Iterator[frozenset[int]]:
-    """Yield the longest runs of models whose mean ranks are within ``reach`` of each other, best first.
+    """Yield the longest runs of models whose mean ranks are within ``reach`` of each other, best
+    first.
 
     What is alike then depends on one number alone, so no pair has to be looked at.
     """

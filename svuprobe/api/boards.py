@@ -25,7 +25,10 @@ class LeftOut(ProbeError):
         self.written, self.problems = written, problems
         message = problems[0]
         if len(problems) > 1:
-            message = f"{len(problems)} files of results could not be used, the rest is done: {'; '.join(problems)}"
+            message = (
+                f"{len(problems)} files of results could not be used, the rest is done: "
+                f"{'; '.join(problems)}"
+            )
         super().__init__(message)
 
 
@@ -51,7 +54,8 @@ def leaderboard(results: str | Path, out: str | Path, *, check: bool = False) ->
     ProbeError
         ``out`` is no name of a Markdown file, or with ``check`` a file is not what the results say.
     LeftOut
-        Results, or predictions beside them, can't be used; the leaderboard of the others is written.
+        Results, or predictions beside them, can't be used; the leaderboard of the others is
+        written.
 
     Example
     -------
@@ -63,7 +67,8 @@ def leaderboard(results: str | Path, out: str | Path, *, check: bool = False) ->
     results, out = Path(results), Path(out)
     if out.suffix in (".csv", ".json"):
         raise ProbeError(
-            f"{out}: the leaderboard is Markdown, with a .csv and a .json of that name beside it; name a .md"
+            f"{out}: the leaderboard is Markdown, with a .csv and a .json of that name beside it; "
+            "name a .md"
         )
     texts, problems = files(results, out)
     for path, text in texts.items():
@@ -105,8 +110,8 @@ def plot(kind: str, results: str | Path, out: str | Path) -> list[Path]:
     Example
     -------
     >>> import svuprobe
-    >>> {path.suffix for path in svuprobe.plot("scores", "results", "plots")} == {".png", ".svg", ".csv"}
-    True
+    >>> sorted({path.suffix for path in svuprobe.plot("scores", "results", "plots")})
+    ['.csv', '.png', '.svg']
     """
     from svuprobe.benchmarks.plots import KINDS
 

@@ -54,11 +54,15 @@ class CachedFeatures(Mapping[str, np.ndarray]):
     def __enter__(self) -> CachedFeatures:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
-def load_features(features: str | Path, task: str | None = None, model: str | None = None) -> CachedFeatures:
+def load_features(
+    features: str | Path, task: str | None = None, model: str | None = None
+) -> CachedFeatures:
     """Open a cache of features: arrays by clip id, read when they are asked for.
 
     Parameters
@@ -71,8 +75,8 @@ def load_features(features: str | Path, task: str | None = None, model: str | No
     Returns
     -------
     CachedFeatures
-        A mapping from clip id to float32 arrays: (windows, layers, dim) at clip level, (layers, frames, dim) at frame
-        level.
+        A mapping from clip id to float32 arrays: (windows, layers, dim) at clip level, (layers,
+        frames, dim) at frame level.
 
     Raises
     ------
@@ -115,12 +119,16 @@ def _folder_of(features: Path, name: str, model: str) -> Path:
         )
     if len(folders) > 1:
         names = " or ".join(str(folder) for folder in folders)
-        raise ExtractError(f"{features}: {model} has {len(folders)} caches for task {name}; give one, {names}")
+        raise ExtractError(
+            f"{features}: {model} has {len(folders)} caches for task {name}; give one, {names}"
+        )
     return folders[0]
 
 
 def caches_of(features: Path, clips: ClipList, model: str = "*") -> list[Path]:
-    """Return the folders of the caches that a task reads from, of every revision of a model, or of every model."""
+    """Return the folders of the caches that a task reads from, of every revision of a model, or of
+    every model.
+    """
     key = (clips.dataset, clips.task.windowing.key, kinds.of(clips.task).level)
     return find(features, "*" if model == "*" else slug(model), *key)
 
@@ -152,7 +160,9 @@ def cache_list(directory: str | Path) -> list[caches.CacheInfo]:
     return [caches.cache_info(folder) for folder in caches.cache_folders(Path(directory))]
 
 
-def cache_verify(directory: str | Path, *, remove: bool = False, reporter: Reporter = SILENT) -> list[caches.Damage]:
+def cache_verify(
+    directory: str | Path, *, remove: bool = False, reporter: Reporter = SILENT
+) -> list[caches.Damage]:
     """Read every byte of every cache below a folder; say and return what is damaged.
 
     Parameters
@@ -189,7 +199,8 @@ def cache_verify(directory: str | Path, *, remove: bool = False, reporter: Repor
     for folder in dict.fromkeys(d.path if d.path.is_dir() else d.path.parent for d in damages):
         model = caches.cache_info(folder).model
         reporter.say(
-            f"  {folder.name}: svuprobe extract --model {model}, with the other options that made it, repairs it"
+            f"  {folder.name}: svuprobe extract --model {model}, with the other options that made "
+            "it, repairs it"
         )
     return damages
 
@@ -241,11 +252,15 @@ def cache_prune(
 
 def _delete_model(directory: Path, model: str, dry_run: bool, reporter: Reporter) -> int:
     folders: Sequence[Path] = [
-        folder for folder in caches.cache_folders(directory) if folder.parent.name.rpartition("@")[0] == slug(model)
+        folder
+        for folder in caches.cache_folders(directory)
+        if folder.parent.name.rpartition("@")[0] == slug(model)
     ]
     emptied = caches.empty_folders(directory, slug(model))
     if not folders and not emptied:
-        raise ExtractError(f"{directory}: no cache of {model}; svuprobe cache list says what there is")
+        raise ExtractError(
+            f"{directory}: no cache of {model}; svuprobe cache list says what there is"
+        )
     sizes = [caches.size_of(folder) for folder in folders]
     for folder, size in zip(folders, sizes, strict=True):
         reporter.say(f"{folder}: {size_text(size)}")

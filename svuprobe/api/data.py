@@ -114,7 +114,9 @@ def synth(
     return written
 
 
-def check(task: str, data: Data | str | Path, *, thorough: bool = False, reporter: Reporter = SILENT) -> bool:
+def check(
+    task: str, data: Data | str | Path, *, thorough: bool = False, reporter: Reporter = SILENT
+) -> bool:
     """Say what there is of a task's dataset and what is wrong with it; return whether it is whole.
 
     Parameters
@@ -183,7 +185,8 @@ def prepare(tasks: Sequence[str], data: Data | str | Path, *, reporter: Reporter
     Raises
     ------
     TaskError
-        A dataset may not be downloaded without asking, its folder holds other data, or a server gave up.
+        A dataset may not be downloaded without asking, its folder holds other data, or a server
+        gave up.
 
     Example
     -------
@@ -197,7 +200,9 @@ def prepare(tasks: Sequence[str], data: Data | str | Path, *, reporter: Reporter
 
 
 def clips_of(name: str, data: Data, reporter: Reporter) -> ClipList:
-    """Return the clips of a task as they are on the disk, and say how many there are and what looks odd in them."""
+    """Return the clips of a task as they are on the disk, and say how many there are and what looks
+    odd in them.
+    """
     from svuprobe.tasks.data.doubts import doubts
 
     task = load(name)

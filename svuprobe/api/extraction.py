@@ -15,7 +15,8 @@ from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks import Clip, TaskError, Windowing, kinds, manifest
 from svuprobe.tasks.manifest import ClipList
 
-_CacheKey = tuple[str, Windowing, str]  # dataset, windowing, level: tells the caches of one model apart
+# dataset, windowing, level: tells the caches of one model apart
+_CacheKey = tuple[str, Windowing, str]
 
 
 def extract(
@@ -30,8 +31,8 @@ def extract(
 ) -> list[ExtractionReport]:
     """Run each model once over the datasets of the tasks; what a cache holds already is left alone.
 
-    Tasks on one dataset with one windowing share a cache, and all models share each decoded clip. The clips of each
-    task are written beside the features, so probing needs no audio.
+    Tasks on one dataset with one windowing share a cache, and all models share each decoded clip.
+    The clips of each task are written beside the features, so probing needs no audio.
 
     Parameters
     ----------
@@ -48,20 +49,22 @@ def extract(
     replace_changed
         Make the shards again that hold clips whose audio, start or end is another now.
     options
-        ``device``, ``dtype``, ``jobs``, ``batch_s``, ``decode_timeout_s``, ``compiled`` and ``reporter`` are used.
+        ``device``, ``dtype``, ``jobs``, ``batch_s``, ``decode_timeout_s``, ``compiled`` and
+        ``reporter`` are used.
 
     Returns
     -------
     list of ExtractionReport
-        One for each cache, with a failure ``(clip id, reason)`` for every clip that can't be used; the others are
-        done.
+        One for each cache, with a failure ``(clip id, reason)`` for every clip that can't be used;
+        the others are done.
 
     Raises
     ------
     TaskError
         A task is unknown, or its data are not there.
     ExtractError
-        A model can't be loaded, or a cache is another model's, is damaged, or won't fit on the disk.
+        A model can't be loaded, or a cache is another model's, is damaged, or won't fit on the
+        disk.
 
     Example
     -------
@@ -104,7 +107,9 @@ def _cache_key(clips: ClipList) -> _CacheKey:
 
 
 def _by_cache(lists: Sequence[ClipList]) -> dict[_CacheKey, list[Clip]]:
-    """Return the clips wanted of each cache, each once, whatever the number of tasks that want them."""
+    """Return the clips wanted of each cache, each once, whatever the number of tasks that want
+    them.
+    """
     groups: dict[_CacheKey, dict[str, Clip]] = {}
     for clips in lists:
         wanted = groups.setdefault(_cache_key(clips), {})
@@ -112,15 +117,18 @@ def _by_cache(lists: Sequence[ClipList]) -> dict[_CacheKey, list[Clip]]:
             other = wanted.setdefault(clip.id, clip)
             if (other.path, other.start, other.end) != (clip.path, clip.start, clip.end):
                 raise TaskError(
-                    f"clip {clip.id!r} of dataset {clips.task.dataset} is {other.path} for one task and {clip.path} "
-                    f"for another; give one of them another dataset name"
+                    f"clip {clip.id!r} of dataset {clips.task.dataset} is {other.path} for one "
+                    f"task and {clip.path} for another; give one of them another dataset name"
                 )
     return {key: list(wanted.values()) for key, wanted in groups.items()}
 
 
 def summary(dataset: str, level: str, report: ExtractionReport) -> str:
     """Return one line on what extraction did for a model."""
-    line = f"{report.model} on {dataset}, {level} level: {report.done} clips done, {report.cached} already cached"
+    line = (
+        f"{report.model} on {dataset}, {level} level: {report.done} clips done, {report.cached} "
+        "already cached"
+    )
     if report.done and report.wall_s:
         line += f" ({report.wall_s:.1f} s, {report.audio_s / report.wall_s:.1f} times real time)"
     if report.elsewhere:

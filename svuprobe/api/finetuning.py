@@ -43,8 +43,8 @@ def finetune(
     results
         The folder of results; trained networks lie beside them.
     protocols
-        A ``FinetuneProtocol`` for models, a ``RecipeProtocol`` for baselines, or one of each; the default of the one
-        that is not given.
+        A ``FinetuneProtocol`` for models, a ``RecipeProtocol`` for baselines, or one of each; the
+        default of the one that is not given.
     start
         Result of a probe whose heads are taken to start from.
     options
@@ -70,7 +70,9 @@ def finetune(
     >>> import svuprobe
     >>> quick = svuprobe.FinetuneProtocol(frozen_epochs=1, epochs=0, seeds=1)
     >>> models = ["random:wav2vec2-tiny"]
-    >>> (tuned,) = svuprobe.finetune(["technique"], models, data="data", results="results", protocols=[quick])
+    >>> (tuned,) = svuprobe.finetune(
+    ...     ["technique"], models, data="data", results="results", protocols=[quick]
+    ... )
     """
     options = options or FinetuneOptions()
     processes = Distributed()
@@ -79,7 +81,9 @@ def finetune(
     if dtype == "auto":
         dtype = native_dtype(device) if device.startswith("cuda") else "float32"
     # Of several processes the first one speaks.
-    options = replace(options, device=device, reporter=options.reporter if processes.first else SILENT)
+    options = replace(
+        options, device=device, reporter=options.reporter if processes.first else SILENT
+    )
     runtime = Runtime(device, dtype, options.accumulate, processes)
     probed = []
     for name in dict.fromkeys(tasks):

@@ -34,35 +34,43 @@ class LoadedModel:
         self.layer_names: tuple[str, ...] = tuple(extractor.layer_names)
         extractor.to(device, DTYPES[dtype])
 
-    def __call__(self, audio: np.ndarray, sr: float, *, window_s: float | None = None) -> np.ndarray:
+    def __call__(
+        self, audio: np.ndarray, sr: float, *, window_s: float | None = None
+    ) -> np.ndarray:
         """Return the features of every layer of one clip, as extraction caches them at frame level.
 
         Parameters
         ----------
         audio
-            (samples,) or (channels, samples), floating point, full scale is 1; channels are averaged.
+            (samples,) or (channels, samples), floating point, full scale is 1; channels are
+            averaged.
         sr
             Sampling rate of the audio, Hz.
         window_s
-            Seconds of the windows that the model sees, as a task's windowing has them; frames of consecutive windows
-            join without a seam. None takes the clip whole, or in equal parts where it lasts over a minute.
+            Seconds of the windows that the model sees, as a task's windowing has them; frames of
+            consecutive windows join without a seam. None takes the clip whole, or in equal parts
+            where it lasts over a minute.
 
         Returns
         -------
         numpy.ndarray
-            (layers, frames, dim) float32, rounded to float16 as caches are; `frame_times` says when each frame is.
+            (layers, frames, dim) float32, rounded to float16 as caches are; `frame_times` says when
+            each frame is.
 
         Raises
         ------
         ExtractError
-            The audio is no such array, holds values that are not finite, or is shorter than a frame.
+            The audio is no such array, holds values that are not finite, or is shorter than a
+            frame.
         """
         spec = input_spec(self.extractor, "frame")
         parts = []
         with torch.inference_mode():
             for piece in cut_samples(audio, sr, [spec], Windowing(window_s)):
                 if isinstance(piece, Window):
-                    states, frames = window_features(self.extractor, [piece.samples], "frame", self._device)
+                    states, frames = window_features(
+                        self.extractor, [piece.samples], "frame", self._device
+                    )
                     parts.append(states[0, : frames[0]].cpu().numpy())  # (frames, layers, dim)
                 elif isinstance(piece, ClipEnd) and piece.failure:
                     raise ExtractError(piece.failure)
@@ -80,7 +88,8 @@ def load_model(model: str, *, options: RunOptions | None = None) -> LoadedModel:
     Parameters
     ----------
     model
-        Its name: of the catalogue, ``hf:``, ``random:``, ``py:`` or ``hear:``. Weights are downloaded once.
+        Its name: of the catalogue, ``hf:``, ``random:``, ``py:`` or ``hear:``. Weights are
+        downloaded once.
     options
         ``device`` and ``dtype`` are used; ``auto`` is what extraction takes on the device.
 
@@ -111,7 +120,8 @@ def load_model(model: str, *, options: RunOptions | None = None) -> LoadedModel:
 
 
 def check_model(model: str, *, options: RunOptions | None = None) -> checking.ModelReport:
-    """Try what the contract of an extractor promises on a model, and say what was seen and how fast it was.
+    """Try what the contract of an extractor promises on a model, and say what was seen and how fast
+    it was.
 
     Parameters
     ----------

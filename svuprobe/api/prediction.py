@@ -60,7 +60,8 @@ def predict(
     result
         A result's JSON file, with its heads beside it.
     audio
-        One recording, (samples,) or (channels, samples), floating point, full scale is 1; or files of any length.
+        One recording, (samples,) or (channels, samples), floating point, full scale is 1; or files
+        of any length.
     sr
         Sampling rate of the array, Hz; None for files.
     seed
@@ -73,7 +74,8 @@ def predict(
     Returns
     -------
     Prediction, or iterator of Prediction
-        One of an array; of files one each, in their order, and one with a ``failure`` where a file can't be decoded.
+        One of an array; of files one each, in their order, and one with a ``failure`` where a file
+        can't be decoded.
 
     Raises
     ------
@@ -93,7 +95,9 @@ def predict(
     options = options or RunOptions()
     check_whole("seed", seed, 0, 999)
     if isinstance(audio, np.ndarray) != (sr is not None):
-        raise ProbeError("predict takes an array with its sampling rate sr, or a list of files without one")
+        raise ProbeError(
+            "predict takes an array with its sampling rate sr, or a list of files without one"
+        )
     predictor = load_predictor(Path(result), seed=seed, device=options.runs_on, run_code=run_code)
     if isinstance(audio, np.ndarray) and sr is not None:
         return predict_samples(predictor, audio, sr)
@@ -129,7 +133,8 @@ def save_predictions(
     -------
     >>> import svuprobe
     >>> run = "results/logmel@v1/technique.synthetic/linear.json"
-    >>> for prediction, paths in svuprobe.save_predictions(svuprobe.predict(run, ["song.wav"]), "out"):
+    >>> predictions = svuprobe.predict(run, ["song.wav"])
+    >>> for prediction, paths in svuprobe.save_predictions(predictions, "out"):
     ...     print([path.name for path in paths])
     ['song.csv']
     """
@@ -145,10 +150,12 @@ def save_predictions(
 
 
 class _Names:
-    """Names for files of several folders, none of them twice: the second ``take`` becomes ``take-2``, or ``take-3``.
+    """Names for files of several folders, none of them twice: the second ``take`` becomes
+    ``take-2``, or ``take-3``.
 
-    Letters that differ in case alone are the same on some file systems. What can't be the start of a file's name is
-    replaced: the file of ``..wav`` has the stem ``.``, and writing there would leave the folder.
+    Letters that differ in case alone are the same on some file systems. What can't be the start of
+    a file's name is replaced: the file of ``..wav`` has the stem ``.``, and writing there would
+    leave the folder.
     """
 
     def __init__(self) -> None:

@@ -32,8 +32,8 @@ def probe(
 ) -> list[Probed]:
     """Probe every model that has a cache on every task that has one, or the named ones.
 
-    A result that is there already and agrees in everything that determines it (`svuprobe.probe.identity`) is not
-    made again, unless ``options.overwrite`` asks for it.
+    A result that is there already and agrees in everything that determines it
+    (`svuprobe.probe.identity`) is not made again, unless ``options.overwrite`` asks for it.
 
     Parameters
     ----------
@@ -44,10 +44,11 @@ def probe(
     results
         The folder of results: each is ``<model>@<revision8>/<task>/<protocol>.json``.
     protocol
-        How heads are trained and chosen; None for the default, `svuprobe.probe.protocol.preset` has others.
+        How heads are trained and chosen; None for the default, `svuprobe.probe.protocol.preset` has
+        others.
     options
-        ``device``, ``dtype`` (of the products of training), ``memory``, ``allow_missing``, ``overwrite`` and
-        ``reporter`` are used.
+        ``device``, ``dtype`` (of the products of training), ``memory``, ``allow_missing``,
+        ``overwrite`` and ``reporter`` are used.
 
     Returns
     -------
@@ -64,7 +65,9 @@ def probe(
     Example
     -------
     >>> import svuprobe
-    >>> (probed,) = svuprobe.probe(["technique"], ["logmel"], features="features", results="results")
+    >>> (probed,) = svuprobe.probe(
+    ...     ["technique"], ["logmel"], features="features", results="results"
+    ... )
     >>> probed.path.name
     'svuprobe.json'
     """
@@ -101,12 +104,15 @@ def probe(
 
 
 def _lists(features: Path, name: str | None) -> tuple[list[ClipList], list[str]]:
-    """Return the clips of a task, or of every task, that extraction wrote, and a line for each list that is none."""
+    """Return the clips of a task, or of every task, that extraction wrote, and a line for each list
+    that is none.
+    """
     lists, problems = manifest.find(features, name)
     if not lists and not problems:
         what = f"task {name}" if name else "any task"
         raise ProbeError(
-            f"{features}: no features of {what}; run svuprobe extract --task {name or 'T'} --model M first"
+            f"{features}: no features of {what}; run svuprobe extract --task {name or 'T'} "
+            "--model M first"
         )
     return lists, problems
 
@@ -116,7 +122,8 @@ def _caches(features: Path, clips: ClipList, models: Sequence[str]) -> list[Path
     of_all = caches_of(features, clips)
     if not models and not of_all:
         raise ProbeError(
-            f"{features}: no features for task {clips.task.name}; run svuprobe extract --task {clips.task.name}"
+            f"{features}: no features for task {clips.task.name}; run svuprobe extract --task "
+            f"{clips.task.name}"
         )
     folders: list[Path] = []
     for model in models or ["*"]:
@@ -124,8 +131,9 @@ def _caches(features: Path, clips: ClipList, models: Sequence[str]) -> list[Path
         if not of_model:
             have = ", ".join(sorted(folder.parent.name for folder in of_all)) or "none"
             raise ProbeError(
-                f"{features}: no features of {model} for task {clips.task.name} (there are: {have}); "
-                f"run svuprobe extract --model {model} --task {clips.task.source or clips.task.name}"
+                f"{features}: no features of {model} for task {clips.task.name} (there are: "
+                f"{have}); run svuprobe extract --model {model} --task "
+                f"{clips.task.source or clips.task.name}"
             )
         folders += of_model
     return list(dict.fromkeys(folders))
@@ -134,7 +142,9 @@ def _caches(features: Path, clips: ClipList, models: Sequence[str]) -> list[Path
 def _probe_cache(
     cache: FeatureCache, clips: ClipList, protocol: Protocol, results: Path, options: RunOptions
 ) -> Probed:
-    """Probe a cache on a task, unless the result is there; one process at a time for each result."""
+    """Probe a cache on a task, unless the result is there; one process at a time for each
+    result.
+    """
     identity.refuse_other_audio(cache, clips)
     path = results / cache.directory.parent.name / clips.folder / f"{protocol.file_name}.json"
     wanted = identity.of_probe(cache, clips, protocol.hash, options.dtype)
@@ -160,8 +170,12 @@ def _probe_cache(
         return Probed(result, path, cached=False, replaced=replaced)
 
 
-def _old_result(path: Path, wanted: Mapping[str, str], reporter: Reporter) -> tuple[Result | None, tuple[str, ...]]:
-    """Return the result that is there, if it is of all this; else in what it differs. A damaged one is named."""
+def _old_result(
+    path: Path, wanted: Mapping[str, str], reporter: Reporter
+) -> tuple[Result | None, tuple[str, ...]]:
+    """Return the result that is there, if it is of all this; else in what it differs. A damaged one
+    is named.
+    """
     if not path.exists():
         return None, ()
     try:

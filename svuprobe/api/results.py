@@ -43,7 +43,10 @@ class PartlyDone(ProbeError):
         message = problems[0]
         if len(problems) > 1 or done:
             asked = len(problems) + len(done)
-            message = f"{len(problems)} of {asked} could not be probed, the others are done: {'; '.join(problems)}"
+            message = (
+                f"{len(problems)} of {asked} could not be probed, the others are done: "
+                f"{'; '.join(problems)}"
+            )
         super().__init__(message)
 
 
@@ -58,7 +61,8 @@ def load_result(path: str | Path) -> Result:
     Returns
     -------
     Result
-        Scores with intervals, layer weights and curves, protocol, counts and what else determines them.
+        Scores with intervals, layer weights and curves, protocol, counts and what else determines
+        them.
 
     Raises
     ------
@@ -104,7 +108,9 @@ def _special(result: Result) -> str:
 
 
 def _score(score: Score) -> str:
-    """Return mean, standard deviation over seeds where there are several, and interval where there is one."""
+    """Return mean, standard deviation over seeds where there are several, and interval where there
+    is one.
+    """
     text = _number(score.mean)
     if score.std is not None:
         text += f" ± {_number(score.std)}"
@@ -119,7 +125,9 @@ def _number(value: float | None) -> str:
 
 
 def at_the_edge(probed: Sequence[Probed]) -> list[str]:
-    """Return a line on the results whose learning rate is the largest or smallest that was tried, if any are."""
+    """Return a line on the results whose learning rate is the largest or smallest that was tried,
+    if any are.
+    """
     names = []
     for each in probed:
         result = each.result
@@ -134,6 +142,6 @@ def at_the_edge(probed: Sequence[Probed]) -> list[str]:
     rest = len(names) - _NAMED_AT_THE_EDGE
     more = f" and {rest} more" if rest > 0 else ""
     return [
-        f"the learning rate chosen is at the edge of the grid, one beyond it may do better (--learning-rate): "
-        f"{shown}{more}"
+        "the learning rate chosen is at the edge of the grid, one beyond it may do better "
+        f"(--learning-rate): {shown}{more}"
     ]

@@ -1,8 +1,8 @@
 """The command line: thin commands over :mod:`svuprobe.api`, one file a group.
 
-Exit codes: 0 all done; 1 something failed or is missing, with a list; 2 usage. A user's mistake is one line; a
-bug keeps its traceback. torch and its like are imported inside the commands that need them, so that ``--help``
-answers at once.
+Exit codes: 0 all done; 1 something failed or is missing, with a list; 2 usage. A user's mistake is
+one line; a bug keeps its traceback. torch and its like are imported inside the commands that need
+them, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations

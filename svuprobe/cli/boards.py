@@ -12,8 +12,15 @@ from svuprobe.cli.shared import FOLDER, fail_for, results_option
 
 @click.command()
 @results_option
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="leaderboard.md", show_default=True)
-@click.option("--check", is_flag=True, help="Write nothing; fail if the file is not what the results say.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="leaderboard.md",
+    show_default=True,
+)
+@click.option(
+    "--check", is_flag=True, help="Write nothing; fail if the file is not what the results say."
+)
 def leaderboard(results: Path, out: Path, check: bool) -> None:
     """Write leaderboard.md from the result files, with CSV and JSON beside it."""
     from svuprobe import api
@@ -28,7 +35,9 @@ def leaderboard(results: Path, out: Path, check: bool) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["scores", "layer-weights", "layer-curves", "data-efficiency"]))
+@click.argument(
+    "kind", type=click.Choice(["scores", "layer-weights", "layer-curves", "data-efficiency"])
+)
 @results_option
 @click.option("--out", type=FOLDER, default="plots", show_default=True)
 def plot(kind: str, results: Path, out: Path) -> None:

@@ -17,7 +17,9 @@ def cache() -> None:
     """Caches of features on disk."""
 
 
-cache_argument = click.argument("directory", type=FOLDER, default="features", envvar="SVUPROBE_FEATURES")
+cache_argument = click.argument(
+    "directory", type=FOLDER, default="features", envvar="SVUPROBE_FEATURES"
+)
 
 
 @cache.command("list")
@@ -39,7 +41,11 @@ def cache_list(directory: Path, as_json: bool) -> None:
 
 @cache.command("verify")
 @cache_argument
-@click.option("--remove", is_flag=True, help="Delete what is damaged; extract makes it again, and nothing else.")
+@click.option(
+    "--remove",
+    is_flag=True,
+    help="Delete what is damaged; extract makes it again, and nothing else.",
+)
 def cache_verify(directory: Path, remove: bool) -> None:
     """Read every byte in DIRECTORY and compare it with the checksums."""
     from svuprobe import api
@@ -47,14 +53,18 @@ def cache_verify(directory: Path, remove: bool) -> None:
     damages = api.cache_verify(directory, remove=remove, reporter=TERMINAL)
     if damages:
         what = "deleted" if remove else f"svuprobe cache verify {directory} --remove deletes them"
-        raise click.ClickException(f"{len(damages)} damaged; {what}; svuprobe extract makes just these again")
+        raise click.ClickException(
+            f"{len(damages)} damaged; {what}; svuprobe extract makes just these again"
+        )
     echo(f"{directory}: every byte is as it was written")
 
 
 @cache.command("prune")
 @cache_argument
 @click.option("--dry-run", is_flag=True, help="Say it, delete nothing.")
-@click.option("--model", type=MODEL, help="Delete every cache of this model instead, of every revision.")
+@click.option(
+    "--model", type=MODEL, help="Delete every cache of this model instead, of every revision."
+)
 @click.option("--yes", is_flag=True, help="With --model: yes, delete features.")
 def cache_prune(directory: Path, dry_run: bool, model: str | None, yes: bool) -> None:
     """Delete what killed processes left in DIRECTORY; never features, unless --model says whose."""
@@ -64,4 +74,6 @@ def cache_prune(directory: Path, dry_run: bool, model: str | None, yes: bool) ->
     freed = api.cache_prune(directory, model=model, dry_run=only_said, reporter=TERMINAL)
     echo(f"{size_text(freed)} {'would be freed' if only_said else 'freed'}")
     if only_said and not dry_run:
-        raise click.ClickException(f"nothing was deleted; add --yes to delete these features of {model}")
+        raise click.ClickException(
+            f"nothing was deleted; add --yes to delete these features of {model}"
+        )

@@ -17,7 +17,9 @@ def data() -> None:
 
 
 @data.command("synth")
-@click.option("--task", "names", type=TASK, multiple=True, required=True, help="Whose dataset; repeatable.")
+@click.option(
+    "--task", "names", type=TASK, multiple=True, required=True, help="Whose dataset; repeatable."
+)
 @click.option("--out", type=FOLDER, default="data", envvar="SVUPROBE_DATA", show_default=True)
 @click.option("--clips", type=click.IntRange(1, 1_000_000), help="About how many recordings.")
 @click.option("--seed", type=click.IntRange(0, MOST_SEED), default=0, show_default=True)
@@ -41,11 +43,15 @@ def data_check(names: tuple[str, ...], where: tuple[str, ...], thorough: bool) -
         if not api.check(name, data_of(where), thorough=thorough, reporter=TERMINAL):
             wrong.append(name)
     if wrong:
-        raise click.ClickException(f"not as it should be: {', '.join(wrong)}; what is wrong stands above")
+        raise click.ClickException(
+            f"not as it should be: {', '.join(wrong)}; what is wrong stands above"
+        )
 
 
 @data.command("prepare")
-@click.option("--task", "names", type=TASK, multiple=True, required=True, help="Whose dataset; repeatable.")
+@click.option(
+    "--task", "names", type=TASK, multiple=True, required=True, help="Whose dataset; repeatable."
+)
 @data_option
 def data_prepare(names: tuple[str, ...], where: tuple[str, ...]) -> None:
     """Download what may be downloaded: resumable, checksummed where a checksum is known."""

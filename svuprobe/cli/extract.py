@@ -14,7 +14,9 @@ from svuprobe.cli.shared import MODEL, TASK, data_of, data_option, device_option
 
 
 @click.command()
-@click.option("--model", "model_names", type=MODEL, multiple=True, required=True, help="Repeatable.")
+@click.option(
+    "--model", "model_names", type=MODEL, multiple=True, required=True, help="Repeatable."
+)
 @click.option("--task", "task_names", type=TASK, multiple=True, required=True, help="Repeatable.")
 @data_option
 @features_option
@@ -31,21 +33,32 @@ from svuprobe.cli.shared import MODEL, TASK, data_of, data_option, device_option
     type=Number(0, MOST_BATCH_S, min_open=True),
     help="Audio in a batch; found for the device if not given.",
 )
-@click.option("--jobs", type=click.IntRange(0, MOST_JOBS), help="Decoding processes; 0 decodes in this one.")
+@click.option(
+    "--jobs", type=click.IntRange(0, MOST_JOBS), help="Decoding processes; 0 decodes in this one."
+)
 @click.option(
     "--decode-timeout",
     "decode_timeout_s",
     type=Number(0, MOST_TIMEOUT_S, min_open=True),
     default=600.0,
     show_default=True,
-    help="Seconds without a sign of a decoding process, as on a disk that is gone; then its clip fails.",
+    help=(
+        "Seconds without a sign of a decoding process, as on a disk that is gone; then its clip "
+        "fails."
+    ),
 )
-@click.option("--shard", type=Shard(), default=(1, 1), help="Do the i-th of n parts (several processes).")
-@click.option("--compile", "compiled", is_flag=True, help="Compile the models: pays on a GPU, for many hours.")
+@click.option(
+    "--shard", type=Shard(), default=(1, 1), help="Do the i-th of n parts (several processes)."
+)
+@click.option(
+    "--compile", "compiled", is_flag=True, help="Compile the models: pays on a GPU, for many hours."
+)
 @click.option(
     "--replace-changed",
     is_flag=True,
-    help="Delete and make again the shards that hold clips whose audio, start or end is another now.",
+    help=(
+        "Delete and make again the shards that hold clips whose audio, start or end is another now."
+    ),
 )
 def extract(
     model_names: tuple[str, ...],
@@ -88,4 +101,6 @@ def extract(
     if failures:
         for clip, reason in failures.items():
             warn(f"  {json.dumps(clip, ensure_ascii=False)}: {reason}")
-        raise click.ClickException(f"{len(failures)} clips failed, the others are done; mend them and run this again")
+        raise click.ClickException(
+            f"{len(failures)} clips failed, the others are done; mend them and run this again"
+        )

@@ -25,29 +25,60 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One option for each field of the protocol of fine-tuning that is worth changing."""
     for option in reversed(
         (
-            click.option("--one-stage", is_flag=True, help="No epochs with a frozen transformer first."),
-            click.option("--frozen-epochs", type=OF_TUNING["frozen_epochs"], help="Head and layer weights alone."),
-            click.option("--epochs", type=OF_TUNING["epochs"], help="Everything; of a baseline each stage."),
-            click.option("--last-k", type=click.IntRange(1, 10_000), help="Only the last K blocks."),
             click.option(
-                "--lora", "lora_rank", type=click.IntRange(1, 10_000), help="Only adapters of this rank (peft)."
+                "--one-stage", is_flag=True, help="No epochs with a frozen transformer first."
+            ),
+            click.option(
+                "--frozen-epochs",
+                type=OF_TUNING["frozen_epochs"],
+                help="Head and layer weights alone.",
+            ),
+            click.option(
+                "--epochs", type=OF_TUNING["epochs"], help="Everything; of a baseline each stage."
+            ),
+            click.option(
+                "--last-k", type=click.IntRange(1, 10_000), help="Only the last K blocks."
+            ),
+            click.option(
+                "--lora",
+                "lora_rank",
+                type=click.IntRange(1, 10_000),
+                help="Only adapters of this rank (peft).",
             ),
             click.option("--bitfit", is_flag=True, default=None, help="Only biases."),
-            click.option("--train-convolutions", is_flag=True, default=None, help="The convolutions on audio too."),
+            click.option(
+                "--train-convolutions",
+                is_flag=True,
+                default=None,
+                help="The convolutions on audio too.",
+            ),
             click.option("--head-learning-rate", type=RATE),
             click.option("--encoder-learning-rate", type=RATE),
-            click.option("--mix-learning-rate", type=RATE_OR_0, help="Of the layer weights; 0 is the head's."),
-            click.option("--hidden", type=OF_TUNING["hidden"], help="Width of the head, 0 for one linear layer."),
+            click.option(
+                "--mix-learning-rate", type=RATE_OR_0, help="Of the layer weights; 0 is the head's."
+            ),
+            click.option(
+                "--hidden",
+                type=OF_TUNING["hidden"],
+                help="Width of the head, 0 for one linear layer.",
+            ),
             click.option("--dropout", type=SHARE, help="Of the head."),
             click.option("--batch-size", type=OF_TUNING["batch_size"], help="Windows in a step."),
             click.option("--layerdrop", type=SHARE),
-            click.option("--spec-augment", is_flag=True, default=None, help="Mask stretches of time in training."),
+            click.option(
+                "--spec-augment",
+                is_flag=True,
+                default=None,
+                help="Mask stretches of time in training.",
+            ),
             click.option(
                 "--class-weight-alpha",
                 type=ALPHA,
                 help="Weights 1 / n^alpha; the task's if not given.",
             ),
-            click.option("--select", type=click.Choice(list(ft_protocol.SELECT)), help="Which epoch counts."),
+            click.option(
+                "--select", type=click.Choice(list(ft_protocol.SELECT)), help="Which epoch counts."
+            ),
             click.option("--seeds", type=OF_TUNING["seeds"]),
         )
     ):
@@ -57,7 +88,14 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.option("--task", "task_names", type=TASK, multiple=True, required=True, help="Repeatable.")
-@click.option("--model", "model_names", type=TRAINED, multiple=True, required=True, help="Or a baseline; repeatable.")
+@click.option(
+    "--model",
+    "model_names",
+    type=TRAINED,
+    multiple=True,
+    required=True,
+    help="Or a baseline; repeatable.",
+)
 @data_option
 @results_option
 @click.option("--preset", "preset_name", type=FINETUNE, default="yamamoto2023", show_default=True)
@@ -69,16 +107,32 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Result of a probe whose heads to start from.",
 )
 @device_option
-@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
-@click.option("--accumulate", type=click.IntRange(1, 100_000), default=1, help="Parts to compute each batch in.")
-@click.option("--gradient-checkpointing", "checkpointing", is_flag=True, help="Less memory, more time.")
 @click.option(
-    "--checkpoint-steps", type=click.IntRange(0, 1_000_000_000), default=0, help="Also save within an epoch."
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True
+)
+@click.option(
+    "--accumulate",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    help="Parts to compute each batch in.",
+)
+@click.option(
+    "--gradient-checkpointing", "checkpointing", is_flag=True, help="Less memory, more time."
+)
+@click.option(
+    "--checkpoint-steps",
+    type=click.IntRange(0, 1_000_000_000),
+    default=0,
+    help="Also save within an epoch.",
 )
 @click.option("--resume", is_flag=True, help="Go on where a run was interrupted.")
-@click.option("--jobs", type=click.IntRange(0, MOST_JOBS), help="Decoding processes; 0 decodes in this one.")
+@click.option(
+    "--jobs", type=click.IntRange(0, MOST_JOBS), help="Decoding processes; 0 decodes in this one."
+)
 @click.option("--allow-missing", is_flag=True, help="Leave out clips that can't be decoded.")
-@click.option("--overwrite", is_flag=True, help="Start anew where a result, or a part of one, is there.")
+@click.option(
+    "--overwrite", is_flag=True, help="Start anew where a result, or a part of one, is there."
+)
 def finetune(
     task_names: tuple[str, ...],
     model_names: tuple[str, ...],
@@ -88,11 +142,15 @@ def finetune(
     batch_size: int | None,
     **options: Any,
 ) -> None:
-    """Train models end to end on tasks, or supervised baselines; several GPUs with accelerate launch."""
+    """Train models end to end on tasks, or supervised baselines; several GPUs with accelerate
+    launch.
+    """
     names = ft_protocol.FinetuneProtocol.__dataclass_fields__
     changes = {k: options.pop(k) for k in list(options) if k in names and k != "start"}
     changes = {k: value for k, value in changes.items() if value is not None}
-    supervised: dict[str, Any] = {name: changes[name] for name in ("epochs", "seeds") if name in changes}
+    supervised: dict[str, Any] = {
+        name: changes[name] for name in ("epochs", "seeds") if name in changes
+    }
     if one_stage:
         changes["frozen_epochs"] = 0
     if batch_size is not None:

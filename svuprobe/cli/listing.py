@@ -17,7 +17,10 @@ from svuprobe.tasks import TABLE
 @json_option
 def models(as_json: bool) -> None:
     """The models of the catalogue."""
-    rows = [asdict(card) | {"control": names.is_control(name)} for name, card in catalogue.CATALOGUE.items()]
+    rows = [
+        asdict(card) | {"control": names.is_control(name)}
+        for name, card in catalogue.CATALOGUE.items()
+    ]
     show_table(rows, ["name", "hub", "layers", "dim", "sample_rate", "licence"], as_json)
     if not as_json:
         echo(f"\nAlso {names.OTHER_FORMS}.")
@@ -26,7 +29,9 @@ def models(as_json: bool) -> None:
 @click.command("check-model")
 @click.argument("name", type=MODEL)
 @device_option
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True
+)
 def check_model(name: str, device: str | None, dtype: str) -> None:
     """Whether a model keeps the contract of an extractor, and how fast it is here."""
     from svuprobe import api

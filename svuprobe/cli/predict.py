@@ -19,12 +19,28 @@ from svuprobe.cli.shared import FOLDER, device_option
     required=True,
     help="A result's JSON file.",
 )
-@click.option("--audio", type=click.Path(path_type=Path), multiple=True, required=True, help="Repeatable.")
+@click.option(
+    "--audio", type=click.Path(path_type=Path), multiple=True, required=True, help="Repeatable."
+)
 @click.option("--out", type=FOLDER, help="Write MIDI, CSV, JAMS or beats here.")
-@click.option("--plot", "plots", is_flag=True, help="Draw each file's audio and what was found in it.")
-@click.option("--seed", type=click.IntRange(0, 999), default=0, show_default=True, help="Whose head answers.")
-@click.option("--format", "style", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-@click.option("--run-code", is_flag=True, help="Run the py: or hear: model that the result names, if you trust it.")
+@click.option(
+    "--plot", "plots", is_flag=True, help="Draw each file's audio and what was found in it."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 999), default=0, show_default=True, help="Whose head answers."
+)
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+)
+@click.option(
+    "--run-code",
+    is_flag=True,
+    help="Run the py: or hear: model that the result names, if you trust it.",
+)
 @device_option
 def predict(
     run: Path,

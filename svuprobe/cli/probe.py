@@ -18,24 +18,58 @@ OF_HEADS = whole(RANGES)
 
 
 @click.command()
-@click.option("--task", "task_names", type=TASK, multiple=True, help="Repeatable; every task that has features.")
-@click.option("--model", "model_names", type=MODEL, multiple=True, help="Repeatable; every model that has features.")
+@click.option(
+    "--task",
+    "task_names",
+    type=TASK,
+    multiple=True,
+    help="Repeatable; every task that has features.",
+)
+@click.option(
+    "--model",
+    "model_names",
+    type=MODEL,
+    multiple=True,
+    help="Repeatable; every model that has features.",
+)
 @features_option
 @results_option
-@click.option("--protocol", type=PROTOCOL, default="svuprobe", show_default=True, help="A preset, or a TOML file.")
-@click.option("--seeds", type=OF_HEADS["seeds"], help="Instead of the protocol's; changes its hash.")
-@click.option("--learning-rate", "rates", type=RATE, multiple=True, help="A grid of your own; repeatable.")
+@click.option(
+    "--protocol",
+    type=PROTOCOL,
+    default="svuprobe",
+    show_default=True,
+    help="A preset, or a TOML file.",
+)
+@click.option(
+    "--seeds", type=OF_HEADS["seeds"], help="Instead of the protocol's; changes its hash."
+)
+@click.option(
+    "--learning-rate", "rates", type=RATE, multiple=True, help="A grid of your own; repeatable."
+)
 @click.option("--max-epochs", type=OF_HEADS["max_epochs"])
-@click.option("--hidden", type=OF_HEADS["hidden"], help="Units of the hidden layer, 0 for linear heads.")
-@click.option("--single-layers/--no-single-layers", default=None, help="Whether to draw the layer curve.")
+@click.option(
+    "--hidden", type=OF_HEADS["hidden"], help="Units of the hidden layer, 0 for linear heads."
+)
+@click.option(
+    "--single-layers/--no-single-layers", default=None, help="Whether to draw the layer curve."
+)
 @click.option(
     "--train-fraction",
     "fractions",
     type=Number(0, 1, min_open=True),
     multiple=True,
-    help="Learn from this share of the training clips; repeatable, smaller ones are within larger ones.",
+    help=(
+        "Learn from this share of the training clips; repeatable, smaller ones are within larger "
+        "ones."
+    ),
 )
-@click.option("--shuffle-labels", is_flag=True, default=None, help="A control: deal the training targets anew.")
+@click.option(
+    "--shuffle-labels",
+    is_flag=True,
+    default=None,
+    help="A control: deal the training targets anew.",
+)
 @click.option(
     "--memory",
     type=Number(LEAST_MEMORY / 2**30, MOST_MEMORY / 2**30),
@@ -47,7 +81,10 @@ OF_HEADS = whole(RANGES)
     type=click.Choice(["auto", "float32", "bfloat16"]),
     default="auto",
     show_default=True,
-    help="Of training's products; auto: bfloat16 for MLPs on a CPU that has it natively, TF32 on a GPU.",
+    help=(
+        "Of training's products; auto: bfloat16 for MLPs on a CPU that has it natively, TF32 on "
+        "a GPU."
+    ),
 )
 @click.option("--allow-missing", is_flag=True, help="Leave out clips that the cache lacks.")
 @click.option("--overwrite", is_flag=True, help="Probe again where a result is there.")
@@ -86,7 +123,14 @@ def probe(
     problems: dict[str, None] = {}  # what several protocols meet is said once
     for each in protocols:
         try:
-            api.probe(task_names, model_names, features=features, results=results, protocol=each, options=options)
+            api.probe(
+                task_names,
+                model_names,
+                features=features,
+                results=results,
+                protocol=each,
+                options=options,
+            )
         except api.PartlyDone as error:
             problems |= dict.fromkeys(error.problems)
     if len(problems) == 1:
@@ -94,4 +138,6 @@ def probe(
     if problems:
         for problem in problems:
             warn(f"  {problem}")
-        raise click.ClickException(f"{len(problems)} could not be probed, as listed above; the others are done")
+        raise click.ClickException(
+            f"{len(problems)} could not be probed, as listed above; the others are done"
+        )

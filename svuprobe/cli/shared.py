@@ -30,9 +30,16 @@ features_option = click.option(
     help="Caches.",
 )
 results_option = click.option(
-    "--results", type=FOLDER, default="results", envvar="SVUPROBE_RESULTS", show_default=True, help="Results."
+    "--results",
+    type=FOLDER,
+    default="results",
+    envvar="SVUPROBE_RESULTS",
+    show_default=True,
+    help="Results.",
 )
-device_option = click.option("--device", type=DEVICE, help="cpu, cuda, cuda:1, ...; the GPU where there is one.")
+device_option = click.option(
+    "--device", type=DEVICE, help="cpu, cuda, cuda:1, ...; the GPU where there is one."
+)
 data_option = click.option(
     "--data",
     "where",
@@ -68,7 +75,9 @@ def data_of(values: tuple[str, ...]) -> Data:
 
     roots = [v for v in values if "=" not in v]
     if len(roots) > 1:
-        raise click.UsageError(f"--data was given two roots, {roots[0]} and {roots[1]}; others are DATASET=PATH")
+        raise click.UsageError(
+            f"--data was given two roots, {roots[0]} and {roots[1]}; others are DATASET=PATH"
+        )
     pairs = (v.split("=", 1) for v in values if "=" in v)
     return Data(Path(roots[0] if roots else "data"), {name: Path(path) for name, path in pairs})
 
@@ -79,4 +88,6 @@ def fail_for(problems: Sequence[str]) -> NoReturn:
         raise click.ClickException(problems[0])
     for problem in problems:
         warn(f"  {problem}")
-    raise click.ClickException(f"{len(problems)} files could not be used, as listed above; the rest is done")
+    raise click.ClickException(
+        f"{len(problems)} files could not be used, as listed above; the rest is done"
+    )

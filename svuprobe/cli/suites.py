@@ -13,7 +13,9 @@ from svuprobe.cli.shared import FOLDER, data_of, data_option, device_option
 @click.command()
 @click.argument("suite")
 @data_option
-@click.option("--out", type=FOLDER, required=True, help="Leaderboard, plots and what has no place of its own.")
+@click.option(
+    "--out", type=FOLDER, required=True, help="Leaderboard, plots and what has no place of its own."
+)
 @click.option("--features", type=FOLDER, help="Caches; OUT/features if not given.")
 @click.option("--results", type=FOLDER, help="Results; OUT/results if not given.")
 @device_option
@@ -27,12 +29,16 @@ def run(
     device: str | None,
     allow_missing: bool,
 ) -> None:
-    """Extract, probe and rank all of a SUITE (svu, mir13, real, demo or a TOML file): only what is missing."""
+    """Extract, probe and rank all of a SUITE (svu, mir13, real, demo or a TOML file): only what is
+    missing.
+    """
     from svuprobe._run_options import RunOptions
     from svuprobe.suites import run_suite
 
     options = RunOptions(device=device, allow_missing=allow_missing, reporter=TERMINAL)
-    failures = run_suite(suite, data=data_of(where), out=out, results=results, features=features, options=options)
+    failures = run_suite(
+        suite, data=data_of(where), out=out, results=results, features=features, options=options
+    )
     if failures:
         for failure in failures:
             warn(f"  {' '.join(failure.split())}")

@@ -1,7 +1,8 @@
-"""Is a dataset whole? Its clips against the official numbers, its files against what can be decoded.
+"""Is a dataset whole? Its clips against the official numbers, its files against what can be
+decoded.
 
-Only heads of files are read, side by side, so even 300,000 files take minutes. A synthetic copy is compared with
-its ``SYNTHETIC.json`` instead of the official numbers.
+Only heads of files are read, side by side, so even 300,000 files take minutes. A synthetic copy is
+compared with its ``SYNTHETIC.json`` instead of the official numbers.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Head(Protocol):
 
 @dataclass(frozen=True)
 class SplitCount:
-    """One split as found; ``events`` are notes or beats, ``official`` is None where it is not known."""
+    """One split as found; ``events`` are notes or beats, ``official`` is None where it is not
+    known.
+    """
 
     clips: int
     groups: int
@@ -56,8 +59,9 @@ class SplitCount:
 class CheckReport:
     """What :func:`check` found; ``ok`` where nothing is missing, damaged or contradictory.
 
-    ``labels`` counts clips per label and split (empty for regression, notes and beats). ``shortest`` and
-    ``longest`` are ``(seconds, clip id)``. ``doubts`` are sentences on what is there and may not be meant.
+    ``labels`` counts clips per label and split (empty for regression, notes and beats).
+    ``shortest`` and ``longest`` are ``(seconds, clip id)``. ``doubts`` are sentences on what is
+    there and may not be meant.
     """
 
     task: Task
@@ -84,11 +88,20 @@ class CheckReport:
     def lines(self, most: int = 20) -> list[str]:
         """The report for a terminal; of the problems the first ``most``."""
         copy = " (a synthetic copy)" if self.synthetic else ""
-        found = [f"{self.task.name} on {self.task.dataset}{copy} in {self.root}", "", *self._split_lines(), ""]
+        found = [
+            f"{self.task.name} on {self.task.dataset}{copy} in {self.root}",
+            "",
+            *self._split_lines(),
+            "",
+        ]
         found += [*self._label_lines(), *self._file_lines(), ""]
         found += [f"note: {doubt}" for doubt in self.doubts]
         if self.ok:
-            return [*found, f"whole: nothing is missing or damaged{', but see the notes' if self.doubts else ''}"]
+            return [
+                *found,
+                "whole: nothing is missing or "
+                f"damaged{', but see the notes' if self.doubts else ''}",
+            ]
         shown = [f"  {problem}" for problem in self.problems[:most]]
         more = [f"  ... and {len(self.problems) - most} more"] if len(self.problems) > most else []
         return [*found, f"problems: {len(self.problems)}", *shown, *more]
@@ -96,28 +109,54 @@ class CheckReport:
     def _split_lines(self) -> list[str]:
         events = kinds.of(self.task).level == "frame"
         official = any(split.official is not None for split in self.splits.values())
-        columns = ["split", "clips", *["official"] * official, "groups", "hours", *[self.task.kind] * events]
+        columns = [
+            "split",
+            "clips",
+            *["official"] * official,
+            "groups",
+            "hours",
+            *[self.task.kind] * events,
+        ]
         rows = [
-            [name, s.clips, *[s.official] * official, s.groups, f"{s.hours:.2f}", *[s.events] * events]
+            [
+                name,
+                s.clips,
+                *[s.official] * official,
+                s.groups,
+                f"{s.hours:.2f}",
+                *[s.events] * events,
+            ]
             for name, s in self.splits.items()
         ]
-        table = tabulate(rows, columns, disable_numparse=True, colalign=["left", *["right"] * (len(columns) - 1)])
+        table = tabulate(
+            rows, columns, disable_numparse=True, colalign=["left", *["right"] * (len(columns) - 1)]
+        )
         return table.splitlines()
 
     def _label_lines(self) -> list[str]:
         if not self.labels:
             return []
         if len(self.labels) <= MOST_LABELS:
-            rows = [[label, *(counts.get(split, 0) for split in SPLITS)] for label, counts in self.labels.items()]
+            rows = [
+                [label, *(counts.get(split, 0) for split in SPLITS)]
+                for label, counts in self.labels.items()
+            ]
             return [*tabulate(rows, ["label", *SPLITS], disable_numparse=True).splitlines(), ""]
         ranked = sorted(self.labels, key=lambda label: sum(self.labels[label].values()))
-        ends = [f"{label} ({sum(self.labels[label].values())})" for label in (ranked[0], ranked[-1])]
+        ends = [
+            f"{label} ({sum(self.labels[label].values())})" for label in (ranked[0], ranked[-1])
+        ]
         return [f"labels     {len(ranked)}, from {ends[0]} to {ends[1]} clips"]
 
     def _file_lines(self) -> list[str]:
-        forms = [f"{count:,} x {form}" for form, count in sorted(self.forms.items(), key=lambda item: -item[1])]
+        forms = [
+            f"{count:,} x {form}"
+            for form, count in sorted(self.forms.items(), key=lambda item: -item[1])
+        ]
         lines = [f"files      {', '.join(forms) or 'none that can be read'}"]
-        about = f" of about {self.task.hours:,.1f} h of the whole dataset" if self.task.hours else ""
+        about = (
+            f" of about {self.task.hours:,.1f} h of the whole dataset" if self.task.hours else ""
+        )
         lines.append(f"audio      {self.hours:.2f} h{about if not self.synthetic else ''}")
         if self.shortest and self.longest:
             ends = (f"{seconds:.2f} s ({name})" for seconds, name in (self.shortest, self.longest))
@@ -135,7 +174,8 @@ def check(
     thorough: bool = False,
     jobs: int | None = None,
 ) -> CheckReport:
-    """Compare the clips of a task with the official numbers and read the header of each of their files.
+    """Compare the clips of a task with the official numbers and read the header of each of their
+    files.
 
     Parameters
     ----------
@@ -156,7 +196,11 @@ def check(
     headers = dict(zip(paths, read, strict=True))
     seconds = {clip.id: _seconds(clip, headers[clip.path]) for clip in clips}
     labels = _labels(task, clips)
-    problems = [f"{_short(path, root)}: {header.problem}" for path, header in headers.items() if header.problem]
+    problems = [
+        f"{_short(path, root)}: {header.problem}"
+        for path, header in headers.items()
+        if header.problem
+    ]
     problems += [line for clip in clips if (line := _overrun(clip, headers[clip.path]))]
     if synthetic:
         problems += _against_marker(root, paths, reporter, thorough, jobs)
@@ -194,7 +238,10 @@ def _overrun(clip: Clip, head: Head) -> str:
     last = clip.start if clip.end is None else clip.end
     if head.problem or (last <= head.seconds + SLACK_S and clip.start < head.seconds):
         return ""
-    return f"clip {clip.id}: {clip.start:g} s to {last:g} s lies outside its file of {head.seconds:.2f} s"
+    return (
+        f"clip {clip.id}: {clip.start:g} s to {last:g} s lies outside its file of "
+        f"{head.seconds:.2f} s"
+    )
 
 
 def _splits(
@@ -226,15 +273,22 @@ def _labels(task: Task, clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
     return dict(sorted(found.items()))
 
 
-def _against_official(task: Task, clips: Sequence[Clip], labels: Mapping[str, Mapping[str, int]]) -> list[str]:
+def _against_official(
+    task: Task, clips: Sequence[Clip], labels: Mapping[str, Mapping[str, int]]
+) -> list[str]:
     found = Counter(clip.split for clip in clips)
     problems = [
-        f"{split}: {found[split]:,} clips found, {official:,} are official ({found[split] - official:+,})"
+        f"{split}: {found[split]:,} clips found, {official:,} are official "
+        f"({found[split] - official:+,})"
         for split, official in task.expected.items()
         if found[split] != official
     ]
     if not task.expected:  # else the numbers tell, and some official splits do hold unseen labels
-        problems += [f"no training clip of {label}" for label, counts in labels.items() if "train" not in counts]
+        problems += [
+            f"no training clip of {label}"
+            for label, counts in labels.items()
+            if "train" not in counts
+        ]
     return problems
 
 
@@ -257,17 +311,24 @@ def _against_marker(
     if thorough:
         there = [name for name in files if name not in set(absent)]
         digests = mapped(lambda name: sha256_of(root / name), there, reporter, "checksums", jobs)
-        changed = (name for name, digest in zip(there, digests, strict=True) if digest != files[name])
+        changed = (
+            name for name, digest in zip(there, digests, strict=True) if digest != files[name]
+        )
         problems += [f"{name}: changed since it was written" for name in changed]
     return problems
 
 
 def absent(task: Task, root: Path) -> list[str]:
-    """Lines to say where the folder of a dataset is not there: what it is, where to get it, what to type next."""
+    """Lines to say where the folder of a dataset is not there: what it is, where to get it, what to
+    type next.
+    """
     next_ = f"svuprobe data synth --task {task.name} --out {root.parent}"
     card = DATASETS.get(task.dataset)
     if card is None:
-        return [f"{root}: no such folder", f"  {task.reference} ({task.licence}); a synthetic copy: {next_}"]
+        return [
+            f"{root}: no such folder",
+            f"  {task.reference} ({task.licence}); a synthetic copy: {next_}",
+        ]
     lines = [
         f"{root}: no such folder",
         f"  {'what':10}{card.title}",
@@ -278,5 +339,7 @@ def absent(task: Task, root: Path) -> list[str]:
         f"  {'folder':10}{root} (or anywhere, with --data {task.dataset}=PATH)",
     ]
     if card.archives:
-        lines.append(f"  {'download':10}svuprobe data prepare --task {task.name} --data {root.parent}")
+        lines.append(
+            f"  {'download':10}svuprobe data prepare --task {task.name} --data {root.parent}"
+        )
     return [*lines, f"  {'synthetic':10}{next_}"]

@@ -1,7 +1,8 @@
-"""What in a task's labels is unlikely to be meant, said before anything is trained on it. Nothing here refuses.
+"""What in a task's labels is unlikely to be meant, said before anything is trained on it. Nothing
+here refuses.
 
-Own data has slips that no rule forbids: two spellings of one class, times in milliseconds, notes of two voices. A
-score is computed all the same, and is of something else than its reader thinks.
+Own data has slips that no rule forbids: two spellings of one class, times in milliseconds, notes of
+two voices. A score is computed all the same, and is of something else than its reader thinks.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _NAMED = 3
 
 
 def doubts(task: Task, clips: Sequence[Clip]) -> list[str]:
-    """List what looks like a slip, one sentence each without a full stop; empty where nothing does."""
+    """List what looks like a slip, one sentence each without a full stop; empty where nothing
+    does.
+    """
     spellings = _spellings(task, clips) if task.source else ()  # published labels are as they are
     return [*spellings, *kinds.of(task).doubts(clips)]
 
@@ -47,8 +50,8 @@ def beyond(task: Task, clips: Sequence[Clip], seconds: Mapping[str, float]) -> s
     if not late:
         return ""
     return (
-        f"{late} of {total} {kind.name} lie beyond the end of their audio (clip {worst[0]!r} lasts {worst[2]:g} s "
-        f"and has one at {worst[1]:g} s): are the times in milliseconds?"
+        f"{late} of {total} {kind.name} lie beyond the end of their audio (clip {worst[0]!r} "
+        f"lasts {worst[2]:g} s and has one at {worst[1]:g} s): are the times in milliseconds?"
     )
 
 
@@ -58,15 +61,26 @@ def _spellings(task: Task, clips: Sequence[Clip]) -> Iterator[str]:
         kind = kinds.of(task)
         labels = set().union(*(kind.classes(clip.target) for clip in clips))
         for alike in _alike(labels, _letters):
-            yield f"labels {_listed(alike)} differ in case, blanks or marks alone: are they one class?"
+            yield (
+                f"labels {_listed(alike)} differ in case, blanks or marks alone: are they one "
+                "class?"
+            )
     splits = defaultdict(set)
     for clip in clips:
         splits[clip.group].add(clip.split)
     for alike in _alike(splits, _letters):
         if len(set().union(*(splits[group] for group in alike))) > 1:
-            yield f"groups {_listed(alike)} in several splits differ in case, blanks or marks alone: are they one?"
-    for alike in _alike({clip.path for clip in clips}, lambda path: unicodedata.normalize("NFC", path)):
-        yield f"paths {_listed(alike)} look the same (composed and decomposed letters): are they one file?"
+            yield (
+                f"groups {_listed(alike)} in several splits differ in case, blanks or marks "
+                "alone: are they one?"
+            )
+    for alike in _alike(
+        {clip.path for clip in clips}, lambda path: unicodedata.normalize("NFC", path)
+    ):
+        yield (
+            f"paths {_listed(alike)} look the same (composed and decomposed letters): are they "
+            "one file?"
+        )
 
 
 def _letters(text: str) -> str:
@@ -76,7 +90,9 @@ def _letters(text: str) -> str:
     """
     if len(text) == 1:
         return text
-    kept = "".join(ch for ch in unicodedata.normalize("NFKC", text).casefold() if ch.isalnum() or ch in "#+")
+    kept = "".join(
+        ch for ch in unicodedata.normalize("NFKC", text).casefold() if ch.isalnum() or ch in "#+"
+    )
     return kept if len(kept) > 1 else text
 
 

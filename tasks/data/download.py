@@ -20,11 +20,12 @@ class _Again(Exception):
 
 
 class ResumingDownloader:
-    """A ``downloader`` for pooch that goes on where an earlier attempt, of this or another process, broke off.
+    """A ``downloader`` for pooch that goes on where an earlier attempt, of this or another process,
+    broke off.
 
-    What has arrived is kept in ``part`` with the server's name of the version beside it (``.tag``), so the
-    two halves of a file are never of different versions. It is moved to pooch's own file when its size is the
-    one that the server said.
+    What has arrived is kept in ``part`` with the server's name of the version beside it (``.tag``),
+    so the two halves of a file are never of different versions. It is moved to pooch's own file
+    when its size is the one that the server said.
 
     Parameters
     ----------
@@ -46,7 +47,12 @@ class ResumingDownloader:
         timeout_s: float = 60.0,
     ) -> None:
         self.part, self.tag = part, part.with_name(f"{part.name}.tag")
-        self.reporter, self.attempts, self.wait_s, self.timeout_s = reporter, attempts, wait_s, timeout_s
+        self.reporter, self.attempts, self.wait_s, self.timeout_s = (
+            reporter,
+            attempts,
+            wait_s,
+            timeout_s,
+        )
 
     def __call__(self, url: str, output_file: str, pooch: Any = None) -> None:
         with writing(self.part):  # what has come is kept, and the same command goes on from there
@@ -68,7 +74,8 @@ class ResumingDownloader:
                 failures = 0 if size(self.part) > before else failures + 1
                 if failures >= self.attempts:
                     raise TaskError(
-                        f"{url}: {error}; {size(self.part):,} bytes are kept, the same command goes on from there"
+                        f"{url}: {error}; {size(self.part):,} bytes are kept, the same command "
+                        "goes on from there"
                     ) from None
                 time.sleep(self.wait_s * failures)
 
@@ -91,7 +98,9 @@ class ResumingDownloader:
 
     def _agree(self, url: str, answer: Any, have: int) -> tuple[int, int | None]:
         """Where the answer begins and how long the whole file is; refuse what is no answer."""
-        span, _, whole = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        span, _, whole = (
+            answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        )
         if answer.status_code == 416:  # nothing follows: it is whole, or not of this version
             if whole == str(have):
                 return have, have
@@ -100,7 +109,9 @@ class ResumingDownloader:
         if answer.status_code == 429 or answer.status_code >= 500:
             raise _Again(f"HTTP {answer.status_code} {answer.reason}")
         if not answer.ok:
-            raise TaskError(f"{url}: HTTP {answer.status_code} {answer.reason}; has it moved? see the homepage")
+            raise TaskError(
+                f"{url}: HTTP {answer.status_code} {answer.reason}; has it moved? see the homepage"
+            )
         if answer.status_code == 206:
             if span.partition("-")[0] != str(have):
                 self.part.unlink(missing_ok=True)
@@ -112,7 +123,10 @@ class ResumingDownloader:
     def _receive(self, answer: Any, have: int, total: int | None) -> None:
         missing = (total or 0) - have
         if missing > shutil.disk_usage(self.part.parent).free:
-            raise TaskError(f"{self.part.parent}: {missing / 1e9:,.1f} GB to download, and less is free on this disk")
+            raise TaskError(
+                f"{self.part.parent}: {missing / 1e9:,.1f} GB to download, and less is free on "
+                "this disk"
+            )
         if not have:  # before the tag of another version takes its place
             self.part.unlink(missing_ok=True)
         tag = answer.headers.get("ETag", "")

@@ -2,11 +2,12 @@
 
 Conventions
 -----------
-``PREPARED.json`` in the folder of a dataset says what was downloaded from where, with its SHA-256; it is
-written first, so a folder that holds anybody else's files is never touched, and for every archive before what it
-holds is moved into place, so a call after an interruption knows what is its own and goes on there, and a call after
-the last one asks no server anything. Downloads lie in ``.download`` until they are unpacked, and archives are
-unpacked there before their folders are moved into place: what is in place is whole.
+``PREPARED.json`` in the folder of a dataset says what was downloaded from where, with its SHA-256;
+it is written first, so a folder that holds anybody else's files is never touched, and for every
+archive before what it holds is moved into place, so a call after an interruption knows what is its
+own and goes on there, and a call after the last one asks no server anything. Downloads lie in
+``.download`` until they are unpacked, and archives are unpacked there before their folders are
+moved into place: what is in place is whole.
 """
 
 from __future__ import annotations
@@ -59,15 +60,16 @@ def prepare(
     reporter: Reporter = SILENT,
     cards: Mapping[str, Dataset] = DATASETS,
 ) -> list[Path]:
-    """Download and unpack a dataset into its folder, where that is allowed; what is there already is left alone.
+    """Download and unpack a dataset into its folder, where that is allowed; what is there already
+    is left alone.
 
     Parameters
     ----------
     root
         The folder of this dataset: absent, empty, or one that an earlier call began.
     reporter
-        Says the licence, the checksums of what came without a known one, and what is left to do; shows a bar of the
-        bytes of each download.
+        Says the licence, the checksums of what came without a known one, and what is left to do;
+        shows a bar of the bytes of each download.
 
     Returns
     -------
@@ -77,8 +79,8 @@ def prepare(
     Raises
     ------
     TaskError
-        The dataset may not be downloaded without asking, the folder is not ours to fill, a server gave up, or
-        an archive is not what was published.
+        The dataset may not be downloaded without asking, the folder is not ours to fill, a server
+        gave up, or an archive is not what was published.
     """
     card = _card(dataset, cards)
     if not card.archives:
@@ -112,20 +114,24 @@ def prepare(
 def _card(dataset: str, cards: Mapping[str, Dataset]) -> Dataset:
     if dataset in cards:
         return cards[dataset]
-    raise TaskError(f"unknown dataset {dataset!r}: {did_you_mean(dataset, cards, most=3, alike=0.5)}")
+    raise TaskError(
+        f"unknown dataset {dataset!r}: {did_you_mean(dataset, cards, most=3, alike=0.5)}"
+    )
 
 
 def _claim(root: Path, card: Dataset) -> dict[str, Any]:
     """What was done here before; refuse a folder that holds anybody else's files."""
     if (root / MARKER).exists():
-        raise TaskError(f"{root} holds a synthetic copy of {card.name}: choose another folder for the real one")
+        raise TaskError(
+            f"{root} holds a synthetic copy of {card.name}: choose another folder for the real one"
+        )
     state = root / STATE
     if state.is_file():
         return _record(state)
     if is_taken(root, state):
         raise TaskError(
-            f"{root} is not empty and has no {STATE}: it may be your data and is never overwritten; "
-            "svuprobe data check says whether it is whole"
+            f"{root} is not empty and has no {STATE}: it may be your data and is never "
+            "overwritten; svuprobe data check says whether it is whole"
         )
     _write_state(root, card, {})
     return {}
@@ -136,15 +142,25 @@ def _record(state: Path) -> dict[str, Any]:
     try:
         done = dict(json.loads(state.read_text(encoding="utf-8"))["archives"])
         for entry in done.values():
-            if not all(type(made) is str and PurePosixPath(made).name == made != ".." for made in entry["made"]):
+            if not all(
+                type(made) is str and PurePosixPath(made).name == made != ".."
+                for made in entry["made"]
+            ):
                 raise ValueError("no names in this folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise TaskError(f"{state} can't be read: delete it if the folder is to be filled again") from None
+        raise TaskError(
+            f"{state} can't be read: delete it if the folder is to be filled again"
+        ) from None
     return done
 
 
 def _write_state(root: Path, card: Dataset, done: Mapping[str, Any]) -> None:
-    body = {"dataset": card.name, "licence": card.licence, "homepage": card.homepage, "archives": done}
+    body = {
+        "dataset": card.name,
+        "licence": card.licence,
+        "homepage": card.homepage,
+        "archives": done,
+    }
     write_text(root / STATE, json.dumps(body, indent=1))
 
 
@@ -161,11 +177,16 @@ def _fetch(archive: Archive, folder: Path, reporter: Reporter) -> Path:
         return _retrieve(archive.urls[0], path, archive.checksum, reporter)
     if not path.is_file():
         names = [folder / f"{archive.name}.{n}" for n in range(1, len(archive.urls) + 1)]
-        parts = [_retrieve(u, name, None, reporter) for u, name in zip(archive.urls, names, strict=True)]
+        parts = [
+            _retrieve(u, name, None, reporter) for u, name in zip(archive.urls, names, strict=True)
+        ]
         _join(parts, path)
     if archive.checksum and not _pooch().hashes.hash_matches(path, archive.checksum):
         path.unlink()
-        raise TaskError(f"{archive.name}: its parts don't give the published {archive.checksum}; they were removed")
+        raise TaskError(
+            f"{archive.name}: its parts don't give the published {archive.checksum}; they were "
+            "removed"
+        )
     return path
 
 
@@ -174,10 +195,14 @@ def _retrieve(url: str, path: Path, checksum: str | None, reporter: Reporter) ->
     downloader = ResumingDownloader(path.with_name(f"{path.name}.part"), reporter)
     try:
         return Path(
-            pooch.retrieve(url, known_hash=checksum, fname=path.name, path=path.parent, downloader=downloader)
+            pooch.retrieve(
+                url, known_hash=checksum, fname=path.name, path=path.parent, downloader=downloader
+            )
         )
     except ValueError:
-        raise TaskError(f"{url}: not the published file ({checksum}); it was removed: try again later") from None
+        raise TaskError(
+            f"{url}: not the published file ({checksum}); it was removed: try again later"
+        ) from None
 
 
 def _pooch() -> Any:
@@ -196,11 +221,13 @@ def _join(parts: list[Path], path: Path) -> None:
         part.unlink()
 
 
-def _place(path: Path, archive: Archive, root: Path, ours: list[str], record: Callable[[list[str]], None]) -> None:
+def _place(
+    path: Path, archive: Archive, root: Path, ours: list[str], record: Callable[[list[str]], None]
+) -> None:
     """Unpack a download and move it into place. What an earlier call made (``ours``) stays.
 
-    The names below ``root`` are recorded first: whoever is killed between finds that they are ours. Nothing
-    half-unpacked stays, and no space is taken by it.
+    The names below ``root`` are recorded first: whoever is killed between finds that they are ours.
+    Nothing half-unpacked stays, and no space is taken by it.
     """
     staging = path.with_name(f"{path.name}.unpacked")
     shutil.rmtree(staging, ignore_errors=True)
@@ -209,7 +236,8 @@ def _place(path: Path, archive: Archive, root: Path, ours: list[str], record: Ca
             made = _unpacked(path, archive, staging)
             if foreign := next((n for n in made if n not in ours and (root / n).exists()), None):
                 raise TaskError(
-                    f"{root / foreign} is there already and never overwritten: move it away and run this again"
+                    f"{root / foreign} is there already and never overwritten: move it away and "
+                    "run this again"
                 )
             record(made)
             for name in made:
@@ -236,10 +264,10 @@ def _unpacked(path: Path, archive: Archive, staging: Path) -> list[str]:
 def unpack(archive: Path, folder: Path, strip: int = 0) -> None:
     """Unpack a zip or tar below a folder and nowhere else.
 
-    Absolute paths, ``..``, links, devices and encrypted members are refused, and so is an archive that
-    inflates more than 50-fold, or has a name with control characters, one that no file can have, or one twice
-    (in other letters too, where the folder takes them for the same). ``__MACOSX`` is left out. The first ``strip``
-    folders of every path are cut.
+    Absolute paths, ``..``, links, devices and encrypted members are refused, and so is an archive
+    that inflates more than 50-fold, or has a name with control characters, one that no file can
+    have, or one twice (in other letters too, where the folder takes them for the same).
+    ``__MACOSX`` is left out. The first ``strip`` folders of every path are cut.
 
     Raises
     ------
@@ -257,13 +285,17 @@ def unpack(archive: Path, folder: Path, strip: int = 0) -> None:
                 continue
             limit -= n_bytes
             if limit < 0:
-                raise DamagedArchive(f"{archive.name}: would unpack to far more than its size; refused")
+                raise DamagedArchive(
+                    f"{archive.name}: would unpack to far more than its size; refused"
+                )
             if n_bytes > shutil.disk_usage(folder).free:
                 raise TaskError(f"{folder}: the disk is full; make room and run this again")
             try:
                 _write(folder.joinpath(*parts), is_folder, opened)
             except (FileExistsError, IsADirectoryError, NotADirectoryError):
-                raise DamagedArchive(f"{archive.name}: two of its members are called {name!r}; refused") from None
+                raise DamagedArchive(
+                    f"{archive.name}: two of its members are called {name!r}; refused"
+                ) from None
     except OSError as error:
         if is_systems_word(error):
             with writing(folder):
@@ -295,9 +327,15 @@ def _safe(name: str, archive: Path) -> tuple[str, ...]:
     """The parts of a member's path."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name.partition("/")[0]:
-        raise DamagedArchive(f"{archive.name}: its member {name!r} would lie outside the folder; refused")
-    if not _NAMEABLE.fullmatch(name) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
-        raise DamagedArchive(f"{archive.name}: its member {name[:80]!r} has a name that no file may have; refused")
+        raise DamagedArchive(
+            f"{archive.name}: its member {name!r} would lie outside the folder; refused"
+        )
+    if not _NAMEABLE.fullmatch(name) or any(
+        len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts
+    ):
+        raise DamagedArchive(
+            f"{archive.name}: its member {name[:80]!r} has a name that no file may have; refused"
+        )
     return path.parts
 
 
@@ -306,15 +344,24 @@ def _zip(path: Path) -> Iterator[Member]:
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or info.flag_bits & 1:
-                raise DamagedArchive(f"{path.name}: its member {info.filename!r} is a link or encrypted; refused")
-            yield info.filename, info.is_dir(), info.file_size, functools.partial(archive.open, info)
+                raise DamagedArchive(
+                    f"{path.name}: its member {info.filename!r} is a link or encrypted; refused"
+                )
+            yield (
+                info.filename,
+                info.is_dir(),
+                info.file_size,
+                functools.partial(archive.open, info),
+            )
 
 
 def _tar(path: Path) -> Iterator[Member]:
     with tarfile.open(path, "r|*") as archive:  # a stream: a gzip is read once
         for info in archive:
             if not (info.isreg() or info.isdir()):
-                raise DamagedArchive(f"{path.name}: its member {info.name!r} is a link or a device; refused")
+                raise DamagedArchive(
+                    f"{path.name}: its member {info.name!r} is a link or a device; refused"
+                )
             yield info.name, info.isdir(), info.size, functools.partial(_extracted, archive, info)
 
 

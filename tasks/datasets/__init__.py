@@ -2,10 +2,11 @@
 
 Conventions
 -----------
-``size_gb`` is what has to be downloaded, in 10^9 bytes; ``hours`` is of audio; 0 where unknown. ``archives``
-holds only what anybody may download without asking; everything else the user fetches by hand, as ``how``
-says. A checksum is either the one its publisher (or a project that verified it, as the comment says) gives,
-or None: then ``svuprobe data prepare`` records the SHA-256 of what it got.
+``size_gb`` is what has to be downloaded, in 10^9 bytes; ``hours`` is of audio; 0 where unknown.
+``archives`` holds only what anybody may download without asking; everything else the user fetches
+by hand, as ``how`` says. A checksum is either the one its publisher (or a project that verified it,
+as the comment says) gives, or None: then ``svuprobe data prepare`` records the SHA-256 of what it
+got.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _GIANTSTEPS = "https://github.com/GiantSteps"
 class Archive:
     """One file to download, below the folder of its dataset.
 
-    Several ``urls`` are the parts, in order, of one file that was cut. A zip or tar is unpacked into
-    ``unpack_to`` without its first ``strip`` folders; any other file is put there as it is.
+    Several ``urls`` are the parts, in order, of one file that was cut. A zip or tar is unpacked
+    into ``unpack_to`` without its first ``strip`` folders; any other file is put there as it is.
     """
 
     name: str
@@ -38,7 +39,8 @@ class Archive:
 class Dataset:
     """What a user needs to know before a dataset is there.
 
-    ``how`` says in one sentence how to get what ``archives`` does not bring; empty where it brings all.
+    ``how`` says in one sentence how to get what ``archives`` does not bring; empty where it brings
+    all.
     """
 
     name: str
@@ -61,7 +63,10 @@ class Dataset:
         """How to get all of it, as one sentence."""
         if not self.archives:
             return self.how
-        return f"svuprobe data prepare downloads it{', but not the audio: ' + self.how if self.how else ''}"
+        return (
+            "svuprobe data prepare downloads "
+            f"it{', but not the audio: ' + self.how if self.how else ''}"
+        )
 
 
 def _nsynth(split: str, md5: str) -> Archive:
@@ -98,8 +103,11 @@ _CARDS = (
         homepage="https://labrosa.ee.columbia.edu/projects/artistid/",
         hours=96.8,
         size_gb=1.4,
-        how="Ask LabROSA for the 16 kHz MP3s (artist20-mp3s-32k.tgz) and unpack them as "
-        "<artist>/<album>/<NN-title>.mp3, or put vocals separated from them as *.wav into the same tree.",
+        how=(
+            "Ask LabROSA for the 16 kHz MP3s (artist20-mp3s-32k.tgz) and unpack them as "
+            "<artist>/<album>/<NN-title>.mp3, or put vocals separated from them as *.wav into "
+            "the same tree."
+        ),
     ),
     Dataset(
         name="mir-st500",
@@ -107,8 +115,11 @@ _CARDS = (
         licence="annotations without a licence; audio from YouTube, not distributed",
         homepage="https://github.com/york135/singing_transcription_ICASSP2021",
         hours=0.0,
-        how="Take MIR-ST500_corrected.json from the homepage, get each song from its link there (or ask the authors "
-        "for a copy), separate its vocals and save them as <train|test>/<id>/Vocal.wav.",
+        how=(
+            "Take MIR-ST500_corrected.json from the homepage, get each song from its link there "
+            "(or ask the authors for a copy), separate its vocals and save them as "
+            "<train|test>/<id>/Vocal.wav."
+        ),
     ),
     Dataset(
         name="magnatagatune",
@@ -124,12 +135,17 @@ _CARDS = (
     ),
     Dataset(
         name="giantsteps",
-        title="GiantSteps key and GiantSteps-MTG key: two-minute previews of electronic dance music with keys",
+        title=(
+            "GiantSteps key and GiantSteps-MTG key: two-minute previews of electronic dance "
+            "music with keys"
+        ),
         licence="annotations: none stated; audio: Beatport's previews, all rights reserved",
         homepage="https://github.com/GiantSteps/giantsteps-key-dataset",
         hours=59.0,
-        how="Run audio_dl.sh inside giantsteps-key-dataset and inside giantsteps-mtg-key-dataset, which puts "
-        "<id>.LOFI.mp3 into the folder audio of each.",
+        how=(
+            "Run audio_dl.sh inside giantsteps-key-dataset and inside "
+            "giantsteps-mtg-key-dataset, which puts <id>.LOFI.mp3 into the folder audio of each."
+        ),
         archives=(
             _giantsteps("giantsteps-mtg-key-dataset", "fd7b8c584f7bd6d720d170c325a6d42c9bf75a6b"),
             _giantsteps("giantsteps-key-dataset", "c8cb8aad2cb53f165be51ea099d0dc75c64a844f"),
@@ -142,8 +158,10 @@ _CARDS = (
         homepage="https://huggingface.co/datasets/marsyas/gtzan",
         hours=8.3,  # of all 1,000; tasks use 930
         size_gb=1.2,
-        how="Download genres.tar.gz from the homepage and unpack it, so that genres/<genre>/<genre>.NNNNN.wav "
-        "(or .au) is there.",
+        how=(
+            "Download genres.tar.gz from the homepage and unpack it, so that "
+            "genres/<genre>/<genre>.NNNNN.wav (or .au) is there."
+        ),
     ),
     Dataset(
         name="emomusic",
@@ -151,7 +169,10 @@ _CARDS = (
         licence="songs of the Free Music Archive (Creative Commons, per song); access by a form",
         homepage="https://cvml.unige.ch/databases/emoMusic/",
         hours=9.3,
-        how="Fill in the form of the homepage and unpack the clips, so that clips_45seconds/<id>.mp3 is there.",
+        how=(
+            "Fill in the form of the homepage and unpack the clips, so that "
+            "clips_45seconds/<id>.mp3 is there."
+        ),
     ),
     Dataset(
         name="nsynth",
@@ -174,8 +195,11 @@ _CARDS = (
         homepage="https://github.com/MTG/mtg-jamendo-dataset",
         hours=mtg_jamendo.HOURS,
         size_gb=156.0,
-        how="Clone the repository of the homepage into the folder and run its scripts/download/download.py with "
-        "--dataset raw_30s --type audio-low --unpack, so that audio-low/NN/ID.low.mp3 is there.",
+        how=(
+            "Clone the repository of the homepage into the folder and run its "
+            "scripts/download/download.py with --dataset raw_30s --type audio-low --unpack, so "
+            "that audio-low/NN/ID.low.mp3 is there."
+        ),
     ),
 )
 

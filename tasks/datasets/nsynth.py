@@ -1,17 +1,19 @@
-"""NSynth (Engel et al. 2017): 305,979 notes of 1,006 instruments, 4 s at 16 kHz, 340 hours, CC BY 4.0.
+"""NSynth (Engel et al. 2017): 305,979 notes of 1,006 instruments, 4 s at 16 kHz, 340 hours, CC BY
+4.0.
 
-Layout: ``nsynth-<train|valid|test>/examples.json`` and ``audio/<note>.wav`` (or .flac), also with a folder
-``nsynth-data`` in between. Labels come from ``examples.json``, never from the name: ``synth_lead`` has an
-underscore in it. Notes whose audio is absent are left out.
+Layout: ``nsynth-<train|valid|test>/examples.json`` and ``audio/<note>.wav`` (or .flac), also with a
+folder ``nsynth-data`` in between. Labels come from ``examples.json``, never from the name:
+``synth_lead`` has an underscore in it. Notes whose audio is absent are left out.
 
 What to know of the official split:
 
-* No instrument of train is in valid or test: the loader refuses a copy where one is. Valid and test do share
-  instruments (``guitar_acoustic_010`` is in both), which the data's page does not rule out. So instruments in
-  test are new to what was trained, but not to what was selected.
-* ``synth_lead`` is believed to be in train only (not verified here): 10 classes are left to be recognised.
-* Pitches reach beyond the page's 21-108 (https://github.com/magenta/magenta/issues/1143), and 71 notes of
-  ``brass_acoustic_046`` in test are noise (issue 2092). Both are kept, as everybody does.
+* No instrument of train is in valid or test: the loader refuses a copy where one is. Valid and test
+  do share instruments (``guitar_acoustic_010`` is in both), which the data's page does not rule
+  out. So instruments in test are new to what was trained, but not to what was selected.
+* ``synth_lead`` is believed to be in train only (not verified here): 10 classes are left to be
+  recognised.
+* Pitches reach beyond the page's 21-108 (https://github.com/magenta/magenta/issues/1143), and 71
+  notes of ``brass_acoustic_046`` in test are noise (issue 2092). Both are kept, as everybody does.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ REFERENCE = "Engel et al. 2017, NSynth, https://magenta.tensorflow.org/datasets/
 EXPECTED = {"train": 289_205, "valid": 12_678, "test": 4_096}
 HOURS = 340.0
 
-# The whole note, its decay into silence included; the tail rule drops the odd sample that resampling may add.
+# The whole note, its decay into silence included; the tail rule drops the odd sample that
+# resampling may add.
 WINDOWING = Windowing(window_s=4.0, tail_s=1.0)
 
 
@@ -55,8 +58,9 @@ def notes(root: Path) -> list[Note]:
     for note in found:
         if note.split != "train" and note.instrument in seen:
             raise TaskError(
-                f"{base}: instrument {note.instrument} is in both train and {note.split}; in NSynth no instrument "
-                f"of train is anywhere else: unpack the three official archives again"
+                f"{base}: instrument {note.instrument} is in both train and {note.split}; in "
+                "NSynth no instrument of train is anywhere else: unpack the three official "
+                "archives again"
             )
     return found
 
@@ -81,19 +85,29 @@ def _examples(path: Path) -> dict[str, dict[str, Any]]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise TaskError(f"{path}: no such file; NSynth unpacks to nsynth-<train|valid|test>/examples.json") from None
+        raise TaskError(
+            f"{path}: no such file; NSynth unpacks to nsynth-<train|valid|test>/examples.json"
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise TaskError(f"{path}: can't be read as JSON ({error}); unpack the archive again") from None
+        raise TaskError(
+            f"{path}: can't be read as JSON ({error}); unpack the archive again"
+        ) from None
     if not isinstance(rows, dict):
-        raise TaskError(f"{path}: not NSynth's metadata, {{note: {{...}}}}; unpack the archive again")
+        raise TaskError(
+            f"{path}: not NSynth's metadata, {{note: {{...}}}}; unpack the archive again"
+        )
     kinds = {"instrument_family_str": str, "instrument_str": str, "pitch": int}
     for name, row in rows.items():
         for key, kind in kinds.items():
             if not isinstance(row, dict) or not isinstance(row.get(key), kind):
-                raise TaskError(f"{path}: note {name!r} has no {key} of type {kind.__name__}; unpack it again")
+                raise TaskError(
+                    f"{path}: note {name!r} has no {key} of type {kind.__name__}; unpack it again"
+                )
     return rows
 
 
 def clips(root: Path, target: Callable[[Note], str]) -> list[Clip]:
-    """The notes as clips with the label that ``target`` takes from each; the group is the instrument."""
+    """The notes as clips with the label that ``target`` takes from each; the group is the
+    instrument.
+    """
     return [Clip(n.id, n.path, n.split, target=target(n), group=n.instrument) for n in notes(root)]

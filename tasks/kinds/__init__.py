@@ -1,12 +1,14 @@
 """The kinds of task: each is one object in one file, and one line in ``TABLE``.
 
-A task names its kind, as TOML and JSON files do; `of` gives the object. What depends on the kind is a method of it:
-how targets become numbers, the loss and its gradient, how outputs become a prediction, what is scored, and how a
-prediction is written and drawn. Nothing outside this folder asks which kind a task has.
+A task names its kind, as TOML and JSON files do; `of` gives the object. What depends on the kind is
+a method of it: how targets become numbers, the loss and its gradient, how outputs become a
+prediction, what is scored, and how a prediction is written and drawn. Nothing outside this folder
+asks which kind a task has.
 
 Clips with labels or values derive from `svuprobe.tasks.kinds.clips.ClipKind`, events in time from
-`svuprobe.tasks.kinds.frames.FrameKind`; `svuprobe.tasks.kinds.base.Kind` is what both have in common. Their modules
-import torch and mir_eval where these are used: a list of tasks needs the names of metrics, and no network.
+`svuprobe.tasks.kinds.frames.FrameKind`; `svuprobe.tasks.kinds.base.Kind` is what both have in
+common. Their modules import torch and mir_eval where these are used: a list of tasks needs the
+names of metrics, and no network.
 """
 
 from __future__ import annotations

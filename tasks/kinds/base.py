@@ -21,13 +21,15 @@ class Kind(ABC):
     Attributes
     ----------
     name
-        As tasks, TOML files and results have it; of events in time also their plural, as in "no notes".
+        As tasks, TOML files and results have it; of events in time also their plural, as in "no
+        notes".
     level
         ``clip`` or ``frame``: what a cache has to hold.
     metrics
         Of a task on own data, the ranked one first.
     window_s
-        Default window of own data. Recordings of any length must fit in memory: longer clips are cut.
+        Default window of own data. Recordings of any length must fit in memory: longer clips are
+        cut.
     has_classes
         Whether labels are classes, which clips carry; else they name values, or there are none.
     may_be_empty
@@ -41,11 +43,13 @@ class Kind(ABC):
     has_classes: ClassVar[bool] = False
     may_be_empty: ClassVar[bool] = False
 
-    # -- own data: a TOML file and the column target of a CSV file ------------------------------------------
+    # -- own data: a TOML file and the column target of a CSV file ---------------------------------
 
     @abstractmethod
     def tail_s(self, window_s: float) -> float:
-        """Return the shortest rest of a clip that is kept as a window, seconds, where the TOML says nothing."""
+        """Return the shortest rest of a clip that is kept as a window, seconds, where the TOML says
+        nothing.
+        """
 
     def check_keys(  # noqa: B027 (most kinds refuse nothing)
         self, path: Path, spec: Mapping[str, Any]
@@ -61,7 +65,9 @@ class Kind(ABC):
         return self.metrics
 
     def numbers_in(self, text: str) -> Sequence[str]:
-        """Return the numbers in a cell of the column ``target``: with all others they tell the decimal mark."""
+        """Return the numbers in a cell of the column ``target``: with all others they tell the
+        decimal mark.
+        """
         return ()
 
     def check_targets(  # noqa: B027
@@ -77,7 +83,7 @@ class Kind(ABC):
             Those that the TOML declares, if any.
         """
 
-    # -- targets --------------------------------------------------------------------------------------------
+    # -- targets -----------------------------------------------------------------------------------
 
     def labels(self, targets: Sequence[Any]) -> tuple[str, ...]:
         """Return the labels of a task that declares none, from the targets of all its clips."""
@@ -88,7 +94,9 @@ class Kind(ABC):
         return ()
 
     def stratum(self, target: Any) -> Hashable:
-        """Return what random parts of a dataset have as much of each, such as the class; None for nothing."""
+        """Return what random parts of a dataset have as much of each, such as the class; None for
+        nothing.
+        """
         return None
 
     @abstractmethod
@@ -96,17 +104,21 @@ class Kind(ABC):
         """Return the outputs of a head, per window or frame."""
 
     def doubts(self, clips: Sequence[Clip]) -> Iterator[str]:
-        """Say what in the targets of clips is unlikely to be meant, a sentence each without a full stop."""
+        """Say what in the targets of clips is unlikely to be meant, a sentence each without a full
+        stop.
+        """
         return iter(())
 
     def decoder(self, task: Task) -> str | None:
         """Return the decoder that a task chose; None of kinds that have one way alone."""
         return None
 
-    # -- learning -------------------------------------------------------------------------------------------
+    # -- learning ----------------------------------------------------------------------------------
 
     @abstractmethod
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    def loss(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the mean loss of each head, (H,).
 
         Parameters
@@ -114,7 +126,8 @@ class Kind(ABC):
         outputs
             (H, B, C) of B windows or frames.
         targets
-            (B, ...), shared by all heads: rows of what `ClipKind.encode` or `FrameKind.rasterise` returns.
+            (B, ...), shared by all heads: rows of what `ClipKind.encode` or `FrameKind.rasterise`
+            returns.
         weights
             (C,) class weights, of kinds that have them.
         """
@@ -124,19 +137,25 @@ class Kind(ABC):
     ) -> torch.Tensor:
         """Return the gradient of each head's mean loss with respect to its outputs, (H, B, C).
 
-        Training needs no value of a loss, only its gradient: a probability less its target. Graphs and losses that
-        are not reduced cost as much as the matrix products of a linear head on frames. A test holds this against
-        autograd through `loss`. The parameters are those of `loss`; ``outputs`` may be in any layout, and are
-        overwritten where classes come first in memory.
+        Training needs no value of a loss, only its gradient: a probability less its target. Graphs
+        and losses that are not reduced cost as much as the matrix products of a linear head on
+        frames. A test holds this against autograd through `loss`. The parameters are those of
+        `loss`; ``outputs`` may be in any layout, and are overwritten where classes come first in
+        memory.
         """
-        first = outputs.permute(2, 0, 1).contiguous()  # (C, H, B): every operation runs over long rows
+        # (C, H, B): every operation runs over long rows
+        first = outputs.permute(2, 0, 1).contiguous()
         return self.slope(first, targets, weights).permute(1, 2, 0)
 
     @abstractmethod
-    def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-        """Return `gradient` for outputs that lie as (C, H, B), in the same layout; ``outputs`` may be overwritten."""
+    def slope(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return `gradient` for outputs that lie as (C, H, B), in the same layout; ``outputs`` may
+        be overwritten.
+        """
 
-    # -- predictions ----------------------------------------------------------------------------------------
+    # -- predictions -------------------------------------------------------------------------------
 
     @abstractmethod
     def files(self, prediction: Prediction) -> dict[str, str | bytes]:
@@ -160,7 +179,9 @@ class Kind(ABC):
 
 
 def softmax_less_hot(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the gradient of summed cross-entropies: softmax over classes (C, H, B) less the labels (B,)."""
+    """Return the gradient of summed cross-entropies: softmax over classes (C, H, B) less the labels
+    (B,).
+    """
     from torch.nn import functional
 
     hot = functional.one_hot(labels, len(outputs)).T[:, None]

@@ -1,24 +1,25 @@
 """Beat tracking: beats to frame labels, a loss, two decoders, and scores.
 
 A network gives one logit per frame of a frozen model; its sigmoid is the beat activation.
-`svuprobe.tasks.kinds.dbn` finds the beats with the dynamic Bayesian network of madmom, for many activations at
-once; `pick_peaks` without any model of tempo.
+`svuprobe.tasks.kinds.dbn` finds the beats with the dynamic Bayesian network of madmom, for many
+activations at once; `pick_peaks` without any model of tempo.
 
 Conventions
 -----------
-- Beats are ascending times in seconds. Activations are probabilities, at ``fps`` frames per second; the
-  decoders count from the first frame (add that frame's time if it is not 0).
-- A clip is one activation: a head's output on a track. All functions on activations are free of learned
-  state.
+- Beats are ascending times in seconds. Activations are probabilities, at ``fps`` frames per second;
+  the decoders count from the first frame (add that frame's time if it is not 0).
+- A clip is one activation: a head's output on a track. All functions on activations are free of
+  learned state.
 
 References
 ----------
-Krebs, Böck & Widmer, "An efficient state space model for joint tempo and meter tracking", ISMIR 2015 (states,
-transitions); Böck, Krebs & Widmer, "A multi-model approach to beat tracking considering heterogeneous music
-styles", ISMIR 2014 (observations); Böck et al., "madmom", ACM MM 2016, version 0.16.1 (the behaviour kept
-here); Ma et al., "On the effectiveness of speech self-supervised learning for music", ISMIR 2023, and Yuan et
-al., "MARBLE", NeurIPS 2023 (the task); Davies et al., "Evaluation methods for musical audio beat tracking
-algorithms", 2009 (the scores, by mir_eval).
+Krebs, Böck & Widmer, "An efficient state space model for joint tempo and meter tracking", ISMIR
+2015 (states, transitions); Böck, Krebs & Widmer, "A multi-model approach to beat tracking
+considering heterogeneous music styles", ISMIR 2014 (observations); Böck et al., "madmom", ACM MM
+2016, version 0.16.1 (the behaviour kept here); Ma et al., "On the effectiveness of speech
+self-supervised learning for music", ISMIR 2023, and Yuan et al., "MARBLE", NeurIPS 2023 (the task);
+Davies et al., "Evaluation methods for musical audio beat tracking algorithms", 2009 (the scores, by
+mir_eval).
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ def rasterise(beats: ArrayLike, times: ArrayLike) -> NDArray[np.float32]:
     beats
         ``(n,)`` s, in any order.
     times
-        ``(F,)`` frame times in s, ascending and nearly uniform. They may be a window of a track: the labels
-        are then those of the whole track, cut (a beat one frame outside still marks its neighbour inside).
+        ``(F,)`` frame times in s, ascending and nearly uniform. They may be a window of a track:
+        the labels are then those of the whole track, cut (a beat one frame outside still marks its
+        neighbour inside).
 
     Returns
     -------
@@ -62,17 +64,21 @@ def rasterise(beats: ArrayLike, times: ArrayLike) -> NDArray[np.float32]:
 
     Notes
     -----
-    MARBLE widens the first beat of a track only to the right and the last only to the left; here every beat
-    is three frames wide. This touches two frames of a track.
+    MARBLE widens the first beat of a track only to the right and the last only to the left; here
+    every beat is three frames wide. This touches two frames of a track.
     """
     array, grid = _as_beats(beats), np.asarray(times, np.float64)
     if grid.ndim != 1 or not (np.diff(grid) > 0).all():
-        raise TaskError(f"frame times of shape {grid.shape} do not ascend: expected one time in s per frame")
+        raise TaskError(
+            f"frame times of shape {grid.shape} do not ascend: expected one time in s per frame"
+        )
     labels = np.zeros(len(grid) + 4, np.float32)  # two frames of margin on either side
     if len(grid) > 1:
         first, last = grid[1] - grid[0], grid[-1] - grid[-2]
         grid = np.concatenate([[grid[0] - first], grid, [grid[-1] + last]])
-        edges = np.concatenate([[grid[0] - first / 2], (grid[1:] + grid[:-1]) / 2, [grid[-1] + last / 2]])
+        edges = np.concatenate(
+            [[grid[0] - first / 2], (grid[1:] + grid[:-1]) / 2, [grid[-1] + last / 2]]
+        )
         frame = np.searchsorted(edges, array)  # 0 and len(edges) are beyond the margin
         frame = frame[(frame > 0) & (frame < len(edges))]
         for shift in (-1, 0, 1):
@@ -83,8 +89,8 @@ def rasterise(beats: ArrayLike, times: ArrayLike) -> NDArray[np.float32]:
 def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy of every head: ``(H, F, 1)`` logits, ``(F,)`` labels -> ``(H,)``.
 
-    The mean over frames. MARBLE uses two outputs and cross-entropy over {other, beat}; one logit says the same
-    with half the weights.
+    The mean over frames. MARBLE uses two outputs and cross-entropy over {other, beat}; one logit
+    says the same with half the weights.
     """
     from torch.nn import functional
 
@@ -97,11 +103,12 @@ def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def pick_peaks(
     activation: ArrayLike | torch.Tensor, fps: float, threshold: float = 0.5, window_s: float = 0.07
 ) -> NDArray[np.float64]:
-    """Beats of one activation ``(F,)``: every highest frame within ``window_s`` s that reaches the threshold.
+    """Beats of one activation ``(F,)``: every highest frame within ``window_s`` s that reaches the
+    threshold.
 
-    Equal peaks in one window become one beat, at their mean. No model of tempo, so gaps stay gaps; for music
-    with a free beat, and to see what the network alone knows. Source: Foscarin et al., "Beat this!", ISMIR
-    2024.
+    Equal peaks in one window become one beat, at their mean. No model of tempo, so gaps stay gaps;
+    for music with a free beat, and to see what the network alone knows. Source: Foscarin et al.,
+    "Beat this!", ISMIR 2024.
     """
     from svuprobe.tasks.kinds.dbn import as_activation
 
@@ -111,12 +118,15 @@ def pick_peaks(
     reach = int(window_s * fps + 1e-6)
     highest = maximum_filter1d(values, size=2 * reach + 1, mode="nearest")
     peaks = np.flatnonzero((values >= threshold) & (values == highest))
-    groups = np.split(peaks, np.flatnonzero(np.diff(peaks) > max(reach, 1)) + 1) if len(peaks) else []
+    groups = (
+        np.split(peaks, np.flatnonzero(np.diff(peaks) > max(reach, 1)) + 1) if len(peaks) else []
+    )
     return np.array([group.mean() for group in groups]) / float(fps)
 
 
 def score(reference: ArrayLike, estimate: ArrayLike, skip_s: float = 5.0) -> dict[str, float]:
-    """F within 70 ms and 20 ms, CMLt and AMLt of one track, by mir_eval; the first ``skip_s`` s do not count.
+    """F within 70 ms and 20 ms, CMLt and AMLt of one track, by mir_eval; the first ``skip_s`` s do
+    not count.
 
     Parameters
     ----------
@@ -134,10 +144,11 @@ def score(reference: ArrayLike, estimate: ArrayLike, skip_s: float = 5.0) -> dic
 
     Notes
     -----
-    Where only one side has beats all scores are 0; where neither has, 1 (mir_eval: 0 with a warning): nothing
-    was heard where nothing is, and a perfect answer must score 1. With a single beat on either side, there is
-    no tempo and mir_eval's continuity is 0, even for a perfect estimate. MARBLE's code instead pools the
-    matches of a whole test set and skips nothing; a mean over tracks weighs tracks, not beats.
+    Where only one side has beats all scores are 0; where neither has, 1 (mir_eval: 0 with a
+    warning): nothing was heard where nothing is, and a perfect answer must score 1. With a single
+    beat on either side, there is no tempo and mir_eval's continuity is 0, even for a perfect
+    estimate. MARBLE's code instead pools the matches of a whole test set and skips nothing; a mean
+    over tracks weighs tracks, not beats.
     """
     import mir_eval
 
@@ -146,8 +157,8 @@ def score(reference: ArrayLike, estimate: ArrayLike, skip_s: float = 5.0) -> dic
     est = mir_eval.beat.trim_beats(_as_beats(estimate), skip_s)
     if len(whole) and not len(ref):
         raise TaskError(
-            f"the last reference beat is at {whole[-1]:g} s, but the first {skip_s:g} s are not scored: "
-            "use longer clips, or a smaller skip_s"
+            f"the last reference beat is at {whole[-1]:g} s, but the first {skip_s:g} s are not "
+            "scored: use longer clips, or a smaller skip_s"
         )
     if len(ref) == 0 or len(est) == 0:
         return dict.fromkeys(METRICS, float(len(ref) == len(est)))
@@ -162,10 +173,11 @@ def score(reference: ArrayLike, estimate: ArrayLike, skip_s: float = 5.0) -> dic
 
 
 def matched(reference: ArrayLike, estimate: ArrayLike) -> tuple[int, int, int]:
-    """Beats that match within 70 ms, reference beats and estimated beats of one track, nothing skipped.
+    """Beats that match within 70 ms, reference beats and estimated beats of one track, nothing
+    skipped.
 
-    Summed over a test set they give the pooled F, ``2 * hits / (references + estimates)``, that MARBLE's code
-    reports: it weighs beats, not tracks, so fast tracks count more.
+    Summed over a test set they give the pooled F, ``2 * hits / (references + estimates)``, that
+    MARBLE's code reports: it weighs beats, not tracks, so fast tracks count more.
     """
     import mir_eval
 

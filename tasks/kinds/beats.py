@@ -23,14 +23,16 @@ _SKIP_S = 5.0  # at the start of a track, which is not scored: the custom since 
 
 
 class Beats(FrameKind):
-    """Targets are tuples of times; rasterised, (F,) float32 of 0 and 1; estimates (n,) in seconds."""
+    """Targets are tuples of times; rasterised, (F,) float32 of 0 and 1; estimates (n,) in
+    seconds.
+    """
 
     name = "beats"
     metrics = beat_tracking.METRICS
     activation_name = "P(beat)"
     pooled = "beat_f_pooled"
 
-    # -- own data -------------------------------------------------------------------------------------------
+    # -- own data ----------------------------------------------------------------------------------
 
     def read(self, path: Path) -> tuple[float, ...]:
         """Return the times in the first column of a text file, as in ``.beats`` files."""
@@ -44,7 +46,7 @@ class Beats(FrameKind):
         """Return the beats from ``start`` to ``end``."""
         return tuple(time - start for time in events if start <= time < end)
 
-    # -- targets and loss -----------------------------------------------------------------------------------
+    # -- targets and loss --------------------------------------------------------------------------
 
     def n_outputs(self, labels: Sequence[str]) -> int:
         """Return 1: a logit of whether there is a beat."""
@@ -62,15 +64,19 @@ class Beats(FrameKind):
         """Return 1 at the frame nearest each beat and at its neighbours, else 0; (F,) float32."""
         return beat_tracking.rasterise(target, times)
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    def loss(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the binary cross-entropy, mean over frames."""
         return beat_tracking.loss(outputs, targets)
 
-    def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    def slope(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
+    ) -> torch.Tensor:
         """Return sigmoid less the label, over frames."""
         return outputs.sigmoid_().sub_(targets).div_(len(targets))
 
-    # -- decoding and scores --------------------------------------------------------------------------------
+    # -- decoding and scores -----------------------------------------------------------------------
 
     def decode(self, task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarray]:
         """Return the beats (n,) of each head, by the decoder of the task."""
@@ -87,7 +93,9 @@ class Beats(FrameKind):
         return [np.asarray(own) + times[0] for own in beats]
 
     def score(self, reference: Sequence[Any], estimate: np.ndarray) -> dict[str, float]:
-        """Return all metrics of one clip; a clip without a beat after the first 5 s counts whole."""
+        """Return all metrics of one clip; a clip without a beat after the first 5 s counts
+        whole.
+        """
         skip_s = _SKIP_S if max(reference, default=0.0) >= _SKIP_S else 0.0
         return beat_tracking.score(np.array(reference, dtype=float), estimate, skip_s)
 
@@ -98,15 +106,19 @@ class Beats(FrameKind):
         return self.decode(task, torch.zeros(1, len(times), 1), times)[0]
 
     def matched(self, reference: Sequence[Any], estimate: np.ndarray) -> tuple[int, int, int]:
-        """Return matched, reference and estimated beats: pooled over tracks they give the F of MARBLE's code."""
+        """Return matched, reference and estimated beats: pooled over tracks they give the F of
+        MARBLE's code.
+        """
         return beat_tracking.matched(reference, estimate)
 
-    # -- predictions ----------------------------------------------------------------------------------------
+    # -- predictions -------------------------------------------------------------------------------
 
     def files(self, prediction: Prediction) -> dict[str, str | bytes]:
         """Return ``.beats``, a time a line as own data has them, and ``.jams``."""
         beats = prediction.events.tolist()
-        data = [{"time": beat, "duration": 0.0, "value": None, "confidence": None} for beat in beats]
+        data = [
+            {"time": beat, "duration": 0.0, "value": None, "confidence": None} for beat in beats
+        ]
         return {
             ".beats": "".join(f"{beat:.3f}\n" for beat in beats),
             ".jams": jams("beat", data, prediction.seconds, prediction.task.name),
@@ -136,15 +148,19 @@ class Beats(FrameKind):
         self.draw_activation(axes, prediction, top=1.02)
 
 
-def _refuse_commas_of_either_kind(path: Path, separator: str, rows: Sequence[tuple[int, list[str]]]) -> None:
-    """Raise TaskError where commas may be decimal ones: they are all there is, and no number has a point."""
+def _refuse_commas_of_either_kind(
+    path: Path, separator: str, rows: Sequence[tuple[int, list[str]]]
+) -> None:
+    """Raise TaskError where commas may be decimal ones: they are all there is, and no number has a
+    point.
+    """
     several = [(number, cells) for number, cells in rows if len(cells) > 1]
     if separator != "," or not several or any("." in ",".join(cells) for _, cells in rows):
         return
     number, cells = several[0]
     raise TaskError(
-        f"{path}:{number}: {','.join(cells)!r} is {'.'.join(cells[:2])} s with a decimal comma, or has "
-        f"several columns; write decimal points ({cells[0]}.0 where it is a whole second)"
+        f"{path}:{number}: {','.join(cells)!r} is {'.'.join(cells[:2])} s with a decimal comma, "
+        f"or has several columns; write decimal points ({cells[0]}.0 where it is a whole second)"
     )
 
 

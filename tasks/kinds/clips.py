@@ -20,7 +20,8 @@ from svuprobe.tasks.types import Clip, Task, TaskError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SPLIT_NAMES = (("train", "training"), ("valid", "validation"), ("test", "test"))  # in the words of a sentence
+# in the words of a sentence
+SPLIT_NAMES = (("train", "training"), ("valid", "validation"), ("test", "test"))
 CLASSES_SHOWN = 12  # in a picture
 _LABELS_SHOWN = 3  # in a line of the table
 
@@ -59,7 +60,7 @@ class ClipKind(Kind):
             Those that the TOML declares, if any.
         """
 
-    # -- targets --------------------------------------------------------------------------------------------
+    # -- targets -----------------------------------------------------------------------------------
 
     def n_outputs(self, labels: Sequence[str]) -> int:
         """Return the outputs of a head: one a label."""
@@ -80,7 +81,8 @@ class ClipKind(Kind):
             for label in self.classes(clip.target):
                 if label not in index:
                     raise TaskError(
-                        f"task {task.name}: label {label!r} of clip {clip.id!r} is not among its {len(labels)} labels"
+                        f"task {task.name}: label {label!r} of clip {clip.id!r} is not among its "
+                        f"{len(labels)} labels"
                     )
                 carried[row, index[label]] = 1
         return carried
@@ -90,7 +92,9 @@ class ClipKind(Kind):
         return None
 
     def standard(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return offset and spread of encoded training targets, float32: what is learnt is ``scaled`` by them."""
+        """Return offset and spread of encoded training targets, float32: what is learnt is
+        ``scaled`` by them.
+        """
         return np.zeros(1, np.float32), np.ones(1, np.float32)
 
     def scaled(self, targets: np.ndarray, offset: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -101,7 +105,7 @@ class ClipKind(Kind):
         """Return outputs in the units of the targets: the inverse of `scaled`."""
         return outputs
 
-    # -- scores ---------------------------------------------------------------------------------------------
+    # -- scores ------------------------------------------------------------------------------------
 
     def metric(self, name: str, labels: Sequence[str]) -> metrics.Metric:
         """Return a metric by its name."""
@@ -109,17 +113,21 @@ class ClipKind(Kind):
 
     @abstractmethod
     def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
-        """Return the outputs of guessing with nothing but the encoded training targets, (draws, n, C)."""
+        """Return the outputs of guessing with nothing but the encoded training targets, (draws, n,
+        C).
+        """
 
     def caveats(self, targets: Mapping[str, np.ndarray], labels: Sequence[str]) -> Iterator[str]:
-        """Say what limits the scores of a task, from the encoded targets of each split: a sentence each."""
+        """Say what limits the scores of a task, from the encoded targets of each split: a sentence
+        each.
+        """
         return iter(())
 
     def unscored(self, test: np.ndarray, labels: Sequence[str]) -> list[str]:
         """Return the labels that metrics leave out, from the encoded targets of the test split."""
         return []
 
-    # -- predictions ----------------------------------------------------------------------------------------
+    # -- predictions -------------------------------------------------------------------------------
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return what is predicted from logits (..., C): probabilities, or values as they are."""
@@ -139,12 +147,16 @@ class ClipKind(Kind):
         rows = [("window", *span) for span in spans]
         rows.append(("file", 0.0, prediction.seconds, prediction.outputs))
         for scope, start, end, values in rows:
-            writer.writerow([scope, f"{start:.3f}", f"{end:.3f}", *(f"{value:.4f}" for value in values)])
+            writer.writerow(
+                [scope, f"{start:.3f}", f"{end:.3f}", *(f"{value:.4f}" for value in values)]
+            )
         return {".csv": buffer.getvalue()}
 
     def rows(self, prediction: Prediction) -> list[dict[str, Any]]:
         """Return a row a label with its probability."""
-        return [{"label": label, "probability": round(value, 6)} for label, value in prediction.ranking]
+        return [
+            {"label": label, "probability": round(value, 6)} for label, value in prediction.ranking
+        ]
 
     def columns(self, task: Task) -> list[str]:
         """Return one heading, the task."""
@@ -161,7 +173,9 @@ class ClipKind(Kind):
         order = np.argsort(-prediction.outputs)[:CLASSES_SHOWN]
         edges = np.append(prediction.start_s, prediction.end_s[-1])
         values = prediction.window_outputs[:, order].T  # (classes, windows)
-        mesh = axes.pcolormesh(edges, np.arange(len(order) + 1), values, cmap="cividis", vmin=0, vmax=1)
+        mesh = axes.pcolormesh(
+            edges, np.arange(len(order) + 1), values, cmap="cividis", vmin=0, vmax=1
+        )
         if values.size <= 120:  # more percentages than these overlap
             _write_percentages(axes, edges, values)
         texts = [f"{picture(labels[n])} {100 * prediction.outputs[n]:.0f} %" for n in order]
@@ -171,7 +185,9 @@ class ClipKind(Kind):
 
 
 def _write_percentages(axes: Axes, edges: np.ndarray, values: np.ndarray) -> None:
-    """Write each value (classes, windows) of a heatmap into its cell, legible on dark and bright ones."""
+    """Write each value (classes, windows) of a heatmap into its cell, legible on dark and bright
+    ones.
+    """
     centres = (edges[:-1] + edges[1:]) / 2
     for (row, column), value in np.ndenumerate(values):
         colour = "black" if value > 0.55 else "white"

@@ -2,9 +2,10 @@
 
 References
 ----------
-Krebs, Böck & Widmer, "An efficient state space model for joint tempo and meter tracking", ISMIR 2015 (states,
-transitions); Böck, Krebs & Widmer, "A multi-model approach to beat tracking considering heterogeneous music
-styles", ISMIR 2014 (observations); Böck et al., "madmom", ACM MM 2016, version 0.16.1 (the behaviour kept here).
+Krebs, Böck & Widmer, "An efficient state space model for joint tempo and meter tracking", ISMIR
+2015 (states, transitions); Böck, Krebs & Widmer, "A multi-model approach to beat tracking
+considering heterogeneous music styles", ISMIR 2014 (observations); Böck et al., "madmom", ACM MM
+2016, version 0.16.1 (the behaviour kept here).
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from svuprobe.tasks.types import TaskError
 
-# Takes the place of log(0). True log densities of a million frames add up to more (none is under -745), so a
-# path that needs it loses to every path that does not.
+# Takes the place of log(0). True log densities of a million frames add up to more (none is under
+# -745), so a path that needs it loses to every path that does not.
 _LOG_ZERO = -1e9
 
 
-# madmom's defaults: the tempi that are searched, in beats per minute; how strongly a steady tempo is preferred; and
-# the part of a beat period, its first 1 / OBSERVATION_LAMBDA, in which a beat is heard.
+# madmom's defaults: the tempi that are searched, in beats per minute; how strongly a steady tempo
+# is preferred; and the part of a beat period, its first 1 / OBSERVATION_LAMBDA, in which a beat is
+# heard.
 MIN_BPM, MAX_BPM = 55.0, 215.0
 TRANSITION_LAMBDA = 100.0
 OBSERVATION_LAMBDA = 16.0
@@ -39,34 +41,36 @@ _BATCH_CLIPS = 128
 
 
 def decode(
-    activations: Sequence[ArrayLike | torch.Tensor] | NDArray[np.floating] | torch.Tensor, fps: float
+    activations: Sequence[ArrayLike | torch.Tensor] | NDArray[np.floating] | torch.Tensor,
+    fps: float,
 ) -> list[NDArray[np.float64]]:
     """Return the beats of many clips, by madmom's dynamic Bayesian network.
 
     Parameters
     ----------
     activations
-        One probability per frame and clip: ``(B, F)``, or a sequence of B arrays ``(F_b,)`` of any lengths. A
-        clip's beats do not depend on the clips it is decoded with.
+        One probability per frame and clip: ``(B, F)``, or a sequence of B arrays ``(F_b,)`` of any
+        lengths. A clip's beats do not depend on the clips it is decoded with.
     fps
         Frames per second.
 
     Returns
     -------
-    B ascending arrays of beat times in s, empty for a clip without frames or with zeros only. A beat is at the
-    highest activation of the part of the period where it is heard.
+    B ascending arrays of beat times in s, empty for a clip without frames or with zeros only. A
+    beat is at the highest activation of the part of the period where it is heard.
 
     Raises
     ------
     TaskError
-        NaN, activations outside 0..1 (logits?), or so few frames per second that the fastest beat has none.
+        NaN, activations outside 0..1 (logits?), or so few frames per second that the fastest beat
+        has none.
 
     Notes
     -----
-    Equal to the DBNBeatTrackingProcessor of madmom 0.16.1 with its defaults, bit by bit: the
-    same sums in the same order, ties to the same state. Deviation: where every path is impossible (activations of
-    exactly 0 or 1 that no tempo explains) madmom finds no path; here the one with the fewest impossible frames is
-    taken.
+    Equal to the DBNBeatTrackingProcessor of madmom 0.16.1 with its defaults, bit by bit: the same
+    sums in the same order, ties to the same state. Deviation: where every path is impossible
+    (activations of exactly 0 or 1 that no tempo explains) madmom finds no path; here the one with
+    the fewest impossible frames is taken.
     """
     network = _network(float(fps))
     clips = [as_activation(activation, index) for index, activation in enumerate(activations)]
@@ -82,18 +86,23 @@ def decode(
 
 @dataclass(frozen=True, eq=False)
 class _Network:
-    """The states of one tempo are a chain, one per frame of its beat period; chains join at their ends."""
+    """The states of one tempo are a chain, one per frame of its beat period; chains join at their
+    ends.
+    """
 
     intervals: NDArray[Any]  # (n,) frames per beat, ascending
     first_states: NDArray[Any]  # (n,) index of each chain's first state among all states
     in_beat: NDArray[np.bool_]  # (states,) whether a beat is heard
-    log_transition: NDArray[np.float64]  # (n, n) from the end of row's chain to the start of column's
+    # (n, n) from the end of row's chain to the start of column's
+    log_transition: NDArray[np.float64]
     reach: tuple[tuple[int, int], ...]  # (n,) range of columns that row leads to
     log_initial: float
 
     @property
     def block(self) -> int:
-        """Frames searched at once: no chain is shorter, so none that is entered in a block ends in it."""
+        """Frames searched at once: no chain is shorter, so none that is entered in a block ends in
+        it.
+        """
         return int(self.intervals[0])
 
     @property
@@ -109,7 +118,9 @@ class _Network:
 
 @lru_cache(maxsize=16)
 def _network(fps: float) -> _Network:
-    """Return states and transitions for one frame rate; every whole number of frames per beat is a tempo."""
+    """Return states and transitions for one frame rate; every whole number of frames per beat is a
+    tempo.
+    """
     if not (fps > 0 and round(60 * fps / MAX_BPM) >= 1):
         raise TaskError(f"{fps:g} frames/s: no frame per beat at {MAX_BPM:g} bpm")
     space = BeatStateSpace(60.0 * fps / MAX_BPM, 60.0 * fps / MIN_BPM, None)
@@ -131,7 +142,9 @@ def as_activation(activation: ArrayLike | torch.Tensor, index: int) -> NDArray[n
     """The one gate for activations: ``(F,)``, probabilities, float32 or float64 as they came."""
     if isinstance(activation, torch.Tensor):
         activation = activation.detach().cpu()
-        activation = (activation if activation.dtype == torch.float64 else activation.float()).numpy()
+        activation = (
+            activation if activation.dtype == torch.float64 else activation.float()
+        ).numpy()
     array = np.asarray(activation)
     if array.dtype != np.float32:  # madmom takes logarithms in the activation's own precision
         array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
@@ -139,7 +152,8 @@ def as_activation(activation: ArrayLike | torch.Tensor, index: int) -> NDArray[n
         raise TaskError(f"activation {index} has shape {array.shape}: expected one value per frame")
     if np.isnan(array).any():
         raise TaskError(
-            f"activation {index} holds NaN: this network has diverged; train it with a lower learning rate"
+            f"activation {index} holds NaN: this network has diverged; train it with a lower "
+            "learning rate"
         )
     if len(array) and not (array.min() >= 0 and array.max() <= 1):
         raise TaskError(
@@ -163,9 +177,9 @@ def _batches(pending: list[int], lengths: list[int], network: _Network) -> Itera
 def _one_thread() -> Iterator[None]:
     """Torch on one CPU thread for a while.
 
-    The search is tens of thousands of operations of some microseconds each. Threads gain nothing there, and
-    where other processes share the cores they wait for each other (measured on two cores: 74 s for 2 s of
-    work).
+    The search is tens of thousands of operations of some microseconds each. Threads gain nothing
+    there, and where other processes share the cores they wait for each other (measured on two
+    cores: 74 s for 2 s of work).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -186,9 +200,10 @@ def _log_densities(clip: NDArray[np.floating]) -> NDArray[np.float64]:
 def _viterbi(clips: list[NDArray[np.floating]], network: _Network) -> list[NDArray[Any]]:
     """The best path of every clip: one state per frame.
 
-    A path is a row of whole chains, so it is enough to know, for each frame s and chain i, how good the best
-    path is that enters chain i at s and stays to its end. Frames before and after a clip have log density 0:
-    the paths that madmom begins or ends in the middle of a chain are then whole chains, too.
+    A path is a row of whole chains, so it is enough to know, for each frame s and chain i, how good
+    the best path is that enters chain i at s and stays to its end. Frames before and after a clip
+    have log density 0: the paths that madmom begins or ends in the middle of a chain are then whole
+    chains, too.
     """
     lengths = [len(clip) for clip in clips]
     frames = -(-max(lengths) // network.block) * network.block
@@ -204,15 +219,19 @@ def _viterbi(clips: list[NDArray[np.floating]], network: _Network) -> list[NDArr
     return [_path(starts[:, b], chains[:, b], length, network) for b, length in enumerate(lengths)]
 
 
-def _forward(densities: torch.Tensor, log_transition: torch.Tensor, network: _Network) -> torch.Tensor:
-    """Score ``(n, T - margin, B)`` of the best path that enters chain i in frame s and finishes it."""
+def _forward(
+    densities: torch.Tensor, log_transition: torch.Tensor, network: _Network
+) -> torch.Tensor:
+    """Score ``(n, T - margin, B)`` of the best path that enters chain i in frame s and finishes
+    it.
+    """
     n, block, margin = len(network.intervals), network.block, network.margin
     _, n_frames, n_clips = densities.shape
     scores = densities.new_empty((n, n_frames - margin, n_clips))
     best, candidate = densities.new_empty((2, n, block * n_clips))
     lags = network.intervals.tolist()
-    # Chains ascend in length, so those that still run k frames in, and those that still hear the beat, come
-    # last.
+    # Chains ascend in length, so those that still run k frames in, and those that still hear the
+    # beat, come last.
     running = np.searchsorted(network.intervals, np.arange(lags[-1]), side="right").tolist()
     hearing = np.searchsorted(network.beat_frames, np.arange(lags[-1]), side="right").tolist()
     for begin in range(0, n_frames - margin, block):
@@ -241,7 +260,9 @@ def _backward(
     network: _Network,
     lengths: torch.Tensor,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Where the best paths enter a chain (frame of the clip), and which: ``(steps, B)``, last first."""
+    """Where the best paths enter a chain (frame of the clip), and which: ``(steps, B)``, last
+    first.
+    """
     margin = network.margin
     intervals = torch.from_numpy(network.intervals)[:, None]  # (n, 1)
     row = torch.arange(len(intervals))[:, None]
@@ -254,7 +275,9 @@ def _backward(
     starts, chains = [start], [chain]
     while bool((start > 0).any()):
         at = start.clamp(min=0) + margin
-        candidate = scores[row, at - intervals, clip] + log_transition[:, chain] + beat_density[at, clip]
+        candidate = (
+            scores[row, at - intervals, clip] + log_transition[:, chain] + beat_density[at, clip]
+        )
         before = candidate.argmax(0)  # the first of equals, as madmom
         chain = torch.where(start > 0, before, chain)
         start = torch.where(start > 0, start - intervals[before, 0], start)
@@ -263,12 +286,16 @@ def _backward(
     return torch.stack(starts).numpy(), torch.stack(chains).numpy()
 
 
-def _path(starts: NDArray[Any], chains: NDArray[Any], length: int, network: _Network) -> NDArray[Any]:
+def _path(
+    starts: NDArray[Any], chains: NDArray[Any], length: int, network: _Network
+) -> NDArray[Any]:
     """States of one clip, ``(length,)``, from where it enters which chain (last first)."""
     used = int(np.argmax(starts <= 0)) + 1
     starts, chains = starts[:used][::-1], chains[:used][::-1]
     duration = np.diff(np.append(starts, length))
-    state = np.repeat(network.first_states[chains] - starts, duration) + np.arange(starts[0], length)
+    state = np.repeat(network.first_states[chains] - starts, duration) + np.arange(
+        starts[0], length
+    )
     return state[-starts[0] :] if starts[0] < 0 else state
 
 

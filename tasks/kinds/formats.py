@@ -16,7 +16,8 @@ _VELOCITY = 90
 def midi(notes: np.ndarray) -> bytes:
     """Return a MIDI file of one track with the notes (n, 3), at 120 beats a minute.
 
-    Notes are onset and offset in seconds and MIDI pitch. Times are rounded to ticks, half a millisecond.
+    Notes are onset and offset in seconds and MIDI pitch. Times are rounded to ticks, half a
+    millisecond.
     """
     import mido
 
@@ -29,7 +30,8 @@ def midi(notes: np.ndarray) -> bytes:
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=_TEMPO)])
     file.tracks.append(track)
     now = 0
-    for tick, _, message, pitch in sorted(events):  # a note ends before the next begins in the same tick
+    # a note ends before the next begins in the same tick
+    for tick, _, message, pitch in sorted(events):
         track.append(mido.Message(message, note=pitch, velocity=_VELOCITY, time=tick - now))
         now = tick
     buffer = io.BytesIO()
@@ -57,7 +59,12 @@ def jams(namespace: str, data: Sequence[dict[str, Any]], duration: float, source
     source
         What made the annotation.
     """
-    metadata = {"annotation_tools": source, "data_source": "svuprobe predict", "version": "", "corpus": ""}
+    metadata = {
+        "annotation_tools": source,
+        "data_source": "svuprobe predict",
+        "version": "",
+        "corpus": "",
+    }
     people = {"annotator": {}, "annotation_rules": "", "validation": "", "curator": {}}
     annotation = {
         "namespace": namespace,
@@ -67,7 +74,13 @@ def jams(namespace: str, data: Sequence[dict[str, Any]], duration: float, source
         "time": 0.0,
         "duration": duration,
     }
-    file_metadata = {"duration": duration, "title": "", "artist": "", "release": "", "identifiers": {}}
+    file_metadata = {
+        "duration": duration,
+        "title": "",
+        "artist": "",
+        "release": "",
+        "identifiers": {},
+    }
     body = {
         "annotations": [annotation],
         "file_metadata": file_metadata | {"jams_version": "0.3.4"},

@@ -37,14 +37,15 @@ class FrameKind(Kind):
     activation_name
         What the first output of a frame is the probability of, as a picture says it.
     pooled
-        Name of an F over the events of all clips together, beside the means over clips; empty for none.
+        Name of an F over the events of all clips together, beside the means over clips; empty for
+        none.
     """
 
     level = "frame"
     activation_name: ClassVar[str]
     pooled: ClassVar[str] = ""
 
-    # -- own data -------------------------------------------------------------------------------------------
+    # -- own data ----------------------------------------------------------------------------------
 
     def tail_s(self, window_s: float) -> float:
         """Return 0: an event in a short rest of a clip counts too."""
@@ -53,13 +54,19 @@ class FrameKind(Kind):
     def check_keys(self, path: Path, spec: Mapping[str, Any]) -> None:
         """Raise TaskError for keys of clips with one label."""
         if spec.get("trim") or spec.get("scored") == "window":
-            raise TaskError(f'{path}: trim and scored = "window" are for clips with one label, not for {self.name}')
+            raise TaskError(
+                f'{path}: trim and scored = "window" are for clips with one label, not for '
+                f"{self.name}"
+            )
         if "targets" in spec:
-            raise TaskError(f"{path}: targets names labels or the values of a regression; kind = {self.name!r}")
+            raise TaskError(
+                f"{path}: targets names labels or the values of a regression; kind = {self.name!r}"
+            )
 
     @abstractmethod
     def read(self, path: Path) -> Sequence[Any]:
-        """Return the events of a file that a column ``target`` names, ascending, in seconds of the audio file.
+        """Return the events of a file that a column ``target`` names, ascending, in seconds of the
+        audio file.
 
         Raises TaskError naming the file, and the line where a line is wrong.
         """
@@ -68,7 +75,7 @@ class FrameKind(Kind):
     def cut(self, events: Sequence[Any], start: float, end: float) -> tuple[Any, ...]:
         """Return the events from ``start`` to ``end``, in seconds after ``start``."""
 
-    # -- targets and scores ---------------------------------------------------------------------------------
+    # -- targets and scores ------------------------------------------------------------------------
 
     @abstractmethod
     def begins(self, target: Sequence[Any]) -> list[float]:
@@ -80,14 +87,20 @@ class FrameKind(Kind):
 
     @abstractmethod
     def decode(self, task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarray]:
-        """Return the events that each head finds, from its logits (H, F, C) on frames at ``times`` (F,)."""
+        """Return the events that each head finds, from its logits (H, F, C) on frames at ``times``
+        (F,).
+        """
 
     @abstractmethod
     def score(self, reference: Sequence[Any], estimate: np.ndarray) -> dict[str, float]:
         """Return all metrics of the events of one clip."""
 
-    def answer(self, task: Task, logits: np.ndarray, times: np.ndarray, target: Sequence[Any]) -> list[Answer]:
-        """Return what each head answers, from its logits (H, F, C), with its scores against the target."""
+    def answer(
+        self, task: Task, logits: np.ndarray, times: np.ndarray, target: Sequence[Any]
+    ) -> list[Answer]:
+        """Return what each head answers, from its logits (H, F, C), with its scores against the
+        target.
+        """
         import torch
 
         estimates = self.decode(task, torch.from_numpy(logits), times)
@@ -98,13 +111,17 @@ class FrameKind(Kind):
         return np.zeros(0)
 
     def matched(self, reference: Sequence[Any], estimate: np.ndarray) -> tuple[int, int, int]:
-        """Return matches, reference events and estimated events of one clip, for the F called `pooled`."""
+        """Return matches, reference events and estimated events of one clip, for the F called
+        `pooled`.
+        """
         raise NotImplementedError
 
-    # -- predictions ----------------------------------------------------------------------------------------
+    # -- predictions -------------------------------------------------------------------------------
 
     def activation(self, logits: np.ndarray) -> tuple[str, np.ndarray]:
-        """Return what decoders look at first: its name and its probability (F,), from logits (F, C)."""
+        """Return what decoders look at first: its name and its probability (F,), from logits (F,
+        C).
+        """
         return self.activation_name, np.asarray(expit(logits[:, 0]))
 
     def draw_activation(self, axes: Axes, prediction: Prediction, top: float) -> None:

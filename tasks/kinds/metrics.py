@@ -1,4 +1,5 @@
-"""Metrics whose value is known for any resampling of groups, so that intervals cost no more than scores.
+"""Metrics whose value is known for any resampling of groups, so that intervals cost no more than
+scores.
 
 Conventions
 -----------
@@ -11,17 +12,19 @@ A metric is a function ``(target, output, group, counts) -> (R,)``:
 ``group``
     (N,) int64, the group of each unit: 0 to G - 1.
 ``counts``
-    (R, G) how often each group is drawn in each of R resamplings; one row of ones gives the plain score.
+    (R, G) how often each group is drawn in each of R resamplings; one row of ones gives the plain
+    score.
 
-Every value equals scikit-learn's on the resampled units (a test compares them). Where a metric averages over
-classes or tags, those it is undefined for in a resampling (no positive, or no negative) are left out of the
-mean; if all are, the value is NaN.
+Every value equals scikit-learn's on the resampled units (a test compares them). Where a metric
+averages over classes or tags, those it is undefined for in a resampling (no positive, or no
+negative) are left out of the mean; if all are, the value is NaN.
 
 Metrics
 -------
 * multiclass: ``accuracy``, ``macro_f1``, ``balanced_accuracy``, ``top2``, ``top3``
 * multilabel: ``roc_auc``, ``ap`` (both macro)
-* regression: ``r2`` (mean over targets), ``mae``, and ``r2_<target>`` of each (`svuprobe.tasks.kinds.regression`)
+* regression: ``r2`` (mean over targets), ``mae``, and ``r2_<target>`` of each
+  (`svuprobe.tasks.kinds.regression`)
 """
 
 from __future__ import annotations
@@ -61,9 +64,13 @@ def mean_of(values: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.nda
 
 
 def top(k: int) -> Metric:
-    """Share of units whose true class is among the k largest outputs; ties count against the prediction."""
+    """Share of units whose true class is among the k largest outputs; ties count against the
+    prediction.
+    """
 
-    def metric(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    def metric(
+        target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+    ) -> np.ndarray:
         own = output[np.arange(len(target)), target][:, None]
         others = np.arange(output.shape[1]) != target[:, None]
         rank = (others & (output >= own)).sum(axis=1)
@@ -72,7 +79,9 @@ def top(k: int) -> Metric:
     return metric
 
 
-def accuracy(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def accuracy(
+    target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
     """Share of units whose largest output is the true class."""
     return mean_of((output.argmax(axis=1) == target).astype(float), group, counts)
 
@@ -89,20 +98,26 @@ def _confusion(
     return hits, actual, guessed
 
 
-def macro_f1(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def macro_f1(
+    target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
     """Mean F1 of the classes that occur among targets or predictions."""
     hits, actual, guessed = _confusion(target, output, group, counts)
     return _nanmean(_ratio(2 * hits, actual + guessed))
 
 
-def balanced_accuracy(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def balanced_accuracy(
+    target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
     """Mean recall of the classes that occur among targets."""
     hits, actual, _ = _confusion(target, output, group, counts)
     return _nanmean(_ratio(hits, actual))
 
 
 def _over_tags(one: Callable[..., np.ndarray]) -> Metric:
-    def metric(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    def metric(
+        target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+    ) -> np.ndarray:
         weights = counts[:, group].astype(float)  # (R, N)
         values = [one(target[:, c] > 0.5, output[:, c], weights) for c in range(output.shape[1])]
         return _nanmean(np.stack(values, axis=-1))
@@ -110,8 +125,12 @@ def _over_tags(one: Callable[..., np.ndarray]) -> Metric:
     return metric
 
 
-def _tied_sums(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of positives and of negatives at each distinct score, highest score first: each (R, T)."""
+def _tied_sums(
+    positive: np.ndarray, score: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weight of positives and of negatives at each distinct score, highest score first: each (R,
+    T).
+    """
     order = np.argsort(-score, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(score[order]) != 0])
     ordered, is_positive = weights[:, order], positive[order]
@@ -134,14 +153,20 @@ def _average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndar
     return np.where(down.sum(1) > 0, value, np.nan)
 
 
-def _r2_each(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _r2_each(
+    target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
     """R2 of each target, (R, C); NaN where a target is constant."""
     c = target.shape[1]
     centred = target - target.mean(axis=0)  # R2 does not change, the sums keep their digits
     parts = np.hstack([np.ones_like(target), centred, centred**2, (target - output) ** 2])
-    n, first, second, error = np.split(counts @ group_totals(parts, group, counts.shape[1]), 4, axis=1)
+    n, first, second, error = np.split(
+        counts @ group_totals(parts, group, counts.shape[1]), 4, axis=1
+    )
     spread = second - _ratio(first**2, n)
-    return 1 - _ratio(error, np.where(spread > 1e-12 * np.maximum(second, 1e-300), spread, 0)).reshape(-1, c)
+    return 1 - _ratio(
+        error, np.where(spread > 1e-12 * np.maximum(second, 1e-300), spread, 0)
+    ).reshape(-1, c)
 
 
 def r2(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -149,8 +174,12 @@ def r2(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.nda
     return _nanmean(_r2_each(target, output, group, counts))
 
 
-def mae(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean absolute error, mean over the targets. Smaller is better, so it is never a ranked metric."""
+def mae(
+    target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Mean absolute error, mean over the targets. Smaller is better, so it is never a ranked
+    metric.
+    """
     return mean_of(np.abs(target - output).mean(axis=1), group, counts)
 
 

@@ -51,19 +51,27 @@ class Multiclass(ClipKind):
         """Return weights of the classes, (C,) float32; None for alpha 0, which weighs all alike."""
         return class_weights(targets, n_classes, alpha) if alpha else None
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the cross-entropy; with class weights the mean is weighted as in ``torch.nn.CrossEntropyLoss``."""
+    def loss(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the cross-entropy; with class weights the mean is weighted as in
+        ``torch.nn.CrossEntropyLoss``.
+        """
         from torch.nn import functional
 
         heads, batch, classes = outputs.shape
-        flat = functional.cross_entropy(outputs.reshape(-1, classes), targets.repeat(heads), reduction="none")
+        flat = functional.cross_entropy(
+            outputs.reshape(-1, classes), targets.repeat(heads), reduction="none"
+        )
         each = flat.view(heads, batch)
         if weights is None:
             return each.mean(1)
         share = weights[targets]
         return (each * share).sum(1) / share.sum()
 
-    def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    def slope(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
+    ) -> torch.Tensor:
         """Return softmax less the class, by what each row weighs in the mean."""
         gradient = softmax_less_hot(outputs, targets)
         rows = len(targets)
@@ -72,17 +80,23 @@ class Multiclass(ClipKind):
         return gradient
 
     def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
-        """Draw classes with their frequencies, a hundred times: the largest of noisy log priors is such a draw."""
+        """Draw classes with their frequencies, a hundred times: the largest of noisy log priors is
+        such a draw.
+        """
         rng = np.random.default_rng(0)
         prior = np.log(np.bincount(train, minlength=len(labels)) + 1e-9)
         return prior + rng.gumbel(size=(_CHANCE_DRAWS, n, len(prior)))
 
     def caveats(self, targets: Mapping[str, np.ndarray], labels: Sequence[str]) -> Iterator[str]:
         """Say which classes a split lacks, and where a split holds one class only."""
-        counts = {split: np.bincount(target, minlength=len(labels)) for split, target in targets.items()}
+        counts = {
+            split: np.bincount(target, minlength=len(labels)) for split, target in targets.items()
+        }
         for split, name in SPLIT_NAMES:
             occurring = [label for label, count in zip(labels, counts[split], strict=True) if count]
-            lacking = [label for label, count in zip(labels, counts[split], strict=True) if not count]
+            lacking = [
+                label for label, count in zip(labels, counts[split], strict=True) if not count
+            ]
             if len(occurring) == 1:
                 yield f"one class only in the {name} split: every clip there is {occurring[0]!r}"
             elif lacking:
@@ -99,7 +113,8 @@ class Multiclass(ClipKind):
 
 
 def class_weights(targets: np.ndarray, n_classes: int, alpha: float) -> np.ndarray:
-    """Return weights 1 / n_c ** alpha of each class, with mean 1 over the classes that occur; (C,) float32.
+    """Return weights 1 / n_c ** alpha of each class, with mean 1 over the classes that occur; (C,)
+    float32.
 
     Alpha 1 is the plain inverse frequency (Yamamoto 2023), 0.2 D-CNN-cRT's.
     """

@@ -37,7 +37,9 @@ class Multilabel(ClipKind):
     ) -> None:
         """Raise TaskError where no clip has a label, and none is declared either."""
         if not labels and not any(targets):
-            raise TaskError(f"{metadata}: no clip has a label; labels are joined by | in the column target")
+            raise TaskError(
+                f"{metadata}: no clip has a label; labels are joined by | in the column target"
+            )
 
     def labels(self, targets: Sequence[Any]) -> tuple[str, ...]:
         """Return the sorted labels that clips carry."""
@@ -51,14 +53,20 @@ class Multilabel(ClipKind):
         """Return which labels each clip carries, (N, C) float32 of 0 and 1."""
         return self.one_hot(task, labels, clips)
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    def loss(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the binary cross-entropy, mean over windows and tags."""
         from torch.nn import functional
 
-        each = functional.binary_cross_entropy_with_logits(outputs, targets.expand_as(outputs), reduction="none")
+        each = functional.binary_cross_entropy_with_logits(
+            outputs, targets.expand_as(outputs), reduction="none"
+        )
         return each.mean(dim=(1, 2))
 
-    def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    def slope(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
+    ) -> torch.Tensor:
         """Return sigmoid less the tag, over windows and tags."""
         return outputs.sigmoid_().sub_(targets.T[:, None]).div_(outputs.numel() / outputs.shape[1])
 
@@ -71,18 +79,23 @@ class Multilabel(ClipKind):
         unlearnt = self.unscored(targets["train"], labels)
         if unlearnt:
             subject, verb = ("tag", "has") if len(unlearnt) == 1 else ("tags", "have")
-            yield f"{subject} {named_some(unlearnt)} {verb} no positive or no negative in the training split"
+            yield (
+                f"{subject} {named_some(unlearnt)} {verb} no positive or no negative in the "
+                "training split"
+            )
         for split, name in (("valid", "validation"), ("test", "test")):
             left_out = self.unscored(targets[split], labels)
             if left_out:
                 verb = "has" if len(left_out) == 1 else "have"
                 yield (
-                    f"{len(labels) - len(left_out)} of {len(labels)} tags scored in the {name} split: "
-                    f"{named_some(left_out)} {verb} no positive or no negative there"
+                    f"{len(labels) - len(left_out)} of {len(labels)} tags scored in the {name} "
+                    f"split: {named_some(left_out)} {verb} no positive or no negative there"
                 )
 
     def unscored(self, test: np.ndarray, labels: Sequence[str]) -> list[str]:
-        """Return the tags without a positive, or without a negative: means over tags leave them out."""
+        """Return the tags without a positive, or without a negative: means over tags leave them
+        out.
+        """
         shares = test.mean(axis=0)
         return [label for label, share in zip(labels, shares, strict=True) if share in (0, 1)]
 

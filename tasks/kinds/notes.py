@@ -23,26 +23,37 @@ if TYPE_CHECKING:
 
 _FRAME_S = 0.02  # of most models: a shorter note ends in the frame after it began
 _NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
-_WHITE_KEYS, _TRIAD, _FIFTH = (0, 2, 4, 5, 7, 9, 11), (0, 4, 7), (0, 7)  # pitch classes that an axis names
+# pitch classes that an axis names
+_WHITE_KEYS, _TRIAD, _FIFTH = (0, 2, 4, 5, 7, 9, 11), (0, 4, 7), (0, 7)
 
 
 class Notes(FrameKind):
-    """Targets are tuples of ``(onset_s, offset_s, midi)``; rasterised, (F, 4) int16; estimates (n, 3)."""
+    """Targets are tuples of ``(onset_s, offset_s, midi)``; rasterised, (F, 4) int16; estimates (n,
+    3).
+    """
 
     name = "notes"
     metrics = transcription.METRICS
     window_s = 5.0
     activation_name = "P(onset)"
 
-    # -- own data -------------------------------------------------------------------------------------------
+    # -- own data ----------------------------------------------------------------------------------
 
     def read(self, path: Path) -> tuple[tuple[float, float, float], ...]:
-        """Return the notes of a file ``onset_s,offset_s,midi``, by onset; a header line is skipped."""
+        """Return the notes of a file ``onset_s,offset_s,midi``, by onset; a header line is
+        skipped.
+        """
         separator, rows = columns_of_numbers(path, read_text(path, NAMED_BY), "onset_s")
         for number, cells in rows:
             if len(cells) != 3:
-                hint = "; a decimal comma needs columns separated by ; or tabs" if separator == "," else ""
-                raise TaskError(f"{path}:{number}: {len(cells)} fields; a note is onset_s,offset_s,midi{hint}")
+                hint = (
+                    "; a decimal comma needs columns separated by ; or tabs"
+                    if separator == ","
+                    else ""
+                )
+                raise TaskError(
+                    f"{path}:{number}: {len(cells)} fields; a note is onset_s,offset_s,midi{hint}"
+                )
         placed = [Cell(f"{path}:{number}", text) for number, cells in rows for text in cells]
         numbers = Numbers(separator, placed)
         notes = []
@@ -55,11 +66,19 @@ class Notes(FrameKind):
             notes.append((onset, offset, midi_number))
         return tuple(sorted(notes))
 
-    def cut(self, events: Sequence[Any], start: float, end: float) -> tuple[tuple[float, float, float], ...]:
-        """Return the notes that begin from ``start`` to ``end``; one that lasts longer ends there."""
-        return tuple((on - start, min(off, end) - start, midi) for on, off, midi in events if start <= on < end)
+    def cut(
+        self, events: Sequence[Any], start: float, end: float
+    ) -> tuple[tuple[float, float, float], ...]:
+        """Return the notes that begin from ``start`` to ``end``; one that lasts longer ends
+        there.
+        """
+        return tuple(
+            (on - start, min(off, end) - start, midi)
+            for on, off, midi in events
+            if start <= on < end
+        )
 
-    # -- targets and loss -----------------------------------------------------------------------------------
+    # -- targets and loss --------------------------------------------------------------------------
 
     def n_outputs(self, labels: Sequence[str]) -> int:
         """Return 20: onset, silence, octave and pitch class."""
@@ -77,26 +96,34 @@ class Notes(FrameKind):
         total = sum(len(clip.target) for clip in clips)
         if odd["overlapping"]:
             yield (
-                f"{odd['overlapping']} of {total} notes begin while another sounds: this kind holds one voice, so "
-                f"the earlier note ends there for the heads, and scores count its end, or the note, as missed"
+                f"{odd['overlapping']} of {total} notes begin while another sounds: this kind "
+                "holds one voice, so the earlier note ends there for the heads, and scores count "
+                "its end, or the note, as missed"
             )
         if odd["out_of_range"]:
             yield (
-                f"{odd['out_of_range']} of {total} notes lie outside C2 to B5 (MIDI 36 to 83): heads can't name "
-                f"them, and scores count them as missed"
+                f"{odd['out_of_range']} of {total} notes lie outside C2 to B5 (MIDI 36 to 83): "
+                "heads can't name them, and scores count them as missed"
             )
         if odd["shorter_than_frame"]:
-            yield f"{odd['shorter_than_frame']} of {total} notes last less than {_FRAME_S:g} s, less than a frame"
+            yield (
+                f"{odd['shorter_than_frame']} of {total} notes last less than {_FRAME_S:g} s, "
+                "less than a frame"
+            )
 
     def rasterise(self, target: Sequence[Any], times: np.ndarray) -> np.ndarray:
         """Return onset, silence, octave and pitch class of each frame, (F, 4) int16."""
         return transcription.rasterise(target, times)
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    def loss(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the sum of the four losses, mean over frames."""
         return transcription.loss(outputs, targets)
 
-    def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    def slope(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
+    ) -> torch.Tensor:
         """Return sigmoid or softmax less the label, an onset by its weight, over frames."""
         gradient = outputs.new_empty(outputs.shape)
         gradient[:2] = outputs[:2].sigmoid().sub_(targets[:, :2].T[:, None])
@@ -105,7 +132,7 @@ class Notes(FrameKind):
         gradient[7:] = softmax_less_hot(outputs[7:], targets[:, 3])
         return gradient.div_(len(targets))
 
-    # -- decoding and scores --------------------------------------------------------------------------------
+    # -- decoding and scores -----------------------------------------------------------------------
 
     def decode(self, task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarray]:
         """Return the notes (n, 3) of each head, by the published decoder."""
@@ -119,14 +146,16 @@ class Notes(FrameKind):
         """Return no notes, (0, 3)."""
         return np.zeros((0, 3))
 
-    # -- predictions ----------------------------------------------------------------------------------------
+    # -- predictions -------------------------------------------------------------------------------
 
     def files(self, prediction: Prediction) -> dict[str, str | bytes]:
         """Return ``.mid``, ``.notes.csv`` (onset_s, offset_s, midi) and ``.jams``."""
         lines, data = ["onset_s,offset_s,midi"], []
         for onset, offset, pitch in prediction.events.tolist():
             lines.append(f"{onset:.3f},{offset:.3f},{pitch:.0f}")
-            data.append({"time": onset, "duration": offset - onset, "value": pitch, "confidence": None})
+            data.append(
+                {"time": onset, "duration": offset - onset, "value": pitch, "confidence": None}
+            )
         return {
             ".mid": midi(prediction.events),
             ".notes.csv": "\n".join(lines) + "\n",

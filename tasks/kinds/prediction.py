@@ -1,4 +1,6 @@
-"""What is predicted of one file: what `svuprobe.probe.predict` fills in, and a kind writes and draws."""
+"""What is predicted of one file: what `svuprobe.probe.predict` fills in, and a kind writes and
+draws.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,14 @@ class Prediction:
     outputs
         (C,) of the file: of the mean of its windows' logits.
     ranking
-        Each label with its probability or value, the likeliest first; of a regression in the task's order.
+        Each label with its probability or value, the likeliest first; of a regression in the task's
+        order.
     events
-        What was found in time: notes (n, 3), onset and offset in seconds and MIDI pitch; beats (n,) in seconds.
+        What was found in time: notes (n, 3), onset and offset in seconds and MIDI pitch; beats (n,)
+        in seconds.
     frame_times, activation, activation_name
-        (F,) each, of frame-level tasks: the probability of an onset or of a beat, or what else the name says.
+        (F,) each, of frame-level tasks: the probability of an onset or of a beat, or what else the
+        name says.
     failure
         Why there is nothing.
     """

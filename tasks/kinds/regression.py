@@ -24,14 +24,16 @@ _MOST_VALUE = 1e15  # squares of errors must be finite in float32
 
 
 class Regression(ClipKind):
-    """Targets are tuples of numbers, labels their names in the same order; encoded, (N, C) float32."""
+    """Targets are tuples of numbers, labels their names in the same order; encoded, (N, C)
+    float32.
+    """
 
     name = "regression"
     metrics = ("r2", "mae")
     shares = False
     undefined = "no target has two different values"
 
-    # -- own data -------------------------------------------------------------------------------------------
+    # -- own data ----------------------------------------------------------------------------------
 
     def declared(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the names as they stand: the columns of values have this order."""
@@ -47,18 +49,26 @@ class Regression(ClipKind):
         return text.split("|")
 
     def parse(self, cell: Cell, numbers: Numbers, labels: Sequence[str]) -> tuple[float, ...]:
-        """Return the values in a cell, which are joined by ``|``: as many as targets are declared."""
+        """Return the values in a cell, which are joined by ``|``: as many as targets are
+        declared.
+        """
         values = []
         for text in cell.text.split("|"):
-            values.append(numbers.read(Cell(cell.where, text.strip()), "target", -_MOST_VALUE, _MOST_VALUE))
+            values.append(
+                numbers.read(Cell(cell.where, text.strip()), "target", -_MOST_VALUE, _MOST_VALUE)
+            )
         if labels and len(values) != len(labels):
-            raise TaskError(f"{cell.where}: {len(values)} values for the {len(labels)} targets of the TOML")
+            raise TaskError(
+                f"{cell.where}: {len(values)} values for the {len(labels)} targets of the TOML"
+            )
         return tuple(values)
 
     def check_targets(
         self, metadata: Path, places: Sequence[str], targets: Sequence[Any], labels: Sequence[str]
     ) -> None:
-        """Raise TaskError for the first clip that has another number of values than the first of all."""
+        """Raise TaskError for the first clip that has another number of values than the first of
+        all.
+        """
         for where, target in zip(places, targets, strict=True):
             if len(target) != len(targets[0]):
                 raise TaskError(
@@ -66,7 +76,7 @@ class Regression(ClipKind):
                     f"every clip has the same targets"
                 )
 
-    # -- targets and loss -----------------------------------------------------------------------------------
+    # -- targets and loss --------------------------------------------------------------------------
 
     def labels(self, targets: Sequence[Any]) -> tuple[str, ...]:
         """Return ``target``, or ``target0``, ``target1``, ... where there are several."""
@@ -78,9 +88,11 @@ class Regression(ClipKind):
         return np.array([clip.target for clip in clips], dtype=np.float32).reshape(len(clips), -1)
 
     def standard(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and deviation of each target, (C,) float32; 1 for the deviation of a constant one.
+        """Return mean and deviation of each target, (C,) float32; 1 for the deviation of a constant
+        one.
 
-        What is learnt then has mean 0 and deviation 1, whatever the unit, so one learning rate does for all.
+        What is learnt then has mean 0 and deviation 1, whatever the unit, so one learning rate does
+        for all.
         """
         spread = targets.std(axis=0)
         return targets.mean(axis=0), np.where(spread > 0, spread, 1).astype(np.float32)
@@ -93,15 +105,19 @@ class Regression(ClipKind):
         """Return outputs in the targets' own units."""
         return np.asarray(outputs * spread + offset)
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    def loss(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the squared error, mean over windows and targets."""
         return (outputs - targets).square().mean(dim=(1, 2))
 
-    def slope(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    def slope(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
+    ) -> torch.Tensor:
         """Return twice the error, over windows and targets."""
         return outputs.sub_(targets.T[:, None]).mul_(2 * outputs.shape[1] / outputs.numel())
 
-    # -- scores ---------------------------------------------------------------------------------------------
+    # -- scores ------------------------------------------------------------------------------------
 
     def metric(self, name: str, labels: Sequence[str]) -> Metric:
         """Return a metric by its name; ``r2_<target>`` is the R2 of one target."""
@@ -109,7 +125,9 @@ class Regression(ClipKind):
             return METRICS[name]
         column = [labels.index(name.removeprefix("r2_"))]
 
-        def of_target(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        def of_target(
+            target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+        ) -> np.ndarray:
             return METRICS["r2"](target[:, column], output[:, column], group, counts)
 
         return of_target
@@ -125,10 +143,14 @@ class Regression(ClipKind):
             constant = [label for label, same in zip(labels, low == high, strict=True) if same]
             if constant:
                 subject = "target" if len(constant) == 1 else "targets"
-                effect = "nothing to learn" if split == "train" else "R2 is undefined and left out of the mean"
+                effect = (
+                    "nothing to learn"
+                    if split == "train"
+                    else "R2 is undefined and left out of the mean"
+                )
                 yield f"{subject} {named_some(constant)} constant in the {name} split: {effect}"
 
-    # -- predictions ----------------------------------------------------------------------------------------
+    # -- predictions -------------------------------------------------------------------------------
 
     def ranking(self, labels: Sequence[str], outputs: np.ndarray) -> tuple[tuple[str, float], ...]:
         """Return targets with their values in the task's order: a value is no likelihood."""
@@ -147,7 +169,9 @@ class Regression(ClipKind):
         labels = list(prediction.task.labels or ())
         centres = (prediction.start_s + prediction.end_s) / 2
         for n in np.argsort(-prediction.outputs)[:CLASSES_SHOWN]:
-            axes.plot(centres, prediction.window_outputs[:, n], "o-", ms=3, label=picture(labels[n]))
+            axes.plot(
+                centres, prediction.window_outputs[:, n], "o-", ms=3, label=picture(labels[n])
+            )
         axes.legend(frameon=False)
         axes.set_ylabel("value")
 

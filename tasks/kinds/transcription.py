@@ -1,26 +1,27 @@
 """Singing transcription: notes to frame labels, a loss, the published decoder, and scores.
 
-A network sees every frame of a frozen model and gives 20 logits for it. Notes become labels of these frames
-(`rasterise`), the labels train the network (`loss`), and its outputs become notes again (`decode`), which
-mir_eval compares with the reference (`score`).
+A network sees every frame of a frozen model and gives 20 logits for it. Notes become labels of
+these frames (`rasterise`), the labels train the network (`loss`), and its outputs become notes
+again (`decode`), which mir_eval compares with the reference (`score`).
 
 Conventions
 -----------
-- A note is ``(onset, offset, midi)``: seconds, seconds, MIDI number (69 is 440 Hz). Notes are a float array
-  ``(n, 3)``, or anything that numpy makes one of; no notes are ``(0, 3)`` or an empty list.
-- ``times`` are the frames' times in seconds, ascending and nearly uniform. Frame indices never leave this
-  module: whatever grid a model has, notes go in and come out in seconds.
-- Frame labels are four integers: onset (0/1), silence (0/1), octave (0..3 above C2, 4 for none), pitch class
-  (0..11, 12 for none). The frame nearest an offset is silence but keeps its pitch, unless a note begins
-  there.
+- A note is ``(onset, offset, midi)``: seconds, seconds, MIDI number (69 is 440 Hz). Notes are a
+  float array ``(n, 3)``, or anything that numpy makes one of; no notes are ``(0, 3)`` or an empty
+  list.
+- ``times`` are the frames' times in seconds, ascending and nearly uniform. Frame indices never
+  leave this module: whatever grid a model has, notes go in and come out in seconds.
+- Frame labels are four integers: onset (0/1), silence (0/1), octave (0..3 above C2, 4 for none),
+  pitch class (0..11, 12 for none). The frame nearest an offset is silence but keeps its pitch,
+  unless a note begins there.
 - Outputs are logits: column 0 onset, 1 silence, 2..6 octave, 7..19 pitch class.
 
 References
 ----------
-Wang & Jang, "On the preparation and validation of a large-scale dataset of singing transcription", ICASSP
-2021 (labels, loss, decoder); Gu et al., "Deep audio-visual singing voice transcription based on
-self-supervised learning models", 2022; Yamamoto, "Toward leveraging pre-trained self-supervised frontends for
-automatic singing voice understanding tasks", 2023 (the protocol used here).
+Wang & Jang, "On the preparation and validation of a large-scale dataset of singing transcription",
+ICASSP 2021 (labels, loss, decoder); Gu et al., "Deep audio-visual singing voice transcription based
+on self-supervised learning models", 2022; Yamamoto, "Toward leveraging pre-trained self-supervised
+frontends for automatic singing voice understanding tasks", 2023 (the protocol used here).
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ def rasterise(notes: ArrayLike, times: ArrayLike) -> NDArray[np.int16]:
     notes
         ``(n, 3)`` onset and offset in s, MIDI number; in any order. Fractional MIDI is rounded.
     times
-        ``(F,)`` frame times in s. They may be a window of a song: the labels are then those of the whole
-        song, cut (a note that began earlier keeps its pitch and has no onset).
+        ``(F,)`` frame times in s. They may be a window of a song: the labels are then those of the
+        whole song, cut (a note that began earlier keeps its pitch and has no onset).
 
     Returns
     -------
@@ -77,15 +78,16 @@ def rasterise(notes: ArrayLike, times: ArrayLike) -> NDArray[np.int16]:
 
     Notes
     -----
-    Equal to the published labels wherever notes last at least a frame and do not overlap. Elsewhere the
-    published code loses notes (one whose onset and offset are nearest the same frame never ends, and every
-    later note of the song vanishes); here the damage stays local, and `irregular` counts the cases:
+    Equal to the published labels wherever notes last at least a frame and do not overlap. Elsewhere
+    the published code loses notes (one whose onset and offset are nearest the same frame never
+    ends, and every later note of the song vanishes); here the damage stays local, and `irregular`
+    counts the cases:
 
     - a note shorter than a frame ends in the next frame;
-    - singing has one voice, so a note ends where the next begins; of several that begin in one frame, the one
-      that ends last remains;
-    - a pitch outside C2..B5 moves to the nearest octave and keeps its class, as published: such a note can
-      never be decoded at its true pitch;
+    - singing has one voice, so a note ends where the next begins; of several that begin in one
+      frame, the one that ends last remains;
+    - a pitch outside C2..B5 moves to the nearest octave and keeps its class, as published: such a
+      note can never be decoded at its true pitch;
     - a note that does not end after it begins is left out, as it is when scores are computed.
     """
     grid = _as_times(times)
@@ -94,7 +96,8 @@ def rasterise(notes: ArrayLike, times: ArrayLike) -> NDArray[np.int16]:
     if len(start) == 0 or len(grid) < 2:  # a single frame has no duration
         return labels
     frame = np.arange(len(grid))
-    owner = np.searchsorted(start, frame, side="right") - 1  # the last note to begin by this frame, or -1
+    # the last note to begin by this frame, or -1
+    owner = np.searchsorted(start, frame, side="right") - 1
     pitched = (owner >= 0) & (frame <= stop[owner])
     pitch = midi[owner[pitched]]
     labels[start[start >= 0], 0] = 1
@@ -109,9 +112,9 @@ def irregular(notes: ArrayLike, frame_s: float) -> dict[str, int]:
 
     Returns
     -------
-    Counts (a note may be in several): ``shorter_than_frame`` (``frame_s`` seconds), ``overlapping`` (begins
-    before an earlier note has ended, by more than a microsecond), ``out_of_range`` (outside C2..B5) and
-    ``unscored`` (negative onset, or no positive duration: left out of scores).
+    Counts (a note may be in several): ``shorter_than_frame`` (``frame_s`` seconds), ``overlapping``
+    (begins before an earlier note has ended, by more than a microsecond), ``out_of_range`` (outside
+    C2..B5) and ``unscored`` (negative onset, or no positive duration: left out of scores).
     """
     array = _as_notes(notes)
     onset, offset, midi = array[np.lexsort((array[:, 1], array[:, 0]))].T
@@ -137,8 +140,8 @@ def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
     Returns
     -------
-    ``(H,)``: each term is its mean over frames; frames with an onset weigh 15 in the first, as published.
-    A head's loss depends on that head's outputs alone.
+    ``(H,)``: each term is its mean over frames; frames with an onset weigh 15 in the first, as
+    published. A head's loss depends on that head's outputs alone.
     """
     from torch.nn import functional
 
@@ -148,8 +151,12 @@ def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     events = functional.binary_cross_entropy_with_logits(
         outputs[..., :2], binary, pos_weight=weight, reduction="none"
     )
-    octave = functional.cross_entropy(outputs[..., 2:7].transpose(1, 2), labels[..., 2], reduction="none")
-    pitch_class = functional.cross_entropy(outputs[..., 7:].transpose(1, 2), labels[..., 3], reduction="none")
+    octave = functional.cross_entropy(
+        outputs[..., 2:7].transpose(1, 2), labels[..., 2], reduction="none"
+    )
+    pitch_class = functional.cross_entropy(
+        outputs[..., 7:].transpose(1, 2), labels[..., 3], reduction="none"
+    )
     per_frame = events.sum(-1) + octave + pitch_class  # (H, F)
     return per_frame.mean(1)
 
@@ -171,18 +178,22 @@ def decode(outputs: ArrayLike | torch.Tensor, times: ArrayLike) -> NDArray[np.fl
     Raises
     ------
     TaskError
-        Outputs that are not ``(F, 20)`` for these times, or that hold NaN (a network that diverged).
+        Outputs that are not ``(F, 20)`` for these times, or that hold NaN (a network that
+        diverged).
 
     Notes
     -----
-    Probabilities are computed in float64. In float32 logits above about 17 all become 1, and each frame of
-    such a plateau is then an onset.
+    Probabilities are computed in float64. In float32 logits above about 17 all become 1, and each
+    frame of such a plateau is then an onset.
     """
-    if not isinstance(outputs, np.ndarray) and hasattr(outputs, "detach"):  # a tensor, of any device
+    # a tensor, of any device
+    if not isinstance(outputs, np.ndarray) and hasattr(outputs, "detach"):
         outputs = outputs.detach().cpu().double().numpy()
     logits = np.asarray(outputs, np.float64)
     if logits.ndim != 2 or logits.shape[1] != N_OUTPUTS:
-        raise TaskError(f"outputs of shape {logits.shape}: transcription needs (frames, {N_OUTPUTS})")
+        raise TaskError(
+            f"outputs of shape {logits.shape}: transcription needs (frames, {N_OUTPUTS})"
+        )
     octave, pitch_class = logits[:, 2:7].argmax(1), logits[:, 7:].argmax(1)
     return decode_frames(expit(logits[:, 0]), expit(logits[:, 1]), octave, pitch_class, times)
 
@@ -198,28 +209,35 @@ def decode_frames(
 ) -> NDArray[np.float64]:
     """Notes from four ``(F,)`` arrays: two probabilities and two labels (4 and 12 for none).
 
-    A frame begins a note where the onset reaches its threshold and is the highest within 3 frames on either
-    side. A note ends at the next beginning, at the next frame whose silence reaches its threshold, or at the
-    last frame. Its pitch is the commonest of its frames, those without octave or class left out; a note
-    without any pitched frame is dropped.
+    A frame begins a note where the onset reaches its threshold and is the highest within 3 frames
+    on either side. A note ends at the next beginning, at the next frame whose silence reaches its
+    threshold, or at the last frame. Its pitch is the commonest of its frames, those without octave
+    or class left out; a note without any pitched frame is dropped.
 
-    Source: Wang & Jang 2021, as released. Kept from it: the last frame is in no frame's neighbourhood, not
-    even its own; of equally common pitches the one that CPython's set of ``12 * octave + class`` yields first
-    wins (arbitrary but fixed; it decides only notes whose frames disagree evenly). Deviation: a note that
-    begins in the last frame has no duration and is dropped; scores ignore such notes anyway.
+    Source: Wang & Jang 2021, as released. Kept from it: the last frame is in no frame's
+    neighbourhood, not even its own; of equally common pitches the one that CPython's set of
+    ``12 * octave + class`` yields first wins (arbitrary but fixed; it decides only notes whose
+    frames disagree evenly). Deviation: a note that begins in the last frame has no duration and is
+    dropped; scores ignore such notes anyway.
     """
     grid = _as_times(times)
     arrays = [np.asarray(a) for a in (onset_prob, silence_prob, octave, pitch_class)]
     if any(a.shape != grid.shape for a in arrays):
-        raise TaskError(f"outputs for {[len(a) for a in arrays]} frames, but {len(grid)} frame times")
+        raise TaskError(
+            f"outputs for {[len(a) for a in arrays]} frames, but {len(grid)} frame times"
+        )
     onset_prob, silence_prob, octave, pitch_class = arrays
     if np.isnan(onset_prob).any() or np.isnan(silence_prob).any():
-        raise TaskError("the outputs hold NaN: this network has diverged; train it with a lower learning rate")
+        raise TaskError(
+            "the outputs hold NaN: this network has diverged; train it with a lower learning rate"
+        )
     start = _onsets(onset_prob, onset_threshold)
     if len(start) == 0:
         return np.empty((0, 3))
     stop = _ends(start, np.flatnonzero(silence_prob >= silence_threshold), len(grid))
-    midi = _modal_pitch(start, stop, np.where(pitch_class == NO_CLASS, NO_OCTAVE, octave), pitch_class)
+    midi = _modal_pitch(
+        start, stop, np.where(pitch_class == NO_CLASS, NO_OCTAVE, octave), pitch_class
+    )
     stop = np.minimum(stop, len(grid) - 1)
     return np.stack([grid[start], grid[stop], midi], axis=1)[(midi >= 0) & (stop > start)]
 
@@ -227,9 +245,9 @@ def decode_frames(
 def score(reference: ArrayLike, estimate: ArrayLike) -> dict[str, float]:
     """F, precision and recall of one song's notes: COnPOff, COnP and COn of mir_eval.
 
-    An onset is right within 50 ms, a pitch within 50 cents, an offset within 50 ms or 20 % of the reference
-    note's duration, whichever is more; every note is matched at most once. Notes with a negative onset or
-    without positive duration are removed first, on both sides.
+    An onset is right within 50 ms, a pitch within 50 cents, an offset within 50 ms or 20 % of the
+    reference note's duration, whichever is more; every note is matched at most once. Notes with a
+    negative onset or without positive duration are removed first, on both sides.
 
     Returns
     -------
@@ -237,9 +255,10 @@ def score(reference: ArrayLike, estimate: ArrayLike) -> dict[str, float]:
 
     Notes
     -----
-    Where only one side has notes all scores are 0. Where neither has, they are 1 (mir_eval: 0, with a
-    warning): silence was transcribed as silence, and a perfect answer must score 1. A dataset of sung songs
-    has no such song; a user's own may, and a mean over songs should not punish the right answer.
+    Where only one side has notes all scores are 0. Where neither has, they are 1 (mir_eval: 0, with
+    a warning): silence was transcribed as silence, and a perfect answer must score 1. A dataset of
+    sung songs has no such song; a user's own may, and a mean over songs should not punish the right
+    answer.
     """
     import mir_eval
 
@@ -266,10 +285,14 @@ def _as_notes(notes: ArrayLike) -> NDArray[np.float64]:
     if array.size == 0:
         return np.empty((0, 3))
     if array.ndim != 2 or array.shape[1] != 3:
-        raise TaskError(f"notes of shape {array.shape}: expected (n, 3), each onset_s, offset_s, midi")
+        raise TaskError(
+            f"notes of shape {array.shape}: expected (n, 3), each onset_s, offset_s, midi"
+        )
     if not np.isfinite(array).all():
         bad = int(np.flatnonzero(~np.isfinite(array).all(1))[0])
-        raise TaskError(f"note {bad + 1} is {array[bad].tolist()}: onset, offset and pitch must be numbers")
+        raise TaskError(
+            f"note {bad + 1} is {array[bad].tolist()}: onset, offset and pitch must be numbers"
+        )
     return array
 
 
@@ -277,7 +300,9 @@ def _as_times(times: ArrayLike) -> NDArray[np.float64]:
     """The one gate for frame times: ``(F,)``, ascending."""
     grid = np.asarray(times, np.float64)
     if grid.ndim != 1 or not (np.diff(grid) > 0).all():
-        raise TaskError(f"frame times of shape {grid.shape} do not ascend: expected one time in s per frame")
+        raise TaskError(
+            f"frame times of shape {grid.shape} do not ascend: expected one time in s per frame"
+        )
     return grid
 
 
@@ -293,14 +318,17 @@ def _nearest(seconds: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray
 def _to_frames(
     notes: NDArray[np.float64], grid: NDArray[np.float64]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """First frame (strictly ascending; -1 if before the grid), end frame and integer pitch of each note."""
+    """First frame (strictly ascending; -1 if before the grid), end frame and integer pitch of each
+    note.
+    """
     notes = notes[notes[:, 1] > notes[:, 0]]
     start, stop = _nearest(notes[:, 0], grid), _nearest(notes[:, 1], grid)
     stop = np.where(start >= 0, np.maximum(stop, start + 1), stop)
     seen = np.flatnonzero((start < len(grid)) & (stop >= 0))
     order = seen[np.lexsort((notes[seen, 1], start[seen]))]
     start = start[order]
-    last = np.append(start[1:] > start[:-1], True)[: len(start)]  # of those that share a first frame
+    # of those that share a first frame
+    last = np.append(start[1:] > start[:-1], True)[: len(start)]
     return start[last], stop[order][last], np.rint(notes[order, 2]).astype(int)[last]
 
 
@@ -308,12 +336,18 @@ def _onsets(prob: NDArray[np.floating], threshold: float) -> NDArray[Any]:
     """Frames that begin a note."""
     neighbours = prob.astype(np.float64)
     neighbours[-1:] = -np.inf
-    highest = maximum_filter1d(neighbours, size=7, mode="constant", cval=-np.inf) if len(prob) else neighbours
+    highest = (
+        maximum_filter1d(neighbours, size=7, mode="constant", cval=-np.inf)
+        if len(prob)
+        else neighbours
+    )
     return np.flatnonzero((prob >= threshold) & (prob == highest))
 
 
 def _ends(start: NDArray[Any], silent: NDArray[Any], n_frames: int) -> NDArray[Any]:
-    """Frame that ends each note: the next onset or silence, ``n_frames`` for a note still open at the end."""
+    """Frame that ends each note: the next onset or silence, ``n_frames`` for a note still open at
+    the end.
+    """
     next_onset = np.append(start[1:], n_frames)
     next_silence = np.append(silent, n_frames)[np.searchsorted(silent, start, side="right")]
     return np.minimum(next_onset, next_silence)
@@ -332,7 +366,8 @@ def _modal_pitch(
     mode = votes.argmax(1)
     tied = votes.any(1) & ((votes == votes.max(1, keepdims=True)).sum(1) > 1)
     for note in np.flatnonzero(tied):
-        # The released code's rule for ties: the first in the order in which Python iterates over a set.
+        # The released code's rule for ties: the first in the order in which Python iterates over a
+        # set.
         values = pitch[owner == note].tolist()
         mode[note] = max(set(values), key=values.count)
     return np.where(votes.any(1), LOWEST + mode, -1)

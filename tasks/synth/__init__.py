@@ -1,11 +1,13 @@
-"""Synthetic singing and music: small seeded corpora in the layouts of the real ones, so everything runs offline.
+"""Synthetic singing and music: small seeded corpora in the layouts of the real ones, so everything
+runs offline.
 
-``voice`` and ``instruments`` make sounds, ``techniques`` is what a voice sings, ``corpus`` writes files, and each
-dataset is a module. Results on these data say that the chain works; they say nothing about a model's worth on real
-voices.
+``voice`` and ``instruments`` make sounds, ``techniques`` is what a voice sings, ``corpus`` writes
+files, and each dataset is a module. Results on these data say that the chain works; they say
+nothing about a model's worth on real voices.
 """
 
-# Dataset -> "module:function" that writes it, called as f(root, clips, seed, reporter); imported when needed.
+# Dataset -> "module:function" that writes it, called as f(root, clips, seed, reporter); imported
+# when needed.
 CORPORA: dict[str, str] = {
     "vocalset": "svuprobe.tasks.synth.vocalset:write",
     "mir-st500": "svuprobe.tasks.synth.mir_st500:write",

@@ -18,7 +18,14 @@ SONG_SECONDS = 10.5  # two windows of 5 s and a tail to drop
 _FEWEST_SONGS, _SONGS_PER_ALBUM = 12, 12
 
 
-def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None) -> None:
+def write(
+    root: Path,
+    clips: int | None,
+    seed: int,
+    reporter: Reporter = SILENT,
+    *,
+    jobs: int | None = None,
+) -> None:
     """Write ``clips`` songs (default 120) as ``root/<artist>/<album>/<NN-title>.mp3``, 10.5 s each.
 
     Each artist is one singer without accompaniment and has six albums, as the split asks for: up to
@@ -26,10 +33,13 @@ def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT,
     those of `svuprobe.tasks.synth.corpus.write_corpus`, but for fewer than 12 songs: two artists of
     six albums is the least there is to tell apart.
     """
-    header = new_header("artist20", seed, clips, default=120, high=20 * len(ALBUMS) * _SONGS_PER_ALBUM)
+    header = new_header(
+        "artist20", seed, clips, default=120, high=20 * len(ALBUMS) * _SONGS_PER_ALBUM
+    )
     if header["clips"] < _FEWEST_SONGS:
         raise TaskError(
-            f"--clips {clips}: synthetic artist20 has at least {_FEWEST_SONGS}, six albums of each of two artists"
+            f"--clips {clips}: synthetic artist20 has at least {_FEWEST_SONGS}, six albums of "
+            "each of two artists"
         )
     cast = singers(seed)
 
@@ -46,7 +56,9 @@ def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT,
 
 
 def _discography(clips: int) -> list[tuple[int, str]]:
-    """Artists by number and the paths of their songs: the first song of every album, then the second."""
+    """Artists by number and the paths of their songs: the first song of every album, then the
+    second.
+    """
     artists = min(20, clips // len(ALBUMS))
     everything = (
         (artist, f"artist{artist + 1:02d}/{album}/{song:02d}-Song_{song}.mp3")

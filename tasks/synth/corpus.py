@@ -2,11 +2,12 @@
 
 Conventions
 -----------
-Every file has its own generator, seeded with ``(seed, crc32 of its path)``: the same seed gives the same
-bytes whatever the order, the number of files or of threads. ``SYNTHETIC.json`` in the folder of the dataset
-says so to people and to ``svuprobe data check``. It is written first with ``"complete": false`` and last with
-``"complete": true``, so three kinds of folder can be told apart: ours and finished (nothing to do), ours
-and interrupted (go on), and anybody else's (never touched). Files are renamed into place when whole.
+Every file has its own generator, seeded with ``(seed, crc32 of its path)``: the same seed gives the
+same bytes whatever the order, the number of files or of threads. ``SYNTHETIC.json`` in the folder
+of the dataset says so to people and to ``svuprobe data check``. It is written first with
+``"complete": false`` and last with ``"complete": true``, so three kinds of folder can be told
+apart: ours and finished (nothing to do), ours and interrupted (go on), and anybody else's (never
+touched). Files are renamed into place when whole.
 """
 
 from __future__ import annotations
@@ -110,14 +111,20 @@ def write_corpus(
     others = [*damaged, *written]
     for recording in recordings:
         others += recording.beside
-    finish(root, header, {recording.path: recording.seconds for recording in recordings}, extra=others)
+    finish(
+        root, header, {recording.path: recording.seconds for recording in recordings}, extra=others
+    )
 
 
-def new_header(dataset: str, seed: int, clips: int | None, *, default: int, high: int) -> dict[str, Any]:
+def new_header(
+    dataset: str, seed: int, clips: int | None, *, default: int, high: int
+) -> dict[str, Any]:
     """Return what identifies a corpus: two with equal headers are equal byte by byte."""
     clips = default if clips is None else clips
     if not 3 <= clips <= high:  # three: one for each split
-        raise TaskError(f"--clips {clips}: synthetic {dataset} has 3 to {high} clips (default {default})")
+        raise TaskError(
+            f"--clips {clips}: synthetic {dataset} has 3 to {high} clips (default {default})"
+        )
     if seed < 0:
         raise TaskError(f"--seed {seed}: a seed is 0 or more")
     return {
@@ -142,8 +149,8 @@ def begin(root: Path, header: dict[str, Any]) -> bool:
     if not marker.exists():
         if is_taken(root, marker):
             raise TaskError(
-                f"{root} is not empty and has no {MARKER}: it may be real data and is never overwritten; "
-                "choose another --out or move it away"
+                f"{root} is not empty and has no {MARKER}: it may be real data and is never "
+                "overwritten; choose another --out or move it away"
             )
         write_text(marker, json.dumps({**header, "complete": False}, indent=1))
         return True
@@ -151,15 +158,17 @@ def begin(root: Path, header: dict[str, Any]) -> bool:
     for key, wanted in header.items():
         if found.get(key) != wanted:
             raise TaskError(
-                f"{root} holds a synthetic corpus with {key}={found.get(key)!r}, asked for {wanted!r}: "
-                "delete the folder or choose another --out"
+                f"{root} holds a synthetic corpus with {key}={found.get(key)!r}, asked for "
+                f"{wanted!r}: delete the folder or choose another --out"
             )
     files = found.get("files", {})
     return not (found.get("complete") is True and all((root / path).is_file() for path in files))
 
 
 def is_taken(root: Path, marker: Path) -> bool:
-    """Whether a folder without its marker holds anybody's files; an unfinished marker is nobody's."""
+    """Whether a folder without its marker holds anybody's files; an unfinished marker is
+    nobody's.
+    """
     if not root.exists():
         return False
     return not root.is_dir() or bool({*root.iterdir()} - {*leftovers(marker)})
@@ -172,23 +181,37 @@ def read_marker(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     files = found.get("files", {}) if isinstance(found, dict) else None
-    if not isinstance(found, dict) or not isinstance(files, dict) or any("\0" in path for path in files):
+    if (
+        not isinstance(found, dict)
+        or not isinstance(files, dict)
+        or any("\0" in path for path in files)
+    ):
         raise TaskError(f"{path} can't be read as JSON: delete the folder or choose another --out")
     return found
 
 
-def finish(root: Path, header: dict[str, Any], seconds: dict[str, float], extra: Sequence[str] = ()) -> None:
+def finish(
+    root: Path, header: dict[str, Any], seconds: dict[str, float], extra: Sequence[str] = ()
+) -> None:
     """Write the final marker: durations summed, every file with its SHA-256."""
-    files = {path: hashlib.sha256((root / path).read_bytes()).hexdigest() for path in [*extra, *seconds]}
+    files = {
+        path: hashlib.sha256((root / path).read_bytes()).hexdigest() for path in [*extra, *seconds]
+    }
     total = round(sum(seconds.values()), 3)
     marker = {**header, "complete": True, "seconds": total, "files": dict(sorted(files.items()))}
     write_text(root / MARKER, json.dumps(marker, indent=1))
 
 
 def mapped(
-    make: Callable[[T], R], todo: Sequence[T], reporter: Reporter, description: str, jobs: int | None
+    make: Callable[[T], R],
+    todo: Sequence[T],
+    reporter: Reporter,
+    description: str,
+    jobs: int | None,
 ) -> list[R]:
-    """Return ``make`` over ``todo``, made in threads (NumPy and the FFT release the interpreter's lock), in order."""
+    """Return ``make`` over ``todo``, made in threads (NumPy and the FFT release the interpreter's
+    lock), in order.
+    """
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         try:
             return list(reporter.watch(pool.map(make, todo), description, len(todo)))
@@ -206,7 +229,13 @@ def write_audio(path: Path, audio: Audio, sample_rate: int) -> None:
     """Write an audio file of 16 bits (or an MP3), by its suffix, whole or not at all."""
     kind = path.suffix[1:].upper()
     encoded = io.BytesIO()  # libsndfile's own errors of writing have no number
-    sf.write(encoded, audio, sample_rate, subtype=None if kind in ("MP3", "OGG") else "PCM_16", format=kind)
+    sf.write(
+        encoded,
+        audio,
+        sample_rate,
+        subtype=None if kind in ("MP3", "OGG") else "PCM_16",
+        format=kind,
+    )
     write_bytes(path, encoded.getvalue())
 
 

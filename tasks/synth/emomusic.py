@@ -18,7 +18,14 @@ SECONDS = 8.0  # the real ones last 45
 _SPLIT_PATTERN = ("train", "valid", "test", "train", "train")  # of every five songs, three train
 
 
-def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None) -> None:
+def write(
+    root: Path,
+    clips: int | None,
+    seed: int,
+    reporter: Reporter = SILENT,
+    *,
+    jobs: int | None = None,
+) -> None:
     """Write ``clips`` songs (default 60) as ``root/clips_45seconds/<id>.mp3``, 8 s each.
 
     Ids are EmoMusic's, without leading zeros, and the music follows their published targets:
@@ -30,7 +37,9 @@ def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT,
     def make(row: dict[str, str]) -> Recording:
         path = f"clips_45seconds/{int(row['song_id'])}.mp3"
         arousal, valence = float(row["arousal"]), float(row["valence"])
-        return Recording(path, SECONDS, SAMPLE_RATE, lambda: mood(arousal, valence, SECONDS, rng_of(seed, path)))
+        return Recording(
+            path, SECONDS, SAMPLE_RATE, lambda: mood(arousal, valence, SECONDS, rng_of(seed, path))
+        )
 
     write_corpus(root, header, _songs(header["clips"]), make, reporter=reporter, jobs=jobs)
 
@@ -46,15 +55,22 @@ def mood(arousal: float, valence: float, seconds: float, rng: np.random.Generato
         level=1.0,
     )
     audio, _ = track(style, seconds, rng, SAMPLE_RATE)
-    # Brightness: 3 dB more per octave for each unit of valence; loudness: 4 dB for each unit of arousal.
+    # Brightness: 3 dB more per octave for each unit of valence; loudness: 4 dB for each unit of
+    # arousal.
     hz = np.fft.rfftfreq(len(audio), 1 / SAMPLE_RATE)
-    tilted = np.fft.irfft(np.fft.rfft(audio) * (np.maximum(hz, 50) / 500) ** (valence / 2), len(audio))
+    tilted = np.fft.irfft(
+        np.fft.rfft(audio) * (np.maximum(hz, 50) / 500) ** (valence / 2), len(audio)
+    )
     level = 10 ** ((4 * arousal - 28) / 20) / max(float(np.sqrt(np.mean(tilted**2))), 1e-9)
     return np.clip(level * tilted, -1, 1).astype(np.float32)
 
 
 def _songs(clips: int) -> list[dict[str, str]]:
-    """Rows of the official list, three train, one valid and one test of every five while they last."""
-    left = {split: iter([r for r in read("emomusic.tsv") if r["split"] == split]) for split in SPLITS}
+    """Rows of the official list, three train, one valid and one test of every five while they
+    last.
+    """
+    left = {
+        split: iter([r for r in read("emomusic.tsv") if r["split"] == split]) for split in SPLITS
+    }
     turns = (next(left[split], None) for _ in range(744) for split in _SPLIT_PATTERN)
     return list(islice((row for row in turns if row is not None), clips))

@@ -1,4 +1,6 @@
-"""Synthetic GiantSteps: pieces in all keys, in its official folder layout and under the names of its lists."""
+"""Synthetic GiantSteps: pieces in all keys, in its official folder layout and under the names of
+its lists.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,16 @@ FIRST_SECONDS = 61.0  # one song of two windows
 _CHORDS = ("keyboard", "synth_lead")
 
 
-def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None) -> None:
-    """Write ``clips`` songs (default 216) as ``root/giantsteps-{mtg-key,key}-dataset/audio/<id>.LOFI.mp3``.
+def write(
+    root: Path,
+    clips: int | None,
+    seed: int,
+    reporter: Reporter = SILENT,
+    *,
+    jobs: int | None = None,
+) -> None:
+    """Write ``clips`` songs (default 216) as
+    ``root/giantsteps-{mtg-key,key}-dataset/audio/<id>.LOFI.mp3``.
 
     16 kHz mono of 4 s; the first lasts 61 s, so that one song has two windows. Ids in the second
     folder are padded with zeros, as in the real one. From 72 songs on every split holds every key.
@@ -49,4 +59,6 @@ def key_style(key: str, rng: np.random.Generator) -> Style:
     tonic, mode = key.split()
     chords = str(rng.choice(_CHORDS))
     drums = float(rng.uniform(0.1, 0.3))
-    return Style(TONICS.index(tonic), mode, bpm=float(rng.uniform(215, 240)), chords=chords, drums=drums)
+    return Style(
+        TONICS.index(tonic), mode, bpm=float(rng.uniform(215, 240)), chords=chords, drums=drums
+    )

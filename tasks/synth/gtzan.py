@@ -1,4 +1,6 @@
-"""Synthetic GTZAN: ten genres with beats, in its official folder layout and under the names of its list."""
+"""Synthetic GTZAN: ten genres with beats, in its official folder layout and under the names of its
+list.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,22 @@ import numpy as np
 
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.datasets import split_lists
-from svuprobe.tasks.synth.corpus import Audio, Recording, new_header, rng_of, write_corpus, write_text
+from svuprobe.tasks.synth.corpus import (
+    Audio,
+    Recording,
+    new_header,
+    rng_of,
+    write_corpus,
+    write_text,
+)
 from svuprobe.tasks.synth.instruments import Style, track
 from svuprobe.tasks.synth.selection import Row, spread
 
 DAMAGED = "genres/jazz/jazz.00033.wav"
 SAMPLE_RATE = 22050
 SECONDS = 7.5
-FIRST_SECONDS = 661_794 / SAMPLE_RATE  # the usual length of a real file, 30.013 s: one window of 30 s, not two
+# the usual length of a real file, 30.013 s: one window of 30 s, not two
+FIRST_SECONDS = 661_794 / SAMPLE_RATE
 
 # Who plays a genre (chords, melody), drums, swing, lowest and highest tempo.
 _GENRES: dict[str, tuple[str, str, float, float, tuple[int, int]]] = {
@@ -32,8 +42,16 @@ _GENRES: dict[str, tuple[str, str, float, float, tuple[int, int]]] = {
 }
 
 
-def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None) -> None:
-    """Write ``clips`` tracks (default 90) as ``root/genres/<genre>/<genre>.NNNNN.wav`` with their beats.
+def write(
+    root: Path,
+    clips: int | None,
+    seed: int,
+    reporter: Reporter = SILENT,
+    *,
+    jobs: int | None = None,
+) -> None:
+    """Write ``clips`` tracks (default 90) as ``root/genres/<genre>/<genre>.NNNNN.wav`` with their
+    beats.
 
     22.05 kHz mono PCM16 of 7.5 s; the first lasts 30.013 s, as the real ones. Genres differ in
     instruments, drums and tempo. One file is damaged, under a number that the fault-filtered list
@@ -47,13 +65,18 @@ def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT,
     chosen = spread(rows, "genre", header["clips"])
 
     def make(row: Row) -> Recording:
-        path, beats_path = f"genres/{row['genre']}/{row['track']}.wav", f"beats/{row['track']}.beats"
+        path, beats_path = (
+            f"genres/{row['genre']}/{row['track']}.wav",
+            f"beats/{row['track']}.beats",
+        )
         seconds = FIRST_SECONDS if row is chosen[0] else SECONDS
 
         def render() -> Audio:
             rng = rng_of(seed, path)
             audio, beats = track(genre_style(row["genre"], rng), seconds, rng, SAMPLE_RATE)
-            write_text(root / beats_path, "\n".join(f"{time}\t{n % 4 + 1}" for n, time in enumerate(beats)))
+            write_text(
+                root / beats_path, "\n".join(f"{time}\t{n % 4 + 1}" for n, time in enumerate(beats))
+            )
             return audio
 
         return Recording(path, seconds, SAMPLE_RATE, render, beside=(beats_path,))

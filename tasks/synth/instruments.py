@@ -1,8 +1,10 @@
-"""Simple instruments, drums and chords: enough music for beats to be heard, keys to be harmonic, pitch exact.
+"""Simple instruments, drums and chords: enough music for beats to be heard, keys to be harmonic,
+pitch exact.
 
-``note`` plays one note of an instrument family, ``track`` a piece in a key and a tempo with its beats. Timbres are
-additive: each family has its own harmonics, envelope and noise, and each instrument of a family varies them a
-little by its seed, so that a family is learnt on some of its instruments and recognised on others.
+``note`` plays one note of an instrument family, ``track`` a piece in a key and a tempo with its
+beats. Timbres are additive: each family has its own harmonics, envelope and noise, and each
+instrument of a family varies them a little by its seed, so that a family is learnt on some of its
+instruments and recognised on others.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from scipy.signal import butter, sosfilt
 
 from svuprobe.tasks.synth.corpus import Audio
 
-# Values of a Style that a tag can stand for: drums loud enough to be heard in a mean over time, levels, tempi in bpm.
+# Values of a Style that a tag can stand for: drums loud enough to be heard in a mean over time,
+# levels, tempi in bpm.
 DRUMS = 2.0
 QUIET, MIDDLE, LOUD = 0.08, 0.25, 0.95
 SLOW, MODERATE, FAST = 60.0, 110.0, 170.0
@@ -65,7 +68,8 @@ FAMILIES = {
 }
 _VOCAL_FORMANTS = ((730, 90), (1090, 110), (2440, 140))  # Peterson & Barney 1952, /a/
 MAJOR, MINOR = (0, 4, 7), (0, 3, 7)
-# Degrees of the chords of a bar each: (semitones above the tonic, triad). Both say the key by its dominant.
+# Degrees of the chords of a bar each: (semitones above the tonic, triad). Both say the key by its
+# dominant.
 PROGRESSIONS = {
     "major": ((0, MAJOR), (5, MAJOR), (7, MAJOR), (0, MAJOR)),
     "minor": ((0, MINOR), (5, MINOR), (7, MAJOR), (0, MINOR)),
@@ -81,14 +85,24 @@ def timbre(family: str, instrument: int = 0) -> Timbre:
 
 
 def note(
-    family: str, midi: float, seconds: float, rng: np.random.Generator, sample_rate: int, *, instrument: int = 0
+    family: str,
+    midi: float,
+    seconds: float,
+    rng: np.random.Generator,
+    sample_rate: int,
+    *,
+    instrument: int = 0,
 ) -> Audio:
     """One note, (n,) float32 with a peak of about 1; ``midi`` 69 is 440 Hz."""
     t = np.arange(round(seconds * sample_rate)) / sample_rate
     made = timbre(family, instrument)
     f0 = 440 * 2 ** ((midi - 69) / 12)
     wobble = (
-        made.vibrato_cents / 1200 * np.log(2) / (2 * np.pi * 5.5) * np.sin(2 * np.pi * 5.5 * t + rng.uniform(0, 6))
+        made.vibrato_cents
+        / 1200
+        * np.log(2)
+        / (2 * np.pi * 5.5)
+        * np.sin(2 * np.pi * 5.5 * t + rng.uniform(0, 6))
     )
     phase = 2 * np.pi * f0 * (t + wobble)
     audio = np.zeros_like(t)
@@ -101,7 +115,11 @@ def note(
         fall = np.exp(-6.9 * t * (1 + 0.1 * n) / made.decay_s) if made.decay_s else 1.0
         audio += level * fall * np.sin(stretch * phase + rng.uniform(0, 2 * np.pi))
     audio /= max(np.abs(audio).max(), 1e-9)
-    audio += made.noise * rng.normal(size=len(t)) * (np.exp(-6.9 * t / made.decay_s) if made.decay_s else 1.0)
+    audio += (
+        made.noise
+        * rng.normal(size=len(t))
+        * (np.exp(-6.9 * t / made.decay_s) if made.decay_s else 1.0)
+    )
     return (audio * _envelope(len(t), made.attack_s, sample_rate)).astype(np.float32)
 
 
@@ -127,7 +145,9 @@ def drum(kind: str, rng: np.random.Generator, sample_rate: int) -> Audio:
         body = np.sin(2 * np.pi * (50 * t + 6 * (1 - np.exp(-30 * t))))
     else:
         edge = 6000 if kind == "hat" else 1500
-        high = sosfilt(butter(2, min(edge, 0.4 * sample_rate), "high", fs=sample_rate, output="sos"), noise)
+        high = sosfilt(
+            butter(2, min(edge, 0.4 * sample_rate), "high", fs=sample_rate, output="sos"), noise
+        )
         body = 0.4 * high + (0.5 * np.sin(2 * np.pi * 190 * t) if kind == "snare" else 0)
     return (body * np.exp(-decay * t)).astype(np.float32)
 
@@ -136,9 +156,9 @@ def drum(kind: str, rng: np.random.Generator, sample_rate: int) -> Audio:
 class Style:
     """A piece: key, tempo and who plays.
 
-    ``tonic`` is a pitch class (0 is C), ``mode`` ``major`` or ``minor``; ``chords`` and ``melody`` are families,
-    or empty for none; ``drums`` is their level, 0 for none; ``level`` the loudness of the whole; ``swing`` delays
-    every second quaver by that share of a beat.
+    ``tonic`` is a pitch class (0 is C), ``mode`` ``major`` or ``minor``; ``chords`` and ``melody``
+    are families, or empty for none; ``drums`` is their level, 0 for none; ``level`` the loudness of
+    the whole; ``swing`` delays every second quaver by that share of a beat.
     """
 
     tonic: int = 0
@@ -151,10 +171,13 @@ class Style:
     swing: float = 0.0
 
 
-def track(style: Style, seconds: float, rng: np.random.Generator, sample_rate: int) -> tuple[Audio, list[float]]:
+def track(
+    style: Style, seconds: float, rng: np.random.Generator, sample_rate: int
+) -> tuple[Audio, list[float]]:
     """A piece of ``seconds`` in the style, (n,) float32 within ±1, and the times of its beats in s.
 
-    Four beats a bar, a chord a bar, the bass on every beat; kick on one and three, snare on two and four.
+    Four beats a bar, a chord a bar, the bass on every beat; kick on one and three, snare on two and
+    four.
     """
     out = np.zeros(round(seconds * sample_rate), dtype=np.float64)
     beat_s = 60 / style.bpm
@@ -183,9 +206,16 @@ def track(style: Style, seconds: float, rng: np.random.Generator, sample_rate: i
             _add(out, time, 0.4 * play(style.melody, pitch, beat_s), sample_rate)
         if style.drums:
             _add(out, time, style.drums * hits["kick" if n % 2 == 0 else "snare"], sample_rate)
-            _add(out, time + (0.5 + style.swing) * beat_s, 0.5 * style.drums * hits["hat"], sample_rate)
+            _add(
+                out,
+                time + (0.5 + style.swing) * beat_s,
+                0.5 * style.drums * hits["hat"],
+                sample_rate,
+            )
     out += 1e-4 * rng.normal(size=len(out))
-    return (style.level * out / max(np.abs(out).max(), 1e-9)).astype(np.float32), beats.round(4).tolist()
+    return (style.level * out / max(np.abs(out).max(), 1e-9)).astype(np.float32), beats.round(
+        4
+    ).tolist()
 
 
 def _add(out: np.ndarray, time: float, sound: np.ndarray, sample_rate: int) -> None:

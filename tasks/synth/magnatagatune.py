@@ -1,4 +1,6 @@
-"""Synthetic MagnaTagATune: what a tag says is heard, in its official folder layout and under real clips' names."""
+"""Synthetic MagnaTagATune: what a tag says is heard, in its official folder layout and under real
+clips' names.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,31 @@ SECONDS = 4.0
 _TURNS = (*("train", "valid", "test") * 3, "train")
 
 _VOICES = (
-    *("choir", "choral", "female", "female vocal", "female voice", "male", "male vocal", "male voice", "man"),
+    *(
+        "choir",
+        "choral",
+        "female",
+        "female vocal",
+        "female voice",
+        "male",
+        "male vocal",
+        "male voice",
+        "man",
+    ),
     *("opera", "singing", "vocal", "vocals", "voice", "woman"),
 )
-# What of the Style -> tag -> how. Synonyms share a sound, women and men too; the other tags have none.
+# What of the Style -> tag -> how. Synonyms share a sound, women and men too; the other tags have
+# none.
 HEARD: dict[str, dict[str, Any]] = {
     "chords": {"guitar": "guitar", "harp": "mallet", "piano": "keyboard"},
     "melody": {
-        **{"cello": "string", "flute": "flute", "strings": "string", "synth": "synth_lead", "violin": "string"},
+        **{
+            "cello": "string",
+            "flute": "flute",
+            "strings": "string",
+            "synth": "synth_lead",
+            "violin": "string",
+        },
         **dict.fromkeys(_VOICES, "vocal"),
     },
     "drums": dict.fromkeys(("beat", "beats", "dance", "drums", "metal", "rock", "techno"), DRUMS),
@@ -42,7 +61,14 @@ HEARD: dict[str, dict[str, Any]] = {
 AUDIBLE = tuple(sorted(tag for table in HEARD.values() for tag in table))
 
 
-def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None) -> None:
+def write(
+    root: Path,
+    clips: int | None,
+    seed: int,
+    reporter: Reporter = SILENT,
+    *,
+    jobs: int | None = None,
+) -> None:
     """Write ``clips`` clips (default 90) of the official list as ``root/mp3/<0-f>/*.mp3``.
 
     16 kHz mono MP3 of 4 s (the recordings last 29 s). Names, splits and tags are those of real
@@ -61,18 +87,34 @@ def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT,
 
         return Recording(path, SECONDS, SAMPLE_RATE, render)
 
-    write_corpus(root, header, chosen_rows(header["clips"]), make, reporter=reporter, jobs=jobs, damaged=[DAMAGED])
+    write_corpus(
+        root,
+        header,
+        chosen_rows(header["clips"]),
+        make,
+        reporter=reporter,
+        jobs=jobs,
+        damaged=[DAMAGED],
+    )
 
 
 def style_of(tags: Sequence[str], rng: np.random.Generator) -> Style:
-    """What the tags sound like; an organ on its own, at a middle tempo and level, where they do not say."""
+    """What the tags sound like; an organ on its own, at a middle tempo and level, where they do not
+    say.
+    """
     said = {part: values.pop() for part, values in _heard(tags).items() if values}
-    tonic, mode, bpm = int(rng.integers(12)), str(rng.choice(["major", "minor"])), float(rng.uniform(100, 120))
+    tonic, mode, bpm = (
+        int(rng.integers(12)),
+        str(rng.choice(["major", "minor"])),
+        float(rng.uniform(100, 120)),
+    )
     return replace(Style(tonic, mode, bpm, chords="organ", drums=0.0, level=MIDDLE), **said)
 
 
 def _heard(tags: Sequence[str]) -> dict[str, set[Any]]:
-    """What the tags ask of each part of a style: one thing, none, or several that contradict each other."""
+    """What the tags ask of each part of a style: one thing, none, or several that contradict each
+    other.
+    """
     return {part: {table[tag] for tag in tags if tag in table} for part, table in HEARD.items()}
 
 
@@ -83,7 +125,9 @@ def chosen_rows(clips: int) -> list[dict[str, str]]:
 
 
 def _rarest_first(split: str) -> Iterator[dict[str, str]]:
-    """Clips of a split, next always the one whose tags were rarest so far; every tenth has none of the 50."""
+    """Clips of a split, next always the one whose tags were rarest so far; every tenth has none of
+    the 50.
+    """
     rows, has = _hearable(split)
     weight = np.array([4.0 if label in AUDIBLE else 1.0 for label in tagging.TASK.labels or ()])
     free, seen = np.ones(len(rows), dtype=bool), np.zeros(has.shape[1])

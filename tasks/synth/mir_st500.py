@@ -20,7 +20,14 @@ SONGS = {"train": (1, 360), "valid": (361, 400), "test": (401, 500)}
 SONG_SECONDS = (18.0, 22.0)
 
 
-def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None) -> None:
+def write(
+    root: Path,
+    clips: int | None,
+    seed: int,
+    reporter: Reporter = SILENT,
+    *,
+    jobs: int | None = None,
+) -> None:
     """Write ``clips`` songs (default 24) as ``root/<train|test>/<id>/Vocal.wav`` with their notes.
 
     44.1 kHz mono PCM16 of about 20 s, one singer per song, no accompaniment: what separated vocals
@@ -50,10 +57,14 @@ def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT,
 
 
 def _song_ids(clips: int) -> list[int]:
-    """Ids spread over the official ranges: a quarter test, a sixth validation, the rest train, none empty."""
+    """Ids spread over the official ranges: a quarter test, a sixth validation, the rest train, none
+    empty.
+    """
     test = min(max(round(clips / 4), 1), 100)
     valid = min(max(round(clips / 6), 1), 40)
     sizes = {"train": clips - test - valid, "valid": valid, "test": test}
     return [
-        int(song) for split, (first, last) in SONGS.items() for song in np.linspace(first, last, sizes[split]).round()
+        int(song)
+        for split, (first, last) in SONGS.items()
+        for song in np.linspace(first, last, sizes[split]).round()
     ]

@@ -1,4 +1,6 @@
-"""Synthetic MTG-Jamendo: what a tag says is heard, in its official folder layout with lists of its own."""
+"""Synthetic MTG-Jamendo: what a tag says is heard, in its official folder layout with lists of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,17 @@ import numpy as np
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.datasets.mtg_jamendo import HEADER, SPLIT_NAMES, SUBSETS
 from svuprobe.tasks.synth.corpus import Recording, new_header, rng_of, write_corpus
-from svuprobe.tasks.synth.instruments import DRUMS, FAST, LOUD, MIDDLE, MODERATE, QUIET, SLOW, Style, track
+from svuprobe.tasks.synth.instruments import (
+    DRUMS,
+    FAST,
+    LOUD,
+    MIDDLE,
+    MODERATE,
+    QUIET,
+    SLOW,
+    Style,
+    track,
+)
 
 SAMPLE_RATE = 16000
 SECONDS, LONG_SECONDS = 6.0, 32.0  # the long ones have a second window
@@ -46,7 +58,10 @@ MOODS: dict[str, Callable[[Style], bool]] = {
 }
 # Those of the tags above that are among the 50 most frequent of the recordings.
 TOP = {
-    *(f"genre---{name}" for name in ("ambient", "classical", "dance", "electronic", "folk", "jazz")),
+    *(
+        f"genre---{name}"
+        for name in ("ambient", "classical", "dance", "electronic", "folk", "jazz")
+    ),
     *(f"genre---{name}" for name in ("orchestral", "pop", "reggae", "world")),
     *(f"instrument---{name}" for name in ("drums", "piano", "synthesizer", "violin", "voice")),
     *("mood/theme---energetic", "mood/theme---relaxing"),
@@ -54,7 +69,11 @@ TOP = {
 _LISTS = "mtg-jamendo-dataset/data/splits/split-0"
 # Drums, tempo and level. The first two have all moods between them; two of the others have none.
 _FEELS = [(0.0, SLOW, QUIET), (DRUMS, FAST, LOUD)]
-_FEELS += [f for f in product((0.0, DRUMS), (SLOW, MODERATE, FAST), (QUIET, MIDDLE, LOUD)) if f not in _FEELS]
+_FEELS += [
+    f
+    for f in product((0.0, DRUMS), (SLOW, MODERATE, FAST), (QUIET, MIDDLE, LOUD))
+    if f not in _FEELS
+]
 
 
 @dataclass(frozen=True)
@@ -70,8 +89,16 @@ class _Track:
         return f"{self.number % 100:02d}/{self.number}"
 
 
-def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None) -> None:
-    """Write ``clips`` tracks (default 72) as ``root/audio-low/<NN>/<id>.low.mp3`` with the lists of split-0.
+def write(
+    root: Path,
+    clips: int | None,
+    seed: int,
+    reporter: Reporter = SILENT,
+    *,
+    jobs: int | None = None,
+) -> None:
+    """Write ``clips`` tracks (default 72) as ``root/audio-low/<NN>/<id>.low.mp3`` with the lists of
+    split-0.
 
     16 kHz mono MP3 of 6 s, every ninth of 32 s. The lists,
     ``root/mtg-jamendo-dataset/data/splits/split-0/*.tsv`` with CRLF, hold only tags that are heard,
@@ -103,7 +130,10 @@ def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT,
 
 def _tracks(clips: int, seed: int) -> list[_Track]:
     """Tracks that walk over the splits; more of them begin with the same ones."""
-    styles = {split: _styles(np.random.default_rng([seed, n])) for n, split in enumerate(SPLIT_NAMES.values())}
+    styles = {
+        split: _styles(np.random.default_rng([seed, n]))
+        for n, split in enumerate(SPLIT_NAMES.values())
+    }
     done: dict[str, int] = defaultdict(int)
     made = []
     for n, split in zip(range(clips), cycle(_TURNS), strict=False):
@@ -138,12 +168,18 @@ def tags_of(style: Style) -> list[str]:
 
 
 def _list(tracks: Sequence[_Track], subset: str, split: str) -> str:
-    """A list of split-0, CRLF at each line's end but the last (the LF of which ``write_text`` adds)."""
+    """A list of split-0, CRLF at each line's end but the last (the LF of which ``write_text``
+    adds).
+    """
     lines = ["\t".join(HEADER)]
     for made in tracks:
         tags = [tag for tag in tags_of(made.style) if tag in TOP or subset != "top50tags"]
         tags = [tag for tag in tags if tag.startswith(SUBSETS[subset])]
         if made.split == split and tags:
-            ids = f"track_{made.number:07d}", f"artist_{made.artist:06d}", f"album_{made.artist:06d}"
+            ids = (
+                f"track_{made.number:07d}",
+                f"artist_{made.artist:06d}",
+                f"album_{made.artist:06d}",
+            )
             lines.append("\t".join((*ids, f"{made.path}.mp3", f"{made.seconds:.1f}", *tags)))
     return "\r\n".join(lines) + "\r"

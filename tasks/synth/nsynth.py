@@ -23,8 +23,16 @@ SOURCES = ("acoustic", "electronic", "synthetic")
 HELD_S, NOTE_S = 3.0, 4.0
 
 
-def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None) -> None:
-    """Write ``clips`` notes (default 198) as ``root/nsynth-<split>/audio/*.wav`` with their ``examples.json``.
+def write(
+    root: Path,
+    clips: int | None,
+    seed: int,
+    reporter: Reporter = SILENT,
+    *,
+    jobs: int | None = None,
+) -> None:
+    """Write ``clips`` notes (default 198) as ``root/nsynth-<split>/audio/*.wav`` with their
+    ``examples.json``.
 
     16-bit wav of 4 s: held for 3 s, then silent. Each of the 11 families has four instruments in
     train and one of its own in valid and in test; 66 notes are one of each of these. Every split
@@ -44,7 +52,10 @@ def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT,
         examples: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
         for split, row in rows:
             examples[split][row["note_str"]] = row
-        return {f"nsynth-{split}/examples.json": json.dumps(examples[split], indent=1) for split in SPLITS}
+        return {
+            f"nsynth-{split}/examples.json": json.dumps(examples[split], indent=1)
+            for split in SPLITS
+        }
 
     write_corpus(root, header, rows, make, reporter=reporter, jobs=jobs, texts=texts)
 
@@ -53,16 +64,23 @@ def _played(row: dict[str, Any], rng: np.random.Generator) -> Audio:
     """A note of ``examples.json``, over a noise floor of -80 dB."""
     number = int(row["instrument_str"][-3:])
     audio = 1e-4 * rng.standard_normal(round(NOTE_S * SAMPLE_RATE))
-    tone = note(row["instrument_family_str"], row["pitch"], HELD_S, rng, SAMPLE_RATE, instrument=number)
+    tone = note(
+        row["instrument_family_str"], row["pitch"], HELD_S, rng, SAMPLE_RATE, instrument=number
+    )
     audio[: len(tone)] += (0.2 + 0.6 * row["velocity"] / 127) * tone / np.abs(tone).max()
     return audio.astype(np.float32)
 
 
 def _notes() -> list[tuple[str, dict[str, Any]]]:
-    """Every note there can be with its split, evenly spread however few are taken from the front."""
+    """Every note there can be with its split, evenly spread however few are taken from the
+    front.
+    """
     passes = [[("train", 0), ("valid", 4), ("test", 5)], [("train", 1), ("train", 2), ("train", 3)]]
     return [
-        (split, _metadata(family, number, PITCHES[(turn + number + index) % len(PITCHES)], velocity))
+        (
+            split,
+            _metadata(family, number, PITCHES[(turn + number + index) % len(PITCHES)], velocity),
+        )
         for velocity, turn, instruments in product(VELOCITIES, range(len(PITCHES)), passes)
         for index, family in enumerate(sorted(FAMILIES))
         for split, number in instruments

@@ -12,7 +12,8 @@ SHARES = {"train": 4, "valid": 1, "test": 1}
 
 
 def spread(rows: Sequence[Row], label: str, clips: int) -> list[Row]:
-    """Return ``clips`` rows of an official list, evenly: one of each label and split, then rounds of ``SHARES``.
+    """Return ``clips`` rows of an official list, evenly: one of each label and split, then rounds
+    of ``SHARES``.
 
     A longer selection begins with the shorter one.
     """

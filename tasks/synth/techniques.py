@@ -1,11 +1,13 @@
-"""What is sung and how: the ten techniques of VocalSet, its exercises, and melodies with exact note labels.
+"""What is sung and how: the ten techniques of VocalSet, its exercises, and melodies with exact note
+labels.
 
 Conventions
 -----------
-``plain_singing`` turns a score into ``Controls``; each technique is one function that takes these and changes
-what sets it apart. The acoustic signatures follow the VocalSet paper (Wilkins et al. 2018) and the sources
-named in each function; where no measurement was at hand, the amounts are ours and it says so. Pitches are
-MIDI numbers; suffixes name other units (``_s``, ``_hz``, ``_cents``, ``_db``).
+``plain_singing`` turns a score into ``Controls``; each technique is one function that takes these
+and changes what sets it apart. The acoustic signatures follow the VocalSet paper (Wilkins et al.
+2018) and the sources named in each function; where no measurement was at hand, the amounts are ours
+and it says so. Pitches are MIDI numbers; suffixes name other units (``_s``, ``_hz``, ``_cents``,
+``_db``).
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ EXERCISES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "arpeggios": ((0, 4, 7, 12, 7, 4, 0), (1, 1, 1, 1, 1, 1, 2)),
     "long_tones": ((0,), (1,)),
     "scales": ((0, 2, 4, 5, 7, 5, 4, 2, 0), (1, 1, 1, 1, 1, 1, 1, 1, 2)),
-    # "Row, row, row your boat, gently down the stream" (traditional); the other two are lines of our own
-    # that stand in for the two arias of VocalSet.
+    # "Row, row, row your boat, gently down the stream" (traditional); the other two are lines of
+    # our own that stand in for the two arias of VocalSet.
     "row": ((0, 0, 0, 2, 4, 4, 2, 4, 5, 7), (3, 3, 2, 1, 3, 2, 1, 2, 1, 6)),
     "caro": ((7, 7, 5, 4, 9, 7, 5, 4, 2), (3, 1, 2, 2, 3, 1, 1, 1, 4)),
     "dona": ((5, 0, 9, 7, 0, 10, 9, 7, 5), (2, 1, 3, 2, 1, 3, 1, 2, 3)),
@@ -44,8 +46,14 @@ Note = tuple[float, float, int]  # onset_s, offset_s, midi
 CONTEXTS = ("arpeggios", "long_tones", "scales")
 EXCERPTS = ("caro", "dona", "row")
 
-# Where in the singer's range a technique is sung (0 low, 1 high) and how loud its recordings peak, dB FS.
-REGISTER = {"belt": (0.5, 1.0), "vocal_fry": (0.0, 0.3), "lip_trill": (0.1, 0.7), "inhaled": (0.3, 1.0)}
+# Where in the singer's range a technique is sung (0 low, 1 high) and how loud its recordings peak,
+# dB FS.
+REGISTER = {
+    "belt": (0.5, 1.0),
+    "vocal_fry": (0.0, 0.3),
+    "lip_trill": (0.1, 0.7),
+    "inhaled": (0.3, 1.0),
+}
 PEAK_DB = {
     "belt": -2.0,
     "breathy": -11.0,
@@ -62,7 +70,9 @@ def bend(controls: Controls, cents: Track) -> Controls:
 
 
 def _clock(n: int, rate_hz: Track | float, rng: np.random.Generator, spread: float = 0.03) -> Track:
-    """Phase in cycles of something periodic at about ``rate_hz``, its rate wandering by ``spread``."""
+    """Phase in cycles of something periodic at about ``rate_hz``, its rate wandering by
+    ``spread``.
+    """
     rate = rate_hz * (1.0 + spread * wander(n, 2.0, rng))
     return rng.uniform() + np.cumsum(np.maximum(rate, 0.0)) / CONTROL_HZ
 
@@ -81,46 +91,60 @@ def _vibrated(
     return replace(bend(c, cents * wave), voice=c.voice * louder)
 
 
-# ---------------------------------------------------------------- the ten techniques
+# -- the ten techniques ----------------------------------------------------------------------------
 
 
-def vibrato(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator) -> Controls:
+def vibrato(
+    c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator
+) -> Controls:
     """f0 modulated at 5 to 7 Hz by 50 to 120 cents (Sundberg 1987, 1994)."""
     rate = float(np.clip(singer.vibrato_hz * rng.uniform(0.95, 1.05), 5.1, 6.9))
     extent = float(np.clip(singer.vibrato_cents * rng.uniform(0.85, 1.15), 50.0, 120.0))
     return _vibrated(c, score, rate, extent, rng)
 
 
-def straight(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator) -> Controls:
+def straight(
+    c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator
+) -> Controls:
     """No deliberate vibrato; what remains stays under 6 cents."""
     return _vibrated(c, score, singer.vibrato_hz, float(rng.uniform(0.0, 6.0)), rng)
 
 
-def trill(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator) -> Controls:
+def trill(
+    c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator
+) -> Controls:
     """Alternates with the pitch a semitone or a tone above, 5 to 8 times a second."""
     step = 100.0 * rng.integers(1, 3)
     wave = np.sin(2 * np.pi * _clock(len(c.f0_hz), rng.uniform(5.0, 7.5), rng))
     return bend(c, step * (0.5 + 0.5 * np.tanh(2.5 * wave) / np.tanh(2.5)))
 
 
-def trillo(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator) -> Controls:
-    """One pitch repeated from the throat, 5 Hz and faster (Caccini 1602): the glottis almost closes.
+def trillo(
+    c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator
+) -> Controls:
+    """One pitch repeated from the throat, 5 Hz and faster (Caccini 1602): the glottis almost
+    closes.
 
-    f0 sags towards each closure and some air escapes; both are usual in the recordings, the amounts ours.
+    f0 sags towards each closure and some air escapes; both are usual in the recordings, the amounts
+    ours.
     """
     t = np.arange(len(c.f0_hz)) / CONTROL_HZ
     longest = max(score, key=lambda s: s.seconds)
     ramp = np.clip((t - longest.onset_s) / longest.seconds, 0, 1) ** 1.5
     rate = rng.uniform(4.8, 6.0) + rng.uniform(1.5, 4.0) * ramp
     turn = _clock(len(t), rate, rng) % 1.0
-    opened = np.exp(-(((turn - 0.4) / np.where(turn < 0.4, 0.14, 0.24)) ** 2))  # fast attack, slower decay
+    # fast attack, slower decay
+    opened = np.exp(-(((turn - 0.4) / np.where(turn < 0.4, 0.14, 0.24)) ** 2))
     c = bend(c, -rng.uniform(20.0, 60.0) * (1 - opened))
     aspirated = c.breath * (opened + rng.uniform(1.0, 4.0) * (1 - opened))
     return replace(c, voice=c.voice * (0.02 + 0.98 * opened), breath=aspirated)
 
 
-def lip_trill(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator) -> Controls:
-    """Lips flutter at 20 to 30 Hz over the voice, dull and bubbling (Titze 2006; Maxfield et al. 2015).
+def lip_trill(
+    c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator
+) -> Controls:
+    """Lips flutter at 20 to 30 Hz over the voice, dull and bubbling (Titze 2006; Maxfield et al.
+    2015).
 
     Nearly closed lips lower all formants and let little above 1 kHz out.
     """
@@ -138,8 +162,12 @@ def lip_trill(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.ra
     )
 
 
-def vocal_fry(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator) -> Controls:
-    """Separate pulses, irregular and below 70 Hz, from a glottis open only shortly (Blomgren et al. 1998)."""
+def vocal_fry(
+    c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator
+) -> Controls:
+    """Separate pulses, irregular and below 70 Hz, from a glottis open only shortly (Blomgren et al.
+    1998).
+    """
     n = len(c.f0_hz)
     rate = rng.uniform(28.0, 48.0) * 2.0 ** (0.2 * wander(n, 1.5, rng))
     return replace(
@@ -153,7 +181,9 @@ def vocal_fry(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.ra
     )
 
 
-def breathy(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator) -> Controls:
+def breathy(
+    c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator
+) -> Controls:
     """Loose closure: much aspiration, a steep source, a long open phase (Klatt & Klatt 1990)."""
     c = _vibrated(c, score, singer.vibrato_hz, singer.vibrato_cents * rng.uniform(0.0, 0.5), rng)
     return replace(
@@ -164,8 +194,12 @@ def breathy(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.rand
     )
 
 
-def belt(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator) -> Controls:
-    """Loud chest voice: short open phase, flat source, F1 raised to the 2nd partial (Björkner 2008)."""
+def belt(
+    c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator
+) -> Controls:
+    """Loud chest voice: short open phase, flat source, F1 raised to the 2nd partial (Björkner
+    2008).
+    """
     c = _vibrated(c, score, singer.vibrato_hz, singer.vibrato_cents * rng.uniform(0.0, 0.8), rng)
     shape = c.formants_hz.copy()
     shape[:, 0] *= float(rng.uniform(1.1, 1.35))
@@ -178,8 +212,12 @@ def belt(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.
     )
 
 
-def inhaled(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator) -> Controls:
-    """Voice on the breath in: rough, noisy, unsteady in pitch (Eklund 2008); the amounts are ours."""
+def inhaled(
+    c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator
+) -> Controls:
+    """Voice on the breath in: rough, noisy, unsteady in pitch (Eklund 2008); the amounts are
+    ours.
+    """
     n = len(c.f0_hz)
     c = bend(c, rng.uniform(30.0, 70.0) * wander(n, 4.0, rng))
     unsteady = np.clip(1.0 + 0.35 * wander(n, 8.0, rng), 0.1, 2.0)
@@ -194,8 +232,12 @@ def inhaled(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.rand
     )
 
 
-def spoken(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator) -> Controls:
-    """Speech over a score of ``_speech``: the pitch glides through every syllable instead of holding it."""
+def spoken(
+    c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator
+) -> Controls:
+    """Speech over a score of ``_speech``: the pitch glides through every syllable instead of
+    holding it.
+    """
     t = np.arange(len(c.f0_hz)) / CONTROL_HZ
     cents = np.zeros_like(t)
     for s in score:
@@ -206,24 +248,40 @@ def spoken(c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.rando
 
 Technique = Callable[[Controls, Sequence[Syllable], Singer, np.random.Generator], Controls]
 TECHNIQUES: dict[str, Technique] = {
-    f.__name__: f for f in (belt, breathy, inhaled, lip_trill, spoken, straight, trill, trillo, vibrato, vocal_fry)
+    f.__name__: f
+    for f in (
+        belt,
+        breathy,
+        inhaled,
+        lip_trill,
+        spoken,
+        straight,
+        trill,
+        trillo,
+        vibrato,
+        vocal_fry,
+    )
 }
 
 
-# ---------------------------------------------------------------- scores
+# -- scores ----------------------------------------------------------------------------------------
 
 
 def _exercise(
     name: str, vowel: str, singer: Singer, seconds: float, technique: str, rng: np.random.Generator
 ) -> list[Syllable]:
-    """The score of a scale, an arpeggio, a long tone (legato, one vowel) or an excerpt (syllables)."""
+    """The score of a scale, an arpeggio, a long tone (legato, one vowel) or an excerpt
+    (syllables).
+    """
     steps, beats = (np.array(x) for x in EXERCISES[name])
     room = max(singer.high_midi - singer.low_midi - int(steps.max()), 0)
     lowest = singer.low_midi + round(room * rng.uniform(*REGISTER.get(technique, (0.0, 0.9))))
     start, stop = rng.uniform(0.08, 0.25), seconds - rng.uniform(0.1, 0.3)
     times = start + (stop - start) * np.concatenate([[0.0], np.cumsum(beats) / beats.sum()])
     if name in EXCERPTS:
-        return [_sung(a, b, lowest + s, rng) for a, b, s in zip(times, times[1:], steps, strict=False)]
+        return [
+            _sung(a, b, lowest + s, rng) for a, b, s in zip(times, times[1:], steps, strict=False)
+        ]
     return [
         Syllable(a, b, float(lowest + s), vowel, closure=float(rng.uniform(0.6, 1.0)))
         for a, b, s in zip(times, times[1:], steps, strict=False)
@@ -231,7 +289,9 @@ def _exercise(
 
 
 def _sung(onset_s: float, offset_s: float, midi: float, rng: np.random.Generator) -> Syllable:
-    """A syllable of random vowel and consonant: half of the consonants hiss, the others only close."""
+    """A syllable of random vowel and consonant: half of the consonants hiss, the others only
+    close.
+    """
     return Syllable(
         float(onset_s),
         float(offset_s),
@@ -243,7 +303,9 @@ def _sung(onset_s: float, offset_s: float, midi: float, rng: np.random.Generator
 
 
 def _speech(singer: Singer, seconds: float, rng: np.random.Generator) -> list[Syllable]:
-    """Four to six syllables a second in breath groups whose pitch falls by some semitones (declination)."""
+    """Four to six syllables a second in breath groups whose pitch falls by some semitones
+    (declination).
+    """
     score: list[Syllable] = []
     now, left, midi = float(rng.uniform(0.08, 0.25)), 0, 0.0
     while now < seconds - 0.45:
@@ -268,7 +330,9 @@ def _melody_score(singer: Singer, seconds: float, rng: np.random.Generator) -> l
             now += rng.uniform(0.3, 1.0) if score else 0.0
         left -= 1
         at = int(np.clip(at + rng.choice([-3, -2, -1, 0, 1, 2, 3], p=_LEAPS), 0, len(scale) - 1))
-        beats = rng.choice([0.75, 1, 1.5, 2, 4], p=[0.15, 0.4, 0.15, 0.2, 0.1]) * (2 if left == 0 else 1)
+        beats = rng.choice([0.75, 1, 1.5, 2, 4], p=[0.15, 0.4, 0.15, 0.2, 0.1]) * (
+            2 if left == 0 else 1
+        )
         end = min(now + beats * beat, seconds - 0.15)
         gap = rng.uniform(0.05, 0.12) if rng.uniform() < 0.3 else 0.0  # detached, else legato
         syllable = _sung(now, end - gap, scale[at], rng)
@@ -290,7 +354,7 @@ def _scale(singer: Singer, rng: np.random.Generator) -> list[int]:
     return [m for m in range(singer.low_midi, singer.high_midi + 1) if (m - key) % 12 in major]
 
 
-# ---------------------------------------------------------------- takes
+# -- takes -----------------------------------------------------------------------------------------
 
 
 def perform(
@@ -301,14 +365,17 @@ def perform(
     rng: np.random.Generator,
     sample_rate: int,
 ) -> Audio:
-    """A score sung with one of ``TECHNIQUES``, not normalised: shape (round(seconds * sample_rate),)."""
+    """A score sung with one of ``TECHNIQUES``, not normalised: shape (round(seconds *
+    sample_rate),).
+    """
     glide_s = 0.06 if technique == "spoken" else 0.012
     controls = plain_singing(score, singer, seconds, rng, glide_s)
     return render(TECHNIQUES[technique](controls, score, singer, rng), singer, rng, sample_rate)
 
 
 def recorded(audio: Audio, peak_db: float, rng: np.random.Generator) -> Audio:
-    """The take as a recording: peak at ``peak_db`` dB full scale over a noise floor of -75 to -60 dB.
+    """The take as a recording: peak at ``peak_db`` dB full scale over a noise floor of -75 to -60
+    dB.
 
     The noise falls with frequency like a room's; it is what remains in the silence at both ends.
     """
@@ -348,11 +415,13 @@ def technique_clip(
     return recorded(audio, PEAK_DB.get(technique, -6.0) + rng.uniform(-6.0, 3.0), rng)
 
 
-def melody(singer: Singer, seconds: float, rng: np.random.Generator, sample_rate: int) -> tuple[Audio, list[Note]]:
+def melody(
+    singer: Singer, seconds: float, rng: np.random.Generator, sample_rate: int
+) -> tuple[Audio, list[Note]]:
     """A sung melody and its notes ``(onset_s, offset_s, midi)``, sorted and free of overlaps.
 
-    The labels are the score itself: a vowel starts at its onset and is silent, or at its next consonant, at
-    its offset. Notes of 0.5 s and more carry a mild vibrato.
+    The labels are the score itself: a vowel starts at its onset and is silent, or at its next
+    consonant, at its offset. Notes of 0.5 s and more carry a mild vibrato.
     """
     score = _melody_score(singer, seconds, rng)
     controls = plain_singing(score, singer, seconds, rng)

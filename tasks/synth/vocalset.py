@@ -29,9 +29,29 @@ SPLIT_SINGERS = {
 }
 
 
-# Each word is a pass over the techniques, each letter a recording from that split (tRain, tEst, Valid). After
-# all of them every singer has sung each technique once; the first pass alone fills every split of each.
-_PASSES = ["rev", "r", "r", "e", "r", "r", "e", "r", "r", "v", "r", "e", "r", "r", "v", "r", "e", "r"]
+# Each word is a pass over the techniques, each letter a recording from that split (tRain, tEst,
+# Valid). After all of them every singer has sung each technique once; the first pass alone fills
+# every split of each.
+_PASSES = [
+    "rev",
+    "r",
+    "r",
+    "e",
+    "r",
+    "r",
+    "e",
+    "r",
+    "r",
+    "v",
+    "r",
+    "e",
+    "r",
+    "r",
+    "v",
+    "r",
+    "e",
+    "r",
+]
 _SPLIT_OF = {"r": "train", "e": "test", "v": "valid"}
 
 # A duplicate and an archive's junk file, as in the real one.
@@ -41,8 +61,16 @@ QUIRKS = (
 )
 
 
-def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT, *, jobs: int | None = None) -> None:
-    """Write ``clips`` recordings (default 400) as ``root/FULL/<singer>/<context>/<technique>/*.wav``.
+def write(
+    root: Path,
+    clips: int | None,
+    seed: int,
+    reporter: Reporter = SILENT,
+    *,
+    jobs: int | None = None,
+) -> None:
+    """Write ``clips`` recordings (default 400) as
+    ``root/FULL/<singer>/<context>/<technique>/*.wav``.
 
     44.1 kHz mono PCM16, 3.2 to 7 s each, spread evenly over 20 singers and the 10 techniques of the
     task. As in the real one, female4's straight scales and arpeggios lack their singer's name, and
@@ -62,7 +90,9 @@ def write(root: Path, clips: int | None, seed: int, reporter: Reporter = SILENT,
             path,
             seconds,
             SAMPLE_RATE,
-            lambda: technique_clip(cast[singer], technique, context, vowel, seconds, rng, SAMPLE_RATE),
+            lambda: technique_clip(
+                cast[singer], technique, context, vowel, seconds, rng, SAMPLE_RATE
+            ),
         )
 
     takes = list(islice(_takes(), header["clips"]))
@@ -73,7 +103,9 @@ def _takes() -> Iterator[Take]:
     """Every recording there can be, evenly spread however few are taken from the front."""
     for round_ in range(len(CONTEXTS) * len(VOWELS) + len(EXCERPTS)):
         shift = dict.fromkeys(_SPLIT_OF, 0)
-        for letters, (i, technique) in ((p, t) for p in _PASSES for t in enumerate(sorted(TECHNIQUES))):
+        for letters, (i, technique) in (
+            (p, t) for p in _PASSES for t in enumerate(sorted(TECHNIQUES))
+        ):
             for letter in letters:
                 group = SPLIT_SINGERS[_SPLIT_OF[letter]]
                 # A diagonal walk: within a pass the techniques meet different singers.
@@ -83,7 +115,8 @@ def _takes() -> Iterator[Take]:
 
 
 def _material(singer: str, technique: str, round_: int) -> tuple[str, str]:
-    """Context and vowel of a singer's ``round_``-th recording of a technique: all 18 in its own order.
+    """Context and vowel of a singer's ``round_``-th recording of a technique: all 18 in its own
+    order.
 
     Speech holds no vowel, so there the excerpts come first.
     """
@@ -99,4 +132,5 @@ def _path(singer: str, technique: str, context: str, vowel: str) -> str:
     short = singer.replace("female", "f").replace("male", "m")
     parts = (vowel, technique) if context == "excerpts" else (context, technique, vowel)
     misnamed = (singer, technique) == ("female4", "straight") and context in ("scales", "arpeggios")
-    return f"FULL/{singer}/{context}/{technique}/{'_'.join(parts if misnamed else (short, *parts))}.wav"
+    name = "_".join(parts if misnamed else (short, *parts))
+    return f"FULL/{singer}/{context}/{technique}/{name}.wav"

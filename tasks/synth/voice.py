@@ -1,15 +1,18 @@
-"""A small source-filter singing voice: who sings (``Singer``), what is done (``Controls``), ``render``.
+"""A small source-filter singing voice: who sings (``Singer``), what is done (``Controls``),
+``render``.
 
 Conventions
 -----------
-Control tracks hold one value per 1 / ``CONTROL_HZ`` seconds; audio is mono float32 at ``sample_rate`` Hz.
-Frequencies are in Hz, pitches in MIDI numbers (69 = 440 Hz, fractions allowed), times in seconds.
-Amplitudes are linear, relative to a glottal source of unit RMS. Nothing here reads or writes a file.
+Control tracks hold one value per 1 / ``CONTROL_HZ`` seconds; audio is mono float32 at
+``sample_rate`` Hz. Frequencies are in Hz, pitches in MIDI numbers (69 = 440 Hz, fractions allowed),
+times in seconds. Amplitudes are linear, relative to a glottal source of unit RMS. Nothing here
+reads or writes a file.
 
-The model is the acoustic theory of voice production (Fant 1960): a glottal flow derivative (KLGLOTT88,
-Klatt & Klatt 1990) and aspiration noise pass a cascade of formants. The pulse is stored band-limited, one
-wavetable per third of an octave, so nothing aliases; the formants move freely because they are applied as
-gains on a short-time spectrum, which takes a few milliseconds per second of audio.
+The model is the acoustic theory of voice production (Fant 1960): a glottal flow derivative
+(KLGLOTT88, Klatt & Klatt 1990) and aspiration noise pass a cascade of formants. The pulse is stored
+band-limited, one wavetable per third of an octave, so nothing aliases; the formants move freely
+because they are applied as gains on a short-time spectrum, which takes a few milliseconds per
+second of audio.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ Track = NDArray[np.float64]
 CONTROL_HZ = 500
 TABLE_SIZE = 8192
 
-# F1-F3 of adult men, Hz (Peterson & Barney 1952: "father" a, "head" e, "heed" i, "hawed" o, "who'd" u);
-# F4 and F5 of a neutral 17.5 cm tube. Other vocal tracts scale all five.
+# F1-F3 of adult men, Hz (Peterson & Barney 1952: "father" a, "head" e, "heed" i, "hawed" o, "who'd"
+# u); F4 and F5 of a neutral 17.5 cm tube. Other vocal tracts scale all five.
 VOWELS: dict[str, tuple[float, float, float, float, float]] = {
     "a": (730, 1090, 2440, 3400, 4500),
     "e": (530, 1840, 2480, 3500, 4500),
@@ -47,12 +50,12 @@ class Singer:
 
     ``tract`` multiplies the formants of ``VOWELS`` (1 = average man; shorter tracts are larger).
     ``tilt_db_oct`` is the fall of the source above 600 Hz on top of the pulse's own, dB per octave.
-    ``vibrato_cents`` is the peak deviation. ``jitter`` and ``shimmer`` are standard deviations of period
-    and amplitude from cycle to cycle, relative. ``breath`` is the noise beside a source of unit RMS.
-    ``ring_db`` is the singer's formant near 3 kHz (Sundberg 1974), ``upper`` scales F4 and F5 alone,
-    ``air_db`` is a lift or cut above 5 kHz, ``marks`` are (Hz, dB) of narrow peaks and dips that side
-    cavities such as the piriform sinuses leave (Dang & Honda 1997). The comfortable range is
-    ``low_midi`` to ``high_midi``.
+    ``vibrato_cents`` is the peak deviation. ``jitter`` and ``shimmer`` are standard deviations of
+    period and amplitude from cycle to cycle, relative. ``breath`` is the noise beside a source of
+    unit RMS. ``ring_db`` is the singer's formant near 3 kHz (Sundberg 1974), ``upper`` scales F4
+    and F5 alone, ``air_db`` is a lift or cut above 5 kHz, ``marks`` are (Hz, dB) of narrow peaks
+    and dips that side cavities such as the piriform sinuses leave (Dang & Honda 1997). The
+    comfortable range is ``low_midi`` to ``high_midi``.
     """
 
     name: str
@@ -74,11 +77,12 @@ class Singer:
 
 @dataclass(frozen=True)
 class Controls:
-    """Everything ``render`` needs: tracks at ``CONTROL_HZ``, shape (frames,), and constants of a take.
+    """Everything ``render`` needs: tracks at ``CONTROL_HZ``, shape (frames,), and constants of a
+    take.
 
     ``voice`` and ``breath`` scale source and aspiration, ``burst`` the frication of consonants,
-    ``lips`` all that leaves the mouth; ``formants_hz`` has shape (frames, 5). ``muffle_hz`` is the corner
-    of a second-order low-pass behind the lips.
+    ``lips`` all that leaves the mouth; ``formants_hz`` has shape (frames, 5). ``muffle_hz`` is the
+    corner of a second-order low-pass behind the lips.
     """
 
     f0_hz: Track
@@ -96,8 +100,9 @@ class Controls:
 
 @dataclass(frozen=True)
 class Syllable:
-    """One note on one vowel. ``closure`` is how much of the voice a consonant leaves before it (1: none),
-    ``burst`` the strength of its noise."""
+    """One note on one vowel. ``closure`` is how much of the voice a consonant leaves before it (1:
+    none), ``burst`` the strength of its noise.
+    """
 
     onset_s: float
     offset_s: float
@@ -113,13 +118,19 @@ class Syllable:
 
 
 def singers(seed: int) -> tuple[Singer, ...]:
-    """The twenty singers of one seed, named as in VocalSet: ``female1``-``female9``, ``male1``-``male11``."""
+    """The twenty singers of one seed, named as in VocalSet: ``female1``-``female9``,
+    ``male1``-``male11``.
+    """
     names = [f"female{i}" for i in range(1, 10)] + [f"male{i}" for i in range(1, 12)]
-    return tuple(_singer(name, np.random.default_rng([seed, zlib.crc32(name.encode())])) for name in names)
+    return tuple(
+        _singer(name, np.random.default_rng([seed, zlib.crc32(name.encode())])) for name in names
+    )
 
 
 def _singer(name: str, rng: np.random.Generator) -> Singer:
-    """Draw one singer; women's formants lie 17 % higher on average (Peterson & Barney 1952; Fant 1966)."""
+    """Draw one singer; women's formants lie 17 % higher on average (Peterson & Barney 1952; Fant
+    1966).
+    """
     female = name.startswith("female")
     low = int(rng.integers(55, 61) if female else rng.integers(40, 49))
     return Singer(
@@ -138,7 +149,10 @@ def _singer(name: str, rng: np.random.Generator) -> Singer:
         ring_db=float(rng.uniform(0.0, 6.0) if female else rng.uniform(2.0, 12.0)),
         air_db=float(rng.uniform(-5.0, 5.0)),
         marks=tuple(
-            (float(rng.uniform(low, 1.6 * low)), float(rng.choice([-1, 1]) * rng.uniform(5.0, 10.0)))
+            (
+                float(rng.uniform(low, 1.6 * low)),
+                float(rng.choice([-1, 1]) * rng.uniform(5.0, 10.0)),
+            )
             for low in (1000.0, 1700.0, 2900.0, 4800.0)
         ),
     )
@@ -166,7 +180,9 @@ def smooth(track: Track, sigma_s: float) -> Track:
 
 
 def wander(n: int, hz: float, rng: np.random.Generator) -> Track:
-    """Slow random movement of unit standard deviation with most of its energy below ``hz``, shape (n,)."""
+    """Slow random movement of unit standard deviation with most of its energy below ``hz``, shape
+    (n,).
+    """
     knots = rng.standard_normal(max(int(n / CONTROL_HZ * 2 * hz) + 3, 4))
     return np.interp(np.arange(n), np.linspace(0, n, len(knots)), knots) * 1.2
 
@@ -180,8 +196,8 @@ def _current(score: Sequence[Syllable], t: Track) -> NDArray[np.intp]:
 def _pitch(score: Sequence[Syllable], t: Track, glide_s: float, rng: np.random.Generator) -> Track:
     """Pitch in MIDI: steps joined by short glides, each a little out of tune, scooped from below.
 
-    Intonation errors (6 cents), drift (4 cents) and scoops (10-50 cents, over after 30 ms) are ours: small
-    enough that a note is never in doubt.
+    Intonation errors (6 cents), drift (4 cents) and scoops (10-50 cents, over after 30 ms) are
+    ours: small enough that a note is never in doubt.
     """
     goal = np.array([s.midi for s in score]) + 0.06 * rng.standard_normal(len(score)).clip(-2, 2)
     pitch = smooth(goal[_current(score, t)], glide_s)
@@ -192,7 +208,9 @@ def _pitch(score: Sequence[Syllable], t: Track, glide_s: float, rng: np.random.G
 
 
 def _gate(score: Sequence[Syllable], t: Track, rng: np.random.Generator) -> Track:
-    """Loudness of the voice: 0 in rests, down to ``closure`` between legato syllables, near 1 on vowels."""
+    """Loudness of the voice: 0 in rests, down to ``closure`` between legato syllables, near 1 on
+    vowels.
+    """
     points = [(0.0, 0.0)]
     for i, s in enumerate(score):
         after = score[i + 1] if i + 1 < len(score) else None
@@ -246,7 +264,8 @@ def render(controls: Controls, singer: Singer, rng: np.random.Generator, sample_
     phase = _phase(controls, rng, sample_rate, n)
     source = _pulses(phase, controls, sample_rate) * _shimmer(phase, controls.shimmer, rng)
     source *= _stretch(controls.voice, sample_rate, n)
-    # Air flows most while the glottis is open, so noise is modulated once per cycle (Klatt & Klatt 1990).
+    # Air flows most while the glottis is open, so noise is modulated once per cycle (Klatt & Klatt
+    # 1990).
     noise = rng.standard_normal(n, dtype=np.float32) * (1 + 0.6 * np.cos(2 * np.pi * phase))
     noise *= _stretch(controls.breath, sample_rate, n)
     audio = _vocal_tract(source, noise, controls, singer, sample_rate)
@@ -262,7 +281,9 @@ def _stretch(track: Track, sample_rate: int, n: int) -> Track:
 
 
 def _phase(controls: Controls, rng: np.random.Generator, sample_rate: int, n: int) -> Track:
-    """Glottal phase in cycles, shape (n,): the integral of f0, each cycle perturbed by the jitter."""
+    """Glottal phase in cycles, shape (n,): the integral of f0, each cycle perturbed by the
+    jitter.
+    """
     step = _stretch(controls.f0_hz, sample_rate, n) / sample_rate
     cycle = np.cumsum(step).astype(np.intp)
     wobble = controls.jitter * np.clip(rng.standard_normal(cycle[-1] + 1), -2.5, 2.5)
@@ -291,10 +312,11 @@ def _pulses(phase: Track, controls: Controls, sample_rate: int) -> Track:
 
 
 def _wavetables(open_quotient: float, top_hz: Track, sample_rate: int) -> Track:
-    """One cycle of KLGLOTT88's flow derivative for each highest f0, shape (len(top_hz), TABLE_SIZE + 1).
+    """One cycle of KLGLOTT88's flow derivative for each highest f0, shape (len(top_hz), TABLE_SIZE
+    + 1).
 
-    The flow is ``t^2 - t^3 / q`` while the glottis is open (``t < q``); partials that would pass 45 % of
-    the sample rate are left out. The last column repeats the first, for interpolation.
+    The flow is ``t^2 - t^3 / q`` while the glottis is open (``t < q``); partials that would pass 45
+    % of the sample rate are left out. The last column repeats the first, for interpolation.
     """
     t = np.arange(TABLE_SIZE) / TABLE_SIZE
     derivative = np.where(t < open_quotient, 2 * t - 3 * t**2 / open_quotient, 0.0)
@@ -318,14 +340,18 @@ def _vocal_tract(
     spectra = _stft(source, size, hop) * tilt.astype(np.float32)  # (frames, bins)
     spectra += _stft(noise, size, hop) * aspiration.astype(np.float32)
     # Frame k is centred on sample k * hop (the signal is padded by half a frame).
-    at = np.minimum(np.arange(len(spectra)) * hop / sample_rate * CONTROL_HZ, len(controls.f0_hz) - 1)
+    at = np.minimum(
+        np.arange(len(spectra)) * hop / sample_rate * CONTROL_HZ, len(controls.f0_hz) - 1
+    )
     spectra *= _formant_gain(_tuned(controls)[at.astype(np.intp)], hz)
     spectra *= (_fixed_gain(singer, hz) / (1.0 + (hz / controls.muffle_hz) ** 2)).astype(np.float32)
     return _istft(spectra, size, hop, len(source))
 
 
 def _tuned(controls: Controls) -> Track:
-    """Formants, shape (frames, 5), with F1 never below the pitch: sopranos open the jaw (Sundberg 1975)."""
+    """Formants, shape (frames, 5), with F1 never below the pitch: sopranos open the jaw (Sundberg
+    1975).
+    """
     tuned = controls.formants_hz.copy()
     tuned[:, 0] = np.maximum(tuned[:, 0], controls.f0_hz)
     tuned[:, 1] = np.maximum(tuned[:, 1], tuned[:, 0] + 150.0)
@@ -333,13 +359,17 @@ def _tuned(controls: Controls) -> Track:
 
 
 def bandwidth_hz(formant_hz: Track) -> Track:
-    """Formant bandwidth by frequency: a fit to measured tracts (Fant 1972), and 30 Hz lost at the glottis."""
+    """Formant bandwidth by frequency: a fit to measured tracts (Fant 1972), and 30 Hz lost at the
+    glottis.
+    """
     k = np.asarray(formant_hz) / 500.0
     return 15.0 / k**2 + 20.0 * np.sqrt(k) + 5.0 * k**2 + 30.0
 
 
 def _resonance(formant_hz: Track, hz: Track) -> NDArray[np.float32]:
-    """Magnitude of one resonance with unit gain at 0 Hz; broadcasts formants against frequencies."""
+    """Magnitude of one resonance with unit gain at 0 Hz; broadcasts formants against
+    frequencies.
+    """
     f2, h2 = np.float32(formant_hz**2), np.float32(hz**2)
     b2 = np.float32(bandwidth_hz(formant_hz) ** 2)
     return f2 / np.sqrt((f2 - h2) ** 2 + b2 * h2)
@@ -355,13 +385,18 @@ def _formant_gain(formants_hz: Track, hz: Track) -> NDArray[np.float32]:
 
 
 def _fixed_gain(singer: Singer, hz: Track) -> Track:
-    """Gain that never moves, shape (bins,): the tube's higher resonances, singer's formant, air band."""
+    """Gain that never moves, shape (bins,): the tube's higher resonances, singer's formant, air
+    band.
+    """
     gain = np.ones_like(hz)
-    for order in range(6, 13):  # without them a cascade of five would lose 60 dB per octave above F5
+    # without them a cascade of five would lose 60 dB per octave above F5
+    for order in range(6, 13):
         gain *= _resonance(np.array(singer.tract * singer.upper * 1000.0 * (order - 0.5)), hz)
     ring = singer.ring_db * np.exp(-(((hz - 2900.0 * np.sqrt(singer.tract)) / 450.0) ** 2))
     air = singer.air_db / (1.0 + np.exp(-(hz - 5000.0) / 600.0))
-    marks = sum(db * np.exp(-((np.log2(np.maximum(hz, 1.0) / at) / 0.12) ** 2)) for at, db in singer.marks)
+    marks = sum(
+        db * np.exp(-((np.log2(np.maximum(hz, 1.0) / at) / 0.12) ** 2)) for at, db in singer.marks
+    )
     return np.asarray(gain * 10.0 ** ((ring + air + marks) / 20.0))
 
 

@@ -1,4 +1,6 @@
-"""Leaderboard and pictures of results that are undefined, damaged, hostile or many: the rest is shown."""
+"""Leaderboard and pictures of results that are undefined, damaged, hostile or many: the rest is
+shown.
+"""
 
 import csv
 import io
@@ -50,12 +52,21 @@ def shown(*results):
 
 def drawn(results, out):
     """Every kind of picture but that of several shares of a training set."""
-    return [path for kind in ("scores", "layer-weights", "layer-curves") for path in plots.KINDS[kind](results, out)]
+    return [
+        path
+        for kind in ("scores", "layer-weights", "layer-curves")
+        for path in plots.KINDS[kind](results, out)
+    ]
 
 
 def rename_layers(body, names):
     """Give the layers of a result's JSON other names, wherever they stand."""
-    for part in (body["layer_curve"], body["layer_ci95"], body["layer_drop"], body["selected"]["layers"]):
+    for part in (
+        body["layer_curve"],
+        body["layer_ci95"],
+        body["layer_drop"],
+        body["selected"]["layers"],
+    ):
         for old, new in zip(body["model"]["layer_names"], names, strict=True):
             part[new] = part.pop(old)
     body["model"]["layer_names"] = names
@@ -65,7 +76,9 @@ def lacking(what):
     """A result with one thing undefined or not there."""
     result = made("hubert-base", 0.6, layers=4)
     if what == "nan":  # as a metric computes it
-        return replace(result, scores=result.scores | {"accuracy": Score.of_seeds([float("nan")] * 2, None)})
+        return replace(
+            result, scores=result.scores | {"accuracy": Score.of_seeds([float("nan")] * 2, None)}
+        )
 
     def edit(body):
         score, layers = body["scores"]["accuracy"], body["selected"]["layers"]
@@ -109,7 +122,8 @@ def lacking(what):
 
 UNDEFINED = [
     "score", "nan", "every score", "std", "interval", "an end of the interval", "a seed", "a layer",
-    "a seed of a layer", "a layer's validation", "all validation", "layers of the curve", "curve", "drop", "chance",
+    "a seed of a layer", "a layer's validation", "all validation", "layers of the curve", "curve",
+    "drop", "chance",
 ]  # fmt: skip
 
 
@@ -121,22 +135,38 @@ def test_what_is_undefined_is_shown_as_such_and_the_rest_as_ever(what):
     assert "None" not in text + table
     assert "NaN" not in body
     undefined = one.ranked.mean is None
-    rows = [r for r in csv.DictReader(io.StringIO(table)) if r["ranked"] == "True" and r["kind"] == "model"]
+    rows = [
+        r
+        for r in csv.DictReader(io.StringIO(table))
+        if r["ranked"] == "True" and r["kind"] == "model"
+    ]
     ranks = {row["model"]: row["rank"] for row in rows}
-    assert ranks == ({"hubert-base": "", "mfcc": "1"} if undefined else {"hubert-base": "1", "mfcc": "2"})
+    assert ranks == (
+        {"hubert-base": "", "mfcc": "1"} if undefined else {"hubert-base": "1", "mfcc": "2"}
+    )
     assert ("No rank, as the score is undefined: hubert-base." in text) == undefined
 
 
 def test_pictures_leave_out_what_is_undefined(tmp_path, monkeypatch):
-    monkeypatch.setattr(plots, "_save", lambda figure, stem, rows: [figure.draw_without_rendering(), rows][1:])
-    monkeypatch.setitem(style.STYLE, "figure.constrained_layout.use", False)  # takes most of the time
-    everyone = [changed(lacking(what), {"model.name": f"model{n}"}) for n, what in enumerate(UNDEFINED)]
-    alone = [[lacking(what)] for what in ("every score", "a layer", "curve", "chance", "layers of the curve")]
+    monkeypatch.setattr(
+        plots, "_save", lambda figure, stem, rows: [figure.draw_without_rendering(), rows][1:]
+    )
+    # takes most of the time
+    monkeypatch.setitem(style.STYLE, "figure.constrained_layout.use", False)
+    everyone = [
+        changed(lacking(what), {"model.name": f"model{n}"}) for n, what in enumerate(UNDEFINED)
+    ]
+    alone = [
+        [lacking(what)]
+        for what in ("every score", "a layer", "curve", "chance", "layers of the curve")
+    ]
     for results in (everyone, *alone):
         assert plots.scores(results, tmp_path)
         assert plots.layer_weights(results, tmp_path)
         assert plots.layer_curves(results, tmp_path) if results[0].layer_curve else True
-        part = changed(results[0], {"protocol.fields.train_fraction": 0.1, "protocol.hash": "5" * 16})
+        part = changed(
+            results[0], {"protocol.fields.train_fraction": 0.1, "protocol.hash": "5" * 16}
+        )
         assert plots.data_efficiency([*results, part], tmp_path)
 
 
@@ -168,7 +198,8 @@ def test_text_of_data_is_text_in_every_document(name):
     best = {**result.selected.layers, text: replace(result.selected.layers[text], valid=0.99)}
     result = replace(result, selected=replace(result.selected, layers=best))
     board, table, body = shown(result, other)
-    plain = re.sub(r"`[^`\n]*`", "", re.sub(r"\\[^\w\s]", "", board))  # without what is escaped, and code
+    # without what is escaped, and code
+    plain = re.sub(r"`[^`\n]*`", "", re.sub(r"\\[^\w\s]", "", board))
     assert not re.search(r"<(?!!--|br>)", plain)
     assert "](" not in plain.replace(")](", "")
     assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e\u2028]", board)
@@ -201,7 +232,9 @@ def test_markdown_is_escaped_where_it_means_something(text, escaped):
     assert markdown(text) == escaped
 
 
-@pytest.mark.parametrize("value", ["=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "-inf()"])
+@pytest.mark.parametrize(
+    "value", ["=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "-inf()"]
+)
 def test_a_formula_is_text_in_csv(value):
     lines = csv.reader(io.StringIO(csv_text([{"a": value}], ["a"]), newline=""))
     assert list(lines)[1] == [f"'{value}".replace("\r", "\n")]
@@ -209,7 +242,10 @@ def test_a_formula_is_text_in_csv(value):
 
 @pytest.mark.parametrize("value", [-1.5, "-1.5", "+2", "1e-3", -3, "plain", "", "a=b"])
 def test_numbers_and_plain_text_stay_as_they_are_in_csv(value):
-    assert list(csv.reader(io.StringIO(csv_text([{"a": value, "b": 1}], ["a", "b"]))))[1] == [str(value), "1"]
+    assert list(csv.reader(io.StringIO(csv_text([{"a": value, "b": 1}], ["a", "b"]))))[1] == [
+        str(value),
+        "1",
+    ]
 
 
 def named(text, model="hubert-base"):
@@ -225,8 +261,12 @@ def named(text, model="hubert-base"):
 
 
 def test_pictures_show_names_as_they_are(tmp_path, monkeypatch):
-    """Warnings are errors: none of a sign that the font lacks, of a hidden entry of a legend, of collapsed panels."""
-    monkeypatch.setattr(plots, "_save", lambda figure, stem, rows: [figure.draw_without_rendering(), stem][1:])
+    """Warnings are errors: none of a sign that the font lacks, of a hidden entry of a legend, of
+    collapsed panels.
+    """
+    monkeypatch.setattr(
+        plots, "_save", lambda figure, stem, rows: [figure.draw_without_rendering(), stem][1:]
+    )
     stems = drawn([named(text) for text in HOSTILE.values()], tmp_path)
     assert len(set(stems)) == 3 * len(HOSTILE)
     assert all(stem.parent == tmp_path and len(stem.name.encode()) < 200 for stem in stems)
@@ -244,7 +284,9 @@ def test_layers_stand_under_their_own_names(tmp_path):
         return re.findall(r"<!-- (.*?) -->", svg.read_text(encoding="utf-8"))
 
     own = replace(made("own", layers=3), layer_curve={}, layer_ci95={}, layer_drop={})
-    own = changed(own, {"selected.layers": {}, "model.layer_names": ["first", "blockbuster", "third"]})
+    own = changed(
+        own, {"selected.layers": {}, "model.layer_names": ["first", "blockbuster", "third"]}
+    )
     names = drawn_names(own)
     assert {"first", "blockbuster", "third"} <= set(names)
     assert not any("block outputs" in name for name in names)
@@ -286,7 +328,9 @@ def spoil(entry, how):
         path.with_suffix(".npz").write_bytes(path.with_suffix(".npz").read_bytes()[:-9])
 
 
-@pytest.mark.parametrize("how", ["cut", "empty", "shape", "binary", "no predictions", "cut predictions"])
+@pytest.mark.parametrize(
+    "how", ["cut", "empty", "shape", "binary", "no predictions", "cut predictions"]
+)
 def test_a_bad_file_is_named_and_the_rest_is_shown(tmp_path, how):
     results, out = tmp_path / "r", tmp_path / "b.md"
     entries = saved(results, made("hubert-base", 0.9), made("mfcc", 0.5), made("logmel", 0.6))
@@ -331,18 +375,31 @@ def test_files_that_the_system_leaves_are_no_results(tmp_path):
     (_, path), _ = saved(tmp_path / "r", made("hubert-base", 0.9), made("mfcc", 0.5))
     path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
     (tmp_path / "r" / "._x.suite.json").write_bytes(b"\x00\x05\x16\x07")
-    assert run("leaderboard", "--results", tmp_path / "r", "--out", tmp_path / "b.md").exit_code == 0
+    assert (
+        run("leaderboard", "--results", tmp_path / "r", "--out", tmp_path / "b.md").exit_code == 0
+    )
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[1]", '[{"suite": "x"}]', "[" * 100_000, '[{"suite": 1, "model": 2, "control": 3, "task": 4, '
-             '"metric": 5, "synthetic": 6, "protocol": 7, "hash": 8}]']
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "{}",
+        "[1]",
+        '[{"suite": "x"}]',
+        "[" * 100_000,
+        '[{"suite": 1, "model": 2, "control": 3, "task": 4, "metric": 5, "synthetic": 6, '
+        '"protocol": 7, "hash": 8}]',
+    ],
+)
 def test_a_bad_list_of_what_a_suite_asks_for_is_named(tmp_path, text):
     saved(tmp_path / "r", made("hubert-base", 0.9))
     (tmp_path / "r" / "x.suite.json").write_text(text)
     done = run("leaderboard", "--results", tmp_path / "r", "--out", tmp_path / "b.md")
-    assert (done.exit_code, "hubert-base" in (tmp_path / "b.md").read_text()) == ((0 if text == "{}" else 1), True)
+    assert (done.exit_code, "hubert-base" in (tmp_path / "b.md").read_text()) == (
+        (0 if text == "{}" else 1),
+        True,
+    )
     assert text == "{}" or "x.suite.json" in done.stderr
 
 
@@ -355,7 +412,9 @@ def test_the_markdown_is_never_written_over_its_own_csv(tmp_path):
 
 def test_what_a_folder_says_of_its_results_stands_above_the_tables(tmp_path):
     saved(tmp_path / "r", made("hubert-base", 0.9))
-    (tmp_path / "r" / "about.md").write_text("**Mine alone**, <script>x</script>\n", encoding="utf-8")
+    (tmp_path / "r" / "about.md").write_text(
+        "**Mine alone**, <script>x</script>\n", encoding="utf-8"
+    )
     text = api.leaderboard(tmp_path / "r", tmp_path / "b.md")
     assert text.index("**Mine alone**, &lt;script>") < text.index("## Across")
     (tmp_path / "r" / "about.md").write_bytes(b"\xff\xfe\x00")
@@ -374,7 +433,9 @@ def test_caveats_stand_under_the_table_with_the_models_they_are_of():
 
 def test_parts_of_the_training_set_and_shuffled_labels_are_told_apart_in_csv(tmp_path):
     several = (
-        [preset("svuprobe")] + [Protocol(train_fraction=f) for f in (0.1, 0.3)] + [Protocol(shuffle_labels=True)]
+        [preset("svuprobe")]
+        + [Protocol(train_fraction=f) for f in (0.1, 0.3)]
+        + [Protocol(shuffle_labels=True)]
     )
     results = [made("hubert-base", 0.5 + 0.1 * n, protocol=p) for n, p in enumerate(several)]
     entries = [(r, Path(f"{p.file_name}.json")) for r, p in zip(results, several, strict=True)]
@@ -382,7 +443,9 @@ def test_parts_of_the_training_set_and_shuffled_labels_are_told_apart_in_csv(tmp
     ranked = [r for r in rows if r["kind"] == "model" and r["ranked"] == "True"]
     assert {r["train_fraction"] for r in ranked} == {"1.0", "0.1", "0.3"}
     assert len({r["file"] for r in ranked}) == len(ranked)
-    assert all(f"train{r['train_fraction']}" in r["file"] for r in ranked if r["train_fraction"] != "1.0")
+    assert all(
+        f"train{r['train_fraction']}" in r["file"] for r in ranked if r["train_fraction"] != "1.0"
+    )
     assert {r["mean_shuffled"] for r in ranked if r["file"] == "svuprobe"} == {"0.8"}
     alone = list(csv.DictReader(io.StringIO(as_csv(tables.build(entries[-1:])))))
     assert {r["shuffled_labels"] for r in alone} == {"True"}
@@ -390,7 +453,9 @@ def test_parts_of_the_training_set_and_shuffled_labels_are_told_apart_in_csv(tmp
 
 
 def test_many_models_are_tested_among_the_first_and_the_table_says_so(tmp_path):
-    """Before, no letter of more than 32 models differed: no p-value could pass Holm's first step."""
+    """Before, no letter of more than 32 models differed: no p-value could pass Holm's first
+    step.
+    """
     results = [made(f"model-{n:03d}", 0.95 - 0.01 * n) for n in range(MOST_MODELS + 8)]
     entries = saved(tmp_path, *results, groups=20)
     (table,) = tables.build(entries)
@@ -398,14 +463,20 @@ def test_many_models_are_tested_among_the_first_and_the_table_says_so(tmp_path):
     assert all(row.group for row in rows[:MOST_MODELS])
     assert not any(row.group for row in rows[MOST_MODELS:])
     assert len({row.group for row in rows[:MOST_MODELS]}) > 1
-    assert f"among the first {MOST_MODELS} models alone; the other 8 have no letter" in render(entries)
+    assert f"among the first {MOST_MODELS} models alone; the other 8 have no letter" in render(
+        entries
+    )
     entries[0][1].with_suffix(".npz").unlink()
     (table,) = tables.build(entries)
-    assert [bool(row.group) for row in table.models()] == [False] + [True] * MOST_MODELS + [False] * 7
+    assert [bool(row.group) for row in table.models()] == [False] + [True] * MOST_MODELS + [
+        False
+    ] * 7
 
 
 def test_mutated_results_end_in_a_line_or_a_table(tmp_path):
-    """Any value of a result replaced by any other: what passes the check of its shape can be shown and drawn."""
+    """Any value of a result replaced by any other: what passes the check of its shape can be shown
+    and drawn.
+    """
     rng = np.random.default_rng(0)
     body = json.loads(saved(tmp_path / "r", made("hubert-base", 0.7, layers=3))[0][1].read_text())
     path = next((tmp_path / "r").glob("*/*/*.json"))
@@ -421,7 +492,24 @@ def test_mutated_results_end_in_a_line_or_a_table(tmp_path):
                 break
             place = below
         if key is not None:
-            odd = [None, 0, -1, 1.5, 1e9, "", "x", [], {}, [None], ["x"], {"x": 1}, True, [[]], "<b>", 10**20]
+            odd = [
+                None,
+                0,
+                -1,
+                1.5,
+                1e9,
+                "",
+                "x",
+                [],
+                {},
+                [None],
+                ["x"],
+                {"x": 1},
+                True,
+                [[]],
+                "<b>",
+                10**20,
+            ]
             place[key] = odd[rng.integers(len(odd))]
         path.write_text(json.dumps(changed))
         entries, _ = result_file.read_all(tmp_path / "r")

@@ -1,4 +1,6 @@
-"""The leaderboard: from results and their predictions alone, and saying what may be compared with what."""
+"""The leaderboard: from results and their predictions alone, and saying what may be compared with
+what.
+"""
 
 import csv
 import json
@@ -32,22 +34,36 @@ def across(text):
 
 def cells(table):
     """Rows of a Markdown table, without the head."""
-    return [[c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")][2:]
+    return [
+        [c.strip() for c in line.split("|")[1:-1]]
+        for line in table.splitlines()
+        if line.startswith("|")
+    ][2:]
 
 
 def test_rows_are_ranked_with_spread_and_interval_apart_and_controls_marked():
-    text = shown(made("logmel", 0.4, layers=1), made("wavlm-base-plus", 0.7), made("random:hubert-base#0", 0.5))
+    text = shown(
+        made("logmel", 0.4, layers=1),
+        made("wavlm-base-plus", 0.7),
+        made("random:hubert-base#0", 0.5),
+    )
     (table,) = sections(text)
     rows = [row for row in cells(table) if "published" not in row[1]]
     names = [row[1] for row in rows]
-    assert names == ["wavlm-base-plus@01234567", "random:hubert-base#0 *(control)*", "logmel *(control)*", "*chance*"]
+    assert names == [
+        "wavlm-base-plus@01234567",
+        "random:hubert-base#0 *(control)*",
+        "logmel *(control)*",
+        "*chance*",
+    ]
     assert rows[0][2:5] == ["70.0", "1.4", "60.0 to 80.0"]
     assert [row[0] for row in rows] == ["1", "2", "3", ""]
     assert rows[-1][2] == "10.0"
 
 
 def test_the_best_layer_is_the_one_that_validation_chose():
-    (table,) = sections(shown(made()))  # the curve is best at the input, validation at the last block
+    # the curve is best at the input, validation at the last block
+    (table,) = sections(shown(made()))
     assert "block02 (70.0)" in table
     assert "input" not in table
 
@@ -89,14 +105,22 @@ def test_published_numbers_are_rows_of_their_own_with_their_source_and_no_rank()
 
 
 def test_published_numbers_match_our_tasks_and_metrics():
-    names = {"tagging": "roc_auc", "key": "key_weighted", "emotion": "r2_arousal", "transcription": "conpoff_f"}
+    names = {
+        "tagging": "roc_auc",
+        "key": "key_weighted",
+        "emotion": "r2_arousal",
+        "transcription": "conpoff_f",
+    }
     for task, metric in names.items():
         assert published(task, [metric]), task
     assert {p.source[:6] for p in published("beat", ["beat_f_20ms"])} == {"Ma et "}
     assert {p.source[:6] for p in published("beat", ["beat_f_pooled"])} == {"MARBLE"}
     assert published("technique", ["macro_f1"]) == []
     with FILE.open() as file:
-        assert sum(row["note"].startswith("pre-training ablation") for row in csv.DictReader(file)) > 100
+        assert (
+            sum(row["note"].startswith("pre-training ablation") for row in csv.DictReader(file))
+            > 100
+        )
     assert not any("span=" in p.system for p in published("genre", ["accuracy"]))
 
 
@@ -114,13 +138,16 @@ def test_without_predictions_nothing_is_called_different(tmp_path):
     entries = saved(tmp_path, made("hubert-base", 0.97), made("mfcc", 0.5))
     entries[1][1].with_suffix(".npz").unlink()
     text = render(entries)
-    assert "Not compared, as the predictions beside the result are missing or damaged: mfcc." in text
+    assert (
+        "Not compared, as the predictions beside the result are missing or damaged: mfcc." in text
+    )
     assert "| group" not in text
 
 
 def test_few_groups_are_said_and_not_tested(tmp_path):
     few = [
-        changed(made(m, s, ci95=None), {"counts.test.groups": 2}) for m, s in (("hubert-base", 0.7), ("mfcc", 0.3))
+        changed(made(m, s, ci95=None), {"counts.test.groups": 2})
+        for m, s in (("hubert-base", 0.7), ("mfcc", 0.3))
     ]
     text = render(saved(tmp_path, *few, groups=2))
     assert text.count("Only 2 groups in test, under 5") == 1
@@ -143,7 +170,9 @@ def asked(model, task, protocol=None):
 
 
 def test_what_a_suite_asks_for_is_missing_until_it_is_there():
-    wanted = [asked(m, t) for m in ("wavlm-base-plus", "hubert-base") for t in ("technique", "singer")]
+    wanted = [
+        asked(m, t) for m in ("wavlm-base-plus", "hubert-base") for t in ("technique", "singer")
+    ]
     text = shown(made(), wanted=wanted)
     assert [row[0] for row in cells(across(text))] == ["hubert-base", "wavlm-base-plus@01234567"]
     assert "singer<br>accuracy" in across(text)
@@ -175,7 +204,11 @@ def test_ranks_across_tasks_say_when_they_are_too_few():
 
 
 def test_a_model_with_half_the_tasks_does_not_take_ranks_from_the_others():
-    three = [made(m, task=t) for m in ("hubert-base", "mfcc", "logmel") for t in ("technique", "singer", "pitch")]
+    three = [
+        made(m, task=t)
+        for m in ("hubert-base", "mfcc", "logmel")
+        for t in ("technique", "singer", "pitch")
+    ]
     text = across(shown(*three, made("chroma", task="pitch")))
     assert "over 3 tasks" in text
     assert {row[0]: row[-1] for row in cells(text)}["chroma *(control)*"] == "–"
@@ -186,7 +219,10 @@ def test_shuffled_labels_are_a_column_beside_the_true_ones():
     other_protocol = {"protocol.fields.shuffle_labels": True, "protocol.hash": "5" * 16}
     shuffled = changed(made("hubert-base", 0.15), other_protocol)
     (table,) = sections(shown(true, shuffled, made("mfcc", 0.4, layers=1)))
-    head = [c.strip() for c in next(line for line in table.splitlines() if line.startswith("|")).split("|")[1:-1]]
+    head = [
+        c.strip()
+        for c in next(line for line in table.splitlines() if line.startswith("|")).split("|")[1:-1]
+    ]
     rows = {row[1]: row[head.index("selectivity")] for row in cells(table)}
     assert rows["hubert-base@01234567"] == "55.0"
     assert rows["mfcc *(control)*"] == "–"
@@ -221,7 +257,12 @@ def test_csv_and_json_say_the_same_as_the_tables(tmp_path):
     with (tmp_path / "board.csv").open() as file:
         rows = list(csv.DictReader(file))
     first = rows[0]
-    assert (first["model"], first["rank"], first["metric"], first["mean"]) == ("hubert-base", "1", "accuracy", "0.9")
+    assert (first["model"], first["rank"], first["metric"], first["mean"]) == (
+        "hubert-base",
+        "1",
+        "accuracy",
+        "0.9",
+    )
     assert (first["ci95_low"], first["ci95_high"]) == ("0.6", "0.8")
     assert {row["kind"] for row in rows} == {"model", "missing", "chance", "published"}
     body = json.loads((tmp_path / "board.json").read_text())
@@ -238,7 +279,9 @@ def test_check_fails_when_any_of_the_three_files_was_edited(tmp_path, suffix):
     api.leaderboard(tmp_path / "r", out, check=True)
     file = out.with_suffix(suffix)
     file.write_text(file.read_text() + " ")
-    with pytest.raises(ProbeError, match=rf"board{suffix}: is not what the results say; run svuprobe leaderboard"):
+    with pytest.raises(
+        ProbeError, match=rf"board{suffix}: is not what the results say; run svuprobe leaderboard"
+    ):
         api.leaderboard(tmp_path / "r", out, check=True)
     file.unlink()
     with pytest.raises(ProbeError, match=rf"board{suffix}: is missing"):

@@ -1,4 +1,6 @@
-"""The plots: PNG, SVG and the numbers; readable in grey; nothing in one picture that may not be compared."""
+"""The plots: PNG, SVG and the numbers; readable in grey; nothing in one picture that may not be
+compared.
+"""
 
 import csv
 from dataclasses import replace
@@ -35,7 +37,11 @@ def test_plots_come_as_png_svg_and_csv_and_the_same_each_time(tmp_path, kind):
     if kind == "data-efficiency":
         results = fractions("hubert-base", "mfcc")
     else:
-        results = [made(), made("hubert-base", 0.6, layers=4), made("logmel", 0.3, layers=1, ci95=None)]
+        results = [
+            made(),
+            made("hubert-base", 0.6, layers=4),
+            made("logmel", 0.3, layers=1, ci95=None),
+        ]
     first, second = (plots.KINDS[kind](results, tmp_path / name) for name in "ab")
     assert [p.suffix for p in first] == [".png", ".svg", ".csv"]
     assert first[0].read_bytes()[:4] == b"\x89PNG"
@@ -53,11 +59,20 @@ def test_csv_files_hold_what_is_drawn(tmp_path):
     assert len(weights) == 5 * (3 + 4)  # seeds x layers of those that have several
     assert {float(r["weight"]) for r in weights if r["model"] == "wavlm-base-plus"} == {1 / 3}
     curves = rows(plots.layer_curves(results, tmp_path), "layer-curves-technique-svuprobe")
-    mine = [float(r["accuracy"]) for r in curves if r["model"] == "wavlm-base-plus" and r["seed"] == "0"]
+    mine = [
+        float(r["accuracy"]) for r in curves if r["model"] == "wavlm-base-plus" and r["seed"] == "0"
+    ]
     np.testing.assert_allclose(mine, [0.9, 0.8, 0.7])
     dots = rows(plots.scores(results, tmp_path), "scores-svuprobe")
-    assert [(r["model"], float(r["mean"]), r["ci95_low"]) for r in dots][-1] == ("logmel", 0.3, "0.6")
-    share = rows(plots.data_efficiency(fractions("hubert-base"), tmp_path), "data-efficiency-technique-svuprobe")
+    assert [(r["model"], float(r["mean"]), r["ci95_low"]) for r in dots][-1] == (
+        "logmel",
+        0.3,
+        "0.6",
+    )
+    share = rows(
+        plots.data_efficiency(fractions("hubert-base"), tmp_path),
+        "data-efficiency-technique-svuprobe",
+    )
     assert [(float(r["train_fraction"]), round(float(r["mean"]), 1)) for r in share] == [
         (0.01, 0.3),
         (0.05, 0.4),
@@ -67,7 +82,12 @@ def test_csv_files_hold_what_is_drawn(tmp_path):
 
 
 def test_what_may_not_be_compared_gets_pictures_of_its_own(tmp_path):
-    several = [made(), made(protocol=preset("linear")), made(protocol=Protocol(seeds=2)), made(synthetic=True)]
+    several = [
+        made(),
+        made(protocol=preset("linear")),
+        made(protocol=Protocol(seeds=2)),
+        made(synthetic=True),
+    ]
     for draw in (plots.scores, plots.layer_curves):
         names = [p.stem for p in draw(several, tmp_path) if p.suffix == ".png"]
         assert len(set(names)) == 4
@@ -81,7 +101,12 @@ def test_a_weight_heatmap_has_a_panel_per_task_and_shows_each_number(tmp_path):
     results = [made(task=t) for t in ("technique", "singer", "pitch", "key")]
     paths = plots.layer_weights(results, tmp_path)
     assert len(paths) == 3
-    assert {r["task"] for r in rows(paths, "layer-weights-svuprobe")} == {"technique", "singer", "pitch", "key"}
+    assert {r["task"] for r in rows(paths, "layer-weights-svuprobe")} == {
+        "technique",
+        "singer",
+        "pitch",
+        "key",
+    }
 
 
 def test_unscaled_states_are_also_shown_times_their_size(tmp_path):
@@ -94,16 +119,18 @@ def test_unscaled_states_are_also_shown_times_their_size(tmp_path):
 def test_weights_of_a_fine_tuned_model_are_drawn_though_no_single_layer_was_probed(tmp_path):
     tuned = replace(made("hubert-base"), layer_curve={}, layer_ci95={}, layer_drop={})
     tuned = changed(tuned, {"selected.layers": {}})
-    assert {r["drop"] for r in rows(plots.layer_weights([tuned], tmp_path), "layer-weights-svuprobe")} == {""}
+    assert {
+        r["drop"] for r in rows(plots.layer_weights([tuned], tmp_path), "layer-weights-svuprobe")
+    } == {""}
     with pytest.raises(ProbeError, match="no result with more than one layer"):
         plots.layer_curves([tuned], tmp_path)
 
 
 def test_shuffled_labels_are_in_no_picture(tmp_path):
     shuffled = changed(made("hubert-base", 0.1), {"protocol.fields.shuffle_labels": True})
-    assert {r["model"] for r in rows(plots.scores([made(), shuffled], tmp_path), "scores-svuprobe")} == {
-        "wavlm-base-plus"
-    }
+    assert {
+        r["model"] for r in rows(plots.scores([made(), shuffled], tmp_path), "scores-svuprobe")
+    } == {"wavlm-base-plus"}
 
 
 def test_the_colours_of_weights_survive_greyscale():

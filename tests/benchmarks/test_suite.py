@@ -31,15 +31,20 @@ def write(folder, tasks=("tones.toml",), controls=("logmel", "mfcc"), name="smal
     for take in range(8):
         for midi in (57, 64, 71):
             path = folder / "audio" / f"{midi}-{take}.wav"
-            wave = np.sin(2 * np.pi * 440 * 2 ** ((midi - 69) / 12) * np.arange(8000) / 16000 + take)
+            wave = np.sin(
+                2 * np.pi * 440 * 2 ** ((midi - 69) / 12) * np.arange(8000) / 16000 + take
+            )
             soundfile.write(path, 0.1 * wave, 16000)
             split = "train" if take < 2 else "valid" if take < 3 else "test"
             lines.append(f"audio/{path.name},{midi},{split},{path.name}")
     (folder / "tones.csv").write_text("\n".join(lines) + "\n")
-    (folder / "tones.toml").write_text('name = "tones"\nkind = "multiclass"\nmetadata = "tones.csv"\n')
+    (folder / "tones.toml").write_text(
+        'name = "tones"\nkind = "multiclass"\nmetadata = "tones.csv"\n'
+    )
     toml = folder / f"{name}.toml"
     listed = "".join(
-        f"{key} = {json.dumps(list(these))}\n" for key, these in (("tasks", tasks), ("controls", controls))
+        f"{key} = {json.dumps(list(these))}\n"
+        for key, these in (("tasks", tasks), ("controls", controls))
     )
     toml.write_text(f'name = "{name}"\n{listed}protocols = [{QUICK}]\n{more}')
     return toml
@@ -47,7 +52,10 @@ def write(folder, tasks=("tones.toml",), controls=("logmel", "mfcc"), name="smal
 
 def results(folder):
     """Result files and when they were written."""
-    return {p.relative_to(folder): p.stat().st_mtime_ns for p in sorted(folder.glob("results/*/*/*.json"))}
+    return {
+        p.relative_to(folder): p.stat().st_mtime_ns
+        for p in sorted(folder.glob("results/*/*/*.json"))
+    }
 
 
 @pytest.fixture
@@ -87,7 +95,9 @@ def test_a_protocol_may_be_a_preset_with_fields_changed(tmp_path):
     plan = suite.load(str(write(tmp_path)))
     assert plan.protocols == (preset("linear", seeds=2, max_epochs=2, learning_rates=(0.01,)),)
     (tmp_path / "wide.toml").write_text("hidden = 1024\n")
-    (tmp_path / "x.toml").write_text(HEAD + 'models = ["mfcc"]\nprotocols = ["wide.toml", { train_fraction = 1 }]\n')
+    (tmp_path / "x.toml").write_text(
+        HEAD + 'models = ["mfcc"]\nprotocols = ["wide.toml", { train_fraction = 1 }]\n'
+    )
     wide, whole = suite.load(str(tmp_path / "x.toml")).protocols
     assert (wide.name, wide.hidden) == ("wide", 1024)
     assert whole == preset("svuprobe")
@@ -100,17 +110,29 @@ MISTAKES = {
     "wrong type": (HEAD + 'models = "mfcc"\n', ["models = 'mfcc'", "list"]),
     "no tasks": ('name = "x"\nmodels = ["mfcc"]\n', ["'tasks' is missing"]),
     "no models": (HEAD, ["names no model"]),
-    "a path as its name": ('name = "a/b"\ntasks = ["key"]\nmodels = ["mfcc"]\n', ["'a/b'", "letters"]),
+    "a path as its name": (
+        'name = "a/b"\ntasks = ["key"]\nmodels = ["mfcc"]\n',
+        ["'a/b'", "letters"],
+    ),
     "unknown preset": (HEAD + 'models = ["mfcc"]\nprotocols = ["liner"]\n', ["'liner'", "linear"]),
-    "unknown field": (HEAD + 'models = ["mfcc"]\nprotocols = [{ sedes = 3 }]\n', ["'sedes'", "seeds"]),
-    "wrong type of a field": (HEAD + 'models = ["mfcc"]\nprotocols = [{ seeds = "3" }]\n', ["seeds = '3'", "int"]),
+    "unknown field": (
+        HEAD + 'models = ["mfcc"]\nprotocols = [{ sedes = 3 }]\n',
+        ["'sedes'", "seeds"],
+    ),
+    "wrong type of a field": (
+        HEAD + 'models = ["mfcc"]\nprotocols = [{ seeds = "3" }]\n',
+        ["seeds = '3'", "int"],
+    ),
     "a number as a protocol": (HEAD + 'models = ["mfcc"]\nprotocols = [3]\n', ["protocol 3"]),
     "no protocol": (HEAD + 'models = ["mfcc"]\nprotocols = []\n', ["list of presets"]),
     "protocol of a task that is not in it": (
         HEAD + 'models = ["mfcc"]\n[task_protocols]\nbeat = ["linear"]\n',
         ["'beat'", "not among its tasks"],
     ),
-    "unknown preparation": (HEAD + 'models = ["mfcc"]\nprepare = "magic"\n', ["'magic'", "real_audio"]),
+    "unknown preparation": (
+        HEAD + 'models = ["mfcc"]\nprepare = "magic"\n',
+        ["'magic'", "real_audio"],
+    ),
     "unknown task": ('name = "x"\ntasks = ["kay"]\nmodels = ["mfcc"]\n', ["'kay'", "key"]),
     "unknown model": (HEAD + 'models = ["mfccc"]\n', ["'mfccc'", "mfcc"]),
 }
@@ -139,11 +161,16 @@ def test_a_run_leaves_results_leaderboard_and_plots(ran):
     assert "suite small: 2 results, 0 of them there" in said
     assert len(results(out)) == 2
     assert "## tones: accuracy" in (out / "leaderboard.md").read_text()
-    assert {p.name for p in (out / "plots").iterdir()} == {f"scores-linear.{s}" for s in ("png", "svg", "csv")}
+    assert {p.name for p in (out / "plots").iterdir()} == {
+        f"scores-linear.{s}" for s in ("png", "svg", "csv")
+    }
     with (out / "leaderboard.csv").open() as file:
         assert {row["model"] for row in csv.DictReader(file)} == {"logmel", "mfcc", "chance"}
     assert (
-        call("leaderboard", "--results", out / "results", "--out", out / "leaderboard.md", "--check").exit_code == 0
+        call(
+            "leaderboard", "--results", out / "results", "--out", out / "leaderboard.md", "--check"
+        ).exit_code
+        == 0
     )
 
 
@@ -161,7 +188,10 @@ def test_a_second_run_does_nothing_and_says_so(ran, monkeypatch):
 
 def test_results_need_neither_features_nor_audio_any_more(ran):
     toml, out, _ = ran
-    for path in [*(toml.parent / "audio").iterdir(), *(p for p in (out / "features").rglob("*") if p.is_file())]:
+    for path in [
+        *(toml.parent / "audio").iterdir(),
+        *(p for p in (out / "features").rglob("*") if p.is_file()),
+    ]:
         path.unlink()
     done = call("run", toml, "--out", out)
     assert done.exit_code == 0
@@ -194,7 +224,10 @@ def test_a_task_without_data_is_named_with_the_command_and_the_rest_goes_on(tmp_
     toml = write(tmp_path, tasks=("technique", "tones.toml", "key", "emotion"), controls=("mfcc",))
     done = call("run", toml, "--data", tmp_path / "data", "--out", tmp_path / "out")
     assert done.exit_code == 1
-    assert f"technique: {tmp_path}/data/vocalset: no such folder; get it with svuprobe data prepare" in done.output
+    assert (
+        f"technique: {tmp_path}/data/vocalset: no such folder; get it with svuprobe data prepare"
+        in done.output
+    )
     assert "emotion: " in done.output
     assert "svuprobe data check --task emotion" in done.output
     assert done.output.splitlines()[-1].startswith("Error: 3 parts of the suite are missing")
@@ -256,7 +289,12 @@ def test_all_models_see_a_dataset_in_one_go(tmp_path, monkeypatch):
 
 
 def test_a_suite_of_synthetic_data_makes_its_own_and_marks_it(tmp_path):
-    toml = write(tmp_path, ("technique",), ("mfcc",), more='prepare = "synth"\n[synth_clips]\ntechnique = 60\n')
+    toml = write(
+        tmp_path,
+        ("technique",),
+        ("mfcc",),
+        more='prepare = "synth"\n[synth_clips]\ntechnique = 60\n',
+    )
     out = tmp_path / "out"
     done = call("run", toml, "--data", tmp_path / "mine", "--out", out)
     assert done.exit_code == 0, done.output
@@ -268,13 +306,19 @@ def test_a_suite_of_synthetic_data_makes_its_own_and_marks_it(tmp_path):
 
 def test_the_suite_of_recordings_writes_its_tasks_from_their_manifest(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(api, "extract", lambda tasks, models, **k: calls.append((models, tasks)) or [])
+    monkeypatch.setattr(
+        api, "extract", lambda tasks, models, **k: calls.append((models, tasks)) or []
+    )
     monkeypatch.setattr(api, "probe", lambda *a, **k: [])
     manifest.write(tmp_path / "audio")
     done = call("run", "real", "--data", tmp_path / "audio", "--out", tmp_path)
     assert done.exit_code == 0, done.output
     assert "suite real: 12 results, 0 of them there" in done.output
-    assert [[Path(t).stem for t in tasks] for _, tasks in calls] == [["digits", "speakers"], ["families"], ["songs"]]
+    assert [[Path(t).stem for t in tasks] for _, tasks in calls] == [
+        ["digits", "speakers"],
+        ["families"],
+        ["songs"],
+    ]
     assert all(models == ["random:wav2vec2-base#0", "logmel", "mfcc"] for models, _ in calls)
     gone = call("run", "real", "--data", tmp_path / "none", "--out", tmp_path / "out")
     assert gone.exit_code == 1

@@ -1,13 +1,14 @@
 """Train every supervised baseline on the synthetic data of its task, and see that it beats chance.
 
-``python tests/by_hand/baselines_against_chance.py [--only NAME] [--folder FOLDER]`` synthesises the data of three
-tasks and runs ``svuprobe finetune`` for each baseline with its recipe, but smaller batches and few epochs. It prints
-scores and ends with exit code 1 where one is not above chance: at clip level the lower end of its interval, for
-notes, where chance is no note at all, an F of onsets, pitches and offsets of at least five points. On two cores all
-of it takes about two hours; ``jdcnote`` and ``efficientnet-svt`` take minutes an epoch.
+``python tests/by_hand/baselines_against_chance.py [--only NAME] [--folder
+FOLDER]`` synthesises the data of three tasks and runs ``svuprobe finetune`` for each baseline with
+its recipe, but smaller batches and few epochs. It prints scores and ends with exit code 1 where one
+is not above chance: at clip level the lower end of its interval, for notes, where chance is no note
+at all, an F of onsets, pitches and offsets of at least five points. On two cores all of it takes
+about two hours; ``jdcnote`` and ``efficientnet-svt`` take minutes an epoch.
 
-The encoder under ``wav2vec2-large-last`` is a stand-in with random weights: wav2vec 2.0 in the layout of the large
-model, as wide, with two blocks.
+The encoder under ``wav2vec2-large-last`` is a stand-in with random weights: wav2vec 2.0 in the
+layout of the large model, as wide, with two blocks.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Short:
     task: str
     epochs: int
     batch_size: int
-    dtype: str = "float32"  # bfloat16, where a CPU has it, is faster for some networks and slower for others
+    # bfloat16, where a CPU has it, is faster for some networks and slower for others
+    dtype: str = "float32"
 
 
 RUNS = {
@@ -75,10 +77,24 @@ def write_stand_in(folder: Path) -> Path:
     return folder
 
 
-def run(name: str, short: Short, data: Path, results: Path, stand_in: str) -> tuple[str, float, float, float]:
+def run(
+    name: str, short: Short, data: Path, results: Path, stand_in: str
+) -> tuple[str, float, float, float]:
     """Train; the ranked metric, its value, what has to lie above chance, and chance."""
-    options = f"--task {short.task} --epochs {short.epochs} --batch-size {short.batch_size} --dtype {short.dtype}"
-    command = [sys.executable, "-c", _STAND_IN, stand_in, "finetune", "--model", name, *options.split()]
+    options = (
+        f"--task {short.task} --epochs {short.epochs} --batch-size {short.batch_size} --dtype "
+        f"{short.dtype}"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        _STAND_IN,
+        stand_in,
+        "finetune",
+        "--model",
+        name,
+        *options.split(),
+    ]
     command += ["--seeds", "1", "--overwrite"]
     subprocess.run([*command, "--data", str(data), "--results", str(results)], check=True)
     (path,) = results.glob(f"{name}@*/{short.task}.synthetic/*.json")
@@ -91,8 +107,14 @@ def run(name: str, short: Short, data: Path, results: Path, stand_in: str) -> tu
 
 
 @click.command()
-@click.option("--only", multiple=True, type=click.Choice(list(RUNS)), help="Repeatable; all if not given.")
-@click.option("--folder", type=click.Path(path_type=Path), help="For data and results; a temporary one if not given.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(RUNS)), help="Repeatable; all if not given."
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="For data and results; a temporary one if not given.",
+)
 def main(only: tuple[str, ...], folder: Path | None) -> None:
     """Synthesise, train, judge."""
     names = only or tuple(RUNS)
@@ -105,7 +127,9 @@ def main(only: tuple[str, ...], folder: Path | None) -> None:
             subprocess.run([sys.executable, "-m", "svuprobe.cli", *words], check=True)
         stand_in = f"hf:{write_stand_in(folder / 'large')}"
         for name in names:
-            metric, score, low, chance = run(name, RUNS[name], folder / "data", folder / "results", stand_in)
+            metric, score, low, chance = run(
+                name, RUNS[name], folder / "data", folder / "results", stand_in
+            )
             click.echo(f"{name} on {RUNS[name].task}: {metric} {score:.3f}, chance {chance:.3f}")
             if low <= chance:
                 failed.append(name)

@@ -1,16 +1,18 @@
-"""Run every command that writes on disks that are too small, and see that it ends in one line and then ends well.
+"""Run every command that writes on disks that are too small, and see that it ends in one line and
+then ends well.
 
-``python tests/by_hand/full_disks.py`` (as root on Linux, for it mounts its own disks in a namespace of its own) gives
-each command a disk of some kB for what it writes, many sizes from none to enough, and then limits of a file's size.
-Where it does not fit
+``python tests/by_hand/full_disks.py`` (as root on Linux, for it mounts its own disks in a namespace
+of its own) gives each command a disk of some kB for what it writes, many sizes from none to enough,
+and then limits of a file's size. Where it does not fit
 
 - it ends with exit code 1 and one line that begins with "Error: ", with no traceback;
 - nothing half-written is left: no temporary file, no lock;
 - with room enough the same command ends well.
 
-``cache verify --remove`` and ``cache prune`` get a damaged cache and litter on a disk that has so much room beside
-them. Exit code 1 where any of this does not hold. The suite ``demo`` is left out for its time; ``run`` is the same
-code. ``check-model`` writes nothing: it must end well on every disk.
+``cache verify --remove`` and ``cache prune`` get a damaged cache and litter on a disk that has so
+much room beside them. Exit code 1 where any of this does not hold. The suite ``demo`` is left out
+for its time; ``run`` is the same code. ``check-model`` writes nothing: it must end well on every
+disk.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ PROBE = "--protocol linear --seeds 2 --max-epochs 2 --learning-rate 0.01"
 
 
 def write_project(folder: Path, names: Sequence[str]) -> None:
-    """Twelve clips of a second, features and a result of each of the named tasks, and an archive to download."""
+    """Twelve clips of a second, features and a result of each of the named tasks, and an archive to
+    download.
+    """
     rows = ["path,target,split"]
     for n in range(12):
         wave = 0.1 * np.sin((400 + 200 * (n % 2)) * np.arange(16000) / 16000 * 2 * np.pi + n)
@@ -55,7 +59,10 @@ def write_project(folder: Path, names: Sequence[str]) -> None:
     (folder / "notes").write_text("0.1,0.6,69\n", encoding="utf-8")
     (folder / "beats").write_text("0.2\n0.7\n", encoding="utf-8")
     write_tasks(folder, rows[:7])
-    extract_own = f"extract --model logmel --task {folder}/own.toml --features {folder}/fown --jobs 0 --device cpu"
+    extract_own = (
+        f"extract --model logmel --task {folder}/own.toml --features {folder}/fown --jobs 0 "
+        "--device cpu"
+    )
     assert call(extract_own).exit_code == 0  # so that there are two shards
     write_tasks(folder, rows)
     (folder / "mine.toml").write_text(
@@ -99,8 +106,10 @@ def commands(project: Path, out: Path) -> dict[str, str]:
         "data prepare": f"data prepare --task technique --data {out}/d",
         "extract": f"extract --model logmel {task} --features {out}/f --jobs 0 --device cpu",
         "probe": f"probe {task} --features {project}/fown --results {out}/r {PROBE} --device cpu",
-        "finetune": f"finetune {task} --model random:wav2vec2-tiny --results {out}/r --frozen-epochs 1 --epochs 1"
-        " --seeds 1 --jobs 0 --device cpu",
+        "finetune": (
+            f"finetune {task} --model random:wav2vec2-tiny --results {out}/r --frozen-epochs 1 "
+            "--epochs 1 --seeds 1 --jobs 0 --device cpu"
+        ),
         "predict": predict("own"),
         "predict notes": predict("sung"),
         "predict beats": predict("tapped"),
@@ -172,7 +181,9 @@ def served(folder: Path) -> Iterator[Dataset]:
         url = f"http://127.0.0.1:{server.server_port}/a.zip"
         archives = (Archive("a.zip", (url,)),)
         try:
-            yield Dataset("vocalset", "A toy", "none", "https://example.org", 0.1, archives=archives)
+            yield Dataset(
+                "vocalset", "A toy", "none", "https://example.org", 0.1, archives=archives
+            )
         finally:
             server.shutdown()
             thread.join()
@@ -230,10 +241,14 @@ def attack(name: str, words: str, project: Path, out: Path) -> list[str]:
 @click.command()
 @click.option("--only", multiple=True, help="A command; repeatable.")
 def main(only: tuple[str, ...]) -> None:
-    """Run every command that writes on disks that are too small; exit code 1 where one ends badly."""
+    """Run every command that writes on disks that are too small; exit code 1 where one ends
+    badly.
+    """
     if os.environ.get("FULL_DISKS") != "inside":
         inside = os.environ | {"FULL_DISKS": "inside", "NO_PROXY": "127.0.0.1"}
-        sys.exit(subprocess.run(["unshare", "-m", sys.executable, *sys.argv], env=inside).returncode)
+        sys.exit(
+            subprocess.run(["unshare", "-m", sys.executable, *sys.argv], env=inside).returncode
+        )
     found = []
     with tempfile.TemporaryDirectory() as name, served(Path(name)) as card:
         project, out = Path(name), Path(name) / "out"

@@ -1,14 +1,18 @@
-"""Kill extraction at random moments, spoil its files, and see that nothing is lost and nothing is done twice.
+"""Kill extraction at random moments, spoil its files, and see that nothing is lost and nothing is
+done twice.
 
-``python tests/by_hand/kill_extraction.py`` extracts 64 synthetic clips at frame level (8 shards) undisturbed,
-then again while killing and resuming it: SIGKILL mostly, SIGTERM and SIGINT. After each kill
+``python tests/by_hand/kill_extraction.py`` extracts 64 synthetic clips at frame level (8 shards)
+undisturbed, then again while killing and resuming it: SIGKILL mostly, SIGTERM and SIGINT. After
+each kill
 
-- every shard that was finished before is the same file (inode and time) still, so none is written twice;
+- every shard that was finished before is the same file (inode and time) still, so none is written
+  twice;
 - ``svuprobe cache verify`` finds every byte as it was written.
 
-Where a run ends before it is killed, its joined features must be those of the undisturbed run, byte for byte, and
-the next begins from nothing. Then bytes of shards are flipped or their ends cut off; ``svuprobe cache verify`` must
-name exactly these, and after ``--remove`` the next ``svuprobe extract`` must make exactly these again.
+Where a run ends before it is killed, its joined features must be those of the undisturbed run, byte
+for byte, and the next begins from nothing. Then bytes of shards are flipped or their ends cut off;
+``svuprobe cache verify`` must name exactly these, and after ``--remove`` the next
+``svuprobe extract`` must make exactly these again.
 
 It ends with exit code 1 where any of this does not hold.
 """
@@ -44,7 +48,9 @@ def write_data(folder: Path, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     rows = ["path,target,split"]
     for n in range(CLIPS):
-        soundfile.write(folder / f"{n}.wav", 0.1 * rng.normal(size=int(16000 * rng.uniform(5, 20))), 16000)
+        soundfile.write(
+            folder / f"{n}.wav", 0.1 * rng.normal(size=int(16000 * rng.uniform(5, 20))), 16000
+        )
         (folder / f"{n}.beats").write_text("0.5\n1.0\n1.5\n", encoding="utf-8")
         rows.append(f"{n}.wav,{n}.beats,{('train', 'train', 'valid', 'test')[n % 4]}")
     (folder / "noise.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -58,12 +64,31 @@ class Extraction:
 
     def __init__(self, toml: Path, features: Path, model: str) -> None:
         self.features = features
-        self._words = ["extract", "--model", model, "--task", str(toml), "--features", str(features)]
-        self._words += ["--device", "cpu", "--dtype", "float32", "--batch-seconds", "2", "--jobs", "1"]
+        self._words = [
+            "extract",
+            "--model",
+            model,
+            "--task",
+            str(toml),
+            "--features",
+            str(features),
+        ]
+        self._words += [
+            "--device",
+            "cpu",
+            "--dtype",
+            "float32",
+            "--batch-seconds",
+            "2",
+            "--jobs",
+            "1",
+        ]
 
     def start(self) -> subprocess.Popen[str]:
         """Begin or go on."""
-        return subprocess.Popen(_command(*self._words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            _command(*self._words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     def finish(self) -> None:
         """Go on to the end."""
@@ -88,7 +113,9 @@ class Extraction:
         with h5py.File(self.cache / "features.h5") as file:
             for name in sorted(file):
                 data = file[name][:]
-                digest.update(data.tobytes() if data.dtype != object else repr(data.tolist()).encode())
+                digest.update(
+                    data.tobytes() if data.dtype != object else repr(data.tolist()).encode()
+                )
         return digest.hexdigest()
 
     def damaged(self, *options: str) -> set[str]:
@@ -96,7 +123,10 @@ class Extraction:
         words = _command("cache", "verify", str(self.features), *options)
         done = subprocess.run(words, capture_output=True, text=True)
         found = set(re.findall(r"^\S.*/(\S+): (?!every byte)", done.stdout, re.MULTILINE))
-        require(done.returncode == bool(found), f"{words} ended with {done.returncode}: {done.stdout}{done.stderr}")
+        require(
+            done.returncode == bool(found),
+            f"{words} ended with {done.returncode}: {done.stdout}{done.stderr}",
+        )
         return found
 
     def at_work(self) -> bool:
@@ -119,8 +149,12 @@ def untouched(before: Seen, after: Seen) -> bool:
     return all(after.get(name) == seen for name, seen in before.items())
 
 
-def kill(process: subprocess.Popen[str], run: Extraction, wait_s: float, rng: random.Random) -> bool:
-    """Kill it up to ``wait_s`` seconds after it began to write, once in five before; False where it has ended."""
+def kill(
+    process: subprocess.Popen[str], run: Extraction, wait_s: float, rng: random.Random
+) -> bool:
+    """Kill it up to ``wait_s`` seconds after it began to write, once in five before; False where it
+    has ended.
+    """
     if rng.random() < 0.2:
         wait_s = 0.0
         time.sleep(rng.uniform(0, 1))
@@ -137,7 +171,9 @@ def kill(process: subprocess.Popen[str], run: Extraction, wait_s: float, rng: ra
     return process.returncode != 0
 
 
-def kill_and_resume(run: Extraction, reference: str, kills: int, wait_s: float, rng: random.Random) -> None:
+def kill_and_resume(
+    run: Extraction, reference: str, kills: int, wait_s: float, rng: random.Random
+) -> None:
     """Kill it again and again; where it ends before, begin anew."""
     whole, in_hand, codes = 0, 0, Counter[int]()
     finished: Seen = {}
@@ -146,16 +182,20 @@ def kill_and_resume(run: Extraction, reference: str, kills: int, wait_s: float, 
         killed = kill(process, run, wait_s, rng)
         now = run.shards()
         require(
-            untouched(finished, now), f"kill {codes.total()}: a finished shard was written again: {finished} {now}"
+            untouched(finished, now),
+            f"kill {codes.total()}: a finished shard was written again: {finished} {now}",
         )
         if run.cache is not None:
             in_hand += any(run.cache.glob("shard-*.h5.tmp-*"))
-            require(not run.damaged(), f"after {codes.total() + killed} kills cache verify found damage")
+            require(
+                not run.damaged(), f"after {codes.total() + killed} kills cache verify found damage"
+            )
         finished = now
         if killed:
             codes[process.returncode] += 1
             click.echo(
-                f"  kill {codes.total():2d} ({process.returncode}): {len(now)} of {SHARDS} shards are finished"
+                f"  kill {codes.total():2d} ({process.returncode}): {len(now)} of {SHARDS} shards "
+                "are finished"
             )
         else:
             require(run.digest() == reference, "the features are not those of a run undisturbed")
@@ -165,17 +205,24 @@ def kill_and_resume(run: Extraction, reference: str, kills: int, wait_s: float, 
     run.finish()
     require(untouched(finished, run.shards()), "a finished shard was written again by the last run")
     require(run.digest() == reference, "the features are not those of a run undisturbed")
-    subprocess.run(_command("cache", "prune", str(run.features)), capture_output=True)  # locks of finished shards
-    require(not list(run.features.rglob("*.tmp-*")) + list(run.features.rglob("*.lock")), "something was left behind")
+    # locks of finished shards
+    subprocess.run(_command("cache", "prune", str(run.features)), capture_output=True)
+    require(
+        not list(run.features.rglob("*.tmp-*")) + list(run.features.rglob("*.lock")),
+        "something was left behind",
+    )
     ended = ", ".join(f"{n} with {code}" for code, n in sorted(codes.items()))
     click.echo(
-        f"{codes.total()} kills (ended {ended}; {in_hand} left a shard in hand), {whole} runs came to their end "
-        f"between them, the last one resumed at {resumed} shards: all the same bytes"
+        f"{codes.total()} kills (ended {ended}; {in_hand} left a shard in hand), {whole} runs "
+        f"came to their end between them, the last one resumed at {resumed} shards: all the same "
+        "bytes"
     )
 
 
 def spoil_and_repair(run: Extraction, reference: str, injections: int, rng: random.Random) -> None:
-    """Flip a bit of a shard or cut its end off, a few shards at a time; each must be found, and it alone repaired."""
+    """Flip a bit of a shard or cut its end off, a few shards at a time; each must be found, and it
+    alone repaired.
+    """
     assert run.cache is not None
     done = Counter[str]()
     while done.total() < injections:
@@ -195,15 +242,23 @@ def spoil_and_repair(run: Extraction, reference: str, injections: int, rng: rand
                     file.write(bytes([byte ^ 1 << rng.randrange(8)]))
                 done["flipped"] += 1
         require(run.damaged() == set(names), f"cache verify did not find just {names}")
-        require(run.damaged("--remove") == set(names), f"cache verify --remove did not find just {names}")
+        require(
+            run.damaged("--remove") == set(names),
+            f"cache verify --remove did not find just {names}",
+        )
         good = {name: seen for name, seen in before.items() if name not in names}
         require(run.shards() == good, f"cache verify --remove did not delete just {names}")
         run.finish()
         require(untouched(good, run.shards()), "a whole shard was written again")
         require(not run.damaged(), "extract did not repair the cache")
-        require(run.digest() == reference, "the repaired features are not those of a run undisturbed")
+        require(
+            run.digest() == reference, "the repaired features are not those of a run undisturbed"
+        )
         click.echo(f"  {done.total()} of {injections} spoiled, found and repaired")
-    click.echo(", ".join(f"{n} {what}" for what, n in sorted(done.items())) + ": all found, they alone made again")
+    click.echo(
+        ", ".join(f"{n} {what}" for what, n in sorted(done.items()))
+        + ": all found, they alone made again"
+    )
 
 
 @click.command()
@@ -212,7 +267,9 @@ def spoil_and_repair(run: Extraction, reference: str, injections: int, rng: rand
 @click.option("--injections", type=click.IntRange(min=0), default=20, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 def main(model: str, kills: int, injections: int, seed: int) -> None:
-    """Kill extraction at random moments and spoil its files; exit code 1 where anything is lost or done twice."""
+    """Kill extraction at random moments and spoil its files; exit code 1 where anything is lost or
+    done twice.
+    """
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "data").mkdir()
@@ -226,8 +283,13 @@ def main(model: str, kills: int, injections: int, seed: int) -> None:
         told, _ = process.communicate()
         whole_s = time.perf_counter() - started
         require(process.returncode == 0, told)
-        require(len(undisturbed.shards()) == SHARDS, f"{SHARDS} shards were expected: {undisturbed.shards()}")
-        click.echo(f"undisturbed: {whole_s:.1f} s, of which {ready_s:.1f} s before the plan was written")
+        require(
+            len(undisturbed.shards()) == SHARDS,
+            f"{SHARDS} shards were expected: {undisturbed.shards()}",
+        )
+        click.echo(
+            f"undisturbed: {whole_s:.1f} s, of which {ready_s:.1f} s before the plan was written"
+        )
         reference = undisturbed.digest()
         run = Extraction(toml, Path(name) / "features", model)
         kill_and_resume(run, reference, kills, (whole_s - ready_s) / 2, rng)

@@ -1,16 +1,19 @@
 """Kill every command that writes at every file-system event; nothing is ever mixed, lost or left.
 
-``python tests/by_hand/kill_writing.py`` runs each command once undisturbed and counts what it asks of the
-file system below its folder: opening a file to write, renaming, deleting, making a folder. Then it runs it again from
-the same start, once for each of these events, and kills it (SIGKILL) just before the event. What an older version of
-the same task gave lies where the new will be, where there is such a thing. After each kill
+``python tests/by_hand/kill_writing.py`` runs each command once undisturbed and counts what it asks
+of the file system below its folder: opening a file to write, renaming, deleting, making a folder.
+Then it runs it again from the same start, once for each of these events, and kills it (SIGKILL)
+just before the event. What an older version of the same task gave lies where the new will be, where
+there is such a thing. After each kill
 
-- every result that can be read has beside it just the predictions and heads that were written with it;
+- every result that can be read has beside it just the predictions and heads that were written with
+  it;
 - the same command again ends well (``finetune`` with ``--resume``);
-- then all files are those of the undisturbed run, but for times and dates, and nothing else is left.
+- then all files are those of the undisturbed run, but for times and dates, and nothing else is
+  left.
 
-Each run is a fork of one process that has loaded everything, so a run takes as long as its work. It ends with exit
-code 1 where any of this does not hold.
+Each run is a fork of one process that has loaded everything, so a run takes as long as its work. It
+ends with exit code 1 where any of this does not hold.
 """
 
 from __future__ import annotations
@@ -110,11 +113,17 @@ def content(folder: Path) -> dict[str, Any]:
         if path.is_dir():
             continue
         name = path.relative_to(folder).as_posix()
-        if name.startswith(("results", "out/results")) and path.suffix == ".json" and "suite" not in path.name:
+        if (
+            name.startswith(("results", "out/results"))
+            and path.suffix == ".json"
+            and "suite" not in path.name
+        ):
             body = json.loads(path.read_bytes())
             body = {key: value for key, value in body.items() if key not in _VOLATILE}
             body["files"] = sorted(body["files"])  # networks say how long their training took
-            body["model"].get("finetune", {}).update(seconds=0, epochs=0, stages=0, peak_memory_mib=0)
+            body["model"].get("finetune", {}).update(
+                seconds=0, epochs=0, stages=0, peak_memory_mib=0
+            )
             found[name] = body
         elif "yamamoto" in name:  # trained networks hold the seconds of their training
             found[name] = "a network"
@@ -146,7 +155,9 @@ def write_project(folder: Path, scored: str, clips: int = 20) -> None:
         tone = 0.3 * np.sin(2 * np.pi * (300 + 300 * (n % 2) + 5 * n) * seconds)
         soundfile.write(folder / "audio" / f"{n}.wav", tone, 8000)
         notes = f"audio/{n}.csv"
-        (folder / notes).write_text(f"0.1,0.{5 if scored == 'clip' else 8},{60 + n % 2}\n", encoding="utf-8")
+        (folder / notes).write_text(
+            f"0.1,0.{5 if scored == 'clip' else 8},{60 + n % 2}\n", encoding="utf-8"
+        )
         rows.append((f"audio/{n}.wav", "ab"[n % 2], notes, splits[n // 2 % 5]))
     for name, kind, column in (("own", "multiclass", 1), ("sung", "notes", 2)):
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
@@ -196,7 +207,9 @@ def more_clips(folder: Path) -> None:
 
 @contextmanager
 def published(folder: Path) -> Iterator[None]:
-    """Let ``data prepare`` find a dataset of two archives, one of them in two parts, on this machine."""
+    """Let ``data prepare`` find a dataset of two archives, one of them in two parts, on this
+    machine.
+    """
     for name in ("a", "b"):
         with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
             for n in range(3):
@@ -217,21 +230,28 @@ def published(folder: Path) -> Iterator[None]:
 
 
 _PROBE = "probe --task own.toml --protocol linear --seeds 2 --max-epochs 3 --device cpu"
-_TUNE = "finetune --task own.toml --model random:wav2vec2-tiny --frozen-epochs 1 --epochs 1 --seeds 2 --jobs 0"
+_TUNE = (
+    "finetune --task own.toml --model random:wav2vec2-tiny --frozen-epochs 1 --epochs 1 --seeds "
+    "2 --jobs 0"
+)
 _EXTRACT = "extract --model logmel --task own.toml --jobs 0"
 _SUITE = "run mine.toml --out out --device cpu"
 _SUNG = "--task sung.toml --features sung"
 _HEAR = f"extract --model logmel {_SUNG} --jobs 0"
-_LEARN = f"probe {_SUNG} --results sung/results --protocol linear --seeds 1 --max-epochs 3 --device cpu"
-_PREDICT = "predict --run {result} --audio audio/0.wav --audio audio/1.wav --out p --plot --device cpu"
+_LEARN = (
+    f"probe {_SUNG} --results sung/results --protocol linear --seeds 1 --max-epochs 3 --device cpu"
+)
+_PREDICT = (
+    "predict --run {result} --audio audio/0.wav --audio audio/1.wav --out p --plot --device cpu"
+)
 
 
 @dataclass(frozen=True)
 class Case:
     """A command that is killed, in words.
 
-    What is run before it, on the older version of the task and on the one that counts; the command that goes on where
-    it is another; whether exit code 1 is its answer, and no failure.
+    What is run before it, on the older version of the task and on the one that counts; the command
+    that goes on where it is another; whether exit code 1 is its answer, and no failure.
     """
 
     words: str
@@ -293,7 +313,9 @@ def attack(case: Case, folder: Path, every: int) -> tuple[int, list[str]]:
                 wrong.append(f"event {number}: {name} was left")
             elif expected[name] != found[name]:
                 which = _differing(expected[name], found[name])
-                wrong.append(f"event {number}: {name} is another than that of an undisturbed run{which}")
+                wrong.append(
+                    f"event {number}: {name} is another than that of an undisturbed run{which}"
+                )
     return len(kills), wrong
 
 
@@ -324,7 +346,13 @@ def _must(ended: tuple[int, int], words: str, folder: Path) -> None:
 
 @click.command()
 @click.option("--only", type=click.Choice(list(COMMANDS)), multiple=True, help="Repeatable.")
-@click.option("--every", type=click.IntRange(1, 1000), default=1, show_default=True, help="Only each n-th event.")
+@click.option(
+    "--every",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Only each n-th event.",
+)
 def main(only: tuple[str, ...], every: int) -> None:
     """Kill the commands that write at every file-system event."""
     import sklearn.linear_model  # noqa: F401  loaded once, before the forks
@@ -338,7 +366,11 @@ def main(only: tuple[str, ...], every: int) -> None:
     wrong = 0
     for name in only or COMMANDS:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as web, published(Path(web)):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            tempfile.TemporaryDirectory() as web,
+            published(Path(web)),
+        ):
             kills, lines = attack(COMMANDS[name], Path(folder), every)
         for line in lines:
             click.echo(f"  {line}")

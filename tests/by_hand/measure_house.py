@@ -1,7 +1,9 @@
-"""Measure the house: rooms, imports, sizes, comments, names. ``python tests/by_hand/measure_house.py [ROOT]``.
+"""Measure the house: rooms, imports, sizes, comments, names.
+``python tests/by_hand/measure_house.py [ROOT]``.
 
-Prints one line a figure: what it was before the rooms were built (2026-11), what it is in ROOT (this repository if
-not given), and what is aimed at. Nothing fails: it is for whoever wants to know where the house grows.
+Prints one line a figure: what it was before the rooms were built (2026-11), what it is in ROOT
+(this repository if not given), and what is aimed at. Nothing fails: it is for whoever wants to know
+where the house grows.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def imports(tree: ast.Module, known: dict[str, Path]) -> Iterator[str]:
-    """Yield the modules of ours that a module imports as it is loaded, not within functions or for types alone."""
+    """Yield the modules of ours that a module imports as it is loaded, not within functions or for
+    types alone.
+    """
     waiting: list[ast.stmt] = list(tree.body)
     while waiting:
         node = waiting.pop()
@@ -89,7 +93,9 @@ def imports(tree: ast.Module, known: dict[str, Path]) -> Iterator[str]:
 
 
 def circles(graph: dict[str, set[str]]) -> int:
-    """Count the groups of modules that import each other (strongly connected components of more than one)."""
+    """Count the groups of modules that import each other (strongly connected components of more
+    than one).
+    """
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -104,7 +110,9 @@ def circles(graph: dict[str, set[str]]) -> int:
 def compares_kind(node: ast.AST) -> bool:
     """Tell whether a node compares with, or looks up by, a literal name of a kind."""
     if isinstance(node, ast.Compare):
-        return any(isinstance(part, ast.Constant) and part.value in KINDS for part in ast.walk(node))
+        return any(
+            isinstance(part, ast.Constant) and part.value in KINDS for part in ast.walk(node)
+        )
     if isinstance(node, ast.Dict):
         return any(isinstance(key, ast.Constant) and key.value in KINDS for key in node.keys)
     return False
@@ -166,18 +174,27 @@ def measure(root: Path) -> dict[str, str]:
         "comments per 100 lines": f"{100 * comments / total:.1f}",
         "comprehensions per 100 lines": f"{100 * comprehensions / total:.1f}",
         "lines over 100 columns": f"{100 * wide / total:.1f} %",
-        "public functions of the API with Parameters": f"{sum('Parameters' in d for d in documents)} of {len(face)}",
-        "public functions of the API with an example": f"{sum('>>>' in d for d in documents)} of {len(face)}",
+        "public functions of the API with Parameters": (
+            f"{sum('Parameters' in d for d in documents)} of {len(face)}"
+        ),
+        "public functions of the API with an example": (
+            f"{sum('>>>' in d for d in documents)} of {len(face)}"
+        ),
         "most arguments of the API": ", ".join(map(str, sorted(counts, reverse=True)[:3])),
         "signatures that carry a bar or a line": str(carried),
         "docstrings that begin with no verb": str(no_verb),
         "function body, median / p90 / max": f"{cut[4]:.0f} / {cut[8]:.0f} / {max(bodies)}",
-        "names of functions and classes in 4 modules or more": ", ".join(f"{n} x{k}" for k, n in several) or "none",
+        "names of functions and classes in 4 modules or more": ", ".join(
+            f"{n} x{k}" for k, n in several
+        )
+        or "none",
         "lines of code": str(total),
     }
 
 
 if __name__ == "__main__":
     where = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2]
-    table = [(what, BEFORE.get(what, ""), now, AIM.get(what, "")) for what, now in measure(where).items()]
+    table = [
+        (what, BEFORE.get(what, ""), now, AIM.get(what, "")) for what, now in measure(where).items()
+    ]
     print(tabulate(table, headers=["", "before", "now", "aim"], maxcolwidths=[None, 20, 60, 20]))

@@ -1,11 +1,13 @@
 """Pin what svuprobe computes, before a change that may change nothing, and compare after it.
 
-``python tests/by_hand/pins.py write FILE`` makes a small world on seeded audio: tasks of every kind, tiny checkpoints
-of every family, the hand-made front ends. It extracts, probes, fine-tunes, predicts and writes the leaderboard
-through the command line, and writes to FILE (JSON) a number or digest for everything that came out. ``compare FILE``
-makes the same world again and prints what differs; exit code 1 if anything does.
+``python tests/by_hand/pins.py write FILE`` makes a small world on seeded audio: tasks of every
+kind, tiny checkpoints of every family, the hand-made front ends. It extracts, probes, fine-tunes,
+predicts and writes the leaderboard through the command line, and writes to FILE (JSON) a number or
+digest for everything that came out. ``compare FILE`` makes the same world again and prints what
+differs; exit code 1 if anything does.
 
-Bits are compared, so both have to run on one machine. What may differ is left out: dates, timings, versions, paths.
+Bits are compared, so both have to run on one machine. What may differ is left out: dates, timings,
+versions, paths.
 """
 
 from __future__ import annotations
@@ -31,7 +33,17 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "extractors")]
 
 CLIPS = 24
-VOLATILE = {"timings", "date", "versions", "git", "path", "peak_memory_mib", "seconds", "files", "machine"}
+VOLATILE = {
+    "timings",
+    "date",
+    "versions",
+    "git",
+    "path",
+    "peak_memory_mib",
+    "seconds",
+    "files",
+    "machine",
+}
 TARGETS = {  # kind -> target of a clip by its number
     "multiclass": lambda n: "abc"[n % 3],
     "multilabel": lambda n: "|".join(t for k, t in enumerate("abc") if n >> k & 1) or "a",
@@ -43,7 +55,9 @@ def audio(number: int) -> np.ndarray:
     """Return 2.2 s of a tone that follows the clip's class, with beats and noise, at 16 kHz."""
     rng = np.random.default_rng(number)
     t = np.arange(35200) / 16000
-    tone = np.sin(2 * np.pi * (220 + 110 * (number % 3)) * t) * (1 + 0.5 * np.sin(2 * np.pi * 2 * t))
+    tone = np.sin(2 * np.pi * (220 + 110 * (number % 3)) * t) * (
+        1 + 0.5 * np.sin(2 * np.pi * 2 * t)
+    )
     return 0.2 * tone + 0.05 * rng.standard_normal(len(t))
 
 
@@ -91,7 +105,11 @@ def write_models(folder: Path) -> list[str]:
 def run(folder: Path, *words: str) -> str:
     """Run a command of svuprobe in a folder; what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "svuprobe.cli", *words], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "svuprobe.cli", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise click.ClickException(f"{' '.join(words)}: {done.stdout[-600:]}{done.stderr[-2000:]}")
@@ -130,20 +148,52 @@ def pins_of(folder: Path) -> dict[str, Any]:
     def words(option: str, values: list[str]) -> list[str]:
         return [w for value in values for w in (option, value)]
 
-    run(folder, "extract", *words("--task", clip_tasks[:1]), *words("--model", models), "--jobs", "1")
+    run(
+        folder,
+        "extract",
+        *words("--task", clip_tasks[:1]),
+        *words("--model", models),
+        "--jobs",
+        "1",
+    )
     run(folder, "extract", *words("--task", tasks), *words("--model", some), "--jobs", "1")
     for cache in sorted((folder / "features").glob("*/*/features.h5")):
         with h5py.File(cache) as file:
             rows = file["features"][:]
         name = cache.parent.relative_to(folder / "features")
-        # A local model's folder ends with a digest of its path, and the world lies elsewhere each time.
+        # A local model's folder ends with a digest of its path, and the world lies elsewhere each
+        # time.
         model = re.sub(r"^(local-.+)-[0-9a-f]{8}$", r"\1", name.parts[0].split("@")[0])
         pins[f"features/{model}/{name.name}"] = digest(rows)
-    quick = ["--max-epochs", "3", "--seeds", "2", "--learning-rate", "0.01", "--learning-rate", "0.1"]
+    quick = [
+        "--max-epochs",
+        "3",
+        "--seeds",
+        "2",
+        "--learning-rate",
+        "0.01",
+        "--learning-rate",
+        "0.1",
+    ]
     run(folder, "probe", *words("--task", clip_tasks), *words("--model", some), *quick)
-    run(folder, "probe", *words("--task", tasks), *words("--model", some), "--protocol", "linear", *quick)
+    run(
+        folder,
+        "probe",
+        *words("--task", tasks),
+        *words("--model", some),
+        "--protocol",
+        "linear",
+        *quick,
+    )
     tune = ["--epochs", "1", "--frozen-epochs", "1", "--seeds", "1", "--jobs", "0"]
-    run(folder, "finetune", *words("--task", [tasks[0], tasks[4]]), "--model", "random:wav2vec2-tiny", *tune)
+    run(
+        folder,
+        "finetune",
+        *words("--task", [tasks[0], tasks[4]]),
+        "--model",
+        "random:wav2vec2-tiny",
+        *tune,
+    )
     run(folder, "leaderboard", "--results", "results", "--out", "leaderboard.md")
     for path in sorted((folder / "results").rglob("*")):
         name = path.relative_to(folder / "results")
@@ -153,7 +203,9 @@ def pins_of(folder: Path) -> dict[str, Any]:
             with np.load(path, allow_pickle=False) as file:
                 pins |= {f"results/{name}/{key}": digest(file[key]) for key in file.files}
         elif path.suffix == ".safetensors":
-            pins |= {f"results/{name}/{key}": digest(value) for key, value in load_file(path).items()}
+            pins |= {
+                f"results/{name}/{key}": digest(value) for key, value in load_file(path).items()
+            }
     for path in sorted((folder / "results").glob("*/*/*.json"))[::3]:
         name = path.relative_to(folder / "results")
         out = run(
@@ -168,7 +220,9 @@ def pins_of(folder: Path) -> dict[str, Any]:
             "--format",
             "csv",
         )
-        pins[f"predict/{name}"] = hashlib.sha256(out.replace(str(folder), "").encode()).hexdigest()[:16]
+        pins[f"predict/{name}"] = hashlib.sha256(out.replace(str(folder), "").encode()).hexdigest()[
+            :16
+        ]
     board = (folder / "leaderboard.md").read_text().replace(str(folder), "")
     pins["leaderboard"] = hashlib.sha256(board.encode()).hexdigest()[:16]
     return pins
@@ -187,7 +241,10 @@ def main(what: str, file: Path) -> None:
         click.echo(f"{len(pins)} pins")
         return
     before = json.loads(file.read_text())
-    before = {re.sub(r"^(features/local-[^/]+)-[0-9a-f]{8}/", r"\1/", key): pin for key, pin in before.items()}
+    before = {
+        re.sub(r"^(features/local-[^/]+)-[0-9a-f]{8}/", r"\1/", key): pin
+        for key, pin in before.items()
+    }
     now = json.loads(json.dumps(pins))
     different = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     for key in different:

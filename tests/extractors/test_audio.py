@@ -1,4 +1,6 @@
-"""Decoding, on tones whose pitch and length are known and on files that are broken in every usual way."""
+"""Decoding, on tones whose pitch and length are known and on files that are broken in every usual
+way.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,26 @@ import pytest
 import soundfile
 
 from svuprobe.extractors.audio import clips as audio, sound_files as files
-from svuprobe.extractors.audio.clips import LoudnessMeter, duration, fingerprint, identity, load_clip
+from svuprobe.extractors.audio.clips import (
+    LoudnessMeter,
+    duration,
+    fingerprint,
+    identity,
+    load_clip,
+)
 from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window, cut
 from svuprobe.extractors.base import ExtractError
 from svuprobe.tasks.types import Clip, Windowing
 
 RATE = 22050
-FORMATS = [name for name in ("wav", "flac", "ogg", "mp3") if name.upper() in soundfile.available_formats()]
+FORMATS = [
+    name for name in ("wav", "flac", "ogg", "mp3") if name.upper() in soundfile.available_formats()
+]
 
 
-def tone(hz: float = 440.0, seconds: float = 1.0, rate: int = RATE, amplitude: float = 0.5) -> np.ndarray:
+def tone(
+    hz: float = 440.0, seconds: float = 1.0, rate: int = RATE, amplitude: float = 0.5
+) -> np.ndarray:
     return amplitude * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)
 
 
@@ -131,7 +143,9 @@ def test_a_part_is_cut_at_the_samples_of_the_file(tmp_path, start, end, first, s
     np.testing.assert_array_equal(samples, ramp[first:stop].astype(np.float32))
 
 
-@pytest.mark.parametrize(("start", "end"), [(0.0, 0.5), (0.1, 0.5), (0.2, 0.5), (0.4, 0.9), (0.7, 0.8)])
+@pytest.mark.parametrize(
+    ("start", "end"), [(0.0, 0.5), (0.1, 0.5), (0.2, 0.5), (0.4, 0.9), (0.7, 0.8)]
+)
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_part_is_the_same_samples_as_in_the_whole(tmp_path, suffix, start, end):
     rate = 44100
@@ -169,11 +183,16 @@ def test_a_part_that_ends_long_after_the_file_is_refused(tmp_path):
 # What lies, but not about the audio
 
 
-@pytest.mark.parametrize("name", ["a.mp3", "a.flac", "a.wav", "a.ogg", "a.raw", "a.vox", "a.m4a", "a"])
+@pytest.mark.parametrize(
+    "name", ["a.mp3", "a.flac", "a.wav", "a.ogg", "a.raw", "a.vox", "a.m4a", "a"]
+)
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_file_is_decoded_by_its_content_whatever_its_name(tmp_path, suffix, name):
     saved(tmp_path / f"right.{suffix}", tone())
-    shutil.copy(tmp_path / f"right.{suffix}", tmp_path / "wrong" if name == "a" else tmp_path / f"wrong{name}")
+    shutil.copy(
+        tmp_path / f"right.{suffix}",
+        tmp_path / "wrong" if name == "a" else tmp_path / f"wrong{name}",
+    )
     wrong = next(tmp_path.glob("wrong*"))
     np.testing.assert_array_equal(load(wrong), load(tmp_path / f"right.{suffix}"))
 
@@ -218,7 +237,15 @@ def test_rarer_containers_and_codecs(tmp_path, name, options):
 
 
 @pytest.mark.parametrize(
-    "name", ["a b.wav", "ünï-日本.wav", "new\nline.wav", "tab\t'\".wav", os.fsdecode(b"latin-\xe9.wav"), "-rf.wav"]
+    "name",
+    [
+        "a b.wav",
+        "ünï-日本.wav",
+        "new\nline.wav",
+        "tab\t'\".wav",
+        os.fsdecode(b"latin-\xe9.wav"),
+        "-rf.wav",
+    ],
 )
 def test_any_name_is_read_and_told_on_one_line(tmp_path, name):
     path = tmp_path / name
@@ -244,7 +271,8 @@ def _with_sizes(path: Path, riff: int, data: int) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("riff", "data"), [(0, 44100), (0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFFFFF, 0x7FFFFFFF), (9999999, 44100)]
+    ("riff", "data"),
+    [(0, 44100), (0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFFFFF, 0x7FFFFFFF), (9999999, 44100)],
 )
 def test_a_wav_whose_sizes_were_not_known_or_wrong_as_a_whole_is_read(tmp_path, riff, data):
     assert len(load(_with_sizes(tmp_path / "a.wav", riff, data))) == RATE
@@ -274,11 +302,17 @@ def test_a_flac_that_does_not_say_its_length_is_read_to_its_end(tmp_path):
 # MP3 and its tag
 
 
-def mp3(path: Path, mode: str, seconds: float = 3.0, rate: int = 44100, channels: int = 2) -> tuple[bytes, bytes]:
-    """The frame with the tag, and the frames after it; half noise, half silence, so that frames differ in size."""
+def mp3(
+    path: Path, mode: str, seconds: float = 3.0, rate: int = 44100, channels: int = 2
+) -> tuple[bytes, bytes]:
+    """The frame with the tag, and the frames after it; half noise, half silence, so that frames
+    differ in size.
+    """
     samples = noise(seconds, rate, channels)
     samples[len(samples) // 2 :] = 0
-    with soundfile.SoundFile(path, "w", rate, channels, bitrate_mode=mode, compression_level=0.5) as file:
+    with soundfile.SoundFile(
+        path, "w", rate, channels, bitrate_mode=mode, compression_level=0.5
+    ) as file:
         file.write(samples)
     body = path.read_bytes()
     first = body.index(body[:2], 4)
@@ -355,11 +389,16 @@ def test_values_that_are_not_finite_are_refused_with_the_time_of_the_first(tmp_p
 def test_channels_of_opposite_infinity_are_refused_without_a_warning(tmp_path):
     samples = np.stack([tone()] * 2, axis=1)
     samples[5] = np.inf, -np.inf
-    refused(saved(tmp_path / "a.wav", samples, subtype="FLOAT"), "NaN or infinite, the first at 0.00022")
+    refused(
+        saved(tmp_path / "a.wav", samples, subtype="FLOAT"), "NaN or infinite, the first at 0.00022"
+    )
 
 
 def test_doubles_beyond_single_precision_are_refused(tmp_path):
-    refused(saved(tmp_path / "a.wav", np.full(10, 1e300), subtype="DOUBLE"), "NaN or infinite, the first at 0 s")
+    refused(
+        saved(tmp_path / "a.wav", np.full(10, 1e300), subtype="DOUBLE"),
+        "NaN or infinite, the first at 0 s",
+    )
 
 
 CUT = [
@@ -376,7 +415,9 @@ CUT = [
 ]
 
 
-@pytest.mark.parametrize("cut_at", [lambda n: n // 2, lambda n: n - 1, lambda n: n - 3000], ids=["half", "1", "3000"])
+@pytest.mark.parametrize(
+    "cut_at", [lambda n: n // 2, lambda n: n - 1, lambda n: n - 3000], ids=["half", "1", "3000"]
+)
 @pytest.mark.parametrize(("suffix", "options", "reason"), CUT)
 def test_a_truncated_file_is_refused(tmp_path, suffix, options, reason, cut_at):
     path = tmp_path / f"a.{suffix}"
@@ -410,16 +451,28 @@ UNREADABLE = [
     ("none.wav", lambda path: None, "no such file"),
     ("no/such/folder/a.wav", lambda path: None, "no such file"),
     ("folder.wav", Path.mkdir, "is a folder, not a file"),
-    ("dangling.wav", lambda path: path.symlink_to("nowhere.wav"), "links to a file that does not exist"),
+    (
+        "dangling.wav",
+        lambda path: path.symlink_to("nowhere.wav"),
+        "links to a file that does not exist",
+    ),
     ("loop.wav", _loop, "can't be read"),
     ("pipe.wav", os.mkfifo, "is a device or pipe, not a file"),
     ("device.wav", lambda path: path.symlink_to("/dev/zero"), "is a device or pipe, not a file"),
     ("empty.wav", Path.touch, "is empty (0 bytes)"),
     ("empty.mp3", Path.touch, "is empty (0 bytes)"),
-    ("text.wav", lambda path: path.write_text("not audio\n" * 99), "can't be decoded (format not recognised)"),
+    (
+        "text.wav",
+        lambda path: path.write_text("not audio\n" * 99),
+        "can't be decoded (format not recognised)",
+    ),
     ("text.flac", lambda path: path.write_text("not audio\n" * 99), "can't be decoded"),
     ("header.wav", _header_only, "no samples between 0 s and the clip's end"),
-    ("no size.wav", lambda path: _with_sizes(path, 0, 0), "no samples between 0 s and the clip's end"),
+    (
+        "no size.wav",
+        lambda path: _with_sizes(path, 0, 0),
+        "no samples between 0 s and the clip's end",
+    ),
     ("header.flac", _header_only, ""),
     ("header.ogg", _header_only, "no samples between 0 s and the clip's end"),
     ("header.mp3", _header_only, ""),
@@ -485,7 +538,9 @@ def same(one: list[Window], other: list[Window]) -> None:
     """The same windows within each spec."""
     assert {w.spec for w in one} == {w.spec for w in other}
     for spec in {w.spec for w in one}:
-        for a, b in zip([w for w in one if w.spec == spec], [w for w in other if w.spec == spec], strict=True):
+        for a, b in zip(
+            [w for w in one if w.spec == spec], [w for w in other if w.spec == spec], strict=True
+        ):
             assert (a.number, a.start_s) == (b.number, b.start_s)
             np.testing.assert_array_equal(a.samples, b.samples)
 
@@ -516,8 +571,12 @@ def test_a_window_shorter_than_a_hop_is_left_out_at_frame_level_only(tmp_path):
 
 
 def test_silent_windows_are_left_out_and_counted(tmp_path):
-    path = saved(tmp_path / "a.wav", np.concatenate([tone(), np.zeros(RATE), tone(), np.zeros(RATE)]))
-    windows, end = windows_of(path, [InputSpec(16000), InputSpec(24000)], Windowing(1.0, min_rms=1e-3))
+    path = saved(
+        tmp_path / "a.wav", np.concatenate([tone(), np.zeros(RATE), tone(), np.zeros(RATE)])
+    )
+    windows, end = windows_of(
+        path, [InputSpec(16000), InputSpec(24000)], Windowing(1.0, min_rms=1e-3)
+    )
     assert [w.number for w in windows if w.spec.sample_rate == 16000] == [0, 2]
     assert (end.quiet, end.failure) == (2, None)
 
@@ -547,14 +606,24 @@ def test_a_clip_of_a_few_samples_is_passed_on_for_the_model_to_judge(tmp_path, n
 
 
 def test_less_than_one_sample_at_the_model_s_rate_is_refused(tmp_path):
-    end = only(cut(clip_of(saved(tmp_path / "a.wav", tone()[1:2], 192000)), [InputSpec(16000)], Windowing()))
+    end = only(
+        cut(
+            clip_of(saved(tmp_path / "a.wav", tone()[1:2], 192000)), [InputSpec(16000)], Windowing()
+        )
+    )
     assert "no samples between 0 s and the clip's end at 16000 Hz" in end.failure
 
 
 def test_windows_are_void_where_the_clip_fails_later(tmp_path):
     samples = tone(440.0, 3.0)
     samples[-1] = np.nan
-    end = only(cut(clip_of(saved(tmp_path / "a.wav", samples, subtype="FLOAT")), [InputSpec(16000)], Windowing(1.0)))
+    end = only(
+        cut(
+            clip_of(saved(tmp_path / "a.wav", samples, subtype="FLOAT")),
+            [InputSpec(16000)],
+            Windowing(1.0),
+        )
+    )
     assert "NaN or infinite" in end.failure
 
 
@@ -577,12 +646,16 @@ def in_blocks(monkeypatch):
 
 @pytest.mark.parametrize("part", [{}, {"start": 0.4}, {"start": 0.33, "end": 2.71}])
 @pytest.mark.parametrize(
-    "windowing", [Windowing(0.7), Windowing(0.7, 0.5, trim=True, min_rms=0.05), Windowing()], ids=str
+    "windowing",
+    [Windowing(0.7), Windowing(0.7, 0.5, trim=True, min_rms=0.05), Windowing()],
+    ids=str,
 )
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_long_clip_gives_the_windows_of_a_short_one(tmp_path, in_blocks, suffix, windowing, part):
     quiet = np.zeros((9000, 2))
-    sound = np.concatenate([quiet, noise(1.2, 44100, 2), quiet, quiet, quiet, quiet, noise(1.2, 44100, 2), quiet])
+    sound = np.concatenate(
+        [quiet, noise(1.2, 44100, 2), quiet, quiet, quiet, quiet, noise(1.2, 44100, 2), quiet]
+    )
     path = saved(tmp_path / f"a.{suffix}", sound, 44100)
     at_once, end = windows_of(path, SPECS, windowing, **part)
     in_blocks()
@@ -604,7 +677,9 @@ def test_resampling_in_blocks_is_resampling_at_once_to_the_bit(tmp_path, in_bloc
 
 
 @pytest.mark.parametrize(("name", "make", "reason"), UNREADABLE, ids=[u[0] for u in UNREADABLE])
-def test_a_long_file_that_cannot_be_read_is_named_with_the_reason(tmp_path, in_blocks, name, make, reason):
+def test_a_long_file_that_cannot_be_read_is_named_with_the_reason(
+    tmp_path, in_blocks, name, make, reason
+):
     make(tmp_path / name)
     in_blocks()
     refused(tmp_path / name, reason, rate=16000)
@@ -640,7 +715,9 @@ def test_a_file_that_changes_while_it_is_decoded_fails_its_clip(tmp_path, in_blo
 # Durations
 
 
-@pytest.mark.parametrize("part", [{}, {"start": 0.4}, {"start": 0.33, "end": 0.9}, {"end": 1.05}, {"start": 5.0}])
+@pytest.mark.parametrize(
+    "part", [{}, {"start": 0.4}, {"start": 0.33, "end": 0.9}, {"end": 1.05}, {"start": 5.0}]
+)
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_duration_is_what_decoding_gives(tmp_path, suffix, part):
     path = saved(tmp_path / f"a.{suffix}", tone(440.0, 1.0, 44100), 44100)
@@ -665,7 +742,9 @@ def trim_silence(samples: np.ndarray, rate: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("rate", [16000, 22050, 44100])
-@pytest.mark.parametrize(("before", "after"), [(0.5, 0.5), (0.313, 1.777), (0.0, 0.4), (0.4, 0.0), (0.01, 0.01)])
+@pytest.mark.parametrize(
+    ("before", "after"), [(0.5, 0.5), (0.313, 1.777), (0.0, 0.4), (0.4, 0.0), (0.01, 0.01)]
+)
 @pytest.mark.parametrize("floor", [0.0, 1e-4])
 def test_silence_at_both_ends_is_cut_to_a_frame(rate, before, after, floor):
     frame = 0.025 * rate

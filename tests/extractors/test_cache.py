@@ -1,4 +1,6 @@
-"""The cache: whole or absent, never mixed, readable by anyone, the same bytes after an interruption."""
+"""The cache: whole or absent, never mixed, readable by anyone, the same bytes after an
+interruption.
+"""
 
 import errno
 import hashlib
@@ -76,9 +78,12 @@ def test_a_cache_opens_with_plain_h5py(tmp_path):
         "x, ids = f['features'], f['clip_id'].asstr()[:]\n"
         "assert 'svuprobe' not in sys.modules and x.dtype == np.float16 and x.is_virtual\n"
         "assert x.shape == (len(ids), 1, 128) and np.isfinite(x[:]).all()\n"
-        "print(len(set(ids)), f.attrs['model'], f.attrs['sample_rate'], list(f.attrs['layer_names']))"
+        "print(len(set(ids)), f.attrs['model'], f.attrs['sample_rate'], "
+        "list(f.attrs['layer_names']))"
     )
-    out = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
     assert out.stdout.split() == ["70", "logmel", "16000", "['logmel']"]
 
 
@@ -112,15 +117,21 @@ def test_clip_features_are_the_mean_of_the_frames(tmp_path):
 
         states, _ = load("logmel")(torch.from_numpy(audio)[None], torch.tensor([len(audio)]))
         expected = states[0].mean(dim=1).numpy()
-        np.testing.assert_allclose(pooled.read(pooled.rows_of[clip.id][0])[0], expected, rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(
+            pooled.read(pooled.rows_of[clip.id][0])[0], expected, rtol=2e-3, atol=2e-3
+        )
 
 
 @pytest.mark.parametrize("model", ["logmel", "random:wav2vec2-tiny"])
 def test_frames_lie_on_one_grid_across_windows(tmp_path, model):
     clips = corpus(tmp_path / "a", 2, seconds=(3.3, 3.4))
-    with FeatureCache(run(clips, tmp_path / "f", model, "frame", Windowing(1.0)).directory) as cache:
+    with FeatureCache(
+        run(clips, tmp_path / "f", model, "frame", Windowing(1.0)).directory
+    ) as cache:
         rows = cache.rows_of["clip0"]
-        times = np.concatenate([cache.header.grid.centres(cache.n_frames[r], cache.start_s[r]) for r in rows])
+        times = np.concatenate(
+            [cache.header.grid.centres(cache.n_frames[r], cache.start_s[r]) for r in rows]
+        )
         assert np.allclose(np.diff(times), 0.02)
         assert cache.n_frames[rows[:-1]].tolist() == [50] * (len(rows) - 1)
         duration = soundfile.info(clips[0].path).frames / 16000
@@ -130,8 +141,12 @@ def test_frames_lie_on_one_grid_across_windows(tmp_path, model):
 
 def test_seamless_frames_equal_those_of_the_whole_clip(tmp_path):
     clips = corpus(tmp_path / "a", 1, seconds=(3.0, 3.0))
-    cut = FeatureCache(run(clips, tmp_path / "f", level="frame", windowing=Windowing(1.0)).directory)
-    whole = FeatureCache(run(clips, tmp_path / "g", level="frame", windowing=Windowing(30.0)).directory)
+    cut = FeatureCache(
+        run(clips, tmp_path / "f", level="frame", windowing=Windowing(1.0)).directory
+    )
+    whole = FeatureCache(
+        run(clips, tmp_path / "g", level="frame", windowing=Windowing(30.0)).directory
+    )
     assert np.array_equal(cut.features[:], whole.features[:])
 
 
@@ -154,7 +169,9 @@ def test_parts_done_by_several_processes_make_the_same_cache(tmp_path):
     for part in (2, 1, 3):
         parts = run(clips, tmp_path / "g", shard=(part, 3))
     assert content(parts.directory) == content(alone.directory)
-    assert len(content(alone.directory)) > len(content(alone.directory).keys() & {("shard-00000.h5", "features")})
+    assert len(content(alone.directory)) > len(
+        content(alone.directory).keys() & {("shard-00000.h5", "features")}
+    )
 
 
 def test_a_clip_that_fails_is_named_the_rest_goes_on_and_mending_it_finishes(tmp_path):
@@ -192,7 +209,9 @@ def test_changed_audio_under_the_same_id_is_refused(tmp_path):
         run(clips, tmp_path / "f")
 
 
-@pytest.mark.parametrize("field", ["revision", "digest", "dtype", "normalization", "sample_rate", "layer_names"])
+@pytest.mark.parametrize(
+    "field", ["revision", "digest", "dtype", "normalization", "sample_rate", "layer_names"]
+)
 def test_a_header_that_differs_is_refused_with_both_values(tmp_path, field):
     clips = corpus(tmp_path / "a", 3)
     report = run(clips, tmp_path / "f")
@@ -269,7 +288,7 @@ def test_features_of_another_part_of_a_file_are_not_taken_for_the_same_clip(tmp_
         run([replace(clip, start=1.0, end=2.0)], tmp_path / "f")
 
 
-# -- the plan -----------------------------------------------------------------------------------------------
+# -- the plan --------------------------------------------------------------------------------------
 
 
 def bytes_of(folder):
@@ -285,14 +304,19 @@ def at_once(*calls):
 
 
 def head(level="clip", layers=3, dim=4):
-    return planted.header(SimpleNamespace(dataset="toy", windowing=WINDOWS), layers=layers, dim=dim, level=level)
+    return planted.header(
+        SimpleNamespace(dataset="toy", windowing=WINDOWS), layers=layers, dim=dim, level=level
+    )
 
 
 def test_plans_are_the_same_whoever_writes_them(tmp_path):
     rng = np.random.default_rng(0)
     seconds = {f"c{n}": float(rng.integers(1, 20)) for n in range(1000)}
     turned = dict(reversed(seconds.items()))
-    first, second = plan_shards(tmp_path / "a", head(), seconds), plan_shards(tmp_path / "b", head(), turned)
+    first, second = (
+        plan_shards(tmp_path / "a", head(), seconds),
+        plan_shards(tmp_path / "b", head(), turned),
+    )
     assert first == second
     assert [p.read_bytes() for p in (tmp_path / "a").iterdir()] == [
         p.read_bytes() for p in (tmp_path / "b").iterdir()
@@ -346,7 +370,7 @@ def test_two_processes_that_plan_different_clips_at_once_share_no_shard(tmp_path
     assert sum(map(len, plans)) == len({name for shards in plans for name in shards})
 
 
-# -- one shard ----------------------------------------------------------------------------------------------
+# -- one shard -------------------------------------------------------------------------------------
 
 
 def states(clip_id, n, layers=3, dim=4):
@@ -386,7 +410,8 @@ def test_what_is_appended_is_read(tmp_path, level, chunk):
         assert len(cache.rows_of) == 40
         for clip_id, rows in cache.rows_of.items():
             assert np.array_equal(
-                np.concatenate([cache.read(r) for r in rows]), states(clip_id, 2 * (1, 3)[level == "frame"])
+                np.concatenate([cache.read(r) for r in rows]),
+                states(clip_id, 2 * (1, 3)[level == "frame"]),
             )
 
 
@@ -405,7 +430,9 @@ def test_a_clip_that_fails_in_its_middle_leaves_no_trace(tmp_path, level):
                 writer.drop("a")
             writer.commit({})
     with h5py.File(tmp_path / "with.h5") as one, h5py.File(tmp_path / "without.h5") as other:
-        assert {name: data[:].tolist() for name, data in one.items()} == {n: d[:].tolist() for n, d in other.items()}
+        assert {name: data[:].tolist() for name, data in one.items()} == {
+            n: d[:].tolist() for n, d in other.items()
+        }
         assert one.attrs["sha256"] == other.attrs["sha256"]
 
 
@@ -421,7 +448,11 @@ def test_rows_that_do_not_fit_the_features_are_a_bug(tmp_path):
 def test_every_file_has_its_checksum_as_sha256sum_writes_it(tmp_path):
     folder = made(tmp_path)
     files = sorted(p for p in folder.iterdir() if p.suffix != ".sha256")
-    assert [p.name for p in files] == ["features.h5", "plan-00000.json", *(f"shard-0000{n}.h5" for n in range(3))]
+    assert [p.name for p in files] == [
+        "features.h5",
+        "plan-00000.json",
+        *(f"shard-0000{n}.h5" for n in range(3)),
+    ]
     for path in files:
         text = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
         assert path.with_name(f"{path.name}.sha256").read_text() == text
@@ -432,7 +463,7 @@ def test_the_same_clips_make_the_same_bytes(tmp_path):
     assert bytes_of(one) == bytes_of(other)
 
 
-# -- who writes ---------------------------------------------------------------------------------------------
+# -- who writes ------------------------------------------------------------------------------------
 
 
 def test_a_shard_is_claimed_by_one_process_until_it_ends(tmp_path):
@@ -503,7 +534,7 @@ def test_joining_what_is_joined_changes_nothing(tmp_path):
     assert not (folder / "features.h5").exists()
 
 
-# -- damage -------------------------------------------------------------------------------------------------
+# -- damage ----------------------------------------------------------------------------------------
 
 
 def flip(path, at=None, rng=random):
@@ -521,7 +552,8 @@ def test_a_truncated_shard_is_refused_on_opening(tmp_path):
     folder = made(tmp_path)
     truncate(folder / "shard-00001.h5", 0.99)
     with pytest.raises(
-        ExtractError, match=r"shard-00001.h5: has \d+ bytes of \d+; run svuprobe cache verify .* --remove"
+        ExtractError,
+        match=r"shard-00001.h5: has \d+ bytes of \d+; run svuprobe cache verify .* --remove",
     ):
         FeatureCache(folder)
 
@@ -572,7 +604,10 @@ def test_a_whole_cache_is_verified(tmp_path):
 
 
 def state_of(folder):
-    return {p.name: (p.stat().st_mtime_ns, p.stat().st_ino, p.read_bytes()) for p in folder.glob("shard-*.h5")}
+    return {
+        p.name: (p.stat().st_mtime_ns, p.stat().st_ino, p.read_bytes())
+        for p in folder.glob("shard-*.h5")
+    }
 
 
 def test_every_damage_is_found_and_just_that_is_made_again(tmp_path):
@@ -626,7 +661,9 @@ def test_a_shard_of_another_cache_is_damage(tmp_path):
         shutil.copy(other / name, folder / name.replace("00000", "00003"))
     shutil.copy(folder / "shard-00001.h5", folder / "shard-00004.h5")
     shutil.copy(folder / "shard-00001.h5.sha256", folder / "shard-00004.h5.sha256")
-    first = sorted(plan_shards(tmp_path / "c", head(), {f"c{i}": 1.0 for i in range(70)})["shard-00001.h5"])[0]
+    first = sorted(
+        plan_shards(tmp_path / "c", head(), {f"c{i}": 1.0 for i in range(70)})["shard-00001.h5"]
+    )[0]
     assert {d.path.name: d.reason for d in verify(folder, delete=True)} == {
         "shard-00003.h5": "was made with digest = 'other', the cache with 'd1'",
         "shard-00004.h5": f"holds clip {first!r}, as shard-00001.h5 does",
@@ -682,7 +719,9 @@ def test_what_dead_processes_left_is_pruned_and_nothing_else(tmp_path):
         (folder / name).write_text("left")
     with claim(folder / "shard-00006.h5"):
         (folder / "shard-00006.h5.tmp-9").write_text("in hand")
-        assert {p.name: size for p, size in prune(tmp_path, dry_run=True).items()} == dict.fromkeys(names, 4)
+        assert {p.name: size for p, size in prune(tmp_path, dry_run=True).items()} == dict.fromkeys(
+            names, 4
+        )
         assert {p.name: size for p, size in prune(tmp_path).items()} == dict.fromkeys(names, 4)
         assert (folder / "shard-00006.h5.tmp-9").exists()
     assert [p.name for p in prune(tmp_path)] == ["shard-00006.h5.tmp-9"]
@@ -691,7 +730,7 @@ def test_what_dead_processes_left_is_pruned_and_nothing_else(tmp_path):
     assert bytes_of(folder) == before
 
 
-# -- the system says no -------------------------------------------------------------------------------------
+# -- the system says no ----------------------------------------------------------------------------
 
 FULL = """
 import resource, sys
@@ -704,11 +743,13 @@ header = read_plan(Path(sys.argv[1]) / "plan-00000.json").header
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 n = 40 if header.level == "clip" else 4000
 for limit in (1, 3000, 60_000, 300_000, 1_000_000, hard):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # as a full disk: EFBIG in the place of ENOSPC
+    # As a full disk: EFBIG in the place of ENOSPC.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with ShardWriter(Path(sys.argv[1]) / "shard-00000.h5", header) as writer:
             for number in range(20):
-                rows = [Row("a", number, 0.0, 100, "")] * (n if header.level == "clip" else n // 100)
+                row = Row("a", number, 0.0, 100, "")
+                rows = [row] * (n if header.level == "clip" else n // 100)
                 writer.append(np.zeros((n, *map(int, sys.argv[2:])), "float16"), rows)
             writer.commit({})
         print("done")
@@ -723,10 +764,15 @@ def test_a_full_disk_is_one_line_and_leaves_what_is_finished(tmp_path, level):
     """Plain h5py ends such a process with a segmentation fault."""
     header = head(level, layers=13, dim=64)
     planned = plan_shards(tmp_path, header, {f"c{i}": 1.0 for i in range(40)})
-    done = subprocess.run([sys.executable, "-c", FULL, tmp_path, "13", "64"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, tmp_path, "13", "64"], capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
     *refused, last = done.stdout.splitlines()
-    said = f"{tmp_path}/shard-00000.h5: can't be written (File too large); what was finished before is kept: "
+    said = (
+        f"{tmp_path}/shard-00000.h5: can't be written (File too large); what was finished before "
+        "is kept: "
+    )
     assert {line[: len(said)] for line in refused} == {said}
     assert (len(refused), last) == (5, "done")
     assert {p.name for p in tmp_path.glob("*.h5*")} == {"shard-00000.h5", "shard-00000.h5.sha256"}
@@ -744,7 +790,9 @@ def test_what_the_system_refuses_is_one_line_with_advice(tmp_path, monkeypatch, 
     for where in ("mkdir", "write_text"):
         with monkeypatch.context() as patch:
             patch.setattr(Path, where, refuse)
-            with pytest.raises(FileError, match=f"can't be written .{os.strerror(number)}.*{advice}"):
+            with pytest.raises(
+                FileError, match=f"can't be written .{os.strerror(number)}.*{advice}"
+            ):
                 plan_shards(tmp_path / where, head(), {"a": 1.0})
     monkeypatch.setattr(os, "open", refuse)
     with (
@@ -758,7 +806,9 @@ def test_what_is_whole_is_joined_and_planned_where_nothing_may_be_written(tmp_pa
     folder = made(tmp_path)
     monkeypatch.setattr(os, "open", lambda *words: pytest.fail("something was to be written"))
     join(folder)
-    assert sorted(plan_shards(folder, head(), {"c1": 1.0})) == [f"shard-0000{n}.h5" for n in range(3)]
+    assert sorted(plan_shards(folder, head(), {"c1": 1.0})) == [
+        f"shard-0000{n}.h5" for n in range(3)
+    ]
     assert verify(folder) == []
 
 
@@ -770,7 +820,7 @@ def test_a_folder_that_is_a_file_is_one_line(tmp_path):
         ShardWriter(tmp_path / "f" / "shard-00000.h5", head())
 
 
-# -- killed -------------------------------------------------------------------------------------------------
+# -- killed ----------------------------------------------------------------------------------------
 
 # A process that has loaded everything forks one that extracts for each line it reads.
 KILLED = """
@@ -805,7 +855,9 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
     words = [sys.executable, "-c", code]
     pipe = subprocess.PIPE
     finished = {}
-    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as server:
+    with subprocess.Popen(
+        words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         for kill, delay in enumerate(np.random.default_rng(0).uniform(0, 0.1, 3)):
             print(file=server.stdin, flush=True)
             child = int(server.stdout.readline())
@@ -823,14 +875,17 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
             assert not (folder / "features.h5").exists()
         server.stdin.close()
     resumed = run(clips, tmp_path / "g", level="frame", batch_s=5.0)
-    assert {name: seen[:2] for name, seen in state_of(folder).items() if name in finished} == finished
+    assert {
+        name: seen[:2] for name, seen in state_of(folder).items() if name in finished
+    } == finished
     planned = read_plan(folder / "plan-00000.json").shards
     assert resumed.cached == sum(len(ids) for name, ids in planned.items() if name in finished)
-    assert {path.suffix for path in prune(folder)} <= {".lock"}  # of one killed between a shard's end and its lock's
+    # of one killed between a shard's end and its lock's
+    assert {path.suffix for path in prune(folder)} <= {".lock"}
     assert bytes_of(folder) == bytes_of(undisturbed)
 
 
-# -- the commands -------------------------------------------------------------------------------------------
+# -- the commands ----------------------------------------------------------------------------------
 
 
 def call(*words):
@@ -847,7 +902,10 @@ def test_the_commands_list_verify_and_prune(tmp_path):
     flip(folder / "shard-00001.h5")
     found = call("verify", tmp_path)
     assert found.exit_code == 1
-    assert found.output.splitlines()[0] == f"{folder}/shard-00001.h5: is not what was written: its checksum differs"
+    assert (
+        found.output.splitlines()[0]
+        == f"{folder}/shard-00001.h5: is not what was written: its checksum differs"
+    )
     assert "svuprobe extract --model hf:made/up" in found.output
     assert f"1 damaged; svuprobe cache verify {tmp_path} --remove deletes them" in found.output
     mended = call("verify", tmp_path, "--remove")

@@ -1,4 +1,6 @@
-"""The whole chain on synthetic singing, through the command line; and on labels of real recordings."""
+"""The whole chain on synthetic singing, through the command line; and on labels of real
+recordings.
+"""
 
 from pathlib import Path
 
@@ -42,8 +44,12 @@ def chain(tmp_path_factory):
 
 
 def test_hand_made_features_beat_chance_on_synthetic_singing(chain):
-    results = {(r.task.name, r.model.name): r for r, _ in result_file.read_all(chain / "results")[0]}
-    assert set(results) == {(t, m) for t in ("technique", "singer", "transcription") for m in ("mfcc", "logmel")}
+    results = {
+        (r.task.name, r.model.name): r for r, _ in result_file.read_all(chain / "results")[0]
+    }
+    assert set(results) == {
+        (t, m) for t in ("technique", "singer", "transcription") for m in ("mfcc", "logmel")
+    }
     for model in ("mfcc", "logmel"):
         technique = results["technique", model]
         assert technique.ranked.mean > technique.chance["accuracy"] + 0.15
@@ -109,7 +115,9 @@ def test_beats_of_real_tracks_go_through_loader_decoder_and_probe(tmp_path):
         rows += [f"{audio},{track},{s},{a},{a + 15}" for s, a in ((first, 0), (second, 15))]
     (tmp_path / "metal.csv").write_text("\n".join(rows) + "\n")
     toml = tmp_path / "metal.toml"
-    toml.write_text('name = "metal"\nkind = "beats"\nmetadata = "metal.csv"\ndisjoint_groups = false\n')
+    toml.write_text(
+        'name = "metal"\nkind = "beats"\nmetadata = "metal.csv"\ndisjoint_groups = false\n'
+    )
     call("extract", "--model", "logmel", "--task", toml, "--features", tmp_path / "f")
     call("probe", "--task", toml, "--features", tmp_path / "f", "--results", tmp_path / "r", *QUICK)
     ((result, _),) = result_file.read_all(tmp_path / "r")[0]
@@ -120,7 +128,14 @@ def test_beats_of_real_tracks_go_through_loader_decoder_and_probe(tmp_path):
 def test_recordings_go_from_a_manifest_to_a_result(tmp_path):
     tomls = real_audio.write(manifest.write(tmp_path / "audio"), tmp_path)
     assert [p.stem for p in tomls] == ["digits", "speakers", "families", "songs"]
-    call("extract", "--model", "mfcc", *(w for t in tomls for w in ("--task", t)), "--features", tmp_path / "f")
+    call(
+        "extract",
+        "--model",
+        "mfcc",
+        *(w for t in tomls for w in ("--task", t)),
+        "--features",
+        tmp_path / "f",
+    )
     call("probe", "--features", tmp_path / "f", "--results", tmp_path / "r", *QUICK)
     results = {r.task.name: r for r, _ in result_file.read_all(tmp_path / "r")[0]}
     for name in ("digits", "speakers", "families"):

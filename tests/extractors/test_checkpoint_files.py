@@ -1,7 +1,9 @@
-"""Checkpoints as transformers, peft and training scripts save them: each is read as it says, or refused by name.
+"""Checkpoints as transformers, peft and training scripts save them: each is read as it says, or
+refused by name.
 
-Every head class of the supported families is saved by transformers itself and must give the features of its bare
-encoder; wrappers' prefixes, nested pickles and shards likewise. What is left out, or can't be read, is said.
+Every head class of the supported families is saved by transformers itself and must give the
+features of its bare encoder; wrappers' prefixes, nested pickles and shards likewise. What is left
+out, or can't be read, is said.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ NO_ENCODER = {"WhisperForCausalLM"}  # a decoder
 def head_classes(kind: str) -> list[str]:
     """The names of all classes of a family in transformers that hold its encoder and more."""
     beginning = re.escape(FAMILY[kind][2])
-    names = [name for name in dir(transformers) if re.fullmatch(rf"{beginning}(For[A-Z]\w+|Model)", name)]
+    names = [
+        name for name in dir(transformers) if re.fullmatch(rf"{beginning}(For[A-Z]\w+|Model)", name)
+    ]
     return [name for name in names if name not in NO_ENCODER]
 
 
@@ -81,8 +85,12 @@ def made(kind: str, class_name: str, **fields: Any) -> Any:
         return getattr(transformers, class_name)(config)
 
 
-def saved(folder: Path, kind: str, class_name: str | None = None, **fields: Any) -> tuple[Path, Any]:
-    """A checkpoint and its model as transformers saves them, with the settings of a feature extractor."""
+def saved(
+    folder: Path, kind: str, class_name: str | None = None, **fields: Any
+) -> tuple[Path, Any]:
+    """A checkpoint and its model as transformers saves them, with the settings of a feature
+    extractor.
+    """
     model = made(kind, class_name or FAMILY[kind][3], **fields)
     model.save_pretrained(folder)
     front = OTHERS[kind][2]() if kind in OTHERS else transformers.Wav2Vec2FeatureExtractor()
@@ -119,7 +127,7 @@ def folder(wavlm: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(wavlm, tmp_path / "model"))
 
 
-# -------------------------------------------------------------------------------------------------- heads
+# -- heads -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
@@ -146,19 +154,30 @@ def test_an_x_vector_model_has_the_hidden_states_of_transformers(tmp_path: Path)
     torch.testing.assert_close(states, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_encoder_of_a_speech_encoder_decoder_is_its_own_checkpoint(tmp_path: Path, wavlm: Path) -> None:
+def test_the_encoder_of_a_speech_encoder_decoder_is_its_own_checkpoint(
+    tmp_path: Path, wavlm: Path
+) -> None:
     config = transformers.AutoConfig.from_pretrained(wavlm).to_dict()
-    whole = {"model_type": "speech-encoder-decoder", "encoder": config, "decoder": {"model_type": "bert"}}
+    whole = {
+        "model_type": "speech-encoder-decoder",
+        "encoder": config,
+        "decoder": {"model_type": "bert"},
+    }
     (tmp_path / "config.json").write_text(json.dumps(whole), encoding="utf-8")
     shutil.copy(wavlm / "preprocessor_config.json", tmp_path)
-    state = {f"encoder.{key}": tensor for key, tensor in load_file(wavlm / "model.safetensors").items()}
-    save_file({**state, "decoder.encoder.layer_norm.weight": torch.zeros(3)}, tmp_path / "model.safetensors")
+    state = {
+        f"encoder.{key}": tensor for key, tensor in load_file(wavlm / "model.safetensors").items()
+    }
+    save_file(
+        {**state, "decoder.encoder.layer_norm.weight": torch.zeros(3)},
+        tmp_path / "model.safetensors",
+    )
     assert load(f"hf:{tmp_path}").digest == load(f"hf:{wavlm}").digest
     checkpoints.edit(tmp_path, encoder="wavlm")
     refused(tmp_path, "encoder in config.json of a speech-encoder-decoder must be an object")
 
 
-# ------------------------------------------------------------------------------- the feature extractor's settings
+# -- the feature extractor's settings --------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
@@ -178,12 +197,15 @@ def test_settings_inside_a_processor_count_and_come_first(tmp_path: Path, kind: 
     (path / "preprocessor_config.json").unlink()
     assert load(f"hf:{path}").sample_rate == 12000
     (path / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    (path / "processor_config.json").write_text('{"processor_class": "SomeProcessor"}', encoding="utf-8")
+    (path / "processor_config.json").write_text(
+        '{"processor_class": "SomeProcessor"}', encoding="utf-8"
+    )
     assert load(f"hf:{path}").sample_rate == 16000
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
-@pytest.mark.parametrize("kind", ["wavlm", "sew", "moonshine", "wav2vec2-bert", "whisper"])  # one for each front
+# one for each front
+@pytest.mark.parametrize("kind", ["wavlm", "sew", "moonshine", "wav2vec2-bert", "whisper"])
 @pytest.mark.parametrize("file", ["preprocessor_config.json", "processor_config.json"])
 def test_settings_of_a_wrong_kind_are_one_line(tmp_path: Path, kind: str, file: str) -> None:
     path, _ = saved(tmp_path, kind)
@@ -193,7 +215,9 @@ def test_settings_of_a_wrong_kind_are_one_line(tmp_path: Path, kind: str, file: 
         content = changed if file.startswith("pre") else {"feature_extractor": changed}
         (path / file).write_text(json.dumps(content), encoding="utf-8")
         refused(path, "sampling_rate must be a whole number of Hz from 1,000 to 768,000, not ")
-    (path / file).write_text('{"feature_extractor": [1]}' if file.startswith("pro") else "[1]", encoding="utf-8")
+    (path / file).write_text(
+        '{"feature_extractor": [1]}' if file.startswith("pro") else "[1]", encoding="utf-8"
+    )
     refused(path, "must ")
     (path / file).write_text(48 * "[" + "\0", encoding="utf-8")
     refused(path, f"can't read {file}")
@@ -229,11 +253,13 @@ def test_settings_that_are_of_another_encoder_are_refused(
 ) -> None:
     path, _ = saved(tmp_path, kind)
     file = path / "preprocessor_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **settings}), encoding="utf-8")
+    file.write_text(
+        json.dumps({**json.loads(file.read_text(encoding="utf-8")), **settings}), encoding="utf-8"
+    )
     refused(path, message)
 
 
-# ------------------------------------------------------------------------------------------------- adapters
+# -- adapters --------------------------------------------------------------------------------------
 
 
 def trained_adapter(folder: Path, base: Path) -> Any:
@@ -242,18 +268,24 @@ def trained_adapter(folder: Path, base: Path) -> Any:
 
     model = transformers.WavLMModel.from_pretrained(base)
     with torch.random.fork_rng(devices=[]):
-        wrapped = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+        wrapped = peft.get_peft_model(
+            model, peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+        )
     wrapped.save_pretrained(folder)
     return wrapped
 
 
-@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # peft on this transformers
+# peft on this transformers
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 def test_an_adapter_that_is_not_merged_is_never_left_out(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     plain = load(f"hf:{folder}").digest
     wrapped = trained_adapter(tmp_path / "alone", folder)
     refused(
-        tmp_path / "alone", "is only a trained LORA adapter (adapter_config.json)", "merge_and_unload()", str(folder)
+        tmp_path / "alone",
+        "is only a trained LORA adapter (adapter_config.json)",
+        "merge_and_unload()",
+        str(folder),
     )
     wrapped.save_pretrained(folder)
     refused(folder, "holds, beside its weights, a trained LORA adapter", "merge_and_unload()")
@@ -268,12 +300,18 @@ def test_an_adapter_that_is_not_merged_is_never_left_out(folder: Path, tmp_path:
 
 
 def test_a_language_adapter_counts_when_it_is_in_the_weights(tmp_path: Path) -> None:
-    path, model = saved(tmp_path, "wav2vec2", "Wav2Vec2ForCTC", adapter_attn_dim=4, do_stable_layer_norm=True)
+    path, model = saved(
+        tmp_path, "wav2vec2", "Wav2Vec2ForCTC", adapter_attn_dim=4, do_stable_layer_norm=True
+    )
     assert any("adapter_layer" in key for key in load(f"hf:{path}").model.state_dict())
     own = {key: tensor.clone() for key, tensor in model._get_adapters().items()}
     other = {key: tensor + 1 for key, tensor in own.items()}
     save_file(other, path / "adapter.fra.safetensors")
-    refused(path, "adapter.fra.safetensors is a trained adapter that isn't in the weights", "target_lang='fra'")
+    refused(
+        path,
+        "adapter.fra.safetensors is a trained adapter that isn't in the weights",
+        "target_lang='fra'",
+    )
     torch.save(own, path / "adapter.eng.bin")
     load(f"hf:{path}")
 
@@ -293,47 +331,75 @@ def test_a_repository_of_the_hub_is_read_by_the_same_rules(
     settings = {"feature_extractor": {"sampling_rate": 24000, "do_normalize": False}}
     (snapshot / "processor_config.json").write_text(json.dumps(settings), encoding="utf-8")
     extractor = load("hf:made/up")
-    assert (extractor.sample_rate, extractor.normalization, extractor.revision) == (24000, "none", commit)
+    assert (extractor.sample_rate, extractor.normalization, extractor.revision) == (
+        24000,
+        "none",
+        commit,
+    )
     (snapshot / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
     with pytest.raises(ExtractError, match="beside its weights, a trained LORA adapter"):
         load("hf:made/up")
     for file in ("config.json", "model.safetensors"):
         (snapshot / file).unlink()
         (unknown / file).touch()
-    with pytest.raises(ExtractError, match="hf:made/up: the checkpoint is only a trained LORA adapter"):
+    with pytest.raises(
+        ExtractError, match="hf:made/up: the checkpoint is only a trained LORA adapter"
+    ):
         load("hf:made/up")
 
 
-# --------------------------------------------------------------------------------------- prefixes and nesting
+# -- prefixes and nesting --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("kind", "prefix"),
     [
-        *(("wavlm", p) for p in ("module.", "_orig_mod.", "model.", "encoder.", "module._orig_mod.", "net.wavlm.")),
+        *(
+            ("wavlm", p)
+            for p in (
+                "module.",
+                "_orig_mod.",
+                "model.",
+                "encoder.",
+                "module._orig_mod.",
+                "net.wavlm.",
+            )
+        ),
         *((kind, "module._orig_mod.model.") for kind in OTHERS),
     ],
 )
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
-def test_weights_under_one_prefix_are_those_of_the_encoder(tmp_path: Path, kind: str, prefix: str) -> None:
+def test_weights_under_one_prefix_are_those_of_the_encoder(
+    tmp_path: Path, kind: str, prefix: str
+) -> None:
     path, _ = saved(tmp_path, kind)
     plain = load(f"hf:{path}").digest
     file = path / "model.safetensors"
     state = load_file(file)
-    save_file({f"{prefix}{key}": tensor for key, tensor in state.items()} | {"head.weight": torch.zeros(2)}, file)
+    save_file(
+        {f"{prefix}{key}": tensor for key, tensor in state.items()}
+        | {"head.weight": torch.zeros(2)},
+        file,
+    )
     assert load(f"hf:{path}").digest == plain
     # Names of compiled or checkpointed parts, in the middle.
-    save_file({key.replace("layers.", "layers._orig_mod."): tensor for key, tensor in state.items()}, file)
+    save_file(
+        {key.replace("layers.", "layers._orig_mod."): tensor for key, tensor in state.items()}, file
+    )
     assert load(f"hf:{path}").digest == plain
 
 
-def test_two_encoders_are_refused_with_their_prefixes_unless_one_is_where_transformers_looks(folder: Path) -> None:
+def test_two_encoders_are_refused_with_their_prefixes_unless_one_is_where_transformers_looks(
+    folder: Path,
+) -> None:
     plain = load(f"hf:{folder}").digest
     file = folder / "model.safetensors"
     state = load_file(file)
 
     def under(*prefixes: str) -> dict[str, torch.Tensor]:
-        return {f"{p}{k}": tensor + n for n, p in enumerate(prefixes) for k, tensor in state.items()}
+        return {
+            f"{p}{k}": tensor + n for n, p in enumerate(prefixes) for k, tensor in state.items()
+        }
 
     save_file(under("student.", "teacher."), file)
     refused(folder, "hold 2 wavlm encoders, under the prefixes 'student.' and 'teacher.'")
@@ -342,18 +408,30 @@ def test_two_encoders_are_refused_with_their_prefixes_unless_one_is_where_transf
         assert load(f"hf:{folder}").digest == plain
     save_file({"a.b.c": torch.zeros(1), "z": torch.zeros(1)}, file)
     refused(
-        folder, "lacks weights of the wavlm encoder", "all of them; it holds 2 others, such as those under a.b, z"
+        folder,
+        "lacks weights of the wavlm encoder",
+        "all of them; it holds 2 others, such as those under a.b, z",
     )
     lost = next(iter(under("module.")))
     save_file({key: tensor for key, tensor in under("module.").items() if key != lost}, file)
-    refused(folder, "the checkpoint lacks weights of the wavlm encoder", f"such as {lost.removeprefix('module.')}")
+    refused(
+        folder,
+        "the checkpoint lacks weights of the wavlm encoder",
+        f"such as {lost.removeprefix('module.')}",
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "nest"),
     [
-        *((name, None) for name in ("pytorch_model.bin", "model.pt", "best.pth", "own.safetensors")),
-        *(("epoch=3.ckpt", nest) for nest in ("state_dict", "model", "module", "model_state_dict", "weights")),
+        *(
+            (name, None)
+            for name in ("pytorch_model.bin", "model.pt", "best.pth", "own.safetensors")
+        ),
+        *(
+            ("epoch=3.ckpt", nest)
+            for nest in ("state_dict", "model", "module", "model_state_dict", "weights")
+        ),
     ],
 )
 def test_the_one_file_of_weights_may_have_any_name_and_nest_its_tensors(
@@ -366,7 +444,10 @@ def test_the_one_file_of_weights_may_have_any_name_and_nest_its_tensors(
     if name.endswith(".safetensors"):
         save_file(state, folder / name)
     else:
-        torch.save(state if nest is None else {nest: state, "epoch": 3, "optimizer": {"lr": 0.1}}, folder / name)
+        torch.save(
+            state if nest is None else {nest: state, "epoch": 3, "optimizer": {"lr": 0.1}},
+            folder / name,
+        )
     assert load(f"hf:{folder}").digest == plain
 
 
@@ -384,7 +465,7 @@ def test_pickles_that_hold_more_than_one_state_are_refused(folder: Path) -> None
         refused(folder, "pytorch_model.bin holds more than tensors, or holds them deeper", message)
 
 
-# ----------------------------------------------------------------------------------- what lies there instead
+# -- what lies there instead -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
@@ -438,7 +519,10 @@ def test_a_cut_safetensors_file_says_how_much_of_it_is_there(folder: Path) -> No
         ({"a": ""}, "which isn't a file of its own folder"),
         ({"a": 3}, "names 3, which isn't a file"),
         ({"a": ["x"]}, "which isn't a file of its own folder"),
-        ({"a": "model-00002-of-00002.safetensors"}, "names model-00002-of-00002.safetensors, which isn't there"),
+        (
+            {"a": "model-00002-of-00002.safetensors"},
+            "names model-00002-of-00002.safetensors, which isn't there",
+        ),
         ({}, '"weight_map" in model.safetensors.index.json must say'),
         (["x"], '"weight_map" in model.safetensors.index.json must say'),
         (None, '"weight_map" in model.safetensors.index.json must say'),
@@ -451,7 +535,9 @@ def test_an_index_names_files_of_its_own_folder_and_all_are_there(
         place.parent.mkdir(exist_ok=True)
         shutil.copy(folder / "model.safetensors", place)
     (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": weight_map}), encoding="utf-8"
+    )
     refused(folder, message)
 
 
@@ -460,7 +546,9 @@ def test_every_other_state_of_a_folder_says_what_is_there(folder: Path, tmp_path
     refused(weights, f"{weights} is a file; name the folder of the checkpoint, hf:{folder}")
     refused(tmp_path, "there is no config.json", "there is one in model: name that folder")
     weights.rename(folder / "model-00001-of-00002.safetensors")
-    refused(folder, "there are shards, such as model-00001-of-00002.safetensors, without their index")
+    refused(
+        folder, "there are shards, such as model-00001-of-00002.safetensors, without their index"
+    )
     (folder / "model-00001-of-00002.safetensors").rename(folder / "a.pt")
     (folder / "b.pt").touch()
     refused(folder, "but a.pt, b.pt; leave one of them, or call it pytorch_model.bin")
@@ -489,8 +577,14 @@ def test_weights_that_are_no_plain_numbers_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}, "quantised (bitsandbytes"),
-        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantised (gptq: quantization_config"),
+        (
+            {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}},
+            "quantised (bitsandbytes",
+        ),
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+            "quantised (gptq: quantization_config",
+        ),
         ({"quantization_config": "awq"}, "quantised (awq"),
         ({"model_type": ["wavlm"]}, "model_type ['wavlm'] isn't supported"),
         ({"model_type": {"wavlm": 1}}, "isn't supported"),
@@ -520,19 +614,27 @@ def test_how_the_weights_were_stored_changes_no_feature(tmp_path: Path, kind: st
 def test_files_that_say_nothing_about_features_are_no_part_of_the_revision(folder: Path) -> None:
     name = f"hf:{folder}"
     before = load(name).revision
-    for file in ("generation_config.json", "tokenizer_config.json", "vocab.json", "README.md", "training_args.bin"):
+    for file in (
+        "generation_config.json",
+        "tokenizer_config.json",
+        "vocab.json",
+        "README.md",
+        "training_args.bin",
+    ):
         (folder / file).write_bytes(b"{}")
     (folder / "modeling_wavlm.py").write_text("raise SystemExit", encoding="utf-8")
     assert before == load(name).revision == local_revision(name)
 
 
-def test_reading_stops_at_a_folder_of_weights_when_the_name_is_taken_by_a_folder(folder: Path) -> None:
+def test_reading_stops_at_a_folder_of_weights_when_the_name_is_taken_by_a_folder(
+    folder: Path,
+) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").mkdir()
     refused(folder, "has neither model.safetensors nor pytorch_model.bin")
 
 
-# ------------------------------------------------------------------------------------------ hostile checkpoints
+# -- hostile checkpoints ---------------------------------------------------------------------------
 
 
 class Calls:
@@ -547,7 +649,9 @@ class Calls:
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "adapter.fra.bin", "shard"])
 @pytest.mark.parametrize("legacy", [False, True])
-def test_no_pickle_runs_code_wherever_it_lies(folder: Path, tmp_path: Path, name: str, legacy: bool) -> None:
+def test_no_pickle_runs_code_wherever_it_lies(
+    folder: Path, tmp_path: Path, name: str, legacy: bool
+) -> None:
     import os
 
     state = load_file(folder / "model.safetensors")
@@ -560,7 +664,10 @@ def test_no_pickle_runs_code_wherever_it_lies(folder: Path, tmp_path: Path, name
         )
     content = {"state_dict": state, "hook": Calls(os.mkdir, str(tmp_path / "owned"))}
     torch.save(content, folder / name, _use_new_zipfile_serialization=not legacy)
-    refused(folder, f"{name} is damaged, or holds more than tensors and is refused because it could run code")
+    refused(
+        folder,
+        f"{name} is damaged, or holds more than tensors and is refused because it could run code",
+    )
     assert not (tmp_path / "owned").exists()
 
 

@@ -1,4 +1,6 @@
-"""Worker processes: the same windows in the same order as without, whatever dies, within bounded memory."""
+"""Worker processes: the same windows in the same order as without, whatever dies, within bounded
+memory.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ from svuprobe.tasks.types import Clip, Windowing
 RATE = 16000
 SPECS = (InputSpec(16000), InputSpec(24000, 320, 80))
 WINDOWING = Windowing(0.25)
-# Takes the place of soxr in the workers: says something, dies of the rates 11111 and (once) 22222 and 33333 Hz, then
-# hands over to the real one. It counts every call.
+# Takes the place of soxr in the workers: says something, dies of the rates 11111 and (once) 22222
+# and 33333 Hz, then hands over to the real one. It counts every call.
 FAKE = """
 import os, signal, sys
 os.write(1, b"a library that prints")
@@ -50,7 +52,9 @@ soxr.resample = fragile
 
 def clip(tmp_path, name, seconds=1.0, rate=RATE) -> Clip:
     path = tmp_path / f"{name}.wav"
-    samples = np.random.default_rng(len(list(tmp_path.iterdir()))).uniform(-0.5, 0.5, round(seconds * rate))
+    samples = np.random.default_rng(len(list(tmp_path.iterdir()))).uniform(
+        -0.5, 0.5, round(seconds * rate)
+    )
     soundfile.write(path, samples, rate)
     return Clip(str(name), str(path), "train", lambda: "a target that can't be pickled", "g")
 
@@ -78,7 +82,9 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     stat = Path(f"/proc/{pid}/stat")  # on Linux; a process nobody has waited for counts as gone
-    return not stat.exists() or stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    return (
+        not stat.exists() or stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    )
 
 
 def gone(pids) -> bool:
@@ -115,9 +121,15 @@ def same(one, other) -> None:
 def test_workers_give_what_this_process_gives_in_order(clips, jobs):
     with Decoders(jobs) as decoders:
         same(decoders.windows(ask(clips), WINDOWING), expected(clips))
-        same(decoders.windows(ask(clips[:3], SPECS[:1]), Windowing()), expected(clips[:3], SPECS[:1], Windowing()))
+        same(
+            decoders.windows(ask(clips[:3], SPECS[:1]), Windowing()),
+            expected(clips[:3], SPECS[:1], Windowing()),
+        )
         assert list(decoders.windows([], WINDOWING)) == []
-        seconds = [None if n in (3, 4) else pytest.approx((n * 7 % 5 + 0.1) * 0.4, abs=1e-4) for n in range(20)]
+        seconds = [
+            None if n in (3, 4) else pytest.approx((n * 7 % 5 + 0.1) * 0.4, abs=1e-4)
+            for n in range(20)
+        ]
         assert decoders.durations(clips) == seconds
         assert decoders.durations([]) == []
 
@@ -138,9 +150,13 @@ def test_workers_start_when_needed_and_end_on_close(clips):
 
 def test_a_worker_loads_no_torch(clips):
     code = (
-        "import sys, svuprobe.extractors.audio.worker; print({'torch', 'transformers', 'librosa'} & {*sys.modules})"
+        "import sys, svuprobe.extractors.audio.worker; print({'torch', 'transformers', "
+        "'librosa'} & {*sys.modules})"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        == "set()"
+    )
 
 
 def test_a_file_in_the_working_directory_takes_no_library_s_place(clips, tmp_path, monkeypatch):
@@ -162,7 +178,9 @@ def test_a_clip_that_kills_its_decoder_twice_fails_alone(tmp_path, fake):
     clips = [clip(tmp_path, n, rate=11111 if n == 2 else 44100) for n in range(6)]
     with Decoders(2) as decoders:
         got = list(decoders.windows(ask(clips), WINDOWING))
-    same([g for g in got if g[0] is not clips[2]], expected([c for c in clips if c is not clips[2]]))
+    same(
+        [g for g in got if g[0] is not clips[2]], expected([c for c in clips if c is not clips[2]])
+    )
     (end,) = [piece for c, piece in got if c is clips[2]]
     assert end.failure == f"{clips[2].path}: the decoder died twice while reading it (signal 9)"
     assert (fake / "calls").read_text().split().count("11111") == 2
@@ -176,7 +194,9 @@ def test_a_decoder_that_dies_once_is_no_fault_of_the_clip(tmp_path, fake, rate):
     assert (fake / str(rate)).exists()
 
 
-def test_a_decoder_killed_in_the_middle_of_a_clip_goes_on_behind_what_it_gave(tmp_path, monkeypatch):
+def test_a_decoder_killed_in_the_middle_of_a_clip_goes_on_behind_what_it_gave(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(decode, "_AHEAD_BYTES", 1)
     clips = [clip(tmp_path, n, 30.0) for n in range(3)]
     with Decoders(2) as decoders:
@@ -210,7 +230,9 @@ def test_a_header_that_kills_a_worker_costs_its_own_duration_only(tmp_path, clip
     with Decoders(1) as decoders:
         decoders._workers = [worker]
         seconds = Decoders(0).durations(clips)
-        assert decoders.durations(clips) == [None if c.id == "7" else s for c, s in zip(clips, seconds, strict=True)]
+        assert decoders.durations(clips) == [
+            None if c.id == "7" else s for c, s in zip(clips, seconds, strict=True)
+        ]
 
 
 def test_what_waits_is_bounded_and_nobody_waits_for_ever(tmp_path, monkeypatch):
@@ -279,7 +301,9 @@ def test_closing_in_the_middle_of_a_clip_ends_everything(tmp_path):
 
 def test_a_bug_in_a_worker_keeps_its_traceback(clips):
     with Decoders(1) as decoders:
-        with pytest.raises(RuntimeError, match=r"(?s)in a decoder process:.*Traceback.*spans.*TypeError"):
+        with pytest.raises(
+            RuntimeError, match=r"(?s)in a decoder process:.*Traceback.*spans.*TypeError"
+        ):
             list(decoders.windows(ask(clips), Windowing("a word")))
         same(decoders.windows(ask(clips), WINDOWING), expected(clips))
 

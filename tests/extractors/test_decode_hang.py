@@ -24,9 +24,10 @@ from svuprobe.extractors.base import ExtractError
 from svuprobe.tasks.types import SPLITS, Clip
 
 TIMEOUT_S = 1.0
-# Takes the place of soxr in the workers, which load it before they open any file. Where a file's name has "dead" in
-# it, asking the system for it never returns and holds Python's lock, as a page of a network mount that is gone does;
-# "tired" hangs while it is decoded, and "slow" takes longer than the time limit, but gives a sign now and then.
+# Takes the place of soxr in the workers, which load it before they open any file. Where a file's
+# name has "dead" in it, asking the system for it never returns and holds Python's lock, as a page
+# of a network mount that is gone does; "tired" hangs while it is decoded, and "slow" takes longer
+# than the time limit, but gives a sign now and then.
 FAKE = """
 import builtins, ctypes, os, sys, time
 sys.path.remove(os.path.dirname(__file__))
@@ -73,7 +74,9 @@ def test_a_file_that_hangs_fails_by_name_and_the_rest_is_decoded(tmp_path, dead,
         seconds = decoders.durations(clips)
         assert [s is None for s in seconds] == ["dead" in c.id for c in clips]
         waited = time.monotonic() - started
-        assert decoders.identities(clips) == [None if "dead" in c.id else identity(c) for c in clips]
+        assert decoders.identities(clips) == [
+            None if "dead" in c.id else identity(c) for c in clips
+        ]
         got = list(decoders.windows(ask(clips), WINDOWING))
         heads = list(decoders.heads([c.path for c in clips]))
         assert time.monotonic() - started - waited < 5  # nothing is waited for twice
@@ -82,13 +85,17 @@ def test_a_file_that_hangs_fails_by_name_and_the_rest_is_decoded(tmp_path, dead,
     good = [c for c in clips if "dead" not in c.id]
     same([g for g in got if g[0] in good], expected(good))
     why = "nothing could be read of it in 1 s: is its disk or network mount gone?"
-    assert [end.failure for c, end in got if c not in good] == [f"{tmp_path}/dead{n}.wav: {why}" for n in range(2)]
+    assert [end.failure for c, end in got if c not in good] == [
+        f"{tmp_path}/dead{n}.wav: {why}" for n in range(2)
+    ]
     assert [head.problem for head in heads] == [why if "dead" in c.id else "" for c in clips]
 
 
 def many_channels(tmp_path, name, seconds=20.0):
     """A clip that is decoded in ten blocks, and gives no window before the last."""
-    soundfile.write(tmp_path / f"{name}.wav", np.zeros((round(seconds * 16000), 32), np.int16), 16000)
+    soundfile.write(
+        tmp_path / f"{name}.wav", np.zeros((round(seconds * 16000), 32), np.int16), 16000
+    )
     return Clip(name, str(tmp_path / f"{name}.wav"), "train", None, "g")
 
 
@@ -99,7 +106,10 @@ def test_a_decoder_that_hangs_in_the_middle_is_given_up(tmp_path, dead):
     assert {c.id: p.failure for c, p in got if not isinstance(p, Window)} == {
         "a": None,
         "b": None,
-        "tired": f"{tmp_path}/tired.wav: nothing could be read of it in 1 s: is its disk or network mount gone?",
+        "tired": (
+            f"{tmp_path}/tired.wav: nothing could be read of it in 1 s: is its disk or network "
+            "mount gone?"
+        ),
     }
 
 
@@ -116,9 +126,12 @@ def test_what_is_slow_but_gives_signs_is_waited_for(tmp_path, dead):
 def test_where_one_after_the_other_hangs_it_is_the_disk_and_work_ends(tmp_path, dead, what):
     clips = named(tmp_path, "a", *(f"dead{n}" for n in range(9)))
     with Decoders(1, TIMEOUT_S) as decoders:
-        call = (lambda: list(decoders.windows(ask(clips), WINDOWING))) if what == "windows" else None
+        call = (
+            (lambda: list(decoders.windows(ask(clips), WINDOWING))) if what == "windows" else None
+        )
         with pytest.raises(
-            ExtractError, match=r"dead0.*dead1.*dead2.*: nothing could be read of 3 files.*mount gone"
+            ExtractError,
+            match=r"dead0.*dead1.*dead2.*: nothing could be read of 3 files.*mount gone",
         ):
             call() if call else getattr(decoders, what)(clips)
         running = pids(decoders)
@@ -133,7 +146,10 @@ def test_a_worker_that_is_stopped_is_replaced(tmp_path):
         os.kill(first, signal.SIGSTOP)
         got = list(decoders.windows(ask(clips), WINDOWING))
         assert gone([first])
-    assert [end.failure is None for _, end in got if not isinstance(end, Window)] == [False, *[True] * 5]
+    assert [end.failure is None for _, end in got if not isinstance(end, Window)] == [
+        False,
+        *[True] * 5,
+    ]
     same([g for g in got if g[0] is not clips[0]], expected(clips[1:]))
 
 
@@ -147,7 +163,11 @@ def test_a_worker_that_cannot_be_killed_is_left_to_the_kernel(tmp_path, dead, mo
         with Decoders(1, TIMEOUT_S) as decoders:
             got = list(decoders.windows(ask(clips), WINDOWING))
         assert time.monotonic() - started < 20
-        assert [end.failure is None for _, end in got if not isinstance(end, Window)] == [True, False, True]
+        assert [end.failure is None for _, end in got if not isinstance(end, Window)] == [
+            True,
+            False,
+            True,
+        ]
         assert len(process._LEFT) == 1
     finally:
         for left in process._LEFT:
@@ -160,17 +180,26 @@ def test_extraction_names_the_clip_that_hangs_and_does_the_rest(tmp_path, dead):
     rows = []
     for n, name in enumerate(["a", "b", "dead0", "c"]):
         clip(tmp_path, name)
-        rows.append({"path": f"{name}.wav", "target": "xy"[n % 2], "split": (*SPLITS, "train")[n], "group": n})
+        rows.append(
+            {
+                "path": f"{name}.wav",
+                "target": "xy"[n % 2],
+                "split": (*SPLITS, "train")[n],
+                "group": n,
+            }
+        )
     toml = str(write_task(tmp_path, "hangs", "multiclass", rows))
     options = api.RunOptions(jobs=1, decode_timeout_s=TIMEOUT_S)
-    (report,) = api.extract([toml], ["logmel"], data=tmp_path, features=tmp_path / "features", options=options)
+    (report,) = api.extract(
+        [toml], ["logmel"], data=tmp_path, features=tmp_path / "features", options=options
+    )
     assert report.done == 3
     assert [(name, why.split(": ", 1)[1][:30]) for name, why in report.failures] == [
         ("dead0.wav", "nothing could be read of it in")
     ]
 
 
-# -- orphans --------------------------------------------------------------------------------------------------
+# -- orphans ---------------------------------------------------------------------------------------
 
 PARENT = """
 import os, sys, threading, time
@@ -196,12 +225,21 @@ for n, _ in enumerate(decoders.windows(((c, [InputSpec(16000)]) for c in clips),
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a worker that holds Python's lock does outlive it")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere a worker that holds Python's lock does outlive it"
+)
 @pytest.mark.parametrize("busy", ["windows", "durations", "idle", "dead.wav"])
 @pytest.mark.parametrize("after_s", [0.0, 0.2, 2.0])
 def test_no_worker_outlives_a_parent_killed_at_any_moment(tmp_path, dead, busy, after_s):
     path = clip(tmp_path, "a", 30.0).path
-    words = [sys.executable, "-c", PARENT, str(tmp_path / busy) if busy == "dead.wav" else path, busy, str(dead)]
+    words = [
+        sys.executable,
+        "-c",
+        PARENT,
+        str(tmp_path / busy) if busy == "dead.wav" else path,
+        busy,
+        str(dead),
+    ]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as parent:
         first = int(parent.stdout.readline())
         late = threading.Timer(after_s, parent.kill)

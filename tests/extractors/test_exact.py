@@ -1,4 +1,6 @@
-"""A clip's features are its own: a padded batch equals one by one, in every layout and by both ways to compute it."""
+"""A clip's features are its own: a padded batch equals one by one, in every layout and by both ways
+to compute it.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,10 @@ from svuprobe.extractors.models.feature_encoder import FeatureEncoder, zero_mean
 from svuprobe.extractors.models.transformer import TransformerExtractor
 
 KINDS = list(checkpoints.LAYOUTS)
-BASE = ["wav2vec2", "wavlm", "hubert", "mert-v0", "mert-v1", "mert-330m"]  # with a group norm over time
-# Samples at 16 kHz: 0.3 to 12 s, two of one length, two of as many frames, one that just makes another frame.
+# with a group norm over time
+BASE = ["wav2vec2", "wavlm", "hubert", "mert-v0", "mert-v1", "mert-330m"]
+# Samples at 16 kHz: 0.3 to 12 s, two of one length, two of as many frames, one that just makes
+# another frame.
 LENGTHS = [192000, 4800, 16000, 16000, 16100, 16079, 16080, 50123]
 DTYPES = [torch.float32, torch.bfloat16]
 Way = Callable[[Encoder, torch.Tensor, list[int]], torch.Tensor]
@@ -44,7 +48,9 @@ def no_gradients() -> Iterator[None]:
 
 
 def clips(lengths: list[int] = LENGTHS) -> torch.Tensor:
-    """(clips, samples) of tones in noise, with an offset; what follows a clip is loud, and must not matter."""
+    """(clips, samples) of tones in noise, with an offset; what follows a clip is loud, and must not
+    matter.
+    """
     generator = torch.Generator().manual_seed(0)
     time = torch.arange(max(lengths)) / 16000
     hz = 110.0 * 2.0 ** torch.arange(len(lengths))[:, None].div(3)
@@ -65,7 +71,9 @@ def frames_of(samples: int) -> int:
     return 1 + (samples - 400) // 320
 
 
-def worst_error(encoder: Encoder, way: Way, alone: Way = packed, lengths: list[int] = LENGTHS) -> float:
+def worst_error(
+    encoder: Encoder, way: Way, alone: Way = packed, lengths: list[int] = LENGTHS
+) -> float:
     """Largest relative difference, over clips and layers, between a batch and each clip alone."""
     audio = clips(lengths)
     worst = 0.0
@@ -77,7 +85,7 @@ def worst_error(encoder: Encoder, way: Way, alone: Way = packed, lengths: list[i
     return worst
 
 
-# ------------------------------------------------------------------------------------------------ golden
+# -- golden ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", [packed, padded])
@@ -97,16 +105,24 @@ def test_a_batch_equals_one_by_one_in_bfloat16(tmp_path: Path, kind: str, way: W
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_ways_are_one_for_a_clip_alone(tmp_path: Path, kind: str, dtype: torch.dtype) -> None:
     encoder = encoder_of(tmp_path, kind, dtype)
-    assert worst_error(encoder, padded, alone=packed, lengths=[50123]) < (2e-5 if dtype == torch.float32 else 2e-2)
+    assert worst_error(encoder, padded, alone=packed, lengths=[50123]) < (
+        2e-5 if dtype == torch.float32 else 2e-2
+    )
 
 
 @pytest.mark.parametrize("kind", BASE)
-def test_a_norm_over_padding_would_be_seen(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The golden test can fail: the same with statistics over all frames is off by more than 1 %."""
+def test_a_norm_over_padding_would_be_seen(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The golden test can fail: the same with statistics over all frames is off by more than 1
+    %.
+    """
     encoder = encoder_of(tmp_path, kind)
     over_own = FeatureEncoder._under_first_kernel
     monkeypatch.setattr(
-        FeatureEncoder, "_under_first_kernel", lambda self, audio, lengths: over_own(self, audio, None)
+        FeatureEncoder,
+        "_under_first_kernel",
+        lambda self, audio, lengths: over_own(self, audio, None),
     )
     assert worst_error(encoder, padded) > 1e-2
 
@@ -121,11 +137,15 @@ def test_padding_before_a_positional_convolution_would_be_seen(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_attention_to_padding_would_be_seen(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_to_padding_would_be_seen(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = encoder_of(tmp_path, kind)
     masks = ContextNetwork.masks
     monkeypatch.setattr(
-        ContextNetwork, "masks", lambda self, *given: [(None, bias) for _, bias in masks(self, *given)]
+        ContextNetwork,
+        "masks",
+        lambda self, *given: [(None, bias) for _, bias in masks(self, *given)],
     )
     assert worst_error(encoder, padded) > 1e-3
 
@@ -144,18 +164,22 @@ def test_what_follows_a_clip_is_zero(tmp_path: Path, kind: str, way: Way) -> Non
 def test_the_order_of_a_batch_does_not_matter(tmp_path: Path, kind: str) -> None:
     encoder, order = encoder_of(tmp_path, kind), [4, 2, 7, 1, 0, 6, 3, 5]
     shuffled = packed(encoder, clips()[order], [LENGTHS[i] for i in order])
-    torch.testing.assert_close(shuffled, packed(encoder, clips(), LENGTHS)[order], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        shuffled, packed(encoder, clips(), LENGTHS)[order], rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("way", [packed, padded])
-def test_a_long_clip_in_pieces_equals_it_in_one(tmp_path: Path, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_clip_in_pieces_equals_it_in_one(
+    tmp_path: Path, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder, audio = encoder_of(tmp_path, "hubert"), clips([50123])
     whole = way(encoder, audio, [50123])
     monkeypatch.setattr(feature_encoder, "_PIECE", 7)
     torch.testing.assert_close(packed(encoder, audio, [50123]), whole, rtol=1e-4, atol=1e-5)
 
 
-# --------------------------------------------------------------------------------- against transformers
+# -- against transformers --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["wavlm", "wavlm-large"])
@@ -168,7 +192,9 @@ def test_wavlm_equals_transformers(tmp_path: Path, kind: str, samples: int) -> N
     scaled = zero_mean_unit_variance(audio) if encoder.features.normalize else audio
     expected = torch.stack(plain(scaled, output_hidden_states=True).hidden_states, dim=1)
     for way in (packed, padded):
-        error = (way(encoder, audio, [samples]) - expected).norm(dim=(2, 3)) / expected.norm(dim=(2, 3))
+        error = (way(encoder, audio, [samples]) - expected).norm(dim=(2, 3)) / expected.norm(
+            dim=(2, 3)
+        )
         assert error.max() < 1e-5
 
 
@@ -181,15 +207,22 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("Wav2Vec2", {"do_stable_layer_norm": True, "adapter_attn_dim": 8}),
     ("Wav2Vec2", {"hidden_act": "relu", "feat_extract_activation": "gelu_new"}),
     ("WavLM", {"num_conv_pos_embeddings": 15}),
-    ("Data2VecAudio", {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 6, "do_stable_layer_norm": True}),
+    (
+        "Data2VecAudio",
+        {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 6, "do_stable_layer_norm": True},
+    ),
 ]
 
 
 @pytest.mark.parametrize(("family", "options"), OPTIONS)
-def test_options_that_no_layout_here_has_equal_transformers(family: str, options: dict[str, Any]) -> None:
+def test_options_that_no_layout_here_has_equal_transformers(
+    family: str, options: dict[str, Any]
+) -> None:
     import transformers
 
-    config = getattr(transformers, f"{family}Config")(**{**checkpoints.TINY, "layerdrop": 0.0, **options})
+    config = getattr(transformers, f"{family}Config")(
+        **{**checkpoints.TINY, "layerdrop": 0.0, **options}
+    )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         model = getattr(transformers, f"{family}Model")(config).eval()
@@ -202,7 +235,7 @@ def test_options_that_no_layout_here_has_equal_transformers(family: str, options
     torch.testing.assert_close(padded(encoder, audio, [16000]), expected, rtol=1e-4, atol=1e-4)
 
 
-# ------------------------------------------------------------------------------------------ the extractor
+# -- the extractor ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["hubert", "wavlm-large", "data2vec"])
@@ -215,7 +248,9 @@ def test_pooled_features_are_means_over_own_frames(tmp_path: Path, kind: str) ->
     assert means.dtype == torch.float32
     torch.testing.assert_close(means, expected, rtol=1e-4, atol=1e-5)
     encoder = Encoder(extractor.model, extractor.normalization != "none")
-    torch.testing.assert_close(encoder.padded(clips(), torch.tensor(LENGTHS), True), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        encoder.padded(clips(), torch.tensor(LENGTHS), True), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_pooled_features_are_float32_sums_also_in_bfloat16(tmp_path: Path) -> None:
@@ -227,11 +262,17 @@ def test_pooled_features_are_float32_sums_also_in_bfloat16(tmp_path: Path) -> No
     torch.testing.assert_close(means, states.float().mean(dim=2), rtol=1e-5, atol=1e-6)
 
 
-def test_the_compiled_forward_is_one_graph_and_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced as a whole; code for it and symbolic shapes are left out, because they take minutes."""
+def test_the_compiled_forward_is_one_graph_and_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced as a whole; code for it and symbolic shapes are left out, because they take
+    minutes.
+    """
     compiler = torch.compile
     torch._dynamo.reset()
-    monkeypatch.setattr(torch, "compile", lambda function, **_: compiler(function, backend="eager", fullgraph=True))
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **_: compiler(function, backend="eager", fullgraph=True)
+    )
     extractor = TransformerExtractor.from_folder(checkpoints.write(tmp_path, "wavlm"))
     lengths = torch.tensor([16000, 9000, 4800])
     audio = clips(lengths.tolist())
@@ -269,9 +310,12 @@ def test_silence_beside_sound_stays_finite(tmp_path: Path, kind: str, dtype: tor
 def test_one_clip_too_short_is_named(tmp_path: Path) -> None:
     extractor = TransformerExtractor.from_folder(checkpoints.write(tmp_path, "hubert"))
     message = (
-        r"a clip of 399 samples \(number 2 of 3 in the batch\) is shorter than one frame, 400 samples at 16000 Hz"
+        r"a clip of 399 samples \(number 2 of 3 in the batch\) is shorter than one frame, "
+        r"400 samples at 16000 Hz"
     )
     with pytest.raises(ExtractError, match=message):
         extractor(clips([4800, 399, 400]), torch.tensor([4800, 399, 400]))
-    with pytest.raises(ValueError, match=r"lengths \(batch,\) at most samples, not \(1, 4800\) and \[4801\]"):
+    with pytest.raises(
+        ValueError, match=r"lengths \(batch,\) at most samples, not \(1, 4800\) and \[4801\]"
+    ):
         extractor(clips([4800]), torch.tensor([4801]))

@@ -46,7 +46,9 @@ def content(directory):
     with FeatureCache(directory) as cache:
         return {
             (clip_id, number): cache.read(row)
-            for row, (clip_id, number) in enumerate(zip(cache.clip_id.tolist(), cache.window.tolist(), strict=True))
+            for row, (clip_id, number) in enumerate(
+                zip(cache.clip_id.tolist(), cache.window.tolist(), strict=True)
+            )
         }
 
 
@@ -60,7 +62,9 @@ class Made:
     parameters = 0
     normalization = "none"
 
-    def __init__(self, name="hf:made/up", sample_rate=16000, largest=None, refuses=None, spoils=None):
+    def __init__(
+        self, name="hf:made/up", sample_rate=16000, largest=None, refuses=None, spoils=None
+    ):
         self.name, self.sample_rate = name, sample_rate
         self.largest, self.refuses, self.spoils = largest, refuses, spoils
         self.batches = []
@@ -72,7 +76,9 @@ class Made:
         self.batches.append(tuple(lengths.tolist()))
         if self.largest and len(audio) > self.largest:
             raise torch.OutOfMemoryError("no memory")
-        if self.refuses and any(self.refuses(a, n) for a, n in zip(audio, lengths.tolist(), strict=True)):
+        if self.refuses and any(
+            self.refuses(a, n) for a, n in zip(audio, lengths.tolist(), strict=True)
+        ):
             raise ExtractError(f"{self.name}: refused")
         means = audio[:, : audio.shape[1] // 320 * 320].unflatten(1, (-1, 320)).mean(dim=2)
         if self.spoils:
@@ -148,14 +154,17 @@ def test_frames_of_a_long_file_stay_in_order_over_many_blocks(tmp_path):
     clip = constant(tmp_path, "long", np.arange(40) / 64)
     (report,) = run([clip], tmp_path / "f", (Made(),), "frame", Windowing(1.0), batch_s=2.0)
     with FeatureCache(report.directory) as cache:
-        assert np.array_equal(cache.features[:][:, 0, 0], np.repeat(np.arange(40) / 64, 50).astype(np.float16))
+        assert np.array_equal(
+            cache.features[:][:, 0, 0], np.repeat(np.arange(40) / 64, 50).astype(np.float16)
+        )
         assert cache.n_frames.tolist() == [50] * 40
 
 
 @pytest.mark.parametrize("level", ["clip", "frame"])
 def test_a_clip_with_one_bad_window_fails_as_a_whole_even_if_others_are_written(tmp_path, level):
     good = [constant(tmp_path, f"good{n}", [0.1] * 3) for n in range(3)]
-    bad = constant(tmp_path, "bad", [0.1] * 30 + [0.9])  # of all clips the longest, so it comes first
+    # of all clips the longest, so it comes first
+    bad = constant(tmp_path, "bad", [0.1] * 30 + [0.9])
     made = Made(spoils=lambda means: means > 0.8)
     windowing = WINDOWS if level == "clip" else Windowing(1.0)
     (report,) = run([*good, bad], tmp_path / "f", (made,), level, windowing, batch_s=2.0)
@@ -204,10 +213,13 @@ def test_the_plan_is_told_before_work_and_a_full_disk_refused(tmp_path, monkeypa
     assert said[0].startswith("to do: 10 clips, 0.10 h of audio, clip level, through logmel: ")
     usage = jobs.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(jobs.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(ExtractError, match=r"need .* GiB and 9\.31e-07 GiB are free; free some space"):
+    with pytest.raises(
+        ExtractError, match=r"need .* GiB and 9\.31e-07 GiB are free; free some space"
+    ):
         run(clips, tmp_path / "g")
     said.clear()
-    run(clips, tmp_path / "f", reporter=Reporter(said.append))  # nothing is to be done: nothing is refused
+    # nothing is to be done: nothing is refused
+    run(clips, tmp_path / "f", reporter=Reporter(said.append))
     assert said == []
 
 
@@ -218,9 +230,12 @@ def test_a_shard_that_another_process_writes_is_left_to_it(tmp_path):
     folder.mkdir(parents=True)
     code = (
         "import sys; from pathlib import Path; from svuprobe.extractors.cache import claim\n"
-        f"with claim(Path({str(folder / 'shard-00001.h5')!r})) as mine: print(mine, flush=True); sys.stdin.read()"
+        f"with claim(Path({str(folder / 'shard-00001.h5')!r})) as mine: print(mine, flush=True); "
+        "sys.stdin.read()"
     )
-    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert other.stdout.readline() == "True\n"
     (first,) = run(clips, tmp_path / "g")
     assert (first.done, first.busy) == (38, 32)
@@ -235,7 +250,8 @@ def test_two_runs_on_one_cache_by_accident_share_the_work(tmp_path):
     code = (
         "import os, sys; from pathlib import Path; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
         "import test_extract as t\n"
-        "clips = [t.Clip(f'clip{i}', f'{sys.argv[2]}/clip {i}.wav', 'train', 'x', 'g') for i in range(200)]\n"
+        "clips = [t.Clip(f'clip{i}', f'{sys.argv[2]}/clip {i}.wav', 'train', 'x', 'g') for "
+        "i in range(200)]\n"
         "r, = t.run(clips, Path(sys.argv[3]), ('mfcc',)); print(r.done, r.failures)"
     )
     words = [
@@ -246,7 +262,8 @@ def test_two_runs_on_one_cache_by_accident_share_the_work(tmp_path):
         str(tmp_path / "b"),
         str(tmp_path / "g"),
     ]
-    same = corpus(tmp_path / "b", 200)  # once: audio that is written again while it is read is other audio
+    # once: audio that is written again while it is read is other audio
+    same = corpus(tmp_path / "b", 200)
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate()[0].split() for process in both]
     assert sum(int(done) for done, _ in said) == 200
@@ -258,7 +275,9 @@ def test_two_runs_on_one_cache_by_accident_share_the_work(tmp_path):
     assert all(np.array_equal(mine[key], theirs[key]) for key in mine)
 
 
-def test_an_error_while_writing_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_an_error_while_writing_keeps_what_is_finished_and_leaves_nothing_behind(
+    tmp_path, monkeypatch
+):
     clips = corpus(tmp_path / "a", 70)
     commits = []
 
@@ -288,9 +307,19 @@ def test_an_interrupted_extraction_says_so_in_one_line_and_goes_on_later(tmp_pat
     (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
     toml = tmp_path / "t.toml"
     toml.write_text('name = "t"\nkind = "multiclass"\nmetadata = "t.csv"\n')
-    words = ["extract", "--task", toml, "--model", "random:wav2vec2-tiny", "--features", tmp_path / "f"]
+    words = [
+        "extract",
+        "--task",
+        toml,
+        "--model",
+        "random:wav2vec2-tiny",
+        "--features",
+        tmp_path / "f",
+    ]
     command = [sys.executable, "-m", "svuprobe.cli", *map(str, words)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
     deadline = time.monotonic() + 60
     while not list((tmp_path / "f").glob("*/*/shard-*.h5")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -335,7 +364,7 @@ def test_claims_are_freed_by_a_process_that_ends(tmp_path):
         assert mine
 
 
-# -- the audio is another now, or none ----------------------------------------------------------------------
+# -- the audio is another now, or none -------------------------------------------------------------
 
 
 def shard_times(directory):
@@ -361,7 +390,10 @@ def test_changed_clips_are_named_and_their_shards_made_again_and_no_other(tmp_pa
     (first,) = run(clips, tmp_path / "f")
     before, times = content(first.directory), shard_times(first.directory)
     assert len(times) == 2
-    changed = [replace(clip, start=0.5) if what == "start" else replace(clip, end=3.0) for clip in clips[:5]]
+    changed = [
+        replace(clip, start=0.5) if what == "start" else replace(clip, end=3.0)
+        for clip in clips[:5]
+    ]
     if what == "audio":
         changed = [constant(tmp_path / "a", clip.id, [0.9] * 4) for clip in clips[:5]]
     now = changed + clips[5:]
@@ -388,7 +420,8 @@ def test_changed_clips_are_named_and_their_shards_made_again_and_no_other(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("lose", "reason"), [("audio", "'c3' .*audio is not there now"), ("task", "'c3', which no task given here has")]
+    ("lose", "reason"),
+    [("audio", "'c3' .*audio is not there now"), ("task", "'c3', which no task given here has")],
 )
 def test_no_clip_is_lost_for_the_sake_of_a_changed_one(tmp_path, lose, reason):
     clips = [constant(tmp_path / "a", f"c{n}", [0.1, 0.2]) for n in range(4)]
@@ -455,7 +488,9 @@ def test_a_header_that_promises_days_fails_its_clip_alone_and_counts_nothing(tmp
     said = []
     (report,) = run([*clips, endless], tmp_path / "f", reporter=Reporter(said.append))
     assert report.done == 2
-    assert [(i, "promises 68719476735 samples" in why) for i, why in report.failures] == [("endless", True)]
+    assert [(i, "promises 68719476735 samples" in why) for i, why in report.failures] == [
+        ("endless", True)
+    ]
     assert "0.00 h of audio" in said[0]
     silence = tmp_path / "a" / "silence.flac"
     soundfile.write(silence, np.zeros(3_600_000), 1000)
@@ -504,9 +539,17 @@ def test_prune_knows_lists_of_clips_and_folders_of_nothing_but_litter(tmp_path):
     lists, cache = tmp_path / "tasks", tmp_path / "logmel@v1" / "own-1s-clip"
     lists.mkdir()
     cache.mkdir(parents=True)
-    litter = [lists / f"own.json.{ending}", lists / "own.json.lock", cache / f"features.h5.{ending}"]
+    litter = [
+        lists / f"own.json.{ending}",
+        lists / "own.json.lock",
+        cache / f"features.h5.{ending}",
+    ]
     litter += [cache / "plan.lock", cache / f"plan-00000.json.{ending}"]
-    kept = [lists / "own.json", lists / "notes.tmp-1", lists / f"own.json.tmp-{_files._host()}-{os.getpid()}"]
+    kept = [
+        lists / "own.json",
+        lists / "notes.tmp-1",
+        lists / f"own.json.tmp-{_files._host()}-{os.getpid()}",
+    ]
     for path in (*litter, *kept):
         path.write_text("left")
     assert prune(tmp_path, dry_run=True) == dict.fromkeys(sorted(litter), 4)

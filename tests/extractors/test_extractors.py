@@ -54,7 +54,7 @@ def tiny() -> TransformerExtractor:
     return extractor
 
 
-# ---------------------------------------------------------------------------------------------- names
+# -- names -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,16 @@ def test_every_kind_of_name_is_accepted_and_its_canonical_spelling_is_stable(nam
         ("qqqq", "unknown model 'qqqq'; see svuprobe models"),
         ("panns:cnn14", "unknown model 'panns:cnn14'; see svuprobe models"),
         ("random:wavlm-bas", "unknown model 'random:wavlm-bas'; close matches: random:wavlm-base"),
-        ("random:wavlm-base#x", "the seed must be a whole number from 0 up, as in random:wavlm-base#1"),
+        (
+            "random:wavlm-base#x",
+            "the seed must be a whole number from 0 up, as in random:wavlm-base#1",
+        ),
         ("random:wavlm-base#", "the seed must be"),
         ("random:logmel", "'random:logmel': logmel has no weights to draw at random: use logmel"),
-        ("hf:wavlm", "unknown model 'hf:wavlm'; write hf:ORG/NAME, hf:ORG/NAME@REVISION, hf:/folder"),
+        (
+            "hf:wavlm",
+            "unknown model 'hf:wavlm'; write hf:ORG/NAME, hf:ORG/NAME@REVISION, hf:/folder",
+        ),
         ("hf:", "write hf:ORG/NAME"),
         ("hf:tests", "write hf:ORG/NAME"),
         ("hf:a--b/c", "the hub has no such names; ORG and NAME have up to 96 letters"),
@@ -137,8 +143,11 @@ def test_names_of_the_hub_are_those_that_huggingface_hub_takes() -> None:
     generator = np.random.default_rng(0)
     pieces = ["a", "B", "7", "-", "_", ".", "--", "..", ".git", "/", "git", 95 * "x", "\xe9", " "]
     for _ in range(3000):
-        name = "o/" * generator.integers(2) + "".join(generator.choice(pieces, size=generator.integers(1, 6)))
-        if name.count("/") == 1 and not name.startswith((".", "/")):  # hf:NAME needs its ORG, hf:./NAME is a folder
+        name = "o/" * generator.integers(2) + "".join(
+            generator.choice(pieces, size=generator.integers(1, 6))
+        )
+        # hf:NAME needs its ORG, hf:./NAME is a folder
+        if name.count("/") == 1 and not name.startswith((".", "/")):
             assert taken_by(check_name, f"hf:{name}") == taken_by(validate_repo_id, name), name
 
 
@@ -156,7 +165,8 @@ def test_a_folder_here_is_offered_and_names_of_any_length_have_a_slug(
     names += [f"hear:{250 * 'm'}{end},/{250 * 'w'}{other}" for end in "ab" for other in "ab"]
     slugs = {slug(name) for name in names}
     assert len(slugs) == len(names)
-    assert max(map(len, slugs)) <= 200  # a revision, and the ending of an unfinished file, come after
+    # a revision, and the ending of an unfinished file, come after
+    assert max(map(len, slugs)) <= 200
     for name in (f"hf:/{'n/' * 3000}", f"hf:/{300 * 'n'}", f"py:/{300 * 'n'}.py:Net"):
         with pytest.raises(ExtractError, match="there is no "):
             load(name)
@@ -166,8 +176,12 @@ def test_any_seed_that_torch_takes_is_taken() -> None:
     assert load(f"{TINY}#{2**64 - 1}").digest != load(f"{TINY}#{2**63}").digest
 
 
-def test_random_without_a_seed_is_seed_0_and_folders_become_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert canonical("random:wavlm-base") == canonical("random:wavlm-base#0") == "random:wavlm-base#0"
+def test_random_without_a_seed_is_seed_0_and_folders_become_absolute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert (
+        canonical("random:wavlm-base") == canonical("random:wavlm-base#0") == "random:wavlm-base#0"
+    )
     assert canonical("random:wavlm-base#007") == "random:wavlm-base#7"
     monkeypatch.chdir("/")
     assert canonical("hf:./models/x/") == "hf:/models/x" == canonical("hf:/models/../models/x")
@@ -201,13 +215,14 @@ def test_the_catalogue_imports_no_heavy_library() -> None:
         "import sys, svuprobe.extractors.base; before = set(sys.modules)\n"
         "from svuprobe.extractors import names\n"
         "names.slug('random:wavlm-base'); names.check_name('hf:a/b')\n"
-        "print({m.partition('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names))"
+        "print({m.partition('.')[0] for m in set(sys.modules) - before} - "
+        "set(sys.stdlib_module_names))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "{'svuprobe'}"
 
 
-# --------------------------------------------------------------------------------- the catalogue's facts
+# -- the catalogue's facts -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PRETRAINED)
@@ -216,7 +231,9 @@ def test_architectures_have_the_size_of_the_published_models(name: str) -> None:
     with torch.device("meta"):
         model = transformer.architecture(card.family, card.config)
     assert card.parameters is not None
-    assert sum(weights.numel() for weights in model.parameters()) == pytest.approx(card.parameters, rel=0.02)
+    assert sum(weights.numel() for weights in model.parameters()) == pytest.approx(
+        card.parameters, rel=0.02
+    )
     config: Any = model.config
     assert (config.num_hidden_layers + 1, config.hidden_size) == (card.layers, card.dim)
     assert feature_encoder.conv_geometry(config.conv_kernel, config.conv_stride) == (320, 400)
@@ -242,11 +259,14 @@ def test_cards_state_the_parameters_of_the_papers(name: str, millions: float) ->
 
 def test_mert_v1_hears_24_khz_and_everything_else_16() -> None:
     rates = {name: card.sample_rate for name, card in CATALOGUE.items()}
-    assert {name for name, rate in rates.items() if rate == 24000} == {"mert-v1-95m", "mert-v1-330m"}
+    assert {name for name, rate in rates.items() if rate == 24000} == {
+        "mert-v1-95m",
+        "mert-v1-330m",
+    }
     assert set(rates.values()) == {16000, 24000}
 
 
-# ------------------------------------------------------------------------- checkpoints as published
+# -- checkpoints as published ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -258,7 +278,9 @@ def test_states_equal_those_of_transformers_on_each_clip_alone(tmp_path: Path, k
     states, frames = extractor(audio, full(audio))
     for clip, own in zip(audio, states, strict=True):
         with torch.no_grad():
-            expected = torch.stack(plain(prepared(folder, clip), output_hidden_states=True).hidden_states, dim=1)
+            expected = torch.stack(
+                plain(prepared(folder, clip), output_hidden_states=True).hidden_states, dim=1
+            )
         assert own.shape == (checkpoints.LAYERS, 12, 32)
         torch.testing.assert_close(own[None], expected, rtol=1e-5, atol=1e-5)
     assert frames.tolist() == [12, 12]
@@ -318,13 +340,19 @@ def test_a_sharded_checkpoint_equals_the_whole_one(tmp_path: Path) -> None:
     sharded = checkpoints.write(tmp_path / "sharded", "wavlm-large")
     state = checkpoints.read(sharded)
     keys = sorted(state)
-    shards = {"model-00001-of-00002.safetensors": keys[::2], "model-00002-of-00002.safetensors": keys[1::2]}
+    shards = {
+        "model-00001-of-00002.safetensors": keys[::2],
+        "model-00002-of-00002.safetensors": keys[1::2],
+    }
     for file, part in shards.items():
         save_file({key: state[key] for key in part}, sharded / file)
     weight_map = {key: file for file, part in shards.items() for key in part}
     (sharded / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     (sharded / "model.safetensors").unlink()
-    assert TransformerExtractor.from_folder(sharded).digest == TransformerExtractor.from_folder(whole).digest
+    assert (
+        TransformerExtractor.from_folder(sharded).digest
+        == TransformerExtractor.from_folder(whole).digest
+    )
 
 
 def test_a_half_precision_checkpoint_is_computed_in_float32(tmp_path: Path) -> None:
@@ -336,7 +364,7 @@ def test_a_half_precision_checkpoint_is_computed_in_float32(tmp_path: Path) -> N
     assert extractor(audio, full(audio))[0].dtype == torch.float32
 
 
-# ------------------------------------------------------------------------------- checkpoints to refuse
+# -- checkpoints to refuse -------------------------------------------------------------------------
 
 
 def refused(folder: Path, message: str) -> None:
@@ -350,7 +378,10 @@ def refused(folder: Path, message: str) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"feature_extractor_cqt": True}, "also reads a constant-Q transform (feature_extractor_cqt)"),
+        (
+            {"feature_extractor_cqt": True},
+            "also reads a constant-Q transform (feature_extractor_cqt)",
+        ),
         ({"deepnorm": True}, "scales its residual connections (deepnorm)"),
         (
             {"model_type": "bert"},
@@ -382,7 +413,11 @@ def test_a_projection_that_reads_cqt_bins_is_refused(tmp_path: Path) -> None:
 def test_a_missing_weight_is_named(tmp_path: Path, kind: str) -> None:
     folder = checkpoints.write(tmp_path, kind)
     state = checkpoints.read(folder)
-    lost = next(key for key in state if "pos_conv_embed" in key and key.endswith(("weight_g", "conv.weight")))
+    lost = next(
+        key
+        for key in state
+        if "pos_conv_embed" in key and key.endswith(("weight_g", "conv.weight"))
+    )
     del state[lost]
     checkpoints.save(folder, state, safetensors=checkpoints.LAYOUTS[kind].safetensors)
     refused(folder, "such as encoder.pos_conv_embed.")
@@ -397,7 +432,9 @@ def test_weights_only_training_needs_may_be_missing(tmp_path: Path) -> None:
     assert TransformerExtractor.from_folder(folder).digest == before
 
 
-def test_a_weight_norm_that_was_not_restored_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_weight_norm_that_was_not_restored_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = checkpoints.write(tmp_path, "hubert")
     assign = nn.Module.load_state_dict
 
@@ -452,7 +489,7 @@ def test_incomplete_folders_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, "has neither model.safetensors nor pytorch_model.bin")
 
 
-# ---------------------------------------------------------------------------------------------- the hub
+# -- the hub ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -479,7 +516,9 @@ def test_a_cached_checkpoint_loads_offline_at_its_commit(hub: Path, name: str) -
 
 
 def test_offline_and_not_cached_is_one_line_with_the_next_command(hub: Path) -> None:
-    with pytest.raises(ExtractError, match="wavlm-base: can't get config.json of microsoft/wavlm-base") as caught:
+    with pytest.raises(
+        ExtractError, match="wavlm-base: can't get config.json of microsoft/wavlm-base"
+    ) as caught:
         load("wavlm-base")
     assert "hf:/local/folder" in str(caught.value)
     assert "random:NAME" in str(caught.value)
@@ -494,7 +533,7 @@ def test_offline_an_unknown_preprocessor_is_not_guessed(hub: Path) -> None:
         load("mert-v0")
 
 
-# ------------------------------------------------------------------------------------------ random weights
+# -- random weights --------------------------------------------------------------------------------
 
 
 def test_random_weights_depend_on_the_seed_only() -> None:
@@ -518,7 +557,7 @@ def test_loading_a_checkpoint_leaves_the_global_generator_alone(tmp_path: Path) 
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-# ------------------------------------------------------------------------------------- frames and batches
+# -- frames and batches ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("samples", [400, 401, 719, 720, 721, 3999, 4000, 16000, 16079, 16080])
@@ -532,14 +571,16 @@ def test_frames_follow_from_samples(tiny: TransformerExtractor, samples: int) ->
 
 
 def test_one_sample_changes_only_the_frames_that_see_it(tmp_path: Path) -> None:
-    # data2vec, because its convolutions have no group norm, which would spread a change over all frames
+    # data2vec, because its convolutions have no group norm, which would spread a change over all
+    # frames
     extractor = TransformerExtractor.from_folder(checkpoints.write(tmp_path, "data2vec"))
     encoder = extractor.model.feature_extractor.double()
     audio = noise(4000).double()
     for sample in (0, 319, 320, 399, 400, 1999, 3679, 3919, 3920, 3999):
         changed = audio.clone()
         changed[0, sample] += 1.0
-        difference = (encoder(changed) - encoder(audio)).abs().amax(dim=(0, 1))  # type: ignore[operator]
+        difference = encoder(changed) - encoder(audio)  # type: ignore[operator]
+        difference = difference.abs().amax(dim=(0, 1))
         starts = np.arange(len(difference)) * extractor.hop
         sees = (starts <= sample) & (sample < starts + extractor.receptive_field)
         assert ((difference > 0).numpy() == sees).all()
@@ -588,18 +629,23 @@ def test_what_is_no_batch_is_refused(tiny: TransformerExtractor) -> None:
     for samples in (audio[0], audio[:, None]):
         with pytest.raises(ValueError, match=r"audio must be \(batch, samples\)"):
             tiny(samples, torch.tensor([4000, 3000]))
-    with pytest.raises(ValueError, match=r"lengths \(batch,\) at most samples, not \(2, 4000\) and \[4000, 4001\]"):
+    with pytest.raises(
+        ValueError, match=r"lengths \(batch,\) at most samples, not \(2, 4000\) and \[4000, 4001\]"
+    ):
         tiny(audio, torch.tensor([4000, 4001]))
 
 
 def test_a_clip_shorter_than_a_frame_is_refused(tiny: TransformerExtractor) -> None:
     audio = noise(399)
-    message = "random:wav2vec2-tiny#0: a clip of 399 samples is shorter than one frame, 400 samples at 16000 Hz"
+    message = (
+        "random:wav2vec2-tiny#0: a clip of 399 samples is shorter than one frame, 400 samples at "
+        "16000 Hz"
+    )
     with pytest.raises(ExtractError, match=message):
         tiny(audio, full(audio))
 
 
-# ----------------------------------------------------------------------------------- hand-made front ends
+# -- hand-made front ends --------------------------------------------------------------------------
 
 
 def features(name: str, audio: torch.Tensor) -> torch.Tensor:
@@ -651,7 +697,9 @@ def test_chroma_of_silence_is_zero() -> None:
 def test_louder_sound_changes_only_the_first_mfcc() -> None:
     audio = noise(16000)
     change = (features("mfcc", 2 * audio) - features("mfcc", audio)).abs()
-    torch.testing.assert_close(change[:, 0], torch.full((len(change),), 2 * np.log(2)).float(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        change[:, 0], torch.full((len(change),), 2 * np.log(2)).float(), rtol=0, atol=1e-3
+    )
     assert change[:, 1:].max() < 1e-3
 
 
@@ -674,7 +722,8 @@ def test_deltas_are_slopes() -> None:
 @pytest.mark.parametrize("name", HANDMADE)
 def test_a_padded_batch_of_handmade_features_equals_one_by_one(name: str) -> None:
     lengths = torch.tensor([16000, 300, 5000, 1, 9999])
-    audio = noise(16000, clips=5)  # what follows a clip is not silence here, and still must not matter
+    # what follows a clip is not silence here, and still must not matter
+    audio = noise(16000, clips=5)
     states, frames = load(name)(audio, lengths)
     for row, length in enumerate(lengths.tolist()):
         alone, own = load(name)(audio[row : row + 1, :length], lengths[row : row + 1])
@@ -709,5 +758,7 @@ def test_handmade_front_ends_refuse_what_has_no_frames() -> None:
         extractor(torch.zeros(1, 100), torch.tensor([0]))
     with pytest.raises(ValueError, match=r"lengths \(batch,\) at most samples"):
         extractor(torch.zeros(1, 100), torch.tensor([101]))
-    with pytest.raises(ExtractError, match="logmel: this model has no waveform normalisation to switch on"):
+    with pytest.raises(
+        ExtractError, match="logmel: this model has no waveform normalisation to switch on"
+    ):
         load("logmel", normalize=True)

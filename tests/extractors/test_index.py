@@ -1,4 +1,6 @@
-"""The index of a cache: large ones read back as written, and every part that is not of it is named."""
+"""The index of a cache: large ones read back as written, and every part that is not of it is
+named.
+"""
 
 import itertools
 import os
@@ -23,16 +25,19 @@ KINDS = {"clip": "multiclass", "frame": "beats"}
 
 
 def task(level, dataset="toy"):
-    return Task("t", dataset, KINDS[level], ("accuracy",), [].copy, Windowing(1.0), "CC0", "somebody")
+    return Task(
+        "t", dataset, KINDS[level], ("accuracy",), [].copy, Windowing(1.0), "CC0", "somebody"
+    )
 
 
-# -- large caches -------------------------------------------------------------------------------------------
+# -- large caches ----------------------------------------------------------------------------------
 
 
 def large(root, windows, letters, *, shards=4, digests=True):
     """Shards of one value a window, written without a model; returns the folder and what went in.
 
-    Without ``digests`` the shards say nothing true of their content, which takes a while and `verify` alone looks at.
+    Without ``digests`` the shards say nothing true of their content, which takes a while and
+    `verify` alone looks at.
     """
     head = header(task("clip"), layers=1, dim=1)
     folder = cache_folder(root, head)
@@ -86,7 +91,9 @@ def join_as_before(folder):
                 old.attrs[name] = values
         new.copy("features", old)
         for name in (*Row._fields, "offset"):
-            old[name] = new[name].asstr()[:] if h5py.check_string_dtype(new[name].dtype) else new[name][:]
+            old[name] = (
+                new[name].asstr()[:] if h5py.check_string_dtype(new[name].dtype) else new[name][:]
+            )
     publish(temporary, path)
 
 
@@ -120,11 +127,13 @@ def test_where_nothing_may_be_written_it_is_read_from_the_shards(tmp_path, monke
     assert (folder / "features.h5").read_bytes() == before
 
 
-# -- parts of other caches ----------------------------------------------------------------------------------
+# -- parts of other caches -------------------------------------------------------------------------
 
 
 class Caches:
-    """A cache, and others whose parts could be taken for its own: of another model, another dataset."""
+    """A cache, and others whose parts could be taken for its own: of another model, another
+    dataset.
+    """
 
     def __init__(self, root, level):
         self.level = level
@@ -140,7 +149,10 @@ class Caches:
 
     def windows(self, n):
         rng = np.random.default_rng(n)
-        return [rng.normal(size=(1 if self.level == "clip" else 5, 3, 4)).astype(np.float16) for _ in range(2)]
+        return [
+            rng.normal(size=(1 if self.level == "clip" else 5, 3, 4)).astype(np.float16)
+            for _ in range(2)
+        ]
 
     def take(self, other, name, as_name=None):
         """Put a file of another cache in the place of ours, with its checksum."""
@@ -151,7 +163,9 @@ class Caches:
             side.write_text(side.read_text().replace(name, as_name))
 
     def edit(self, name, change, checksum):
-        """Change an HDF5 file in place; ``checksum`` makes its sidecar anew, as somebody who means to would."""
+        """Change an HDF5 file in place; ``checksum`` makes its sidecar anew, as somebody who means
+        to would.
+        """
         path = self.mine / name
         with h5py.File(path, "r+") as file:
             change(file)
@@ -180,17 +194,23 @@ def features(value):
 
 
 FIELDS = {
-    "model": "mfcc", "revision": "v2", "digest": "d2", "sample_rate": 8000, "hop": 160, "receptive_field": 1,
-    "layer_names": ["a", "b", "c"], "dim": 5, "normalization": "other", "dtype": "bfloat16", "dataset": "other",
-    "windowing": "2s", "level": "other", "parameters": 8,
+    "model": "mfcc", "revision": "v2", "digest": "d2", "sample_rate": 8000, "hop": 160,
+    "receptive_field": 1, "layer_names": ["a", "b", "c"], "dim": 5, "normalization": "other",
+    "dtype": "bfloat16", "dataset": "other", "windowing": "2s", "level": "other", "parameters": 8,
 }  # fmt: skip
 COLUMNS = {"clip_id": "c05", "window": 7, "start_s": 9.0, "n_frames": 3, "fingerprint": "other"}
-# Way -> what is done to the caches. Those of the first two tables are named by the probe before any training, and by
-# verify.
+# Way -> what is done to the caches. Those of the first two tables are named by the probe before any
+# training, and by verify.
 EDITED = {
     **{f"features.h5 {k}": ("features.h5", attribute(k, v)) for k, v in FIELDS.items()},
-    **{f"features.h5 {k}": ("features.h5", column(k, v)) for k, v in (COLUMNS | {"offset": 5}).items()},
-    "features.h5 shards": ("features.h5", lambda file: attribute("shards", file.attrs["shards"][::-1])(file)),
+    **{
+        f"features.h5 {k}": ("features.h5", column(k, v))
+        for k, v in (COLUMNS | {"offset": 5}).items()
+    },
+    "features.h5 shards": (
+        "features.h5",
+        lambda file: attribute("shards", file.attrs["shards"][::-1])(file),
+    ),
     "features NaN": ("shard-00001.h5", features(np.nan)),
     "features infinite": ("shard-00001.h5", features(-np.inf)),
 }
@@ -207,12 +227,17 @@ SWAPPED = {
     "text for a shard": lambda c: padded(c.mine / "shard-00001.h5", b"version https://git-lfs\n"),
     "features.h5 of zeros": lambda c: zeroed(c.mine / "features.h5"),
 }
-# Finite features, a shard's own header (the index has it too) and index: only reading every byte tells.
+# Finite features, a shard's own header (the index has it too) and index: only reading every byte
+# tells.
 ONLY_VERIFIED = {
     "features zero": ("shard-00001.h5", features(0.0)),
     "features of another clip": ("shard-00001.h5", features(np.ones(2))),
     **{f"shard header {k}": ("shard-00001.h5", attribute(k, v)) for k, v in FIELDS.items()},
-    **{f"shard {k}": ("shard-00001.h5", column(k, v)) for k, v in COLUMNS.items() if k != "n_frames"},
+    **{
+        f"shard {k}": ("shard-00001.h5", column(k, v))
+        for k, v in COLUMNS.items()
+        if k != "n_frames"
+    },
 }
 
 
@@ -287,7 +312,11 @@ def test_edited_plans_and_checksums_are_named_by_verify(caches, what):
     plan = caches.mine / "plan-00000.json"
     if what.startswith("plan"):
         text = plan.read_text()
-        other = text.replace('"digest": "d1"', '"digest": "d2"') if "header" in what else text.replace("c00", "c99")
+        other = (
+            text.replace('"digest": "d1"', '"digest": "d2"')
+            if "header" in what
+            else text.replace("c00", "c99")
+        )
         temporary = caches.mine / "x"
         temporary.write_text(other)
         publish(temporary, plan)
@@ -320,7 +349,9 @@ def test_shards_that_may_not_be_read_are_named(caches, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(h5py.File, "__init__", refuse)
-            with pytest.raises(ExtractError, match=f"{shard.name}: can't be read .Permission denied.; make it"):
+            with pytest.raises(
+                ExtractError, match=f"{shard.name}: can't be read .Permission denied.; make it"
+            ):
                 read(caches.mine)
 
 
@@ -343,7 +374,9 @@ def test_a_clip_whose_features_are_not_finite_is_named_with_its_layer(caches):
         file["features"][row - starts[shard], 2, 1] = np.inf
 
     caches.edit(f"shard-{shard:05d}.h5", change, checksum=True)
-    with pytest.raises(ExtractError, match="features of clip 'c30', layer 'block02', are not finite"):
+    with pytest.raises(
+        ExtractError, match="features of clip 'c30', layer 'block02', are not finite"
+    ):
         read(caches.mine)
 
 
@@ -361,5 +394,6 @@ def test_slices_are_those_of_an_array(caches):
         ):
             assert np.array_equal(cache.features[rows], whole[rows])
         assert np.array_equal(
-            cache.read(7), whole[cache.offset[7] : cache.offset[7] + (1 if caches.level == "clip" else 5)]
+            cache.read(7),
+            whole[cache.offset[7] : cache.offset[7] + (1 if caches.level == "clip" else 5)],
         )

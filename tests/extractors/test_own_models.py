@@ -1,4 +1,6 @@
-"""Models that users bring: other transformers, HEAR modules, a class in a file; and what check-model says of them."""
+"""Models that users bring: other transformers, HEAR modules, a class in a file; and what
+check-model says of them.
+"""
 
 import re
 import warnings
@@ -11,7 +13,11 @@ import torch
 import transformers
 from click.testing import CliRunner
 from torch import nn
-from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+from transformers import (
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.check_model import check
@@ -21,12 +27,27 @@ from svuprobe.extractors.names import canonical, check_name, is_control, slug
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 
-BLOCKS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+BLOCKS = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+}
 # 16 channels a group: torch 2.13 gets bfloat16 convolutions of less wrong on CPUs with AMX.
-CONVOLUTIONS = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+CONVOLUTIONS = {
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
 ENCODER = {"encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 48}
 DECODER = {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 48}
-TOKENS = {"vocab_size": 50, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+TOKENS = {
+    "vocab_size": 50,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+}
 MOONSHINE = {
     **{f"{part}_num_attention_heads": 2 for part in ("encoder", "decoder")},
     "encoder_num_hidden_layers": 2,
@@ -45,15 +66,27 @@ TINY = {
         lambda: Wav2Vec2FeatureExtractor(do_normalize=False),
     ),
     "sew": ("SEWConfig", BLOCKS | CONVOLUTIONS | {"conv_dim": [16] * 13}, Wav2Vec2FeatureExtractor),
-    "sew-d": ("SEWDConfig", BLOCKS | CONVOLUTIONS | {"conv_dim": [16] * 13}, Wav2Vec2FeatureExtractor),
+    "sew-d": (
+        "SEWDConfig",
+        BLOCKS | CONVOLUTIONS | {"conv_dim": [16] * 13},
+        Wav2Vec2FeatureExtractor,
+    ),
     "unispeech": ("UniSpeechConfig", BLOCKS | CONVOLUTIONS, Wav2Vec2FeatureExtractor),
     "unispeech-sat": (
         "UniSpeechSatConfig",
         BLOCKS | CONVOLUTIONS | {"feat_extract_norm": "layer", "do_stable_layer_norm": True},
         Wav2Vec2FeatureExtractor,
     ),
-    "wav2vec2-bert": ("Wav2Vec2BertConfig", BLOCKS | {"output_hidden_size": 32}, SeamlessM4TFeatureExtractor),
-    "wav2vec2-conformer": ("Wav2Vec2ConformerConfig", BLOCKS | CONVOLUTIONS, Wav2Vec2FeatureExtractor),
+    "wav2vec2-bert": (
+        "Wav2Vec2BertConfig",
+        BLOCKS | {"output_hidden_size": 32},
+        SeamlessM4TFeatureExtractor,
+    ),
+    "wav2vec2-conformer": (
+        "Wav2Vec2ConformerConfig",
+        BLOCKS | CONVOLUTIONS,
+        Wav2Vec2FeatureExtractor,
+    ),
     "whisper": (  # 6 s instead of 30 s
         "WhisperConfig",
         {"d_model": 32, "max_source_positions": 300, **ENCODER, **DECODER, **TOKENS},
@@ -64,7 +97,8 @@ TINY = {
 
 def front_of(model_type):
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "At least one mel filter", UserWarning)  # AST's own filter bank
+        # AST's own filter bank
+        warnings.filterwarnings("ignore", "At least one mel filter", UserWarning)
         return TINY[model_type][2]()
 
 
@@ -103,12 +137,14 @@ def failed(report):
     return {c.what: c.seen for c in report.checks if not c.ok}
 
 
-# ---------------------------------------------------------------------------------------------------- names
+# -- names -----------------------------------------------------------------------------------------
 
 
 def test_names_have_one_spelling_and_a_folder_of_their_own(monkeypatch):
     monkeypatch.chdir("/")
-    assert canonical("py:a/mine.py:Net") == "py:/a/mine.py:Net" == canonical("py:/a/b/../mine.py:Net")
+    assert (
+        canonical("py:a/mine.py:Net") == "py:/a/mine.py:Net" == canonical("py:/a/b/../mine.py:Net")
+    )
     assert canonical("hear:panns") == "hear:panns"
     assert canonical("hear:my.panns,w/x.pt") == "hear:my.panns,/w/x.pt"
     names = (
@@ -123,18 +159,21 @@ def test_names_have_one_spelling_and_a_folder_of_their_own(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["py:mine.py", "py:mine:Net", "py:mine.py:", "hear:", "hear:a,", "hear:../a", "hear:a b"]
+    "name",
+    ["py:mine.py", "py:mine:Net", "py:mine.py:", "hear:", "hear:a,", "hear:../a", "hear:a b"],
 )
 def test_a_name_that_cannot_be_read_says_how_to_write_it(name):
     with pytest.raises(ExtractError, match=re.escape(f"unknown model {name!r}; write ")):
         check_name(name)
 
 
-# -------------------------------------------------------------------------------------- other transformers
+# -- other transformers ----------------------------------------------------------------------------
 
 
 def own_forward(model_type, model, clip):
-    """What transformers computes for a clip by itself: hidden states of valid frames, (layers, frames, dim)."""
+    """What transformers computes for a clip by itself: hidden states of valid frames, (layers,
+    frames, dim).
+    """
     made = front_of(model_type)(clip, sampling_rate=16000, return_tensors="pt")
     encoder = model.encoder if FAMILIES[model_type].decoder else model
     with torch.inference_mode():
@@ -144,13 +183,16 @@ def own_forward(model_type, model, clip):
     if model_type == "wav2vec2-bert":
         return hidden[:, : int(made["attention_mask"].sum())]
     if model_type == "audio-spectrogram-transformer":
-        grid = hidden[:, 2:].reshape(len(hidden), 12, 25, -1).mean(1)  # 12 patches in frequency, 25 in time
+        # 12 patches in frequency, 25 in time
+        grid = hidden[:, 2:].reshape(len(hidden), 12, 25, -1).mean(1)
         return grid[:, : 1 + (1 + (len(clip) - 400) // 160 - 16) // 10]
     return hidden
 
 
 @pytest.mark.parametrize("model_type", TINY)
-def test_another_transformer_is_what_transformers_computes_and_keeps_the_contract(tmp_path, model_type):
+def test_another_transformer_is_what_transformers_computes_and_keeps_the_contract(
+    tmp_path, model_type
+):
     folder, model = write(tmp_path, model_type)
     extractor = load(f"hf:{folder}")
     clip = noise(16160 + 77)
@@ -170,8 +212,12 @@ def test_only_the_first_half_of_an_encoder_decoder_is_kept(tmp_path):
     assert load(f"hf:{folder}").parameters == sum(w.numel() for w in model.encoder.parameters())
 
 
-@pytest.mark.parametrize(("model_type", "frames"), [("whisper", 300), ("audio-spectrogram-transformer", 25)])
-def test_a_clip_longer_than_the_model_sees_at_once_goes_through_in_pieces_on_one_grid(tmp_path, model_type, frames):
+@pytest.mark.parametrize(
+    ("model_type", "frames"), [("whisper", 300), ("audio-spectrogram-transformer", 25)]
+)
+def test_a_clip_longer_than_the_model_sees_at_once_goes_through_in_pieces_on_one_grid(
+    tmp_path, model_type, frames
+):
     extractor = load(f"hf:{write(tmp_path, model_type)[0]}")
     assert extractor.at_once == frames
     hop, field = extractor.hop, extractor.receptive_field
@@ -193,13 +239,20 @@ def test_a_clip_longer_than_the_model_sees_at_once_goes_through_in_pieces_on_one
 
 def test_a_clip_shorter_than_a_frame_is_refused(tmp_path):
     extractor = load(f"hf:{write(tmp_path, 'unispeech')[0]}")
-    with pytest.raises(ExtractError, match="a clip of 399 samples is shorter than one frame, 400 samples"):
+    with pytest.raises(
+        ExtractError, match="a clip of 399 samples is shorter than one frame, 400 samples"
+    ):
         extractor(torch.zeros(2, 800), torch.tensor([800, 399]))
 
 
 def test_training_options_of_a_checkpoint_do_not_reach_the_features(tmp_path):
     plain = load(f"hf:{write(tmp_path / 'a', 'wav2vec2-conformer')[0]}")
-    options = {"mask_time_prob": 0.5, "layerdrop": 0.9, "add_adapter": True, "output_hidden_size": 32}
+    options = {
+        "mask_time_prob": 0.5,
+        "layerdrop": 0.9,
+        "add_adapter": True,
+        "output_hidden_size": 32,
+    }
     busy, _ = write(tmp_path / "b", "wav2vec2-conformer", **options)
     extractor = load(f"hf:{busy}")
     assert extractor.layer_names == plain.layer_names == ("input", "block01", "block02")
@@ -228,12 +281,17 @@ def test_checkpoints_that_are_not_their_configuration_are_refused(tmp_path):
     config.write_text(text)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    refused(f"hf:{folder}", "model.safetensors is damaged: its header isn't whole; download it again")
+    refused(
+        f"hf:{folder}", "model.safetensors is damaged: its header isn't whole; download it again"
+    )
     weights.unlink()
     refused(f"hf:{folder}", "has neither model.safetensors nor pytorch_model.bin")
     folder, _ = write(tmp_path / "b", "whisper")
     (folder / "preprocessor_config.json").unlink()
-    refused(f"hf:{folder}", "there is no preprocessor_config.json, which says how the spectrograms are made")
+    refused(
+        f"hf:{folder}",
+        "there is no preprocessor_config.json, which says how the spectrograms are made",
+    )
 
 
 def test_an_unsupported_kind_is_refused_with_those_that_are(tmp_path):
@@ -265,10 +323,10 @@ def test_a_cached_checkpoint_of_the_hub_loads_offline_at_its_commit(tmp_path, mo
     refused("hf:made/other", "can't get config.json of made/other", "hf:/local/folder")
 
 
-# ------------------------------------------------------------------------------------------------- HEAR
+# -- HEAR ------------------------------------------------------------------------------------------
 
 HEAR = '''
-"""Energies of {width} bands, every {hop} samples from sample {first} on; a scene is their maximum over time."""
+"""Energies of {width} bands, every {hop} samples from sample {first} on; a scene is the maximum."""
 import torch
 
 class Model(torch.nn.Module):
@@ -287,7 +345,8 @@ def get_timestamp_embeddings(audio, model):
     frames = {frames}
     centres = {first} + {hop} * torch.arange(frames)
     padded = torch.nn.functional.pad(audio, (256, 1024))
-    pieces = torch.stack([padded[:, round(float(c)) : round(float(c)) + 512] for c in centres], dim=1)
+    starts = [round(float(centre)) for centre in centres]
+    pieces = torch.stack([padded[:, start : start + 512] for start in starts], dim=1)
     bands = torch.fft.rfft(pieces).abs()[..., : {width}] * model.gain
     return bands, (centres * 1000.0 / model.sample_rate).expand(len(audio), -1)
 
@@ -295,7 +354,14 @@ def get_scene_embeddings(audio, model):
     return get_timestamp_embeddings(audio, model)[0].max(dim=1).values[:, : {scene}]
 '''
 WHOLE_HOPS = "audio.shape[1] // 400"
-HEAR_DEFAULTS = {"rate": 16000, "width": 24, "scene": 24, "hop": 400, "first": 0, "frames": f"{WHOLE_HOPS} + 1"}
+HEAR_DEFAULTS = {
+    "rate": 16000,
+    "width": 24,
+    "scene": 24,
+    "hop": 400,
+    "first": 0,
+    "frames": f"{WHOLE_HOPS} + 1",
+}
 
 
 @pytest.fixture
@@ -310,7 +376,8 @@ def hear(tmp_path, monkeypatch):
     return make
 
 
-# first centre and hop in samples, frames -> hop and receptive field that the contract's formula needs
+# first centre and hop in samples, frames -> hop and receptive field that the contract's formula
+# needs
 GRIDS = {
     "from the start on, one more than fits": (0, 400, "audio.shape[1] // 400 + 1", 400, 1),
     "from the start on, only whole hops": (0, 400, "audio.shape[1] // 400", 400, 1),
@@ -365,23 +432,33 @@ def test_weights_go_to_load_model_and_change_the_digest(hear, tmp_path):
 def test_what_is_no_hear_module_is_refused_in_one_line(hear, tmp_path):
     refused("hear:no_such_module", "there is no module no_such_module", "PYTHONPATH")
     refused("hear:json.no_such_part", "there is no module json.no_such_part")
-    refused("hear:json", "module json lacks load_model, get_timestamp_embeddings, get_scene_embeddings")
+    refused(
+        "hear:json", "module json lacks load_model, get_timestamp_embeddings, get_scene_embeddings"
+    )
     name = hear("sizes", width=24, scene=24)
     path = tmp_path / "sizes.py"
     path.write_text(path.read_text().replace("timestamp_embedding_size, scene", "wrong, scene"))
     refused(name, "what its load_model returns lacks timestamp_embedding_size")
-    refused(hear("irregular", frames="audio.shape[1] // 400 + 1", first="audio.shape[1] / 100"), "must be one grid")
+    refused(
+        hear("irregular", frames="audio.shape[1] // 400 + 1", first="audio.shape[1] / 100"),
+        "must be one grid",
+    )
     refused(hear("lone", frames="1"), "at least two in 4 s")
     name = hear("wide")
     path = tmp_path / "wide.py"
-    path.write_text(path.read_text().replace("[..., : 24]", "[..., : 25]").replace("* model.gain", ""))
+    path.write_text(
+        path.read_text().replace("[..., : 24]", "[..., : 25]").replace("* model.gain", "")
+    )
     refused(name, "timestamp embeddings must be a torch tensor of shape", "25")
 
 
 def test_frames_without_a_timestamp_near_them_are_refused(hear):
-    extractor = load(hear("cut", frames="min(audio.shape[1] // 400 + 1, 400)"))  # nothing after 10 s
+    # nothing after 10 s
+    extractor = load(hear("cut", frames="min(audio.shape[1] // 400 + 1, 400)"))
     one(extractor, noise(160000))
-    with pytest.raises(ExtractError, match=r"400 timestamps up to 9975 ms .* a hop, 25 ms, is allowed"):
+    with pytest.raises(
+        ExtractError, match=r"400 timestamps up to 9975 ms .* a hop, 25 ms, is allowed"
+    ):
         one(extractor, noise(200000))
 
 
@@ -392,7 +469,7 @@ def test_errors_inside_a_users_module_keep_their_traceback(hear, tmp_path):
         load("hear:broken")
 
 
-# -------------------------------------------------------------------------------------- a class in a file
+# -- a class in a file -----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -423,7 +500,17 @@ def test_a_class_in_a_file_goes_from_audio_to_features(example, tmp_path):
 
     toml = own_task(tmp_path)
     name = f"py:{example}:Convolutions"
-    done = call("extract", "--model", name, "--task", toml, "--features", tmp_path / "f", "--dtype", "float32")
+    done = call(
+        "extract",
+        "--model",
+        name,
+        "--task",
+        toml,
+        "--features",
+        tmp_path / "f",
+        "--dtype",
+        "float32",
+    )
     assert done.exit_code == 0, done.output
     (folder,) = find(tmp_path / "f", slug(name), "*", "*", "*")
     with FeatureCache(folder) as cache:
@@ -450,11 +537,13 @@ def test_a_class_may_hold_its_modules_and_pool_its_clips(tmp_path):
         "class Holder:\n"
         "    sample_rate, hop, receptive_field, layer_names, dim = 8000, 80, 200, ['only'], 8\n"
         "    def __init__(self):\n"
-        "        self.net = torch.nn.Sequential(torch.nn.Conv1d(1, 8, 200, stride=80), torch.nn.Dropout(0.5))\n"
+        "        self.net = torch.nn.Sequential(torch.nn.Conv1d(1, 8, 200, stride=80), "
+        "torch.nn.Dropout(0.5))\n"
         "    def to(self, device, dtype):\n"
         "        self.net.to(device, dtype)\n"
         "    def __call__(self, audio, lengths):\n"
-        "        return self.net(audio[:, None])[:, None].transpose(2, 3), 1 + (lengths - 200) // 80\n"
+        "        return self.net(audio[:, None])[:, None].transpose(2, 3), 1 + (lengths - 200) "
+        "// 80\n"
         "    def pooled(self, audio, lengths):\n"
         "        states, frames = self(audio, lengths)\n"
         "        return torch.stack([s[:, :n].amax(1) for s, n in zip(states, frames)])\n"
@@ -499,7 +588,9 @@ def test_the_digest_follows_everything_that_a_class_or_a_module_holds(tmp_path, 
     for changed in (None, "list", "tensor", "array"):
         torch.save(
             {key: 2.0 if key == changed else 1.0 for key in ("list",)}
-            | {key: torch.full((3,), 2.0 if key == changed else 1.0) for key in ("tensor", "array")},
+            | {
+                key: torch.full((3,), 2.0 if key == changed else 1.0) for key in ("tensor", "array")
+            },
             values,
         )
         extractor = load(f"py:{path}:Held")
@@ -507,7 +598,9 @@ def test_the_digest_follows_everything_that_a_class_or_a_module_holds(tmp_path, 
         seen.append(extractor.revision)
     assert len(set(seen)) == 4
     name, folder = hear("foldered"), tmp_path / "weights"
-    (tmp_path / "foldered.py").write_text((tmp_path / "foldered.py").read_text().replace("if path:", "if 0:"))
+    (tmp_path / "foldered.py").write_text(
+        (tmp_path / "foldered.py").read_text().replace("if path:", "if 0:")
+    )
     folder.mkdir()
     revisions = set()
     for content in "ab":
@@ -520,8 +613,13 @@ def test_what_a_file_lacks_is_one_line(example, tmp_path):
     refused(f"py:{tmp_path / 'none.py'}:Net", f"there is no file {tmp_path / 'none.py'}")
     refused(f"py:{example}:Net", "there is no class Net in", "there are: Convolutions")
     code = example.read_text()
-    example.write_text(code.replace("sample_rate, hop,", "rate, hop,").replace("layer_names, dim", "names, dim"))
-    refused(f"py:{example}:Convolutions", "the class lacks sample_rate, layer_names; extractors/base.py says")
+    example.write_text(
+        code.replace("sample_rate, hop,", "rate, hop,").replace("layer_names, dim", "names, dim")
+    )
+    refused(
+        f"py:{example}:Convolutions",
+        "the class lacks sample_rate, layer_names; extractors/base.py says",
+    )
     example.write_text(code.replace("= 16000, 160, 400", "= 16000, 160.0, 400"))
     refused(f"py:{example}:Convolutions", "hop must be a whole number from 1 up, not 160.0")
     example.write_text(code.replace('("first", "second"), 64', '"first", 64'))
@@ -536,7 +634,7 @@ def test_errors_inside_a_users_file_keep_their_traceback(example):
         load(f"py:{example}:Net")
 
 
-# --------------------------------------------------------------------------------------------- check-model
+# -- check-model -----------------------------------------------------------------------------------
 
 
 class Honest:
@@ -582,7 +680,9 @@ class DropsOut(Honest):
 class DividesByPower(Honest):
     def __call__(self, audio, lengths):
         states, frames = super().__call__(audio, lengths)
-        return states / states.norm(dim=-1, keepdim=True) * (audio.abs().amax() / audio.abs().amax()), frames
+        return states / states.norm(dim=-1, keepdim=True) * (
+            audio.abs().amax() / audio.abs().amax()
+        ), frames
 
 
 class SaysAnotherHop(Honest):
@@ -647,7 +747,10 @@ BREAKERS = {
     RunsBackwards: ({"frame times"}, "ms from it (44 is allowed)"),
     LeavesGradientsOn: ({"gradients off"}, "2 of 2 weights require gradients"),
     HasALayerTooMany: ({"shapes"}, "expected (2, 1, 78, 3)"),
-    NeedsASecond: ({"shortest clip"}, "not refused with an ExtractError: RuntimeError: kernel size"),
+    NeedsASecond: (
+        {"shortest clip"},
+        "not refused with an ExtractError: RuntimeError: kernel size",
+    ),
     ReturnsDoubles: ({"shapes"}, "torch.float64"),
     PoolsThePadding: ({"pooled"}, "between batch and single"),
 }
@@ -688,10 +791,12 @@ def test_the_list_of_models_names_every_form():
         assert form in shown
 
 
-# ------------------------------------------------------------------------------------- revisions of local models
+# -- revisions of local models ---------------------------------------------------------------------
 
 
-def test_the_revision_of_a_local_model_is_known_before_it_is_loaded_and_follows_its_files(tmp_path, example, hear):
+def test_the_revision_of_a_local_model_is_known_before_it_is_loaded_and_follows_its_files(
+    tmp_path, example, hear
+):
     other, _ = write(tmp_path / "sew", "sew")
     own = checkpoints.write(tmp_path / "hubert", "hubert")
     module = hear("followed")
@@ -700,7 +805,9 @@ def test_the_revision_of_a_local_model_is_known_before_it_is_loaded_and_follows_
     edits = {
         f"hf:{other}": lambda: checkpoints.edit(other, layer_norm_eps=1e-3),
         f"hf:{own}": lambda: checkpoints.write(own, "hubert", seed=1),
-        f"py:{example}:Convolutions": lambda: example.write_text(example.read_text() + "# edited\n"),
+        f"py:{example}:Convolutions": lambda: example.write_text(
+            example.read_text() + "# edited\n"
+        ),
         module: lambda: hear("followed", width=23, scene=23),
         f"{module},{weights}": lambda: torch.save({"gain": torch.full((24,), 3.0)}, weights),
     }
@@ -712,12 +819,16 @@ def test_the_revision_of_a_local_model_is_known_before_it_is_loaded_and_follows_
         hear("followed")
     for name in ("mfcc", "wavlm-base", "hf:org/name", "random:wavlm-base"):
         assert local_revision(name) is None
-    for name in (f"hf:{tmp_path / 'none'}", f"py:{tmp_path / 'none.py'}:Net", "hear:no_such_module"):
+    for name in (
+        f"hf:{tmp_path / 'none'}",
+        f"py:{tmp_path / 'none.py'}:Net",
+        "hear:no_such_module",
+    ):
         with pytest.raises(ExtractError, match="there is no"):
             local_revision(name)
 
 
-# --------------------------------------------------------------------------------------------- frames far apart
+# -- frames far apart ------------------------------------------------------------------------------
 
 
 def test_a_model_whose_frames_are_ten_seconds_apart_is_checked_like_others(tmp_path):

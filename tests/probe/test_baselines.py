@@ -1,4 +1,6 @@
-"""Supervised baselines: their published sizes, exact padding, a deformable convolution, and that they learn."""
+"""Supervised baselines: their published sizes, exact padding, a deformable convolution, and that
+they learn.
+"""
 
 import subprocess
 import sys
@@ -25,9 +27,12 @@ PARAMETERS = {
     "crnn-released": (20, 393_108),  # the released port
     "cnn1d": (10, 298_514),  # the released port
     "oblong-cnn": (10, 337_510),  # the author's code
-    "dcnn-crt": (10, 401_776 + 46_710 - (128 + 256)),  # released: plain, offsets and modulation, biases it lacks
-    "efficientnet-svt": (20, 5_288_548 - 2 * 32 * 9 - 1281 * 1000 + 1281 * 20),  # EfficientNet-b0, other ends
-    "jdcnote": (20, 4_333_637 + 2 * 4 * (256 + 32)),  # the released code in Keras; LSTMs have two biases in torch
+    # released: plain, offsets and modulation, biases it lacks
+    "dcnn-crt": (10, 401_776 + 46_710 - (128 + 256)),
+    # EfficientNet-b0, other ends
+    "efficientnet-svt": (20, 5_288_548 - 2 * 32 * 9 - 1281 * 1000 + 1281 * 20),
+    # the released code in Keras; LSTMs have two biases in torch
+    "jdcnote": (20, 4_333_637 + 2 * 4 * (256 + 32)),
     "wav2vec2-large-last": (20, 1024 * 20 + 20),
 }
 SMALLEST = {"efficientnet-svt": 11 * 1024, "jdcnote": 31 * 80, "wav2vec2-large-last": 3200}
@@ -60,7 +65,12 @@ def name(request):
 def made(name, n_outputs=None):
     cls = find(name)
     encoder = Encoder() if cls.needs_encoder else None
-    return build(name, "notes" if cls.level == "frame" else "multiclass", n_outputs or PARAMETERS[name][0], encoder)
+    return build(
+        name,
+        "notes" if cls.level == "frame" else "multiclass",
+        n_outputs or PARAMETERS[name][0],
+        encoder,
+    )
 
 
 def samples(model):
@@ -94,7 +104,13 @@ def test_names_and_shapes(name):
     out, frames = out
     assert out.shape == (2, int(frames[0]), model.n_outputs)
     times = model.times(int(frames[0]))
-    assert 0 <= times[0] <= times[-1] < length / model.sample_rate <= times[-1] + 1.6 * model.hop / model.sample_rate
+    assert (
+        0
+        <= times[0]
+        <= times[-1]
+        < length / model.sample_rate
+        <= times[-1] + 1.6 * model.hop / model.sample_rate
+    )
 
 
 def test_a_clip_does_not_see_its_batch(name):
@@ -115,7 +131,9 @@ def tones_and_noise(model):
     n = 2 if model.name in ("cnn1d", "dcnn-crt") else 4
     t = torch.arange(model.shortest) / model.sample_rate
     pitch = torch.linspace(300, 400, n // 2)[:, None]
-    return torch.cat([torch.sin(2 * torch.pi * pitch * t), torch.randn(n // 2, len(t))]), torch.arange(n) * 2 // n
+    return torch.cat(
+        [torch.sin(2 * torch.pi * pitch * t), torch.randn(n // 2, len(t))]
+    ), torch.arange(n) * 2 // n
 
 
 def songs(model):
@@ -205,7 +223,9 @@ def test_deformable_without_offsets_is_a_convolution(size, padding):
 def test_deformable_with_integer_offsets_is_a_shifted_convolution(down, right):
     x, weight = torch.randn(2, 4, 7, 9), torch.randn(5, 4, 3, 3)
     padded = F.pad(x, (5, 5, 5, 5))
-    plain = F.conv2d(torch.roll(padded, (-down, -right), (2, 3)), weight, padding=1)[..., 5:-5, 5:-5]
+    plain = F.conv2d(torch.roll(padded, (-down, -right), (2, 3)), weight, padding=1)[
+        ..., 5:-5, 5:-5
+    ]
     assert torch.allclose(deformed(x, weight, 1, (down, right)), plain, atol=1e-4)
 
 
@@ -231,7 +251,13 @@ def test_mel_bands_are_librosas(htk):
     y = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
     ours = decibel(Mel(16000, 2048, 512, 128, htk)(torch.from_numpy(y)[None]), top_db=80)[0]
     power = librosa.feature.melspectrogram(
-        y=y, sr=16000, n_fft=2048, hop_length=512, n_mels=128, htk=htk, norm=None if htk else "slaney"
+        y=y,
+        sr=16000,
+        n_fft=2048,
+        hop_length=512,
+        n_mels=128,
+        htk=htk,
+        norm=None if htk else "slaney",
     )
     assert ours == pytest.approx(librosa.power_to_db(power), abs=1e-2)
 
@@ -243,8 +269,12 @@ def test_constant_q_is_librosas_and_finds_a_tone():
     t = np.arange(sr) / sr
     a4 = np.sin(2 * np.pi * 440 * t)
     y = (a4 + 0.1 * np.random.default_rng(0).standard_normal(len(t))).astype(np.float32)
-    ours = ConstantQ(sr, hop, lowest, octaves=7, bins=24)(torch.from_numpy(y)[None], 1 + len(y) // hop)[0].numpy()
-    theirs = np.abs(librosa.cqt(y, sr=sr, hop_length=hop, fmin=lowest, n_bins=168, bins_per_octave=24))
+    ours = ConstantQ(sr, hop, lowest, octaves=7, bins=24)(
+        torch.from_numpy(y)[None], 1 + len(y) // hop
+    )[0].numpy()
+    theirs = np.abs(
+        librosa.cqt(y, sr=sr, hop_length=hop, fmin=lowest, n_bins=168, bins_per_octave=24)
+    )
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() < 0.01 * theirs.max()
     assert (ours[:, 5:-5].argmax(0) == 2 * (69 - 36)).all()
@@ -258,7 +288,9 @@ def test_running_scale_knows_the_valid_frames_of_all_batches():
     scale(first, torch.tensor([7, 3]))
     scale(second, torch.tensor([4]))
     seen = torch.cat([first[0], first[1, :, :3], second[0]], dim=1)
-    expected = (seen - seen.mean(1, keepdim=True)) / (seen.std(1, correction=0, keepdim=True) + 1e-4)
+    expected = (seen - seen.mean(1, keepdim=True)) / (
+        seen.std(1, correction=0, keepdim=True) + 1e-4
+    )
     assert torch.allclose(scale.eval()(seen[None], torch.tensor([14]))[0], expected, atol=1e-4)
 
 
@@ -298,9 +330,14 @@ def track(*parts):
         ([(0, 30), (60, 40), (0, 40)], [(0, 30), (60, 40), (0, 40)]),
         ([(0, 30), (60, 20), (61, 2), (60, 20), (0, 40)], [(0, 30), (60, 42), (0, 40)]),  # a glitch
         ([(0, 30), (60, 5), (0, 40)], [(0, 75)]),  # too short for a note
-        ([(60, 40), (0, 40), (62, 11), (0, 40), (64, 40)], [(60, 40), (0, 91), (64, 40)]),  # short and alone
-        ([(0, 30), (62, 40), (74, 20), (62, 40), (0, 30)], [(0, 30), (62, 100), (0, 30)]),  # an octave error
-        ([(0, 30), (62, 40), (69, 20), (62, 40), (0, 30)], [(0, 30), (62, 40), (69, 20), (62, 40), (0, 30)]),
+        # short and alone
+        ([(60, 40), (0, 40), (62, 11), (0, 40), (64, 40)], [(60, 40), (0, 91), (64, 40)]),
+        # an octave error
+        ([(0, 30), (62, 40), (74, 20), (62, 40), (0, 30)], [(0, 30), (62, 100), (0, 30)]),
+        (
+            [(0, 30), (62, 40), (69, 20), (62, 40), (0, 30)],
+            [(0, 30), (62, 40), (69, 20), (62, 40), (0, 30)],
+        ),
     ],
 )
 def test_pitch_tracks_are_quantised_as_published(found, refined):
@@ -320,7 +357,12 @@ def test_transcription_outputs_and_task_agree():
     times = model.times(100)
     song = [(0.3, 0.9, 60), (1.0, 1.7, 64)]
     onset, silence, octave, pitch_class = model.targets(song, times).T
-    hot = [onset[:, None] * 2 - 1, silence[:, None] * 2 - 1, np.eye(5)[octave], np.eye(13)[pitch_class]]
+    hot = [
+        onset[:, None] * 2 - 1,
+        silence[:, None] * 2 - 1,
+        np.eye(5)[octave],
+        np.eye(13)[pitch_class],
+    ]
     outputs = torch.tensor(np.concatenate(hot, axis=1) * 9.0)
     assert svt.score(song, model.decode(outputs, times))["conpoff_f"] == 1.0
 
@@ -330,7 +372,9 @@ def test_mistakes_are_told_in_one_line():
         find("cnn")
     with pytest.raises(ProbeError, match="unknown baseline 'x'; there are crnn, "):
         find("x")
-    with pytest.raises(ProbeError, match="baseline crnn learns multiclass.*, not notes; efficientnet-svt, jdcnote"):
+    with pytest.raises(
+        ProbeError, match="baseline crnn learns multiclass.*, not notes; efficientnet-svt, jdcnote"
+    ):
         build("crnn", "notes", 20)
     with pytest.raises(ProbeError, match="jdcnote learns notes, not beats; no baseline can"):
         build("jdcnote", "beats", 1)
@@ -355,7 +399,10 @@ def test_shapes_that_no_caller_should_pass_are_refused():
 
 def test_the_table_needs_no_torch():
     code = "import sys, svuprobe.probe.baselines; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        == "False"
+    )
 
 
 def test_the_check_against_chance_has_every_baseline_on_its_own_task(name):

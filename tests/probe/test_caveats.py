@@ -1,4 +1,6 @@
-"""What limits a score is said beside it; what nothing can choose is refused before it is trained."""
+"""What limits a score is said beside it; what nothing can choose is refused before it is
+trained.
+"""
 
 import numpy as np
 import pytest
@@ -28,7 +30,14 @@ def task_of(tmp_path, kind, **targets):
     for split, values in targets.items():
         for n, value in enumerate(values):
             target = f"{value}.{kind}" if kind in ("notes", "beats") else value
-            rows.append({"path": f"{split}{n}.wav", "target": target, "split": split, "group": f"{split}{n}"})
+            rows.append(
+                {
+                    "path": f"{split}{n}.wav",
+                    "target": target,
+                    "split": split,
+                    "group": f"{split}{n}",
+                }
+            )
     toml = write_task(tmp_path, "some", kind, rows)
     task = api.load_task(str(toml))
     frames = 60 if kinds.of(task).level == "frame" else 1
@@ -36,7 +45,9 @@ def task_of(tmp_path, kind, **targets):
     states = {c.id: [rng.normal(size=(frames, 2, 4))] for c in task.clips(tmp_path)}
     write_cache(tmp_path / "f", header(task, layers=2, dim=4), states)
     protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1)
-    features, cache = features_of(tmp_path, toml, protocol, FrameFeatures if frames > 1 else ClipFeatures)
+    features, cache = features_of(
+        tmp_path, toml, protocol, FrameFeatures if frames > 1 else ClipFeatures
+    )
     cache.close()
     return features
 
@@ -77,7 +88,8 @@ CASES = [
         {"train": ["1|2", "1|4"], "valid": ["1|2", "3|2"], "test": ["1|2", "3|2"]},
         [
             "target 'target0' constant in the training split: nothing to learn",
-            "target 'target1' constant in the validation split: R2 is undefined and left out of the mean",
+            "target 'target1' constant in the validation split: R2 is undefined and left out of "
+            "the mean",
             "target 'target1' constant in the test split: R2 is undefined and left out of the mean",
         ],
     ),
@@ -94,8 +106,16 @@ def test_what_limits_a_score_is_said(tmp_path, kind, splits, said):
 @pytest.mark.parametrize(
     ("kind", "valid", "why"),
     [
-        ("multilabel", ["a|b", "a|b"], "roc_auc is undefined on the validation split .no tag has both"),
-        ("regression", ["1|2", "1|2"], "r2 is undefined on the validation split .no target has two different values"),
+        (
+            "multilabel",
+            ["a|b", "a|b"],
+            "roc_auc is undefined on the validation split .no tag has both",
+        ),
+        (
+            "regression",
+            ["1|2", "1|2"],
+            "r2 is undefined on the validation split .no target has two different values",
+        ),
     ],
 )
 def test_nothing_is_trained_that_validation_cannot_choose(tmp_path, kind, valid, why):
@@ -108,7 +128,9 @@ def test_nothing_is_trained_that_validation_cannot_choose(tmp_path, kind, valid,
 
 @pytest.mark.parametrize("kind", ["notes", "beats"])
 def test_clips_without_notes_or_beats_are_counted(tmp_path, kind):
-    features = task_of(tmp_path, kind, train=["full", "full"], valid=["full", "none"], test=["none", "none"])
+    features = task_of(
+        tmp_path, kind, train=["full", "full"], valid=["full", "none"], test=["none", "none"]
+    )
     assert caveats(features) == [
         f"1 of 2 validation clips have no {kind}",
         f"no {kind} in the test split: silence alone is right there",
@@ -160,13 +182,24 @@ ODD["beats"] = ODD["notes"]
     ],
 )
 def test_odd_tasks_of_all_kinds_give_a_result_or_a_line(tmp_path, kind, name, changes):
-    features = task_of(tmp_path, kind, **dict(zip(("train", "valid", "test"), ODD[kind][name], strict=True)))
+    features = task_of(
+        tmp_path, kind, **dict(zip(("train", "valid", "test"), ODD[kind][name], strict=True))
+    )
     protocol = Protocol(
-        name="q", hidden=0, learning_rates=(1e-2, 1e-1), seeds=2, max_epochs=2, epoch_updates=1, **changes
+        name="q",
+        hidden=0,
+        learning_rates=(1e-2, 1e-1),
+        seeds=2,
+        max_epochs=2,
+        epoch_updates=1,
+        **changes,
     )
     try:
         (one,) = api.probe(
-            [str(tmp_path / "some.toml")], features=tmp_path / "f", results=tmp_path / "r", protocol=protocol
+            [str(tmp_path / "some.toml")],
+            features=tmp_path / "f",
+            results=tmp_path / "r",
+            protocol=protocol,
         )
     except ProbeError as error:
         said = str(error)

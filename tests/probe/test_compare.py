@@ -1,4 +1,6 @@
-"""Models that differ are told apart, equal ones are not: on one task by a paired bootstrap, across tasks by ranks."""
+"""Models that differ are told apart, equal ones are not: on one task by a paired bootstrap, across
+tasks by ranks.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,17 @@ from svuprobe.probe.stats.pairs import holm, letters
 from svuprobe.probe.stats.ranks import Ranks, ranks
 from svuprobe.tasks import kinds
 
-QUICK = Protocol(name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=3, seeds=2, single_layers=False)
+QUICK = Protocol(
+    name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=3, seeds=2, single_layers=False
+)
 
 
 def models(rng, n_groups, *, n_models=2, gap=0.0, n_seeds=5, seed_std=0.05):
-    """Scores per clip of models on the same clips, as ``from_scores`` takes them; the first is better by ``gap``.
+    """Scores per clip of models on the same clips, as ``from_scores`` takes them; the first is
+    better by ``gap``.
 
-    Singers are hard or easy for all models (what pairing cancels), and for one model more than for another;
-    each seed of each model is a little better or worse everywhere.
+    Singers are hard or easy for all models (what pairing cancels), and for one model more than for
+    another; each seed of each model is a little better or worse everywhere.
     """
     sizes = np.maximum(1, np.round(5 * np.exp(rng.normal(0, 0.6, n_groups)))).astype(int)
     group = np.repeat(np.arange(n_groups), sizes)
@@ -35,8 +40,15 @@ def models(rng, n_groups, *, n_models=2, gap=0.0, n_seeds=5, seed_std=0.05):
     weights = deletions(n_groups) * sizes
     seeds = []
     for n in range(n_models):
-        own = shared + rng.normal(0, 0.08, n_groups)[group] + rng.normal(0, 0.05, len(group)) + gap * (n == 0)
-        scores = own + rng.normal(0, seed_std, (n_seeds, 1)) + rng.normal(0, 0.05, (n_seeds, len(group)))
+        own = (
+            shared
+            + rng.normal(0, 0.08, n_groups)[group]
+            + rng.normal(0, 0.05, len(group))
+            + gap * (n == 0)
+        )
+        scores = (
+            own + rng.normal(0, seed_std, (n_seeds, 1)) + rng.normal(0, 0.05, (n_seeds, len(group)))
+        )
         seeds.append(scores @ totals @ deletions(n_groups).T / np.maximum(weights.sum(axis=1), 1))
     return [f"model{n}" for n in range(n_models)], seeds, len(group), n_groups
 
@@ -46,12 +58,16 @@ def test_equal_models_are_told_apart_in_at_most_5_per_cent_of_simulations(n_grou
     rng = np.random.default_rng(1)
     wrong = 0
     for _ in range(500):
-        wrong += bool((from_scores(*models(rng, n_groups, n_models=3, seed_std=seed_std)).p_holm < 0.05).any())
+        wrong += bool(
+            (from_scores(*models(rng, n_groups, n_models=3, seed_std=seed_std)).p_holm < 0.05).any()
+        )
     assert wrong <= 25
 
 
 def test_seeds_are_part_of_the_uncertainty():
-    """One seed hides that part: equal models are then called different, and the table says that they may be."""
+    """One seed hides that part: equal models are then called different, and the table says that
+    they may be.
+    """
     rng = np.random.default_rng(2)
     alone = [from_scores(*models(rng, 60, n_seeds=1)) for _ in range(200)]
     assert np.mean([c.p[0, 1] < 0.05 for c in alone]) > 0.3
@@ -121,7 +137,10 @@ def test_a_diverged_model_is_compared_with_nothing():
 @pytest.mark.parametrize("n_groups", [1, 2, MIN_GROUPS - 1])
 def test_too_few_groups_are_not_tested_and_the_table_says_so(n_groups):
     found = from_scores(*models(np.random.default_rng(9), n_groups))
-    assert found.caveat == f"{n_groups} group{'s' * (n_groups > 1)} in test, under 5: no test of differences"
+    assert (
+        found.caveat
+        == f"{n_groups} group{'s' * (n_groups > 1)} in test, under 5: no test of differences"
+    )
     assert np.isnan(found.p).all()
     assert found.letters == ("", "")
     assert found.best == (False, False)
@@ -136,18 +155,26 @@ def test_holm_is_the_step_down_worked_by_hand():
 
 
 def test_no_more_models_are_compared_than_resamplings_can_tell_apart():
-    """Holm's first step over all pairs can be passed by the smallest p-value there is, and just so."""
+    """Holm's first step over all pairs can be passed by the smallest p-value there is, and just
+    so.
+    """
     smallest, pairs = 1 / (1 + RESAMPLINGS), MOST_MODELS * (MOST_MODELS - 1) / 2
     assert smallest * pairs < 0.05 <= smallest * (pairs + MOST_MODELS)
-    names, seeds, clips, n_groups = models(np.random.default_rng(12), 40, n_models=MOST_MODELS, seed_std=0.001)
+    names, seeds, clips, n_groups = models(
+        np.random.default_rng(12), 40, n_models=MOST_MODELS, seed_std=0.001
+    )
     seeds = [s + n for n, s in enumerate(seeds)]
     assert len(set(from_scores(names, seeds, clips, n_groups).letters)) == MOST_MODELS
-    with pytest.raises(ProbeError, match=f"{MOST_MODELS + 1} models can't be compared in pairs; {MOST_MODELS} can"):
+    with pytest.raises(
+        ProbeError, match=f"{MOST_MODELS + 1} models can't be compared in pairs; {MOST_MODELS} can"
+    ):
         between([None] * (MOST_MODELS + 1), [])
 
 
 def test_letters_end_where_the_alphabet_does():
-    """All pairs (2n, 2n + 1) told apart: 2^n sets of models that are alike, and an end to the search for them."""
+    """All pairs (2n, 2n + 1) told apart: 2^n sets of models that are alike, and an end to the
+    search for them.
+    """
     pairs = [(n, n + 1) for n in range(0, 32, 2)]
     assert letters(told_apart(32, *pairs), np.arange(32.0)) == ("",) * 32
     assert all(letters(told_apart(10, *pairs[:5]), np.arange(10.0)))  # 32 sets
@@ -180,7 +207,9 @@ def told_apart(n, *pairs):
     ],
 )
 def test_models_share_a_letter_only_if_they_are_not_told_apart(pairs, expected):
-    """Models in the order of their scores; the last pattern needs a letter for each pair that is alike."""
+    """Models in the order of their scores; the last pattern needs a letter for each pair that is
+    alike.
+    """
     assert letters(told_apart(4, *pairs), np.array([4.0, 3, 2, 1])) == tuple(expected.split())
 
 
@@ -196,10 +225,12 @@ def test_letters_say_exactly_what_the_matrix_says_and_the_best_has_an_a():
         assert "a" in found[int(mean.argmax())]
 
 
-# Table 6 of Demsar 2006: ranks of four variants of C4.5 on 14 data sets (their accuracies' ranks, ties shared).
+# Table 6 of Demsar 2006: ranks of four variants of C4.5 on 14 data sets (their accuracies' ranks,
+# ties shared).
 DEMSAR = np.array([
-    [4, 3, 2, 1], [1, 2, 3, 4], [4, 1, 2, 3], [4, 1, 3, 2], [4, 2, 3, 1], [1, 2.5, 4, 2.5], [3, 2, 4, 1],
-    [2.5, 2.5, 4, 1], [4, 3, 2, 1], [2.5, 2.5, 2.5, 2.5], [4, 2.5, 1, 2.5], [3, 2, 4, 1], [4, 1, 2, 3], [3, 1, 4, 2],
+    [4, 3, 2, 1], [1, 2, 3, 4], [4, 1, 2, 3], [4, 1, 3, 2], [4, 2, 3, 1],
+    [1, 2.5, 4, 2.5], [3, 2, 4, 1], [2.5, 2.5, 4, 1], [4, 3, 2, 1], [2.5, 2.5, 2.5, 2.5],
+    [4, 2.5, 1, 2.5], [3, 2, 4, 1], [4, 1, 2, 3], [3, 1, 4, 2],
 ])  # fmt: skip
 
 
@@ -209,7 +240,8 @@ def test_ranks_and_critical_difference_are_demsars():
     np.testing.assert_allclose(found.mean_rank, [3.143, 2.000, 2.893, 1.964], atol=5e-4)
     np.testing.assert_allclose(found.borda, 4 * 14 - DEMSAR.sum(axis=0))
     assert found.critical_difference == pytest.approx(1.25, abs=0.005)
-    # He reports 9.28 without a correction for ties: three pairs and one four, 3 x 6 + 60 of 14 x 60.
+    # He reports 9.28 without a correction for ties: three pairs and one four, 3 x 6 + 60 of 14 x
+    # 60.
     assert chi2.isf(found.friedman_p, 3) * (1 - 78 / 840) == pytest.approx(9.28, abs=0.01)
     # He calls no two models different at 0.05: 3.143 - 1.964 is 1.18.
     assert found.letters == ("a", "a", "a", "a")
@@ -217,11 +249,22 @@ def test_ranks_and_critical_difference_are_demsars():
 
 @pytest.mark.parametrize(
     ("n_models", "quantile"),
-    [(3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (7, 2.949), (8, 3.031), (9, 3.102), (10, 3.164)],
+    [
+        (3, 2.343),
+        (4, 2.569),
+        (5, 2.728),
+        (6, 2.850),
+        (7, 2.949),
+        (8, 3.031),
+        (9, 3.102),
+        (10, 3.164),
+    ],
 )
 def test_critical_values_are_those_of_demsars_table_5a(n_models, quantile):
     found = ranks(np.random.default_rng(0).normal(size=(6, n_models)))
-    assert found.critical_difference == pytest.approx(quantile * np.sqrt(n_models * (n_models + 1) / 36), rel=5e-4)
+    assert found.critical_difference == pytest.approx(
+        quantile * np.sqrt(n_models * (n_models + 1) / 36), rel=5e-4
+    )
 
 
 def test_a_model_that_wins_everywhere_is_told_apart_across_tasks():
@@ -243,7 +286,11 @@ def test_models_alike_on_every_task_are_not_told_apart():
 
 @pytest.mark.parametrize(
     ("shape", "said"),
-    [((4, 6), "4 tasks that all models have, under 5"), ((9, 2), "2 models, under 3"), ((0, 3), "0 tasks")],
+    [
+        ((4, 6), "4 tasks that all models have, under 5"),
+        ((9, 2), "2 models, under 3"),
+        ((0, 3), "0 tasks"),
+    ],
 )
 def test_too_few_tasks_or_models_are_not_tested_and_the_table_says_so(shape, said):
     found = ranks(np.random.default_rng(0).normal(size=shape))
@@ -262,7 +309,9 @@ def test_a_task_with_a_missing_result_is_left_out():
 
 
 def probed(tmp_path, kind, names=("hf:made/one", "hf:made/two"), without=(), **keys):
-    """Results of models with features that know nothing, 8 test clips of two windows in 8 groups."""
+    """Results of models with features that know nothing, 8 test clips of two windows in 8
+    groups.
+    """
     rng = np.random.default_rng(3)
     target = {
         "multiclass": lambda n: f"c{n // 5 % 2}",
@@ -272,7 +321,10 @@ def probed(tmp_path, kind, names=("hf:made/one", "hf:made/two"), without=(), **k
         "beats": lambda n: f"t{n}.txt",
     }[kind]
     splits = ["train", "train", "train", "valid", "test"]
-    rows = [{"path": f"{n}.wav", "target": target(n), "split": splits[n % 5], "group": n} for n in range(40)]
+    rows = [
+        {"path": f"{n}.wav", "target": target(n), "split": splits[n % 5], "group": n}
+        for n in range(40)
+    ]
     for n in range(40):
         (tmp_path / f"t{n}.csv").write_text("onset_s,offset_s,midi\n0.1,0.5,60\n0.6,1.1,64\n")
         (tmp_path / f"t{n}.txt").write_text("0.2\n0.7\n1.2\n")
@@ -282,7 +334,11 @@ def probed(tmp_path, kind, names=("hf:made/one", "hf:made/two"), without=(), **k
     clips = task.clips(tmp_path)
     for name in names:
         states = {c.id: [rng.normal(size=(frames, 2, 6)) for _ in range(2)] for c in clips}
-        states = {key: value for n, (key, value) in enumerate(states.items()) if name != names[1] or n not in without}
+        states = {
+            key: value
+            for n, (key, value) in enumerate(states.items())
+            if name != names[1] or n not in without
+        }
         write_cache(tmp_path / "f", header(task, layers=2, dim=6, name=name), states)
     found = api.probe(
         [str(toml)],
@@ -341,7 +397,9 @@ def test_results_that_do_not_share_a_table_are_refused(tmp_path, part, change, s
 def test_results_without_their_predictions_are_refused(tmp_path):
     results = probed(tmp_path, "multiclass")
     results[1][1].with_suffix(".npz").unlink()
-    with pytest.raises(ProbeError, match="is not there beside .*; make both again with svuprobe probe --overwrite"):
+    with pytest.raises(
+        ProbeError, match="is not there beside .*; make both again with svuprobe probe --overwrite"
+    ):
         compare(results)
 
 

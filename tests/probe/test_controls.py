@@ -1,4 +1,6 @@
-"""Every seed of a control has a shuffle and a subset of its own, and its interval says how sure chance is."""
+"""Every seed of a control has a shuffle and a subset of its own, and its interval says how sure
+chance is.
+"""
 
 import sys
 import tempfile
@@ -20,7 +22,9 @@ from svuprobe.probe.stats.intervals import interval
 from svuprobe.probe.train import fit
 
 KINDS = ["multiclass", "multilabel", "regression", "notes", "beats"]
-QUICK = Protocol(name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=3, epoch_updates=1)
+QUICK = Protocol(
+    name="quick", hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=3, epoch_updates=1
+)
 
 
 def split_of(tmp_path, split, **options):
@@ -51,7 +55,10 @@ def test_every_seed_has_a_subset_of_its_own_smaller_within_larger(tmp_path):
     task, train = split_of(tmp_path, "train", n_classes=5, per_class=100)
     tenths = []
     for seed in range(4):
-        nested = [training_clips(train, task, replace(QUICK, train_fraction=f), seed) for f in (0.01, 0.1, 0.5, 1.0)]
+        nested = [
+            training_clips(train, task, replace(QUICK, train_fraction=f), seed)
+            for f in (0.01, 0.1, 0.5, 1.0)
+        ]
         assert [len(some) for some in nested] == [5, 30, 150, 300]
         for smaller, larger in zip(nested, nested[1:], strict=False):
             assert set(smaller) < set(larger)
@@ -72,9 +79,14 @@ def test_heads_of_a_seed_learn_from_what_it_was_dealt(tmp_path, kind, changes):
         learnt[seed] = [block.targets[torch.cat(steps)] for block, steps in blocks if steps]
         wanted = features.splits["train"].of(seed)
         used = sum(len(rows) for _, steps in blocks for rows in steps)
-        assert used == (len(wanted.row) if level is ClipFeatures else int(cache.n_frames[wanted.row].sum()))
+        assert used == (
+            len(wanted.row) if level is ClipFeatures else int(cache.n_frames[wanted.row].sum())
+        )
     if kind not in ("notes", "beats"):  # there all files say the same
-        assert not torch.equal(learnt[0][0].sort(0).values, learnt[1][0]) or "train_fraction" in changes
+        assert (
+            not torch.equal(learnt[0][0].sort(0).values, learnt[1][0])
+            or "train_fraction" in changes
+        )
         values = [torch.cat(some).float() for some in learnt.values()]
         assert any(len(a) != len(b) or not torch.equal(a, b) for a in values for b in values)
     cache.close()
@@ -106,28 +118,43 @@ def test_the_interval_of_draws_is_wider_by_their_spread():
         return counts @ right / counts.sum(1)
 
     of_groups = interval(score, 40)
-    none, some = (interval(score, 40, draws=draws) for draws in ([0.5] * 5, [0.1, 0.3, 0.5, 0.7, 0.9]))
+    none, some = (
+        interval(score, 40, draws=draws) for draws in ([0.5] * 5, [0.1, 0.3, 0.5, 0.7, 0.9])
+    )
     assert np.diff(none)[0] == pytest.approx(np.diff(of_groups)[0], rel=0.05)
     assert np.diff(some)[0] > 1.5 * np.diff(of_groups)[0]
     assert interval(score, 40, draws=[0.5]) is None
 
 
 def control(folder, number):
-    """Score, chance and interval of the shuffled control of a simulated task whose features tell the class."""
+    """Score, chance and interval of the shuffled control of a simulated task whose features tell
+    the class.
+    """
     rng = np.random.default_rng(number)
     n_classes, per_class = int(rng.integers(2, 7)), {"train": 6, "valid": 4, "test": 8}
     rows = [
-        {"path": f"{split}{c}-{n}.wav", "target": f"class{c}", "split": split, "group": f"{split}{c}-{n // 2}"}
+        {
+            "path": f"{split}{c}-{n}.wav",
+            "target": f"class{c}",
+            "split": split,
+            "group": f"{split}{c}-{n // 2}",
+        }
         for split, count in per_class.items()
         for c in range(n_classes)
         for n in range(count)
     ]
     toml = write_task(folder, f"sim{number}", "multiclass", rows)
     clips = api.load_task(str(toml)).clips(folder)
-    states = planted_states(clips, layer=0, layers=1, dim=8, strength=rng.uniform(0.3, 3), seed=number)
+    states = planted_states(
+        clips, layer=0, layers=1, dim=8, strength=rng.uniform(0.3, 3), seed=number
+    )
     write_cache(folder / "f", header(api.load_task(str(toml)), layers=1, dim=8), states)
-    protocol = replace(QUICK, learning_rates=(1e-2, 1e-1), max_epochs=8, seeds=5, shuffle_labels=True)
-    result = api.probe([str(toml)], features=folder / "f", results=folder / "r", protocol=protocol)[0].result
+    protocol = replace(
+        QUICK, learning_rates=(1e-2, 1e-1), max_epochs=8, seeds=5, shuffle_labels=True
+    )
+    result = api.probe([str(toml)], features=folder / "f", results=folder / "r", protocol=protocol)[
+        0
+    ].result
     return result.ranked, result.chance["accuracy"]
 
 
@@ -149,4 +176,6 @@ def test_the_control_lies_within_its_interval_of_chance(tmp_path):
 if __name__ == "__main__":  # python tests/probe/test_controls.py 100
     with tempfile.TemporaryDirectory() as folder:
         held = simulate(Path(folder), int(sys.argv[1]))
-    print(f"chance lies in the interval of the shuffled control in {sum(held)} of {len(held)} tasks")
+    print(
+        f"chance lies in the interval of the shuffled control in {sum(held)} of {len(held)} tasks"
+    )

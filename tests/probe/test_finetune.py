@@ -1,4 +1,6 @@
-"""Fine-tuning: exact padded batches, what trains, that it learns, that a killed run ends as an undisturbed one."""
+"""Fine-tuning: exact padded batches, what trains, that it learns, that a killed run ends as an
+undisturbed one.
+"""
 
 import json
 import os
@@ -31,8 +33,19 @@ from svuprobe.probe.predict import predict
 from svuprobe.probe.protocol import ProbeError, preset as probe_preset
 from svuprobe.tasks.manifest import ClipList, labels_of
 
-SMALL = {"hidden": 0, "dropout": 0.0, "seeds": 1, "head_learning_rate": 1e-2, "encoder_learning_rate": 6e-3}
-NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0}
+SMALL = {
+    "hidden": 0,
+    "dropout": 0.0,
+    "seeds": 1,
+    "head_learning_rate": 1e-2,
+    "encoder_learning_rate": 6e-3,
+}
+NO_DROPOUT = {
+    "hidden_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "activation_dropout": 0.0,
+    "feat_proj_dropout": 0.0,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -46,17 +59,22 @@ def _one_thread():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A transformer of three blocks without dropout."""
-    return f"hf:{checkpoints.write(tmp_path_factory.mktemp('model') / 'tiny', 'wav2vec2', **NO_DROPOUT)}"
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    return f"hf:{checkpoints.write(folder, 'wav2vec2', **NO_DROPOUT)}"
 
 
 def tones(folder, kind, n=16, seconds=0.25, **keys):
-    """A task whose three splits are the same clips: two sines each and a target that has nothing to do with them."""
+    """A task whose three splits are the same clips: two sines each and a target that has nothing to
+    do with them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     time_s = np.arange(round(16000 * seconds)) / 16000
     targets = {
         "multiclass": lambda n: f"c{n % 4}",
-        "multilabel": lambda n: "|".join(tag for k, tag in enumerate("abc") if n >> k & 1 or n == 8 * k),
+        "multilabel": lambda n: "|".join(
+            tag for k, tag in enumerate("abc") if n >> k & 1 or n == 8 * k
+        ),
         "regression": lambda n: "|".join(f"{v:.3f}" for v in rng.normal(3.0, 5.0, 2)),
     }
     rows = []
@@ -66,13 +84,21 @@ def tones(folder, kind, n=16, seconds=0.25, **keys):
         soundfile.write(folder / f"{clip}.wav", wave, 16000)
         target = targets[kind](clip)
         rows += [
-            {"path": f"{clip}.wav", "id": f"{s}{clip}", "target": target, "split": s, "group": f"{s}{clip}"}
+            {
+                "path": f"{clip}.wav",
+                "id": f"{s}{clip}",
+                "target": target,
+                "split": s,
+                "group": f"{s}{clip}",
+            }
             for s in ("train", "valid", "test")
         ]
     return write_task(folder, f"own-{kind}", kind, rows, **keys)
 
 
-def tuned(task, model, results, start=None, resume=False, overwrite=False, checkpoint_steps=0, **changes):
+def tuned(
+    task, model, results, start=None, resume=False, overwrite=False, checkpoint_steps=0, **changes
+):
     """The result of fine-tuning on one task, and where it is."""
     options = api.FinetuneOptions(
         device="cpu", jobs=0, resume=resume, overwrite=overwrite, checkpoint_steps=checkpoint_steps
@@ -90,7 +116,7 @@ def tuned(task, model, results, start=None, resume=False, overwrite=False, check
     return one
 
 
-# -- the forward --------------------------------------------------------------------------------------------
+# -- the forward -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", checkpoints.LAYOUTS)
@@ -98,8 +124,14 @@ def tuned(task, model, results, start=None, resume=False, overwrite=False, check
 def test_a_padded_batch_is_each_clip_alone(tmp_path, kind, learns):
     extractor = load_model(f"hf:{checkpoints.write(tmp_path / 'm', kind)}")
     generator = torch.Generator().manual_seed(0)
-    audio, lengths = 0.1 * torch.randn(3, 6000, generator=generator) + 0.02, torch.tensor([6000, 3003, 4000])
-    alone = [extractor(audio[n : n + 1, :size], lengths[n : n + 1])[0][0] for n, size in enumerate(lengths.tolist())]
+    audio, lengths = (
+        0.1 * torch.randn(3, 6000, generator=generator) + 0.02,
+        torch.tensor([6000, 3003, 4000]),
+    )
+    alone = [
+        extractor(audio[n : n + 1, :size], lengths[n : n + 1])[0][0]
+        for n, size in enumerate(lengths.tolist())
+    ]
     encoder = TrainableEncoder(extractor).eval().requires_grad_(learns)
     states, frames = encoder(audio, lengths)
     for state, n, one in zip(states, frames.tolist(), alone, strict=True):
@@ -109,7 +141,10 @@ def test_a_padded_batch_is_each_clip_alone(tmp_path, kind, learns):
 
 def test_frozen_convolutions_are_prepared_once_and_again_when_they_change(model):
     encoder = TrainableEncoder(load_model(model)).eval()
-    audio, lengths = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0)), torch.tensor([4000, 3000])
+    audio, lengths = (
+        torch.randn(2, 4000, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([4000, 3000]),
+    )
     with torch.no_grad():
         before = encoder(audio, lengths)[0]
         prepared = encoder._frozen_features()
@@ -134,7 +169,9 @@ def test_frozen_convolutions_are_prepared_once_and_again_when_they_change(model)
 
 
 def test_only_what_learns_is_in_training(model):
-    """A frozen encoder drops nothing; of the last block's neighbours only that one is set to training."""
+    """A frozen encoder drops nothing; of the last block's neighbours only that one is set to
+    training.
+    """
     encoder = TrainableEncoder(load_model(model)).requires_grad_(False)
     parts = [module for part in encoder.train().parts() for module in part]
     assert not any(m.training for part in parts for m in part.modules())
@@ -146,7 +183,10 @@ def test_only_what_learns_is_in_training(model):
 
 def test_gradient_checkpointing_layerdrop_and_masking(model):
     extractor = load_model(model)
-    audio, lengths = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0)), torch.tensor([4000, 3000])
+    audio, lengths = (
+        torch.randn(2, 4000, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([4000, 3000]),
+    )
     found = {}
     for kept in (False, True):
         encoder = TrainableEncoder(extractor, checkpointing=kept).requires_grad_(True).train()
@@ -163,14 +203,18 @@ def test_gradient_checkpointing_layerdrop_and_masking(model):
         plain = encoder.eval()(audio, lengths)[0]
         masked = TrainableEncoder(extractor, spec_augment=True).requires_grad_(True)
         assert torch.equal(masked.eval()(audio, lengths)[0], plain)
-        assert not torch.equal(masked.train()(audio.repeat(64, 1), lengths.repeat(64))[0], plain.repeat(64, 1, 1, 1))
+        assert not torch.equal(
+            masked.train()(audio.repeat(64, 1), lengths.repeat(64))[0], plain.repeat(64, 1, 1, 1)
+        )
 
 
-# -- what trains --------------------------------------------------------------------------------------------
+# -- what trains -----------------------------------------------------------------------------------
 
 
 def changed(task, model, folder, **changes):
-    """Names of the weights of the transformer that training changed, of those there are; and what it saw."""
+    """Names of the weights of the transformer that training changed, of those there are; and what
+    it saw.
+    """
     loaded = api.load_task(str(task))
     clips = loaded.clips(folder)
     listed = ClipList(loaded, tuple(clips), labels_of(loaded, clips), False)
@@ -179,16 +223,22 @@ def changed(task, model, folder, **changes):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     recordings = Recordings(listed, network.input_spec, network.shortest, folder)
     data = data_of(recordings, network)
-    training = Training(network, data, seed=0, runtime=Runtime(), checkpoint=folder / "checkpoint", run="")
+    training = Training(
+        network, data, seed=0, runtime=Runtime(), checkpoint=folder / "checkpoint", run=""
+    )
     state = training.run()
-    names = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    names = {
+        name for name, value in network.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert names <= set(training.trained)  # what is kept of a network
     prefix = "encoder.model."
     return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}, state
 
 
 def test_stage_one_leaves_every_weight_of_the_transformer_as_it_was(tmp_path, model):
-    names, state = changed(tones(tmp_path, "multiclass"), model, tmp_path, frozen_epochs=2, epochs=0)
+    names, state = changed(
+        tones(tmp_path, "multiclass"), model, tmp_path, frozen_epochs=2, epochs=0
+    )
     assert names == set()
     (stage,) = state.stages
     assert stage["trainable"] == 4 + 32 * 4 + 4  # layer weights and a linear layer for four classes
@@ -199,16 +249,24 @@ ADAPTATIONS = {
     "transformer": ({}, lambda name: not name.startswith("feature_extractor")),
     "everything": ({"train_convolutions": True}, lambda name: True),
     "last block": ({"last_k": 1}, lambda name: name.startswith("encoder.layers.2.")),
-    "bitfit": ({"bitfit": True}, lambda name: name.endswith("bias") and not name.startswith("feature_extractor")),
+    "bitfit": (
+        {"bitfit": True},
+        lambda name: name.endswith("bias") and not name.startswith("feature_extractor"),
+    ),
 }
 
 
 @pytest.mark.parametrize("adaptation", ADAPTATIONS)
 def test_an_adaptation_changes_its_weights_and_no_others(tmp_path, model, adaptation):
     changes, mine = ADAPTATIONS[adaptation]
-    names, _ = changed(tones(tmp_path, "multiclass"), model, tmp_path, frozen_epochs=0, epochs=2, **changes)
-    # The keys' biases shift all scores of a query alike, so the softmax leaves them next to no gradient.
-    every = {name for name in load_model(model).model.state_dict() if not name.endswith("k_proj.bias")}
+    names, _ = changed(
+        tones(tmp_path, "multiclass"), model, tmp_path, frozen_epochs=0, epochs=2, **changes
+    )
+    # The keys' biases shift all scores of a query alike, so the softmax leaves them next to no
+    # gradient.
+    every = {
+        name for name in load_model(model).model.state_dict() if not name.endswith("k_proj.bias")
+    }
     assert {name for name in names if not name.endswith("k_proj.bias")} == set(filter(mine, every))
     assert all(map(mine, names))
 
@@ -217,7 +275,9 @@ def test_an_adaptation_changes_its_weights_and_no_others(tmp_path, model, adapta
 def test_lora_changes_only_its_adapters(tmp_path, kind):
     """Of WavLM too, whose own forward goes past them."""
     model = f"hf:{checkpoints.write(tmp_path / 'm', kind)}"
-    names, _ = changed(tones(tmp_path, "multiclass"), model, tmp_path, frozen_epochs=1, epochs=2, lora_rank=2)
+    names, _ = changed(
+        tones(tmp_path, "multiclass"), model, tmp_path, frozen_epochs=1, epochs=2, lora_rank=2
+    )
     assert len(names) == 2 * 4 * 3  # A and B of four projections in three blocks
     assert all("lora_A" in name or "lora_B" in name for name in names)
 
@@ -229,7 +289,9 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path, model):
     rates = {"head_learning_rate": 1e-3, "encoder_learning_rate": 1e-4}
     for accumulate in (1, 3):
         options = api.FinetuneOptions(device="cpu", jobs=0, accumulate=accumulate)
-        protocol = preset("yamamoto2023", **SMALL | rates | {"frozen_epochs": 1, "epochs": 1, "batch_size": 10})
+        protocol = preset(
+            "yamamoto2023", **SMALL | rates | {"frozen_epochs": 1, "epochs": 1, "batch_size": 10}
+        )
         (one,) = api.finetune(
             [str(task)],
             [model],
@@ -245,10 +307,12 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path, model):
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=2e-5)
 
 
-# -- that it learns -----------------------------------------------------------------------------------------
+# -- that it learns --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "epochs"), [("multiclass", 20), ("multilabel", 30), ("regression", 40)])
+@pytest.mark.parametrize(
+    ("kind", "epochs"), [("multiclass", 20), ("multilabel", 30), ("regression", 40)]
+)
 def test_sixteen_clips_are_learnt_by_heart(tmp_path, model, kind, epochs):
     task = tones(tmp_path, kind)
     one = tuned(task, model, tmp_path / "r", frozen_epochs=1, epochs=epochs, batch_size=16)
@@ -264,7 +328,9 @@ def test_sixteen_clips_are_learnt_by_heart(tmp_path, model, kind, epochs):
     if kind == "regression":
         with np.load(one.path.with_suffix(".npz")) as kept:
             order = [list(kept["clip_id"]).index(f"test{n}") for n in range(16)]
-            np.testing.assert_allclose([p.outputs for p in found], kept["outputs"][0][order], rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(
+                [p.outputs for p in found], kept["outputs"][0][order], rtol=1e-4, atol=1e-4
+            )
 
 
 def songs(folder, n=4, seconds=3.0):
@@ -276,13 +342,21 @@ def songs(folder, n=4, seconds=3.0):
         while at + 0.5 < seconds:
             end, midi = at + float(rng.uniform(0.25, 0.4)), int(rng.integers(48, 72))
             a, b = round(at * 16000), round(end * 16000)
-            wave[a:b] = 0.3 * np.sin(2 * np.pi * 440 * 2 ** ((midi - 69) / 12) * np.arange(b - a) / 16000)
+            wave[a:b] = 0.3 * np.sin(
+                2 * np.pi * 440 * 2 ** ((midi - 69) / 12) * np.arange(b - a) / 16000
+            )
             lines.append(f"{at:.3f},{end:.3f},{midi}")
             at = end + 0.15
         soundfile.write(folder / f"{song}.wav", wave, 16000)
         (folder / f"{song}.csv").write_text("\n".join(lines) + "\n")
         rows += [
-            {"path": f"{song}.wav", "id": f"{s}{song}", "target": f"{song}.csv", "split": s, "group": f"{s}{song}"}
+            {
+                "path": f"{song}.wav",
+                "id": f"{s}{song}",
+                "target": f"{song}.csv",
+                "split": s,
+                "group": f"{s}{song}",
+            }
             for s in ("train", "valid", "test")
         ]
     return write_task(folder, "songs", "notes", rows, window_s=1.0)
@@ -309,10 +383,14 @@ def vocalset(tmp_path_factory):
 
 
 def test_two_stages_beat_the_frozen_one_on_singing_techniques(tmp_path, vocalset, model):
-    """The frozen one is the first of the two, so it has fewer epochs: no claim that others would be better spent."""
+    """The frozen one is the first of the two, so it has fewer epochs: no claim that others would be
+    better spent.
+    """
     scores = {}
     for epochs in (0, 10):
-        protocol = preset("yamamoto2023", **SMALL | {"frozen_epochs": 2, "epochs": epochs, "batch_size": 16})
+        protocol = preset(
+            "yamamoto2023", **SMALL | {"frozen_epochs": 2, "epochs": epochs, "batch_size": 16}
+        )
         (one,) = api.finetune(
             ["technique"],
             [model],
@@ -332,17 +410,24 @@ def test_two_stages_beat_the_frozen_one_on_singing_techniques(tmp_path, vocalset
     assert stages[0]["trainable"] < stages[1]["trainable"]
 
 
-# -- where it starts ----------------------------------------------------------------------------------------
+# -- where it starts -------------------------------------------------------------------------------
 
 
 def test_it_starts_from_a_probes_head_and_says_the_same(tmp_path, model):
     task = tones(tmp_path, "regression")
     options = api.RunOptions(device="cpu", dtype="float32", jobs=0)
     api.extract([str(task)], [model], data=tmp_path, features=tmp_path / "f", options=options)
-    quick = probe_preset("svuprobe", hidden=16, max_epochs=20, seeds=2, learning_rates=(1e-2,), single_layers=False)
+    quick = probe_preset(
+        "svuprobe", hidden=16, max_epochs=20, seeds=2, learning_rates=(1e-2,), single_layers=False
+    )
     options = api.RunOptions(device="cpu")
     (probed,) = api.probe(
-        [str(task)], [model], features=tmp_path / "f", results=tmp_path / "r", protocol=quick, options=options
+        [str(task)],
+        [model],
+        features=tmp_path / "f",
+        results=tmp_path / "r",
+        protocol=quick,
+        options=options,
     )
     still = {"frozen_epochs": 1, "epochs": 0, "head_learning_rate": 1e-9, "mix_learning_rate": 1e-9}
     one = tuned(task, model, tmp_path / "r", start=probed.path, **still | {"seeds": 2})
@@ -356,7 +441,7 @@ def test_it_starts_from_a_probes_head_and_says_the_same(tmp_path, model):
         tuned(task, "random:wav2vec2-tiny", tmp_path / "r", start=probed.path)
 
 
-# -- interruptions ------------------------------------------------------------------------------------------
+# -- interruptions ---------------------------------------------------------------------------------
 
 INTERRUPTED = {"frozen_epochs": 2, "epochs": 6, "batch_size": 4, "dropout": 0.3, "hidden": 16}
 
@@ -378,15 +463,27 @@ def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
     task = tones(tmp_path, "multiclass")
     whole = tuned(task, model, tmp_path / "whole", **INTERRUPTED)
     code = (
-        "import os, sys; sys.path[:0] = sys.argv[1].split(os.pathsep); from pathlib import Path; import torch; "
-        "from test_finetune import *; torch.set_num_threads(1); "
-        "tuned(sys.argv[2], sys.argv[3], Path(sys.argv[4]), checkpoint_steps=1, **INTERRUPTED)"
+        "import os, sys; sys.path[:0] = sys.argv[1].split(os.pathsep); from pathlib import Path; "
+        "import torch; from test_finetune import *; torch.set_num_threads(1); tuned(sys.argv[2], "
+        "sys.argv[3], Path(sys.argv[4]), checkpoint_steps=1, **INTERRUPTED)"
     )
-    words = [sys.executable, "-c", code, os.pathsep.join(PATHS), str(task), model, str(tmp_path / "killed")]
+    words = [
+        sys.executable,
+        "-c",
+        code,
+        os.pathsep.join(PATHS),
+        str(task),
+        model,
+        str(tmp_path / "killed"),
+    ]
     at = int(np.random.default_rng().integers(1, 28))
     with subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
         deadline = time.monotonic() + 300
-        while standing(tmp_path / "killed") < at and process.poll() is None and time.monotonic() < deadline:
+        while (
+            standing(tmp_path / "killed") < at
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
@@ -417,7 +514,8 @@ def test_another_run_does_not_go_on_from_a_checkpoint(tmp_path, model):
 
 
 def test_a_loss_that_is_not_finite_says_where(tmp_path, model, monkeypatch):
-    monkeypatch.setitem(RANGES, "head_learning_rate", (0, 1e38))  # no rate that may be asked for does it so surely
+    # no rate that may be asked for does it so surely
+    monkeypatch.setitem(RANGES, "head_learning_rate", (0, 1e38))
     task = tones(tmp_path, "multiclass", n=4)
     with pytest.raises(ProbeError) as caught:
         tuned(
@@ -436,12 +534,15 @@ def test_a_loss_that_is_not_finite_says_where(tmp_path, model, monkeypatch):
     assert "lower learning rate" in text
 
 
-# -- baselines ----------------------------------------------------------------------------------------------
+# -- baselines -------------------------------------------------------------------------------------
 
 
 def test_a_baseline_trains_through_the_same_command(tmp_path):
     task = tones(tmp_path, "multiclass", n=4, seconds=3.0)
-    words = f"finetune --task {task} --model cnn1d --results {tmp_path / 'r'} --epochs 2 --seeds 1 --jobs 0"
+    words = (
+        f"finetune --task {task} --model cnn1d --results {tmp_path / 'r'} --epochs 2 --seeds 1 "
+        "--jobs 0"
+    )
     done = CliRunner().invoke(cli.main, words.split())
     assert done.exit_code == 0, done.output
     ((result, _),) = result_file.read_all(tmp_path / "r")[0]
@@ -454,7 +555,9 @@ def test_a_baseline_trains_through_the_same_command(tmp_path):
 
 @pytest.mark.parametrize(("asked", "trained"), [(0, [200, 10]), (3, [3, 3]), (50, [50, 50])])
 def test_epochs_take_the_place_of_those_of_every_stage_of_a_recipe(asked, trained):
-    network = build("dcnn-crt", api.load_task("technique"), ("a", "b"), RecipeProtocol(epochs=asked))
+    network = build(
+        "dcnn-crt", api.load_task("technique"), ("a", "b"), RecipeProtocol(epochs=asked)
+    )
     assert [stage.epochs for stage in network.plan.stages] == trained
 
 
@@ -466,8 +569,11 @@ def test_a_transcription_baseline_has_its_own_frames_and_labels(tmp_path, name):
     recordings = Recordings(listed, network.input_spec, network.shortest, tmp_path)
     data = data_of(recordings, network)
     rows = data.splits["train"].row
-    steps = np.diff(data.times["train"][0])  # a window's last frame may begin just before the next window's first
-    assert ((steps > 0) & (steps <= network.baseline.hop / network.baseline.sample_rate + 1e-9)).all()
+    # a window's last frame may begin just before the next window's first
+    steps = np.diff(data.times["train"][0])
+    assert (
+        (steps > 0) & (steps <= network.baseline.hop / network.baseline.sample_rate + 1e-9)
+    ).all()
     windows = [recordings.window(row)[: 9 * network.baseline.hop - n] for n, row in enumerate(rows)]
     assert [len(logits) for logits in Runtime().logits(network, windows)] == [9] * len(rows)
     batch = data.batch(rows, None)
@@ -477,7 +583,7 @@ def test_a_transcription_baseline_has_its_own_frames_and_labels(tmp_path, name):
     assert batch.weight == len(batch.targets) == sum(map(len, data.train_targets.values()))
 
 
-# -- mistakes -----------------------------------------------------------------------------------------------
+# -- mistakes --------------------------------------------------------------------------------------
 
 MISTAKES = {
     "unknown model": ("--model crn", 2, "unknown model 'crn'"),
@@ -486,8 +592,16 @@ MISTAKES = {
     "two adaptations": ("--model random:wav2vec2-tiny --lora 4 --bitfit", 1, "choose one"),
     "more blocks than there are": ("--model random:wav2vec2-tiny --last-k 13", 1, "has 12 blocks"),
     "an option that a recipe has not": ("--model crnn --lora 4", 2, "is trained by its recipe"),
-    "a baseline of another kind": ("--model jdcnote", 1, "baseline jdcnote learns notes, not multiclass"),
-    "no epochs": ("--model random:wav2vec2-tiny --epochs 0 --one-stage", 1, "nothing would be trained"),
+    "a baseline of another kind": (
+        "--model jdcnote",
+        1,
+        "baseline jdcnote learns notes, not multiclass",
+    ),
+    "no epochs": (
+        "--model random:wav2vec2-tiny --epochs 0 --one-stage",
+        1,
+        "nothing would be trained",
+    ),
 }
 
 
@@ -495,14 +609,21 @@ MISTAKES = {
 def test_a_mistake_is_one_line(tmp_path, mistake):
     words, code, told = MISTAKES[mistake]
     task = tones(tmp_path, "multiclass", n=4)
-    done = CliRunner().invoke(cli.main, ["finetune", "--task", str(task), "--results", str(tmp_path), *words.split()])
+    done = CliRunner().invoke(
+        cli.main, ["finetune", "--task", str(task), "--results", str(tmp_path), *words.split()]
+    )
     assert done.exit_code == code, done.output
     assert told in done.output.splitlines()[-1]
 
 
 def test_presets_are_those_of_the_paper_and_of_its_code():
     paper, code = preset("yamamoto2023"), preset("released-code")
-    assert (paper.frozen_epochs, paper.epochs, paper.head_learning_rate, paper.encoder_learning_rate) == (
+    assert (
+        paper.frozen_epochs,
+        paper.epochs,
+        paper.head_learning_rate,
+        paper.encoder_learning_rate,
+    ) == (
         2,
         8,
         3e-4,

@@ -1,4 +1,6 @@
-"""Every format and codec that libsndfile writes is read at its length; files of several sounds are read whole."""
+"""Every format and codec that libsndfile writes is read at its length; files of several sounds are
+read whole.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,34 @@ from svuprobe.extractors.audio.clips import duration
 from svuprobe.tasks.types import Clip
 
 RATE = 8000  # what all codecs can have
-# RAW has no header and SD2 keeps it in a second file; libsndfile 1.2.2 has no encoder for some, and reads no DWVW of
-# its own.
+# RAW has no header and SD2 keeps it in a second file; libsndfile 1.2.2 has no encoder for some, and
+# reads no DWVW of its own.
 UNREADABLE = ("RAW", "SD2")
 NEVER = ("DWVW_12", "DWVW_16", "DWVW_24", "DWVW_N", "MPEG_LAYER_I", "MPEG_LAYER_II")
 FORMATS = [form for form in soundfile.available_formats() if form not in UNREADABLE]
 PAIRS = [(form, subtype) for form in FORMATS for subtype in soundfile.available_subtypes(form)]
 PAIRS = [pair for pair in PAIRS if pair[1] not in NEVER and pair != ("WAV", "MPEG_LAYER_III")]
-CODECS = ("GSM610", "G721_32", "G723_24", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32", "DPCM_8", "DPCM_16")
+CODECS = (
+    "GSM610",
+    "G721_32",
+    "G723_24",
+    "NMS_ADPCM_16",
+    "NMS_ADPCM_24",
+    "NMS_ADPCM_32",
+    "DPCM_8",
+    "DPCM_16",
+)
 
 
 def written(path, form, subtype, channels, seconds=1.1):
     """Whether libsndfile can write and read a sound in a format and codec."""
     try:
         soundfile.write(
-            path, np.stack([tone(440.0, seconds, RATE)] * channels, 1), RATE, format=form, subtype=subtype
+            path,
+            np.stack([tone(440.0, seconds, RATE)] * channels, 1),
+            RATE,
+            format=form,
+            subtype=subtype,
         )
         return bool(soundfile.info(path).frames)
     except (soundfile.LibsndfileError, ValueError):
@@ -47,9 +62,12 @@ def test_what_libsndfile_reads_is_read_at_its_length_and_from_any_place(tmp_path
         assert len(whole) == info.frames
         assert abs(len(whole) - 1.1 * RATE) < 0.1 * RATE  # block codecs fill their last block
         assert duration(Clip("c", str(path), "train", "x", "g")) == info.frames / info.samplerate
-        assert pitch_hz(whole[1000:7000], RATE) == pytest.approx(440.0, abs=2)  # XI has no rate, VOC few of them
+        # XI has no rate, VOC few of them
+        assert pitch_hz(whole[1000:7000], RATE) == pytest.approx(440.0, abs=2)
         begins, ends = 4000, 6000
-        part = load(path, info.samplerate, start=begins / info.samplerate, end=ends / info.samplerate)
+        part = load(
+            path, info.samplerate, start=begins / info.samplerate, end=ends / info.samplerate
+        )
         assert len(part) == ends - begins
         np.testing.assert_allclose(part, whole[begins:ends], atol=1e-3 if form == "MP3" else 1e-6)
 
@@ -59,9 +77,14 @@ def test_codecs_that_cannot_seek_are_among_them(subtype):
     assert any(subtype == there for _, there in PAIRS)
 
 
-# -- several sounds in one file ------------------------------------------------------------------------------
+# -- several sounds in one file --------------------------------------------------------------------
 
-CHAINS = [("OGG", "VORBIS", 22050), ("OGG", "OPUS", 48000), ("FLAC", "PCM_16", 22050), ("OGG", "FLAC", 22050)]
+CHAINS = [
+    ("OGG", "VORBIS", 22050),
+    ("OGG", "OPUS", 48000),
+    ("FLAC", "PCM_16", 22050),
+    ("OGG", "FLAC", 22050),
+]
 CHAINS = [chain for chain in CHAINS if chain[1] in soundfile.available_subtypes(chain[0])]
 
 
@@ -70,14 +93,18 @@ def sounds(folder, form, subtype, rate, seconds=(1.0, 0.5, 1.5), channels=(1, 1,
     made = []
     for hz, length, n in zip((440.0, 660.0, 880.0), seconds, channels, strict=True):
         path = folder / "one"
-        soundfile.write(path, np.stack([tone(hz, length, rate)] * n, 1), rate, format=form, subtype=subtype)
+        soundfile.write(
+            path, np.stack([tone(hz, length, rate)] * n, 1), rate, format=form, subtype=subtype
+        )
         made.append(path.read_bytes())
     return made
 
 
 @pytest.mark.parametrize("channels", [(1, 1, 1), (2, 2, 2), (1, 2, 1)])
 @pytest.mark.parametrize(("form", "subtype", "rate"), CHAINS)
-def test_a_chain_is_read_whole_and_from_any_place(tmp_path, form, subtype, rate, channels, monkeypatch):
+def test_a_chain_is_read_whole_and_from_any_place(
+    tmp_path, form, subtype, rate, channels, monkeypatch
+):
     parts = sounds(tmp_path, form, subtype, rate, channels=channels)
     each = []
     for part in parts:

@@ -1,4 +1,6 @@
-"""A head in a batch is the head it would be alone, and both are what torch's own layers and Adam make."""
+"""A head in a batch is the head it would be alone, and both are what torch's own layers and Adam
+make.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,14 @@ from svuprobe.extractors.batching import native_dtype
 from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol, preset
-from svuprobe.probe.train import Run, Workers, fit, make_banks, matmul_precision_for, matmul_rounding
+from svuprobe.probe.train import (
+    Run,
+    Workers,
+    fit,
+    make_banks,
+    matmul_precision_for,
+    matmul_rounding,
+)
 from svuprobe.tasks import kinds
 
 KINDS = ["multiclass", "multilabel", "regression", "notes", "beats"]
@@ -30,11 +39,17 @@ def run_for(features, bank, protocol, epochs):
 def test_heads_in_a_batch_equal_heads_alone(tmp_path, kind, hidden):
     toml, features_kind = kind_of_task(tmp_path, kind)
     protocol = Protocol(
-        epoch_updates=1, hidden=hidden, learning_rates=(1e-3, 1e-2), seeds=2, batch_size=8, frame_batch_size=8
+        epoch_updates=1,
+        hidden=hidden,
+        learning_rates=(1e-3, 1e-2),
+        seeds=2,
+        batch_size=8,
+        frame_batch_size=8,
     )
     features, cache = features_of(tmp_path, toml, protocol, features_kind)
     banks = make_banks(features, protocol, 8)
-    together = [run_for(features, bank, protocol, epochs=13) for bank in banks]  # more than 50 steps
+    # more than 50 steps
+    together = [run_for(features, bank, protocol, epochs=13) for bank in banks]
     for spec in (Spec(WEIGHTED_SUM, 1e-2, 1), Spec(2, 1e-3, 0), Spec(0, 1e-2, 1)):
         alone = run_for(features, Bank([spec], banks[0].shape), protocol, epochs=13)
         bank, n = next((b, b.specs.index(spec)) for b in together if spec in b.specs)
@@ -48,14 +63,21 @@ def test_heads_in_a_batch_equal_heads_alone(tmp_path, kind, hidden):
 def test_a_bank_is_torchs_own_layers_and_adam(tmp_path, hidden, layer):
     toml, _ = kind_of_task(tmp_path, "multiclass")
     protocol = Protocol(
-        hidden=hidden, dropout=0.0, learning_rates=(1e-2,), seeds=1, batch_size=8, mix_learning_rate=0.05
+        hidden=hidden,
+        dropout=0.0,
+        learning_rates=(1e-2,),
+        seeds=1,
+        batch_size=8,
+        mix_learning_rate=0.05,
     )
     features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
     shape = Shape(layers=4, dim=8, outputs=3, hidden=hidden)
     bank = Bank([Spec(layer, 1e-2, 0)], shape)
     sizes = [8, hidden, 3] if hidden else [8, 3]
     linears = [torch.nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
-    plain = torch.nn.Sequential(*(linears if not hidden else [linears[0], torch.nn.ReLU(), linears[1]]))
+    plain = torch.nn.Sequential(
+        *(linears if not hidden else [linears[0], torch.nn.ReLU(), linears[1]])
+    )
     scalars = torch.nn.Parameter(torch.zeros(4))
     with torch.no_grad():
         if hidden:
@@ -70,19 +92,27 @@ def test_a_bank_is_torchs_own_layers_and_adam(tmp_path, hidden, layer):
         for block, steps in features.epoch(epoch, 0):
             for rows in steps:
                 states = (block.states[rows].float() - moments.mean) / moments.scale
-                x = torch.einsum("l,bld->bd", scalars.softmax(0), states) if layer == WEIGHTED_SUM else states[:, 1]
+                x = (
+                    torch.einsum("l,bld->bd", scalars.softmax(0), states)
+                    if layer == WEIGHTED_SUM
+                    else states[:, 1]
+                )
                 optimiser.zero_grad()
                 torch.nn.functional.cross_entropy(plain(x), block.targets[rows]).backward()
                 optimiser.step()
     made = run_for(features, bank, protocol, epochs=5).parameters
     torch.testing.assert_close(made["weight"][0], linears[-1].weight.detach(), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(made["bias"][0, :, 0], linears[-1].bias.detach(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        made["bias"][0, :, 0], linears[-1].bias.detach(), atol=1e-5, rtol=1e-4
+    )
     if layer == WEIGHTED_SUM:
         torch.testing.assert_close(made["mix"][0], scalars.detach(), atol=1e-5, rtol=1e-4)
     cache.close()
 
 
-@pytest.mark.parametrize(("kind", "weighted"), [*((kind, False) for kind in KINDS), ("multiclass", True)])
+@pytest.mark.parametrize(
+    ("kind", "weighted"), [*((kind, False) for kind in KINDS), ("multiclass", True)]
+)
 def test_gradients_are_those_of_the_losses(kind, weighted):
     generator = torch.Generator().manual_seed(0)
     n, classes = 40, {"notes": 20, "beats": 1}.get(kind, 6)
@@ -91,7 +121,9 @@ def test_gradients_are_those_of_the_losses(kind, weighted):
         "multiclass": lambda: torch.randint(0, 6, (n,), generator=generator),
         "multilabel": lambda: torch.randint(0, 2, (n, 6), generator=generator).float(),
         "regression": lambda: torch.randn((n, 6), generator=generator),
-        "notes": lambda: torch.stack([torch.randint(0, k, (n,), generator=generator) for k in (2, 2, 5, 13)], 1),
+        "notes": lambda: torch.stack(
+            [torch.randint(0, k, (n,), generator=generator) for k in (2, 2, 5, 13)], 1
+        ),
         "beats": lambda: torch.randint(0, 2, (n,), generator=generator).float(),
     }[kind]()
     weights = torch.rand(6, generator=generator) + 0.1 if weighted else None
@@ -114,7 +146,8 @@ def bank_and_states(specs, hidden=12, rows=20, **shape):
     [
         [Spec(2, 0.1, 0), Spec(2, 0.2, 1)],  # one layer, read once
         [Spec(0, 0.1, 0), Spec(3, 0.1, 0)],  # several, as MLPs on a GPU
-        [Spec(1, 0.1, 0), Spec(1, 0.2, 0), Spec(3, 0.1, 0)],  # some of the layers, as linear heads on a CPU
+        # some of the layers, as linear heads on a CPU
+        [Spec(1, 0.1, 0), Spec(1, 0.2, 0), Spec(3, 0.1, 0)],
         [Spec(WEIGHTED_SUM, 0.1, 0), Spec(WEIGHTED_SUM, 0.1, 1)],
     ],
 )
@@ -149,7 +182,9 @@ def test_backward_is_autograds(specs, hidden, rows):
 
 def test_a_step_in_parts_is_the_step_as_a_whole(tmp_path, monkeypatch):
     toml, kind = kind_of_task(tmp_path, "notes")
-    protocol = Protocol(epoch_updates=1, hidden=12, learning_rates=(1e-2,), seeds=1, frame_batch_size=8)
+    protocol = Protocol(
+        epoch_updates=1, hidden=12, learning_rates=(1e-2,), seeds=1, frame_batch_size=8
+    )
     features, cache = features_of(tmp_path, toml, protocol, kind)
     made = []
     for rows in (10**6, 50):
@@ -191,7 +226,9 @@ def test_a_layer_left_out_gives_its_weight_to_the_others():
 
 
 def test_a_mix_may_leave_out_the_first_layer_and_start_at_random():
-    bank, _ = bank_and_states([Spec(WEIGHTED_SUM, 0.1, s) for s in range(200)], mix_from=1, mix_normal=True)
+    bank, _ = bank_and_states(
+        [Spec(WEIGHTED_SUM, 0.1, s) for s in range(200)], mix_from=1, mix_normal=True
+    )
     assert (bank.mix_weights()[:, 0] == 0).all()
     assert bank.parameters["mix"].std() == pytest.approx(1, abs=0.1)
     plain, _ = bank_and_states([Spec(WEIGHTED_SUM, 0.1, s) for s in range(200)])
@@ -216,8 +253,14 @@ def test_a_bank_holds_one_kind_of_head():
 
 def test_products_may_be_rounded_and_heads_learn_the_same(tmp_path):
     toml, clips = classes(tmp_path, per_class=60)
-    write_cache(tmp_path / "f", header(api.load_task(str(toml)), dim=64), planted_states(clips, layer=3, dim=64))
-    protocol = Protocol(epoch_updates=1, hidden=64, learning_rates=(1e-3, 5e-3), seeds=2, max_epochs=15)
+    write_cache(
+        tmp_path / "f",
+        header(api.load_task(str(toml)), dim=64),
+        planted_states(clips, layer=3, dim=64),
+    )
+    protocol = Protocol(
+        epoch_updates=1, hidden=64, learning_rates=(1e-3, 5e-3), seeds=2, max_epochs=15
+    )
     features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
     before = torch.get_float32_matmul_precision()
     exact, again, coarse = (
@@ -236,7 +279,11 @@ def test_products_are_rounded_as_asked_or_as_the_hardware_likes():
     assert matmul_precision_for(linear, "cuda:1") == matmul_precision_for(mlp, "cuda:1") == "tf32"
     assert matmul_precision_for(mlp, "cpu") == native_dtype("cpu")
     assert matmul_precision_for(linear, "cpu") == "float32"
-    assert matmul_precision_for(mlp, "cpu", "float32") == matmul_precision_for(mlp, "cuda", "float32") == "float32"
+    assert (
+        matmul_precision_for(mlp, "cpu", "float32")
+        == matmul_precision_for(mlp, "cuda", "float32")
+        == "float32"
+    )
     assert matmul_precision_for(linear, "cpu", "bfloat16") == "bfloat16"
     a, b = torch.randn(2, 256, 256, generator=torch.Generator().manual_seed(0))
     with matmul_rounding("bfloat16"):

@@ -1,4 +1,6 @@
-"""A result is of everything that determines it: what changes makes it again, what may not matter keeps it."""
+"""A result is of everything that determines it: what changes makes it again, what may not matter
+keeps it.
+"""
 
 import contextlib
 import csv
@@ -23,7 +25,9 @@ from svuprobe.suites import run_suite
 from svuprobe.tasks import own
 from svuprobe.tasks.types import Task, Windowing
 
-PROTOCOL = Protocol(hidden=0, learning_rates=(0.01, 0.1), seeds=2, max_epochs=4, single_layers=False)
+PROTOCOL = Protocol(
+    hidden=0, learning_rates=(0.01, 0.1), seeds=2, max_epochs=4, single_layers=False
+)
 SPLITS = ("train", "train", "train", "valid", "test")
 
 MODEL = """
@@ -35,7 +39,8 @@ class Means(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.weight = nn.Parameter(torch.linspace(-1, 1, 640).view(8, 80) * SCALE, requires_grad=False)
+        weight = torch.linspace(-1, 1, 640).view(8, 80) * SCALE
+        self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, audio, lengths):
         frames = audio.unfold(1, 80, 80) @ self.weight.T.to(audio.dtype)
@@ -44,7 +49,9 @@ class Means(nn.Module):
 
 
 class Project:
-    """A folder with audio, a task on it, features and results; ``probe`` says what was made and what was kept."""
+    """A folder with audio, a task on it, features and results; ``probe`` says what was made and
+    what was kept.
+    """
 
     def __init__(self, root: Path, kind: str = "multiclass") -> None:
         self.root, self.kind, self.model = root, kind, "logmel"
@@ -53,10 +60,20 @@ class Project:
         self.rows = []
         for n in range(20):
             self.write_audio(n, 300 + 300 * (n % 2) + 5 * n)
-            target = {"multiclass": "ab"[n % 2], "regression": f"{n % 2}.5", "multilabel": ("a", "a|b")[n % 2]}[kind]
+            target = {
+                "multiclass": "ab"[n % 2],
+                "regression": f"{n % 2}.5",
+                "multilabel": ("a", "a|b")[n % 2],
+            }[kind]
             split = SPLITS[n // 2 % 5]
             self.rows.append(
-                {"id": f"c{n}", "path": f"audio/{n}.wav", "target": target, "split": split, "group": f"g{n}"}
+                {
+                    "id": f"c{n}",
+                    "path": f"audio/{n}.wav",
+                    "target": target,
+                    "split": split,
+                    "group": f"g{n}",
+                }
                 | {"start": "0", "end": "2"}
             )
 
@@ -76,7 +93,9 @@ class Project:
 
     def extract(self, **options) -> None:
         how = api.RunOptions(**{"dtype": "float32", "jobs": 0} | options)
-        api.extract([self.toml()], [self.model], data=self.root, features=self.root / "f", options=how)
+        api.extract(
+            [self.toml()], [self.model], data=self.root, features=self.root / "f", options=how
+        )
 
     def probe(self, protocol=PROTOCOL, **options):
         (one,) = api.probe(
@@ -102,7 +121,7 @@ def project(tmp_path):
     return made
 
 
-# -- what changes makes it again ----------------------------------------------------------------------------
+# -- what changes makes it again -------------------------------------------------------------------
 
 TOML_CHANGES = {
     "window_s": 0.5,
@@ -171,7 +190,9 @@ def test_other_audio_is_refused_by_the_probe_until_it_is_extracted_anew(project,
     else:
         for n in range(20 if what == "all audio" else 1):
             project.write_audio(n, 1000)
-    with pytest.raises(ProbeError, match=r"made from other audio, or another part of it.*svuprobe extract --task"):
+    with pytest.raises(
+        ProbeError, match=r"made from other audio, or another part of it.*svuprobe extract --task"
+    ):
         project.probe()
     shutil.rmtree(project.root / "f")
     again = project.both()
@@ -187,7 +208,12 @@ def test_other_weights_have_a_result_of_their_own(tmp_path):
     for scale in ("1.0", "2.0"):
         file.write_text(MODEL.replace("SCALE", scale))
         project.extract()
-        made = api.probe([project.toml()], features=project.root / "f", results=project.root / "r", protocol=PROTOCOL)
+        made = api.probe(
+            [project.toml()],
+            features=project.root / "f",
+            results=project.root / "r",
+            protocol=PROTOCOL,
+        )
         paths |= {one.path for one in made}
     assert len(paths) == 2
 
@@ -223,7 +249,13 @@ VALUES = {  # of the fields of a protocol that other rules bind
 def changed(value):
     if isinstance(value, bool):
         return not value
-    return value + 1 if isinstance(value, int) else value / 2 + 0.01 if isinstance(value, float) else None
+    return (
+        value + 1
+        if isinstance(value, int)
+        else value / 2 + 0.01
+        if isinstance(value, float)
+        else None
+    )
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Protocol)])
@@ -247,7 +279,15 @@ TASK_VALUES = {
     "beat_decoder": "peaks",
 }
 TASK = Task(
-    "t", "d", "multiclass", ("accuracy",), lambda root: [], Windowing(1.0), "CC0", "somebody", labels=("a", "b")
+    "t",
+    "d",
+    "multiclass",
+    ("accuracy",),
+    lambda root: [],
+    Windowing(1.0),
+    "CC0",
+    "somebody",
+    labels=("a", "b"),
 )
 
 
@@ -265,7 +305,7 @@ def test_the_scoring_version_counts(project, monkeypatch):
     assert project.probe().replaced == ("scoring",)
 
 
-# -- what may not matter keeps it ---------------------------------------------------------------------------
+# -- what may not matter keeps it ------------------------------------------------------------------
 
 
 def test_the_order_of_rows_and_the_number_of_processes_keep_the_result(project):
@@ -297,7 +337,7 @@ def test_another_result_beside_it_keeps_it(project):
     assert project.probe().cached
 
 
-# -- a suite finds the same ---------------------------------------------------------------------------------
+# -- a suite finds the same ------------------------------------------------------------------------
 
 
 def suite_of(project):
@@ -337,7 +377,7 @@ def test_a_suite_makes_again_what_changed_and_nothing_else(tmp_path, change):
     assert run().endswith("1 of them there")
 
 
-# -- together or not at all ---------------------------------------------------------------------------------
+# -- together or not at all ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])

@@ -1,4 +1,6 @@
-"""Using what was trained: the very predictions that were scored, in files that other programs read."""
+"""Using what was trained: the very predictions that were scored, in files that other programs
+read.
+"""
 
 import csv
 import io
@@ -33,13 +35,19 @@ QUICK = preset("linear", learning_rates=(5e-3,), seeds=2, max_epochs=30, single_
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Results of three tasks of log-mel features: task -> (result file, clips by id, predictions)."""
+    """Results of three tasks of log-mel features: task -> (result file, clips by id,
+    predictions).
+    """
     root = tmp_path_factory.mktemp("predict")
     made = {}
     for name, clips in (("technique", 60), ("transcription", 8), ("beat", 30)):
         api.synth([name], root / "data", clips=clips)
-        api.extract([name], ["logmel"], data=root / "data", features=root / "features", options=HERE)
-        (one,) = api.probe([name], features=root / "features", results=root / "results", protocol=QUICK)
+        api.extract(
+            [name], ["logmel"], data=root / "data", features=root / "features", options=HERE
+        )
+        (one,) = api.probe(
+            [name], features=root / "features", results=root / "results", protocol=QUICK
+        )
         task = load(name)
         by_id = {clip.id: clip for clip in find_clips(task, root / "data" / task.dataset)}
         with np.load(one.path.with_suffix(".npz")) as stored:
@@ -97,7 +105,9 @@ def test_beats_are_those_that_were_scored(runs, tmp_path):
     clip_id = stored["clip_id"][0]
     predictions = api.predict(path, [clips[clip_id].path], options=HERE)
     ((prediction, files),) = api.save_predictions(predictions, tmp_path)
-    mine = stored["estimate"][(stored["estimate"][:, 0] == 0) & (stored["estimate"][:, 1] == 0)][:, 2]
+    mine = stored["estimate"][(stored["estimate"][:, 0] == 0) & (stored["estimate"][:, 1] == 0)][
+        :, 2
+    ]
     assert np.allclose(prediction.events, mine, atol=0.021)
     (text,) = (f for f in files if f.suffix == ".beats")
     assert np.allclose(np.loadtxt(text), prediction.events, atol=0.0006)
@@ -108,7 +118,16 @@ def test_many_files_one_of_them_broken(runs, tmp_path):
     good = clips[stored["clip_id"][0]].path
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "broken.wav").write_bytes(b"no audio")
-    words = ["--run", path, "--audio", good, "--audio", tmp_path / "a" / "broken.wav", "--audio", good]
+    words = [
+        "--run",
+        path,
+        "--audio",
+        good,
+        "--audio",
+        tmp_path / "a" / "broken.wav",
+        "--audio",
+        good,
+    ]
     done = predict(*words, "--out", tmp_path / "out", "--format", "json")
     assert done.exit_code == 1
     assert "1 of 3 files failed" in done.output
@@ -140,7 +159,9 @@ def test_every_style_and_a_picture(runs, tmp_path, task):
 def test_silence_has_no_notes_and_files_all_the_same(runs, tmp_path):
     path, _, _ = runs["transcription"]
     soundfile.write(tmp_path / "quiet.wav", np.zeros(32000), 16000)
-    done = predict("--run", path, "--audio", tmp_path / "quiet.wav", "--out", tmp_path / "o", "--plot")
+    done = predict(
+        "--run", path, "--audio", tmp_path / "quiet.wav", "--out", tmp_path / "o", "--plot"
+    )
     assert done.exit_code == 0, done.output
     assert len(read_midi(tmp_path / "o" / "quiet.mid")) == 0
 
@@ -159,7 +180,9 @@ def test_mistakes_are_one_line(runs, tmp_path):
 
 
 def test_overlapping_and_repeated_notes_survive_midi(tmp_path):
-    notes = np.array([[0.0, 1.0, 60], [0.5, 1.5, 64], [1.0, 1.2, 60], [1.2, 1.2004, 61], [2.0, 3.0, 60]])
+    notes = np.array(
+        [[0.0, 1.0, 60], [0.5, 1.5, 64], [1.0, 1.2, 60], [1.2, 1.2004, 61], [2.0, 3.0, 60]]
+    )
     (tmp_path / "x.mid").write_bytes(midi(notes))
     back = read_midi(tmp_path / "x.mid")
     assert np.allclose(back[:, [0, 2]], notes[:, [0, 2]], atol=0.0006)
@@ -189,7 +212,7 @@ def test_values_of_a_regression_are_shown_as_they_are():
     }
 
 
-# -- whose code runs, and where it writes -------------------------------------------------------------------
+# -- whose code runs, and where it writes ----------------------------------------------------------
 
 CODE = """
 from pathlib import Path
@@ -209,10 +232,17 @@ def pretend_finetuned(run, name):
     """Networks beside a result as fine-tuning leaves them, of a model that is code."""
     with safe_open(run.with_suffix(".safetensors"), "pt") as file:
         task = json.loads(file.metadata()["about"])["task"]
-    about = {"task": task, "model": {"name": name, "digest": "d"}, "supervised": False, "protocol": {}}
+    about = {
+        "task": task,
+        "model": {"name": name, "digest": "d"},
+        "supervised": False,
+        "protocol": {},
+    }
     about |= {"dtype": "float32", "state": {}, "run": "x"}
     network = run.with_suffix("") / "seed0.safetensors"
-    save_tensors(network, {"x": torch.zeros(1)}, {key: json.dumps(value) for key, value in about.items()})
+    save_tensors(
+        network, {"x": torch.zeros(1)}, {key: json.dumps(value) for key, value in about.items()}
+    )
     body = json.loads(run.read_text())
     body["files"]["/seed0.safetensors"] = sha256_of(network)
     run.write_text(json.dumps(body))
@@ -220,7 +250,9 @@ def pretend_finetuned(run, name):
 
 @pytest.mark.parametrize("finetuned", [False, True])
 def test_the_model_of_a_result_is_not_run_unless_that_is_allowed(tmp_path, finetuned):
-    """A result that came from elsewhere names a file; here it is where the result says, and would leave a mark."""
+    """A result that came from elsewhere names a file; here it is where the result says, and would
+    leave a mark.
+    """
     file = tmp_path / "model.py"
     file.write_text(CODE)
     rows = ["path,target,split"]
@@ -238,7 +270,9 @@ def test_the_model_of_a_result_is_not_run_unless_that_is_allowed(tmp_path, finet
     mark.unlink()
     if finetuned:
         pretend_finetuned(run, name)
-    with pytest.raises(ProbeError, match=r"model.py.*nothing was run: if you trust it, add --run-code"):
+    with pytest.raises(
+        ProbeError, match=r"model.py.*nothing was run: if you trust it, add --run-code"
+    ):
         list(api.predict(run, [audio], options=HERE))
     done = CliRunner().invoke(cli.main, ["predict", "--run", str(run), "--audio", str(audio)])
     assert done.exit_code == 1
@@ -278,7 +312,15 @@ def test_each_file_of_audio_has_a_name_of_its_own_and_none_leaves_the_folder(tmp
 def test_the_whole_file_is_a_marked_row_among_its_windows():
     task = replace(load("technique"), labels=("=1+1", "b"))
     windows = np.array([[0.6, 0.4], [0.2, 0.8]])
-    found = Prediction(Path("x.wav"), task, 2.0, np.array([0.0, 1.0]), np.array([1.0, 2.0]), windows, windows.mean(0))
+    found = Prediction(
+        Path("x.wav"),
+        task,
+        2.0,
+        np.array([0.0, 1.0]),
+        np.array([1.0, 2.0]),
+        windows,
+        windows.mean(0),
+    )
     lines = MULTICLASS.files(found)[".csv"].splitlines()
     assert lines[0] == "scope,start_s,end_s,'=1+1,b"
     assert [line.split(",")[0] for line in lines[1:]] == ["window", "window", "file"]

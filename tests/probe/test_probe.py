@@ -21,12 +21,20 @@ from svuprobe.probe.splits import rows_by_split
 from svuprobe.probe.train import fit, matmul_precision_for, specs
 from svuprobe.tasks import kinds, manifest
 
-QUICK = Protocol(name="quick", epoch_updates=1, hidden=32, learning_rates=(1e-3, 1e-2), max_epochs=25, seeds=2)
+QUICK = Protocol(
+    name="quick", epoch_updates=1, hidden=32, learning_rates=(1e-3, 1e-2), max_epochs=25, seeds=2
+)
 
 
 def probe(tmp_path, toml, protocol=QUICK, **options):
     options = api.RunOptions(**options)
-    return api.probe([str(toml)], features=tmp_path / "f", results=tmp_path / "r", protocol=protocol, options=options)
+    return api.probe(
+        [str(toml)],
+        features=tmp_path / "f",
+        results=tmp_path / "r",
+        protocol=protocol,
+        options=options,
+    )
 
 
 def features_of(tmp_path, toml, protocol, kind, memory=None):
@@ -39,7 +47,9 @@ def features_of(tmp_path, toml, protocol, kind, memory=None):
 @pytest.mark.parametrize(("name", "layer"), [("svuprobe", 5), ("linear", 0), ("ma2023", 12)])
 def test_the_planted_layer_has_the_largest_weight_and_the_best_curve(tmp_path, layer, name):
     toml, clips = classes(tmp_path, per_class=60)
-    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=layer))
+    write_cache(
+        tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=layer)
+    )
     protocol = preset(name, seeds=2, max_epochs=40)
     result = probe(tmp_path, toml, protocol)[0].result
     weights = np.array(result.layer_weights.softmax)
@@ -73,8 +83,14 @@ def test_shuffled_labels_score_chance(tmp_path):
 
 def test_scores_rise_with_the_training_fraction(tmp_path):
     toml, clips = classes(tmp_path, per_class=100)
-    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=3, strength=0.8))
-    made = [probe(tmp_path, toml, replace(QUICK, train_fraction=f))[0].result for f in (0.01, 0.1, 1.0)]
+    write_cache(
+        tmp_path / "f",
+        header(api.load_task(str(toml))),
+        planted_states(clips, layer=3, strength=0.8),
+    )
+    made = [
+        probe(tmp_path, toml, replace(QUICK, train_fraction=f))[0].result for f in (0.01, 0.1, 1.0)
+    ]
     assert [one.counts.train.clips for one in made] == [4, 24, 240]
     assert len({one.task.split_sha256 for one in made}) == 1
     scores = [max(np.mean(scores) for scores in one.layer_curve.values()) for one in made]
@@ -104,14 +120,19 @@ def kind_of_task(tmp_path, kind):
         "notes": lambda n: f"t{n}.csv",
         "beats": lambda n: f"t{n}.txt",
     }[kind]
-    rows = [{"path": f"{n}.wav", "target": target(n), "split": splits[n % 5], "group": n} for n in range(40)]
+    rows = [
+        {"path": f"{n}.wav", "target": target(n), "split": splits[n % 5], "group": n}
+        for n in range(40)
+    ]
     for n in range(40):
         (tmp_path / f"t{n}.csv").write_text("onset_s,offset_s,midi\n0.1,0.5,60\n0.6,1.1,64\n")
         (tmp_path / f"t{n}.txt").write_text("0.2\n0.7\n1.2\n")
     toml = write_task(tmp_path, "some", kind, rows)
     task = api.load_task(str(toml))
     frames = 60 if kinds.of(task).level == "frame" else 1
-    states = {c.id: [rng.normal(size=(frames, 4, 8)) for _ in range(2)] for c in task.clips(tmp_path)}
+    states = {
+        c.id: [rng.normal(size=(frames, 4, 8)) for _ in range(2)] for c in task.clips(tmp_path)
+    }
     write_cache(tmp_path / "f", header(task, layers=4, dim=8), states)
     return toml, FrameFeatures if kinds.of(task).level == "frame" else ClipFeatures
 
@@ -119,7 +140,9 @@ def kind_of_task(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression", "notes", "beats"])
 def test_every_kind_of_task_goes_from_cache_to_result(tmp_path, kind):
     toml, _ = kind_of_task(tmp_path, kind)
-    protocol = Protocol(name="quick", epoch_updates=1, hidden=8, learning_rates=(1e-3, 1e-2), max_epochs=3, seeds=2)
+    protocol = Protocol(
+        name="quick", epoch_updates=1, hidden=8, learning_rates=(1e-3, 1e-2), max_epochs=3, seeds=2
+    )
     one = probe(tmp_path, toml, protocol)[0]
     result = result_file.load(one.path)
     assert result.scores == one.result.scores
@@ -147,18 +170,23 @@ def test_a_result_says_where_it_stands_and_is_not_made_twice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rates", "said"), [((1e-2, 1e-9), "(0.01, the largest)"), ((1e-2, 1e3), "(0.01, the smallest)"), ((1e-2,), "")]
+    ("rates", "said"),
+    [((1e-2, 1e-9), "(0.01, the largest)"), ((1e-2, 1e3), "(0.01, the smallest)"), ((1e-2,), "")],
 )
 def test_learning_rates_at_the_edge_of_the_grid_are_said_once_at_the_end(tmp_path, rates, said):
     for name in ("shapes", "colours"):
         toml, clips = classes(tmp_path, per_class=60, name=name)
-        write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=5))
+        write_cache(
+            tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=5)
+        )
     both = [str(tmp_path / "shapes.toml"), str(tmp_path / "colours.toml")]
     lines = []
     protocol = replace(QUICK, learning_rates=rates, single_layers=False)
     probe(tmp_path, tmp_path / "shapes.toml", protocol, reporter=api.Reporter(lines.append))
     options = api.RunOptions(reporter=api.Reporter(lines.append))
-    api.probe(both, features=tmp_path / "f", results=tmp_path / "r", protocol=protocol, options=options)
+    api.probe(
+        both, features=tmp_path / "f", results=tmp_path / "r", protocol=protocol, options=options
+    )
     told = [line for line in lines if "edge of the grid" in line]
     if not said:
         assert not told
@@ -169,7 +197,11 @@ def test_learning_rates_at_the_edge_of_the_grid_are_said_once_at_the_end(tmp_pat
 
 def test_results_do_not_depend_on_the_run(tmp_path):
     toml, clips = classes(tmp_path)
-    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2, strength=0.3))
+    write_cache(
+        tmp_path / "f",
+        header(api.load_task(str(toml))),
+        planted_states(clips, layer=2, strength=0.3),
+    )
     first, second = (probe(tmp_path, toml, overwrite=True)[0].result for _ in range(2))
     assert first.scores == second.scores
     assert first.layer_weights == second.layer_weights
@@ -193,7 +225,9 @@ def test_windows_of_a_clip_are_scored_as_the_mean_of_their_logits(tmp_path):
 def test_a_head_stops_by_itself_and_keeps_its_best_state(tmp_path):
     toml, clips = classes(tmp_path)
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
-    protocol = Protocol(epoch_updates=1, hidden=0, learning_rates=(1e-4, 1.0), seeds=1, patience=3, max_epochs=60)
+    protocol = Protocol(
+        epoch_updates=1, hidden=0, learning_rates=(1e-4, 1.0), seeds=1, patience=3, max_epochs=60
+    )
     features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
     fitted = fit(features, protocol, 16)
     for bank, score in ((f.bank, f.score) for f in fitted):
@@ -237,7 +271,11 @@ def test_a_result_with_unknown_keys_is_refused(tmp_path):
 
 def test_a_tag_without_a_positive_in_the_test_split_is_said_and_left_out(tmp_path):
     rows = [
-        {"path": f"{n}.wav", "target": ("a|b" if n % 2 else "a") if s != "test" else "b" * (n % 2), "split": s}
+        {
+            "path": f"{n}.wav",
+            "target": ("a|b" if n % 2 else "a") if s != "test" else "b" * (n % 2),
+            "split": s,
+        }
         for s, r in (("train", range(20)), ("valid", range(20, 28)), ("test", range(28, 36)))
         for n in r
     ]
@@ -252,7 +290,9 @@ def test_a_tag_without_a_positive_in_the_test_split_is_said_and_left_out(tmp_pat
     one = probe(tmp_path, toml)[0]
     assert one.result.counts.undefined == ("a",)
     assert one.result.ranked.mean > 0.8  # of b alone
-    assert "1 of 2 tags scored in the test split: 'a'" in api.leaderboard(tmp_path / "r", tmp_path / "l.md")
+    assert "1 of 2 tags scored in the test split: 'a'" in api.leaderboard(
+        tmp_path / "r", tmp_path / "l.md"
+    )
 
 
 def test_beats_may_be_picked_as_peaks(tmp_path):
@@ -267,26 +307,34 @@ def test_beats_may_be_picked_as_peaks(tmp_path):
     one = probe(
         tmp_path,
         toml,
-        Protocol(name="quick", epoch_updates=1, hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1),
+        Protocol(
+            name="quick", epoch_updates=1, hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1
+        ),
     )[0]
     assert one.result.task.beat_decoder == "peaks"
     toml.write_text(toml.read_text().replace('"peaks"', '"dbn"'))
     assert not probe(
         tmp_path,
         toml,
-        Protocol(name="quick", epoch_updates=1, hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1),
+        Protocol(
+            name="quick", epoch_updates=1, hidden=0, learning_rates=(1e-2,), max_epochs=2, seeds=1
+        ),
     )[0].cached
 
 
 def song_states(toml, frames=60, layers=4, dim=8, strength=1.0):
-    """Two windows a song; layer 2 tells the onset, the silence, the octave and the pitch class of each frame."""
+    """Two windows a song; layer 2 tells the onset, the silence, the octave and the pitch class of
+    each frame.
+    """
     task = api.load_task(str(toml))
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(100, dim))
     states = {}
     for clip in task.clips(toml.parent):
         made = rng.normal(size=(2 * frames, layers, dim))
-        labels = kinds.named("notes").rasterise(clip.target, (np.arange(2 * frames) * 320 + 200) / 16000)
+        labels = kinds.named("notes").rasterise(
+            clip.target, (np.arange(2 * frames) * 320 + 200) / 16000
+        )
         for column in range(4):
             made[:, 2] += strength * directions[labels[:, column] + 20 * column]
         states[clip.id] = np.split(made, 2)
@@ -295,7 +343,11 @@ def song_states(toml, frames=60, layers=4, dim=8, strength=1.0):
 
 def songs(tmp_path, **options):
     toml, _ = kind_of_task(tmp_path, "notes")
-    write_cache(tmp_path / "s" / "f", header(api.load_task(str(toml)), layers=4, dim=8), song_states(toml, **options))
+    write_cache(
+        tmp_path / "s" / "f",
+        header(api.load_task(str(toml)), layers=4, dim=8),
+        song_states(toml, **options),
+    )
     task = api.load_task(str(toml))
     manifest.save(tmp_path / "s" / "f", manifest.listed(task, task.clips(tmp_path), False))
     return toml
@@ -303,10 +355,14 @@ def songs(tmp_path, **options):
 
 def test_streaming_from_the_disk_learns_what_memory_does(tmp_path):
     toml = songs(tmp_path)
-    protocol = Protocol(epoch_updates=1, hidden=0, learning_rates=(1e-2,), seeds=1, frame_batch_size=3, max_epochs=4)
+    protocol = Protocol(
+        epoch_updates=1, hidden=0, learning_rates=(1e-2,), seeds=1, frame_batch_size=3, max_epochs=4
+    )
     made = []
     for resident in (True, False):
-        features, cache = features_of(tmp_path / "s", toml, protocol, FrameFeatures, memory=8 * 700 * 2 * 4 * 8)
+        features, cache = features_of(
+            tmp_path / "s", toml, protocol, FrameFeatures, memory=8 * 700 * 2 * 4 * 8
+        )
         assert not features.resident
         if resident:
             features.resident = True
@@ -318,7 +374,11 @@ def test_streaming_from_the_disk_learns_what_memory_does(tmp_path):
     assert sorted(len(rows) for _, steps in blocks for rows in steps)[-1] == 3 * 60
     assert sum(len(rows) for _, steps in blocks for rows in steps) == 24 * 2 * 60
     by_head = [
-        {spec: (f.score[n], f.bank.parameters["weight"][n]) for f in fitted for n, spec in enumerate(f.bank.specs)}
+        {
+            spec: (f.score[n], f.bank.parameters["weight"][n])
+            for f in fitted
+            for n, spec in enumerate(f.bank.specs)
+        }
         for fitted in made
     ]
     for spec, (score, weight) in by_head[0].items():
@@ -328,7 +388,9 @@ def test_streaming_from_the_disk_learns_what_memory_does(tmp_path):
 
 def test_what_a_stream_holds_is_bounded_and_read_once(tmp_path, monkeypatch):
     toml = songs(tmp_path)
-    protocol = Protocol(epoch_updates=1, hidden=0, learning_rates=(1e-2,), seeds=1, frame_batch_size=3)
+    protocol = Protocol(
+        epoch_updates=1, hidden=0, learning_rates=(1e-2,), seeds=1, frame_batch_size=3
+    )
     memory = 40 * 60 * 2 * 4 * 8
     features, cache = features_of(tmp_path / "s", toml, protocol, FrameFeatures, memory=memory)
     frames = []
@@ -344,7 +406,9 @@ def test_what_a_stream_holds_is_bounded_and_read_once(tmp_path, monkeypatch):
 
 def test_notes_are_found_in_the_layer_that_has_them(tmp_path):
     toml = songs(tmp_path, strength=3.0)
-    protocol = Protocol(name="quick", epoch_updates=1, hidden=0, learning_rates=(3e-2,), seeds=2, max_epochs=60)
+    protocol = Protocol(
+        name="quick", epoch_updates=1, hidden=0, learning_rates=(3e-2,), seeds=2, max_epochs=60
+    )
     result = probe(tmp_path / "s", toml, protocol)[0].result
     curve = {name: np.mean(scores) for name, scores in result.layer_curve.items()}
     assert max(curve, key=lambda name: curve[name]) == "block02"
@@ -357,7 +421,9 @@ def test_notes_are_found_in_the_layer_that_has_them(tmp_path):
 @pytest.mark.parametrize("hidden", [0, 8])
 def test_the_heads_beside_a_result_say_what_was_scored(tmp_path, kind, hidden):
     toml, features_kind = kind_of_task(tmp_path, kind)
-    protocol = Protocol(name="quick", epoch_updates=1, hidden=hidden, learning_rates=(1e-2,), max_epochs=3, seeds=2)
+    protocol = Protocol(
+        name="quick", epoch_updates=1, hidden=hidden, learning_rates=(1e-2,), max_epochs=3, seeds=2
+    )
     one = probe(tmp_path, toml, protocol)[0]
     heads = trained.load(one.path)
     assert heads.seeds == 2
@@ -369,7 +435,9 @@ def test_the_heads_beside_a_result_say_what_was_scored(tmp_path, kind, hidden):
     else:
         rows = features.splits["test"]
         states = [torch.from_numpy(cache.read(r)) for r in rows.row[rows.clip == 0]]
-        (found,) = features.kind.decode(features.task, heads(torch.cat(states), 1)[None], features.times["test"][0])
+        (found,) = features.kind.decode(
+            features.task, heads(torch.cat(states), 1)[None], features.times["test"][0]
+        )
         flat = np.load(one.path.with_suffix(".npz"))["estimate"]
         wanted = flat[(flat[:, 0] == 0) & (flat[:, 1] == 1)][:, 2:]
         np.testing.assert_allclose(found.ravel(), wanted.ravel(), atol=1e-6)
@@ -380,7 +448,9 @@ def test_marble_ranks_the_best_of_sum_and_layers_and_batches_files(tmp_path):
     toml, clips = classes(tmp_path)
     states = planted_states(clips, layer=5, strength=1.0, windows=3)
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), states)
-    protocol = preset("marble", batch_size=10, learning_rates=(1e-3, 1e-2), max_epochs=15, hidden=32)
+    protocol = preset(
+        "marble", batch_size=10, learning_rates=(1e-3, 1e-2), max_epochs=15, hidden=32
+    )
     result = probe(tmp_path, toml, protocol)[0].result
     valid = {name: one.valid for name, one in result.selected.layers.items()}
     assert result.selected.head.valid >= max(valid.values())
@@ -392,14 +462,19 @@ def test_marble_ranks_the_best_of_sum_and_layers_and_batches_files(tmp_path):
     _, steps = next(features.epoch(0, 0))
     assert [len(rows) for rows in steps] == [30] * 7 + [6]
     for rows in steps:
-        assert (np.bincount(features.splits["train"].clip[rows])[features.splits["train"].clip[rows]] == 3).all()
+        assert (
+            np.bincount(features.splits["train"].clip[rows])[features.splits["train"].clip[rows]]
+            == 3
+        ).all()
     cache.close()
 
 
 def test_an_interrupt_stops_the_banks(tmp_path):
     toml, clips = classes(tmp_path)
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
-    features, cache = features_of(tmp_path, toml, replace(QUICK, max_epochs=10**6, patience=10**6), ClipFeatures)
+    features, cache = features_of(
+        tmp_path, toml, replace(QUICK, max_epochs=10**6, patience=10**6), ClipFeatures
+    )
 
     class Bar:
         def __init__(self, **options):
@@ -429,7 +504,9 @@ def test_clips_are_decoded_and_scored_alike_on_one_core_and_on_all(tmp_path, mon
     monkeypatch.setattr("svuprobe.probe.frames._SERIAL_FRAMES", 0)
     started = []
     real = frame_level.Parallel
-    monkeypatch.setattr(frame_level, "Parallel", lambda n, **more: started.append(n) or real(n, **more))
+    monkeypatch.setattr(
+        frame_level, "Parallel", lambda n, **more: started.append(n) or real(n, **more)
+    )
     several = list(features.answers(banks, "test"))
     assert started == [frame_level.cpu_count()]
     assert len(one) == len(several) == len(features.splits["test"].clips)

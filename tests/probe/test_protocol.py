@@ -1,4 +1,6 @@
-"""Protocols: the presets are what the papers did, a user's own is checked, the hash knows every field."""
+"""Protocols: the presets are what the papers did, a user's own is checked, the hash knows every
+field.
+"""
 
 from dataclasses import fields
 
@@ -16,13 +18,13 @@ def test_the_hash_covers_every_field():
     changed = [
         Protocol(**{name: value})
         for name, value in {
-            "name": "x", "hidden": 7, "dropout": 0.1, "standardize": False, "own_scale": 0.5, "start": "torch",
-            "mix_layers": "blocks", "epoch_updates": 3,
-            "mix_start": "normal", "mix_learning_rate": 0.5, "learning_rates": (1.0,), "margin": 3.0, "ties": "first",
+            "name": "x", "hidden": 7, "dropout": 0.1, "standardize": False, "own_scale": 0.5,
+            "start": "torch", "mix_layers": "blocks", "epoch_updates": 3, "mix_start": "normal",
+            "mix_learning_rate": 0.5, "learning_rates": (1.0,), "margin": 3.0, "ties": "first",
             "single_layers": False, "select": "best", "batch_size": 3, "batch_clips": True,
-            "frame_batch_size": 3, "max_epochs": 3,
-            "patience": 3, "plateau_patience": 3, "plateau_factor": 0.1, "stopping": "marble", "seeds": 3,
-            "train_fraction": 0.5, "shuffle_labels": True,
+            "frame_batch_size": 3, "max_epochs": 3, "patience": 3, "plateau_patience": 3,
+            "plateau_factor": 0.1, "stopping": "marble", "seeds": 3, "train_fraction": 0.5,
+            "shuffle_labels": True,
         }.items()
     ]  # fmt: skip
     assert len(changed) == len(Protocol.__dataclass_fields__)
@@ -32,12 +34,19 @@ def test_the_hash_covers_every_field():
 def test_presets():
     assert list(PRESETS) == ["svuprobe", "linear", "ma2023", "marble"]
     ours, linear, ma, marble = PRESETS.values()
-    assert (ours.hidden, ours.dropout, ours.standardize, ours.mix_learning_rate) == (512, 0.2, True, 1e-2)
+    assert (ours.hidden, ours.dropout, ours.standardize, ours.mix_learning_rate) == (
+        512,
+        0.2,
+        True,
+        1e-2,
+    )
     assert ours.learning_rates == (5e-4, 2e-3, 1e-2, 5e-2, 2e-1)
     assert linear.learning_rates == (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
     assert [p.ties for p in PRESETS.values()] == ["last"] * 2 + ["first"] * 2
     assert (ours.margin, linear.margin, ma.margin, marble.margin) == (2, 2, 0, 0)
-    assert [(p.start, p.epoch_updates) for p in PRESETS.values()] == [("zeros", 15)] * 2 + [("torch", 1)] * 2
+    assert [(p.start, p.epoch_updates) for p in PRESETS.values()] == [("zeros", 15)] * 2 + [
+        ("torch", 1)
+    ] * 2
     assert (ours.batch_size, ours.max_epochs, ours.patience, ours.seeds) == (64, 100, 10, 5)
     assert (linear.hidden, linear.seeds) == (0, 5)
     assert (ma.hidden, ma.dropout, ma.standardize, ma.mix_learning_rate, ma.learning_rates) == (
@@ -46,8 +55,17 @@ def test_presets():
     assert (marble.mix_layers, marble.mix_start, marble.standardize, marble.select) == (
         "blocks", "normal", False, "best"
     )  # fmt: skip
-    assert (marble.hidden, marble.dropout, marble.learning_rates) == (512, 0.2, (5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2))
-    assert (marble.batch_size, marble.batch_clips, marble.plateau_factor, marble.seeds) == (64, True, 0.5, 1)
+    assert (marble.hidden, marble.dropout, marble.learning_rates) == (
+        512,
+        0.2,
+        (5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2),
+    )
+    assert (marble.batch_size, marble.batch_clips, marble.plateau_factor, marble.seeds) == (
+        64,
+        True,
+        0.5,
+        1,
+    )
 
 
 def test_marble_stops_each_task_as_its_table_says():
@@ -64,8 +82,8 @@ def test_file_names_tell_protocols_apart():
     names = {
         preset("linear", **changes).file_name
         for changes in (
-            {}, {"seeds": 3}, {"train_fraction": 0.05}, {"train_fraction": 0.01}, {"shuffle_labels": True},
-            {"train_fraction": 0.05, "shuffle_labels": True},
+            {}, {"seeds": 3}, {"train_fraction": 0.05}, {"train_fraction": 0.01},
+            {"shuffle_labels": True}, {"train_fraction": 0.05, "shuffle_labels": True},
         )
     }  # fmt: skip
     assert len(names) == 6
@@ -77,7 +95,9 @@ def test_a_protocol_of_your_own(tmp_path):
     path = tmp_path / "wide.toml"
     path.write_text('base = "linear"\nhidden = 1024\nlearning_rates = [1, 1e-3]\ndropout = 0\n')
     made = preset(str(path), seeds=2)
-    assert made == Protocol(name="wide", hidden=1024, dropout=0.0, learning_rates=(1.0, 1e-3), seeds=2)
+    assert made == Protocol(
+        name="wide", hidden=1024, dropout=0.0, learning_rates=(1.0, 1e-3), seeds=2
+    )
     assert made.file_name == f"wide-{made.hash[:8]}"
 
 
@@ -107,15 +127,32 @@ def test_mistakes_in_it_are_named(tmp_path, text, said):
 
 @pytest.mark.parametrize("field", fields(Protocol), ids=lambda field: field.name)
 def test_every_field_is_checked_for_type_and_range(field):
-    numbers = [-1, float("nan"), float("inf"), float("-inf"), 2**63, True, "3", None, 1e400, b"x", [1], ""]
+    numbers = [
+        -1,
+        float("nan"),
+        float("inf"),
+        float("-inf"),
+        2**63,
+        True,
+        "3",
+        None,
+        1e400,
+        b"x",
+        [1],
+        "",
+    ]
     wrong = {
         "int": [*numbers, 2.5],
         "float": numbers,
         "bool": [0, 1, "yes", None],
         "str": ["", "a/b", "..\\x", 3, None, "x" * 101],
-    }.get(str(field.type), [[1e-3], (), *((1e-3, number) for number in numbers), (1e-3, 1e-3), (0,), (1e-3,) * 101])
+    }.get(
+        str(field.type),
+        [[1e-3], (), *((1e-3, number) for number in numbers), (1e-3, 1e-3), (0,), (1e-3,) * 101],
+    )
     if field.name in ("name", "learning_rates"):
-        wrong = [value for value in wrong if value != (1e-3, 2**63)]  # a rate may be as silly as it likes
+        # a rate may be as silly as it likes
+        wrong = [value for value in wrong if value != (1e-3, 2**63)]
     for value in wrong:
         with pytest.raises(ProbeError, match=field.name):
             Protocol(**{field.name: value})
@@ -129,7 +166,10 @@ def test_unknown_protocols_answer_with_what_is_close():
 
 
 def fractions(task, clips, shares, seed=0, **changes):
-    return [training_clips(clips, task, Protocol(train_fraction=share, **changes), seed) for share in shares]
+    return [
+        training_clips(clips, task, Protocol(train_fraction=share, **changes), seed)
+        for share in shares
+    ]
 
 
 def test_fractions_are_nested_and_keep_the_classes_shares(tmp_path):
@@ -162,7 +202,9 @@ def test_shuffled_labels_are_the_same_labels_on_other_clips(tmp_path):
 def test_the_command_takes_fractions_controls_and_a_file(tmp_path):
     toml, clips = classes(tmp_path)
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
-    (tmp_path / "mine.toml").write_text("hidden = 8\nlearning_rates = [1e-2]\nseeds = 1\nmax_epochs = 2\n")
+    (tmp_path / "mine.toml").write_text(
+        "hidden = 8\nlearning_rates = [1e-2]\nseeds = 1\nmax_epochs = 2\n"
+    )
     folders = ("--features", str(tmp_path / "f"), "--results", str(tmp_path / "r"))
     command = ["probe", "--task", str(toml), *folders, "--protocol", str(tmp_path / "mine.toml")]
     for more in (["--train-fraction", "0.1", "--train-fraction", "1"], ["--shuffle-labels"]):

@@ -1,4 +1,6 @@
-"""Heads see every feature with mean 0 and evened deviations, and what is only rounding stays quiet."""
+"""Heads see every feature with mean 0 and evened deviations, and what is only rounding stays
+quiet.
+"""
 
 import numpy as np
 import torch
@@ -13,7 +15,9 @@ from svuprobe.probe.train import fit, make_banks
 
 
 def states_of(n=500, seed=0):
-    """Two layers of loud, quiet, shifted, constant and almost constant features, float16 as in a cache."""
+    """Two layers of loud, quiet, shifted, constant and almost constant features, float16 as in a
+    cache.
+    """
     made = np.random.default_rng(seed).normal(size=(n, 2, 6))
     made *= [1, 1000, 0.01, 1, 0, 1e-5]
     made += [0, 0, 0, 300, 7, 900]
@@ -53,7 +57,9 @@ def test_papers_see_the_states_as_they_are(tmp_path):
     toml, clips = classes(tmp_path)
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
     for standardize in (True, False):
-        features, cache = features_of(tmp_path, toml, Protocol(standardize=standardize), ClipFeatures)
+        features, cache = features_of(
+            tmp_path, toml, Protocol(standardize=standardize), ClipFeatures
+        )
         assert features.feature_stats.used == standardize
         assert torch.equal(features.feature_stats.seen, features.feature_stats.rms) != standardize
         cache.close()
@@ -62,7 +68,11 @@ def test_papers_see_the_states_as_they_are(tmp_path):
 def test_a_small_training_set_is_gone_through_several_times_in_an_epoch(tmp_path):
     toml, clips = classes(tmp_path)  # 72 to learn from
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
-    for batch_size, updates, epoch in ((64, 1, [64, 8]), (64, 5, [64, 8] * 3), (16, 1, [16, 16, 16, 16, 8])):
+    for batch_size, updates, epoch in (
+        (64, 1, [64, 8]),
+        (64, 5, [64, 8] * 3),
+        (16, 1, [16, 16, 16, 16, 8]),
+    ):
         protocol = Protocol(batch_size=batch_size, epoch_updates=updates)
         features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
         steps = next(features.epoch(0, 0))[1]
@@ -77,7 +87,9 @@ def test_linear_heads_start_where_logistic_regression_does_and_a_paper_may_ask_f
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
     for start, at_zero in (("zeros", True), ("torch", False)):
         for hidden in (0, 4):
-            features, cache = features_of(tmp_path, toml, Protocol(start=start, hidden=hidden), ClipFeatures)
+            features, cache = features_of(
+                tmp_path, toml, Protocol(start=start, hidden=hidden), ClipFeatures
+            )
             for bank in make_banks(features, features.protocol, 16):
                 assert bool((bank.parameters["weight"] == 0).all()) == at_zero
                 assert hidden == 0 or (bank.parameters["weight0"] != 0).any()
@@ -97,10 +109,16 @@ def test_a_rate_has_to_win_by_a_clip_over_one_nearer_to_the_middle_of_the_grid()
 
 def test_of_states_with_one_score_the_last_is_kept_and_patience_runs_on(tmp_path):
     toml, clips = classes(tmp_path)
-    write_cache(tmp_path / "f", header(api.load_task(str(toml)), layers=1), planted_states(clips, layer=0, layers=1))
+    write_cache(
+        tmp_path / "f",
+        header(api.load_task(str(toml)), layers=1),
+        planted_states(clips, layer=0, layers=1),
+    )
     epochs = {}
     for ties in ("last", "first"):
-        protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, patience=3, max_epochs=40, ties=ties)
+        protocol = Protocol(
+            hidden=0, learning_rates=(1e-2,), seeds=1, patience=3, max_epochs=40, ties=ties
+        )
         features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
         (fitted,) = fit(features, protocol, 16)
         assert fitted.score == features.ranked(features.outputs(fitted.bank, "valid"), "valid") == 1

@@ -1,4 +1,6 @@
-"""The interval covers the truth as often as it says, because its unit is the group and not the clip."""
+"""The interval covers the truth as often as it says, because its unit is the group and not the
+clip.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,8 @@ def test_the_standard_error_of_a_sum_of_means_is_the_textbook_one():
     error, t = studentised([part - part.mean() for part in parts])
     assert error == pytest.approx(np.sqrt(sum(part.var(ddof=1) / len(part) for part in parts)))
     assert len(t) == RESAMPLINGS
-    assert np.quantile(t, CONFIDENCE) == pytest.approx(2.4, abs=0.4)  # between a normal's 1.96 and Student's 2.78
+    # between a normal's 1.96 and Student's 2.78
+    assert np.quantile(t, CONFIDENCE) == pytest.approx(2.4, abs=0.4)
 
 
 def test_one_unit_has_no_spread_to_resample():
@@ -154,14 +157,19 @@ def test_more_groups_narrow_the_interval_as_one_over_the_root():
     for n in (50, 200, 5000):
         values = np.random.default_rng(1).normal(size=n)
         values = (values - values.mean()) / values.std()
-        low, high = interval(lambda counts, v=values: counts @ v / counts.sum(axis=1), n, share=False)
+        low, high = interval(
+            lambda counts, v=values: counts @ v / counts.sum(axis=1), n, share=False
+        )
         widths.append(high - low)
         assert high - low == pytest.approx(2 * 1.96 / np.sqrt(n), rel=0.15)
-    assert widths[0] / widths[1] == pytest.approx(2, rel=0.2)  # beyond 100 groups, which are joined, to 7 %
+    # beyond 100 groups, which are joined, to 7 %
+    assert widths[0] / widths[1] == pytest.approx(2, rel=0.2)
 
 
 def grouped(rng, n_groups, per_group):
-    """Group of each clip, groups of unequal size: the largest of 20 has three times as many as the median."""
+    """Group of each clip, groups of unequal size: the largest of 20 has three times as many as the
+    median.
+    """
     sizes = np.maximum(1, np.round(per_group * np.exp(rng.normal(0, 0.6, n_groups)))).astype(int)
     return np.repeat(np.arange(n_groups), sizes)
 
@@ -202,14 +210,18 @@ def clip_mean(target, output, group, counts):
 
 
 def coverage(made, function, n_groups, share, unit_of=None, n_sets=N_SETS):
-    """Share of simulated test sets whose interval has the score of a test set a thousand times as large."""
+    """Share of simulated test sets whose interval has the score of a test set a thousand times as
+    large.
+    """
     rng = np.random.default_rng(2)
     truth = function(*made(rng, 20000), np.ones((1, 20000)))[0]
     hits = 0
     for _ in range(n_sets):
         target, output, group = made(rng, n_groups)
         unit = group if unit_of is None else unit_of(group)
-        low, high = interval(lambda c, t=target, o=output, u=unit: function(t, o, u, c), unit.max() + 1, share=share)
+        low, high = interval(
+            lambda c, t=target, o=output, u=unit: function(t, o, u, c), unit.max() + 1, share=share
+        )
         hits += low <= truth <= high
     return hits / n_sets
 
@@ -226,10 +238,14 @@ def coverage(made, function, n_groups, share, unit_of=None, n_sets=N_SETS):
     ],
     ids=["accuracy", "macro_f1", "clip_mean", "r2", "roc_auc"],
 )
-def test_the_interval_covers_the_truth_in_92_to_98_per_cent_of_test_sets(made, function, n_groups, share):
+def test_the_interval_covers_the_truth_in_92_to_98_per_cent_of_test_sets(
+    made, function, n_groups, share
+):
     assert 0.92 <= coverage(made, function, n_groups, share) <= 0.98
 
 
 def test_the_interval_covers_the_truth_clearly_less_if_clips_are_the_units():
-    each = coverage(classes_set, metric("accuracy"), 30, True, lambda group: np.arange(len(group)), 100)
+    each = coverage(
+        classes_set, metric("accuracy"), 30, True, lambda group: np.arange(len(group)), 100
+    )
     assert each < 0.8

@@ -1,7 +1,9 @@
-"""Tiny checkpoints with random weights, laid out file by file and key by key like the published ones.
+"""Tiny checkpoints with random weights, laid out file by file and key by key like the published
+ones.
 
-What is real: the names of files and weights (prefixes, heads, the old weight norm names), the fields of
-config.json that differ between families, preprocessor_config.json. What is not: the sizes and the values.
+What is real: the names of files and weights (prefixes, heads, the old weight norm names), the
+fields of config.json that differ between families, preprocessor_config.json. What is not: the sizes
+and the values.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ TINY: dict[str, Any] = {
     "num_conv_pos_embeddings": 16,
     # 16 channels a group: torch 2.13 gets bfloat16 convolutions of less wrong on CPUs with AMX.
     "num_conv_pos_embedding_groups": 2,
-    # Published values: SpecAugment and layerdrop are on in config.json and must not reach the features.
+    # Published values: SpecAugment and layerdrop are on in config.json and must not reach the
+    # features.
     "apply_spec_augment": True,
     "mask_time_prob": 0.5,
     "mask_time_length": 2,
@@ -81,7 +84,10 @@ _STABLE = {"do_stable_layer_norm": True}
 _MERT: dict[str, Any] = {
     "model_type": "mert_model",
     "architectures": ["MERTModel"],
-    "auto_map": {"AutoConfig": "configuration_MERT.MERTConfig", "AutoModel": "modeling_MERT.MERTModel"},
+    "auto_map": {
+        "AutoConfig": "configuration_MERT.MERTConfig",
+        "AutoModel": "modeling_MERT.MERTModel",
+    },
     "feature_extractor_cqt": False,
     "feature_extractor_cqt_bins": 336,
     "deepnorm": False,
@@ -109,7 +115,12 @@ LAYOUTS = {
     "wavlm-large": Layout(
         "WavLMConfig",
         "WavLMModel",
-        fields={"num_buckets": 32, "max_bucket_distance": 80, "feat_extract_norm": "layer", **_STABLE},
+        fields={
+            "num_buckets": 32,
+            "max_bucket_distance": 80,
+            "feat_extract_norm": "layer",
+            **_STABLE,
+        },
         extra={"model_type": "wavlm", "architectures": ["WavLMModel"]},
         preprocessor=_preprocessor(True),
         safetensors=True,
@@ -182,7 +193,9 @@ def write(folder: Path, kind: str, *, seed: int = 0, **config: Any) -> Path:
     content = {**TINY, **layout.fields, **layout.extra, "transformers_version": "4.24.0", **config}
     (folder / "config.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
     if layout.preprocessor is not None:
-        (folder / "preprocessor_config.json").write_text(json.dumps(layout.preprocessor), encoding="utf-8")
+        (folder / "preprocessor_config.json").write_text(
+            json.dumps(layout.preprocessor), encoding="utf-8"
+        )
     save(folder, make_state(kind, seed), safetensors=layout.safetensors)
     return folder
 
@@ -195,8 +208,12 @@ def make_state(kind: str, seed: int = 0) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = getattr(transformers, layout.saved_class or layout.model_class)(plain_config(kind))
-        # Fresh biases are 0 and fresh norms 1: move them all, or a test could not see them swapped or lost.
-        state = {key: tensor + 0.1 * torch.randn(tensor.shape) for key, tensor in model.state_dict().items()}
+        # Fresh biases are 0 and fresh norms 1: move them all, or a test could not see them swapped
+        # or lost.
+        state = {
+            key: tensor + 0.1 * torch.randn(tensor.shape)
+            for key, tensor in model.state_dict().items()
+        }
     return {_old_key(key): tensor for key, tensor in state.items()}
 
 
@@ -230,7 +247,10 @@ def save(folder: Path, state: dict[str, torch.Tensor], *, safetensors: bool) -> 
     from safetensors.torch import save_file
 
     if safetensors:
-        save_file({key: tensor.contiguous() for key, tensor in state.items()}, folder / "model.safetensors")
+        save_file(
+            {key: tensor.contiguous() for key, tensor in state.items()},
+            folder / "model.safetensors",
+        )
     else:
         torch.save(state, folder / "pytorch_model.bin")
 

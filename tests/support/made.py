@@ -28,18 +28,28 @@ def made(
     seeds = protocol.seeds
     task_keys = {
         "name": task, "version": 1, "kind": "multiclass", "dataset": "vocalset", "synthetic": False,
-        "ranked": "accuracy", "scored": "window", "labels": ["a", "b"], "licence": "CC BY", "reference": "Somebody",
-        "windowing": "3s", "class_weight_alpha": 0.0,
-        "splits": {"train": 30, "valid": 10, "test": 12}, "split_sha256": "ab" * 32, "target_sha256": "cd" * 32,
+        "ranked": "accuracy", "scored": "window", "labels": ["a", "b"], "licence": "CC BY",
+        "reference": "Somebody", "windowing": "3s", "class_weight_alpha": 0.0,
+        "splits": {"train": 30, "valid": 10, "test": 12},
+        "split_sha256": "ab" * 32, "target_sha256": "cd" * 32,
     }  # fmt: skip
-    score = {"per_seed": [mean - 0.01, mean + 0.01], "mean": mean, "std": 0.014, "ci95": ci95 and list(ci95)}
-    layer = {name: {"layer": name, "learning_rate": 1e-3, "valid": 0.5 + 0.1 * n} for n, name in enumerate(names)}
+    score = {
+        "per_seed": [mean - 0.01, mean + 0.01],
+        "mean": mean,
+        "std": 0.014,
+        "ci95": ci95 and list(ci95),
+    }
+    layer = {
+        name: {"layer": name, "learning_rate": 1e-3, "valid": 0.5 + 0.1 * n}
+        for n, name in enumerate(names)
+    }
     weights = [[1 / layers] * layers] * seeds
     keys = {
         "task": task_keys | changes,
         "model": {
-            "name": model, "revision": "0123456789", "digest": "d", "parameters": 1, "dim": 4, "sample_rate": 16000,
-            "frame_rate": 50.0, "normalization": "none", "dtype": "float32", "layer_names": names,
+            "name": model, "revision": "0123456789", "digest": "d", "parameters": 1, "dim": 4,
+            "sample_rate": 16000, "frame_rate": 50.0, "normalization": "none", "dtype": "float32",
+            "layer_names": names,
             "control": model in ("logmel", "mfcc", "chroma") or model.startswith("random:"),
         },
         "protocol": {"name": protocol.name, "hash": protocol.hash, "fields": asdict(protocol)},
@@ -49,8 +59,12 @@ def made(
         "layer_curve": {name: [0.9 - 0.1 * n] * seeds for n, name in enumerate(names)},
         "layer_drop": {name: [0.01 * n] * seeds for n, name in enumerate(names)},
         "layer_ci95": {name: [0.85 - 0.1 * n, 0.95 - 0.1 * n] for n, name in enumerate(names)},
-        "selected": {"head": {"layer": "sum", "learning_rate": 1e-3, "valid": 0.7}, "layers": layer},
-        "counts": {s: {"clips": 12, "windows": 20, "groups": 12} for s in task_keys["splits"]} | {"missing": 0},
+        "selected": {
+            "head": {"layer": "sum", "learning_rate": 1e-3, "valid": 0.7}, "layers": layer,
+        },
+        "counts": {
+            s: {"clips": 12, "windows": 20, "groups": 12} for s in task_keys["splits"]
+        } | {"missing": 0},
         "timings": {"train_s": 1.0, "test_s": 0.5},
         "environment": {"python": "3"},
         "date": "2026-01-01T00:00:00+00:00",
@@ -60,7 +74,9 @@ def made(
 
 
 def changed(result, edit):
-    """A result whose JSON was edited: a function that changes the body, or values by their dotted places."""
+    """A result whose JSON was edited: a function that changes the body, or values by their dotted
+    places.
+    """
     body = to_json(result)
     if callable(edit):
         edit(body)
@@ -75,7 +91,9 @@ def changed(result, edit):
 
 
 def saved(results, *several, clips=60, groups=12):
-    """Write results with predictions that are right as often as their mean says; returns them with their paths."""
+    """Write results with predictions that are right as often as their mean says; returns them with
+    their paths.
+    """
     entries = []
     for n, result in enumerate(several):
         rng = np.random.default_rng(n)

@@ -1,4 +1,6 @@
-"""A folder of made-up recordings with a manifest, laid out as the one that the suite ``real`` takes."""
+"""A folder of made-up recordings with a manifest, laid out as the one that the suite ``real``
+takes.
+"""
 
 import csv
 import json
@@ -34,7 +36,9 @@ def write(folder):
         soundfile.write(folder / path, samples, RATE)
         rows.append({"path": path, "labels": json.dumps(labels)})
 
-    for number, (speaker, noise) in enumerate(zip(SPEAKERS, (0.001, 0.01, 0.04, 0.16), strict=True)):
+    for number, (speaker, noise) in enumerate(
+        zip(SPEAKERS, (0.001, 0.01, 0.04, 0.16), strict=True)
+    ):
         for digit in range(10):
             for take in range(3):
                 path = f"spoken_digits/{digit}_{speaker}_{take}.flac"
@@ -43,8 +47,12 @@ def write(folder):
     for harmonics, family in zip((1, 4, 16), FAMILIES, strict=True):
         for instrument in range(3):
             for note in range(6):
-                path = f"nsynthlike/audio/{family}_acoustic_{instrument:03d}-{48 + note:03d}-100.flac"
-                add(path, tone(120 + 12 * note, 0.5, harmonics, rng), family=family, pitch=48 + note)
+                path = (
+                    f"nsynthlike/audio/{family}_acoustic_{instrument:03d}-{48 + note:03d}-100.flac"
+                )
+                add(
+                    path, tone(120 + 12 * note, 0.5, harmonics, rng), family=family, pitch=48 + note
+                )
         add(
             f"nsynth/audio/{family}_acoustic_009-060-100.flac",
             tone(260, 0.5, harmonics, rng),

@@ -35,7 +35,9 @@ def write_cache(features, head, states):
                 start = 0.0
                 for number, window in enumerate(states[clip_id]):
                     n = len(window) if head.level == "frame" else 50
-                    writer.append(np.asarray(window, dtype=np.float16), [Row(clip_id, number, start, n, "")])
+                    writer.append(
+                        np.asarray(window, dtype=np.float16), [Row(clip_id, number, start, n, "")]
+                    )
                     start += n * head.hop / head.sample_rate
             writer.commit({})
     join(folder)
@@ -48,7 +50,9 @@ def write_task(folder, name, kind, rows, **keys):
     columns = list(rows[0])
     lines = [",".join(columns), *(",".join(str(row[c]) for c in columns) for row in rows)]
     (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
-    more = "".join(f"{k} = {v!r}\n".replace("'", '"').replace("True", "true") for k, v in keys.items())
+    more = "".join(
+        f"{k} = {v!r}\n".replace("'", '"').replace("True", "true") for k, v in keys.items()
+    )
     path = folder / f"{name}.toml"
     path.write_text(f'name = "{name}"\nkind = "{kind}"\nmetadata = "{name}.csv"\n{more}')
     return path
@@ -58,7 +62,12 @@ def classes(folder, *, n_classes=4, per_class=30, name="shapes", **keys):
     """A multiclass task with 3/1/1 of five groups per split: its TOML and its clips."""
     splits = ["train", "train", "train", "valid", "test"]
     rows = [
-        {"path": f"c{c}-{n}.wav", "target": f"class{c}", "split": splits[n % 5], "group": f"g{n % 5}{n % 10}"}
+        {
+            "path": f"c{c}-{n}.wav",
+            "target": f"class{c}",
+            "split": splits[n % 5],
+            "group": f"g{n % 5}{n % 10}",
+        }
         for c in range(n_classes)
         for n in range(per_class)
     ]

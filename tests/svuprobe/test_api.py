@@ -16,7 +16,9 @@ from svuprobe import api
 from svuprobe.extractors.base import ExtractError
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 
-FUNCTIONS = [name for name in sorted(svuprobe._FACE) if inspect.isfunction(getattr(api, name, None))] + ["run_suite"]
+FUNCTIONS = [
+    name for name in sorted(svuprobe._FACE) if inspect.isfunction(getattr(api, name, None))
+] + ["run_suite"]
 SECTIONS = ("Parameters", "Returns", "Raises", "Example")
 NOT_IMPERATIVE = ("What", "Whether", "Of", "Where", "Every", "The", "A", "An")
 HERE = api.RunOptions(jobs=0)
@@ -32,7 +34,9 @@ def test_a_public_function_is_small_and_says_all_about_itself(name):
     text = inspect.getdoc(function(name))
     assert len(parameters) <= 7
     assert text.split()[0] not in NOT_IMPERATIVE
-    assert [section for section in SECTIONS if f"\n{section}\n{'-' * len(section)}\n" not in text] == []
+    assert [
+        section for section in SECTIONS if f"\n{section}\n{'-' * len(section)}\n" not in text
+    ] == []
     described = text[text.index("\nParameters\n") :]
     assert [p for p in parameters if p not in described] == []
 
@@ -45,11 +49,22 @@ def test_tasks_come_before_models(name):
 
 
 def test_importing_costs_nothing_and_dir_shows_everything():
-    code = "import sys, svuprobe; dir(svuprobe); print([m for m in ('torch', 'numpy', 'click') if m in sys.modules])"
+    code = (
+        "import sys, svuprobe; dir(svuprobe); print([m for m in ('torch', 'numpy', 'click') if m "
+        "in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
     assert set(svuprobe._FACE) <= set(dir(svuprobe))
-    assert set(FUNCTIONS) >= {"extract", "probe", "finetune", "predict", "leaderboard", "run_suite", "load_model"}
+    assert set(FUNCTIONS) >= {
+        "extract",
+        "probe",
+        "finetune",
+        "predict",
+        "leaderboard",
+        "run_suite",
+        "load_model",
+    }
     assert set(FUNCTIONS) >= {"load_task", "load_result", "load_features"}
     with pytest.raises(AttributeError, match="no attribute 'extrct'"):
         svuprobe.extrct  # noqa: B018
@@ -57,30 +72,39 @@ def test_importing_costs_nothing_and_dir_shows_everything():
 
 @pytest.mark.parametrize("first", ["import svuprobe.probe.protocol", "import svuprobe.api", "pass"])
 def test_probe_is_the_function_and_the_folder_whichever_comes_first(first):
-    code = f"import inspect, svuprobe\n{first}\nprint(*inspect.signature(svuprobe.probe).parameters)\n"
+    code = (
+        f"import inspect, svuprobe\n{first}\nprint(*inspect.signature(svuprobe.probe).parameters)\n"
+    )
     code += (
-        "import svuprobe.probe.heads as heads\nfrom svuprobe.probe import protocol\nprint(callable(svuprobe.probe))"
+        "import svuprobe.probe.heads as heads\nfrom svuprobe.probe import "
+        "protocol\nprint(callable(svuprobe.probe))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split()[-1] == "True"
     assert out.stdout.split()[:2] == ["tasks", "models"]
 
 
-# -- the examples -------------------------------------------------------------------------------------------
+# -- the examples ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A folder with data, features, a result and a song, as the examples of the docstrings have them."""
+    """A folder with data, features, a result and a song, as the examples of the docstrings have
+    them.
+    """
     folder = tmp_path_factory.mktemp("world")
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
         svuprobe.synth(["technique"], "data", clips=60)
         svuprobe.extract(["technique"], ["logmel"], data="data", features="features", options=HERE)
-        svuprobe.probe(["technique"], features="features", results="results", protocol=preset("linear"))
+        svuprobe.probe(
+            ["technique"], features="features", results="results", protocol=preset("linear")
+        )
         t = np.arange(32000) / 16000
         soundfile.write("song.wav", 0.3 * np.sin(2 * np.pi * 220 * t), 16000)
-        suite = 'name = "small"\ntasks = ["technique"]\nmodels = ["logmel"]\nprotocols = ["linear"]\n'
+        suite = (
+            'name = "small"\ntasks = ["technique"]\nmodels = ["logmel"]\nprotocols = ["linear"]\n'
+        )
         (folder / "small.toml").write_text(suite)
     return folder
 
@@ -89,14 +113,18 @@ def world(tmp_path_factory):
 def test_the_example_of_a_function_works_as_it_stands(name, world, monkeypatch):
     monkeypatch.chdir(world)
     text = inspect.getdoc(function(name))
-    example = doctest.DocTestParser().get_doctest(text[text.index("\nExample\n") :], {}, name, None, 0)
+    example = doctest.DocTestParser().get_doctest(
+        text[text.index("\nExample\n") :], {}, name, None, 0
+    )
     assert 1 <= len(example.examples) <= 5
     said = []
-    failed = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append).failed
+    failed = (
+        doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append).failed
+    )
     assert not failed, "".join(said)
 
 
-# -- arrays -------------------------------------------------------------------------------------------------
+# -- arrays ----------------------------------------------------------------------------------------
 
 
 def tones(folder, rate=44100, channels=2):
@@ -105,7 +133,9 @@ def tones(folder, rate=44100, channels=2):
     rows = []
     for n, split in enumerate(("train", "valid", "test")):
         t = np.arange(round((1 + 0.4 * n) * rate)) / rate
-        audio = 0.3 * np.sin(2 * np.pi * (200 + 90 * n) * t) + 0.05 * rng.standard_normal((channels, len(t)))
+        audio = 0.3 * np.sin(2 * np.pi * (200 + 90 * n) * t) + 0.05 * rng.standard_normal(
+            (channels, len(t))
+        )
         soundfile.write(folder / f"{n}.wav", audio.T, rate, subtype="FLOAT")
         (folder / f"{n}.beats").write_text("0.25\n0.5\n0.75\n")
         rows.append({"path": f"{n}.wav", "target": f"{n}.beats", "split": split, "group": n})
@@ -126,7 +156,11 @@ def test_an_array_has_the_features_that_extraction_caches(tmp_path, model, rate,
             audio, sr = soundfile.read(tmp_path / clip_id, always_2d=True)
             found = loaded(audio.T if channels > 1 else audio[:, 0], sr, window_s=window_s)
             np.testing.assert_array_equal(found, features)
-            assert found.shape == (len(loaded.layer_names), len(loaded.frame_times(found.shape[1])), loaded.dim)
+            assert found.shape == (
+                len(loaded.layer_names),
+                len(loaded.frame_times(found.shape[1])),
+                loaded.dim,
+            )
 
 
 def test_frame_times_are_centres_within_the_clip():
@@ -140,7 +174,9 @@ def test_a_rate_is_resampled_as_a_file_of_that_rate_is():
     rng = np.random.default_rng(0)
     audio = 0.1 * rng.standard_normal(48000).astype(np.float32)
     model = svuprobe.load_model("logmel")
-    np.testing.assert_array_equal(model(audio, 48000), model(soxr.resample(audio, 48000, 16000), 16000))
+    np.testing.assert_array_equal(
+        model(audio, 48000), model(soxr.resample(audio, 48000, 16000), 16000)
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,7 +216,9 @@ def test_an_array_gets_the_prediction_of_its_file(tmp_path, kind):
         task = str(write_task(tmp_path, "halves", kind, rows))
     svuprobe.extract([task], ["logmel"], data=tmp_path, features=tmp_path / "f", options=HERE)
     short = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, max_epochs=2)
-    (probed,) = svuprobe.probe([task], features=tmp_path / "f", results=tmp_path / "r", protocol=short)
+    (probed,) = svuprobe.probe(
+        [task], features=tmp_path / "f", results=tmp_path / "r", protocol=short
+    )
     (of_file,) = svuprobe.predict(probed.path, [tmp_path / "1.wav"], options=HERE)
     audio, sr = soundfile.read(tmp_path / "1.wav")
     of_array = svuprobe.predict(probed.path, audio.T, sr)

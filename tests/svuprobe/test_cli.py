@@ -1,4 +1,6 @@
-"""The command line: a user's mistake is one line and the right exit code; a bug keeps its traceback."""
+"""The command line: a user's mistake is one line and the right exit code; a bug keeps its
+traceback.
+"""
 
 import json
 
@@ -45,11 +47,29 @@ def cached(tmp_path):
     return tmp_path
 
 
-EXTRACT = ("extract", "--model", "logmel", "--features", "{tmp}/f", "--data", "{tmp}/data", "--task")
-# Words of the command, exit code, and what the one line says: the value, the rule, the next command.
+EXTRACT = (
+    "extract",
+    "--model",
+    "logmel",
+    "--features",
+    "{tmp}/f",
+    "--data",
+    "{tmp}/data",
+    "--task",
+)
+# Words of the command, exit code, and what the one line says: the value, the rule, the next
+# command.
 MISTAKES = {
-    "unknown task": (("extract", "--model", "logmel", "--task", "tecnique"), 2, ["'tecnique'", "technique"]),
-    "unknown model": (("extract", "--model", "logmell", "--task", "technique"), 2, ["'logmell'", "logmel"]),
+    "unknown task": (
+        ("extract", "--model", "logmel", "--task", "tecnique"),
+        2,
+        ["'tecnique'", "technique"],
+    ),
+    "unknown model": (
+        ("extract", "--model", "logmell", "--task", "technique"),
+        2,
+        ["'logmell'", "logmel"],
+    ),
     "random of an unknown model": (("probe", "--model", "random:hubert-bass"), 2, ["hubert-base"]),
     "unknown protocol": (("probe", "--protocol", "svuprob"), 2, ["'svuprob'", "svuprobe"]),
     "unknown command": (("extrakt",), 2, ["extrakt"]),
@@ -61,24 +81,52 @@ MISTAKES = {
     ),
     "no model": (("extract", "--task", "technique"), 2, ["--model"]),
     "two roots": ((*EXTRACT, "technique", "--data", "a", "--data", "b"), 2, ["DATASET=PATH"]),
-    "missing dataset": ((*EXTRACT, "technique"), 1, ["{tmp}/data/vocalset", "svuprobe data synth --task technique"]),
+    "missing dataset": (
+        (*EXTRACT, "technique"),
+        1,
+        ["{tmp}/data/vocalset", "svuprobe data synth --task technique"],
+    ),
     "missing TOML": ((*EXTRACT, "{tmp}/none.toml"), 1, ["{tmp}/none.toml", "no such file"]),
     "malformed TOML": ((*EXTRACT, "{tmp}/bad.toml"), 1, ["{tmp}/bad.toml", "line 1"]),
     "malformed CSV": ((*EXTRACT, "{tmp}/csv.toml"), 1, ["{tmp}/csv.csv:3", "split 'training'"]),
     "local folder without a checkpoint": (
-        ("extract", "--model", "hf:{tmp}/nothing", "--features", "{tmp}/f", "--task", "{tmp}/shapes.toml"),
+        (
+            "extract",
+            "--model",
+            "hf:{tmp}/nothing",
+            "--features",
+            "{tmp}/f",
+            "--task",
+            "{tmp}/shapes.toml",
+        ),
         1,
         ["{tmp}/nothing"],
     ),
-    "no features at all": (("probe", "--features", "{tmp}/none"), 1, ["{tmp}/none", "svuprobe extract"]),
-    "no features of the task": (("probe", "--features", "{tmp}/f", "--task", "technique"), 1, ["svuprobe extract"]),
+    "no features at all": (
+        ("probe", "--features", "{tmp}/none"),
+        1,
+        ["{tmp}/none", "svuprobe extract"],
+    ),
+    "no features of the task": (
+        ("probe", "--features", "{tmp}/f", "--task", "technique"),
+        1,
+        ["svuprobe extract"],
+    ),
     "no features of the model": (
         ("probe", "--features", "{tmp}/f", "--task", "{tmp}/shapes.toml", "--model", "mfcc"),
         1,
         ["no features of mfcc", "hf-made--up@01234567", "svuprobe extract --model mfcc"],
     ),
     "features of another revision": (
-        ("probe", "--features", "{tmp}/f", "--task", "{tmp}/shapes.toml", "--model", "hf:made/up@v2"),
+        (
+            "probe",
+            "--features",
+            "{tmp}/f",
+            "--task",
+            "{tmp}/shapes.toml",
+            "--model",
+            "hf:made/up@v2",
+        ),
         1,
         ["no features of hf:made/up@v2", "hf-made--up@01234567"],
     ),
@@ -124,10 +172,12 @@ def test_a_mistake_is_one_line_and_the_right_exit_code(cached, mistake):
     lines = [line for line in done.output.splitlines() if line]
     assert "Traceback" not in done.output
     assert lines[-1].startswith("Error: ")
-    assert len(lines) == 1 or code == 2 or "clips (" in lines[0]  # usage errors show the usage first
+    # usage errors show the usage first
+    assert len(lines) == 1 or code == 2 or "clips (" in lines[0]
     for text in told:
         assert text.format(tmp=cached) in lines[-1]
-    assert sorted(p for p in cached.rglob("*") if p.is_file() and "tasks" not in p.parts) == before  # nothing lost
+    # nothing lost
+    assert sorted(p for p in cached.rglob("*") if p.is_file() and "tasks" not in p.parts) == before
 
 
 def test_unreadable_audio_is_listed_and_the_rest_is_done(tmp_path):

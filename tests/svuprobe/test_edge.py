@@ -1,4 +1,6 @@
-"""The edge of the program: nothing steers the terminal, the system's word is one line, a bug keeps its traceback."""
+"""The edge of the program: nothing steers the terminal, the system's word is one line, a bug keeps
+its traceback.
+"""
 
 import errno
 import os
@@ -28,13 +30,15 @@ def failing(monkeypatch, error):
     return call("leaderboard")
 
 
-# -- the terminal -------------------------------------------------------------------------------------------
+# -- the terminal ----------------------------------------------------------------------------------
 
 
 def test_what_steers_a_terminal_is_shown_and_not_done():
     shown = _edge.printable(f"ä±– {STEERING}\nend")
     assert shown.isprintable() or shown.replace("\n", "").isprintable()
-    assert shown.startswith("ä±– \\x1b[31m\\x00\\x07\\r\\x08\\t\\x7f\\x9b\\u202e\\u2066\\u2028\\ud800\n")
+    assert shown.startswith(
+        "ä±– \\x1b[31m\\x00\\x07\\r\\x08\\t\\x7f\\x9b\\u202e\\u2066\\u2028\\ud800\n"
+    )
     assert "\n" not in _edge.one_line("a\nb")
 
 
@@ -67,8 +71,12 @@ def test_a_name_that_is_typed_does_not_steer_the_terminal(words, tmp_path, monke
 def test_labels_and_file_names_do_not_steer_the_terminal(tmp_path):
     toml, folder = tmp_path / "own.toml", tmp_path / "a\x1b[2J\u202e"
     folder.mkdir()
-    rows = [f"{folder.name}/{n}.wav,\x1b[31mred{n % 2},{'train' if n < 4 else 'test'}" for n in range(6)]
-    (tmp_path / "own.csv").write_text("\n".join(["path,target,split", *rows]) + "\n", encoding="utf-8")
+    rows = [
+        f"{folder.name}/{n}.wav,\x1b[31mred{n % 2},{'train' if n < 4 else 'test'}" for n in range(6)
+    ]
+    (tmp_path / "own.csv").write_text(
+        "\n".join(["path,target,split", *rows]) + "\n", encoding="utf-8"
+    )
     toml.write_text('name = "own"\nkind = "multiclass"\nmetadata = "own.csv"\n', encoding="utf-8")
     done = call("data", "check", "--task", toml)
     assert done.exit_code == 1
@@ -80,7 +88,9 @@ def test_labels_and_file_names_do_not_steer_the_terminal(tmp_path):
 
 
 @pytest.mark.parametrize("locale", [{"LC_ALL": "POSIX"}, {"PYTHONIOENCODING": "latin-1"}])
-@pytest.mark.parametrize("words", [["models"], ["extract", "--model", "ü–\u202e", "--task", "genre"]])
+@pytest.mark.parametrize(
+    "words", [["models"], ["extract", "--model", "ü–\u202e", "--task", "genre"]]
+)
 def test_any_locale_will_do(words, locale):
     plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     program = Path(sys.executable).parent / "svuprobe"
@@ -89,11 +99,13 @@ def test_any_locale_will_do(words, locale):
     assert done.returncode == (0 if words == ["models"] else 2)
 
 
-# -- the system's word --------------------------------------------------------------------------------------
+# -- the system's word -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", sorted(_files._ADVICE), ids=errno.errorcode.get)
-def test_what_the_system_says_of_files_is_one_line_with_the_file_and_the_next_step(monkeypatch, number):
+def test_what_the_system_says_of_files_is_one_line_with_the_file_and_the_next_step(
+    monkeypatch, number
+):
     error = OSError(number, os.strerror(number), "/some/\x1bfile")
     done = failing(monkeypatch, error)
     assert done.exit_code == 1
@@ -104,7 +116,8 @@ def test_what_the_system_says_of_files_is_one_line_with_the_file_and_the_next_st
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), MemoryError("Unable to allocate 9 PiB"), RuntimeError("x out of memory")]
+    "error",
+    [MemoryError(), MemoryError("Unable to allocate 9 PiB"), RuntimeError("x out of memory")],
 )
 def test_full_memory_is_one_line(monkeypatch, error):
     done = failing(monkeypatch, error)
@@ -114,7 +127,12 @@ def test_full_memory_is_one_line(monkeypatch, error):
 
 @pytest.mark.parametrize(
     "error",
-    [FileNotFoundError(errno.ENOENT, "No such file", "x"), OSError("no number"), RuntimeError("a bug"), EOFError()],
+    [
+        FileNotFoundError(errno.ENOENT, "No such file", "x"),
+        OSError("no number"),
+        RuntimeError("a bug"),
+        EOFError(),
+    ],
 )
 def test_a_bug_is_none_of_the_systems_words(monkeypatch, error):
     done = failing(monkeypatch, error)
@@ -130,14 +148,18 @@ def test_a_reader_that_went_away_is_no_error():
     assert done.stderr == b""
 
 
-# -- files that must not be replaced ------------------------------------------------------------------------
+# -- files that must not be replaced ---------------------------------------------------------------
 
 
 def special(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "fifo")
-    return [Path("/dev/null"), Path("/dev/stdout"), *(tmp_path / name for name in ("fifo", "folder", "link"))]
+    return [
+        Path("/dev/null"),
+        Path("/dev/stdout"),
+        *(tmp_path / name for name in ("fifo", "folder", "link")),
+    ]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such files")

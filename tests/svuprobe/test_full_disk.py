@@ -1,4 +1,6 @@
-"""No room: every command that writes ends in one line, leaves nothing half-written, and then ends well."""
+"""No room: every command that writes ends in one line, leaves nothing half-written, and then ends
+well.
+"""
 
 import sys
 
@@ -26,7 +28,9 @@ def project(tmp_path_factory):
 @pytest.mark.parametrize(
     "name", ["data prepare", "extract", "probe", "predict", "leaderboard", "plot", "cache verify"]
 )
-def test_without_room_a_command_is_one_line_and_with_room_it_ends_well(project, tmp_path, name, monkeypatch):
+def test_without_room_a_command_is_one_line_and_with_room_it_ends_well(
+    project, tmp_path, name, monkeypatch
+):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     out = tmp_path / "out"
     out.mkdir()

@@ -18,13 +18,18 @@ from svuprobe.tasks import find_clips, is_synthetic, load
 from svuprobe.tasks.synth import corpus
 
 TIMES = 500
-NUMBERS = "0 1 -1 1e308 1e400 nan inf -inf NaN Infinity 9223372036854775808 1.5 true null [] {} [[]] 1979-05-27"
+NUMBERS = (
+    "0 1 -1 1e308 1e400 nan inf -inf NaN Infinity 9223372036854775808 1.5 true null [] {} [[]] "
+    "1979-05-27"
+)
 TEXTS = ("", '""', '"x"', '"\\u0000"', '"../x"', '"é"', *"'\"=,#\n\r\x00\ufeff\u202e")
 VALUES = (*NUMBERS.split(), *TEXTS, "x" * 5000, "[" * 3000, "9" * 5000)
 
 
 def spoilt(rng, text):
-    """A text in which something is changed, left out, doubled, moved, cut or of another type, as bytes."""
+    """A text in which something is changed, left out, doubled, moved, cut or of another type, as
+    bytes.
+    """
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
         text = changed(rng, text)
     raw = text.encode("utf-8", "surrogatepass")
@@ -85,14 +90,16 @@ KINDS = {
 
 
 def own(tmp_path, kind):
+    splits = ("train", "train", "valid", "test")
     rows = [
-        f"audio/{n}.wav,{KINDS[kind][n % 3]},{('train', 'train', 'valid', 'test')[n % 4]},g{n},{n}.5,{n + 2}"
-        for n in range(12)
+        f"audio/{n}.wav,{KINDS[kind][n % 3]},{splits[n % 4]},g{n},{n}.5,{n + 2}" for n in range(12)
     ]
-    (tmp_path / "own.csv").write_text("\n".join(["path,target,split,group,start,end", *rows]) + "\n")
+    (tmp_path / "own.csv").write_text(
+        "\n".join(["path,target,split,group,start,end", *rows]) + "\n"
+    )
     (tmp_path / "own.toml").write_text(
-        f'name = "own"\nkind = "{kind}"\nmetadata = "own.csv"\nwindow_s = 5.0\ndataset = "mine"\nlicence = "none"\n'
-        "split_seed = 3\n"
+        f'name = "own"\nkind = "{kind}"\nmetadata = "own.csv"\nwindow_s = 5.0\n'
+        'dataset = "mine"\nlicence = "none"\nsplit_seed = 3\n'
     )
     return tmp_path / "own.toml"
 
@@ -112,7 +119,8 @@ def test_a_task_and_its_table(tmp_path, kind, suffix):
 def test_a_protocol(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
-        'base = "svuprobe"\nname = "mine"\nhidden = 64\ndropout = 0.25\nlearning_rates = [1e-4, 1e-3]\nseeds = 3\n'
+        'base = "svuprobe"\nname = "mine"\nhidden = 64\ndropout = 0.25\n'
+        "learning_rates = [1e-4, 1e-3]\nseeds = 3\n"
         'max_epochs = 20\nselect = "sum"\nsingle_layers = false\ntrain_fraction = 0.5\n'
     )
     through(path, lambda: (preset(str(path)).hash, preset(str(path)).file_name))
@@ -123,8 +131,8 @@ def test_a_suite(tmp_path):
     path.write_text(
         'name = "mine"\ndescription = "What it is."\nprepare = "synth"\nmodels = ["mert-v1-95m"]\n'
         'controls = ["logmel", "random:wav2vec2-tiny"]\ntasks = ["technique", "singer"]\n'
-        'protocols = ["svuprobe", {base = "linear", seeds = 1}]\n[task_protocols]\nsinger = ["linear"]\n'
-        "[synth_clips]\nsinger = 12\n"
+        'protocols = ["svuprobe", {base = "linear", seeds = 1}]\n'
+        '[task_protocols]\nsinger = ["linear"]\n[synth_clips]\nsinger = 12\n'
     )
 
     def use():
@@ -143,7 +151,11 @@ def probed(tmp_path_factory):
     """A result of two seeds and three layers."""
     folder = tmp_path_factory.mktemp("probed")
     toml, clips = classes(folder)
-    write_cache(folder / "f", header(api.load_task(str(toml)), layers=3), planted_states(clips, layer=1, layers=3))
+    write_cache(
+        folder / "f",
+        header(api.load_task(str(toml)), layers=3),
+        planted_states(clips, layer=1, layers=3),
+    )
     quick = preset("linear", learning_rates=(1e-2,), seeds=2, max_epochs=2)
     (one,) = api.probe([str(toml)], features=folder / "f", results=folder / "r", protocol=quick)
     return one.path

@@ -1,6 +1,8 @@
-"""Killed before any renaming or deleting, the same command again leaves what an undisturbed one does.
+"""Killed before any renaming or deleting, the same command again leaves what an undisturbed one
+does.
 
-These need no model and run in this process; ``tests/by_hand/kill_writing.py`` kills all commands, and really.
+These need no model and run in this process; ``tests/by_hand/kill_writing.py`` kills all commands,
+and really.
 """
 
 import contextlib
@@ -26,7 +28,9 @@ class Killed(BaseException):
 
 @contextlib.contextmanager
 def killed_before(number):
-    """Stop before one renaming or deleting, counted from 0; there is none after it, as after a kill."""
+    """Stop before one renaming or deleting, counted from 0; there is none after it, as after a
+    kill.
+    """
     events = itertools.count()
 
     def guarded(real):
@@ -44,7 +48,9 @@ def killed_before(number):
 
 
 def tree(folder):
-    return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+    return {
+        path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")
+    }
 
 
 def survives(command, folder, start=lambda folder: folder.mkdir()):
@@ -80,9 +86,12 @@ def test_a_dataset_is_prepared(server, tmp_path):  # noqa: F811
     parts = {"p.zip.1": whole[:100], "p.zip.2": whole[100:]}
     server.files = {"a.zip": zipped({"d/1.wav": b"one", "e/2.wav": b"two"}), **parts}
     toy = cards(
-        Archive("a.zip", (f"{server.url}/a.zip",)), Archive("p.zip", tuple(f"{server.url}/{name}" for name in parts))
+        Archive("a.zip", (f"{server.url}/a.zip",)),
+        Archive("p.zip", tuple(f"{server.url}/{name}" for name in parts)),
     )
-    assert survives(lambda folder: prepare("toy", folder / "toy", cards=toy), tmp_path / "data") > 20
+    assert (
+        survives(lambda folder: prepare("toy", folder / "toy", cards=toy), tmp_path / "data") > 20
+    )
 
 
 def test_a_download_goes_on_after_another_version_was_published(server, tmp_path):  # noqa: F811

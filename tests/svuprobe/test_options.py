@@ -1,4 +1,6 @@
-"""Options: every number is bounded where it is declared, every device is one that is here; the API checks alike."""
+"""Options: every number is bounded where it is declared, every device is one that is here; the API
+checks alike.
+"""
 
 import math
 import subprocess
@@ -69,7 +71,9 @@ def test_an_absurd_number_is_one_line_and_no_traceback(words, option, tmp_path, 
     for value in ABSURD:
         if words == ("data", "synth") and value == "0" and option.name == "seed":
             continue  # it is right, and takes a minute
-        done = CliRunner().invoke(cli.main, [*words, *required(command, tmp_path), option.opts[0], value])
+        done = CliRunner().invoke(
+            cli.main, [*words, *required(command, tmp_path), option.opts[0], value]
+        )
         assert isinstance(done.exception, SystemExit | None), (value, done.exception)
         assert done.exit_code in (0, 1, 2), value
         if done.exit_code:
@@ -79,7 +83,9 @@ def test_an_absurd_number_is_one_line_and_no_traceback(words, option, tmp_path, 
             assert done.exit_code == 2, value
 
 
-@pytest.mark.parametrize("device", ["", "CPU", "gpu", "cuda:99", "cuda:-1", "meta", "xla", "cpu:1", "\x1b[31m"])
+@pytest.mark.parametrize(
+    "device", ["", "CPU", "gpu", "cuda:99", "cuda:-1", "meta", "xla", "cpu:1", "\x1b[31m"]
+)
 def test_a_device_that_is_not_here_is_said_with_those_that_are(device, tmp_path):
     with pytest.raises(OptionError, match="there is cpu"):
         _machine.checked_device(device)
@@ -96,7 +102,10 @@ def test_a_device_that_is_not_here_is_said_with_those_that_are(device, tmp_path)
 
 
 def test_the_device_of_the_cpu_is_checked_without_torch():
-    code = "import sys; from svuprobe import _machine; _machine.checked_device('cpu'); print('torch' in sys.modules)"
+    code = (
+        "import sys; from svuprobe import _machine; _machine.checked_device('cpu'); "
+        "print('torch' in sys.modules)"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
 

@@ -20,14 +20,17 @@ GROUND = {"_errors", "_files", "_machine", "_progress", "_run_options", "_text"}
 MAY_IMPORT = {
     "tasks": GROUND | {"tasks"},
     "extractors": GROUND | {"extractors", "tasks.types"},
-    "pretrain": GROUND | {"pretrain", "extractors", "tasks"},  # its place; what it makes are checkpoints, on disk
+    # its place; what it makes are checkpoints, on disk
+    "pretrain": GROUND | {"pretrain", "extractors", "tasks"},
     "probe": GROUND | {"probe", "extractors", "tasks"},
     "benchmarks": GROUND | {"benchmarks", "probe"},
 }
 
 
 def imported(path, known=()):
-    """What a file imports, wherever in it, but for types alone; a name in ``known`` is a module, not in a module."""
+    """What a file imports, wherever in it, but for types alone; a name in ``known`` is a module,
+    not in a module.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_types = set()
     for node in ast.walk(tree):
@@ -47,7 +50,9 @@ def imported(path, known=()):
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_each_part_imports_only_what_lies_before_it(folder):
-    for path in sorted({*(ROOT / folder).rglob("*.py")} - {*(ROOT / "benchmarks" / "speed").glob("*.py")}):
+    for path in sorted(
+        {*(ROOT / folder).rglob("*.py")} - {*(ROOT / "benchmarks" / "speed").glob("*.py")}
+    ):
         for name in imported(path):
             if name.startswith("svuprobe."):
                 part = name.removeprefix("svuprobe.")
@@ -68,10 +73,13 @@ def modules():
 
 
 def test_no_folder_or_file_imports_one_that_imports_it_at_any_level():
-    """Between the files and folders of a folder, with all they hold, arrows go one way; late imports count too."""
+    """Between the files and folders of a folder, with all they hold, arrows go one way; late
+    imports count too.
+    """
     known = modules()
     assert len(known) > 100
-    arrows = defaultdict(lambda: defaultdict(set))  # folder -> its file or folder -> those that it imports
+    # folder -> its file or folder -> those that it imports
+    arrows = defaultdict(lambda: defaultdict(set))
     for name, path in known.items():
         for other in imported(path, known):
             a, b = name.split("."), other.split(".")
@@ -106,7 +114,9 @@ def test_help_answers_without_torch():
 
 
 def names_a_kind(node, names):
-    """Whether a node asks which kind something is: it compares, indexes, matches or maps with a kind's name."""
+    """Whether a node asks which kind something is: it compares, indexes, matches or maps with a
+    kind's name.
+    """
     if isinstance(node, ast.Compare):
         asked = [node.left, *node.comparators]
     elif isinstance(node, ast.Dict):
@@ -114,7 +124,11 @@ def names_a_kind(node, names):
     elif isinstance(node, ast.MatchValue):
         asked = [node.value]
     elif isinstance(node, ast.Call):  # {...}.get(kind), dict.fromkeys(...)
-        asked = node.args if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "startswith") else []
+        asked = (
+            node.args
+            if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "startswith")
+            else []
+        )
     else:
         return False
     inner = [part for one in asked for part in ast.walk(one)]
@@ -122,29 +136,42 @@ def names_a_kind(node, names):
 
 
 def test_no_part_asks_which_kind_a_task_has():
-    """What depends on a task's kind is a method of the kind, in tasks/kinds: a new one is one file there."""
+    """What depends on a task's kind is a method of the kind, in tasks/kinds: a new one is one file
+    there.
+    """
     names = set(kinds.TABLE)
     assert len(names) >= 5
     asking = []
     for name, path in modules().items():
         if not name.startswith("svuprobe.tasks.kinds"):
             nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            asking += [f"{path.relative_to(ROOT)}:{node.lineno}" for node in nodes if names_a_kind(node, names)]
+            asking += [
+                f"{path.relative_to(ROOT)}:{node.lineno}"
+                for node in nodes
+                if names_a_kind(node, names)
+            ]
     assert asking == []
     assert names_a_kind(ast.parse('task.kind in ("notes", "beats")').body[0].value, names)
 
 
 def test_every_folder_is_installed_under_its_name():
-    """A folder of code that setup.cfg forgets is there in a checkout, and missing for everybody who installs."""
+    """A folder of code that setup.cfg forgets is there in a checkout, and missing for everybody who
+    installs.
+    """
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     packages = config["options"]["packages"].split()
-    folders = dict(line.split(" = ") for line in config["options"]["package_dir"].strip().splitlines())
+    folders = dict(
+        line.split(" = ") for line in config["options"]["package_dir"].strip().splitlines()
+    )
     ours = {"svuprobe", *MAY_IMPORT}
-    wanted = {p.parent.relative_to(ROOT) for top in ours for p in (ROOT / top).rglob("*.py")} - {BY_HAND}
+    wanted = {p.parent.relative_to(ROOT) for top in ours for p in (ROOT / top).rglob("*.py")} - {
+        BY_HAND
+    }
     assert {Path(folder) for folder in folders.values()} == wanted
     assert sorted(packages) == sorted(folders)
     for name, folder in folders.items():
         below = Path(*name.split(".")[1:])
-        assert Path(folder) in (below, "svuprobe" / below)  # a stage lies beside svuprobe, its own parts in it
+        # a stage lies beside svuprobe, its own parts in it
+        assert Path(folder) in (below, "svuprobe" / below)
         assert (ROOT / folder / "__init__.py").read_text().startswith('"""')

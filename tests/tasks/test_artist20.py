@@ -1,4 +1,6 @@
-"""Artist20's split goes by albums in byte order; VocalSet's harder singer split goes by technique."""
+"""Artist20's split goes by albums in byte order; VocalSet's harder singer split goes by
+technique.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def test_albums_are_split_in_byte_order_not_as_people_sort(tmp_path):
 def test_an_album_is_in_one_split_and_every_artist_in_all(tmp_path):
     clips = find_clips(ARTISTS, discography(tmp_path))
     for split in SPLITS:
-        assert {c.target for c in clips if c.split == split} == {f"artist{a:02d}" for a in range(20)}
+        assert {c.target for c in clips if c.split == split} == {
+            f"artist{a:02d}" for a in range(20)
+        }
     assert ARTISTS.disjoint_groups
     assert len({c.group for c in clips}) == 120
     assert len({(c.group, c.split) for c in clips}) == 120
@@ -83,7 +87,9 @@ def test_another_number_of_albums_than_six_is_refused(tmp_path, change):
         (album / "01-Song.mp3").unlink()
     if change == "one album less":
         album.rmdir()
-    with pytest.raises(TaskError, match=rf"artist01: {7 if 'more' in change else 5} albums with songs in them"):
+    with pytest.raises(
+        TaskError, match=rf"artist01: {7 if 'more' in change else 5} albums with songs in them"
+    ):
         find_clips(ARTISTS, tmp_path)
 
 
@@ -95,7 +101,12 @@ def test_mixes_and_vocals_in_one_tree_are_refused(tmp_path):
 
 def test_lists_features_and_junk_are_not_songs(tmp_path):
     expected = [c.id for c in find_clips(ARTISTS, discography(tmp_path, artists=1))]
-    junk = ("all.list", "mfccs/artist00/boys/01-Song.htk", "artist00/cover.jpg", "artist00/boys/._01-Song.mp3")
+    junk = (
+        "all.list",
+        "mfccs/artist00/boys/01-Song.htk",
+        "artist00/cover.jpg",
+        "artist00/boys/._01-Song.mp3",
+    )
     assert [c.id for c in find_clips(ARTISTS, touch(tmp_path, *junk))] == expected
 
 
@@ -104,23 +115,38 @@ def test_an_empty_folder_is_refused(tmp_path):
         find_clips(ARTISTS, tmp_path)
 
 
-@pytest.mark.parametrize(("seconds", "windows"), [(9.99, 1), (10.0, 2), (10.5, 2), (14.9, 2), (15.0, 3)])
+@pytest.mark.parametrize(
+    ("seconds", "windows"), [(9.99, 1), (10.0, 2), (10.5, 2), (14.9, 2), (15.0, 3)]
+)
 def test_only_an_incomplete_tail_is_dropped(seconds, windows):
     assert len(ARTISTS.windowing.spans(round(seconds * 16000), 16000)) == windows
 
 
 def test_windows_are_scored_by_macro_f1_and_the_quiet_ones_dropped():
-    assert (ARTISTS.scored, ARTISTS.metrics[0], ARTISTS.windowing.min_rms) == ("window", "macro_f1", 0.01)
+    assert (ARTISTS.scored, ARTISTS.metrics[0], ARTISTS.windowing.min_rms) == (
+        "window",
+        "macro_f1",
+        0.01,
+    )
     assert {"accuracy", "top2", "top3"} < set(ARTISTS.metrics)
 
 
 def test_a_song_is_its_windows_majority_and_ties_go_to_the_first_class():
     logits = np.log(
-        np.array([[0.4, 0.3, 0.3], [0.4, 0.3, 0.3], [0.0001, 0.0001, 0.9998], [0.1, 0.2, 0.7], [0.1, 0.7, 0.2]])
+        np.array(
+            [
+                [0.4, 0.3, 0.3],
+                [0.4, 0.3, 0.3],
+                [0.0001, 0.0001, 0.9998],
+                [0.1, 0.2, 0.7],
+                [0.1, 0.7, 0.2],
+            ]
+        )
     )
     votes = majority_vote(logits, np.array([0, 0, 0, 1, 1]))
     assert votes.tolist() == [[2, 0, 1], [0, 1, 1]]
-    # The mean of the logits would take class 2 for the first song: one very sure window outweighs two.
+    # The mean of the logits would take class 2 for the first song: one very sure window outweighs
+    # two.
     assert logits[:3].mean(axis=0).argmax() != votes[0].argmax()
     value = accuracy(np.array([0, 1]), votes, np.arange(2), np.ones((1, 2)))
     assert value == [1.0]
@@ -132,14 +158,18 @@ def test_a_song_is_its_windows_majority_and_ties_go_to_the_first_class():
 
 @pytest.fixture(scope="module")
 def vocalset_tree(tmp_path_factory):
-    names = (f"FULL/{s}/scales/{t}/{s}_{t}_a.wav" for s in vocalset.SINGERS for t in vocalset.TECHNIQUES)
+    names = (
+        f"FULL/{s}/scales/{t}/{s}_{t}_a.wav" for s in vocalset.SINGERS for t in vocalset.TECHNIQUES
+    )
     return touch(tmp_path_factory.mktemp("vocalset"), *names)
 
 
 def test_no_technique_of_training_is_tested(vocalset_tree):
     clips = find_clips(CROSS, vocalset_tree)
     assert len(clips) == 20 * 17
-    techniques = {split: {c.group.split("/")[1] for c in clips if c.split == split} for split in SPLITS}
+    techniques = {
+        split: {c.group.split("/")[1] for c in clips if c.split == split} for split in SPLITS
+    }
     assert [len(techniques[split]) for split in SPLITS] == [10, 3, 4]
     assert set.union(*techniques.values()) == set(vocalset.TECHNIQUES)
     assert techniques["test"] == {"inhaled", "spoken", "trillo", "vocal_fry"}

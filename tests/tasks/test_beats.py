@@ -1,4 +1,6 @@
-"""Beat tracking: labels, loss, both decoders and scores against golden data and facts about beats."""
+"""Beat tracking: labels, loss, both decoders and scores against golden data and facts about
+beats.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +129,8 @@ def test_nothing_is_heard_in_zeros_or_in_nothing():
 
 
 def test_an_impossible_clip_still_has_beats():
-    (found,) = dbn.decode([np.ones(500, np.float32)], FPS)  # a beat in every frame: no tempo explains it
+    # a beat in every frame: no tempo explains it
+    (found,) = dbn.decode([np.ones(500, np.float32)], FPS)
     assert len(found) > 10
     assert (np.diff(found) > 0).all()
 
@@ -148,7 +151,8 @@ def test_peaks():
     activation = np.zeros(200)
     activation[[20, 50, 52, 90, 100, 101]] = [0.9, 0.8, 0.7, 0.4, 0.6, 0.6]
     found = beats.pick_peaks(activation, FPS)
-    np.testing.assert_allclose(found, [0.4, 1.0, 2.01])  # 52 is near a higher one, 90 too low, 100 equals 101
+    # 52 is near a higher one, 90 too low, 100 equals 101
+    np.testing.assert_allclose(found, [0.4, 1.0, 2.01])
     assert beats.pick_peaks(torch.zeros(50), FPS).shape == (0,)
     assert beats.pick_peaks([], FPS).shape == (0,)
     assert len(beats.pick_peaks(activation, FPS, threshold=0.3, window_s=0.0)) == 5
@@ -173,7 +177,9 @@ def test_labels_of_a_window_are_a_part_of_the_tracks():
     times, track = np.arange(500) / FPS, np.sort(np.random.default_rng(0).uniform(0, 10, 25))
     whole = beats.rasterise(track, times)
     for first in range(0, 400, 33):
-        np.testing.assert_array_equal(beats.rasterise(track, times[first : first + 60]), whole[first : first + 60])
+        np.testing.assert_array_equal(
+            beats.rasterise(track, times[first : first + 60]), whole[first : first + 60]
+        )
 
 
 @pytest.mark.parametrize("n_frames", [0, 1])
@@ -187,7 +193,9 @@ def test_loss_is_the_mean_of_every_head():
     targets = torch.tensor(beats.rasterise([0.3, 0.8], np.arange(60) / FPS))
     found = beats.loss(outputs, targets)
     assert found.shape == (3,)
-    torch.testing.assert_close(found[2], F.binary_cross_entropy_with_logits(outputs[2, :, 0], targets))
+    torch.testing.assert_close(
+        found[2], F.binary_cross_entropy_with_logits(outputs[2, :, 0], targets)
+    )
     found[0].backward()
     assert outputs.grad is not None
     assert outputs.grad[1:].abs().max() == 0
@@ -231,7 +239,12 @@ def test_empty_and_single_beats():
     assert set(beats.score([], track).values()) == {0.0}
     assert set(beats.score([], []).values()) == {1.0}
     assert beats.score(track, [10.3])["beat_f"] == pytest.approx(2 / 51)
-    assert beats.score([10.3], [10.3]) == {"beat_f": 1.0, "beat_f_20ms": 1.0, "cmlt": 0.0, "amlt": 0.0}
+    assert beats.score([10.3], [10.3]) == {
+        "beat_f": 1.0,
+        "beat_f_20ms": 1.0,
+        "cmlt": 0.0,
+        "amlt": 0.0,
+    }
 
 
 # A user's mistakes

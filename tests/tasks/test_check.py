@@ -1,4 +1,6 @@
-"""Is a dataset whole? Counts against the official ones, files that can't be decoded, copies that changed."""
+"""Is a dataset whole? Counts against the official ones, files that can't be decoded, copies that
+changed.
+"""
 
 import json
 from dataclasses import replace
@@ -124,7 +126,11 @@ def test_a_label_that_is_never_trained_is_told_where_there_are_no_official_numbe
 
 
 def test_tags_and_notes_are_counted_too(tmp_path, three):
-    tagged = [replace(three[0], target=("a", "b")), replace(three[1], target=()), replace(three[2], target=("b",))]
+    tagged = [
+        replace(three[0], target=("a", "b")),
+        replace(three[1], target=()),
+        replace(three[2], target=("b",)),
+    ]
     report = check(task_of(tagged, kind="multilabel", expected={"train": 1}), tmp_path, tagged)
     assert report.labels == {"a": {"train": 1}, "b": {"train": 1, "test": 1}}
     noted = [replace(clip, target=((0.0, 0.5, 60.0), (0.5, 1.0, 62.0))) for clip in three]
@@ -135,12 +141,16 @@ def test_tags_and_notes_are_counted_too(tmp_path, three):
 
 def test_many_labels_and_many_problems_stay_readable(tmp_path, three):
     clips = [replace(three[0], id=str(n), target=f"tag{n:02d}") for n in range(60)]
-    clips += [Clip(f"gone{n}", str(tmp_path / f"gone{n}.wav"), "train", "tag00", "g") for n in range(30)]
+    clips += [
+        Clip(f"gone{n}", str(tmp_path / f"gone{n}.wav"), "train", "tag00", "g") for n in range(30)
+    ]
     report = check(task_of(clips), tmp_path, clips)
     assert len(report.problems) == 30
     lines = report.lines(most=5)
     assert len(lines) < 25
-    assert any(line.startswith("labels     60, from tag01 (1) to tag00 (31) clips") for line in lines)
+    assert any(
+        line.startswith("labels     60, from tag01 (1) to tag00 (31) clips") for line in lines
+    )
     assert lines[-1] == "  ... and 25 more"
 
 
@@ -173,7 +183,9 @@ def test_a_synthetic_copy_that_lost_a_file_is_not_whole(copy, tmp_path):
     lost = copy / "train/1/Vocal.wav"
     kept = lost.rename(lost.with_suffix(".away"))
     try:
-        assert checked(root).problems == ("train/1/Vocal.wav: no such file; run svuprobe data synth again",)
+        assert checked(root).problems == (
+            "train/1/Vocal.wav: no such file; run svuprobe data synth again",
+        )
     finally:
         kept.rename(lost)
 
@@ -184,7 +196,9 @@ def test_a_synthetic_copy_with_other_bytes_or_other_files_is_not_whole(copy):
     try:
         (copy / "SYNTHETIC.json").write_text(json.dumps(other))
         assert checked(copy).ok
-        assert checked(copy, thorough=True).problems == ("train/1/Vocal.wav: changed since it was written",)
+        assert checked(copy, thorough=True).problems == (
+            "train/1/Vocal.wav: changed since it was written",
+        )
         del other["files"]["train/1/Vocal.wav"]
         (copy / "SYNTHETIC.json").write_text(json.dumps(other))
         assert "train/1/Vocal.wav: not of this copy" in checked(copy).problems[0]
@@ -215,7 +229,9 @@ def test_an_absent_dataset_is_described_with_the_next_commands(card, tmp_path):
     for part in (card.title, card.licence, card.homepage, card.getting, str(tmp_path / card.name)):
         assert part in text
     assert f"svuprobe data synth --task some-task --out {tmp_path}" in text
-    assert (f"svuprobe data prepare --task some-task --data {tmp_path}" in text) == bool(card.archives)
+    assert (f"svuprobe data prepare --task some-task --data {tmp_path}" in text) == bool(
+        card.archives
+    )
 
 
 def test_an_absent_dataset_without_a_card_is_still_described(tmp_path):

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from svuprobe.tasks import TABLE, dataset_id, find_clips, is_synthetic, load, singer, technique, transcription
+from svuprobe.tasks import (
+    TABLE,
+    dataset_id,
+    find_clips,
+    is_synthetic,
+    load,
+    singer,
+    technique,
+    transcription,
+)
 from svuprobe.tasks.datasets import vocalset
 from svuprobe.tasks.types import SPLITS, Clip, TaskError, Windowing, natural_key
 
@@ -58,7 +67,9 @@ def test_a_whole_clip_of_more_than_a_minute_is_cut_into_equal_windows():
     assert len(Windowing().spans(7200 * 100, 100)) == 120
 
 
-@pytest.mark.parametrize("windowing", [Windowing(3.0, 1.0), Windowing(5.0), Windowing(0.7, 0.7), Windowing()])
+@pytest.mark.parametrize(
+    "windowing", [Windowing(3.0, 1.0), Windowing(5.0), Windowing(0.7, 0.7), Windowing()]
+)
 @pytest.mark.parametrize("rate", [100, 22050])
 def test_windows_follow_each_other_and_only_a_short_tail_is_lost(windowing, rate):
     for n in [*range(1, 40), *range(60, 1500, 7)]:
@@ -96,7 +107,12 @@ def test_different_windowings_have_different_keys():
 
 
 def test_male2_comes_before_male10():
-    assert sorted(["male10", "male2", "female1", "male1"], key=natural_key) == ["female1", "male1", "male2", "male10"]
+    assert sorted(["male10", "male2", "female1", "male1"], key=natural_key) == [
+        "female1",
+        "male1",
+        "male2",
+        "male10",
+    ]
 
 
 # VocalSet
@@ -111,11 +127,17 @@ def touch(root: Path, *names: str) -> Path:
 
 def vocalset_tree(root: Path) -> Path:
     """Every singer sings every technique once."""
-    return touch(root, *(f"FULL/{s}/scales/{t}/{s}_{t}_a.wav" for s in vocalset.SINGERS for t in TECHNIQUES))
+    return touch(
+        root, *(f"FULL/{s}/scales/{t}/{s}_{t}_a.wav" for s in vocalset.SINGERS for t in TECHNIQUES)
+    )
 
 
 def test_singer_and_technique_come_from_the_folders_not_from_the_name(tmp_path):
-    touch(tmp_path, "FULL/male4/arpeggios/vocal_fry/f2_scales_vibrato_a.wav", "FULL/male4/scales/belt/belt_a.wav")
+    touch(
+        tmp_path,
+        "FULL/male4/arpeggios/vocal_fry/f2_scales_vibrato_a.wav",
+        "FULL/male4/scales/belt/belt_a.wav",
+    )
     found = vocalset.recordings(tmp_path)
     assert [(r.singer, r.context, r.technique) for r in found] == [
         ("male4", "arpeggios", "vocal_fry"),
@@ -126,7 +148,13 @@ def test_singer_and_technique_come_from_the_folders_not_from_the_name(tmp_path):
 
 
 def test_male1_male10_and_male11_are_three_singers(tmp_path):
-    touch(tmp_path, *(f"FULL/{s}/scales/straight/m1_scales_straight_a.wav" for s in ("male1", "male10", "male11")))
+    touch(
+        tmp_path,
+        *(
+            f"FULL/{s}/scales/straight/m1_scales_straight_a.wav"
+            for s in ("male1", "male10", "male11")
+        ),
+    )
     for name in ("technique", "singer"):
         assert len(find_clips(load(name), tmp_path)) == 3
     assert [c.target for c in singer.clips(tmp_path)] == ["male1", "male10", "male11"]
@@ -156,7 +184,9 @@ def test_male1_male10_and_male11_are_three_singers(tmp_path):
 )
 def test_duplicates_junk_and_unknown_folders_are_left_out(tmp_path, name, kept):
     touch(tmp_path, "FULL/male1/scales/straight/m1_scales_straight_a.wav", f"FULL/{name}")
-    names = {r.path.relative_to(tmp_path / "FULL").as_posix() for r in vocalset.recordings(tmp_path)}
+    names = {
+        r.path.relative_to(tmp_path / "FULL").as_posix() for r in vocalset.recordings(tmp_path)
+    }
     assert names == {"male1/scales/straight/m1_scales_straight_a.wav"} | ({name} if kept else set())
 
 
@@ -206,14 +236,17 @@ def test_recordings_are_split_60_20_20_in_every_singer():
 
 
 def test_the_split_of_a_published_recording_never_changes():
-    """The SHA-256 of ten names, taken with the shell's sha256sum: another rule would change every score."""
+    """The SHA-256 of ten names, taken with the shell's sha256sum: another rule would change every
+    score.
+    """
     splits = {t: singer.split_of(f"female1/scales/{t}/f1_scales_{t}_a") for t in technique.LABELS}
     assert splits == dict.fromkeys(technique.LABELS, "train") | {"belt": "valid", "spoken": "test"}
 
 
 def test_a_folder_that_is_not_vocalset_is_refused(tmp_path):
     with pytest.raises(
-        TaskError, match=re.escape(f"{tmp_path}: no folder FULL in it; VocalSet 1.1 unpacks to FULL/")
+        TaskError,
+        match=re.escape(f"{tmp_path}: no folder FULL in it; VocalSet 1.1 unpacks to FULL/"),
     ):
         find_clips(load("technique"), tmp_path)
     (tmp_path / "FULL").mkdir()
@@ -225,10 +258,17 @@ def test_a_folder_that_is_not_vocalset_is_refused(tmp_path):
 
 
 def mir_st500(root: Path, audio: dict[int, str], annotation: object = None) -> Path:
-    """A tree with the notes of all songs of ``audio`` and of songs 7 and 499, and the files ``audio`` names."""
+    """A tree with the notes of all songs of ``audio`` and of songs 7 and 499, and the files
+    ``audio`` names.
+    """
     root.mkdir(parents=True, exist_ok=True)
-    notes = {str(song): [[0.5, 1.0, 60], [1.0, 2.25, 62.0]] for song in sorted({*audio, 7, 499}, reverse=True)}
-    (root / transcription.ANNOTATION).write_text(json.dumps(notes if annotation is None else annotation))
+    notes = {
+        str(song): [[0.5, 1.0, 60], [1.0, 2.25, 62.0]]
+        for song in sorted({*audio, 7, 499}, reverse=True)
+    }
+    (root / transcription.ANNOTATION).write_text(
+        json.dumps(notes if annotation is None else annotation)
+    )
     return touch(root, *audio.values())
 
 
@@ -243,8 +283,12 @@ def mir_st500(root: Path, audio: dict[int, str], annotation: object = None) -> P
         (500, "test", "test"),
     ],
 )
-@pytest.mark.parametrize("layout", ["{folder}/{song}/Vocal.wav", "{folder}/{song}.wav", "{song}.wav"])
-def test_songs_are_split_by_number_and_found_in_three_layouts(tmp_path, song, split, folder, layout):
+@pytest.mark.parametrize(
+    "layout", ["{folder}/{song}/Vocal.wav", "{folder}/{song}.wav", "{song}.wav"]
+)
+def test_songs_are_split_by_number_and_found_in_three_layouts(
+    tmp_path, song, split, folder, layout
+):
     name = layout.format(folder=folder, song=song)
     clips = find_clips(load("transcription"), mir_st500(tmp_path, {song: name}))
     notes = ((0.5, 1.0, 60.0), (1.0, 2.25, 62.0))
@@ -281,7 +325,9 @@ def test_a_malformed_annotation_is_one_line(tmp_path, text):
     (tmp_path / transcription.ANNOTATION).write_text(text)
     with pytest.raises(TaskError) as error:
         find_clips(load("transcription"), tmp_path)
-    assert str(error.value).startswith(f"{tmp_path / transcription.ANNOTATION}: not the MIR-ST500 annotation")
+    assert str(error.value).startswith(
+        f"{tmp_path / transcription.ANNOTATION}: not the MIR-ST500 annotation"
+    )
     assert "\n" not in str(error.value)
 
 
@@ -345,7 +391,9 @@ def test_tasks_of_the_table_are_called_what_the_table_calls_them(name):
 
 def test_ids_that_repeat_and_groups_in_two_splits_are_refused():
     one = Clip("a", "a.wav", "train", "x", "g")
-    task = replace(load("singer"), source="own", clips=lambda root: [one, replace(one, path="b.wav")])
+    task = replace(
+        load("singer"), source="own", clips=lambda root: [one, replace(one, path="b.wav")]
+    )
     with pytest.raises(TaskError, match="task singer: clip id 'a' occurs twice"):
         find_clips(task, Path())
     task = replace(task, clips=lambda root: [one, replace(one, id="b", split="test")])
@@ -363,7 +411,9 @@ def test_the_marble_split_keeps_the_test_singers_and_shares_the_others(tmp_path)
                 path.touch()
     ours, theirs = (find_clips(load(name), tmp_path) for name in ("technique", "technique-marble"))
     assert [c.id for c in ours] == [c.id for c in theirs]
-    assert {c.group for c in theirs if c.split == "test"} == {c.group for c in ours if c.split == "test"}
+    assert {c.group for c in theirs if c.split == "test"} == {
+        c.group for c in ours if c.split == "test"
+    }
     valid = [c for c in theirs if c.split == "valid"]
     assert 0.3 < len(valid) / (len(valid) + sum(c.split == "train" for c in theirs)) < 0.5
     assert {c.group for c in valid} & {c.group for c in theirs if c.split == "train"}

@@ -17,8 +17,8 @@ from svuprobe.tasks.synth import CORPORA
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 QUICK = preset("linear", learning_rates=(5e-3,), seeds=1, max_epochs=60, single_layers=False)
-# How far above chance a linear head on time means (or frames) of a hand-made front end gets on the synthetic copy:
-# the ranked metric must exceed chance by this much.
+# How far above chance a linear head on time means (or frames) of a hand-made front end gets on the
+# synthetic copy: the ranked metric must exceed chance by this much.
 MARGIN = {
     "technique": 0.15,
     "technique-marble": 0.15,
@@ -77,7 +77,8 @@ def test_a_task_says_what_it_is(task):
 def test_a_synthetic_copy_is_whole_learnable_in_every_split_and_disjoint(task, synthetic):
     assert task.dataset in CORPORA
     root = synthetic(task)
-    clips = find_clips(task, root)  # refuses repeated ids and, where the protocol says so, groups across splits
+    # refuses repeated ids and, where the protocol says so, groups across splits
+    clips = find_clips(task, root)
     assert {c.split for c in clips} == set(task_types.SPLITS)
     assert all(Path(c.path).is_file() for c in clips)
     labels = manifest.labels_of(task, clips)
@@ -102,13 +103,17 @@ def test_perfect_predictions_score_1_on_every_metric_and_shuffled_ones_chance(ta
         return
     labels = manifest.labels_of(task, clips)
     target = kinds.of(task).encode(task, labels, clips)
-    outputs = 9.0 * np.eye(len(labels))[target] if task.kind == "multiclass" else target.astype(float)
+    outputs = (
+        9.0 * np.eye(len(labels))[target] if task.kind == "multiclass" else target.astype(float)
+    )
     group, everyone = np.arange(len(clips)), np.ones((1, len(clips)))
     order = np.random.default_rng(0).permutation(len(clips))
     for name in task.metrics:
         perfect = kinds.of(task).metric(name, labels)(target, outputs, group, everyone)[0]
         assert perfect == pytest.approx(0.0 if name == "mae" else 1.0), name
-    shuffled = kinds.of(task).metric(task.metrics[0], labels)(target, outputs[order], group, everyone)[0]
+    shuffled = kinds.of(task).metric(task.metrics[0], labels)(
+        target, outputs[order], group, everyone
+    )[0]
     assert shuffled < 0.65
 
 
@@ -127,7 +132,9 @@ def test_every_task_goes_from_synthetic_audio_to_a_score_above_chance(task, synt
     protocol = QUICK
     if kinds.of(task).level == "frame":
         protocol = Protocol(name="quick", hidden=64, learning_rates=(5e-3,), seeds=1)
-    (one,) = api.probe([task.name], features=tmp_path / "f", results=tmp_path / "r", protocol=protocol)
+    (one,) = api.probe(
+        [task.name], features=tmp_path / "f", results=tmp_path / "r", protocol=protocol
+    )
     ranked = task.metrics[0]
     assert one.result.ranked.mean > one.result.chance[ranked] + MARGIN[task.name], one.result.scores
     assert one.result.task.synthetic
@@ -135,7 +142,8 @@ def test_every_task_goes_from_synthetic_audio_to_a_score_above_chance(task, synt
 
 def test_the_example_in_contributing_works_as_it_stands(monkeypatch, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(), flags=re.DOTALL)
-    (code,) = [block for block in blocks if "TASK = Task(" in block]  # test_own_models.py runs the model
+    # test_own_models.py runs the model
+    (code,) = [block for block in blocks if "TASK = Task(" in block]
     assert len(code.splitlines()) < 60
     module = types.ModuleType("svuprobe.tasks.vowel")
     exec(code, module.__dict__)

@@ -7,7 +7,8 @@ import pytest
 from svuprobe.tasks import TABLE, load
 from svuprobe.tasks.datasets import DATASETS
 
-ASKED = {"artist20", "mir-st500", "gtzan", "emomusic", "mtg-jamendo"}  # nothing of these is for everybody
+# nothing of these is for everybody
+ASKED = {"artist20", "mir-st500", "gtzan", "emomusic", "mtg-jamendo"}
 
 
 def test_every_dataset_of_the_tasks_has_a_card():
@@ -41,7 +42,9 @@ def test_archives_are_fetched_safely_and_once():
     for _, archive in archives:
         assert "/" not in archive.name
         assert not archive.unpack_to.startswith(("/", ".."))
-        assert archive.checksum is None or re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", archive.checksum)
+        assert archive.checksum is None or re.fullmatch(
+            r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", archive.checksum
+        )
 
 
 def test_licences_agree_with_those_of_the_tasks():

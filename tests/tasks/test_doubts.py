@@ -1,4 +1,6 @@
-"""Labels that are unlikely to be meant are said where they are met: data check, extract, and beside the score."""
+"""Labels that are unlikely to be meant are said where they are met: data check, extract, and beside
+the score.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def folder(tmp_path_factory):
     files = {
         "good.csv": "0.1,0.5,50\n0.6,1.9,60\n",
         "ms.csv": "100,500,50\n600,1900,60\n",
-        "late.csv": "0.1,0.5,50\n2.05,2.2,60\n2.3,2.9,62\n",  # annotations are rounded: 2.05 is at the end
+        # annotations are rounded: 2.05 is at the end
+        "late.csv": "0.1,0.5,50\n2.05,2.2,60\n2.3,2.9,62\n",
         "voices.csv": "0.1,0.5,50\n0.4,0.9,60\n1,1.5,84\n1.6,1.7,30\n",
         "good.txt": "0.2\n0.8\n",
         "ms.txt": "200\n800\n1400\n",
@@ -36,7 +39,12 @@ def folder(tmp_path_factory):
 def task_of(folder, name, kind, each, **keys):
     """A task of two clips a split, whose targets repeat."""
     rows = [
-        {"path": f"{n}.wav", "target": each[n % len(each)], "split": SPLITS[n // 2], "group": f"g{n}"}
+        {
+            "path": f"{n}.wav",
+            "target": each[n % len(each)],
+            "split": SPLITS[n // 2],
+            "group": f"g{n}",
+        }
         for n in range(6)
     ]
     return str(write_task(folder, name, kind, rows, **keys))
@@ -44,7 +52,13 @@ def task_of(folder, name, kind, each, **keys):
 
 CASES = [
     ("plain", "multiclass", ["dog", "cat"], {}, []),
-    ("case", "multiclass", ["Dog", "dog "], {}, ["labels 'Dog', 'dog' differ in case, blanks or marks alone"]),
+    (
+        "case",
+        "multiclass",
+        ["Dog", "dog "],
+        {},
+        ["labels 'Dog', 'dog' differ in case, blanks or marks alone"],
+    ),
     ("marks", "multiclass", ["hip-hop", "hip hop"], {}, ["labels 'hip hop', 'hip-hop' differ"]),
     ("tags", "multilabel", ["Rock|slow", "rock|fast"], {}, ["labels 'Rock', 'rock' differ"]),
     ("width", "multiclass", ["abc", "\uff41bc"], {}, ["labels 'abc', '\\uff41bc' differ"]),
@@ -59,14 +73,21 @@ CASES = [
         "notes",
         ["voices.csv", "good.csv"],
         {},
-        ["3 of 18 notes begin while another sounds: this kind holds one voice", "6 of 18 notes lie outside C2 to B5"],
+        [
+            "3 of 18 notes begin while another sounds: this kind holds one voice",
+            "6 of 18 notes lie outside C2 to B5",
+        ],
     ),
     ("beats", "beats", ["good.txt"], {}, []),
 ]
 
 
-@pytest.mark.parametrize(("name", "kind", "targets", "keys", "said"), CASES, ids=[case[0] for case in CASES])
-def test_what_may_not_be_meant_is_said_by_check_extract_and_probe(folder, name, kind, targets, keys, said):
+@pytest.mark.parametrize(
+    ("name", "kind", "targets", "keys", "said"), CASES, ids=[case[0] for case in CASES]
+)
+def test_what_may_not_be_meant_is_said_by_check_extract_and_probe(
+    folder, name, kind, targets, keys, said
+):
     toml = task_of(folder, name, kind, targets, **keys)
     task = api.load_task(toml)
     found = doubts(task, find_clips(task, folder))
@@ -74,43 +95,72 @@ def test_what_may_not_be_meant_is_said_by_check_extract_and_probe(folder, name, 
     assert all(start in doubt for start, doubt in zip(said, found, strict=True))
     lines: list[str] = []
     assert api.check(toml, folder, reporter=api.Reporter(lines.append))
-    assert lines[-1] == f"whole: nothing is missing or damaged{', but see the notes' if said else ''}"
+    assert (
+        lines[-1] == f"whole: nothing is missing or damaged{', but see the notes' if said else ''}"
+    )
     assert [line.removeprefix("note: ") for line in lines if line.startswith("note: ")] == found
     lines.clear()
     options = api.RunOptions(jobs=0, reporter=api.Reporter(lines.append))
     api.extract([toml], ["logmel"], data=folder, features=folder / "features", options=options)
-    assert [line for line in lines if line.removeprefix(f"{task.name}: ") in found] == [f"{name}: {d}" for d in found]
+    assert [line for line in lines if line.removeprefix(f"{task.name}: ") in found] == [
+        f"{name}: {d}" for d in found
+    ]
     protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, max_epochs=1)
-    (done,) = api.probe([toml], features=folder / "features", results=folder / "results", protocol=protocol)
+    (done,) = api.probe(
+        [toml], features=folder / "features", results=folder / "results", protocol=protocol
+    )
     assert [caveat for caveat in done.result.caveats if caveat in found] == found
 
 
 @pytest.mark.parametrize(
     ("kind", "targets", "late"),
     [
-        ("notes", ["ms.csv", "good.csv"], "6 of 12 notes lie beyond the end of their audio (clip '0.wav' lasts 2"),
+        (
+            "notes",
+            ["ms.csv", "good.csv"],
+            "6 of 12 notes lie beyond the end of their audio (clip '0.wav' lasts 2",
+        ),
         ("notes", ["late.csv", "good.csv"], "3 of 15 notes lie beyond"),
         ("beats", ["ms.txt"], "18 of 18 beats lie beyond the end of their audio"),
         ("notes", ["good.csv"], ""),
         ("beats", ["good.txt"], ""),
     ],
 )
-def test_labels_beyond_the_end_of_the_audio_are_counted_by_check_and_probe(folder, kind, targets, late):
+def test_labels_beyond_the_end_of_the_audio_are_counted_by_check_and_probe(
+    folder, kind, targets, late
+):
     name = f"beyond-{kind}-{targets[0].split('.')[0]}"
     toml = task_of(folder, name, kind, targets)
     lines: list[str] = []
     assert api.check(toml, folder, reporter=api.Reporter(lines.append)) == (not late)
-    assert bool(late) == any(late in line and "are the times in milliseconds?" in line for line in lines)
-    api.extract([toml], ["logmel"], data=folder, features=folder / "features", options=api.RunOptions(jobs=0))
+    assert bool(late) == any(
+        late in line and "are the times in milliseconds?" in line for line in lines
+    )
+    api.extract(
+        [toml],
+        ["logmel"],
+        data=folder,
+        features=folder / "features",
+        options=api.RunOptions(jobs=0),
+    )
     protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, max_epochs=1)
-    (done,) = api.probe([toml], features=folder / "features", results=folder / "results", protocol=protocol)
+    (done,) = api.probe(
+        [toml], features=folder / "features", results=folder / "results", protocol=protocol
+    )
     said = [caveat for caveat in done.result.caveats if "beyond the end" in caveat]
     assert [caveat.startswith(late) for caveat in said] == [True] * bool(late)
 
 
 def test_a_part_of_a_file_counts_from_its_start(folder):
     rows = [
-        {"path": "0.wav", "target": "good.txt", "split": split, "start": n / 4, "end": n / 4 + 0.3, "group": n}
+        {
+            "path": "0.wav",
+            "target": "good.txt",
+            "split": split,
+            "start": n / 4,
+            "end": n / 4 + 0.3,
+            "group": n,
+        }
         for n, split in enumerate(SPLITS)
     ]
     task = api.load_task(str(write_task(folder, "parts", "beats", rows)))
@@ -129,4 +179,6 @@ def test_one_group_in_two_spellings_that_crosses_splits_is_doubted(folder):
         ]
         task = api.load_task(str(write_task(folder, f"groups-{other}", "multiclass", rows)))
         found = doubts(task, find_clips(task, folder))
-        assert [d.startswith("groups 'Singer 1', 'singer1' in several splits") for d in found] == [True] * doubted
+        assert [d.startswith("groups 'Singer 1', 'singer1' in several splits") for d in found] == [
+            True
+        ] * doubted

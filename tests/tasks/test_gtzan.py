@@ -1,4 +1,6 @@
-"""GTZAN: which tracks the genre and beat tasks use, in which split, and where their beats come from."""
+"""GTZAN: which tracks the genre and beat tasks use, in which split, and where their beats come
+from.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +48,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return touch(tmp_path_factory.mktemp("gtzan"), *names)
 
 
-# ---------------------------------------------------------------- tracks and splits
+# -- tracks and splits -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", [genre.TASK, beat.TASK], ids=["genre", "beat"])
 def test_of_1000_files_the_930_without_faults_are_used(whole: Path, task: Task) -> None:
     clips = find_clips(task, whole)
-    assert Counter(clip.split for clip in clips) == {"train": 443, "valid": 197, "test": 290} == task.expected
+    assert (
+        Counter(clip.split for clip in clips)
+        == {"train": 443, "valid": 197, "test": 290}
+        == task.expected
+    )
     assert all(clip.path.endswith(f"{clip.id}.au") for clip in clips)
 
 
@@ -67,9 +73,13 @@ def test_genres_are_sorted_and_all_in_every_split(whole: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["genres", "genres_original", "Data/genres_original"])
 @pytest.mark.parametrize("suffix", [".wav", ".au"])
-def test_the_archive_and_the_copy_on_kaggle_are_both_known(tmp_path: Path, folder: str, suffix: str) -> None:
+def test_the_archive_and_the_copy_on_kaggle_are_both_known(
+    tmp_path: Path, folder: str, suffix: str
+) -> None:
     touch(tmp_path, audio(ONE, folder, suffix))
-    assert [clip.path for clip in genre.clips(tmp_path)] == [str(tmp_path / audio(ONE, folder, suffix))]
+    assert [clip.path for clip in genre.clips(tmp_path)] == [
+        str(tmp_path / audio(ONE, folder, suffix))
+    ]
 
 
 def test_a_track_that_is_there_as_wav_and_au_is_one_clip(tmp_path: Path) -> None:
@@ -78,21 +88,33 @@ def test_a_track_that_is_there_as_wav_and_au_is_one_clip(tmp_path: Path) -> None
 
 
 def test_faulty_tracks_and_other_files_are_no_clips(tmp_path: Path) -> None:
-    faulty = next(f"pop.{n:05d}" for n in range(100) if f"pop.{n:05d}" not in {row["track"] for row in LIST})
-    touch(tmp_path, audio(ONE), audio(faulty), "genres/blues/._blues.00030.wav", "genres/bextract_single.mf")
+    faulty = next(
+        f"pop.{n:05d}" for n in range(100) if f"pop.{n:05d}" not in {row["track"] for row in LIST}
+    )
+    touch(
+        tmp_path,
+        audio(ONE),
+        audio(faulty),
+        "genres/blues/._blues.00030.wav",
+        "genres/bextract_single.mf",
+    )
     touch(tmp_path, "genres/rock/blues.00031.wav")
     assert [clip.id for clip in genre.clips(tmp_path)] == [ONE]
 
 
 def test_the_track_that_kaggle_broke_stays_listed_where_its_file_exists(tmp_path: Path) -> None:
     touch(tmp_path, audio("jazz.00054", "genres_original"), audio(ONE, "genres_original"))
-    assert {clip.id: clip.split for clip in genre.clips(tmp_path)} == {ONE: "train", "jazz.00054": "train"}
+    assert {clip.id: clip.split for clip in genre.clips(tmp_path)} == {
+        ONE: "train",
+        "jazz.00054": "train",
+    }
 
 
 @pytest.mark.parametrize("task", [genre.TASK, beat.TASK], ids=["genre", "beat"])
 def test_a_folder_that_is_not_gtzan_is_refused(tmp_path: Path, task: Task) -> None:
     with pytest.raises(
-        TaskError, match=re.escape(f"{tmp_path}: no folder genres or genres_original in it; GTZAN is")
+        TaskError,
+        match=re.escape(f"{tmp_path}: no folder genres or genres_original in it; GTZAN is"),
     ):
         find_clips(task, tmp_path)
     (tmp_path / "genres").mkdir()
@@ -100,7 +122,8 @@ def test_a_folder_that_is_not_gtzan_is_refused(tmp_path: Path, task: Task) -> No
         find_clips(task, tmp_path)
 
 
-@pytest.mark.parametrize("n_samples", [660_000, 661_794, 675_808])  # shortest, usual and longest file, 22.05 kHz
+# shortest, usual and longest file, 22.05 kHz
+@pytest.mark.parametrize("n_samples", [660_000, 661_794, 675_808])
 def test_a_track_of_30_013_s_is_one_window(n_samples: int) -> None:
     assert len(gtzan.WINDOWING.spans(n_samples, 22050)) == 1
     assert genre.TASK.windowing == beat.TASK.windowing == gtzan.WINDOWING
@@ -111,7 +134,7 @@ def test_a_score_of_genre_counts_tracks() -> None:
     assert genre.TASK.metrics[0] == "accuracy"
 
 
-# ---------------------------------------------------------------- beats
+# -- beats -----------------------------------------------------------------------------------------
 
 
 def test_without_files_the_beats_are_those_of_gtzan_rhythm(whole: Path) -> None:
@@ -166,9 +189,13 @@ def test_files_of_beats_come_before_the_list(tmp_path: Path, name: str, text: st
 def test_the_file_beside_the_audio_comes_first_and_beats_before_jams(tmp_path: Path) -> None:
     touch(tmp_path, audio(ONE))
     for seconds, name in enumerate(
-        ["rhythm/blues.00029.beats", "beats/blues.00029.jams", "beats/gtzan_blues_00029.beats"], start=1
+        ["rhythm/blues.00029.beats", "beats/blues.00029.jams", "beats/gtzan_blues_00029.beats"],
+        start=1,
     ):
-        write(tmp_path / name, f"{seconds}" if name.endswith("beats") else jams(("beat", None, [seconds])))
+        write(
+            tmp_path / name,
+            f"{seconds}" if name.endswith("beats") else jams(("beat", None, [seconds])),
+        )
         assert beat.clips(tmp_path)[0].target == (float(seconds),)
     write(tmp_path / "genres/blues/blues.00029.jams", jams(("beat", None, [4])))
     assert beat.clips(tmp_path)[0].target == (4.0,)
@@ -179,8 +206,8 @@ def test_files_and_the_list_are_never_mixed(tmp_path: Path) -> None:
     with pytest.raises(TaskError) as error:
         beat.clips(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}: files of beats for 1 tracks, but none for {TWO} (1 in all); "
-        f"add {TWO}.beats in {tmp_path / 'beats'}, or move all of them away to use the list that ships"
+        f"{tmp_path}: files of beats for 1 tracks, but none for {TWO} (1 in all); add {TWO}.beats "
+        f"in {tmp_path / 'beats'}, or move all of them away to use the list that ships"
     )
     write(tmp_path / f"jams/{TWO}.wav.jams", JAMS)
     assert [clip.target for clip in beat.clips(tmp_path)] == [(0.5, 1.0, 1.5)] * 2
@@ -210,7 +237,11 @@ def test_beats_from_30_s_on_are_left_out(tmp_path: Path) -> None:
         ("jams", "{", ": not a JAMS file with annotations of beats"),
         ("jams", "[]", ": not a JAMS file with annotations of beats"),
         ("jams", '{"annotations": [3]}', ": not a JAMS file with annotations of beats"),
-        ("jams", '{"annotations": [{"namespace": "beat"}]}', ": not a JAMS file with annotations of beats"),
+        (
+            "jams",
+            '{"annotations": [{"namespace": "beat"}]}',
+            ": not a JAMS file with annotations of beats",
+        ),
         ("jams", jams(("beat", "downbeat", [1.0])), ": no annotation of the namespace beat in it"),
         ("jams", jams(("beat", "beat", [])), ": beats are finite times"),
     ],

@@ -1,4 +1,6 @@
-"""Simple instruments: pitch is exact, families differ, keys are harmonic, beats are where they are said to be."""
+"""Simple instruments: pitch is exact, families differ, keys are harmonic, beats are where they are
+said to be.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,8 @@ def test_a_note_has_the_pitch_it_is_asked_for(family, midi):
     audio = note(family, midi, 1.0, rng(), RATE)
     spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio)), 8 * RATE))
     f0 = 440 * 2 ** ((midi - 69) / 12)
-    # As in NSynth, vibrato and stretched partials apart: the strongest bin within a quarter tone of f0 stands out.
+    # As in NSynth, vibrato and stretched partials apart: the strongest bin within a quarter tone of
+    # f0 stands out.
     near = spectrum[round(8 * f0 * 2 ** (-1 / 24)) : round(8 * f0 * 2 ** (1 / 24)) + 1]
     below = spectrum[round(8 * f0 * 0.6) : round(8 * f0 * 0.8)]
     assert near.max() > 8 * below.max()
@@ -39,7 +42,9 @@ def test_families_differ_more_than_their_instruments():
     assert np.median(apart) > 2 * within
 
 
-@pytest.mark.parametrize(("tonic", "mode"), [(0, "major"), (9, "minor"), (6, "major"), (3, "minor")])
+@pytest.mark.parametrize(
+    ("tonic", "mode"), [(0, "major"), (9, "minor"), (6, "major"), (3, "minor")]
+)
 def test_a_track_is_in_its_key(tonic, mode):
     audio, _ = track(Style(tonic=tonic, mode=mode, drums=0.0), 12.0, rng(), RATE)
     spectrum = np.abs(np.fft.rfft(audio))

@@ -32,12 +32,16 @@ def official(row: dict[str, str]) -> str:
     return f"{TEST if test else MTG}/audio/{row['beatport_id'].zfill(7 if test else 1)}.LOFI.mp3"
 
 
-# ---------------------------------------------------------------- songs
+# -- songs -----------------------------------------------------------------------------------------
 
 
 def test_every_song_of_the_list_is_found_where_the_scripts_put_it(tmp_path: Path) -> None:
     clips = find_clips(key.TASK, touch(tmp_path, *map(official, LIST)))
-    assert Counter(clip.split for clip in clips) == {"train": 923, "valid": 236, "test": 604} == key.TASK.expected
+    assert (
+        Counter(clip.split for clip in clips)
+        == {"train": 923, "valid": 236, "test": 604}
+        == key.TASK.expected
+    )
     for split in SPLITS:
         assert {clip.target for clip in clips if clip.split == split} == set(key.LABELS)
     assert [clip.id for clip in clips] == [row["beatport_id"] for row in LIST]
@@ -70,14 +74,22 @@ def test_labels_are_24_keys_with_flats_sorted_by_name() -> None:
 )
 def test_names_and_folders_that_hold_a_song(tmp_path: Path, name: str, found: bool) -> None:
     touch(tmp_path, f"{MTG}/audio/5061.LOFI.mp3", name)
-    songs = {clip.id: (clip.path, clip.split, clip.target) for clip in find_clips(key.TASK, tmp_path)}
+    songs = {
+        clip.id: (clip.path, clip.split, clip.target) for clip in find_clips(key.TASK, tmp_path)
+    }
     assert songs.pop("5061") == (str(tmp_path / MTG / "audio/5061.LOFI.mp3"), "train", "Eb minor")
     assert songs == ({"10089": (str(tmp_path / name), "test", "D major")} if found else {})
 
 
 def test_the_original_mp3_comes_before_a_conversion(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"{TEST}/audio/0010089.LOFI.{s}" for s in ("flac", "mp3", "wav")), "audio/10089.LOFI.mp3")
-    assert [clip.path for clip in key.clips(tmp_path)] == [str(tmp_path / TEST / "audio/0010089.LOFI.mp3")]
+    touch(
+        tmp_path,
+        *(f"{TEST}/audio/0010089.LOFI.{s}" for s in ("flac", "mp3", "wav")),
+        "audio/10089.LOFI.mp3",
+    )
+    assert [clip.path for clip in key.clips(tmp_path)] == [
+        str(tmp_path / TEST / "audio/0010089.LOFI.mp3")
+    ]
 
 
 def test_a_folder_without_songs_is_refused_with_the_layout(tmp_path: Path) -> None:
@@ -93,14 +105,16 @@ def test_a_folder_without_songs_is_refused_with_the_layout(tmp_path: Path) -> No
         find_clips(key.TASK, tmp_path)
 
 
-@pytest.mark.parametrize(("seconds", "windows"), [(120.0, 4), (119.9, 3), (135.0, 4), (20.0, 1), (30.0, 1)])
+@pytest.mark.parametrize(
+    ("seconds", "windows"), [(120.0, 4), (119.9, 3), (135.0, 4), (20.0, 1), (30.0, 1)]
+)
 def test_a_preview_is_cut_into_whole_windows_of_30_s(seconds: float, windows: int) -> None:
     for rate in (16000, 44100):
         assert len(key.TASK.windowing.spans(round(seconds * rate), rate)) == windows
     assert key.TASK.scored == "clip"
 
 
-# ---------------------------------------------------------------- score
+# -- score -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -145,15 +159,22 @@ def test_the_score_is_a_mean_over_songs_with_the_truth_first() -> None:
     target = classes("C major", "G major", "A minor", "F minor")
     output = logits("G major", "C major", "C major", "F minor")
     everyone = np.ones((1, 4))
-    assert key.weighted_score(target, output, np.arange(4), everyone) == pytest.approx([(0.5 + 0 + 0.3 + 1) / 4])
-    assert key.weighted_score(target, logits(*(key.LABELS[t] for t in target)), np.arange(4), everyone) == [1.0]
+    assert key.weighted_score(target, output, np.arange(4), everyone) == pytest.approx(
+        [(0.5 + 0 + 0.3 + 1) / 4]
+    )
+    assert key.weighted_score(
+        target, logits(*(key.LABELS[t] for t in target)), np.arange(4), everyone
+    ) == [1.0]
 
 
 def test_the_score_of_a_resampling_is_that_of_the_songs_drawn() -> None:
     rng = np.random.default_rng(0)
     target, output, group = rng.integers(0, 24, 50), rng.normal(size=(50, 24)), np.arange(50) // 2
     counts = rng.multinomial(25, np.full(25, 1 / 25), size=10)
-    single = [key.relation(key.LABELS[t], key.LABELS[o]) for t, o in zip(target, output.argmax(1), strict=True)]
+    single = [
+        key.relation(key.LABELS[t], key.LABELS[o])
+        for t, o in zip(target, output.argmax(1), strict=True)
+    ]
     drawn = [np.repeat(single, row[group]).mean() for row in counts]
     assert key.weighted_score(target, output, group, counts) == pytest.approx(drawn)
     assert key.weighted_score(target, output, group, counts) == pytest.approx(

@@ -1,4 +1,6 @@
-"""Every metric is scikit-learn's, on the test set and on any resampling of its groups; losses are torch's."""
+"""Every metric is scikit-learn's, on the test set and on any resampling of its groups; losses are
+torch's.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def units(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def draws(seed: int, n_groups: int = GROUPS, n: int = RESAMPLINGS) -> np.ndarray:
     """Counts (n, n_groups) of resamplings; the first is the test set itself."""
-    counts = np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n)
+    counts = np.random.default_rng(seed).multinomial(
+        n_groups, np.full(n_groups, 1 / n_groups), size=n
+    )
     return np.vstack([np.ones((1, n_groups), int), counts])
 
 
@@ -72,8 +76,12 @@ SKLEARN: dict[str, Score] = {
 }
 
 
-def by_hand(name: str, target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """scikit-learn's value of each resampling, whose units are written out as often as they are drawn."""
+def by_hand(
+    name: str, target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """scikit-learn's value of each resampling, whose units are written out as often as they are
+    drawn.
+    """
     values = []
     with warnings.catch_warnings():  # a class that is predicted but was not drawn
         warnings.simplefilter("ignore", UserWarning)
@@ -99,8 +107,10 @@ def test_scores_equal_those_of_scikit_learn_on_every_resampling(name, seed):
 
 @pytest.mark.parametrize("name", ["macro_f1", "balanced_accuracy", "roc_auc", "ap"])
 def test_a_class_that_was_not_drawn_is_left_out_of_the_mean(name):
-    """One group per class, so most resamplings miss a class: scikit-learn's F1 and recall leave it out, too; its
-    AUC of a tag without a positive is NaN and its AP of one without a negative 1, so here both are left out."""
+    """One group per class, so most resamplings miss a class: scikit-learn's F1 and recall leave it
+    out, too; its AUC of a tag without a positive is NaN and its AP of one without a negative 1, so
+    here both are left out.
+    """
     target, output, group = units(KIND[name], 3)
     if KIND[name] == "multiclass":
         group = target
@@ -118,12 +128,15 @@ def test_a_tag_that_every_unit_or_no_unit_has_changes_nothing(name):
     target, output, _ = units("multilabel", 4)
     more = np.hstack([target, np.ones((N, 1)), np.zeros((N, 1))])
     noise = np.random.default_rng(0).normal(size=(N, 2))
-    assert plain(name, more, np.hstack([output, noise])) == pytest.approx(plain(name, target, output), abs=1e-12)
+    assert plain(name, more, np.hstack([output, noise])) == pytest.approx(
+        plain(name, target, output), abs=1e-12
+    )
 
 
 def test_f1_counts_a_class_that_is_only_predicted_and_recall_does_not():
     target, output = np.array([0, 0, 1, 1]), np.eye(4)[[0, 2, 1, 1]]
-    assert plain("macro_f1", target, output) == pytest.approx((2 / 3 + 1 + 0) / 3)  # class 3 is nowhere
+    # class 3 is nowhere
+    assert plain("macro_f1", target, output) == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert plain("balanced_accuracy", target, output) == pytest.approx((1 / 2 + 1) / 2)
 
 
@@ -132,7 +145,9 @@ def test_a_target_that_does_not_vary_is_left_out_of_r2():
     flat = np.hstack([target, np.full((N, 1), 1990.3)])
     counts = draws(5)
     known = METRICS["r2"](target, output, group, counts)
-    np.testing.assert_allclose(METRICS["r2"](flat, np.hstack([output, output[:, :1]]), group, counts), known)
+    np.testing.assert_allclose(
+        METRICS["r2"](flat, np.hstack([output, output[:, :1]]), group, counts), known
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,7 +207,9 @@ def test_perfect_predictions_score_1_and_have_no_error(name):
     np.testing.assert_allclose(values, 0.0 if name == "mae" else 1.0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["roc_auc", "ap", "accuracy", "macro_f1", "balanced_accuracy", "top2", "top3"])
+@pytest.mark.parametrize(
+    "name", ["roc_auc", "ap", "accuracy", "macro_f1", "balanced_accuracy", "top2", "top3"]
+)
 def test_only_the_order_of_the_outputs_counts(name):
     target, output, group = units(KIND[name], 2)
     counts = draws(2)
@@ -207,7 +224,10 @@ def test_float32_scores_are_as_good_as_float64(name):
         target, output = target + 1990, output + 1990  # years
         target = target.astype(np.float32)
     output = output.astype(np.float32)
-    exact = output.astype(np.float64), target.astype(np.float64) if KIND[name] != "multiclass" else target
+    exact = (
+        output.astype(np.float64),
+        target.astype(np.float64) if KIND[name] != "multiclass" else target,
+    )
     expected = METRICS[name](exact[1], exact[0], group, draws(2))
     np.testing.assert_allclose(METRICS[name](target, output, group, draws(2)), expected, rtol=1e-4)
 
@@ -216,7 +236,9 @@ def test_float32_scores_are_as_good_as_float64(name):
 def test_r2_of_a_target_is_that_of_its_column(column):
     target, output, group = units("regression", 6)
     labels = tuple(f"t{n}" for n in range(C))
-    value = REGRESSION.metric(f"r2_t{column}", labels)(target, output, group, np.ones((1, GROUPS)))[0]
+    value = REGRESSION.metric(f"r2_t{column}", labels)(target, output, group, np.ones((1, GROUPS)))[
+        0
+    ]
     assert value == pytest.approx(sk.r2_score(target[:, column], output[:, column]))
 
 
@@ -241,7 +263,9 @@ def test_class_weights_have_mean_1_over_the_classes_that_occur(alpha):
 
 
 def test_alpha_0_weighs_all_classes_alike():
-    np.testing.assert_array_equal(class_weights(np.repeat(np.arange(C), [1, 5, 2, 9, 30]), C, 0.0), np.ones(C))
+    np.testing.assert_array_equal(
+        class_weights(np.repeat(np.arange(C), [1, 5, 2, 9, 30]), C, 0.0), np.ones(C)
+    )
 
 
 def test_alpha_1_gives_every_class_the_same_weight_in_total():
@@ -257,7 +281,11 @@ HEADS, BATCH = 4, 7
     ("kind", "weighted", "loss"),
     [
         ("multiclass", False, torch.nn.CrossEntropyLoss()),
-        ("multiclass", True, torch.nn.CrossEntropyLoss(weight=torch.tensor([0.2, 1.0, 3.0, 0.5, 0.3]))),
+        (
+            "multiclass",
+            True,
+            torch.nn.CrossEntropyLoss(weight=torch.tensor([0.2, 1.0, 3.0, 0.5, 0.3])),
+        ),
         ("multilabel", False, torch.nn.BCEWithLogitsLoss()),
         ("regression", False, torch.nn.MSELoss()),
     ],

@@ -1,4 +1,6 @@
-"""MTG-Jamendo: its lists as published, its two kinds of audio, and four tasks on the same windows."""
+"""MTG-Jamendo: its lists as published, its two kinds of audio, and four tasks on the same
+windows.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from svuprobe.tasks.types import Clip, TaskError
 
 TASKS = {
     task.name: task
-    for task in (tasks_of_mtg.GENRE, tasks_of_mtg.INSTRUMENT, tasks_of_mtg.MOODTHEME, tasks_of_mtg.TOP50)
+    for task in (
+        tasks_of_mtg.GENRE,
+        tasks_of_mtg.INSTRUMENT,
+        tasks_of_mtg.MOODTHEME,
+        tasks_of_mtg.TOP50,
+    )
 }
 GENRE, INSTRUMENT, MOODTHEME, TOP50 = TASKS.values()
 CLONE = "mtg-jamendo-dataset/data/splits/split-0"
@@ -29,7 +36,9 @@ TRACKS = (
 
 def line(number: int, artist: int, tags: tuple[str, ...]) -> str:
     path = f"{number % 100:02d}/{number}.mp3"
-    return "\t".join((f"track_{number:07d}", f"artist_{artist:06d}", "album_000001", path, "211.1", *tags))
+    return "\t".join(
+        (f"track_{number:07d}", f"artist_{artist:06d}", "album_000001", path, "211.1", *tags)
+    )
 
 
 def clone(root: Path, end: str = "\r\n", under: str = CLONE, tracks: tuple = TRACKS) -> Path:
@@ -37,14 +46,20 @@ def clone(root: Path, end: str = "\r\n", under: str = CLONE, tracks: tuple = TRA
     (root / under).mkdir(parents=True)
     for subset, prefix in mtg_jamendo.SUBSETS.items():
         for name in mtg_jamendo.SPLIT_NAMES:
-            own = [(n, a, tuple(t for t in tags if t.startswith(prefix))) for n, a, s, tags in tracks if s == name]
+            own = [
+                (n, a, tuple(t for t in tags if t.startswith(prefix)))
+                for n, a, s, tags in tracks
+                if s == name
+            ]
             lines = ["\t".join(mtg_jamendo.HEADER), *(line(*row) for row in own if row[2])]
             body = "".join(text + end for text in lines)
             (root / under / f"autotagging_{subset}-{name}.tsv").write_bytes(body.encode())
     return root
 
 
-def audio(root: Path, folder: str = "audio-low", suffix: str = ".low.mp3", numbers: tuple = ()) -> Path:
+def audio(
+    root: Path, folder: str = "audio-low", suffix: str = ".low.mp3", numbers: tuple = ()
+) -> Path:
     for number in numbers or [track[0] for track in TRACKS]:
         path = root / folder / f"{number % 100:02d}" / f"{number}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +76,11 @@ def test_line_ends_never_become_part_of_a_tag(tmp_path, end):
     clips = find_clips(GENRE, root)
     assert labels_of(GENRE, clips) == ("60s", "easylistening", "rock")
     assert clips[0] == Clip(
-        "track_0000382", str(root / "audio-low/82/382.low.mp3"), "train", ("rock",), group="artist_000020"
+        "track_0000382",
+        str(root / "audio-low/82/382.low.mp3"),
+        "train",
+        ("rock",),
+        group="artist_000020",
     )
     assert [(clip.id, clip.split, clip.target) for clip in clips[1:]] == [
         ("track_1376256", "train", ("60s", "easylistening")),
@@ -72,7 +91,9 @@ def test_line_ends_never_become_part_of_a_tag(tmp_path, end):
 
 def test_a_track_is_in_the_tasks_that_it_has_tags_for(tmp_path):
     root = audio(clone(tmp_path))
-    found = {name: [int(clip.id[6:]) for clip in find_clips(task, root)] for name, task in TASKS.items()}
+    found = {
+        name: [int(clip.id[6:]) for clip in find_clips(task, root)] for name, task in TASKS.items()
+    }
     assert found == {
         "mtg-genre": [382, 1376256, 700, 1009],
         "mtg-instrument": [382, 1376256, 1009],
@@ -101,7 +122,9 @@ def test_labels_are_sorted_whatever_comes_first(tmp_path):
 
 def test_the_data_of_the_repository_may_lie_in_the_folder_itself(tmp_path):
     there = find_clips(GENRE, audio(clone(tmp_path / "a", under="data/splits/split-0")))
-    assert [clip.id for clip in there] == [clip.id for clip in find_clips(GENRE, audio(clone(tmp_path / "b")))]
+    assert [clip.id for clip in there] == [
+        clip.id for clip in find_clips(GENRE, audio(clone(tmp_path / "b")))
+    ]
 
 
 def test_an_artist_in_two_splits_is_refused(tmp_path):
@@ -112,8 +135,15 @@ def test_an_artist_in_two_splits_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_the_official_numbers_add_up(name):
-    """Tracks per subset as the dataset's README counts them, less those whose tags the splits leave out."""
-    tracks = {"mtg-genre": 55094, "mtg-instrument": 24976, "mtg-moodtheme": 17982, "mtg-top50": 54380}
+    """Tracks per subset as the dataset's README counts them, less those whose tags the splits leave
+    out.
+    """
+    tracks = {
+        "mtg-genre": 55094,
+        "mtg-instrument": 24976,
+        "mtg-moodtheme": 17982,
+        "mtg-top50": 54380,
+    }
     assert sum(TASKS[name].expected.values()) == tracks[name]
     assert list(TASKS[name].expected) == ["train", "valid", "test"]
 
@@ -150,13 +180,16 @@ def test_one_cache_serves_all_four(tmp_path):
     root = audio(clone(tmp_path))
     assert len({(task.dataset, task.windowing, task.kind) for task in TASKS.values()}) == 1
     everywhere = [
-        {clip.id: (clip.path, clip.start, clip.end) for clip in task.clips(root)} for task in TASKS.values()
+        {clip.id: (clip.path, clip.start, clip.end) for clip in task.clips(root)}
+        for task in TASKS.values()
     ]
     for one, other in pairwise(everywhere):
         assert all(one[clip] == other[clip] for clip in one.keys() & other.keys())
 
 
-@pytest.mark.parametrize(("seconds", "windows"), [(30.0, 1), (30.9, 1), (31.0, 2), (244.0, 9), (240.9, 8)])
+@pytest.mark.parametrize(
+    ("seconds", "windows"), [(30.0, 1), (30.9, 1), (31.0, 2), (244.0, 9), (240.9, 8)]
+)
 def test_windows_cover_the_whole_track(seconds, windows):
     assert len(GENRE.windowing.spans(round(seconds * 24000), 24000)) == windows
 
@@ -192,10 +225,19 @@ def test_a_list_that_is_missing_is_named(tmp_path):
         (b"", "does not begin with the columns TRACK_ID ARTIST_ID"),
         (b"version https://git-lfs.github.com/spec/v1\n", "does not begin with the columns"),
         (b"\xff\xfe", "does not begin with the columns"),
-        ("\t".join(mtg_jamendo.HEADER).encode() + b"\r\ntrack_1\tartist_1\r\n", "line 2 is not a track with tags"),
-        (f"{chr(9).join(mtg_jamendo.HEADER)}\n{line(1, 2, ())}\n".encode(), "line 2 is not a track with tags genre"),
         (
-            f"{chr(9).join(mtg_jamendo.HEADER)}\n{line(1, 2, ('genre---a',))}\n{line(2, 2, ('b',))}\n".encode(),
+            "\t".join(mtg_jamendo.HEADER).encode() + b"\r\ntrack_1\tartist_1\r\n",
+            "line 2 is not a track with tags",
+        ),
+        (
+            f"{chr(9).join(mtg_jamendo.HEADER)}\n{line(1, 2, ())}\n".encode(),
+            "line 2 is not a track with tags genre",
+        ),
+        (
+            (
+                f"{chr(9).join(mtg_jamendo.HEADER)}\n{line(1, 2, ('genre---a',))}\n"
+                f"{line(2, 2, ('b',))}\n"
+            ).encode(),
             "line 3 is not a track with tags genre---... from the sixth column on",
         ),
     ],

@@ -1,4 +1,6 @@
-"""A whole new kind is one file and one line in a table: nothing else knows which kinds there are."""
+"""A whole new kind is one file and one line in a table: nothing else knows which kinds there
+are.
+"""
 
 import re
 import sys
@@ -16,7 +18,9 @@ from svuprobe.tasks import kinds
 
 # The whole file of a kind stands in CONTRIBUTING, as it would lie in tasks/kinds.
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(encoding="utf-8"), flags=re.DOTALL)
+BLOCKS = re.findall(
+    r"```python\n(.*?)```", CONTRIBUTING.read_text(encoding="utf-8"), flags=re.DOTALL
+)
 (COUNT,) = [block for block in BLOCKS if "(ClipKind)" in block]
 
 

@@ -1,4 +1,6 @@
-"""Singing transcription: labels, loss, decoder and scores against golden data and facts about melodies."""
+"""Singing transcription: labels, loss, decoder and scores against golden data and facts about
+melodies.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,10 @@ def test_labels_equal_the_published_ones(golden, song):
 
 @pytest.mark.parametrize("song", SONGS)
 def test_decoded_notes_equal_the_published_ones(golden, song):
-    frames = [golden[f"song{song}_{key}"] for key in ("onset_prob", "silence_prob", "octave", "pitch_class")]
+    frames = [
+        golden[f"song{song}_{key}"]
+        for key in ("onset_prob", "silence_prob", "octave", "pitch_class")
+    ]
     found = notes.decode_frames(*frames, np.arange(len(frames[0])) / 49.8)
     np.testing.assert_allclose(found, golden[f"song{song}_decoded_notes"], rtol=0, atol=1e-9)
 
@@ -120,7 +125,9 @@ def test_of_notes_with_one_onset_the_longest_remains(order):
     np.testing.assert_array_equal(found, notes.rasterise(pair[1:], grid(2)))
 
 
-@pytest.mark.parametrize(("midi", "octave"), [(24, 0), (35, 0), (36, 0), (83, 3), (84, 3), (108, 3)])
+@pytest.mark.parametrize(
+    ("midi", "octave"), [(24, 0), (35, 0), (36, 0), (83, 3), (84, 3), (108, 3)]
+)
 def test_pitch_beyond_the_octaves_keeps_its_class(midi, octave):
     labels = notes.rasterise([(0.2, 0.4, midi)], grid(1))
     assert labels[10].tolist() == [1, 0, octave, midi % 12]
@@ -133,7 +140,9 @@ def test_fractional_midi_is_rounded():
 def test_notes_past_the_end_do_not_change_the_song():
     inside = [(0.2, 0.6, 60)]
     beyond = [(1.03, 1.4, 64), (5.0, 6.0, 65)]
-    np.testing.assert_array_equal(notes.rasterise(inside + beyond, grid(1)), notes.rasterise(inside, grid(1)))
+    np.testing.assert_array_equal(
+        notes.rasterise(inside + beyond, grid(1)), notes.rasterise(inside, grid(1))
+    )
 
 
 def test_a_note_that_ends_past_the_end_sounds_to_the_last_frame():
@@ -156,7 +165,9 @@ def test_labels_of_a_window_are_a_part_of_the_songs(seed):
     song, times = melody(seed), grid(12)
     whole = notes.rasterise(song, times)
     for first in (0, 37, 250):
-        np.testing.assert_array_equal(notes.rasterise(song, times[first : first + 250]), whole[first : first + 250])
+        np.testing.assert_array_equal(
+            notes.rasterise(song, times[first : first + 250]), whole[first : first + 250]
+        )
 
 
 @pytest.mark.parametrize("n_frames", [0, 1])
@@ -239,7 +250,9 @@ def test_a_note_without_pitch_is_dropped_and_pitch_is_the_commonest():
 def test_the_last_frame_of_an_open_note_votes():
     onset, silence, octave, pitch_class = frames(10, onset={7: 1})
     pitch_class[7:10] = [12, 12, 5]
-    assert notes.decode_frames(onset, silence, octave, pitch_class, grid(0.2))[:, 2].tolist() == [65]
+    assert notes.decode_frames(onset, silence, octave, pitch_class, grid(0.2))[:, 2].tolist() == [
+        65
+    ]
 
 
 # Loss
@@ -253,7 +266,9 @@ def test_loss_is_the_sum_of_four_terms_for_every_head():
     found = notes.loss(outputs, targets)
     head = outputs[1]
     expected = (
-        F.binary_cross_entropy_with_logits(head[:, 0], targets[:, 0].float(), pos_weight=torch.tensor(15.0))
+        F.binary_cross_entropy_with_logits(
+            head[:, 0], targets[:, 0].float(), pos_weight=torch.tensor(15.0)
+        )
         + F.binary_cross_entropy_with_logits(head[:, 1], targets[:, 1].float())
         + F.cross_entropy(head[:, 2:7], targets[:, 2])
         + F.cross_entropy(head[:, 7:], targets[:, 3])

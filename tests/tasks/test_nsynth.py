@@ -1,4 +1,6 @@
-"""NSynth: labels come from the metadata, classes are MIDI numbers, train instruments are nowhere else."""
+"""NSynth: labels come from the metadata, classes are MIDI numbers, train instruments are nowhere
+else.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,17 @@ TASKS = (instrument.TASK, pitch.TASK)
 LABELS = Path(__file__).parents[1] / "data" / "nsynth_notes.csv"
 # Names as in the distribution; valid and test share the guitar.
 NOTES = {
-    "train": ["bass_synthetic_033-022-050", "guitar_acoustic_000-060-127", "synth_lead_synthetic_001-060-127"],
+    "train": [
+        "bass_synthetic_033-022-050",
+        "guitar_acoustic_000-060-127",
+        "synth_lead_synthetic_001-060-127",
+    ],
     "valid": ["guitar_acoustic_010-055-025"],
-    "test": ["bass_synthetic_009-010-025", "guitar_acoustic_010-060-100", "mallet_acoustic_056-113-050"],
+    "test": [
+        "bass_synthetic_009-010-025",
+        "guitar_acoustic_010-060-100",
+        "mallet_acoustic_056-113-050",
+    ],
 }
 
 
@@ -37,7 +47,12 @@ def row(name: str) -> dict[str, object]:
     }
 
 
-def tree(base: Path, notes: dict[str, list[str]] = NOTES, suffix: str = ".wav", absent: tuple[str, ...] = ()) -> Path:
+def tree(
+    base: Path,
+    notes: dict[str, list[str]] = NOTES,
+    suffix: str = ".wav",
+    absent: tuple[str, ...] = (),
+) -> Path:
     for split in SPLITS:
         folder = base / f"nsynth-{split}" / "audio"
         folder.mkdir(parents=True)
@@ -98,7 +113,9 @@ def test_valid_and_test_may_share_instruments_train_shares_none(tmp_path):
     assert groups["valid"] & groups["test"] == {"guitar_acoustic_010"}
     assert not groups["train"] & (groups["valid"] | groups["test"])
     mixed = NOTES | {"train": [*NOTES["train"], "guitar_acoustic_010-062-100"]}
-    with pytest.raises(TaskError, match="instrument guitar_acoustic_010 is in both train and valid"):
+    with pytest.raises(
+        TaskError, match="instrument guitar_acoustic_010 is in both train and valid"
+    ):
         find_clips(instrument.TASK, tree(tmp_path / "mixed", mixed))
 
 
@@ -125,11 +142,15 @@ def test_malformed_metadata_is_one_line(tmp_path, text, said):
 
 
 def test_missing_parts_are_named(tmp_path):
-    with pytest.raises(TaskError, match=r"nsynth-train/examples\.json: no such file; NSynth unpacks to"):
+    with pytest.raises(
+        TaskError, match=r"nsynth-train/examples\.json: no such file; NSynth unpacks to"
+    ):
         find_clips(pitch.TASK, tmp_path)
     tree(tmp_path, absent=tuple(NOTES["test"]))
     (tmp_path / "nsynth-test" / "audio").rmdir()
-    with pytest.raises(TaskError, match=r"nsynth-test/audio: no such folder; unpack nsynth-test\.jsonwav"):
+    with pytest.raises(
+        TaskError, match=r"nsynth-test/audio: no such folder; unpack nsynth-test\.jsonwav"
+    ):
         find_clips(pitch.TASK, tmp_path)
 
 
@@ -175,8 +196,12 @@ def test_a_semitone_off_and_an_octave_off(true, predicted, semitone, pitch_class
 def test_resampled_groups_count_as_often_as_they_are_drawn():
     target, output, group = np.array([60, 60, 72]), np.eye(128)[[60, 61, 60]], np.array([0, 0, 1])
     counts = np.array([[1, 1], [2, 0], [0, 1], [1, 3]])
-    assert pitch.accuracy_semitone(target, output, group, counts) == pytest.approx([2 / 3, 1, 0, 2 / 5])
-    assert pitch.accuracy_pitch_class(target, output, group, counts) == pytest.approx([2 / 3, 1 / 2, 1, 4 / 5])
+    assert pitch.accuracy_semitone(target, output, group, counts) == pytest.approx(
+        [2 / 3, 1, 0, 2 / 5]
+    )
+    assert pitch.accuracy_pitch_class(target, output, group, counts) == pytest.approx(
+        [2 / 3, 1 / 2, 1, 4 / 5]
+    )
 
 
 # Real recordings, where they lie beside the repository
@@ -188,6 +213,10 @@ def test_notes_of_the_distribution_are_read_with_their_labels(tmp_path):
     assert len(labels) == 40
     tree(tmp_path, NOTES | {"train": [], "test": sorted(labels)})
     by_task = [[c for c in find_clips(task, tmp_path) if c.split == "test"] for task in TASKS]
-    assert {c.id: c.target for c in by_task[0]} == {name: label["family"] for name, label in labels.items()}
-    assert {c.id: int(c.target) for c in by_task[1]} == {name: int(label["pitch"]) for name, label in labels.items()}
+    assert {c.id: c.target for c in by_task[0]} == {
+        name: label["family"] for name, label in labels.items()
+    }
+    assert {c.id: int(c.target) for c in by_task[1]} == {
+        name: int(label["pitch"]) for name, label in labels.items()
+    }
     assert {c.target for c in by_task[0]} <= set(instrument.LABELS)

@@ -1,4 +1,6 @@
-"""Tasks on own data: what TOML and CSV mean, how clips are split, and what each mistake is answered with."""
+"""Tasks on own data: what TOML and CSV mean, how clips are split, and what each mistake is answered
+with.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,22 @@ THREE = "a.wav,x,train\nb.wav,y,valid\nc.wav,x,test\n"
 HEADER = "path,target,split\n"
 
 
-def toml(kind: str = "multiclass", extra: str = "", name: str = "mine", metadata: str = "mine.csv") -> str:
+def toml(
+    kind: str = "multiclass", extra: str = "", name: str = "mine", metadata: str = "mine.csv"
+) -> str:
     return f'name = "{name}"\nkind = "{kind}"\nmetadata = "{metadata}"\n{extra}\n'
 
 
-def write(folder: Path, text: str | bytes, csv: str | bytes | None = None, **files: str | bytes) -> Path:
-    """A TOML file ``mine.toml``, its CSV file, and more files, whose names spell the dot as ``_dot_``."""
-    named = {"mine.toml": text, **{name.replace("_dot_", "."): body for name, body in files.items()}}
+def write(
+    folder: Path, text: str | bytes, csv: str | bytes | None = None, **files: str | bytes
+) -> Path:
+    """A TOML file ``mine.toml``, its CSV file, and more files, whose names spell the dot as
+    ``_dot_``.
+    """
+    named = {
+        "mine.toml": text,
+        **{name.replace("_dot_", "."): body for name, body in files.items()},
+    }
     if csv is not None:
         named["mine.csv"] = csv
     for name, body in named.items():
@@ -70,7 +81,13 @@ def refused(path: Path, *parts: str) -> None:
         ("multilabel", 'targets = ["fast", "rock", "slow"]', "", (), ("fast", "rock", "slow")),
         ("regression", "", "0.5", (0.5,), ("target",)),
         ("regression", "", "0.5|-1e1", (0.5, -10.0), ("target0", "target1")),
-        ("regression", 'targets = ["valence", "arousal"]', "0.5|-1", (0.5, -1.0), ("valence", "arousal")),
+        (
+            "regression",
+            'targets = ["valence", "arousal"]',
+            "0.5|-1",
+            (0.5, -1.0),
+            ("valence", "arousal"),
+        ),
         ("notes", "", "n.csv", ((0.5, 1.5, 60.0), (1.5, 2.5, 61.5), (2.5, 3.5, 62.0)), ()),
         ("beats", "", "b.beats", (0.5, 1.0, 1.5, 2.0), ()),
     ],
@@ -92,15 +109,23 @@ def test_keys_set_the_task_and_defaults_are_stated(tmp_path, kind):
     assert plain.source == str((tmp_path / "mine.toml").resolve())
     scored = "clip" if kind in ("notes", "beats") else "window"
     keys = (
-        f'dataset = "d"\nwindow_s = 2\nscored = "{scored}"\nclass_weight_alpha = 1\nlicence = "CC0"\nreference = "me"'
+        f'dataset = "d"\nwindow_s = 2\nscored = "{scored}"\nclass_weight_alpha = 1\nlicence = '
+        '"CC0"\nreference = "me"'
     )
     task = load(str(write(tmp_path, toml(kind, keys))))
-    assert (task.dataset, task.windowing.window_s, task.licence, task.reference) == ("d", 2.0, "CC0", "me")
+    assert (task.dataset, task.windowing.window_s, task.licence, task.reference) == (
+        "d",
+        2.0,
+        "CC0",
+        "me",
+    )
     assert (task.scored, task.class_weight_alpha) == (scored, 1.0)
 
 
 @pytest.mark.parametrize(("window", "tail"), [("30.0", 1.0), ("3", 1.0), ("0.5", 0.5)])
-def test_a_clip_keeps_a_tail_of_a_second_and_never_asks_for_more_than_a_window(tmp_path, window, tail):
+def test_a_clip_keeps_a_tail_of_a_second_and_never_asks_for_more_than_a_window(
+    tmp_path, window, tail
+):
     assert load(str(write(tmp_path, toml(extra=f"window_s = {window}")))).windowing.tail_s == tail
 
 
@@ -110,15 +135,24 @@ def test_frames_are_never_dropped_at_the_end(tmp_path, kind):
 
 
 def test_label_is_another_name_of_the_column_target(tmp_path):
-    one, other = (found(write(tmp_path, toml(), f"path,{name},split\n" + THREE))[1] for name in ("target", "label"))
+    one, other = (
+        found(write(tmp_path, toml(), f"path,{name},split\n" + THREE))[1]
+        for name in ("target", "label")
+    )
     assert one == other
 
 
 def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path):
     plain = found(write(tmp_path, toml(), HEADER + THREE))[1]
-    marked = found(write(tmp_path, toml(), b"\xef\xbb\xbf" + (HEADER + THREE).replace("\n", "\r\n").encode()))[1]
+    marked = found(
+        write(tmp_path, toml(), b"\xef\xbb\xbf" + (HEADER + THREE).replace("\n", "\r\n").encode())
+    )[1]
     assert marked == plain
-    assert NOTE_KIND.read(_put(tmp_path / "n.csv", b"\xef\xbb\xbf" + NOTES.encode()))[0] == (0.5, 1.5, 60.0)
+    assert NOTE_KIND.read(_put(tmp_path / "n.csv", b"\xef\xbb\xbf" + NOTES.encode()))[0] == (
+        0.5,
+        1.5,
+        60.0,
+    )
 
 
 def _put(path: Path, body: bytes) -> Path:
@@ -137,11 +171,15 @@ def test_labels_may_hold_commas_and_letters_of_any_language(tmp_path):
 def test_paths_are_relative_to_the_toml_file(tmp_path, monkeypatch, metadata):
     (tmp_path / "lists").mkdir()
     toml_path = write(tmp_path, toml("notes", metadata=metadata), n_dot_csv=NOTES)
-    (tmp_path / metadata).write_text(HEADER + "rec/a.wav,n.csv,train\n../b.wav,n.csv,valid\n/abs/c.wav,n.csv,test\n")
+    (tmp_path / metadata).write_text(
+        HEADER + "rec/a.wav,n.csv,train\n../b.wav,n.csv,valid\n/abs/c.wav,n.csv,test\n"
+    )
     expected = [str(tmp_path / "rec/a.wav"), str(tmp_path.parent / "b.wav"), "/abs/c.wav"]
     assert [os.path.normpath(clip.path) for clip in found(toml_path)[1]] == expected
     monkeypatch.chdir(tmp_path)
-    assert [os.path.abspath(clip.path) for clip in find_clips(load("mine.toml"), Path())] == expected
+    assert [
+        os.path.abspath(clip.path) for clip in find_clips(load("mine.toml"), Path())
+    ] == expected
 
 
 # Parts of a file
@@ -169,7 +207,10 @@ def test_times_are_those_of_the_part_and_the_id_tells_it(tmp_path, start, end, n
 
 
 def test_an_id_of_its_own_is_kept_as_it_is(tmp_path):
-    csv = "path,target,split,id,start,end\na.wav,x,train,one,0,1\nb.wav,x,valid,two,1,2\nc.wav,x,test,,2,3\n"
+    csv = (
+        "path,target,split,id,start,end\n"
+        "a.wav,x,train,one,0,1\nb.wav,x,valid,two,1,2\nc.wav,x,test,,2,3\n"
+    )
     clips = found(write(tmp_path, toml(), csv))[1]
     assert [clip.id for clip in clips] == ["one", "two", "c.wav#2-3"]
 
@@ -183,7 +224,9 @@ def test_parts_of_one_file_are_one_group_unless_the_csv_says_otherwise(tmp_path)
 
 
 def test_parts_that_differ_late_in_a_long_recording_have_different_ids(tmp_path):
-    rows = "".join(f"a.wav,x,{s},g{n},{36000.02 + n / 100:.2f},36009\n" for n, s in enumerate(SPLITS))
+    rows = "".join(
+        f"a.wav,x,{s},g{n},{36000.02 + n / 100:.2f},36009\n" for n, s in enumerate(SPLITS)
+    )
     clips = found(write(tmp_path, toml(), "path,target,split,group,start,end\n" + rows))[1]
     assert len({clip.id for clip in clips}) == 3
 
@@ -191,14 +234,19 @@ def test_parts_that_differ_late_in_a_long_recording_have_different_ids(tmp_path)
 # Splits
 
 
-def collection(folder: Path, n: int, per_group: int = 1, classes: int = 2, extra: str = "") -> list[Clip]:
+def collection(
+    folder: Path, n: int, per_group: int = 1, classes: int = 2, extra: str = ""
+) -> list[Clip]:
     """Clips of n clips in groups of ``per_group``; the class belongs to the group."""
     rows = (f"{i}.wav,c{i // per_group % classes},g{i // per_group}\n" for i in range(n))
     return found(write(folder, toml(extra=extra), "path,target,group\n" + "".join(rows)))[1]
 
 
 def test_given_splits_and_groups_are_kept(tmp_path):
-    csv = "path,target,split,group\na.wav,x,test,g1\nb.wav,y,train,g2\nc.wav,x,valid,g3\nd.wav,x,test,g1\n"
+    csv = (
+        "path,target,split,group\n"
+        "a.wav,x,test,g1\nb.wav,y,train,g2\nc.wav,x,valid,g3\nd.wav,x,test,g1\n"
+    )
     clips = found(write(tmp_path, toml(), csv))[1]
     assert [(clip.split, clip.group) for clip in clips] == [
         ("test", "g1"),
@@ -213,17 +261,23 @@ def test_given_splits_and_groups_are_kept(tmp_path):
     ("n", "per_group", "classes"), [(100, 1, 4), (200, 4, 2), (60, 3, 2), (5, 1, 1), (50, 10, 1)]
 )
 def test_clips_are_split_60_20_20_and_groups_stay_whole(tmp_path, n, per_group, classes, blank):
-    rows = (f"{i}.wav,c{i // per_group % classes},g{i // per_group}{blank and ','}\n" for i in range(n))
+    rows = (
+        f"{i}.wav,c{i // per_group % classes},g{i // per_group}{blank and ','}\n" for i in range(n)
+    )
     clips = found(write(tmp_path, toml(), f"path,target,group{blank}\n" + "".join(rows)))[1]
     share = {split: count / n for split, count in Counter(clip.split for clip in clips).items()}
-    assert share == pytest.approx({"train": 0.6, "valid": 0.2, "test": 0.2}, abs=max(0.06, per_group / n))
+    assert share == pytest.approx(
+        {"train": 0.6, "valid": 0.2, "test": 0.2}, abs=max(0.06, per_group / n)
+    )
     assert len({(clip.group, clip.split) for clip in clips}) == n // per_group
     assert [clip.path for clip in clips] == [str(tmp_path / f"{i}.wav") for i in range(n)]
 
 
 @pytest.mark.parametrize("classes", [2, 4, 10])
 def test_every_class_has_the_same_shares(tmp_path, classes):
-    for label, count in Counter((c.target, c.split) for c in collection(tmp_path, 200, 1, classes)).items():
+    for label, count in Counter(
+        (c.target, c.split) for c in collection(tmp_path, 200, 1, classes)
+    ).items():
         expected = (0.6 if label[1] == "train" else 0.2) * 200 / classes
         assert abs(count - expected) <= 1
 
@@ -288,7 +342,10 @@ TOML_MISTAKES = [
     (toml(name=""), ["name = ''", "letters, digits, - and _"]),
     (toml(name="-x"), ["name = '-x'"]),
     (toml(extra='dataset = "a/b"'), ["dataset = 'a/b'", "letters, digits, - and _"]),
-    *((toml(name=built_in), [f"name = {built_in!r}", "built-in", "choose another"]) for built_in in TABLE),
+    *(
+        (toml(name=built_in), [f"name = {built_in!r}", "built-in", "choose another"])
+        for built_in in TABLE
+    ),
     (toml(extra="window_s = 0"), ["window_s = 0", "from 0.01 to 86,400"]),
     (toml(extra="window_s = -3.0"), ["window_s = -3", "from 0.01 to 86,400"]),
     (toml(extra="window_s = nan"), ["window_s = nan"]),
@@ -305,9 +362,42 @@ def test_a_mistake_in_the_toml_file_is_named(tmp_path, text, parts):
 
 
 ODD = [
-    *("nan", "inf", "-inf", "-1", "0", "1", "1e308", "-1e308", "1e-320", "0.5", "9223372036854775808", "4294967296"),
-    *("1" + "0" * 400, "1" + "0" * 5000, "true", "false", "{}", "1979-05-27", "[]", "[[]]", "[" * 3000 + "]" * 3000),
-    *('""', '" "', r'"a\nb"', r'"\u0000"', '"' + "x" * 2000 + '"', '"."', '"/dev/zero"', "[nan]", '["a|b"]'),
+    *(
+        "nan",
+        "inf",
+        "-inf",
+        "-1",
+        "0",
+        "1",
+        "1e308",
+        "-1e308",
+        "1e-320",
+        "0.5",
+        "9223372036854775808",
+        "4294967296",
+    ),
+    *(
+        "1" + "0" * 400,
+        "1" + "0" * 5000,
+        "true",
+        "false",
+        "{}",
+        "1979-05-27",
+        "[]",
+        "[[]]",
+        "[" * 3000 + "]" * 3000,
+    ),
+    *(
+        '""',
+        '" "',
+        r'"a\nb"',
+        r'"\u0000"',
+        '"' + "x" * 2000 + '"',
+        '"."',
+        '"/dev/zero"',
+        "[nan]",
+        '["a|b"]',
+    ),
     *('["a", "a"]', '["a", "a "]', r'["a", "e\u0301", "\u00e9"]', r'["a\nb"]'),
 ]
 
@@ -332,7 +422,9 @@ def test_whatever_toml_allows_a_value_is_one_that_works_or_is_named_with_its_key
         worked += 1
         assert len(clips) == 10
         assert 0 < len(task.windowing.spans(22050 * 60, 22050)) <= 6000
-        assert np.isfinite(class_weights(np.array([0] * 1000 + [1]), 2, task.class_weight_alpha)).all()
+        assert np.isfinite(
+            class_weights(np.array([0] * 1000 + [1]), 2, task.class_weight_alpha)
+        ).all()
     assert worked <= len(ODD) / 2
 
 
@@ -372,7 +464,11 @@ CSV_MISTAKES = [
     ("target,split\nx,train\n", ":1", ["no column 'path'", "there are target, split"]),
     ("path,split\na.wav,train\n", ":1", ["no column 'target'", "there are path, split"]),
     ("path|target\na.wav|x\n", ":1", ["no column 'path'", "path|target"]),
-    ("path,target,singer\na.wav,x,f1\n", ":1", ["unknown column 'singer'", "start, end, split, group"]),
+    (
+        "path,target,singer\na.wav,x,f1\n",
+        ":1",
+        ["unknown column 'singer'", "start, end, split, group"],
+    ),
     ("path,target,label\na.wav,x,y\n", ":1", ["target"]),
     ("path,target,path\na.wav,x,b.wav\n", ":1", ["path"]),
     (HEADER + THREE + "d.wav,x\n", ":5", ["not 3 fields"]),
@@ -393,14 +489,20 @@ CSV_MISTAKES = [
     (HEADER, "", ["only a header"]),
     (HEADER + "a.wav,x,train\nb.wav,x,test\n", "", ["no clip in split valid"]),
     (HEADER + "a.wav,x,train\n", "", ["no clip in split valid and test"]),
-    ("path,target,group\n" + "".join(f"{i}.wav,x,g{i % 4}\n" for i in range(40)), "", ["4 groups are too few"]),
+    (
+        "path,target,group\n" + "".join(f"{i}.wav,x,g{i % 4}\n" for i in range(40)),
+        "",
+        ["4 groups are too few"],
+    ),
     ("path,target\na.wav,x\nb.wav,x\n", "", ["2 groups are too few", "give a split column"]),
     (HEADER.encode() + "é.wav,x,train\n".encode("latin-1"), "", ["UTF-8"]),
     (HEADER + THREE + 'd.wav,"x,test\n', ":5", ["not a CSV file"]),
 ]
 
 
-@pytest.mark.parametrize(("csv", "where", "parts"), CSV_MISTAKES, ids=[m[-1][0] for m in CSV_MISTAKES])
+@pytest.mark.parametrize(
+    ("csv", "where", "parts"), CSV_MISTAKES, ids=[m[-1][0] for m in CSV_MISTAKES]
+)
 def test_a_mistake_in_the_csv_file_is_named_with_its_line(tmp_path, csv, where, parts):
     refused(write(tmp_path, toml(), csv), f"{tmp_path / 'mine.csv'}{where}", *parts)
 
@@ -419,7 +521,12 @@ def test_a_folder_in_place_of_the_csv_file_is_named(tmp_path):
         ("", "1", "loud", ["target 'loud' is not a number"]),
         ("", "1|2", "1|", ["target '' is not a number"]),
         ("", "1", "nan", ["target 'nan' is not a number"]),
-        ('targets = ["valence", "arousal"]', "1|2", "1", ["1 values for the 2 targets of the TOML"]),
+        (
+            'targets = ["valence", "arousal"]',
+            "1|2",
+            "1",
+            ["1 values for the 2 targets of the TOML"],
+        ),
         ('targets = ["valence"]', "1", "1|2", ["2 values for the 1 targets of the TOML"]),
         ("", "1", "1|2", ["2 values"]),
         ("", "1|2", "1", ["1 values"]),
@@ -448,10 +555,14 @@ TARGET_MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "body", "where", "parts"), TARGET_MISTAKES, ids=[m[-1][0] for m in TARGET_MISTAKES])
+@pytest.mark.parametrize(
+    ("kind", "body", "where", "parts"), TARGET_MISTAKES, ids=[m[-1][0] for m in TARGET_MISTAKES]
+)
 def test_a_mistake_in_notes_or_beats_is_named_with_its_line(tmp_path, kind, body, where, parts):
     files = {} if body is None else {"t_dot_txt": body}
-    refused(write(tmp_path, toml(kind), given("t.txt"), **files), f"{tmp_path / 't.txt'}{where}", *parts)
+    refused(
+        write(tmp_path, toml(kind), given("t.txt"), **files), f"{tmp_path / 't.txt'}{where}", *parts
+    )
 
 
 def test_a_folder_in_place_of_notes_is_named(tmp_path):
@@ -466,7 +577,10 @@ def test_a_folder_in_place_of_notes_is_named(tmp_path):
 @pytest.mark.parametrize("header", ["", "onset_s,offset_s,midi\n", "# by ear\n"])
 def test_notes_may_have_a_header_and_comments(tmp_path, header, separator):
     lines = "".join(separator.join(n) + "\n" for n in (("1", "2", "60"), ("0", "1", "59.5")))
-    assert NOTE_KIND.read(_put(tmp_path / "n.csv", (header + lines).encode())) == ((0, 1, 59.5), (1, 2, 60))
+    assert NOTE_KIND.read(_put(tmp_path / "n.csv", (header + lines).encode())) == (
+        (0, 1, 59.5),
+        (1, 2, 60),
+    )
 
 
 def test_a_header_after_a_comment_is_skipped_too(tmp_path):
@@ -489,12 +603,18 @@ def test_an_empty_file_is_a_clip_without_notes_or_beats(tmp_path):
 
 
 def test_ids_that_repeat_are_refused(tmp_path):
-    refused(write(tmp_path, toml(), HEADER + THREE + "a.wav,x,train\n"), "clip id 'a.wav' occurs twice", "unique")
+    refused(
+        write(tmp_path, toml(), HEADER + THREE + "a.wav,x,train\n"),
+        "clip id 'a.wav' occurs twice",
+        "unique",
+    )
 
 
 def test_a_group_in_two_splits_is_refused_unless_the_toml_says_otherwise(tmp_path):
     csv = "path,target,split,group\na.wav,x,train,g\nb.wav,x,valid,h\nc.wav,x,test,g\n"
-    refused(write(tmp_path, toml(), csv), "group 'g' is in both train and test", "may not cross splits")
+    refused(
+        write(tmp_path, toml(), csv), "group 'g' is in both train and test", "may not cross splits"
+    )
     assert len(found(write(tmp_path, toml(extra="disjoint_groups = false"), csv))[1]) == 3
 
 
@@ -502,7 +622,9 @@ def test_a_group_in_two_splits_is_refused_unless_the_toml_says_otherwise(tmp_pat
 def test_a_label_that_is_not_among_the_targets_is_refused_with_its_clip(tmp_path, kind, target):
     csv = f"path,target,split\na.wav,fast,train\nb.wav,fast,valid\nc.wav,{target},test\n"
     task, clips = found(write(tmp_path, toml(kind, 'targets = ["fast"]'), csv))
-    with pytest.raises(TaskError, match=re.escape("'slow' of clip 'c.wav' is not among its 1 labels")) as error:
+    with pytest.raises(
+        TaskError, match=re.escape("'slow' of clip 'c.wav' is not among its 1 labels")
+    ) as error:
         kinds.of(task).encode(task, labels_of(task, clips), clips)
     assert "c.wav" in str(error.value)
 

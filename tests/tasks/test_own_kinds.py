@@ -1,4 +1,6 @@
-"""Own data through the whole chain: every kind, with and without declared labels, those that never occur too."""
+"""Own data through the whole chain: every kind, with and without declared labels, those that never
+occur too.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ CASES = [(kind, names) for kind in kinds.TABLE for names in (None, *DECLARED[kin
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     for n, rate in enumerate([300, 600] * 6):
-        soundfile.write(folder / f"{n}.wav", 0.3 * np.sin(2 * np.pi * rate * np.arange(16000) / 16000), 16000)
+        soundfile.write(
+            folder / f"{n}.wav", 0.3 * np.sin(2 * np.pi * rate * np.arange(16000) / 16000), 16000
+        )
     files = {
         "low.csv": "0.1,0.5,50\n",
         "high.csv": "0.2,0.9,70\n",
@@ -48,16 +52,30 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(("kind", "names"), CASES)
 def test_every_kind_is_probed_whatever_labels_are_declared(folder, kind, names):
     rows = [
-        {"path": f"{n}.wav", "target": TARGETS[kind][n % 2], "split": SPLITS[n // 2 % 3], "group": f"g{n}"}
+        {
+            "path": f"{n}.wav",
+            "target": TARGETS[kind][n % 2],
+            "split": SPLITS[n // 2 % 3],
+            "group": f"g{n}",
+        }
         for n in range(12)
     ]
     name = f"{kind}{len(names or ())}{CASES.index((kind, names))}"
     toml = str(write_task(folder, name, kind, rows, **({"targets": names} if names else {})))
-    api.extract([toml], ["logmel"], data=folder, features=folder / "features", options=api.RunOptions(jobs=0))
+    api.extract(
+        [toml],
+        ["logmel"],
+        data=folder,
+        features=folder / "features",
+        options=api.RunOptions(jobs=0),
+    )
     protocol = Protocol(hidden=0, learning_rates=(1e-2,), seeds=1, max_epochs=2)
-    (done,) = api.probe([toml], features=folder / "features", results=folder / "results", protocol=protocol)
+    (done,) = api.probe(
+        [toml], features=folder / "features", results=folder / "results", protocol=protocol
+    )
     each = ["r2_valence", "r2_arousal"] if kind == "regression" and names else []
-    scores = [name for name in done.result.scores if name != "beat_f_pooled"]  # of the whole split, not of a clip
+    # of the whole split, not of a clip
+    scores = [name for name in done.result.scores if name != "beat_f_pooled"]
     assert scores == [*kinds.named(kind).metrics, *each]
     if kind in ("multiclass", "multilabel"):
         assert done.result.task.labels == tuple(sorted(names or ["a", "b"]))

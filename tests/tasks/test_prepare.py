@@ -1,4 +1,6 @@
-"""Downloads: resumed, compared, unpacked nowhere else, and only once. The server is a thread on this machine."""
+"""Downloads: resumed, compared, unpacked nowhere else, and only once. The server is a thread on
+this machine.
+"""
 
 import contextlib
 import hashlib
@@ -21,7 +23,9 @@ from svuprobe.tasks.types import TaskError
 
 
 class Server:
-    """Files by path; ``cut[path]`` closes the connection of the next request after so many bytes."""
+    """Files by path; ``cut[path]`` closes the connection of the next request after so many
+    bytes.
+    """
 
     def __init__(self):
         self.files, self.cut, self.errors, self.asked, self.ranges = {}, {}, {}, [], True
@@ -36,7 +40,9 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread = threading.Thread(
+            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}
+        )
         self.thread.start()
 
     def answer(self, request):
@@ -102,12 +108,18 @@ def link(kind: bytes, name: str, target: str) -> tarfile.TarInfo:
 
 
 def cards(*archives: Archive, how: str = "") -> dict[str, Dataset]:
-    return {"toy": Dataset("toy", "A toy", "CC BY 4.0", "https://example.org", 0.1, how=how, archives=archives)}
+    return {
+        "toy": Dataset(
+            "toy", "A toy", "CC BY 4.0", "https://example.org", 0.1, how=how, archives=archives
+        )
+    }
 
 
 def run(root, *archives, **options):
     said = []
-    return prepare("toy", root, reporter=Reporter(said.append), cards=cards(*archives, **options)), said
+    return prepare(
+        "toy", root, reporter=Reporter(said.append), cards=cards(*archives, **options)
+    ), said
 
 
 def md5(content: bytes) -> str:
@@ -128,7 +140,14 @@ def big():
 
 
 def test_an_archive_is_downloaded_unpacked_and_asked_for_once(server, tmp_path):
-    body = zipped({"FULL/a/1.wav": b"one", "FULL/b/2.wav": b"two", "__MACOSX/FULL/._1.wav": b"junk", "readme": b"r"})
+    body = zipped(
+        {
+            "FULL/a/1.wav": b"one",
+            "FULL/b/2.wav": b"two",
+            "__MACOSX/FULL/._1.wav": b"junk",
+            "readme": b"r",
+        }
+    )
     server.files["a.zip"] = body
     archive = Archive("a.zip", (f"{server.url}/a.zip?download=1",), md5(body))
     server.files["a.zip?download=1"] = body
@@ -144,7 +163,9 @@ def test_an_archive_is_downloaded_unpacked_and_asked_for_once(server, tmp_path):
 def test_a_tar_loses_its_first_folder_and_goes_where_it_should(server, tmp_path):
     server.files["x.tar.gz"] = tarred("repo-0123/", "repo-0123/a.txt", "repo-0123/keys/b.txt")
     made, said = run(
-        tmp_path, Archive("x.tar.gz", (f"{server.url}/x.tar.gz",), unpack_to="repo", strip=1), how="Then do the rest."
+        tmp_path,
+        Archive("x.tar.gz", (f"{server.url}/x.tar.gz",), unpack_to="repo", strip=1),
+        how="Then do the rest.",
     )
     assert made == [tmp_path / "repo"]
     assert listing(tmp_path) == ["PREPARED.json", "repo/a.txt", "repo/keys/b.txt"]
@@ -156,7 +177,10 @@ def test_what_has_no_known_checksum_is_recorded_with_its_own(server, tmp_path):
     _, said = run(tmp_path, Archive("tags.csv", (f"{server.url}/tags.csv",)))
     digest = hashlib.sha256(b"a,b\n").hexdigest()
     assert digest in said[2]
-    assert json.loads((tmp_path / "PREPARED.json").read_text())["archives"]["tags.csv"]["sha256"] == digest
+    assert (
+        json.loads((tmp_path / "PREPARED.json").read_text())["archives"]["tags.csv"]["sha256"]
+        == digest
+    )
     assert (tmp_path / "tags.csv").read_bytes() == b"a,b\n"
 
 
@@ -271,8 +295,16 @@ def test_progress_counts_every_byte(server, tmp_path, big):
             seen.append(n)
 
     server.files["big"] = big
-    ResumingDownloader(tmp_path / "big.part", Reporter(make_bar=Bar))(f"{server.url}/big", str(tmp_path / "big"))
-    assert seen[0] == {"total": 500_000, "initial": 0, "desc": "big", "unit": "B", "unit_scale": True}
+    ResumingDownloader(tmp_path / "big.part", Reporter(make_bar=Bar))(
+        f"{server.url}/big", str(tmp_path / "big")
+    )
+    assert seen[0] == {
+        "total": 500_000,
+        "initial": 0,
+        "desc": "big",
+        "unit": "B",
+        "unit_scale": True,
+    }
     assert sum(seen[1:]) == 500_000
 
 
@@ -332,8 +364,14 @@ ODD_NAMES = {
 
 @pytest.mark.parametrize("odd", [*ODD_NAMES, "twice", "file and folder", "folder and file"])
 @pytest.mark.parametrize("make", [zipped, tarred])
-def test_odd_names_in_an_archive_are_refused_and_nothing_stays(server, tmp_path, odd, make, recwarn):
-    several = {"twice": ["a", "a"], "file and folder": ["a", "a/b"], "folder and file": ["a/b", "a"]}
+def test_odd_names_in_an_archive_are_refused_and_nothing_stays(
+    server, tmp_path, odd, make, recwarn
+):
+    several = {
+        "twice": ["a", "a"],
+        "file and folder": ["a", "a/b"],
+        "folder and file": ["a/b", "a"],
+    }
     members = ["good", *several.get(odd, [ODD_NAMES.get(odd, "")])]
     if make is zipped:
         out = io.BytesIO()
@@ -355,7 +393,11 @@ def test_odd_names_in_an_archive_are_refused_and_nothing_stays(server, tmp_path,
     with pytest.raises(UserError) as refused:
         run(root, Archive(name, (f"{server.url}/{name}",)))
     assert len(str(refused.value).splitlines()) == 1
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name not in ("PREPARED.json", name)]
+    assert not [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and path.name not in ("PREPARED.json", name)
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz"])
@@ -382,7 +424,13 @@ def test_no_bytes_of_an_archive_end_in_a_traceback(tmp_path, name):
     assert {p.name for p in tmp_path.iterdir()} == {"in", name}
 
 
-RECORDS = ["[]", '{"archives": 3}', '{"archives": {"a": 1}}', '{"archives": {"a": {"made": [".."]}}}', "[" * 100_000]
+RECORDS = [
+    "[]",
+    '{"archives": 3}',
+    '{"archives": {"a": 1}}',
+    '{"archives": {"a": {"made": [".."]}}}',
+    "[" * 100_000,
+]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=range(len(RECORDS)))

@@ -1,4 +1,6 @@
-"""The synthetic singers do what their techniques' names say; their corpora are safe, exact, learnable."""
+"""The synthetic singers do what their techniques' names say; their corpora are safe, exact,
+learnable.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def tone(
 
 
 def f0_hz(audio: Audio, near_hz: float) -> np.ndarray:
-    """Instantaneous frequency of the first partial, taken from a band of +-40 % around ``near_hz``."""
+    """Instantaneous frequency of the first partial, taken from a band of +-40 % around
+    ``near_hz``.
+    """
     sos = signal.butter(4, [0.6 * near_hz, 1.4 * near_hz], "bandpass", fs=SR, output="sos")
     phase = np.unwrap(np.angle(signal.hilbert(signal.sosfiltfilt(sos, audio))))
     smoothed = signal.sosfiltfilt(signal.butter(2, 20.0, fs=SR, output="sos"), np.diff(phase))
@@ -90,15 +94,20 @@ def hnr_db(audio: Audio, midi: float) -> float:
     frames = np.lib.stride_tricks.sliding_window_view(audio, 960)[::480]
     lag = round(SR / float(midi_to_hz(midi)))
     lags = range(round(0.9 * lag), round(1.1 * lag) + 1)
-    scores = [max(np.corrcoef(frame[:-k], frame[k:])[0, 1] for k in lags) for frame in frames.astype(np.float64)]
+    scores = [
+        max(np.corrcoef(frame[:-k], frame[k:])[0, 1] for k in lags)
+        for frame in frames.astype(np.float64)
+    ]
     r = np.clip(np.median(scores), 1e-3, 1 - 1e-6)
     return float(10 * np.log10(r / (1 - r)))
 
 
-# ---------------------------------------------------------------- techniques
+# -- techniques ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("singer", "midi"), [(MALE, 45.0), (MALE, 57.0), (FEMALE, 64.0), (FEMALE, 74.0)])
+@pytest.mark.parametrize(
+    ("singer", "midi"), [(MALE, 45.0), (MALE, 57.0), (FEMALE, 64.0), (FEMALE, 74.0)]
+)
 def test_a_straight_tone_has_the_pitch_asked_for(singer: Singer, midi: float) -> None:
     hz = f0_hz(tone("straight", midi, singer=singer), float(midi_to_hz(midi)))
     assert abs(np.median(cents(hz, midi))) < 20
@@ -106,7 +115,9 @@ def test_a_straight_tone_has_the_pitch_asked_for(singer: Singer, midi: float) ->
 
 @pytest.mark.parametrize("singer", [MALE, FEMALE, CAST[7], CAST[17]])
 def test_vibrato_moves_at_5_to_7_hz_and_straight_does_not(singer: Singer) -> None:
-    waves = {t: cents(f0_hz(tone(t, 60.0, singer=singer), 261.6), 60.0) for t in ("vibrato", "straight")}
+    waves = {
+        t: cents(f0_hz(tone(t, 60.0, singer=singer), 261.6), 60.0) for t in ("vibrato", "straight")
+    }
     assert 5.0 <= strongest_hz(waves["vibrato"], 2.0, 15.0) <= 7.0
     peak = {t: np.percentile(np.abs(w - np.median(w)), 90) for t, w in waves.items()}
     assert peak["vibrato"] > 30
@@ -121,7 +132,8 @@ def test_trill_alternates_between_two_pitches() -> None:
     assert 5 <= strongest_hz(wave, 2.0, 15.0) <= 8
     assert abs(low) < 30
     middle = (wave > low + 0.3 * (high - low)) & (wave < high - 0.3 * (high - low))
-    assert middle.mean() < 0.35  # it dwells on the two pitches, a vibrato of that width would pass through
+    # it dwells on the two pitches, a vibrato of that width would pass through
+    assert middle.mean() < 0.35
 
 
 def test_trillo_attacks_repeat_and_accelerate() -> None:
@@ -161,7 +173,8 @@ def test_belt_has_a_flatter_source_than_straight_and_breathy_the_steepest() -> N
     def fall_db(technique: str) -> float:
         rng, score = np.random.default_rng(0), [Syllable(0.1, 1.9, 50.0, "a")]
         controls = TECHNIQUES[technique](plain_singing(score, MALE, 2.0, rng), score, MALE, rng)
-        audio = render(replace(controls, breath=np.zeros(1000)), MALE, rng, SR)  # the voice without its air
+        # the voice without its air
+        audio = render(replace(controls, breath=np.zeros(1000)), MALE, rng, SR)
         return band_db(audio, 100, 600) - band_db(audio, 2000, 4000)
 
     assert fall_db("belt") + 3 < fall_db("straight") < fall_db("breathy") - 6
@@ -188,12 +201,14 @@ def test_spoken_glides_and_holds_no_note() -> None:
     assert held("spoken") < 0.2
 
 
-# ---------------------------------------------------------------- vowels and singers
+# -- vowels and singers ----------------------------------------------------------------------------
 
 
 def formant_peak(vowel: str, singer: Singer, low: float, high: float) -> float:
     """Peak of the spectrum of fry, whose partials lie densely enough to show the formants, Hz."""
-    hz, power = signal.welch(tone("vocal_fry", vowel=vowel, singer=singer, seconds=2.0), SR, nperseg=256)
+    hz, power = signal.welch(
+        tone("vocal_fry", vowel=vowel, singer=singer, seconds=2.0), SR, nperseg=256
+    )
     inside = (hz >= low) & (hz <= high)
     return float(hz[inside][power[inside].argmax()])
 
@@ -210,7 +225,9 @@ def test_vowels_have_their_formants(singer: Singer) -> None:
 
 def test_womens_formants_are_higher_than_mens() -> None:
     f1 = {s.name: formant_peak("a", replace(s, marks=()), 550, 1000) for s in CAST}
-    women, men = ([hz for name, hz in f1.items() if name.startswith(sex)] for sex in ("female", "male"))
+    women, men = (
+        [hz for name, hz in f1.items() if name.startswith(sex)] for sex in ("female", "male")
+    )
     assert np.mean(women) > 1.08 * np.mean(men)
 
 
@@ -222,7 +239,7 @@ def test_singers_are_named_as_in_vocalset_and_differ() -> None:
     assert all(36 <= s.low_midi < s.high_midi <= 83 for s in CAST)
 
 
-# ---------------------------------------------------------------- clips and melodies
+# -- clips and melodies ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("technique", TECHNIQUES)
@@ -282,10 +299,12 @@ def test_onsets_are_heard_and_rests_are_silent(song: tuple[Audio, list[Any]]) ->
     rests = [(a[1], b[0]) for a, b in zip(notes, notes[1:], strict=False) if b[0] - a[1] > 0.25]
     assert rests
     for start, stop in rests:
-        assert level[round((start + 0.05) * SR) : round((stop - 0.08) * SR)].mean() < level.max() - 40
+        assert (
+            level[round((start + 0.05) * SR) : round((stop - 0.08) * SR)].mean() < level.max() - 40
+        )
 
 
-# ---------------------------------------------------------------- corpora
+# -- corpora ---------------------------------------------------------------------------------------
 
 
 def marker(root: Path) -> dict[str, Any]:
@@ -294,7 +313,9 @@ def marker(root: Path) -> dict[str, Any]:
 
 def wavs(root: Path) -> list[str]:
     """What can be played: without the duplicate and the junk file of the real VocalSet."""
-    return sorted({p.relative_to(root).as_posix() for p in root.rglob("*.wav")} - {*vocalset.QUIRKS})
+    return sorted(
+        {p.relative_to(root).as_posix() for p in root.rglob("*.wav")} - {*vocalset.QUIRKS}
+    )
 
 
 def short_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,16 +373,24 @@ def test_vocalset_names_and_balance(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(paths) == 400
     for path in paths:
         top, singer, context, technique, name = path.split("/")
-        rest = rf"(caro|dona|row)_{technique}" if context == "excerpts" else rf"{context}_{technique}_[aeiou]"
+        rest = (
+            rf"(caro|dona|row)_{technique}"
+            if context == "excerpts"
+            else rf"{context}_{technique}_[aeiou]"
+        )
         assert top == "FULL"
         assert context in (*CONTEXTS, "excerpts")
-        misnamed = (singer, technique) == ("female4", "straight") and context in ("scales", "arpeggios")
+        misnamed = (singer, technique) == ("female4", "straight") and context in (
+            "scales",
+            "arpeggios",
+        )
         assert re.fullmatch(rf"{'' if misnamed else SHORT[singer] + '_'}{rest}\.wav", name)
     pairs = Counter((p.split("/")[1], p.split("/")[3]) for p in paths)
     assert len(pairs) == 200
     assert set(pairs.values()) == {2}
     assert all("/excerpts/" in p for p in paths if "/spoken/" in p)
-    loaded = recordings(tmp_path)  # the loader takes the singer from the folder and drops the quirks
+    # the loader takes the singer from the folder and drops the quirks
+    loaded = recordings(tmp_path)
     assert sorted(f"FULL/{r.id}.wav" for r in loaded) == paths
 
 
@@ -394,7 +423,9 @@ def test_mir_st500_layout(tmp_path: Path) -> None:
     assert sorted(marker(tmp_path)["files"]) == ["MIR-ST500_corrected.json", *wavs(tmp_path)]
 
 
-@pytest.mark.parametrize(("clips", "sizes"), [(None, (14, 4, 6)), (3, (1, 1, 1)), (500, (360, 40, 100))])
+@pytest.mark.parametrize(
+    ("clips", "sizes"), [(None, (14, 4, 6)), (3, (1, 1, 1)), (500, (360, 40, 100))]
+)
 def test_songs_lie_in_the_official_ranges(
     clips: int | None, sizes: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,17 +436,21 @@ def test_songs_lie_in_the_official_ranges(
     assert np.histogram([song for _, song in songs], [1, 361, 401, 501])[0].tolist() == list(sizes)
 
 
-# ---------------------------------------------------------------- safety of folders
+# -- safety of folders -----------------------------------------------------------------------------
 
 
 def test_a_folder_that_is_not_ours_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "FULL").mkdir()
-    with pytest.raises(TaskError, match=r"is not empty and has no SYNTHETIC\.json.*choose another --out"):
+    with pytest.raises(
+        TaskError, match=r"is not empty and has no SYNTHETIC\.json.*choose another --out"
+    ):
         vocalset.write(tmp_path, 3, 0)
     assert [p.name for p in tmp_path.iterdir()] == ["FULL"]
 
 
-@pytest.mark.parametrize(("clips", "seed", "said"), [(3, 1, "seed=0, asked for 1"), (4, 0, "clips=3, asked for 4")])
+@pytest.mark.parametrize(
+    ("clips", "seed", "said"), [(3, 1, "seed=0, asked for 1"), (4, 0, "clips=3, asked for 4")]
+)
 def test_another_corpus_is_refused_with_both_values(
     clips: int, seed: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -475,7 +510,7 @@ def test_an_interrupted_synthesis_continues_to_the_same_bytes(
     assert not list(tmp_path.rglob("*.part"))
 
 
-# ---------------------------------------------------------------- what there is to learn
+# -- what there is to learn ------------------------------------------------------------------------
 
 
 def log_mel(audio: Audio, sample_rate: int) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""Synthetic GTZAN and GiantSteps: the official layouts, beats where they sound, genres and keys to be learnt."""
+"""Synthetic GTZAN and GiantSteps: the official layouts, beats where they sound, genres and keys to
+be learnt.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def marker(root: Path) -> dict[str, Any]:
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace music by 30 ms of noise where only folders matter."""
 
-    def noise(style: object, seconds: float, rng: np.random.Generator, rate: int) -> tuple[np.ndarray, list[float]]:
+    def noise(
+        style: object, seconds: float, rng: np.random.Generator, rate: int
+    ) -> tuple[np.ndarray, list[float]]:
         return rng.uniform(-0.1, 0.1, rate // 30).astype(np.float32), [0.01, 0.02]
 
     for module in (synthetic_gtzan, giantsteps):
@@ -46,16 +50,23 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: root / name for name in WRITERS}
 
 
-# ---------------------------------------------------------------- layout
+# -- layout ----------------------------------------------------------------------------------------
 
 
 def test_gtzan_has_the_official_layout_and_its_own_beats(copies: dict[str, Path]) -> None:
     root = copies["gtzan"]
     clips = find_clips(beat.TASK, root)
     rows = {row["track"]: row for row in split_lists.read("gtzan_fault_filtered.tsv")}
-    assert len(clips) == len(list(root.glob("genres/*/*.wav"))) - 1 == len(list(root.glob("beats/*.beats"))) == 30
+    assert (
+        len(clips)
+        == len(list(root.glob("genres/*/*.wav"))) - 1
+        == len(list(root.glob("beats/*.beats")))
+        == 30
+    )
     assert all(clip.split == rows[clip.id]["split"] for clip in clips)
-    files = {f"genres/{rows[c.id]['genre']}/{c.id}.wav" for c in clips} | {f"beats/{c.id}.beats" for c in clips}
+    files = {f"genres/{rows[c.id]['genre']}/{c.id}.wav" for c in clips} | {
+        f"beats/{c.id}.beats" for c in clips
+    }
     assert set(marker(root)["files"]) == files | {synthetic_gtzan.DAMAGED}
     for line in (root / f"beats/{clips[0].id}.beats").read_text().splitlines():
         time, place = line.split("\t")
@@ -65,7 +76,9 @@ def test_gtzan_has_the_official_layout_and_its_own_beats(copies: dict[str, Path]
 
 def test_one_track_lasts_30_013_s_and_is_one_window(copies: dict[str, Path]) -> None:
     infos = [sf.info(clip.path) for clip in genre.clips(copies["gtzan"])]
-    assert {(info.samplerate, info.channels, info.subtype) for info in infos} == {(22050, 1, "PCM_16")}
+    assert {(info.samplerate, info.channels, info.subtype) for info in infos} == {
+        (22050, 1, "PCM_16")
+    }
     frames = Counter(info.frames for info in infos)
     assert frames == {661_794: 1, 165_375: 29}
     assert all(len(genre.TASK.windowing.spans(n, 22050)) == 1 for n in frames)
@@ -110,7 +123,9 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_clips_and_thr
     silent(monkeypatch)
     for folder, clips, seed, jobs in (("a", 20, 7, 1), ("b", 45, 7, 2), ("c", 20, 8, 1)):
         WRITERS[name](tmp_path / folder, clips, seed, jobs=jobs)
-    a, b, c = ({p: h for p, h in marker(tmp_path / f)["files"].items() if "beats/" not in p} for f in "abc")
+    a, b, c = (
+        {p: h for p, h in marker(tmp_path / f)["files"].items() if "beats/" not in p} for f in "abc"
+    )
     assert a.items() < b.items()
     assert a.keys() == c.keys()
     assert not set(a.values()) & set(c.values())
@@ -135,14 +150,16 @@ def test_a_lost_file_is_made_again_and_a_whole_copy_left_alone(
 
 @pytest.mark.parametrize(("name", "high"), [("gtzan", 930), ("giantsteps", 1763)])
 def test_no_more_clips_than_the_official_list_has(name: str, high: int, tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match=rf"--clips {high + 1}: synthetic {name} has 3 to {high} clips"):
+    with pytest.raises(
+        TaskError, match=rf"--clips {high + 1}: synthetic {name} has 3 to {high} clips"
+    ):
         WRITERS[name](tmp_path / "new", high + 1, 0)
     rows = split_lists.read("gtzan_fault_filtered.tsv")
     assert len(spread(rows, "genre", 930)) == 930
     assert [row["split"] for row in spread(rows, "genre", 3)] == ["test", "train", "valid"]
 
 
-# ---------------------------------------------------------------- what there is to learn
+# -- what there is to learn ------------------------------------------------------------------------
 
 
 def test_every_genre_has_a_style_and_a_tempo_that_the_tracker_knows() -> None:
@@ -158,9 +175,13 @@ def test_beats_sound_where_they_are_annotated(copies: dict[str, Path]) -> None:
         audio, rate = sf.read(clip.path)
         assert max(clip.target) < len(audio) / rate
         assert sum(time >= 5 for time in clip.target) >= 2  # the first 5 s do not count
-        rise = np.diff(np.abs(audio[: len(audio) // 220 * 220]).reshape(-1, 220).max(axis=1), prepend=0).clip(0)
+        rise = np.diff(
+            np.abs(audio[: len(audio) // 220 * 220]).reshape(-1, 220).max(axis=1), prepend=0
+        ).clip(0)
         at = (np.array(clip.target) * rate / 220).astype(int)
-        near = np.stack([rise[np.minimum(at + step, len(rise) - 1)] for step in range(4)]).max(axis=0)
+        near = np.stack([rise[np.minimum(at + step, len(rise) - 1)] for step in range(4)]).max(
+            axis=0
+        )
         assert near.mean() > 3 * rise.mean(), clip.id
 
 
@@ -171,16 +192,24 @@ def log_mel(clip: Clip) -> np.ndarray:
     power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
     edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 130) / 2595) - 1)
     hz = np.fft.rfftfreq(4096, 1 / rate)
-    up, down = (hz - edges[:-2, None]) / np.diff(edges)[:-1, None], (edges[2:, None] - hz) / np.diff(edges)[1:, None]
+    up, down = (
+        (hz - edges[:-2, None]) / np.diff(edges)[:-1, None],
+        (edges[2:, None] - hz) / np.diff(edges)[1:, None],
+    )
     return np.log(power @ np.maximum(0, np.minimum(up, down)).T + 1e-4).mean(axis=0)
 
 
-@pytest.mark.parametrize(("name", "task", "least"), [("gtzan", genre.TASK, 0.3), ("giantsteps", key.TASK, 0.4)])
+@pytest.mark.parametrize(
+    ("name", "task", "least"), [("gtzan", genre.TASK, 0.3), ("giantsteps", key.TASK, 0.4)]
+)
 def test_means_of_a_spectrum_tell_unseen_clips_apart(
     name: str, task: Task, least: float, copies: dict[str, Path]
 ) -> None:
     clips = task.clips(copies[name])
-    features, labels = np.stack([log_mel(clip) for clip in clips]), np.array([clip.target for clip in clips])
+    features, labels = (
+        np.stack([log_mel(clip) for clip in clips]),
+        np.array([clip.target for clip in clips]),
+    )
     train = np.array([clip.split != "test" for clip in clips])
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     assert probe.fit(features[train], labels[train]).score(features[~train], labels[~train]) > least

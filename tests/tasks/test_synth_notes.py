@@ -1,4 +1,6 @@
-"""Synthetic EmoMusic, NSynth and Artist20: official layouts, exact bytes, something to learn in every split."""
+"""Synthetic EmoMusic, NSynth and Artist20: official layouts, exact bytes, something to learn in
+every split.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,24 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from svuprobe._progress import Reporter
-from svuprobe.tasks import Task, TaskError, emotion, find_clips, instrument, kinds, pitch, singer_artist20
+from svuprobe.tasks import (
+    Task,
+    TaskError,
+    emotion,
+    find_clips,
+    instrument,
+    kinds,
+    pitch,
+    singer_artist20,
+)
 from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.synth import artist20, emomusic, nsynth
 from svuprobe.tasks.synth.instruments import FAMILIES
 from svuprobe.tasks.types import SPLITS
 
 RATE = nsynth.SAMPLE_RATE
-WRITERS: dict[str, tuple[Callable[..., None], tuple[Task, ...], int, int]] = {  # default and least number of clips
+# default and least number of clips
+WRITERS: dict[str, tuple[Callable[..., None], tuple[Task, ...], int, int]] = {
     "emomusic": (emomusic.write, (emotion.TASK,), 60, 3),
     "nsynth": (nsynth.write, (instrument.TASK, pitch.TASK), 198, 3),
     "artist20": (artist20.write, (singer_artist20.TASK,), 120, 12),
@@ -52,7 +64,9 @@ def marker(root: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("share", [1, 3])
-def test_every_split_has_every_label_in_the_default_and_in_a_third_of_it(name, share, tmp_path, silent):
+def test_every_split_has_every_label_in_the_default_and_in_a_third_of_it(
+    name, share, tmp_path, silent
+):
     write, tasks, default, _ = WRITERS[name]
     write(tmp_path, None if share == 1 else default // share, 0)
     for task in tasks:
@@ -88,7 +102,11 @@ def test_examples_json_has_the_official_keys_and_agrees_with_the_names(tmp_path,
         rows = json.loads((tmp_path / f"nsynth-{split}/examples.json").read_text())
         assert {p.stem for p in (tmp_path / f"nsynth-{split}/audio").iterdir()} == set(rows)
         for name, row in rows.items():
-            assert name == row["note_str"] == f"{row['instrument_str']}-{row['pitch']:03d}-{row['velocity']:03d}"
+            assert (
+                name
+                == row["note_str"]
+                == f"{row['instrument_str']}-{row['pitch']:03d}-{row['velocity']:03d}"
+            )
             family, source = row["instrument_family_str"], row["instrument_source_str"]
             assert row["instrument_str"][:-4] == f"{family}_{source}"
             assert sorted(FAMILIES)[row["instrument_family"]] == family
@@ -99,7 +117,11 @@ def test_examples_json_has_the_official_keys_and_agrees_with_the_names(tmp_path,
 def test_all_notes_there_can_be_have_their_own_names_and_numbers():
     rows = [row for _, row in nsynth._notes()]
     assert len({row["note_str"] for row in rows}) == len({row["note"] for row in rows}) == len(rows)
-    assert len({row["instrument_str"] for row in rows}) == len({row["instrument"] for row in rows}) == 66
+    assert (
+        len({row["instrument_str"] for row in rows})
+        == len({row["instrument"] for row in rows})
+        == 66
+    )
     octaves = {midi + 12 for midi in nsynth.PITCHES} & set(nsynth.PITCHES)
     assert len(octaves) == 3
 
@@ -198,12 +220,18 @@ def probe(task: Task, root: Path) -> float:
         for a, b in task.windowing.spans(len(audio), rate):
             assert np.sqrt(np.mean(audio[a:b] ** 2)) > task.windowing.min_rms
             rows[clip.split].append((mel_means(audio[a:b]), target))
-    x, y, x_test, y_test = (np.stack(part) for split in ("train", "test") for part in zip(*rows[split], strict=True))
+    x, y, x_test, y_test = (
+        np.stack(part) for split in ("train", "test") for part in zip(*rows[split], strict=True)
+    )
     if task.kind == "regression":
         error = make_pipeline(StandardScaler(), Ridge(10.0)).fit(x, y).predict(x_test) - y_test
-        return float((1 - np.square(error).sum(0) / np.square(y_test - y_test.mean(0)).sum(0)).min())
+        return float(
+            (1 - np.square(error).sum(0) / np.square(y_test - y_test.mean(0)).sum(0)).min()
+        )
     return float(
-        make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(x, y).score(x_test, y_test)
+        make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+        .fit(x, y)
+        .score(x_test, y_test)
     )
 
 

@@ -1,4 +1,6 @@
-"""Synthetic music with tags: official layouts, every tag in every split, and tags that can be heard."""
+"""Synthetic music with tags: official layouts, every tag in every split, and tags that can be
+heard.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ def test_tags_that_contradict_each_other_are_not_chosen():
 
 
 def test_tags_become_what_is_played():
-    style = magnatagatune.style_of(("cello", "drums", "indian", "quiet", "slow"), np.random.default_rng(0))
+    style = magnatagatune.style_of(
+        ("cello", "drums", "indian", "quiet", "slow"), np.random.default_rng(0)
+    )
     assert (style.melody, style.drums, style.level, style.bpm) == ("string", DRUMS, QUIET, SLOW)
     plain = magnatagatune.style_of((), np.random.default_rng(0))
     assert (plain.chords, plain.melody, plain.drums, plain.level) == ("organ", "", 0.0, MIDDLE)
@@ -102,7 +106,9 @@ def test_every_split_of_every_list_has_every_tag(tmp_path, clips):
         labels = labels_of(task, found)
         assert len(labels) >= 8
         for split in SPLITS:
-            targets = kinds.of(task).encode(task, labels, [clip for clip in found if clip.split == split])
+            targets = kinds.of(task).encode(
+                task, labels, [clip for clip in found if clip.split == split]
+            )
             assert targets.any(axis=0).all()
             assert not targets.all(axis=0).any()
     assert len(find_clips(GENRE, tmp_path)) == (clips or 72)
@@ -127,7 +133,9 @@ def test_lists_of_mtg_jamendo_are_as_published(tmp_path):
 @pytest.mark.usefixtures("silence")
 def test_tracks_without_a_mood_are_not_in_that_list(tmp_path):
     mtg_jamendo.write(tmp_path, None, 0)
-    everywhere, moods = ({clip.id for clip in find_clips(task, tmp_path)} for task in (MTG[0], MTG[2]))
+    everywhere, moods = (
+        {clip.id for clip in find_clips(task, tmp_path)} for task in (MTG[0], MTG[2])
+    )
     assert moods < everywhere
 
 
@@ -148,7 +156,11 @@ def test_same_seed_same_bytes_whatever_the_number_of_clips_and_threads(tmp_path,
     for name, clips, seed, jobs in (("a", 3, 7, 1), ("b", 4, 7, 2), ("c", 3, 8, 1)):
         write(tmp_path / name, clips, seed, jobs=jobs)
     a, b, c = (
-        {path: sha for path, sha in marker(tmp_path / name)["files"].items() if path.endswith(".mp3")}
+        {
+            path: sha
+            for path, sha in marker(tmp_path / name)["files"].items()
+            if path.endswith(".mp3")
+        }
         for name in "abc"
     )
     assert a.items() < b.items()
@@ -215,7 +227,10 @@ def log_mel_mean(path: str) -> np.ndarray:
     audio, rate = sf.read(path, dtype="float32")
     hz, _, spectrum = signal.stft(audio, rate, nperseg=1024, noverlap=704)
     edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 50) / 2595) - 1)
-    up, down = (hz - edges[:-2, None]) / np.diff(edges)[:-1, None], (edges[2:, None] - hz) / np.diff(edges)[1:, None]
+    up, down = (
+        (hz - edges[:-2, None]) / np.diff(edges)[:-1, None],
+        (edges[2:, None] - hz) / np.diff(edges)[1:, None],
+    )
     return np.log(np.maximum(0, np.minimum(up, down)) @ np.abs(spectrum) ** 2 + 1e-9).mean(axis=1)
 
 
@@ -223,7 +238,10 @@ def aucs(task, root: Path) -> dict[str, float]:
     """ROC-AUC of each tag of a linear probe on means over time, on validation and test."""
     clips = find_clips(task, root)
     labels = labels_of(task, clips)
-    targets, train = kinds.of(task).encode(task, labels, clips), np.array([clip.split == "train" for clip in clips])
+    targets, train = (
+        kinds.of(task).encode(task, labels, clips),
+        np.array([clip.split == "train" for clip in clips]),
+    )
     features = np.stack([log_mel_mean(clip.path) for clip in clips])
     features = StandardScaler().fit(features[train]).transform(features)
     out = Ridge(20.0).fit(features[train], targets[train]).predict(features[~train])

@@ -58,7 +58,10 @@ def test_tracks_and_albums_stay_in_one_split_and_artists_do_not(everything):
 
 
 def test_a_track_is_the_name_without_its_seconds():
-    assert tagging.track_of(BACH) == "f/american_bach_soloists-j_s__bach_solo_cantatas-01-bwv54__i_aria"
+    assert (
+        tagging.track_of(BACH)
+        == "f/american_bach_soloists-j_s__bach_solo_cantatas-01-bwv54__i_aria"
+    )
     assert all(re.fullmatch(r"[0-9a-f]/.+-\d+-\d+\.mp3", row["mp3_path"]) for row in ROWS)
 
 
@@ -71,7 +74,9 @@ def test_tags_are_sorted_by_name_and_all_occur_in_every_split(everything):
     assert len(labels) == len(set(labels)) == 50
     assert list(labels) == sorted(labels)
     for split in SPLITS:
-        assert {tag for clip in everything if clip.split == split for tag in clip.target} == set(labels)
+        assert {tag for clip in everything if clip.split == split for tag in clip.target} == set(
+            labels
+        )
 
 
 def test_numbers_of_the_list_count_tags_by_frequency(everything):
@@ -85,15 +90,26 @@ def test_numbers_of_the_list_count_tags_by_frequency(everything):
 
 
 def test_clips_without_a_tag_are_kept_with_all_zero_targets(everything):
-    assert Counter(clip.split for clip in everything if not clip.target) == {"train": 3459, "valid": 296, "test": 997}
+    assert Counter(clip.split for clip in everything if not clip.target) == {
+        "train": 3459,
+        "valid": 296,
+        "test": 997,
+    }
     some = [clip for clip in everything if clip.id in ("2", "19")]
     targets = kinds.of(tagging.TASK).encode(tagging.TASK, tagging.TASK.labels, some)
     assert targets.sum(axis=1).tolist() == [4, 0]
-    assert [tagging.TASK.labels[n] for n in np.flatnonzero(targets[0])] == ["classical", "opera", "strings", "violin"]
+    assert [tagging.TASK.labels[n] for n in np.flatnonzero(targets[0])] == [
+        "classical",
+        "opera",
+        "strings",
+        "violin",
+    ]
 
 
 def test_only_the_files_that_are_there_are_clips(tmp_path):
-    touch(tmp_path, f"mp3/{BACH}", f"mp3/{UNTAGGED}", "mp3/0/not-in-the-list-0-29.mp3", "mp3/2/2.mp3")
+    touch(
+        tmp_path, f"mp3/{BACH}", f"mp3/{UNTAGGED}", "mp3/0/not-in-the-list-0-29.mp3", "mp3/2/2.mp3"
+    )
     assert find_clips(tagging.TASK, tmp_path) == [
         Clip(
             "2",
@@ -102,7 +118,13 @@ def test_only_the_files_that_are_there_are_clips(tmp_path):
             ("classical", "opera", "strings", "violin"),
             group=BACH.removesuffix("-30-59.mp3"),
         ),
-        Clip("19", str(tmp_path / "mp3" / UNTAGGED), "valid", (), group=UNTAGGED.removesuffix("-175-204.mp3")),
+        Clip(
+            "19",
+            str(tmp_path / "mp3" / UNTAGGED),
+            "valid",
+            (),
+            group=UNTAGGED.removesuffix("-175-204.mp3"),
+        ),
     ]
 
 
@@ -117,7 +139,9 @@ def test_a_folder_that_is_not_magnatagatune_is_refused(tmp_path):
     touch(tmp_path, BACH)
     with pytest.raises(TaskError) as error:
         find_clips(tagging.TASK, tmp_path)
-    assert str(error.value).startswith(f"{tmp_path}: no folder mp3 in it; join mp3.zip.001 to mp3.zip.003")
+    assert str(error.value).startswith(
+        f"{tmp_path}: no folder mp3 in it; join mp3.zip.001 to mp3.zip.003"
+    )
     (tmp_path / "mp3").mkdir()
     with pytest.raises(TaskError, match="no clip of magnatagatune found in its official layout"):
         find_clips(tagging.TASK, tmp_path)
