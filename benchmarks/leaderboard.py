@@ -274,7 +274,7 @@ def _csv_score(table: Table, row: Row, metric: str, score: CellScore) -> dict[st
     low, high = score.ci95 or (None, None)
     ranked = metric == table.ranked
     values = {"mean": score.mean, "std": score.std, "ci95_low": low, "ci95_high": high}
-    # of heads trained on shuffled labels
+    # Of heads trained on shuffled labels.
     values["mean_shuffled"] = row.shuffled if ranked else None
     return {"metric": metric, "ranked": ranked} | {
         name: _rounded(value) for name, value in values.items()
@@ -287,7 +287,7 @@ def as_json(several: Sequence[Table], across: Sequence[Across]) -> str:
     for table in body["tables"]:
         del table["problems"]  # of the files on this machine
         for row in table["rows"]:
-            # of chance and of published systems a mean is all that is known
+            # Of chance and of published systems a mean is all that is known.
             if row["kind"] != "model":
                 row["scores"] = {
                     metric: {"mean": score["mean"]} for metric, score in row["scores"].items()

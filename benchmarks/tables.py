@@ -61,7 +61,7 @@ class Row:
     best_layer_score: float | None = None
     shuffled: float | None = None  # ranked metric with shuffled training labels
     source: str = ""  # of a published row
-    # name of the result's file without its suffix: the protocol with all that was changed in it
+    # Name of the result's file without its suffix: the protocol with all that was changed in it.
     file: str = ""
 
 
@@ -122,8 +122,8 @@ def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table
             shuffled[_model_key(result)] = result
         else:
             with_true_labels.add(_model_key(result))
-    # A result on shuffled labels is a column beside the one on true labels; alone it is a table of
-    # its own.
+    # A result on shuffled labels is a column beside the
+    # one on true labels; alone it is a table of its own.
     of_tables = []
     for result, path in entries:
         if not result.protocol.shuffle_labels or _model_key(result) not in with_true_labels:

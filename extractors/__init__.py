@@ -1,7 +1,8 @@
 """Stage 1: audio in, the hidden states of every layer out, once, into an HDF5 cache.
 
 `base` is the contract of an extractor. `catalogue` is the table of models, `names` reads their
-names, `loading` makes them, and `models` is one file a family, over `checkpoints`. `extract` fills
-caches: `jobs` says what is to be done, `audio` decodes, `batching` runs the models, `writer` and
-`cache` keep the features. `check_model` tries an extractor of your own.
+names into `name_forms`, `loading` makes them, and `models` is one file a family, over
+`checkpoints`. `extract` fills caches: `jobs` says what is to be done, `audio` decodes, `batching`
+runs the models, `writer` and `cache` keep the features. `check_model` tries an extractor of your
+own, by the checks of `model_trial`.
 """

@@ -1,4 +1,4 @@
-"""The contract of an extractor: audio in, every layer out, on one grid of frames."""
+"""Define the contract of an extractor: audio in, every layer out, on one grid of frames."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class ExtractError(UserError):
-    """A model, an audio file or a cache that can't be used, as one line for the user."""
+    """Report a model, an audio file or a cache that can't be used, in one line for the user."""
 
 
 @dataclass(frozen=True)
 class FrameGrid:
-    """Where the frames of a model lie: frame ``i`` sees ``receptive_field`` samples, the first at
-    ``i * hop``.
+    """Place the frames of a model: frame ``i`` sees ``receptive_field`` samples from ``i * hop``
+    on.
 
     Nothing is padded, so n samples have ``1 + (n - receptive_field) // hop`` frames. This is the
     grid of a stack of convolutions, and of a spectrogram that isn't centred; whatever else a model
@@ -50,8 +50,9 @@ class FrameGrid:
 
     @property
     def context(self) -> int:
-        """Return what a window's last frame sees after its end, in samples, where it is a whole
-        number of hops.
+        """Return the samples that a window's last frame sees after its end.
+
+        That is so where the window is a whole number of hops.
         """
         return max(0, self.receptive_field - self.hop)
 
@@ -62,7 +63,7 @@ class FrameGrid:
         return 1 + max(0, samples - self.receptive_field) // self.hop
 
     def count(self, lengths: torch.Tensor) -> torch.Tensor:
-        """Return `n_frames` of each of several clips: (batch,) int64, from their samples (batch,)
+        """Return `n_frames` of each of several clips: (batch,) int64, from samples (batch,)
         int64.
         """
         return 1 + (lengths - self.receptive_field).clamp(min=0) // self.hop
@@ -72,7 +73,7 @@ class FrameGrid:
         return self.hop * (n_frames - 1) + self.receptive_field
 
     def centres(self, n_frames: int, start_s: float = 0.0) -> np.ndarray:
-        """Return the centre of each frame of a window that starts at ``start_s``: seconds,
+        """Return the centres of a window's frames, which starts at ``start_s``: seconds,
         (n_frames,) float64.
         """
         import numpy as np  # names of models are read where --help has to answer at once
@@ -83,7 +84,7 @@ class FrameGrid:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is known about a model without loading it.
+    """Describe a model as far as it is known without loading it.
 
     Attributes
     ----------
@@ -125,7 +126,7 @@ class ModelCard:
 
 
 class Extractor(Protocol):
-    """A frozen front end.
+    """Describe what a frozen front end has and does.
 
     It owns its waveform normalisation; it never resamples, chunks or chooses a device. A clip's
     states never depend on what else is in its batch.

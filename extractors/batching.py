@@ -1,4 +1,5 @@
-"""Batches: which windows go through a model together, in which number format, and what comes out.
+"""Form batches: which windows go through a model together, in which number format, and what comes
+out.
 
 Not torch's DataLoader: a batch's rows depend on the lengths of a whole block of windows and must be
 the same whatever the timing, and a decoder that crashes or hangs may cost its clip only
@@ -18,29 +19,32 @@ from svuprobe.extractors.base import ExtractError, Extractor, FrameGrid
 from svuprobe.tasks.types import Clip
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# More fit no CPU's caches; less keeps its cores waiting for each other.
 _CPU_BATCH_SECONDS = 60.0
 _LEAST_FILL = 0.8  # of the longest clip in a batch: shorter ones go into the next batch
 
 
-# Windows wait until a block of so many batches can be sorted by length, so that a batch holds like
-# lengths. The frames of a block lie in memory until they are written, and are large: there each
-# batch is a block.
+# Windows wait until a block of so many batches can be sorted by length,
+# so that a batch holds like lengths. The frames of a block lie in memory
+# until they are written, and are large: there each batch is a block.
 _BATCHES_PER_BLOCK = {"clip": 8, "frame": 1}
 Block = list[tuple[Clip, Window]]
 
 
 def native_dtype(device: str) -> str:
-    """Return ``bfloat16`` where the hardware multiplies it natively (CUDA, AVX512-BF16, AMX), else
-    ``float32``.
+    """Return the number format the hardware is fast in: ``bfloat16`` or ``float32``.
+
+    The first where it is multiplied natively: on CUDA, AVX512-BF16 and AMX.
     """
     if torch.device(device).type == "cuda":
+        # On older GPUs torch emulates bfloat16, slower than float32.
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if torch.device(device).type == "cpu" and cpu else "float32"
 
 
 def batch_seconds_for(device: str) -> float:
-    """Return the seconds of audio in a batch: what fits a CPU's caches, or a quarter of a GPU's
+    """Return the seconds of audio in a batch: what a CPU's caches hold, or a quarter of a GPU's
     memory.
     """
     if torch.device(device).type != "cuda":
@@ -50,8 +54,9 @@ def batch_seconds_for(device: str) -> float:
 
 
 def input_spec(extractor: Extractor, level: str) -> InputSpec:
-    """Return what windows a model sees: at frame level with what the last frame sees after a
-    window's end.
+    """Return what a model sees of each window.
+
+    At frame level that includes what the last frame sees after the window's end.
     """
     if level == "clip":
         return InputSpec(extractor.sample_rate)
@@ -77,6 +82,7 @@ def window_features(
         frames, layers, dim) at frame level; the valid frames of each window.
     """
     lengths = torch.tensor([len(samples) for samples in windows])
+    # Pinned memory goes to a GPU while the CPU goes on.
     audio = torch.zeros(
         len(windows), max(length, int(lengths.max())), pin_memory=device.startswith("cuda")
     )
@@ -91,7 +97,7 @@ def window_features(
 
 
 class BatchFeatures:
-    """Features of a batch; they come from the device once, when the writer asks for them."""
+    """Hold features of a batch; they come from the device once, when the writer asks for them."""
 
     def __init__(self, states: torch.Tensor) -> None:
         self._states = states
@@ -104,7 +110,7 @@ class BatchFeatures:
 
 @dataclass(frozen=True)
 class WindowFeatures:
-    """The features of one window: their place in those of a batch, or the reason why there are
+    """Hold the features of one window: their place in a batch's, or the reason why there are
     none.
     """
 
@@ -127,7 +133,7 @@ class WindowFeatures:
 
 
 class ModelBatches:
-    """Runs models on blocks of windows, in batches that the device's memory holds.
+    """Run models on blocks of windows, in batches that the device's memory holds.
 
     Parameters
     ----------
@@ -156,8 +162,8 @@ class ModelBatches:
         )
 
     def run(self, extractor: Extractor, block: Block) -> list[WindowFeatures]:
-        """Return the features of each window of a block, in their order; windows of like length
-        share a batch.
+        """Return the features of each window of a block, in their order; like lengths share a
+        batch.
         """
         lengths = [len(window.samples) for _, window in block]
         features: dict[int, WindowFeatures] = {}
@@ -198,6 +204,7 @@ class ModelBatches:
             )
             if len(rows) > 1:
                 self.batch_seconds /= 2
+        # Halves again and again, until the one window that is to blame is alone.
         if isinstance(batch, str) and len(rows) > 1:
             halves = list(rows.items())
             middle = len(rows) // 2
@@ -208,11 +215,13 @@ class ModelBatches:
             features[row] = WindowFeatures(clip, window, frames[index], batch, index)
 
     def _padded(self, samples: int) -> int:
-        """Return the length of a batch: as it is, or with compiled models one of few, at most an
-        eighth longer.
+        """Return the length to pad a batch to, in samples.
+
+        That is its own or, with compiled models, one of few, at most an eighth longer.
         """
         if not self.compiled:
             return samples
+        # A compiled model is compiled anew for each length it meets.
         step = 1 << max(8, samples.bit_length() - 4)
         return -(-samples // step) * step
 
@@ -225,17 +234,20 @@ def _means(
     if pooled is not None:
         return torch.as_tensor(pooled(audio, lengths))
     states, _ = extractor(audio, lengths)
+    # Lengths that are alike need no slice for each window.
     if len(set(frames)) == 1:
+        # Float32 sums: half precision would lose the mean of long windows.
         return states[:, :, : frames[0]].mean(dim=2, dtype=torch.float32)
     each = zip(states, frames, strict=True)
     return torch.stack([state[:, :n].mean(dim=1, dtype=torch.float32) for state, n in each])
 
 
 def pack(lengths: Sequence[int], budget: float) -> Iterator[list[int]]:
-    """Yield the rows of each batch: of like length, longest first, padded to at most ``budget``
-    samples in all.
+    """Yield the rows of each batch: like lengths, longest first, padded to ``budget`` samples at
+    most.
     """
     batch: list[int] = []
+    # The row breaks ties, so that batches never depend on the order of arrival.
     for row in sorted(range(len(lengths)), key=lambda r: (-lengths[r], r)):
         longest = lengths[batch[0]] if batch else 0
         if batch and (longest * (len(batch) + 1) > budget or lengths[row] < _LEAST_FILL * longest):

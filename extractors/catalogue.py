@@ -1,4 +1,4 @@
-"""The models svuprobe knows by name: the table, and nothing else.
+"""List the models svuprobe knows by name: the table, and nothing else.
 
 To add a model, add one line to it. How names are read is in `svuprobe.extractors.names`, how models
 are made of them in `svuprobe.extractors.loading`. Nothing here imports torch or transformers.
@@ -10,19 +10,20 @@ from collections.abc import Mapping
 
 from svuprobe.extractors.base import ModelCard
 
-# Every SSL model here keeps the convolution stack of wav2vec 2.0 (kernels 10,3,3,3,3,2,2, strides
-# 5,2,...,2: 400 samples seen every 320), 12 blocks of 768 (base) or 24 of 1024 (large), and, except
-# data2vec, one positional convolution of width 128. These are the defaults of the configuration
-# classes.
+# Every SSL model here keeps the convolution stack of wav2vec 2.0 (kernels
+# 10,3,3,3,3,2,2, strides 5,2,...,2: 400 samples seen every 320), 12 blocks of
+# 768 (base) or 24 of 1024 (large), and, except data2vec, one positional
+# convolution of width 128. These are the defaults of the configuration classes.
 _LARGE = {
     "hidden_size": 1024,
     "num_hidden_layers": 24,
     "num_attention_heads": 16,
     "intermediate_size": 4096,
 }
+# The large models, but for wav2vec2-large, normalise layers where the base models normalise groups.
 _LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
-# Five positional convolutions of width 19 replace the single one (Baevski et al. 2022, section
-# 4.2).
+# Five positional convolutions of width 19 replace
+# the single one (Baevski et al. 2022, section 4.2).
 _DATA2VEC = {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19}
 _TINY = {
     "hidden_size": 96,
@@ -30,8 +31,8 @@ _TINY = {
     "intermediate_size": 192,
     "conv_dim": (32,) * 7,
     "num_conv_pos_embeddings": 16,
-    # 24 channels a group: torch 2.13 gets bfloat16 convolutions of less than 16 wrong on CPUs with
-    # AMX.
+    # 24 channels a group: torch 2.13 gets bfloat16
+    # convolutions of less than 16 wrong on CPUs with AMX.
     "num_conv_pos_embedding_groups": 4,
 }
 

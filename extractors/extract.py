@@ -56,8 +56,7 @@ def extract(
     replace_changed: bool = False,
     begun: Callable[[], object] = lambda: None,
 ) -> list[ExtractionReport]:
-    """Run models once over every clip that their caches don't hold yet, decoding each clip once for
-    all of them.
+    """Run models once over every clip their caches don't hold yet, decoding each clip once for all.
 
     Parameters
     ----------
@@ -89,6 +88,7 @@ def extract(
         Nothing can be done: the cache is another model's, is damaged, can't be written or won't fit
         on the disk, or clips have other audio now.
     """
+    # Clips are known by id from here on: shards and jobs name nothing else.
     by_id = {clip.id: clip for clip in corpus.clips}
     windowing, device, reporter = corpus.windowing, options.runs_on, options.reporter
     with Decoders(options.decoders, options.decode_timeout_s) as decoders:
@@ -100,8 +100,8 @@ def extract(
         for cache, changed_in_it in zip(caches, changed, strict=True):
             cache.changed = changed_in_it
         seconds_of = _durations(decoders, by_id, caches)
-        # Whatever speaks against the work is said before any of it, and before a model takes memory
-        # on a device.
+        # Whatever speaks against the work is said before any
+        # of it, and before a model takes memory on a device.
         to_do = jobs_for(caches, seconds_of, shard)
         if to_do:
             reporter.say(announcement(to_do, seconds_of, windowing))
@@ -129,8 +129,8 @@ def extract(
 def _durations(
     decoders: Decoders, by_id: Mapping[str, Clip], caches: Sequence[CacheToFill]
 ) -> dict[str, float]:
-    """Return the seconds of each clip that a cache lacks, 0 for the others and for files that can't
-    be opened.
+    """Return the seconds of each clip that a cache lacks; 0 for the others and for files not to be
+    opened.
     """
     in_all_caches = frozenset(by_id).intersection(*(cache.finished for cache in caches))
     missing = [clip for clip in by_id.values() if clip.id not in in_all_caches]
@@ -174,8 +174,9 @@ def _run_jobs(
 def _requests(
     jobs: Sequence[Job], by_id: Mapping[str, Clip]
 ) -> Iterator[tuple[Clip, Sequence[InputSpec]]]:
-    """Yield the clips of each job. A job is claimed when decoding gets to it, a little before the
-    models do.
+    """Yield the clips of each job.
+
+    A job is claimed when decoding gets to it, a little before the models do.
     """
     for job in jobs:
         if job.claim():
@@ -196,7 +197,7 @@ def _pieces_of(job: Job, pieces: Iterator[Piece]) -> Iterator[Piece]:
 def _run_job(
     job: Job, pieces: Iterable[Piece], batches: ModelBatches, writer: Writer, estimate: Estimate
 ) -> None:
-    """Run the models on all clips of a job; its shards are on the disk as soon as the last clip is
+    """Run the models on all clips of a job; its shards are on disk as soon as the last clip is
     through.
     """
     shards: dict[CacheToFill, ShardFile] = {}
@@ -217,8 +218,8 @@ def _run_job(
                 cache.report.audio_s += piece.seconds
                 cache.report.quiet += piece.quiet
             if piece.failure:
-                # It fails as a whole, also where windows of it are written: a cache holds no half
-                # clips.
+                # It fails as a whole, also where windows of
+                # it are written: a cache holds no half clips.
                 for block in waiting.values():
                     block[:] = [(other, window) for other, window in block if other is not clip]
                 for shard in shards.values():
@@ -226,6 +227,7 @@ def _run_job(
             reached_s = piece.seconds
         estimate.update(max(0.0, reached_s - through_s))
         through_s = 0.0 if isinstance(piece, ClipEnd) else max(through_s, reached_s)
+    # What is left fills no block, but the job ends here: no batch crosses it.
     for block in waiting.values():
         _run_block(block, shards, batches, writer)
     for shard in shards.values():
@@ -236,8 +238,8 @@ def _run_job(
 def _run_block(
     block: Block, shards: Mapping[CacheToFill, ShardFile], batches: ModelBatches, writer: Writer
 ) -> None:
-    """Run every model that sees such windows, and hand their features to its shard in the order of
-    the windows.
+    """Run every model that sees such windows; hand their features to its shard in the windows'
+    order.
     """
     if not block:
         return

@@ -1,5 +1,4 @@
-"""What an extraction has to do: for each model its cache and what that lacks, and jobs that fill
-several at once.
+"""Say what an extraction has to do: what each cache lacks, and jobs that fill several at once.
 
 A job is some clips and, for each model that lacks them, the shard that they go into. Models whose
 shards hold the same clips share a job, so that each clip is decoded once for all of them.
@@ -65,8 +64,8 @@ def cache_folder(features: Path, header: Header) -> Path:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips of a dataset, the windows that models see of them, and what is cached: ``clip`` or
-    ``frame`` level.
+    """Hold clips of a dataset, the windows models see of them, and the ``level``: ``clip`` or
+    ``frame``.
     """
 
     dataset: str
@@ -77,7 +76,7 @@ class Corpus:
 
 @dataclass(eq=False)
 class CacheToFill:
-    """A model and the cache of its features.
+    """Hold a model and the cache of its features.
 
     Attributes
     ----------
@@ -131,8 +130,8 @@ class CacheToFill:
             self.extractor.compile()
 
     def close(self) -> None:
-        """Join what there is, and delete litter: also after an earlier run that was killed before
-        it could.
+        """Join what there is and delete litter, also of an earlier run that was killed before it
+        could.
         """
         if any(self.directory.glob("shard-*.h5")) or (self.directory / "features.h5").exists():
             join(self.directory)
@@ -141,7 +140,7 @@ class CacheToFill:
 
 @dataclass(eq=False)
 class Job:
-    """Clips that go through some models together: one shard of each.
+    """Hold clips that go through some models together: one shard of each.
 
     Attributes
     ----------
@@ -156,7 +155,7 @@ class Job:
     _claimed: bool = False
 
     def claim(self) -> bool:
-        """Keep other processes from the shards, and forget those that they are at or have finished
+        """Keep other processes from the shards; forget those that they are at or have finished
         meanwhile.
 
         Returns whether anything is left to do, at later calls too. The claims hold until `release`.
@@ -168,8 +167,8 @@ class Job:
 
     def _claim(self) -> None:
         for cache, path in list(self.shards.items()):
-            # Only now is it known whether the shard is there: whoever had the claim before may have
-            # finished it.
+            # Only now is it known whether the shard is there:
+            # whoever had the claim before may have finished it.
             mine = self._claims.enter_context(claim(path))
             if mine and path in cache.changed:
                 delete_shard(path, cache.changed[path])
@@ -209,8 +208,7 @@ class Job:
 def jobs_for(
     caches: Sequence[CacheToFill], seconds_of: Mapping[str, float], part: tuple[int, int]
 ) -> list[Job]:
-    """Plan the shards that are still to be written, and return them as jobs, in the order of their
-    names.
+    """Plan the shards still to be written, and return them as jobs, in the order of their names.
 
     Counts in each cache's report what is cached, and what belongs to other parts.
 
@@ -227,6 +225,7 @@ def jobs_for(
         missing = _missing_shards(cache, seconds_of)
         cache.report.cached = cache.report.clips - sum(len(ids) for _, _, ids in missing)
         for place, path, ids in missing:
+            # By the place in the whole plan, so that n processes split it without a word.
             if place % n_parts == number - 1:
                 jobs.setdefault(ids, Job(ids)).shards[cache] = path
             else:
@@ -237,9 +236,7 @@ def jobs_for(
 def _missing_shards(
     cache: CacheToFill, seconds_of: Mapping[str, float]
 ) -> list[tuple[int, Path, tuple[str, ...]]]:
-    """Return the place in the plan, the path and the wanted clips of each shard that is still to be
-    written.
-    """
+    """Return place in the plan, path and wanted clips of each shard that is still to be written."""
     planned = plan_shards(cache.directory, cache.header, seconds_of)
     missing = []
     taken = set(cache.finished)  # a clip that failed in one shard is planned for another, too
@@ -258,8 +255,9 @@ def caches_of(jobs: Iterable[Job]) -> list[CacheToFill]:
 
 
 def _clips_of(jobs: Iterable[Job]) -> list[str]:
-    """Return the clips of some jobs; one may be in several, where models lack other clips
-    besides.
+    """Return the clips of some jobs, each once.
+
+    One may be in several, where models lack other clips besides.
     """
     return list(dict.fromkeys(chain.from_iterable(job.clips for job in jobs)))
 

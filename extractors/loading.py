@@ -1,4 +1,4 @@
-"""From the name of a model to an extractor that runs.
+"""Make an extractor that runs from the name of a model.
 
 torch and transformers are imported when a model is loaded, and not before.
 """
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from svuprobe.extractors.base import ExtractError, ModelCard
 from svuprobe.extractors.catalogue import CATALOGUE
-from svuprobe.extractors.names import (
+from svuprobe.extractors.name_forms import (
     CatalogueName,
     FolderName,
     HearName,
     HubName,
     PyName,
     RandomName,
-    parse,
 )
+from svuprobe.extractors.names import parse
 
 if TYPE_CHECKING:
     from svuprobe.extractors.base import Extractor
@@ -55,6 +55,7 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
             return _transformers().from_random(card, seed, name=name, normalize=normalize)
         case HubName(hub, revision):
             source = _checkpoints().on_hub(hub, revision, name)
+            # A catalogue's card serves where the hub's settings say nothing.
             known = next((card for card in CATALOGUE.values() if card.hub == hub), None)
             return _checkpoint(source, known, normalize)
         case FolderName(path):
@@ -70,8 +71,7 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
 
 
 def local_revision(name: str) -> str | None:
-    """Return the revision that loading a local model would give now; None for a model that isn't
-    local.
+    """Return the revision that loading a local model would give now; None for one that isn't local.
 
     Of a folder the files are read, and nothing is loaded. A class in a file and a HEAR module may
     read weights from anywhere, which nobody knows before they are made: so these are loaded, which
@@ -111,6 +111,7 @@ def _call(source: str, arguments: tuple[Any, ...], name: str, normalize: bool | 
 
 def _checkpoint(source: Source, card: ModelCard | None, normalize: bool | None) -> Extractor:
     """Load a checkpoint: of one of the families that svuprobe computes itself, or of another."""
+    # The general reader declines the families that svuprobe computes itself.
     other: Extractor | None = import_module("svuprobe.extractors.models.generic").load(
         source, normalize=normalize
     )

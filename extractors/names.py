@@ -1,4 +1,4 @@
-"""How the name of a model is read, and what folder it has.
+"""Read the name of a model, and name its folder.
 
 A model name is one of
 
@@ -17,15 +17,22 @@ out to be missing in `load`.
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from svuprobe._errors import did_you_mean
 from svuprobe.extractors.base import ExtractError, ModelCard
 from svuprobe.extractors.catalogue import CATALOGUE
+from svuprobe.extractors.name_forms import (
+    CatalogueName,
+    FolderName,
+    HearName,
+    HubName,
+    ModelName,
+    PyName,
+    RandomName,
+)
 
 OTHER_FORMS = (
     "hf:ORG/NAME[@REVISION], hf:/local/folder, hear:MODULE[,WEIGHTS], py:FILE.py:CLASS, "
@@ -33,8 +40,8 @@ OTHER_FORMS = (
 )
 
 _HUB_NAME = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
-# As huggingface_hub's validate_repo_id, which takes seconds to import; of revisions, what git
-# allows.
+# As huggingface_hub's validate_repo_id, which takes
+# seconds to import; of revisions, what git allows.
 _HUB_ID = re.compile(r"\b[\w.-]{1,96}\b/\b(?!.*\.git$)[\w.-]{1,96}\b", re.ASCII)
 _REVISION = re.compile(r"(?![./-])[\w./-]{1,200}(?<![./])(?<!\.lock)", re.ASCII)
 
@@ -43,134 +50,6 @@ _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # Seeds from 0 up that torch's generators take.
 _MOST_SEED = 2**64 - 1
-
-# File systems allow 255 letters for a folder's name; a revision, and the ending of an unfinished
-# file, come after.
-_LONGEST_SLUG = 200
-
-
-# -- the forms of a name ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CatalogueName:
-    """A line of the catalogue that has weights or needs none."""
-
-    card: ModelCard
-
-    @property
-    def canonical(self) -> str:
-        """Return the one spelling of the name."""
-        return self.card.name
-
-    @property
-    def slug(self) -> str:
-        """Return the folder of the model."""
-        return self.card.name
-
-
-@dataclass(frozen=True)
-class RandomName:
-    """``random:NAME[#SEED]``: an architecture of the catalogue, and the seed of its weights."""
-
-    card: ModelCard
-    seed: int
-
-    @property
-    def canonical(self) -> str:
-        """Return the one spelling of the name: with its seed."""
-        return f"random:{self.card.name}#{self.seed}"
-
-    @property
-    def slug(self) -> str:
-        """Return the folder of the model."""
-        return f"random-{self.card.name}-seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class HubName:
-    """``hf:ORG/NAME[@REVISION]``."""
-
-    hub: str
-    revision: str | None
-
-    @property
-    def canonical(self) -> str:
-        """Return the one spelling of the name."""
-        return f"hf:{self.hub}" + (f"@{self.revision}" if self.revision else "")
-
-    @property
-    def slug(self) -> str:
-        """Return the folder of the model. The hub allows no "--" in an id, so it is unambiguous."""
-        slug = "hf-" + self.hub.replace("/", "--")
-        if self.revision is not None:
-            # A branch name may hold slashes, which a folder's name can't.
-            safe = _safe(self.revision)
-            slug += f"--{safe}" if safe == self.revision else f"--{safe}-{_digest(self.revision)}"
-        return _fitted(slug, self.canonical)
-
-
-@dataclass(frozen=True)
-class FolderName:
-    """``hf:/folder``: a checkpoint in a folder, by its absolute path."""
-
-    path: str
-
-    @property
-    def canonical(self) -> str:
-        """Return the one spelling of the name."""
-        return f"hf:{self.path}"
-
-    @property
-    def slug(self) -> str:
-        """Return the folder of the model: the path's last part, and a digest that tells it from its
-        namesakes.
-        """
-        digest = _digest(self.canonical)
-        return _fitted(f"local-{_safe(os.path.basename(self.path))}-{digest}", self.canonical)
-
-
-@dataclass(frozen=True)
-class HearName:
-    """``hear:MODULE[,WEIGHTS]``: a module, and the absolute path of its weights."""
-
-    module: str
-    weights: str | None
-
-    @property
-    def canonical(self) -> str:
-        """Return the one spelling of the name."""
-        return f"hear:{self.module}" + (f",{self.weights}" if self.weights else "")
-
-    @property
-    def slug(self) -> str:
-        """Return the folder of the model."""
-        slug = f"hear-{self.module}"
-        if self.weights:
-            slug += f"--{_safe(os.path.basename(self.weights))}-{_digest(self.weights)}"
-        return _fitted(slug, self.canonical)
-
-
-@dataclass(frozen=True)
-class PyName:
-    """``py:FILE.py:CLASS``: a class in a file, by its absolute path."""
-
-    path: str
-    class_name: str
-
-    @property
-    def canonical(self) -> str:
-        """Return the one spelling of the name."""
-        return f"py:{self.path}:{self.class_name}"
-
-    @property
-    def slug(self) -> str:
-        """Return the folder of the model."""
-        file = _safe(os.path.basename(self.path))
-        return _fitted(f"py-{file}-{self.class_name}-{_digest(self.path)}", self.canonical)
-
-
-ModelName = CatalogueName | RandomName | HubName | FolderName | HearName | PyName
 
 
 def parse(name: str) -> ModelName:
@@ -186,6 +65,7 @@ def parse(name: str) -> ModelName:
             f"model {name!r}: a name has no control characters or line ends; rename the file or "
             "folder"
         )
+    # A drive letter, or a form that isn't one, is read as a name and refused as such.
     form, colon, rest = name.partition(":")
     if not colon or form not in _FORMS:
         return _catalogue_name(name)
@@ -202,8 +82,8 @@ def canonical(name: str) -> str:
 
 
 def slug(name: str) -> str:
-    """Return a folder name for a model: letters, digits, ``.``, ``_`` and ``-``; another one for
-    every model.
+    """Return a model's folder name: letters, digits, ``.``, ``_`` and ``-``; another for every
+    model.
 
     >>> slug("random:wav2vec2-base"), slug("hf:org/name")
     ('random-wav2vec2-base-seed0', 'hf-org--name')
@@ -225,17 +105,14 @@ def is_control(name: str) -> bool:
 
 
 def code_of(name: str) -> str:
-    """Name the file or module that loading a model runs; empty for models that are data, which are
-    all others.
+    """Name the file or module that loading a model runs; empty for models that are data, as others
+    are.
 
     The name may come from a stranger's file, and needn't be one that `parse` can read.
     """
     if name.startswith("py:"):
         return f"the file {name[3:].rpartition(':')[0]}"
     return f"the Python module {name[5:].partition(',')[0]}" if name.startswith("hear:") else ""
-
-
-# -- reading each form -----------------------------------------------------------------------------
 
 
 def _catalogue_name(name: str) -> CatalogueName:
@@ -252,10 +129,10 @@ def _card(name: str, typed: str) -> ModelCard:
     """Return the card called ``name``; the error quotes what was typed."""
     if name in CATALOGUE:
         return CATALOGUE[name]
-    close = difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
-    prefix = typed[: len(typed) - len(name)] if typed.endswith(name) else ""
-    matches = f"close matches: {', '.join(prefix + match for match in close)}; " if close else ""
-    raise ExtractError(f"unknown model {typed!r}; {matches}see svuprobe models")
+    form = typed.removesuffix(name)
+    after = f"after {form} " if form else ""
+    hint = did_you_mean(name.lower(), CATALOGUE, most=3, alike=0.5)
+    raise ExtractError(f"unknown model {typed!r}; {after}{hint} (svuprobe models shows all)")
 
 
 def _random_name(name: str, rest: str) -> RandomName:
@@ -275,9 +152,7 @@ def _random_name(name: str, rest: str) -> RandomName:
 
 
 def _hf_name(name: str, rest: str) -> FolderName | HubName:
-    """Read ``hf:/folder`` or ``hf:ORG/NAME[@REVISION]``; what begins with no ., ~ or / is always
-    the hub.
-    """
+    """Read ``hf:/folder`` or ``hf:ORG/NAME[@REVISION]``; only ., ~ or / begins a folder."""
     if rest.startswith((".", "~")) or os.path.isabs(rest):
         return FolderName(os.path.abspath(os.path.expanduser(rest)))
     match = _HUB_NAME.fullmatch(rest)
@@ -333,23 +208,3 @@ _FORMS: dict[str, Callable[[str, str], ModelName]] = {
     "hear": _hear_name,
     "py": _py_name,
 }
-
-
-# -- slugs -----------------------------------------------------------------------------------------
-
-
-def _safe(text: str) -> str:
-    """Replace everything but letters, digits, ``.``, ``_`` and ``-``."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", text)
-
-
-def _fitted(slug: str, name: str) -> str:
-    """Return a slug no longer than a folder's name may be: itself, or its beginning and a digest of
-    the name.
-    """
-    return slug if len(slug) <= _LONGEST_SLUG else f"{slug[: _LONGEST_SLUG - 9]}-{_digest(name)}"
-
-
-def _digest(text: str) -> str:
-    """Return eight hexadecimal digits that tell texts apart."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

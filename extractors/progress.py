@@ -1,4 +1,4 @@
-"""What extraction tells while it runs: a bar, and how long the rest will take."""
+"""Tell how extraction goes: a bar, and how long the rest will take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ESTIMATE_AFTER_S = 10.0
 
 
 class Estimate:
-    """Moves the bar, and says once how long the rest will take."""
+    """Move the bar, and say once how long the rest will take."""
 
     def __init__(self, bar: Bar, total: float, say: Callable[[str], object]) -> None:
         self._bar, self._total, self._say = bar, total, say

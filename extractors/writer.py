@@ -1,4 +1,4 @@
-"""The writer's thread: features of windows into shards on the disk, in the order of the clips."""
+"""Write features of windows into shards, in a thread of its own, in the order of the clips."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ import numpy as np
 from svuprobe.extractors.batching import WindowFeatures
 from svuprobe.extractors.cache import Header, Row, ShardWriter
 
+# What can change a feature, and so stands in every shard.
 _LIBRARIES = ("torch", "transformers", "numpy", "soxr", "svuprobe")
 
 
 @dataclass
 class ExtractionReport:
-    """What one extraction did: of ``clips`` wanted, ``cached`` were there and ``done`` were added.
+    """Count what one extraction did: of ``clips`` wanted, ``cached`` were there, ``done`` were
+    added.
 
     ``busy`` clips are being done by another process, ``elsewhere`` ones belong to other parts
     (``shard``). ``quiet`` windows were dropped by the windowing's ``min_rms``. ``wall_s`` is the
@@ -46,7 +48,9 @@ class ExtractionReport:
 
 
 class ShardFile:
-    """A shard in the making; its methods run in the writer's thread, in the order of the calls."""
+    """Hold a shard in the making; its methods run in the writer's thread, in the order of the
+    calls.
+    """
 
     def __init__(self, path: Path, header: Header, report: ExtractionReport, n_clips: int) -> None:
         self.path, self.header, self.report, self.n_clips = path, header, report, n_clips
@@ -78,6 +82,7 @@ class ShardFile:
             rows.append(
                 Row(clip_id, window.number, window.start_s, features.n_frames, window.identity)
             )
+        # The file appears with its first clip: a shard whose clips all fail leaves none.
         if self._writer is None:
             self._writer = ShardWriter(self.path, self.header)
         self._writer.append(np.concatenate(arrays), rows)
@@ -100,19 +105,22 @@ class ShardFile:
 
 
 class Writer:
-    """One thread that does what it is told, in order; an error in it is raised where the next thing
-    is asked.
+    """Run one thread that does what it is told, in order.
+
+    An error in it is raised where the next thing is asked.
 
     So HDF5 and the disk don't hold up the models, and a full disk is said as soon as it is known.
     """
 
     def __init__(self) -> None:
         self.files: list[ShardFile] = []
+        # Few may wait: each holds a block of features in memory.
         self._calls: queue.Queue[Callable[[], Any] | None] = queue.Queue(maxsize=4)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="svuprobe-writer", daemon=True)
 
     def do(self, call: Callable[..., Any], *arguments: Any) -> None:
+        # An error may come while this waits for room, so it is looked for on both sides.
         """Call it later, with these arguments."""
         if self._error is None:
             self._calls.put(functools.partial(call, *arguments))

@@ -164,7 +164,7 @@ def score_clips(
     scores, intervals = _score_units(
         names, data, deals, data.scored(outputs, "test"), *data.units("test")
     )
-    # the same by recording: mean of the logits of its windows, and vote
+    # The same by recording: mean of the logits of its windows, and vote.
     if full and task.scored == "window":
         pooled = pool_windows(outputs, rows.clip)
         by_clip = (data.clip_targets["test"], rows.clip_group)

@@ -25,7 +25,7 @@ from svuprobe.probe.splits import FrameSplits, Rows
 from svuprobe.tasks.kinds.frames import Answer, FrameKind
 from svuprobe.tasks.manifest import ClipList
 
-# of frames that are shuffled together, from this many places of the cache:
+# Of frames that are shuffled together, from this many places of the cache:
 _BLOCK_BYTES = 256 << 20
 _RUNS = 8
 _SERIAL_FRAMES = 20_000_000  # of all heads: decoded and scored in about half a minute on one core

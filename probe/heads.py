@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 WEIGHTED_SUM = -1
-# of an input that heads share: a batched product on a CPU copies more of them for every head
+# Of an input that heads share: a batched product on a CPU copies more of them for every head.
 _FEW_ROWS = 128
 Tensors = dict[str, torch.Tensor]
 
@@ -85,7 +85,7 @@ class Bank:
         self.sums = all(s.layer == WEIGHTED_SUM for s in specs)
         if not self.sums and any(s.layer == WEIGHTED_SUM for s in specs):
             raise ValueError("a bank holds weighted sums or single layers, not both")
-        # added to the scalars: -inf leaves a layer out
+        # Added to the scalars: -inf leaves a layer out.
         self.mask = torch.zeros(shape.layers, device=device)
         self.mask[: shape.mix_from] = -torch.inf
         drawn = {seed: self._initial(seed) for seed in {s.seed for s in specs}}

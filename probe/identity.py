@@ -40,11 +40,11 @@ from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task
 
 SCORING = 3
-# How a task finds its clips and what is expected of them change no score: the clips are told apart
-# by themselves.
+# How a task finds its clips and what is expected of them
+# change no score: the clips are told apart by themselves.
 _NOT_OF_A_TASK = {"clips", "source", "expected", "hours", "labels"}
-# The name may hold a path, and revisions have folders of their own; the format says how the file is
-# laid out.
+# The name may hold a path, and revisions have folders of
+# their own; the format says how the file is laid out.
 _NOT_OF_FEATURES = {"model", "revision", "parameters", "format"}
 
 

@@ -195,7 +195,7 @@ def _trained(
     protocol: Protocol,
 ) -> TrainedHeads:
     p, moments = bank.parameters, features.feature_stats
-    # of no meaning for weighted sums
+    # Of no meaning for weighted sums.
     one_hot = torch.eye(len(moments.rms), device=bank.device)[bank.layer]
     names = ("weight0", "bias0") if bank.shape.hidden else ()
     last = len(names) // 2

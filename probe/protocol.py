@@ -252,9 +252,9 @@ def _require_rates(rates: tuple[float, ...]) -> None:
         )
 
 
-# Task -> epochs at most, epochs that torch's ReduceLROnPlateau bears before it acts in the next,
-# patience: the base configurations of MARBLE v1. It stops beats by their F, where this project
-# takes the loss.
+# Task -> epochs at most, epochs that torch's ReduceLROnPlateau bears
+# before it acts in the next, patience: the base configurations of MARBLE
+# v1. It stops beats by their F, where this project takes the loss.
 _MARBLE_STOPPING = {
     "tagging": (100, 3, 10),
     "key": (100, 5, 20),
@@ -272,8 +272,8 @@ _MARBLE_STOPPING = {
     "mtg-top50": (100, 3, 10),
 }
 
-# Ma et al. 2023: MLP of 512, softmax over 13 raw states with the head's learning rate, lr 1e-3
-# fixed.
+# Ma et al. 2023: MLP of 512, softmax over 13 raw
+# states with the head's learning rate, lr 1e-3 fixed.
 _MA2023 = Protocol(
     name="ma2023",
     dropout=0.0,
@@ -286,8 +286,8 @@ _MA2023 = Protocol(
     ties="first",
     plateau_factor=1.0,
 )
-# MARBLE (Yuan et al. 2023): batches of 64 files, softmax over the 12 blocks, the best of it and of
-# 13 single layers.
+# MARBLE (Yuan et al. 2023): batches of 64 files, softmax
+# over the 12 blocks, the best of it and of 13 single layers.
 _MARBLE = Protocol(
     name="marble",
     standardize=False,

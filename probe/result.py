@@ -28,7 +28,7 @@ def _is_date(text: str) -> bool:
 
 # What a text has to be, and the words for one that is not.
 Text = Annotated[str, bool, "text"]
-# becomes part of a path
+# Becomes part of a path.
 Name = Annotated[str, re.compile(r"[^\x00-\x1f/\\]{1,300}").fullmatch, "name"]
 Digest = Annotated[str, re.compile("[0-9a-f]{1,128}").fullmatch, "digest"]
 Unit = Annotated[str, ("clip", "window").__contains__, "word of clip and window"]

@@ -74,7 +74,7 @@ def save(
         checksums = {suffix: sha256_of(temporary[suffix]) for suffix in writers}
         result = replace(result, files=result.files | checksums)
         text = json.dumps(to_json(result), indent=1) + "\n"
-        # what could not be read again is a bug, found before the old one goes
+        # What could not be read again is a bug, found before the old one goes.
         from_json(json.loads(text))
         temporary[".json"].write_text(text, encoding="utf-8")
         sync(temporary[".json"])

@@ -21,8 +21,8 @@ from svuprobe._files import replacing
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.types import Task, Windowing
 
-# Of a task what is needed to decode and to name what is predicted; beside these its labels and
-# windowing.
+# Of a task what is needed to decode and to name what
+# is predicted; beside these its labels and windowing.
 _TASK_FIELDS = (
     "name",
     "dataset",

@@ -201,8 +201,8 @@ def unthreaded(device: str) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-# What matrix products are rounded to, and torch's name for it. Sums and weights are float32 in all
-# of them.
+# What matrix products are rounded to, and torch's name
+# for it. Sums and weights are float32 in all of them.
 MATMUL_PRECISIONS = {"float32": "highest", "tf32": "high", "bfloat16": "medium"}
 
 

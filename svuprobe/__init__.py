@@ -87,7 +87,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     value = getattr(import_module(_FACE[name]), name)
-    # the import above has bound that folder, which is called as the function is
+    # The import above has bound that folder, which is called as the function is.
     if name != "probe":
         globals()[name] = value
         return value

@@ -22,8 +22,8 @@ from svuprobe._errors import UserError
 from svuprobe._files import advice, is_systems_word
 from svuprobe._progress import Reporter
 
-# Control characters but for the end of a line, marks of direction, other ends of lines, halves of
-# characters.
+# Control characters but for the end of a line, marks of
+# direction, other ends of lines, halves of characters.
 _STEERS = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )

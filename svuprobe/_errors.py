@@ -29,7 +29,7 @@ class OptionError(UserError):
     """
 
 
-# of difflib's ratio, its own default; names of several words are told apart from 0.5 on
+# Of difflib's ratio, its own default; names of several words are told apart from 0.5 on.
 _ALIKE = 0.6
 
 

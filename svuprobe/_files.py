@@ -38,7 +38,7 @@ else:
     import tomli as tomllib
 
 _BLOCK = 4 << 20
-# after so long nobody is still writing a temporary file of another machine
+# After so long nobody is still writing a temporary file of another machine.
 _LONG_DEAD_S = 7 * 24 * 3600.0
 _FREE, _WRITABLE = "free some space", "make it writable or choose another folder"
 _CLOSE, _BROKEN = "close other programs", "see whether its disk or network is in order"

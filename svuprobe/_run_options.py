@@ -22,8 +22,8 @@ from svuprobe._machine import (
 )
 from svuprobe._progress import SILENT, Reporter
 
-# Decoding takes about a hundredth of the time that a base model needs on a CPU, and more than on a
-# GPU.
+# Decoding takes about a hundredth of the time that a
+# base model needs on a CPU, and more than on a GPU.
 _MOST_DECODERS = {"cpu": 4, "cuda": 32}
 
 
@@ -82,7 +82,7 @@ class RunOptions:
         check_real("batch_seconds", self.batch_s, MOST_BATCH_S)
         check_real("decode_timeout_s", self.decode_timeout_s, MOST_TIMEOUT_S)
         device = checked_device(None if self.device == "auto" else self.device)
-        # the one assignment: a frozen object is filled here
+        # The one assignment: a frozen object is filled here.
         object.__setattr__(self, "device", device)
 
     @property

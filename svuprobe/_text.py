@@ -27,7 +27,7 @@ _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 # At the start of a line: a heading, a list, a quotation, a rule, an underline of a heading.
 _LEADING = re.compile(r"^(?:[#+=:-]|\d+(?=[.)]))")
-# full-width signs count in Asian locales
+# Full-width signs count in Asian locales.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 FONT = "DejaVu Sans"  # comes with matplotlib
 
@@ -66,7 +66,7 @@ def cell(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return "" if isinstance(value, float) and math.isnan(value) else value
-    # the writer quotes no lone carriage return
+    # The writer quotes no lone carriage return.
     value = value.replace("\r\n", "\n").replace("\r", "\n")
     if not value.lstrip(" ").startswith(_FORMULA) or _is_number(value):
         return value

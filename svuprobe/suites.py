@@ -264,7 +264,7 @@ def _agrees(path: Path, one: _Part, allow_missing: bool) -> bool:
     now = identity.identity(asked.task, asked.labels, asked.clips, one.protocol.hash, "auto")
     left_out = set(old.counts.missing_clips)
     marks = {clip_id: mark for clip_id, mark in asked.marks.items() if clip_id not in left_out}
-    # else some audio is not at hand, and was what it was
+    # Else some audio is not at hand, and was what it was.
     if len(marks) + len(left_out) == len(asked.clips):
         now["audio"] = identity.of_audio(marks)
     return not identity.differing(old.identity, now)
@@ -291,7 +291,7 @@ def _make(
     models = list(dict.fromkeys(one.model for one in group))
     tasks = list(dict.fromkeys(one.asked.typed for one in group))
     failures = _extract(models, tasks, data, features, options)
-    # what is there was looked at, and is of something else
+    # What is there was looked at, and is of something else.
     probing = replace(options, overwrite=True)
     for one in group:
         if one.model in failures:

@@ -42,6 +42,6 @@ GENRE = _tagging("mtg-genre", "genre", {"train": 32572, "valid": 11043, "test": 
 INSTRUMENT = _tagging("mtg-instrument", "instrument", {"train": 14395, "valid": 5466, "test": 5115})
 # 56 tags of 17,982 tracks.
 MOODTHEME = _tagging("mtg-moodtheme", "moodtheme", {"train": 9949, "valid": 3802, "test": 4231})
-# 54,380 tracks. Genres, instruments, moods and themes together, so labels keep their category:
-# genre---rock.
+# 54,380 tracks. Genres, instruments, moods and themes
+# together, so labels keep their category: genre---rock.
 TOP50 = _tagging("mtg-top50", "top50tags", {"train": 32136, "valid": 10888, "test": 11356})

@@ -52,7 +52,7 @@ def clips(root: Path) -> list[Clip]:
     """Every song; the group is the album."""
     found = []
     for artist, paths in songs(root):
-        # in byte order, as the paths are
+        # In byte order, as the paths are.
         albums = list(dict.fromkeys(p.parent.name for p in paths))
         if len(albums) != len(SPLIT_OF_ALBUM):
             raise TaskError(

@@ -110,7 +110,7 @@ class Task:
     disjoint_groups: bool = True
     beat_decoder: str = "dbn"  # or "peaks", plain peak picking
     source: str = ""  # the TOML file of a task on the user's own data
-    # official clips per split, where they are known
+    # Official clips per split, where they are known.
     expected: Mapping[str, int] = field(default_factory=dict)
     hours: float = 0.0  # of audio in the whole dataset, about; 0 where unknown
 

@@ -38,7 +38,7 @@ from svuprobe.probe.result import Result
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# characters of a file's name; with a suffix and a temporary one's more, systems take 255 bytes
+# Characters of a file's name; with a suffix and a temporary one's more, systems take 255 bytes.
 _LONGEST = 120
 Key = tuple[Any, ...]
 Rows = list[dict[str, Any]]
@@ -200,7 +200,7 @@ def _pictures(
             figure = Figure()
             draw(figure, same)
             stem = out / name
-            # groups that differ in what the name does not say
+            # Groups that differ in what the name does not say.
             while stem.with_name(f"{stem.name}.png") in written:
                 stem = stem.with_name(f"{stem.name}-more")
             written += _save(figure, stem, table(same))

@@ -100,7 +100,7 @@ def _weights_row(axes: Axes, result: Result, row: int, share: Iterable[float], t
     for n, value in enumerate(share):
         colour = "white" if value > 0.45 * top else "black"
         axes.text(n, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=colour)
-    # none where single layers had no heads of their own, as in fine-tuning
+    # None where single layers had no heads of their own, as in fine-tuning.
     if best := result.best_layer:
         corner = result.model.layer_names.index(best) - 0.46, row - 0.46
         axes.add_patch(

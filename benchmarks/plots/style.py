@@ -33,8 +33,8 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "svuprobe",
     "figure.constrained_layout.use": True,
 }
-# Okabe & Ito's colours: told apart with any colour vision; line styles and markers tell them apart
-# in grey.
+# Okabe & Ito's colours: told apart with any colour
+# vision; line styles and markers tell them apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # As many stay readable, and are drawn in seconds.
 MOST_ROWS = 60

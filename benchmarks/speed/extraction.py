@@ -198,7 +198,7 @@ def operations(extractor: TransformerExtractor, samples: int) -> float:
     for module in encoder.pos_conv_embed.modules():
         if isinstance(module, torch.nn.Conv1d):
             total += frames * dim * module.weight[0].numel()
-    # projections, MLP, attention
+    # Projections, MLP, attention.
     block = 4 * dim * dim + 2 * dim * config.intermediate_size + 2 * frames * dim
     return 2 * (total + config.num_hidden_layers * frames * block)
 
@@ -310,7 +310,7 @@ def from_flac(
     seconds = 10.0 * count
     specs = (InputSpec(extractor.sample_rate),)
     with Decoders(jobs) as decoders:
-        # starts the processes
+        # Starts the processes.
         list(decoders.windows([(row, specs) for row in rows[:jobs]], Windowing()))
         decode, _ = timed(
             lambda: sum(1 for _ in decoders.windows(((r, specs) for r in rows), Windowing())),

@@ -91,7 +91,7 @@ class Set:
         targets = sorted({i.target for i in items})
         share = np.cumsum(self.sizes) / sum(self.sizes)
         place: dict[str, str] = {}
-        # groups of a class are dealt out by share, one to each split at least
+        # Groups of a class are dealt out by share, one to each split at least.
         for target in targets:
             groups = sorted({i.group for i in items if i.target == target} - set(place))
             order = rng.permutation(len(groups))
@@ -307,7 +307,7 @@ def best_regression(features: ClipFeatures) -> np.ndarray:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    # unscaled states, of which few are chosen
+    # Unscaled states, of which few are chosen.
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
     states = {split: block.states.float().numpy() for split, block in features.blocks.items()}
     targets = {split: block.targets.numpy() for split, block in features.blocks.items()}
@@ -407,7 +407,7 @@ def clustered_error(values: list[np.ndarray], groups: list[np.ndarray]) -> float
     if len(set(map(len, values))) and len(deviations) > len(values):
         inner = sum(d**2 for d in deviations.values()) * len(deviations) / (len(deviations) - 1)
         return float(np.sqrt(inner))
-    # one group a split
+    # One group a split.
     return float(np.std([v.mean() for v in values], ddof=1) / np.sqrt(len(values)))
 
 

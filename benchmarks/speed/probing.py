@@ -75,7 +75,7 @@ def made_up(clips: int, protocol: Protocol, device: str) -> ClipFeatures:
     """Features of a task whose classes the middle layers tell best."""
     rng = np.random.default_rng(0)
     label = rng.integers(CLASSES, size=clips)
-    # few directions hold most of the variance
+    # Few directions hold most of the variance.
     spectrum = (np.arange(1, DIM + 1) ** -0.5).astype(np.float32)
     turned = spectrum[:, None] * np.linalg.qr(rng.normal(size=(DIM, DIM)))[0].astype(np.float32)
     states = rng.normal(size=(clips, LAYERS, DIM)).astype(np.float32) @ turned

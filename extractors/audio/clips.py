@@ -1,5 +1,5 @@
-"""A clip: what it is without decoding it, and its samples as float32 mono at the rate each model
-wants.
+"""Read clips: their samples as float32 mono at the rate each model wants, and what they are
+undecoded.
 
 A clip is decoded once and resampled once per rate. Where it is too long to be held, it is decoded
 twice, in blocks: once for its length, loudness and faults, once for the windows, which come out the
@@ -20,13 +20,16 @@ from svuprobe.extractors.audio.sound_files import SoundFile, opened, shown
 from svuprobe.extractors.base import ExtractError
 from svuprobe.tasks.types import Clip
 
+# Silence at the ends of a clip, where a task has it
+# trimmed: frames, and decibels below the loudest.
 _TRIM_FRAME_S = 0.025
 _TRIM_BELOW_DB = 40.0
 _FINGERPRINT_BYTES = 1 << 16
-# an MP3 decodes wrongly for some frames after a seek, until its bit reservoir is full again
+# An MP3 decodes wrongly for some frames after a seek, until its bit reservoir is full again.
 _PRE_ROLL = 8192
+# Headers round: a clip may end so much later than its file says.
 _TOLERANCE_S = 0.1
-# samples of one clip in memory; from about 11 minutes at 44.1 kHz on, clips go through in blocks
+# Samples of one clip in memory; from about 11 minutes at 44.1 kHz on, clips go through in blocks.
 _HELD = 40_000_000
 
 
@@ -41,8 +44,8 @@ def load_clip(clip: Clip, sample_rate: int) -> np.ndarray:
 
 
 def load_samples(audio: np.ndarray, sample_rate: float, wanted_rate: int) -> np.ndarray:
-    """Return audio in memory as `load_clip` gives that of a file: (n,) float32 mono at
-    ``wanted_rate`` Hz.
+    """Return audio in memory as `load_clip` gives a file's: (n,) float32 mono at ``wanted_rate``
+    Hz.
     """
     samples = ClipAudio(Clip("audio", "audio", "test", None, ""), (wanted_rate,))
     samples.hold(mono_of(audio), sample_rate)
@@ -58,6 +61,7 @@ def mono_of(audio: np.ndarray) -> np.ndarray:
             f"audio of shape {audio.shape} and type {audio.dtype}: it is (samples,) or (channels, "
             "samples), floating point, full scale is 1"
         )
+    # Nobody has more channels than samples: it is (samples, channels) of another library.
     if audio.ndim == 2 and len(audio) > audio.shape[1]:
         raise ExtractError(
             f"audio of shape {audio.shape} has more channels than samples: it is (channels, "
@@ -67,14 +71,14 @@ def mono_of(audio: np.ndarray) -> np.ndarray:
 
 
 def duration(clip: Clip) -> float | None:
-    """Return the seconds of a clip as its file's header has it, None where it can't be opened or
-    does not say.
+    """Return a clip's seconds by its file's header; None where it can't be opened or does not say.
 
     Of an MP3 without a tag it is a guess from its size: good to 0.3 % at a constant bit rate, else
     to a factor of 2.
     """
     try:
         with opened(clip.path, checked=False) as file:
+            # Headers alone: nothing is searched for truncation.
             if file.frames is None:
                 return None if clip.end is None else clip.end - clip.start
             first, last = _span(clip, file)
@@ -94,8 +98,7 @@ def identity_of(clip: Clip, content: str) -> str:
 
 
 def fingerprint(path: str) -> str:
-    """Return a cheap identity of a file's content: its size and a hash of its first and last 64
-    KiB.
+    """Return a cheap identity of a file's content: its size and a hash of its ends, 64 KiB each.
 
     It tells a cache that a clip's audio was replaced without reading whole corpora; an edit in the
     middle of a file that keeps its size goes unseen. A file that can't be read has the empty
@@ -116,8 +119,8 @@ def fingerprint(path: str) -> str:
 
 
 class ClipAudio:
-    """A clip's stretch of its file at some rates, in blocks: all of it in one, and kept, where it
-    is short.
+    """Read a clip's stretch of its file at some rates, in blocks: all in one, and kept, if it is
+    short.
     """
 
     def __init__(
@@ -139,12 +142,14 @@ class ClipAudio:
         self._kept = self._resampled(mono, rate)
 
     def blocks(self) -> Iterator[dict[int, np.ndarray]]:
-        """Yield the next samples at every rate, (n,) float32 each; decodes again each time where
-        nothing is kept.
+        """Yield the next samples at every rate, (n,) float32 each.
+
+        Where nothing is kept they are decoded again at each call.
         """
         if self._kept is None:
             with opened(self.clip.path) as file:
                 first, last = _span(self.clip, file)
+                # Counted are the samples of the file itself and those of each rate.
                 if (
                     file.frames is None
                     or (last - first) * (1 + sum(self.rates) / file.rate) > _HELD
@@ -168,6 +173,7 @@ class ClipAudio:
         }
 
     def _whole(self, file: SoundFile) -> dict[int, np.ndarray]:
+        # The empty array serves files without any block, which can't be joined.
         return self._resampled(
             np.concatenate([*self._mono(file), np.empty(0, np.float32)]), file.rate
         )
@@ -181,6 +187,8 @@ class ClipAudio:
 
     def _streamed(self, file: SoundFile) -> Iterator[dict[int, np.ndarray]]:
         """Yield the samples of `_whole` to the bit, a block at a time."""
+        # One rate at a time keeps its filter's state from
+        # block to block: the same bits as in one go.
         resamplers = {
             rate: soxr.ResampleStream(file.rate, rate, 1)
             for rate in self.rates
@@ -204,8 +212,9 @@ class ClipAudio:
             raise ExtractError(f"{shown(self.clip.path)}: no samples {part} at {rate} Hz")
 
     def _mono(self, file: SoundFile) -> Iterator[np.ndarray]:
-        """Yield means over the channels; fewer samples than the header promises, or not finite
-        ones, are refused.
+        """Yield the mean over the channels of each block, (n,) float32.
+
+        Raises ExtractError where samples are not finite, or fewer than the header promises.
         """
         first, last = _span(self.clip, file)
         done = 0
@@ -224,10 +233,11 @@ class ClipAudio:
 
 
 def _mean(block: np.ndarray) -> np.ndarray:
-    """Average (n, channels) to (n,), column by column: that is ten times as fast as the mean over
-    an axis of 2.
+    """Average (n, channels) to (n,), column by column: ten times as fast as a mean over an axis of
+    2.
     """
     mono = block[:, 0].copy()
+    # Values that are not finite are found and named by the caller.
     with np.errstate(all="ignore"):
         for channel in block.T[1:]:
             mono += channel
@@ -240,6 +250,7 @@ def _span(clip: Clip, file: SoundFile) -> tuple[int, int]:
     first = round(clip.start * file.rate)
     end = None if clip.end is None else round(clip.end * file.rate)
     if file.frames is None:
+        # No length is known: a clip without an end goes on to the last block.
         return first, 1 << 62 if end is None else end
     if end is not None and end > file.frames + _TOLERANCE_S * file.rate:
         raise ExtractError(
@@ -250,9 +261,11 @@ def _span(clip: Clip, file: SoundFile) -> tuple[int, int]:
 
 def _refuse_short(clip: Clip, file: SoundFile, first: int, done: int) -> None:
     _, last = _span(clip, file)
+    # Neither the file nor the clip says how long it is.
     if file.frames is None and clip.end is None:
         return
     missing = (last - first - done) / file.rate
+    # Formats of exact length may lack nothing; an MP3 may lack an encoder's padding.
     if missing > (0 if file.exact and file.frames is not None else _TOLERANCE_S):
         raise ExtractError(
             f"{file.name}: truncated or damaged, {missing:g} s are missing before "
@@ -271,7 +284,7 @@ def _with_last(blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]
 
 @dataclass
 class LoudnessMeter:
-    """Length and loudness of samples that come in blocks, to tell what is silence at either end.
+    """Measure length and loudness of samples that come in blocks, to tell silence at either end.
 
     MARBLE's voice activity detector trims the start only.
     """
@@ -294,11 +307,11 @@ class LoudnessMeter:
         self._rest = joined[whole:].copy()
 
     def loud(self) -> tuple[int, int]:
-        """Return the first and last-plus-one sample of what is louder than the loudest 25 ms less
-        40 dB.
+        """Return the first and last-plus-one sample of what is within 40 dB of the loudest 25 ms.
 
         Of a silent clip that is all of it.
         """
+        # The last frame is not whole: zeros fill it.
         if len(self._rest):
             self._measure(np.pad(self._rest, (0, self._size - len(self._rest))))
             self._rest = self._rest[:0]

@@ -1,5 +1,5 @@
-"""Decoding ahead in worker processes: in order, in bounded memory, and safe from a codec that
-crashes or hangs.
+"""Decode ahead in worker processes: in order, in bounded memory, safe from codecs that crash or
+hang.
 
 Workers are plain Python processes that talk over pipes: unlike `multiprocessing` they never import
 the caller's script again, so a notebook or a script without ``if __name__ == "__main__"`` will do.
@@ -32,7 +32,7 @@ from svuprobe.extractors.audio.windows import ClipEnd, InputSpec, Window, cut
 from svuprobe.extractors.audio.worker import AT_ONCE, FACTS, Fact, Request, side_by_side
 from svuprobe.tasks.types import Clip, Windowing
 
-# without a sign of a worker, by default: a disk or network may be slow and not gone
+# Without a sign of a worker, by default: a disk or network may be slow and not gone.
 TIMEOUT_S = 600.0
 _AHEAD_BYTES = 256 << 20  # of windows that wait, over all workers
 _AHEAD_CLIPS = 64  # for each worker, begun or not
@@ -40,8 +40,8 @@ _CHUNK = 64  # clips in one request for facts
 
 
 class Decoders:
-    """``jobs`` decoder processes, started when first needed; with none, this process decodes, to
-    the same result.
+    """Keep ``jobs`` decoder processes, started when first needed; with 0, this process decodes the
+    same.
 
     ``timeout_s`` is how long a worker may give no sign. A context manager; `close` ends the
     processes.
@@ -49,7 +49,7 @@ class Decoders:
 
     def __init__(self, jobs: int, timeout_s: float = TIMEOUT_S) -> None:
         self._silent = Silent(timeout_s)
-        # one thread for all: the kernel ends a process with the one it is of
+        # One thread for all: the kernel ends a process with the one it is of.
         self._starter = ThreadPoolExecutor(1)
         self._workers = [Worker(self._starter, timeout_s) for _ in range(jobs)]
         self._ahead: _Ahead | None = None
@@ -68,8 +68,8 @@ class Decoders:
     def windows(
         self, requests: Iterable[tuple[Clip, Sequence[InputSpec]]], windowing: Windowing
     ) -> Generator[tuple[Clip, Window | ClipEnd], None, None]:
-        """Yield each clip's windows and then its ClipEnd, as `windows.cut` does; clips in the order
-        of the requests.
+        """Yield each clip's windows and then its ClipEnd, as `windows.cut` does, in the requests'
+        order.
 
         Requests are taken in the caller's thread, some clips ahead. A worker that dies is replaced,
         and its clip tried once more; the clip fails where the second one dies too, or where one
@@ -87,19 +87,17 @@ class Decoders:
             self._ahead.stop()
 
     def durations(self, clips: Sequence[Clip]) -> list[float | None]:
-        """Return the seconds of each clip as `clips.duration` has them; None too where a decoder
-        dies or hangs.
+        """Return each clip's seconds as `clips.duration` has them; None too where a decoder dies or
+        hangs.
         """
         return list(self._facts("duration", clips))
 
     def identities(self, clips: Sequence[Clip]) -> list[str | None]:
-        """Return what each clip's audio is, as `clips.identity` has it; None where a decoder dies
-        or hangs.
-        """
+        """Return each clip's `clips.identity`; None where a decoder dies or hangs."""
         return list(self._facts("identity", clips))
 
     def heads(self, paths: Sequence[str]) -> Iterator[FileHead]:
-        """Yield what the head of each file says."""
+        """Yield what the head of each file says, in the order of the paths."""
         clips = [Clip("", path, "", None, "") for path in paths]
         for path, head in zip(paths, self._facts("head", clips), strict=True):
             yield head or FileHead(problem=self.why(path))
@@ -115,6 +113,7 @@ class Decoders:
         if not self._workers:
             yield from side_by_side(FACTS[fact], clips)
             return
+        # Small chunks where there are few clips, so that every worker has some.
         size = max(1, min(_CHUNK, -(-len(clips) // len(self._workers))))
         chunks = [clips[at : at + size] for at in range(0, len(clips), size)]
         free: SimpleQueue[Worker] = SimpleQueue()
@@ -153,11 +152,12 @@ class Decoders:
 def _facts_of(
     worker: Worker, fact: str, clips: Sequence[Clip], silent: Silent, over: threading.Event
 ) -> list[Any]:
-    """Ask for a fact about each clip until it is over; None for one whose file hangs or, twice,
-    kills a worker.
+    """Ask for a fact about each clip until it is over.
+
+    None stands for a clip whose file hangs or, twice, kills a worker.
     """
     known: list[Any] = []
-    # of the next clip; clips that are asked alone, since any of those at once may be the bad one
+    # Of the next clip; clips that are asked alone, since any of those at once may be the bad one.
     deaths = alone = 0
     while len(known) < len(clips) and not over.is_set():
         clip = clips[len(known)]
@@ -165,11 +165,13 @@ def _facts_of(
             known.append(None)
             deaths = 0
             continue
+        # Ask for clips up to the next whose file has hung before.
         ahead = next(
             (n for n, c in enumerate(clips[len(known) :]) if silent.why(c.path)), len(clips)
         )
         some = clips[len(known) : len(known) + (1 if alone else ahead)]
         try:
+            # Targets are left out: they may be large, and workers need none.
             for answer in worker.ask(
                 Request(tuple(replace(c, target=None) for c in some), fact=fact)
             ):
@@ -178,6 +180,7 @@ def _facts_of(
                 silent.works()
                 deaths, alone = 0, max(0, alone - 1)
         except Died:
+            # Of several clips nobody knows which was to blame: they are asked again, one at a time.
             deaths += len(some) == 1
             alone = alone or AT_ONCE
         except Hangs:
@@ -189,7 +192,7 @@ def _facts_of(
 
 @dataclass(eq=False)
 class _Task:
-    """One clip, and what is known of it that was not taken yet."""
+    """Hold one clip, and what is known of it that was not taken yet."""
 
     clip: Clip
     specs: tuple[InputSpec, ...]
@@ -198,8 +201,8 @@ class _Task:
 
 
 class _Ahead:
-    """Some clips being decoded ahead: a thread for each worker fills queues that the caller empties
-    in order.
+    """Decode some clips ahead: a thread for each worker fills queues that the caller empties in
+    order.
 
     A window waits for room while ``_AHEAD_BYTES`` are held. Only the first clip's next window
     always finds it, so that the caller never waits for a window that waits for the caller.
@@ -212,6 +215,7 @@ class _Ahead:
         self._waiting: deque[_Task] = deque()  # those of them that no worker has begun
         self._bytes = 0
         self._stopped = False
+        # One lock, and a condition for each thing that is waited for: a clip, a piece, room.
         lock = threading.Lock()
         self._work, self._news, self._room = (threading.Condition(lock) for _ in range(3))
 
@@ -236,6 +240,7 @@ class _Ahead:
             self._stopped, idle = True, not self._order
             self._work.notify_all()
             self._room.notify_all()
+        # A thread that reads from its worker wakes when that is killed.
         for thread, worker in zip(self._threads, self._workers, strict=False):
             while thread.is_alive():
                 if not idle:
@@ -250,6 +255,7 @@ class _Ahead:
             self._order.append(task)
             self._waiting.append(task)
             self._work.notify()
+        # Threads begin one by one, so that few clips take few processes.
         if len(self._threads) < len(self._workers):
             worker = self._workers[len(self._threads)]
             self._threads.append(threading.Thread(target=self._serve, args=(worker,), daemon=True))
@@ -265,6 +271,7 @@ class _Ahead:
                 raise head.error
             piece = head.pieces.popleft()
             self._bytes -= _bytes(piece)
+            # The clip is done with; the next one in order is the first now.
             if isinstance(piece, ClipEnd):
                 self._order.popleft()
             self._room.notify_all()
@@ -282,17 +289,19 @@ class _Ahead:
                 for piece in self._pieces(worker, task):
                     self._put(task, piece)
             except BaseException as error:
-                # raised in the caller's thread, where the clip's turn comes
+                # Raised in the caller's thread, where the clip's turn comes.
                 with self._news:
                     task.error = error
                     self._news.notify_all()
 
     def _pieces(self, worker: Worker, task: _Task) -> Iterator[Window | ClipEnd]:
-        """Yield pieces of one clip, at a second try too: the kernel may kill a worker for other
-        reasons than it.
+        """Yield pieces of one clip, at a second try too.
+
+        The kernel may kill a worker for other reasons than the clip, as for want of memory.
         """
         path = task.clip.path
         request = Request((replace(task.clip, target=None),), task.specs, self._windowing)
+        # Pieces that a first try gave are not given again by the second.
         given, ended = 0, ""
         for _ in range(2):
             if self._silent.why(path):

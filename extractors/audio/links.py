@@ -1,5 +1,5 @@
-"""Sound files that are several, one after the other: chained OGG streams, and FLAC files that were
-joined.
+"""Read sound files that are several, one after the other: chained OGG streams, and joined FLAC
+files.
 
 libsndfile reads the first and says nothing of the others; here they are one sound. OGG calls each a
 link of a chain (RFC 3533, section 4): recordings of internet radio are chains, with a link for each
@@ -21,20 +21,21 @@ from typing import Any
 import numpy as np
 import soundfile
 
-# as the first of a stream begins: version 0, its flag, no samples yet
+# As the first of a stream begins: version 0, its flag, no samples yet.
 _OGG_PAGE = b"OggS\x00\x02" + bytes(8)
 _OGG_HEADER = 27  # bytes, before the lengths of the segments
-# how the head of a FLAC file's first block goes on
+# How the head of a FLAC file's first block goes on.
 _STREAMINFO = b"\x00\x00\x00\x22", b"\x80\x00\x00\x22"
 
 
 class LinkError(Exception):
-    """A link that makes the whole unreadable; the message is the reason."""
+    """Report a link that makes the whole unreadable; the message is the reason."""
 
 
 class Reader(soundfile.SoundFile):
-    """soundfile seeks after each read, to where it is. That makes an MP3 lose its bit reservoir:
-    not here.
+    """Read as soundfile does, but never seek after a read.
+
+    soundfile seeks after each read, to where it is, which makes an MP3 lose its bit reservoir.
     """
 
     def seekable(self) -> bool:
@@ -42,15 +43,16 @@ class Reader(soundfile.SoundFile):
 
     @property
     def can_seek(self) -> bool:
-        """Return whether libsndfile can: in GSM 6.10, G.72x, NMS ADPCM and DPCM each sample needs
-        all before it.
+        """Return whether libsndfile can seek.
+
+        In GSM 6.10, G.72x, NMS ADPCM and DPCM each sample needs all before it.
         """
         return bool(super().seekable())
 
 
 @dataclass(frozen=True)
 class Span:
-    """Bytes of a file, from ``start`` to ``stop``."""
+    """Mark bytes of a file, from ``start`` to ``stop``."""
 
     start: int
     stop: int
@@ -73,8 +75,10 @@ def spans_of(raw: FileIO) -> list[Span]:
 def _ogg_starts(data: Any) -> Iterator[int]:
     at = beginning = -1  # where the next page is, if all pages so far were first ones
     while (at := data.find(_OGG_PAGE, at + 1)) >= 0:
+        # A first page that follows a first page is of the same link: its streams are interleaved.
         if at != beginning:
             yield at
+        # The header's last byte counts the segments; their lengths follow it (RFC 3533, section 6).
         segments = data[at + _OGG_HEADER - 1] if at + _OGG_HEADER <= len(data) else 0
         beginning = (
             at + _OGG_HEADER + segments + sum(data[at + _OGG_HEADER : at + _OGG_HEADER + segments])
@@ -85,13 +89,15 @@ def _flac_starts(data: Any) -> Iterator[int]:
     at = 0
     yield at
     while (at := data.find(b"fLaC", at + 1)) >= 0:
+        # The four letters may occur in the audio too; only before STREAMINFO do they begin a file.
         if data[at + 4 : at + 8] in _STREAMINFO:
             yield at
 
 
 class _Part(io.RawIOBase):
-    """A span of a file as a file; ``raw`` is shared, so each reading goes to its own place
-    first.
+    """Show a span of a file as a file.
+
+    ``raw`` is shared, so each reading goes to its own place first.
     """
 
     def __init__(self, raw: FileIO, span: Span) -> None:
@@ -125,8 +131,9 @@ class _Part(io.RawIOBase):
 
 
 class Chain:
-    """Several sounds of one rate as one; a reading ends where one of them does. A context
-    manager.
+    """Read several sounds of one rate as one; a reading ends where one of them does.
+
+    A context manager.
     """
 
     can_seek = True
@@ -185,12 +192,11 @@ class Chain:
         return next((n for n in range(len(self._spans)) if self._at < self._first[n + 1]), None)
 
     def read(self, frames: int, *, dtype: str, always_2d: bool) -> np.ndarray:
-        """Return the next frames, (n, channels): fewer where a sound ends, none at the end of the
-        last.
-        """
+        """Return the next frames, (n, channels): fewer where a sound ends, none after the last."""
         number = self._number()
         if number is None:
             return np.empty((0, self.channels), dtype)
+        # A sound that was opened anew stands at its start.
         new = number != self._open
         sound = self._sound_of(number)
         if new:

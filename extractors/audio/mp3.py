@@ -1,4 +1,4 @@
-"""How long an MP3 really is.
+"""Measure how long an MP3 really is.
 
 An MP3 is a run of frames; a tag in the first one (Xing, Info or VBRI) may say how many follow. Two
 things go wrong unseen. Of a truncated file a decoder returns what is there. And where the tag is
@@ -19,6 +19,7 @@ _KBPS = {  # of layer III by the version's lowest bit: 1 is MPEG 1, 0 is MPEG 2 
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     0: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+# Hz, by version: 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5.
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _SAME = 0xFFFE0C00  # the bits that all headers of a file share: sync, version, layer, sample rate
 _RESYNC = 1024  # bytes of rubbish between frames that mpg123 skips
@@ -27,7 +28,7 @@ LARGEST = 1441  # bytes of a frame
 
 @dataclass(frozen=True)
 class Frames:
-    """Where the frames of an MP3 are, ``start`` and ``stop`` in bytes, how many, and the samples in
+    """Say where the frames of an MP3 are (``start``, ``stop`` in bytes), how many, and samples in
     each.
 
     ``promised`` is the tag's count, None without a tag; ``partial`` says that the file ends within
@@ -45,8 +46,9 @@ class Frames:
 
     @property
     def truncated(self) -> bool:
-        """Return whether frames are missing. Some encoders count the tag's own, so one may be,
-        unless it is cut.
+        """Return whether frames are missing.
+
+        Some encoders count the tag's own frame, so one may be, unless the file is cut within one.
         """
         return self.promised is not None and self.count < self.promised - (not self.partial)
 
@@ -57,14 +59,15 @@ class Frames:
 
 
 def is_mp3(head: bytes) -> bool:
-    """Return whether a file that begins so may be an MP3 (a FLAC, too, can begin with an ID3
-    tag).
+    """Return whether a file that begins so may be an MP3.
+
+    A FLAC, too, can begin with an ID3 tag.
     """
     return head[:3] == b"ID3" or _size(head, 0) > 0
 
 
 def untagged(data: Any) -> bool:
-    """Return whether an MP3's bytes (or their mmap) have no tag with a count: only `scan` tells its
+    """Return whether an MP3's bytes (or mmap) have no tag with a count: only `scan` tells its
     length.
     """
     at = _next(data, 0, 1 << 16, 0)
@@ -79,6 +82,7 @@ def scan(data: Any) -> Frames | None:
     if at is None:
         return None
     like, promised = _header(data, at), _promised(data, at)
+    # The frame that holds the tag has no sound: it is not counted.
     start = stop = at if promised is None else at + _size(data, at)
     count, partial = 0, False
     while not partial and (here := _next(data, stop, _RESYNC, like)) is not None:
@@ -86,6 +90,7 @@ def scan(data: Any) -> Frames | None:
         partial = after > len(data)
         if not partial:
             count, stop = count + 1, after
+    # Frames beyond what a decoder skips would be lost without a word.
     more = not partial and _next(data, stop, len(data), like) is not None
     return Frames(start, stop, count, 1152 if like >> 19 & 1 else 576, promised, partial, more)
 
@@ -96,6 +101,8 @@ def _header(data: Any, at: int) -> int:
 
 def _size(data: Any, at: int) -> int:
     """Return the bytes of the layer III frame whose header is at ``at``, 0 where there is none."""
+    # ISO 11172-3, 2.4.2.3: sync (11 bits), version,
+    # layer, protection, bit rate, sampling rate, padding.
     header = _header(data, at)
     version, layer, kbps, rate = (
         header >> 19 & 3,
@@ -103,6 +110,7 @@ def _size(data: Any, at: int) -> int:
         header >> 12 & 15,
         header >> 10 & 3,
     )
+    # Reserved values, a free format and other layers than III.
     if header >> 21 != 0x7FF or version == 1 or layer != 1 or kbps in (0, 15) or rate == 3:
         return 0
     slots = 144000 if version == 3 else 72000
@@ -110,9 +118,11 @@ def _size(data: Any, at: int) -> int:
 
 
 def _next(data: Any, at: int, within: int, like: int) -> int | None:
-    """Find the next frame, ID3 tags skipped. After rubbish one counts only where another or the end
-    follows it.
+    """Find the next frame, ID3 tags skipped.
+
+    After rubbish a frame counts only where another, or the end, follows it.
     """
+    # An ID3v2 tag has its length in four bytes of 7 bits, without its header and footer.
     while data[at : at + 3] == b"ID3" and at + 10 <= len(data):
         a, b, c, d = data[at + 6 : at + 10]
         at += 10 + (a << 21 | b << 14 | c << 7 | d) + (10 if data[at + 5] & 0x10 else 0)
@@ -121,6 +131,7 @@ def _next(data: Any, at: int, within: int, like: int) -> int | None:
         header, size = _header(data, here), _size(data, here)
         if not size or (like and (header ^ like) & _SAME):
             continue
+        # Eleven set bits occur within frames too; where the last one ended, they are a header.
         if (
             (here == at and like)
             or here + size == len(data)
@@ -131,16 +142,18 @@ def _next(data: Any, at: int, within: int, like: int) -> int | None:
 
 
 def _side_info(header: int) -> int:
+    # Bytes of side information: 17 or 32 in MPEG 1, 9 or 17 in MPEG 2.
     mono = header >> 6 & 3 == 3
     return (17 if mono else 32) if header >> 19 & 1 else (9 if mono else 17)
 
 
 def _promised(data: Any, at: int) -> int | None:
-    """Return the frames that follow the tag in the frame at ``at``, None where it holds no tag with
-    a count.
+    """Return the frames that the tag in the frame at ``at`` promises; None without a tag or a
+    count.
     """
     beside = at + 4 + _side_info(_header(data, at))
     for place in (beside, beside + 2):  # a checksum may come first
         if data[place : place + 4] in (b"Xing", b"Info"):
             return _header(data, place + 8) if _header(data, place + 4) & 1 else None
+    # Fraunhofer's tag lies 32 bytes behind the header, whatever the side information.
     return _header(data, at + 50) if data[at + 36 : at + 40] == b"VBRI" else None

@@ -1,5 +1,4 @@
-"""One decoder process as its parent sees it: asked, answering, and ended if it dies or gives no
-sign.
+"""Handle one decoder process from its parent: ask it, read its answers, end it if it gives no sign.
 
 The pipe of its answers is read with a time limit, so that nobody waits for a process that the
 kernel holds: one that reads from a network mount that is gone can't even be killed.
@@ -26,13 +25,14 @@ from svuprobe.extractors.audio.worker import Alive, Bug, End, Request, receive
 from svuprobe.extractors.base import ExtractError
 
 _MOST_SILENT = 3  # files one after the other that hang: then it is not the files
-# for a worker to leave by itself; and for a killed one, which a dead disk can hold for ever
+# For a worker to leave by itself; and for a killed one, which a dead disk can hold for ever.
 _END_S = 2.0
 _START_S = 60.0  # at least, for a worker to load its libraries
+# How often a reader looks whether its worker was given up.
 _GLANCE_MS = 500
-# What libraries print, even as they load, must not get between the answers: stdout's place is taken
-# by stderr. And a file in the working directory must not take a library's place: the path is the
-# parent's.
+# What libraries print, even as they load, must not get between the
+# answers: stdout's place is taken by stderr. And a file in the working
+# directory must not take a library's place: the path is the parent's.
 _MAIN = (
     "import os, sys; answers = os.dup(1); os.dup2(2, 1); sys.path[:] = {path!r}; "
     "from svuprobe.extractors._tether import tether; tether(); "
@@ -42,8 +42,9 @@ _LEFT: list[subprocess.Popen[bytes]] = []  # killed, and held in the kernel by w
 
 
 class Silent:
-    """Which files have hung, so that none is waited for twice; and whether all do. For several
-    threads.
+    """Remember which files have hung, so that none is waited for twice; and tell when all do.
+
+    Several threads may use it.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -84,16 +85,16 @@ class Silent:
 
 
 class Died(Exception):
-    """A worker is gone; the message says how it ended."""
+    """Report that a worker is gone; the message says how it ended."""
 
 
 class Hangs(Exception):
-    """A worker gave no sign for too long."""
+    """Report that a worker gave no sign for too long."""
 
 
 class _Pipe(io.RawIOBase):
-    """A worker's answers. Reading ends when it is given up, and raises Hangs when nothing comes for
-    too long.
+    """Read a worker's answers, until it is given up; raise Hangs when nothing comes for too
+    long.
     """
 
     def __init__(self, descriptor: int, timeout_s: float) -> None:
@@ -118,7 +119,7 @@ class _Pipe(io.RawIOBase):
 
 
 class Worker:
-    """A decoder process, started when it is first asked, and again after it died."""
+    """Keep a decoder process, started when it is first asked, and again after it died."""
 
     def __init__(self, starter: ThreadPoolExecutor, timeout_s: float) -> None:
         self._starter, self._timeout_s = starter, timeout_s
@@ -127,8 +128,9 @@ class Worker:
         self._answers: Any = None  # a buffered reader
 
     def ask(self, request: Request) -> Iterator[Any]:
-        """Yield answers up to the last. Raises Died, Hangs; RuntimeError for a bug or a process
-        that can't start.
+        """Yield answers up to the last.
+
+        Raises Died, Hangs; RuntimeError for a bug or a process that can't start.
         """
         try:
             if self._process is None or self._process.poll() is not None:
@@ -141,6 +143,7 @@ class Worker:
             while not isinstance(answer := receive(self._answers), End):
                 if isinstance(answer, Bug):
                     raise RuntimeError(f"in a decoder process:\n{answer.traceback}")
+                # A sign of life, which has set the time limit back by coming.
                 if not isinstance(answer, Alive):
                     yield answer
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
@@ -159,15 +162,18 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
+                # Each worker decodes on one core: there are as many workers as cores.
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
                 start_new_session=True,
             ).result()
             assert self._process.stdout is not None
             self._answers = self._process.stdout
+            # Windows has no poll for pipes: there answers are waited for without a limit.
             if hasattr(select, "poll"):
                 self._pipe = _Pipe(self._process.stdout.fileno(), max(_START_S, self._timeout_s))
                 self._answers = io.BufferedReader(self._pipe, 1 << 16)
             try:
+                # Its first word says that its libraries are loaded.
                 receive(self._answers)
                 if self._pipe is not None:
                     self._pipe.timeout_s = self._timeout_s
@@ -189,7 +195,7 @@ class Worker:
             process.kill()
 
     def end(self) -> str:
-        """Make sure that the process is gone, or will be as soon as the kernel lets it; says how it
+        """Make sure that the process is gone, or will be as soon as the kernel lets it; say how it
         ended.
         """
         process, self._process = self._process, None
@@ -205,13 +211,14 @@ class Worker:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process a little, kill it, wait a little more; its exit code, or that of a killed
-    one.
+    """Wait for a process a little, kill it, wait a little more; return its exit code, -9 if
+    killed.
     """
     for _ in range(2):
         try:
             return process.wait(_END_S)
         except subprocess.TimeoutExpired:
             process.kill()
+    # The kernel holds it: it is forgotten here, and reaped whenever it goes.
     _LEFT.append(process)
     return -9

@@ -1,4 +1,4 @@
-"""Opening sound files: by content whatever they are called, at their true length, refused where
+"""Open sound files: by content whatever they are called, at their true length, refused if
 truncated.
 
 libsndfile reads what is there of a truncated file. What gives it away: in WAV, AIFF and their kin
@@ -43,16 +43,17 @@ _UNKNOWN = 1 << 62  # libsndfile says 2 ** 63 - 1 frames where a FLAC's header h
 
 
 def shown(path: str) -> str:
-    """Return a path as part of one line: quoted and escaped where it holds newlines or bytes that
-    are no text.
+    """Return a path as part of one line: quoted and escaped where it has newlines or bytes of no
+    text.
     """
     return path if path.isprintable() else repr(path)
 
 
 @dataclass
 class SoundFile:
-    """A file being decoded; ``frames`` is None where only decoding tells. ``exact``: all of them
-    must be there.
+    """Hold a file being decoded; ``frames`` is None where only decoding tells.
+
+    ``exact`` says that all of them must be there.
     """
 
     name: str
@@ -71,6 +72,7 @@ class SoundFile:
         at = max(0, first - pre_roll) if self.sound.can_seek else 0
         if self.sound.can_seek:
             self.sound.seek(at)
+        # Where the codec can't seek, this decodes from the start.
         while at < first:
             before = len(self.sound.read(min(size, first - at), dtype="float32", always_2d=True))
             if not before:
@@ -101,14 +103,16 @@ def opened(path: str, *, checked: bool = True, measured: bool = False) -> Iterat
         with ExitStack() as stack:
             raw = stack.enter_context(open(path, "rb", buffering=0))
             size = os.fstat(raw.fileno()).st_size
+            # What a file promises is looked for first, because
+            # libsndfile reads what is there and is content.
             chain = _chain(name, raw, checked)
             frames = _mp3_frames(name, raw, checked, measured)
             if frames is not None and frames.outgrown:
                 raw = _extended(
                     raw, frames, stack.enter_context(tempfile.TemporaryFile(buffering=0))
                 )
-            # By its number, else libsndfile guesses a format from the name of what it does not
-            # recognise.
+            # By its number, else libsndfile guesses a format
+            # from the name of what it does not recognise.
             sound = stack.enter_context(
                 Chain(raw, chain) if chain else Reader(raw.fileno(), closefd=False)
             )
@@ -117,6 +121,7 @@ def opened(path: str, *, checked: bool = True, measured: bool = False) -> Iterat
                 raise ExtractError(
                     f"{name}: its header says {sound.samplerate} Hz; 1 to 1000 kHz is what is read"
                 )
+            # Formats that know no length answer the largest number there is.
             length = sound.frames if sound.frames < _UNKNOWN else None
             if frames is not None and frames.outgrown:
                 length = frames.count * frames.samples
@@ -125,13 +130,14 @@ def opened(path: str, *, checked: bool = True, measured: bool = False) -> Iterat
                     f"{name}: damaged, its header promises {length} samples in a file of {size} "
                     "bytes"
                 )
+            # From here on, errors are of decoding and not of the header.
             where = "is truncated or damaged"
             yield SoundFile(name, sound.samplerate, length, sound.format != "MP3", sound)
     except LinkError as error:
         raise ExtractError(f"{name}: {error}") from None
     except soundfile.LibsndfileError as error:
         reason = error.error_string.strip().rstrip(".").removeprefix("Error : ")
-        # it is: libsndfile took it for an MP3
+        # It is: libsndfile took it for an MP3.
         if error.code == _UNRECOGNISED or "not a regular file" in reason:
             raise ExtractError(
                 f"{name}: can't be decoded (format not recognised); {_CONVERT}"
@@ -143,7 +149,7 @@ def opened(path: str, *, checked: bool = True, measured: bool = False) -> Iterat
 
 @dataclass(frozen=True)
 class FileHead:
-    """What the head of a sound file says; ``problem`` is empty where it can be read."""
+    """Hold what the head of a sound file says; ``problem`` is empty where it can be read."""
 
     seconds: float = 0.0
     form: str = ""  # e.g. "WAV 44100 Hz mono"
@@ -151,8 +157,8 @@ class FileHead:
 
 
 def head_of(path: str) -> FileHead:
-    """Return the length and form of a sound file, or why there is none; an MP3 without its length
-    is measured.
+    """Return a sound file's length and form, or why there is none; an MP3 without its length is
+    measured.
     """
     try:
         with opened(path, checked=False, measured=True) as file:
@@ -195,6 +201,7 @@ def _refuse_endless(name: str, raw: FileIO, start: int, stop: int) -> None:
     page = page[page.rfind(b"OggS") :]  # without one, the file ends in rubbish: its last byte
     segments = page[27 : 27 + page[26]] if len(page) > 27 else b""
     if page[:4] == b"OggS" and not (
+        # Flag 4 of the last page says that it ends the stream (RFC 3533, section 6).
         segments and page[5] & 4 and len(page) >= 27 + len(segments) + sum(segments)
     ):
         raise ExtractError(f"{name}: truncated, its OGG stream has no end")
@@ -208,14 +215,17 @@ def _tail(raw: FileIO, start: int, stop: int) -> bytes:
 
 
 def _chain(name: str, raw: FileIO, checked: bool) -> list[Span]:
-    """Find the sounds of a file that holds several; none where it is one. Only a check reads all of
-    it for that.
+    """Find the sounds of a file that holds several; none where it is one.
+
+    Only a check reads all of the file for that.
     """
     size = os.fstat(raw.fileno()).st_size
     raw.seek(0)
     first = raw.read(_OGG_PAGE)
     ogg = first[:4] == b"OggS"
     last = _tail(raw, 0, size)
+    # A stream's serial number lies 14 bytes into its
+    # pages; a chain ends with another than it began.
     serial = (at := last.rfind(b"OggS")) + 14
     spans = (
         spans_of(raw)
@@ -231,6 +241,7 @@ def _chain(name: str, raw: FileIO, checked: bool) -> list[Span]:
 def _mp3_frames(name: str, raw: FileIO, checked: bool, measured: bool) -> mp3.Frames | None:
     head = raw.read(10)
     raw.seek(0)
+    # Counting frames reads the whole file: only where its length is needed.
     if not mp3.is_mp3(head) or not (checked or measured):
         return None
     with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -247,12 +258,13 @@ def _mp3_frames(name: str, raw: FileIO, checked: bool, measured: bool) -> mp3.Fr
 
 
 def _extended(raw: FileIO, frames: mp3.Frames, copy: FileIO) -> FileIO:
-    """Copy an MP3's frames, with so much room after them that libsndfile's guess of the length is
-    no limit.
+    """Copy an MP3's frames, with room after them that libsndfile's guess of a length does not
+    exceed.
     """
     raw.seek(frames.start)
     for at in range(frames.start, frames.stop, _BLOCK):
         copy.write(raw.read(min(_BLOCK, frames.stop - at)))
+    # A hole in the file: it takes no room on disk.
     copy.truncate((frames.count + 2) * mp3.LARGEST)
     copy.seek(0)
     return copy

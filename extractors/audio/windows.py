@@ -1,5 +1,6 @@
-"""The windows that models see, cut out of a clip. Nothing here imports torch: it runs in worker
-processes.
+"""Cut the windows that models see out of a clip.
+
+Nothing here imports torch: it runs in worker processes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from svuprobe.tasks.types import Clip, Windowing
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a group of models wants of each window.
+    """Say what a group of models wants of each window.
 
     At frame level ``hop`` and ``context`` are not 0: windows with fewer than ``hop`` samples of
     their own are left out; ``context`` samples after a window's end, zeros beyond the clip, are
@@ -32,7 +33,8 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Window:
-    """Float32 mono (n,): one window's own samples and its context; ``start_s`` is in the clip.
+    """Hold one window, (n,) float32 mono: its own samples and its context; ``start_s`` is in the
+    clip.
 
     ``identity`` names the audio that the clip was before it was decoded: see `identity_of`.
     """
@@ -46,7 +48,7 @@ class Window:
 
 @dataclass(frozen=True)
 class ClipEnd:
-    """The end of a clip's windows.
+    """Mark the end of a clip's windows.
 
     ``seconds`` were decoded; ``quiet`` windows were left out as silent (of the spec with the most).
     With a ``failure`` the windows so far are void.
@@ -63,8 +65,8 @@ def cut(
     windowing: Windowing,
     alive: Callable[[], None] = lambda: None,
 ) -> Iterator[Window | ClipEnd]:
-    """Yield the windows of one clip for each spec, in order within a spec, and exactly one ClipEnd
-    at the end.
+    """Yield the windows of one clip for each spec, in order within a spec, then exactly one
+    ClipEnd.
 
     ``alive`` is called for each block that is decoded: of a long clip many are, before the first
     window is. A clip fails where it can't be decoded, or where for a spec no window is long and
@@ -108,11 +110,13 @@ def _pieces(
     cutters: list[_Cutter] = []
     failure = None
     try:
+        # A first pass over the clip finds its length, and what is silent at its ends.
         bounds = samples.bounds(windowing.trim)
         cutters = [_Cutter(spec, windowing, made_from, *bounds[spec.sample_rate]) for spec in specs]
         for block in samples.blocks():
             for cutter in cutters:
                 yield from cutter.cut(block[cutter.spec.sample_rate])
+        # Between the two passes the file became shorter.
         if any(cutter.left for cutter in cutters):
             raise ExtractError(f"{shown(clip.path)}: changed while it was decoded")
         if not all(cutter.kept for cutter in cutters):
@@ -123,7 +127,7 @@ def _pieces(
 
 
 class _Cutter:
-    """Cuts one spec's windows out of blocks as they come; holds what the next window still has to
+    """Cut one spec's windows out of blocks as they come; hold what the next window still has to
     see.
     """
 
@@ -134,9 +138,10 @@ class _Cutter:
         self._made_from = made_from
         self._first, self._last, self._min_rms = first, last, windowing.min_rms
         spans = enumerate(windowing.spans(last - first, spec.sample_rate))
+        # A window without one sample of its own per frame has no frame.
         self.left = deque((number, a, b) for number, (a, b) in spans if b - a >= spec.hop)
         self._seen = 0  # samples of the clip
-        # the samples from _at on, counted from _first
+        # The samples from _at on, counted from _first.
         self._held, self._at = np.empty(0, np.float32), 0
 
     def cut(self, block: np.ndarray) -> Iterator[Window]:
@@ -144,11 +149,13 @@ class _Cutter:
         inside = block[max(self._first - self._seen, 0) : max(self._last - self._seen, 0)]
         ends = self._seen < self._last <= self._seen + len(block)
         self._seen += len(block)
+        # Beyond the clip's end the last window sees zeros.
         beyond = np.zeros(self.spec.context if ends else 0, np.float32)
         self._held = np.concatenate([self._held, inside, beyond])
         while self.left and self.left[0][2] + self.spec.context <= self._at + len(self._held):
             number, a, b = self.left.popleft()
             samples = self._held[a - self._at : b - self._at + self.spec.context].copy()
+            # What no later window sees is let go, so that memory is bounded by a window.
             self._held, self._at = self._held[b - self._at :], b
             if (
                 self._min_rms

@@ -1,4 +1,4 @@
-"""A decoder process: requests come in on stdin, windows or facts about files go out.
+"""Run as a decoder process: requests come in on stdin, windows or facts about files go out.
 
 A request is a pickled `Request`. Each answer is a pickled object; a window's samples follow it as
 plain float32, so that they are copied once. An `Alive` says that a block was decoded where no
@@ -33,8 +33,8 @@ _NONE = np.empty(0, np.float32)
 
 @dataclass(frozen=True)
 class Request:
-    """The windows of one clip where there is a ``windowing``; else a fact about each clip, a key of
-    ``FACTS``.
+    """Ask for the windows of one clip, given a ``windowing``; else for a fact (a key of ``FACTS``)
+    of each.
     """
 
     clips: tuple[Clip, ...]
@@ -57,22 +57,22 @@ FACTS: dict[str, Callable[[Clip], Any]] = {
 
 @dataclass(frozen=True)
 class Fact:
-    """One clip's answer to a request for facts."""
+    """Hold one clip's answer to a request for facts."""
 
     value: Any
 
 
 class Alive:
-    """Something was decoded."""
+    """Say that something was decoded."""
 
 
 class End:
-    """The last answer to a request."""
+    """Mark the last answer to a request."""
 
 
 @dataclass(frozen=True)
 class Bug:
-    """The traceback of an error that is no fault of the audio."""
+    """Hold the traceback of an error that is no fault of the audio."""
 
     traceback: str
 
@@ -80,6 +80,7 @@ class Bug:
 def send(stream: BinaryIO, answer: Any) -> None:
     """Write one answer."""
     if isinstance(answer, Window):
+        # The samples follow unpickled: a pickle of them would be one more copy.
         pickle.dump((replace(answer, samples=_NONE), len(answer.samples)), stream, 5)
         stream.write(answer.samples.data)
     else:
@@ -100,8 +101,9 @@ def receive(stream: Any) -> Any:
 
 
 def side_by_side(fact: Callable[[Clip], Any], clips: Sequence[Clip]) -> Iterator[Any]:
-    """Yield a fact about each clip, in order; several files are waited for at once, as a network
-    answers slowly.
+    """Yield a fact about each clip, in order.
+
+    Several files are waited for at once, as a network answers slowly.
     """
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(fact, clips)
@@ -142,7 +144,7 @@ def main(descriptor: int) -> None:
 
 
 def _read(requests: SimpleQueue[Request | Bug]) -> None:
-    """Queue what comes in; ends the process, whatever it is busy with, when nothing can come any
+    """Queue what comes in; end the process, whatever it is busy with, when nothing can come any
     more.
     """
     while True:
@@ -151,4 +153,6 @@ def _read(requests: SimpleQueue[Request | Bug]) -> None:
         except (EOFError, pickle.UnpicklingError):
             os._exit(0)
         except Exception:
+            # A request that can't be read, as with a class
+            # that is not importable here: the parent is told.
             requests.put(Bug(traceback.format_exc()))

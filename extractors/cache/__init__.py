@@ -1,4 +1,4 @@
-"""Features on disk: immutable HDF5 shards, the index that joins them, and what keeps them whole.
+"""Keep features on disk: immutable HDF5 shards, the index that joins them, and checks of both.
 
 `format` says what lies where; `plan`, `shards` and `index` write it; `reader` reads it;
 `checksums`, `changed`, `verify` and `manage` keep it whole. What other rooms use is named here.

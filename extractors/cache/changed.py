@@ -1,4 +1,4 @@
-"""Clips that are cached, compared with the audio that is there now.
+"""Compare clips that are cached with the audio that is there now.
 
 A shard names what each of its clips was made from (`svuprobe.extractors.audio.clips.identity`).
 Audio that is not there any more changes nothing: the features stand for it. Audio that is another
@@ -18,7 +18,7 @@ from svuprobe.tasks.types import Clip
 
 _NAMED = 3  # clips in a message
 _ELSE = "or keep the other audio under another dataset name"
-# of each shard: clip id -> what the clip was made from
+# Of each shard: clip id -> what the clip was made from.
 ShardClips = Mapping[Path, Mapping[str, str]]
 
 
@@ -57,6 +57,7 @@ def changed_shards(
         _refuse(changed, by_id, now)
     for shards in changed:
         for path, clips in shards.items():
+            # Making a shard again must not lose clips that nobody could make again.
             _refuse_loss(path, clips, by_id, now)
     absent = sum(map(_is_absent, now.values()))
     if absent:
@@ -85,20 +86,20 @@ def _identities(
 
 
 def _is_absent(identity: str) -> bool:
-    """Return whether it has no fingerprint: the file is not there, or can't be read."""
+    """Return whether an identity has no fingerprint: the file is not there, or can't be read."""
     return identity.startswith(" ")  # "FINGERPRINT START-END"
 
 
 def _others(clips: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the clips that are something else now. Of those without audio start and end are
+    """Return the clips that are something else now; of those without audio start and end are
     compared.
     """
     return [i for i, then in clips.items() if i in now and _is_other(then, now[i])]
 
 
 def _is_other(then: str, now: str) -> bool:
-    """Return whether an identity is another now."""
-    # the features stand for audio that is gone; the part of it is known from the task
+    """Return whether an identity is another now than it was then."""
+    # The features stand for audio that is gone; the part of it is known from the task.
     if _is_absent(now):
         return then.partition(" ")[2] != now.partition(" ")[2]
     return then != now
@@ -116,6 +117,7 @@ def _refuse(
             folders.append(path.parent)
     if not changed:
         return
+    # In the order in which they were found, each once.
     changed, folders = list(dict.fromkeys(changed)), list(dict.fromkeys(folders))
     more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
     raise ExtractError(

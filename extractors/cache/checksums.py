@@ -1,4 +1,4 @@
-"""Files of a cache, with their checksum beside them.
+"""Write files of a cache, with their checksum beside them.
 
 A file is written under a temporary name, synced and renamed (`svuprobe._files`). Its checksum, as
 ``sha256sum`` writes it, lies in ``<file>.sha256`` and takes its name first; a file that is replaced
@@ -36,7 +36,8 @@ def reading(path: Path) -> Iterator[None]:
 
 
 class Sink(io.RawIOBase):
-    """The temporary file behind an HDF5 file that is being written, and will be called ``path``.
+    """Stand for the temporary file behind an HDF5 file being written, which will be called
+    ``path``.
 
     HDF5 must not see a write fail: it can't close the file then, and crashes when the process ends.
     So the first error is kept for :meth:`check`, and what HDF5 writes after it is thrown away.
@@ -110,6 +111,8 @@ def publish(temporary: Path, path: Path) -> None:
     """Give a finished file its checksum and its name; both are durable then."""
     checksum = temporary.with_name(f"{temporary.name}.sha256")
     with writing(path):
+        # A killed process leaves at most a checksum
+        # without a file, never one beside another's file.
         try:
             checksum.write_text(f"{sha256_of(temporary)}  {path.name}\n", encoding="utf-8")
             sync(temporary)

@@ -1,4 +1,4 @@
-"""Features on disk: immutable HDF5 shards and one ``features.h5`` that joins them.
+"""Define how features lie on disk: immutable HDF5 shards and one ``features.h5`` that joins them.
 
 Conventions
 -----------
@@ -43,7 +43,7 @@ import numpy as np
 from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.names import slug
 
-# the cache holds a chunk of each layer
+# The cache holds a chunk of each layer.
 HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}
 TEXT = h5py.string_dtype("utf-8")
 TEXT_COLUMNS = ("clip_id", "fingerprint")  # the others are numbers
@@ -51,7 +51,7 @@ TEXT_COLUMNS = ("clip_id", "fingerprint")  # the others are numbers
 
 @dataclass(frozen=True)
 class Header:
-    """What a cache was made with. Two caches with different headers are never mixed."""
+    """Hold what a cache was made with. Two caches with different headers are never mixed."""
 
     model: str
     revision: str
@@ -101,7 +101,7 @@ class Header:
 
 
 class Row(NamedTuple):
-    """One window: a row of the index."""
+    """Hold one window: a row of the index."""
 
     clip_id: str
     window: int
@@ -113,6 +113,7 @@ class Row(NamedTuple):
 def plain(value: Any) -> Any:
     """Return an attribute of an HDF5 file in Python's own types."""
     if isinstance(value, np.ndarray):
+        # Of arrays, too: HDF5 gives lists of text as bytes.
         return [plain(v) for v in value.tolist()]
     if isinstance(value, bytes):
         return value.decode()
@@ -130,17 +131,14 @@ def numbered(directory: Path, pattern: str) -> dict[int, Path]:
 
 
 def folder_name(header: Header) -> str:
-    """Return where the cache of a header lies:
-    ``<model>@<revision8>/<dataset>-<windowing>-<level>``.
-    """
+    """Return where a header's cache lies: ``<model>@<revision8>/<dataset>-<windowing>-<level>``."""
     model = f"{slug(header.model)}@{header.revision[:8]}"
     return f"{model}/{header.dataset}-{header.windowing}-{header.level}"
 
 
 def misplaced(directory: Path, header: Header) -> str:
-    """Say what a folder holds that does not belong there by its name; an empty text where all is
-    well.
-    """
+    """Say what a folder holds that does not belong there by its name; empty where all is well."""
+    # Not resolved: a link's own name is what counts.
     wanted, here = folder_name(header), Path(os.path.abspath(directory))
     if f"{here.parent.name}/{here.name}" == wanted:
         return ""
@@ -154,8 +152,8 @@ def require_place(directory: Path, header: Header) -> None:
 
 
 def find(features: Path, model_slug: str, dataset: str, windowing: str, level: str) -> list[Path]:
-    """Return the folders of the finished caches of a model (every revision of it) for one dataset
-    and windowing.
+    """Return the folders of finished caches of a model, in every revision, for a dataset and
+    windowing.
     """
     name = f"{dataset}-{windowing}-{level}"
     return sorted(p.parent for p in features.glob(f"{model_slug}@*/{name}/features.h5"))

@@ -1,5 +1,4 @@
-"""The index of a cache: which window is where, in which shard. See
-`svuprobe.extractors.cache.format`.
+"""Index a cache: which window is where, in which shard (`svuprobe.extractors.cache.format`).
 
 It is made from the shards and written into ``features.h5``, with a digest over all of it: an index
 that was edited, or that is of other shards than it says, is found when it is read. Indexes without
@@ -26,8 +25,8 @@ from svuprobe.extractors.cache.format import HDF5, TEXT, TEXT_COLUMNS, Header, R
 
 
 class IndexedShard(NamedTuple):
-    """A shard as the index knows it: bytes and checksum of its file, rows of features, digest of
-    its content.
+    """Hold what the index knows of a shard: bytes, checksum, rows of features, digest of its
+    content.
     """
 
     size: int
@@ -38,7 +37,7 @@ class IndexedShard(NamedTuple):
 
 @dataclass(frozen=True)
 class Index:
-    """The windows of all shards.
+    """Hold the windows of all shards.
 
     Attributes
     ----------
@@ -58,6 +57,7 @@ class Index:
     @property
     def digest(self) -> str:
         """Return SHA-256 over header, shards and columns, hexadecimal."""
+        # Text and numbers are digested apart: the bytes of an object array are addresses.
         digest = hashlib.sha256(
             json.dumps([self.header.attributes(), self.shards], sort_keys=True).encode()
         )
@@ -70,9 +70,7 @@ class Index:
 
 
 def shards_on_disk(directory: Path) -> dict[str, tuple[int, str]]:
-    """Return bytes and recorded checksum of the shards that are there, by name: cheap, nothing is
-    opened.
-    """
+    """Return bytes and recorded checksum of the shards there, by name: cheap, nothing is opened."""
     shards = numbered(directory, "shard-*.h5").values()
     return {path.name: (path.stat().st_size, recorded(path)) for path in shards}
 
@@ -106,6 +104,7 @@ def index_of_shards(directory: Path) -> Index:
         raise ExtractError(f"{directory}: no shard of features there; run svuprobe extract")
     columns = {name: np.concatenate(several) for name, several in parts.items()}
     rows_of_each = _rows(header, columns["n_frames"])
+    # A window's features begin where those of all before it end.
     return Index(header, shards, columns | {"offset": np.cumsum(rows_of_each) - rows_of_each})
 
 
@@ -137,6 +136,7 @@ def _write_index(index: Index, file: h5py.File) -> None:
     file.attrs["index_sha256"] = index.digest
 
 
+# Attributes of the file, and the fields of `IndexedShard` that they list.
 _ATTRIBUTES = {"sizes": "size", "sha256": "sha256", "rows": "rows", "content": "content"}
 
 
@@ -164,8 +164,8 @@ def read_index(path: Path) -> Index | None:
 
 
 def joins_shards(path: Path, on_disk: Mapping[str, tuple[int, str]]) -> bool:
-    """Return whether a ``features.h5`` has an index with a digest, over just these shards
-    (`shards_on_disk`).
+    """Return whether a ``features.h5`` has an index with a digest, over just these
+    `shards_on_disk`.
     """
     try:
         with h5py.File(path) as file:
@@ -179,8 +179,7 @@ def joins_shards(path: Path, on_disk: Mapping[str, tuple[int, str]]) -> bool:
 
 
 def join(directory: Path) -> None:
-    """Write ``features.h5`` over the finished shards of a cache, unless it joins just these
-    already.
+    """Write ``features.h5`` over a cache's finished shards, unless it joins just these already.
 
     One process at a time; the shards are listed then, so that none is lost. Where there are none it
     is deleted.
@@ -196,6 +195,7 @@ def join(directory: Path) -> None:
     if joins_shards(path, shards_on_disk(directory)):
         return  # also where nothing may be written
     with locked(path, wait=True):
+        # Another process may have finished shards while this one waited.
         on_disk = shards_on_disk(directory)
         if not on_disk:
             remove(path)
@@ -214,15 +214,14 @@ def join(directory: Path) -> None:
 
 
 def _join_features(file: h5py.File, index: Index) -> None:
-    """Write the virtual dataset, in h5py's low-level words: its others put the time of day into the
-    file.
-    """
+    """Write the virtual dataset, in h5py's low-level words: its others write the time of day."""
     rows = [shard.rows for shard in index.shards.values()]
     shape = len(index.header.layer_names), index.header.dim
     whole = h5py.h5s.create_simple((sum(rows), *shape))
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_layout(h5py.h5d.VIRTUAL)
     layout.set_obj_track_times(False)
+    # What a missing shard would hold reads as NaN, never as zeros.
     layout.set_fill_value(np.array([np.nan], np.float16))
     start = 0
     for name, n in zip(index.shards, rows, strict=True):

@@ -1,4 +1,4 @@
-"""What caches there are, how much room they take, and what may go."""
+"""Say what caches there are, how much room they take, and what may go."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from svuprobe.extractors.cache.index import joins_shards, shards_on_disk
 from svuprobe.extractors.cache.plan import read_plan
 from svuprobe.extractors.cache.shards import read_shard
 
+# What svuprobe itself writes into a cache; anything else in the folder is left alone.
 _OURS = re.compile(
     r"(plan-\d{5,}\.json|shard-\d{5,}\.h5|features\.h5|plan)(\.tmp-.+|\.lock|\.sha256)?"
 )
@@ -56,7 +57,7 @@ def size_of(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """One cache: what it was made with and how much of it there is.
+    """Describe one cache: what it was made with and how much of it there is.
 
     ``hours`` of audio are those of its clips, None where a plan was lost. ``state`` is ``complete``
     or says what is not.
@@ -78,6 +79,7 @@ class CacheInfo:
 
 def cache_info(folder: Path) -> CacheInfo:
     """Say what there is of one cache; nothing is hashed."""
+    # Any plan or shard that can be read says what the cache was made with.
     header: Header | None = None
     planned: set[str] = set()
     done: set[str] = set()
@@ -100,6 +102,7 @@ def cache_info(folder: Path) -> CacheInfo:
     missing = len(planned - done)
     return CacheInfo(
         folder,
+        # Where nothing can be read, the folder's names are all that is known.
         *(
             (header.model, header.revision, header.dataset)
             if header
@@ -145,6 +148,7 @@ def prune_cache(folder: Path, dry_run: bool) -> dict[Path, int]:
     """Do as `prune`, of one cache."""
     gone: dict[Path, int] = {}
     for path in _ours(folder):
+        # Plans are written under one lock, shards and the index each under its own.
         guard = folder / "plan" if path.suffix == ".json" else path
         stale = {} if busy(guard) else _stale(path, lock_of(guard))
         if stale and not dry_run:
@@ -156,8 +160,9 @@ def prune_cache(folder: Path, dry_run: bool) -> dict[Path, int]:
 
 
 def _prune_lists(folder: Path, dry_run: bool) -> dict[Path, int]:
-    """Do as `prune`, of the lists of clips. Nobody holds a lock while writing one: the process in a
-    name tells.
+    """Do as `prune`, of the lists of clips.
+
+    Nobody holds a lock while writing one: the process in a temporary name tells.
     """
     gone: dict[Path, int] = {}
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -220,8 +225,8 @@ def delete_cache(folder: Path) -> None:
 
 
 def empty_folders(directory: Path, model: str) -> list[Path]:
-    """Return the folders of a model without a file, as a killed `delete_cache` leaves them; inner
-    ones first.
+    """Return a model's folders without a file, as a killed `delete_cache` leaves them; inner ones
+    first.
     """
     empty: list[Path] = []
     for top in directory.glob(f"{model}@*"):

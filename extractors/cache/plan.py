@@ -1,6 +1,4 @@
-"""Which clips go into which shard, settled before work starts. See
-`svuprobe.extractors.cache.format`.
-"""
+"""Plan which clips go into which shard, before work starts (`svuprobe.extractors.cache.format`)."""
 
 from __future__ import annotations
 
@@ -15,14 +13,15 @@ from svuprobe.extractors.cache.checksums import publish, reading
 from svuprobe.extractors.cache.format import Header, numbered
 from svuprobe.extractors.cache.shards import read_shard
 
-# in a shard, at most; more at clip level where there would be over 256 shards
+# In a shard, at most; more at clip level where there would be over 256 shards.
 _CLIPS = {"clip": 32, "frame": 8}
+# Of audio in a shard, at most: what an interruption may cost.
 _SECONDS = {"clip": 7200.0, "frame": 600.0}
 _SHARDS = 256
 
 
 class ShardPlan(NamedTuple):
-    """Shard name -> clip ids, and clip id -> seconds, for the clips that one plan added."""
+    """Hold shard name -> clip ids, and clip id -> seconds, for the clips that one plan added."""
 
     header: Header
     shards: dict[str, list[str]]
@@ -64,13 +63,15 @@ def plan_shards(
     if not new:
         return shards  # without a lock: the folder may be one where nothing can be written
     with locked(directory / "plan", wait=True):
-        # another process may have planned them meanwhile
+        # Another process may have planned them meanwhile.
         shards, new = _planned(directory, header, seconds)
         if new:
+            # ``shard-NNNNN.h5``: the number stands between the sixth character and the suffix.
             first = 1 + max((int(name[6:-3]) for name in shards), default=-1)
             ordered = sorted(new, key=lambda i: (-seconds[i], i))
             added = _split(ordered, seconds, header.level, first)
             number = 1 + max(numbered(directory, "plan-*.json"), default=-1)
+            # Rounded, so that plans made from headers on different systems are the same text.
             lasting = {i: round(float(seconds[i]), 3) for i in ordered}
             text = json.dumps(
                 {"header": header.attributes(), "shards": added, "seconds": lasting}, indent=1
@@ -103,8 +104,9 @@ def _planned(
 def _split(
     ids: Sequence[str], seconds: Mapping[str, float], level: str, first: int
 ) -> dict[str, list[str]]:
-    """Split into shards of consecutive clips, within their bounds; a clip longer than these has one
-    of its own.
+    """Split into shards of consecutive clips, within their bounds.
+
+    A clip longer than the bounds has a shard of its own.
     """
     most = _CLIPS[level] if level == "frame" else max(_CLIPS[level], -(-len(ids) // _SHARDS))
     blocks: list[list[str]] = []

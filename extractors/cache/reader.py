@@ -1,4 +1,4 @@
-"""A finished cache, open for reading. See `svuprobe.extractors.cache.format`.
+"""Read a finished cache (`svuprobe.extractors.cache.format`).
 
 The index comes from ``features.h5``, the features from the shards themselves and not through its
 virtual dataset: HDF5 answers NaN there for a shard that it can't open, follows ``HDF5_VDS_PREFIX``
@@ -24,7 +24,7 @@ from svuprobe.extractors.cache.checksums import reading
 from svuprobe.extractors.cache.format import Header, plain
 from svuprobe.extractors.cache.index import Index, IndexedShard, index_of_shards, join, read_index
 
-# of a float16's bits without its sign: from here on they say infinite or NaN
+# Of a float16's bits without its sign: from here on they say infinite or NaN.
 _FINITE_BELOW = 0x7C00
 _MANY = 4 << 20  # values that are looked at at once
 
@@ -42,7 +42,7 @@ def _files_at_once() -> int:
 
 
 class JoinedFeatures:
-    """Features (rows, layers, dim) float16 of a cache.
+    """Read the features of a cache, (rows, layers, dim) float16.
 
     Supports ``len``, ``shape``, slices of rows and `read_into`. When a shard is opened, its size
     and the digest that it carries of its rows and features are compared with the index, so it is
@@ -55,11 +55,13 @@ class JoinedFeatures:
         self._names = list(index.shards)
         self._ends = list(accumulate(shard.rows for shard in index.shards.values()))
         self._most = _files_at_once()
-        # features of shards whose files are open
+        # Features of shards whose files are open.
         self._open: OrderedDict[str, h5py.Dataset] = OrderedDict()
+        # Rows of each shard that were not looked at yet: each is looked at once.
         self._unseen = dict(
             zip(self._names, (shard.rows for shard in index.shards.values()), strict=True)
         )
+        # HDF5 is not safe among threads, and a shard may be closed for another.
         self._lock = threading.Lock()
 
     @property
@@ -86,6 +88,7 @@ class JoinedFeatures:
         at = 0
         with self._lock:
             while at < len(rows_read):
+                # The shard that holds the row: the first whose end lies beyond it.
                 number = bisect_right(self._ends, first + at)
                 start = self._ends[number - 1] if number else 0
                 inside = first + at - start
@@ -115,8 +118,9 @@ class JoinedFeatures:
             self._dataset(name).read_direct(rows_read, np.s_[inside : inside + len(rows_read)])
 
     def _dataset(self, name: str) -> h5py.Dataset:
-        """Open the features of a shard that is the index's; the file not needed for longest is
-        closed for it.
+        """Open the features of a shard that is the index's.
+
+        The file that was not needed for longest is closed for it.
         """
         if name in self._open:
             self._open.move_to_end(name)
@@ -149,12 +153,11 @@ class JoinedFeatures:
             )
 
     def _refuse_not_finite(self, name: str, first: int, rows_read: np.ndarray) -> None:
-        """Look at rows that are read for the first time: what follows them in later epochs is the
-        same.
-        """
+        """Look at rows that are read for the first time: what later epochs read is the same."""
         if self._unseen[name] <= 0:
             return
         self._unseen[name] -= len(rows_read)
+        # Compared as integers, which is faster than isfinite of a float16.
         bits = rows_read.reshape(-1).view(np.uint16)
         for start in range(0, bits.size, _MANY):
             part = bits[start : start + _MANY]
@@ -186,7 +189,7 @@ def _require_size(path: Path, shard: IndexedShard) -> None:
 
 
 class FeatureCache:
-    """A finished cache, open for reading.
+    """Open a finished cache for reading.
 
     Attributes ``clip_id``, ``window``, ``start_s``, ``n_frames``, ``offset``, ``fingerprint`` are
     arrays over the N windows; ``features`` is all features (`JoinedFeatures`), read from the
@@ -222,6 +225,7 @@ class FeatureCache:
         self.window, self.start_s = columns["window"], columns["start_s"]
         self.n_frames, self.offset = columns["n_frames"], columns["offset"]
         self.features = JoinedFeatures(directory, index)
+        # A file that is open must not stay so where another can't be opened.
         try:
             self.features.open_all()
         except BaseException:
@@ -231,6 +235,7 @@ class FeatureCache:
     @cached_property
     def rows_of(self) -> dict[str, np.ndarray]:
         """Return the windows of each clip, in their order."""
+        # Windows of one clip together, in their order; the shards may hold them in any.
         order = np.lexsort((self.window, self.clip_id))
         ids, first = np.unique(self.clip_id[order], return_index=True)
         return dict(zip(ids.tolist(), np.split(order, first[1:]), strict=True))
@@ -255,7 +260,7 @@ class FeatureCache:
 
 
 def _rejoined(directory: Path) -> Index:
-    """Return the index of a cache that an older version joined: written again where that is
+    """Return the index of a cache that an older version joined; write it again where that is
     possible.
     """
     try:

@@ -1,6 +1,4 @@
-"""One shard: how it is written, claimed, read back and deleted. See
-`svuprobe.extractors.cache.format`.
-"""
+"""Write, claim, read back and delete one shard (`svuprobe.extractors.cache.format`)."""
 
 from __future__ import annotations
 
@@ -19,12 +17,13 @@ from svuprobe._files import locked, temporary_for
 from svuprobe.extractors.cache.checksums import Sink, publish, reading, remove
 from svuprobe.extractors.cache.format import HDF5, TEXT, TEXT_COLUMNS, Header, Row, numbered
 
+# Of features that are read at once to compute their digest.
 _READ_BYTES = 64 << 20
 _WINDOWS_PER_CHUNK, _FRAMES_PER_CHUNK = 16, 256
 
 
 class ShardWriter:
-    """Writes one shard; the file appears under its name only when :meth:`commit` has finished.
+    """Write one shard; the file appears under its name only when :meth:`commit` has finished.
 
     Raises ExtractError where the system refuses to write: a full disk, a read-only folder.
     """
@@ -37,6 +36,7 @@ class ShardWriter:
         self._sink = Sink(self._temporary, path)
         self._file = h5py.File(self._sink, "w", **HDF5)
         layers, dim = len(header.layer_names), header.dim
+        # What is read together lies together: all layers of a clip, or one layer's frames.
         chunk = (
             (_WINDOWS_PER_CHUNK, layers, dim)
             if header.level == "clip"
@@ -73,6 +73,7 @@ class ShardWriter:
         self._features[start:] = features
         self._sink.check()
         self._rows += rows
+        # A digest for each clip, so that a clip that fails can be dropped again.
         parts = np.split(np.ascontiguousarray(features), np.cumsum(lengths)[:-1])
         for row, part in zip(rows, parts, strict=True):
             digest = self._digests.setdefault(row.clip_id, hashlib.sha256())
@@ -115,6 +116,7 @@ class ShardWriter:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # After a commit this closes nothing twice and deletes nothing.
         self._file.close()
         self._sink.close()
         self._temporary.unlink(missing_ok=True)
@@ -131,8 +133,8 @@ def claim(path: Path) -> Iterator[bool]:
 
 
 def read_shard(path: Path) -> tuple[Header, dict[str, str]]:
-    """Read the header of a shard, and the fingerprint of each of its clips; ExtractError where it
-    is damaged.
+    """Read a shard's header and the fingerprint of each of its clips; ExtractError where it is
+    damaged.
     """
     with reading(path), h5py.File(path) as file:
         clips = dict(zip(file["clip_id"].asstr()[:], file["fingerprint"].asstr()[:], strict=True))
@@ -140,7 +142,7 @@ def read_shard(path: Path) -> tuple[Header, dict[str, str]]:
 
 
 def content_of(file: h5py.File) -> str:
-    """Compute the digest over rows and features of an open shard: its ``sha256``, where nothing was
+    """Compute the digest over an open shard's rows and features: its ``sha256`` if nothing was
     changed.
     """
     header = Header.read(file.attrs)
@@ -154,6 +156,7 @@ def content_of(file: h5py.File) -> str:
     for values in zip(*(column.tolist() for column in columns), strict=True):
         row = Row(*values)
         stop = start + (1 if header.level == "clip" else row.n_frames)
+        # A window that goes beyond what was read starts the next read.
         if stop > first + len(held):
             held, first = features[start : max(stop, start + ahead)], start
         digest = digests.setdefault(row.clip_id, hashlib.sha256())
@@ -171,8 +174,7 @@ def read_shards(directory: Path) -> dict[Path, dict[str, str]]:
 
 
 def delete_shard(shard: Path, seen: Mapping[str, str]) -> None:
-    """Delete a shard that is to be made again, unless another process has done so since it was
-    ``seen``.
+    """Delete a shard that is to be made again, unless another process did so since it was ``seen``.
 
     The caller holds the shard's claim.
     """

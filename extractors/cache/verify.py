@@ -1,4 +1,4 @@
-"""Whether every byte of a cache is as it was written, and deleting what is not.
+"""Verify that every byte of a cache is as it was written, and delete what is not.
 
 Checksums lie beside the files and not in HDF5's own ``fletcher32``: ``sha256sum -c`` then checks a
 cache without svuprobe, a truncated or swapped file is found too, and nothing is computed where
@@ -28,7 +28,7 @@ Each = Callable[[int], object]  # told the bytes that were read
 
 @dataclass(frozen=True)
 class Damage:
-    """A file that is not what it was, or not what belongs there, and why."""
+    """Name a file that is not what it was, or not what belongs there, and why."""
 
     path: Path
     reason: str
@@ -41,7 +41,7 @@ def verify(
     reporter: Reporter = SILENT,
     tell: Callable[[Damage], object] = lambda damage: None,
 ) -> list[Damage]:
-    """Read every byte of every cache; what is wrong, in the order of the files.
+    """Read every byte of every cache; return what is wrong, in the order of the files.
 
     Parameters
     ----------
@@ -73,6 +73,7 @@ def _verify_one(
     folder: Path, each: Each, delete: bool, tell: Callable[[Damage], object]
 ) -> list[Damage]:
     damages = list(_examine(folder, each))
+    # An index over a damaged shard is no second damage.
     damages += _examine_joined(folder, each, {damage.path.name for damage in damages})
     for damage in damages:
         tell(damage)
@@ -85,8 +86,9 @@ def _verify_one(
 
 
 def _examine(folder: Path, each: Each) -> Iterator[Damage]:
-    """Yield what is wrong with plans and shards. The first good one says what the others must have
-    been made with.
+    """Yield what is wrong with plans and shards.
+
+    The first good one says what the others must have been made with.
     """
     truth: Header | None = None
     owner: dict[str, Path] = {}
@@ -109,6 +111,7 @@ def _examine(folder: Path, each: Each) -> Iterator[Damage]:
                 reason = reason or _difference(truth, header) or _twice(clips, owner)
             except ExtractError as error:
                 reason = str(error)
+        # A damaged shard owns no clip, so that a good copy of one isn't called a second.
         if reason:
             yield Damage(path, reason)
         else:
@@ -130,8 +133,7 @@ def _checksum(path: Path, each: Each) -> str:
 
 
 def _content(path: Path) -> str:
-    """Say why a shard's rows and features are not those that its digest is of; empty where they
-    are.
+    """Say why a shard's rows and features are not those its digest is of; empty where they are.
 
     The checksum of the file says the same, unless somebody made that again too.
     """
@@ -162,9 +164,7 @@ def _twice(clips: dict[str, str], owner: dict[str, Path]) -> str:
 
 
 def _examine_joined(folder: Path, each: Each, known: set[str]) -> Iterator[Damage]:
-    """Yield what is wrong with ``features.h5``, beside damaged shards; ones it does not join yet
-    are no damage.
-    """
+    """Yield what is wrong with ``features.h5``; shards that it does not join yet are no damage."""
     path = folder / "features.h5"
     if not path.exists():
         return
@@ -194,6 +194,7 @@ def _examine_joined(folder: Path, each: Each, known: set[str]) -> Iterator[Damag
     )
     if others:
         yield Damage(path, f"joins another {others[0]} than the one there")
+    # Only where all shards are good does a difference lie in the index.
     elif (
         joined.keys() == on_disk.keys()
         and not known

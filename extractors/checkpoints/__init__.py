@@ -1,5 +1,4 @@
-"""Published checkpoints: their files, their weights without running code, the architecture they
-describe.
+"""Read published checkpoints: their files, their weights without running code, their architecture.
 
 `source` says which files count, `files` what a file really is, `weight_files` which hold the
 weights, `weights` reads them, `architecture` makes the encoder that they fill, `revision` names it

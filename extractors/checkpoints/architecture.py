@@ -1,5 +1,4 @@
-"""Checkpoints of self-supervised transformers: what config.json and the feature extractor's
-settings describe.
+"""Make the encoder that a checkpoint's config.json and feature extractor's settings describe.
 
 `svuprobe.extractors.checkpoints.source` finds the files, `svuprobe.extractors.checkpoints.weights`
 reads the tensors. No code of a checkpoint runs: both are data. Weights are assigned here, not by
@@ -47,8 +46,8 @@ MODEL_TYPES = {
 }
 
 
-# Training only. Without masking there is no masked_spec_embed to load; adapters come after the last
-# layer.
+# Training only. Without masking there is no masked_spec_embed
+# to load; adapters come after the last layer.
 _OFF = {
     "layerdrop": 0.0,
     "apply_spec_augment": False,
@@ -58,8 +57,8 @@ _OFF = {
 }
 
 
-# Fields the encoder doesn't need. music2vec's vocab_size is a string, which a strict configuration
-# refuses.
+# Fields the encoder doesn't need. music2vec's vocab_size
+# is a string, which a strict configuration refuses.
 _UNUSED = {"vocab_size", "num_feat_extract_layers"}
 
 
@@ -72,8 +71,8 @@ _WEIGHT_NORM = {
 
 _RATES = (1000, 768_000)  # Hz
 
-# More than any model has; config.json is data from elsewhere, and a thousand million blocks take
-# for ever.
+# More than any model has; config.json is data from
+# elsewhere, and a thousand million blocks take for ever.
 _MOST_BLOCKS, _LARGEST = 1000, 2**24
 
 # Wrappers of a whole encoder, whose own configuration lies inside theirs.
@@ -95,18 +94,20 @@ def architecture(family: str, fields: Mapping[str, Any]) -> nn.Module:
 
     config_class, model_class = _FAMILIES[family]
     make_config = getattr(transformers, config_class)
+    # What every configuration of transformers has (labels, generation) is not architecture.
     general = transformers.PretrainedConfig().to_dict().keys() | _UNUSED
     known = make_config().to_dict().keys() - general
     chosen = {**fields, **_OFF}
     config = make_config(**{key: value for key, value in chosen.items() if key in known})
-    # The class picks torch's fused attention where it has it (all but WavLM, whose scores carry a
-    # bias).
+    # The class picks torch's fused attention where it
+    # has it (all but WavLM, whose scores carry a bias).
     return getattr(transformers, model_class)(config)
 
 
 def empty(family: str, config: dict[str, Any], name: str) -> nn.Module:
     """Make the encoder that a config.json describes, without memory for its weights."""
     try:
+        # Random numbers of initial weights must not move the caller's generator.
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return architecture(family, config)
     except Exception as error:  # the configuration classes raise other types in every version
@@ -117,8 +118,7 @@ def empty(family: str, config: dict[str, Any], name: str) -> nn.Module:
 
 
 def encoder_config(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the encoder's part of a config.json, which is all of it unless it is of an encoder and
-    a decoder.
+    """Return the encoder's part of a config.json: all of it, unless there is a decoder too.
 
     Raises
     ------
@@ -141,6 +141,7 @@ def encoder_config(config: dict[str, Any], name: str) -> dict[str, Any]:
             "config.json), which svuprobe doesn't unpack; save the model in float32, float16 or "
             "bfloat16, or use the one it was made of"
         )
+    # Sizes come from elsewhere: an absurd one would fill the memory before anything failed.
     for key, value in config.items():
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             continue
@@ -155,8 +156,8 @@ def encoder_config(config: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def family_of(config: dict[str, Any], name: str) -> str:
-    """Return the family of a config.json, if svuprobe computes exactly what the checkpoint was
-    trained to compute.
+    """Return the family of a config.json, if svuprobe computes exactly what the model was trained
+    to.
     """
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
@@ -180,8 +181,8 @@ def family_of(config: dict[str, Any], name: str) -> str:
 def waveform_of(
     settings: dict[str, Any] | None, card: ModelCard | None, config: dict[str, Any], name: str
 ) -> tuple[int, bool]:
-    """Return the sample rate in Hz, and whether to normalise; see
-    `svuprobe.extractors.models.transformer`.
+    """Return the sample rate in Hz and whether to normalise
+    (`svuprobe.extractors.models.transformer`).
     """
     if settings is not None:
         normalize = settings.get("do_normalize", True)
@@ -197,8 +198,8 @@ def waveform_of(
 
 
 def sample_rate_of(entries: Mapping[str, Any], key: str, name: str) -> int:
-    """Return the sample rate in Hz of a JSON file; 16 kHz, which is transformers' default, where it
-    says nothing.
+    """Return the sample rate in Hz that a JSON file says; 16 kHz, transformers' default, if
+    none.
     """
     rate = entries.get(key, 16000)
     least, most = _RATES
@@ -242,7 +243,7 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], family: str, name:
 
 
 def _current_key(key: str) -> str:
-    """Name in today's transformers of a weight in a checkpoint."""
+    """Return the name in today's transformers of a weight in a checkpoint."""
     for old, new in _WEIGHT_NORM.items():
         if key.endswith(old):
             return key.removesuffix(old) + new
@@ -250,7 +251,7 @@ def _current_key(key: str) -> str:
 
 
 def _old_key(key: str) -> str:
-    """Name before torch 2.1 of a weight in today's transformers."""
+    """Return the name before torch 2.1 of a weight in today's transformers."""
     for old, new in _WEIGHT_NORM.items():
         if key.endswith(new):
             return key.removesuffix(new) + old
@@ -273,6 +274,7 @@ def _check_state(
                 f"{name}: the projection takes {takes} features but the convolutions make {makes}: "
                 "this MERT also reads a constant-Q transform, which HuBERT doesn't"
             )
+    # Heads and quantisers lie beside the encoder's parts, not inside them.
     parts = {key.partition(".")[0] for key in wanted}
     missing = [key for key in wanted if key not in state]
     extra = [key for key in state if key not in wanted and key.partition(".")[0] in parts]

@@ -1,4 +1,4 @@
-"""What a file of a checkpoint really is: JSON, or something that stands in its place."""
+"""Tell what a file of a checkpoint really is: JSON, or something that stands in its place."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
 
 
 def placeholder(path: Path, name: str) -> str | None:
-    """Say what stands in a file's place (nothing, a pointer, a web page); None if it may be what it
-    is called.
+    """Say what stands in a file's place (nothing, a pointer, a web page); None if it may be the
+    file.
     """
     try:
         with path.open("rb") as file:
@@ -41,10 +41,12 @@ def placeholder(path: Path, name: str) -> str | None:
         raise ExtractError(f"{name}: can't read {path.name}: {error.strerror}") from None
     if not start:
         return "it is empty; download it again"
+    # A clone without Git LFS leaves such a text of three lines.
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
         return "it is a pointer of Git LFS in place of the file; run git lfs pull in the repository"
     if start.startswith((b"/annex/objects/", b"../.git/annex/", b".git/annex/")):
         return f"it is a pointer of git-annex in place of the file; run git annex get {path.name}"
+    # A proxy or a portal answers a download with a page.
     if (
         start.lstrip(b"\xef\xbb\xbf \t\r\n")
         .lower()

@@ -1,5 +1,5 @@
-"""The revision of a checkpoint: the commit on the hub, or a digest of the files of a folder that
-are read.
+"""Name a checkpoint's revision: the hub's commit, or a digest of the files of a folder that are
+read.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def revision_of(source: Source, weights: Sequence[Path]) -> str:
     if source.commit is not None:
         return source.commit
     read = [source.find(file) for file in ("config.json", SETTINGS, NESTED_SETTINGS)]
+    # As long as a commit on the hub, so that both look alike in names of folders.
     return digest_files(*read, *weights)[:40]
 
 
 def folder_revision(folder: Path, name: str) -> str:
-    """Return the digest of a checkpoint's files in a folder, which is its revision, without loading
-    them.
+    """Return the digest of a checkpoint's files in a folder, its revision, without loading them.
 
     Raises
     ------
@@ -46,9 +46,7 @@ def digest_files(*paths: Path | None) -> str:
 
 
 def _state_of(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file does: which one it is, its size and its times in
-    nanoseconds.
-    """
+    """Return what changes when a file does: which one it is, its size, its times in nanoseconds."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 

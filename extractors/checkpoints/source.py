@@ -1,5 +1,4 @@
-"""The files of a published checkpoint: where they are, which of them count, and what stands in
-their place.
+"""Find the files of a published checkpoint, which of them count, and what stands in their place.
 
 A checkpoint is a folder, or a commit of a repository on the Hugging Face hub, in the layout of
 transformers' ``save_pretrained``. These are the files that transformers 5 and peft write, and what
@@ -42,7 +41,7 @@ _ADAPTER = "adapter_config.json"
 
 @dataclass(frozen=True)
 class Source:
-    """A folder, or a commit of a repository on the hub, that holds a checkpoint.
+    """Name a folder, or a commit of a repository on the hub, that holds a checkpoint.
 
     Attributes
     ----------
@@ -79,7 +78,7 @@ class Source:
         return path if os.path.isfile(path) else None  # False also for names that no file can have
 
     def find_if_known(self, file: str) -> Path | None:
-        """Do as `find`, but a file that an offline machine has never asked for counts as not
+        """Do as `find`; but a file that an offline machine has never asked for counts as not
         there.
         """
         try:
@@ -90,14 +89,13 @@ class Source:
             return None
 
     def listing(self) -> list[Path]:
-        """Return what lies in the folder, by name; of a repository nothing is known but what is
-        asked for.
-        """
+        """Return what lies in the folder, by name; of a repository, nothing."""
         return sorted(self.folder.iterdir()) if self.folder is not None else []
 
     def required(self, file: str) -> Path:
-        """Return the path of config.json; without it this is no checkpoint, and the error says what
-        it is.
+        """Return the path of config.json.
+
+        Without it this is no checkpoint, and the error says what it is.
         """
         path = self.find(file)
         if path is None:
@@ -130,8 +128,8 @@ def in_folder(folder: str | Path, name: str | None = None) -> Source:
 
 
 def on_hub(hub: str, revision: str | None, name: str | None = None) -> Source:
-    """Open a repository at a branch, tag or commit (None for the main branch); what is asked for is
-    downloaded.
+    """Open a repository at a branch, tag or commit (None: the main branch); files come when asked
+    for.
 
     Raises
     ------
@@ -145,8 +143,8 @@ def on_hub(hub: str, revision: str | None, name: str | None = None) -> Source:
         raise ExtractError(
             f"{name}: there is no config.json, so this isn't a transformers checkpoint"
         )
-    # A snapshot's files lie in a folder named after the commit; from here on, only that commit
-    # counts.
+    # A snapshot's files lie in a folder named after the
+    # commit; from here on, only that commit counts.
     return Source(name, hub=hub, commit=path.parent.name)
 
 
@@ -160,13 +158,13 @@ def download(hub: str, file: str, revision: str | None, name: str) -> Path | Non
     try:
         return Path(hf_hub_download(hub, file, revision=revision))
     except Exception as error:
-        # network, authorisation, unknown repository: types differ between versions
+        # Network, authorisation, unknown repository: types differ between versions.
         remote = isinstance(error, EntryNotFoundError) and not isinstance(
             error, LocalEntryNotFoundError
         )
         cached = try_to_load_from_cache(hub, file, revision=revision)
-        # Neither a path nor None is the cache's marker for a file that this commit is known not to
-        # have.
+        # Neither a path nor None is the cache's marker for
+        # a file that this commit is known not to have.
         if remote or (cached is not None and not isinstance(cached, str)):
             return None
         raise ExtractError(
@@ -200,6 +198,7 @@ def read_settings(source: Source, *, known: bool = False) -> dict[str, Any] | No
             raise
         nesting = None
     nested = read_json(nesting, source.name) if nesting else {}
+    # Audio models of transformers 5 use either key.
     for key in ("feature_extractor", "audio_processor"):
         settings = nested.get(key)
         if settings is None:
@@ -222,6 +221,7 @@ def refuse_adapter(source: Source) -> None:
         return
     described = read_json(path, source.name) if path else {}
     kind, base = described.get("peft_type"), described.get("base_model_name_or_path")
+    # What a JSON of elsewhere says goes into a message only where it can be printed.
     what = f"{kind} " if isinstance(kind, str) and kind.isprintable() else ""
     of = base if isinstance(base, str) and base and base.isprintable() else "BASE"
     alone = not any(map(source.find_if_known, (*WEIGHT_FILES, *WEIGHT_INDEXES)))

@@ -1,4 +1,4 @@
-"""Which files of a checkpoint hold its weights.
+"""Find which files of a checkpoint hold its weights.
 
 transformers' own ``from_pretrained`` would find them too, but takes the first that it likes: here a
 folder that holds several, a shard that is missing and weights of another library are said.
@@ -18,11 +18,14 @@ from svuprobe.extractors.checkpoints.source import (
     refuse_adapter,
 )
 
+# Names that training scripts choose; taken only where there is a single one.
 _OTHER_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
+# What transformers, peft and accelerate write beside the weights.
 _NOT_THE_MODEL = (
     *("adapter_model.*", "adapter.*", "pytorch_adapter.bin", "pytorch_model_head.bin"),
     *("optimizer*", "scheduler*", "scaler*", "rng_state*", "random_states*", "training_args.bin"),
 )
+# Weights of other libraries, to say so instead of "no weights".
 _FOREIGN = {
     "*.h5": "TensorFlow",
     "*.msgpack": "Flax",
@@ -88,9 +91,7 @@ def _shard(source: Source, shard: str, index: str) -> Path:
 
 
 def _other_weights(source: Source) -> Path:
-    """Return the only file of weights in a folder whatever its name; else an error that says what
-    there is.
-    """
+    """Return the only file of weights in a folder whatever its name; else raise what there is."""
     refuse_adapter(source)
     files = source.listing()
     candidates = [

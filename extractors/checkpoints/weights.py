@@ -1,5 +1,4 @@
-"""The weights of a checkpoint as tensors: read without running code, and those of the encoder
-picked out.
+"""Read the weights of a checkpoint as tensors, without running code, and pick out the encoder's.
 
 **Reading.** safetensors, or a pickle read with ``weights_only``. A pickle of training
 (``torch.save`` of a dictionary) may hold its tensors under one of `_NESTS`; what else it holds is
@@ -34,8 +33,8 @@ from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints.files import placeholder
 from svuprobe.extractors.checkpoints.source import Source
 
-# Where training scripts keep the weights inside what they save: Lightning, fairseq, DeepSpeed,
-# recipes.
+# Where training scripts keep the weights inside what
+# they save: Lightning, fairseq, DeepSpeed, recipes.
 _NESTS = ("state_dict", "model", "module", "model_state_dict", "weights")
 
 # What torch.compile, FSDP and activation checkpointing put into names, also in their middle.
@@ -52,8 +51,7 @@ _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def read_state(files: Iterable[Path], name: str) -> dict[str, torch.Tensor]:
-    """Read all tensors of a checkpoint's files, under the names they are saved with, less those of
-    wrappers.
+    """Read all tensors of a checkpoint's files, under the names saved, less those of wrappers.
 
     Raises
     ------
@@ -79,13 +77,14 @@ def _read(path: Path, name: str) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        # weights_only refuses whatever could run code.
         content = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except UnpicklingError:
         pass
     except Exception as error:
-        # of whatever a damaged or hostile file makes the readers stumble over
+        # Of whatever a damaged or hostile file makes the readers stumble over.
         if path.suffix == ".safetensors":
             raise ExtractError(
                 f"{name}: {path.name} is damaged ({' '.join(str(error).split()):.200}); download "
@@ -126,8 +125,8 @@ def _is_state(content: Any) -> bool:
 
 
 def _cut_off(path: Path) -> str | None:
-    """Say where a file of weights ends too early, as one does whose download was broken off; None
-    if it doesn't.
+    """Say where a file of weights ends too early, as one broken off in a download does; None if it
+    doesn't.
     """
     size = path.stat().st_size
     if path.suffix != ".safetensors":
@@ -139,6 +138,7 @@ def _cut_off(path: Path) -> str | None:
             else None
         )
     with path.open("rb") as file:
+        # The format: 8 bytes of length, a JSON header of so many, then the tensors.
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
             return "its header isn't whole; download it again"
@@ -194,6 +194,7 @@ def select(
     ExtractError
         An unmerged adapter, or more than one encoder.
     """
+    # Without its adapter the model would be another one.
     merged_not = next((key for key in state if _PEFT.search(key)), None)
     if merged_not is not None:
         raise ExtractError(
@@ -202,6 +203,7 @@ def select(
             "peft_model.merge_and_unload().save_pretrained(NEW_FOLDER), then use hf:NEW_FOLDER"
         )
     prefixes = _prefixes(state, wanted)
+    # Where transformers itself looks comes first; a lone other prefix will do.
     preferred = [prefix for prefix in (*own, "") if prefix in prefixes]
     if len(prefixes) > 1 and not preferred:
         shown = " and ".join(map(repr, prefixes[:4]))
@@ -227,8 +229,8 @@ def select(
 
 
 def _prefixes(state: Iterable[str], wanted: Collection[str]) -> list[str]:
-    """Find the prefixes under which an encoder lies: most of its weights outside the blocks are
-    there.
+    """Find the prefixes under which an encoder lies: where most of its weights outside the blocks
+    are.
     """
     # transformers renames those of some blocks when it reads them, but none outside.
     anchors = {
@@ -243,15 +245,15 @@ def _prefixes(state: Iterable[str], wanted: Collection[str]) -> list[str]:
             if ".".join(parts[start:]) in anchors:
                 prefix = "".join(f"{part}." for part in parts[:start])
                 counts[prefix] = counts.get(prefix, 0) + 1
-    # A decoder has norms and positions of the same names, a head may have a layer of one: fewer
-    # than half.
+    # A decoder has norms and positions of the same names,
+    # a head may have a layer of one: fewer than half.
     return sorted(prefix for prefix, count in counts.items() if 2 * count > len(anchors))
 
 
 def check_values(
     state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], name: str
 ) -> None:
-    """Refuse weights that are no plain floating-point numbers where the model has such, or aren't
+    """Refuse weights that are no plain floating-point numbers where the model has such, or not
     finite.
     """
     for key, tensor in state.items():
@@ -306,8 +308,8 @@ def refuse_unused_language_adapters(
 
 
 def _first_adapter_weight(path: Path, name: str) -> tuple[str | None, torch.Tensor]:
-    """Name, from the block on, and value of one weight of a language adapter; None if it changes no
-    block.
+    """Return name, from the block on, and value of one weight of a language adapter; None if it has
+    none.
     """
     from safetensors import safe_open
 

@@ -1,4 +1,4 @@
-"""The transformer of a wav2vec 2.0-like model, from convolution features to every hidden state.
+"""Compute the transformer of a wav2vec 2.0-like model: convolution features to every hidden state.
 
 One forward over the weights of transformers' Wav2Vec2Model, HubertModel (also MERT), WavLMModel and
 Data2VecAudioModel (also music2vec), for weights that learn and for frozen ones. Its modules are
@@ -28,9 +28,9 @@ from torch import Tensor
 
 from svuprobe.extractors.models.feature_encoder import activated, valid_mask
 
-# oneDNN generates code for every new shape of a bfloat16 convolution (50 ms, as much as a second of
-# audio takes), so on a CPU the frames in the frozen positional convolution are rounded up to a
-# multiple of this.
+# oneDNN generates code for every new shape of a bfloat16 convolution (50
+# ms, as much as a second of audio takes), so on a CPU the frames in the
+# frozen positional convolution are rounded up to a multiple of this.
 _POSITION_STEP = 32
 
 Gate = tuple[Tensor, Tensor]
@@ -38,7 +38,7 @@ Mask = tuple[Tensor | None, Tensor | None]
 
 
 class Span(NamedTuple):
-    """Clips of one length that lie together, from row ``start`` on.
+    """Mark clips of one length that lie together, from row ``start`` on.
 
     ``valid`` (clips, frames) tells frames from padding; None if there is none.
     """
@@ -64,7 +64,7 @@ class Span(NamedTuple):
 
 
 class ContextNetwork:
-    """The transformer of a model, with its weights as they are at each call.
+    """Compute the transformer of a model, with its weights as they are at each call.
 
     Dropout is that of the modules: none in ``eval``. Gradients flow where they are asked for.
 
@@ -77,7 +77,7 @@ class ContextNetwork:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.heads: int = model.config.num_attention_heads
-        # data2vec has no such encoder
+        # data2vec has no such encoder.
         self.pre_norm = type(model.encoder).__name__.endswith("StableLayerNorm")
         self.blocks = list(model.encoder.layers)
 
@@ -89,6 +89,7 @@ class ContextNetwork:
         encoder = self.model.encoder
         rows = self.projected(rows, spans)
         x = rows + self._positions(rows, spans)
+        # The base models normalise before the first block, the large ones inside each.
         if not self.pre_norm:
             x = encoder.layer_norm(x)
         x = encoder.dropout(x)
@@ -107,12 +108,14 @@ class ContextNetwork:
         return projection.dropout(projection.projection(rows))
 
     def _positions(self, rows: Tensor, spans: Sequence[Span]) -> Tensor:
-        """Return position embeddings of (rows, dim), by one convolution: its weights are reordered
-        at each call.
+        """Return position embeddings of (rows, dim), by one convolution.
+
+        One, because its weights are reordered at each call.
         """
         if len(spans) == 1:
             return _together([self.positional(spans[0].of(rows), spans[0])], len(rows))
         frames = max(span.frames for span in spans)
+        # Clips of all lengths go through together, padded to the longest.
         x = torch.cat([F.pad(span.of(rows), (0, 0, 0, frames - span.frames)) for span in spans])
         own = torch.cat([torch.full((span.clips,), span.frames) for span in spans])
         whole = Span(0, len(x), frames, valid_mask(frames, own))
@@ -134,9 +137,7 @@ class ContextNetwork:
         return x
 
     def gates(self) -> list[Gate | None]:
-        """Return the weights and bias of the gates of each block's position bias; None but in
-        WavLM.
-        """
+        """Return weights and bias of the gates of each block's position bias; None but in WavLM."""
         return [gate_of(block.attention) for block in self.blocks]
 
     def masks(self, spans: Sequence[Span], gates: Sequence[Gate | None]) -> list[Mask]:
@@ -161,6 +162,7 @@ class ContextNetwork:
         self, block: Any, gate: Gate | None, x: Tensor, spans: Sequence[Span], masks: Sequence[Mask]
     ) -> Tensor:
         """Return the hidden state after a block, (rows, dim)."""
+        # Pre-norm: what a part adds is computed from the normalised state.
         h = block.layer_norm(x) if self.pre_norm else x
         x = _added(block.dropout(self._attention(block.attention, gate, h, spans, masks)), x)
         if not self.pre_norm:
@@ -188,14 +190,15 @@ class ContextNetwork:
             query, key, value = (span.of(part).transpose(1, 2) for part in projected)
             if gate is not None and bias is not None:
                 gated = self._gated(layer, gate, span.of(x), bias).to(query.dtype)
+                # Added to scores before the softmax: minus infinity leaves no attention.
                 mask = gated if mask is None else gated.masked_fill_(~mask, -torch.inf)
             y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=drop)
             attended.append(y.transpose(1, 2).flatten(2))
         return layer.out_proj(_together(attended, len(x)))
 
     def _gated(self, layer: Any, gate: Gate, x: Tensor, bias: Tensor) -> Tensor:
-        """Return WavLM's bias, (clips, heads, frames, frames), scaled by what is at each query
-        (Chen et al. 2022).
+        """Return WavLM's bias, (clips, heads, frames, frames), scaled at each query (Chen et al.
+        2022).
         """
         update, reset = torch.sigmoid(F.linear(x.unflatten(2, (self.heads, -1)), *gate)).unbind(
             dim=-1
@@ -206,13 +209,14 @@ class ContextNetwork:
 
 
 class FrozenContextNetwork(ContextNetwork):
-    """The same for weights that stay as they are now: what can be computed once of them is.
+    """Compute the same for weights that stay as they are now, what can be computed once being so.
 
     The positional convolution has its channels last and its weight norm computed; WavLM's gates are
     summed.
     """
 
     def __init__(self, model: Any) -> None:
+        # The weight norm is computed here, once, and not at each call.
         super().__init__(model)
         embed = model.encoder.pos_conv_embed
         layers = getattr(embed, "layers", [embed])
@@ -223,6 +227,7 @@ class FrozenContextNetwork(ContextNetwork):
         """Return the gates as they were when this was made."""
         return self._gates
 
+    # Only a CPU gains from few shapes.
     def positional(self, x: Tensor, span: Span) -> Tensor:
         """Return position embeddings of (clips, frames, dim)."""
         frames = x.shape[1]
@@ -242,9 +247,11 @@ class FrozenContextNetwork(ContextNetwork):
 
 
 def gate_of(attention: Any) -> Gate | None:
-    """Return the weights and bias of WavLM's two gates; the checkpoint has each as a sum of
-    four.
+    """Return the weights and bias of WavLM's two gates.
+
+    The checkpoint has each as a sum of four.
     """
+    # Chen et al. 2022 feed each gate from four outputs that are only ever added up.
     if not hasattr(attention, "gru_rel_pos_linear"):
         return None
     weight, bias = attention.gru_rel_pos_linear.weight, attention.gru_rel_pos_linear.bias
@@ -259,8 +266,9 @@ def _feed_forward(layer: Any, x: Tensor) -> Tensor:
 
 
 def _added(y: Tensor, x: Tensor) -> Tensor:
-    """Return y + x, in place of y; not under autocast, whose products are rounded and whose sums
-    are not.
+    """Return y + x, in place of y.
+
+    Not under autocast, whose products are rounded and whose sums are not.
     """
     return y.add_(x) if y.dtype == x.dtype else y + x
 

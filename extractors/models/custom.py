@@ -1,4 +1,4 @@
-"""An extractor of your own: a class in a Python file, ``py:FILE.py:CLASS``.
+"""Load an extractor of your own: a class in a Python file, ``py:FILE.py:CLASS``.
 
 The class is made without arguments. It needs ``sample_rate``, ``hop``, ``receptive_field``,
 ``layer_names``, ``dim``, ``to(device, dtype)`` and ``__call__(audio, lengths)`` of
@@ -41,9 +41,7 @@ _METHODS = ("to", "__call__")
 
 
 class CustomExtractor:
-    """A user's extractor with what it left out; see `svuprobe.extractors.base.Extractor` for the
-    attributes.
-    """
+    """Complete a user's extractor with what it left out (`svuprobe.extractors.base.Extractor`)."""
 
     def __init__(self, inner: Any, *, name: str, file: Path) -> None:
         self.inner, self.name = inner, name
@@ -55,7 +53,7 @@ class CustomExtractor:
         self.revision = str(getattr(inner, "revision", self.digest[:40]))
         counted = sum(weights.numel() for module in modules for weights in module.parameters())
         own = getattr(inner, "parameters", counted)
-        # nn.Module has a method of that name
+        # Nn.Module has a method of that name.
         self.parameters = counted if callable(own) else int(own)
         self.normalization = str(getattr(inner, "normalization", "none"))
         self.layer_names = tuple(inner.layer_names)
@@ -64,21 +62,24 @@ class CustomExtractor:
     def __call__(
         self, audio: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Call the user's class: (batch, layers, frames, dim) and (batch,); ExtractError for too
-        short a clip.
+        """Call the user's class: (batch, layers, frames, dim) and (batch,).
+
+        Raises ExtractError for too short a clip.
         """
         frames_of(self, lengths)
         return self.inner(audio, lengths)
 
     def __getattr__(self, attribute: str) -> Any:
         """Leave everything else to the user's class."""
+        # Before __init__ has set it, as when a pickle
+        # is read: else this would call itself for ever.
         if attribute == "inner":
             raise AttributeError(attribute)
         return getattr(self.inner, attribute)
 
 
 def modules_of(thing: Any) -> list[nn.Module]:
-    """Find the torch module that an object is, or those it holds, also in lists, tuples and
+    """Find the torch module that an object is, or those it holds, also in lists, tuples,
     dictionaries.
     """
     if isinstance(thing, nn.Module):
@@ -117,7 +118,7 @@ def _held(value: Any, depth: int = 4) -> Iterator[Any]:
 
 
 class _Uncached(SourceFileLoader):
-    """Compiles the file itself: Python's cache takes one edited within a second for the one
+    """Compile the file itself: Python's cache takes one edited within a second for the one
     before.
     """
 
@@ -137,6 +138,7 @@ def load(name: str, path: str, class_name: str) -> CustomExtractor:
     file = Path(path)
     if not os.path.isfile(file):
         raise ExtractError(f"{name}: there is no file {path}")
+    # Two files of one name must be two modules.
     module_name = f"svuprobe_py_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(
         module_name, file, loader=_Uncached(module_name, path)
@@ -144,7 +146,7 @@ def load(name: str, path: str, class_name: str) -> CustomExtractor:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # as importlib's recipe does: dataclasses and pickles look it up
+    # As importlib's recipe does: dataclasses and pickles look it up.
     sys.modules[module_name] = module
     spec.loader.exec_module(module)
     cls = getattr(module, class_name, None)
@@ -159,6 +161,7 @@ def load(name: str, path: str, class_name: str) -> CustomExtractor:
             f"{name}: there is no class {class_name} in {path}; there are: {present}"
         )
     try:
+        # Asked before it is called, so that a TypeError inside the class keeps its traceback.
         inspect.signature(cls).bind()
     except TypeError as error:
         raise ExtractError(

@@ -1,4 +1,4 @@
-"""Every layer of a frozen wav2vec 2.0-like encoder, exact whatever else is in the batch.
+"""Compute every layer of a frozen wav2vec 2.0-like encoder, exact whatever else is in the batch.
 
 The hidden states are those that transformers has for each clip alone.
 `svuprobe.extractors.models.feature_encoder` has the convolutions,
@@ -29,7 +29,7 @@ _ROW_STEP = 64
 
 
 class Encoder:
-    """The frozen weights of an encoder, some in another layout.
+    """Hold the frozen weights of an encoder, some in another layout.
 
     Parameters
     ----------
@@ -46,8 +46,9 @@ class Encoder:
         self.dim: int = model.config.hidden_size
 
     def padded(self, audio: Tensor, lengths: Tensor | None, pooled: bool) -> Tensor:
-        """Compute hidden states of clips as long as the longest; without a branch on their values,
-        to be compiled.
+        """Compute hidden states of clips as long as the longest.
+
+        There is no branch on their values, so that it can be compiled.
 
         Parameters
         ----------
@@ -74,13 +75,16 @@ class Encoder:
         return self._collected(x.flatten(0, 1), [Span(0, clips, frames, valid)], pooled)
 
     def packed(self, audio: Tensor, lengths: Sequence[int], pooled: bool) -> Tensor:
-        """Compute the same without padding."""
+        """Compute the same without padding, (clips, layers, frames, dim) or (clips, layers,
+        dim).
+        """
         rows = [
             self.features.alone(clip[None, :samples])
             for clip, samples in zip(audio, lengths, strict=True)
         ]
         spans: list[Span] = []
         start = 0
+        # Neighbours of one length go through attention together: batches are sorted by length.
         for frames, same in groupby(map(len, rows)):
             spans.append(Span(start, len(list(same)), frames))
             start += spans[-1].clips * frames

@@ -1,5 +1,4 @@
-"""The convolutions of a wav2vec 2.0-like model on the waveform, exact whatever else is in the
-batch.
+"""Compute the convolutions of a wav2vec 2.0-like model, exact whatever else is in the batch.
 
 What padding would spoil here
 -----------------------------
@@ -33,7 +32,7 @@ _PIECE_STEP = 10
 
 
 class FeatureEncoder:
-    """The frozen convolutions of a model, their weights in another layout.
+    """Hold the frozen convolutions of a model, their weights in another layout.
 
     Parameters
     ----------
@@ -55,8 +54,8 @@ class FeatureEncoder:
         self.taps = [_taps(layer.conv) for layer in self.convs]
 
     def padded(self, audio: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return features (clips, frames, channels) of clips as long as the longest; see
-        `Encoder.padded`.
+        """Return features (clips, frames, channels) of clips as long as the longest
+        (`Encoder.padded`).
         """
         audio = scaled(audio, lengths, self.normalize)
         frames = 1 + (audio.shape[1] - self.receptive_field) // self.hop
@@ -97,11 +96,13 @@ class FeatureEncoder:
         if isinstance(norm, nn.GroupNorm):
             mean, covariance = self._under_first_kernel(audio, lengths)
             # (clips, channels)
+            # Float64 rounds to just below zero where a channel is constant.
             variance = ((weight @ covariance) * weight).sum(dim=-1).clamp(min=0)
             scale = norm.weight.double() / torch.sqrt(variance + norm.eps)
             # The norm takes the bias away with the mean.
             bias = norm.bias.double() - (weight @ mean[..., None])[..., 0] * scale
             weight = weight * scale[..., None]
+        # Zeros up to a multiple of 8; the one that carries the bias is among the samples.
         weight = F.pad(
             torch.cat([weight, bias[..., None]], dim=-1), (0, -(weight.shape[-1] + 1) % 8)
         )
@@ -128,6 +129,7 @@ class FeatureEncoder:
         convolution.
         """
         seen = audio.to(first.dtype).unfold(1, self.kernels[0], self.strides[0])
+        # Ones follow the samples, for the bias; the weights after it are zero.
         seen = F.pad(seen, (0, first.shape[1] - self.kernels[0]), value=1.0)
         x = torch.bmm(seen, first.expand(len(seen), -1, -1))
         for index, (layer, taps) in enumerate(zip(self.convs, self.taps, strict=True)):
@@ -148,8 +150,9 @@ def _taps(conv: nn.Conv1d) -> list[Tensor]:
 
 
 def _convolution(x: Tensor, conv: nn.Conv1d, taps: Sequence[Tensor]) -> Tensor:
-    """Convolve (clips, frames, channels): a matrix product per group of taps, on views without
-    overlapping rows.
+    """Convolve (clips, frames, channels): a matrix product per group of taps, on views.
+
+    Rows of the views do not overlap.
     """
     (kernel,), (stride,), channels = conv.kernel_size, conv.stride, x.shape[2]
     frames = 1 + (x.shape[1] - kernel) // stride
@@ -177,15 +180,13 @@ def activated(x: Tensor, activation: nn.Module) -> Tensor:
 
 
 def valid_mask(size: int, counts: Tensor) -> Tensor:
-    """Return (clips, size) bool: which samples or frames are among the first ``counts`` (clips,) of
-    each clip.
-    """
+    """Return (clips, size) bool: what is among the first ``counts`` (clips,) of each clip."""
     return torch.arange(size, device=counts.device) < counts[:, None]
 
 
 def scaled(audio: Tensor, lengths: Tensor | None, normalize: bool) -> Tensor:
-    """Return (clips, samples), each clip scaled over its own samples if ``normalize``, and zeros
-    after it.
+    """Return (clips, samples), each clip scaled over its own samples if ``normalize``, zeros after
+    it.
 
     ``lengths`` (clips,) is None where all clips fill the batch.
     """
@@ -196,6 +197,7 @@ def scaled(audio: Tensor, lengths: Tensor | None, normalize: bool) -> Tensor:
     if not normalize:
         return audio
     audio = (audio - audio.sum(dim=1, keepdim=True) / lengths[:, None]) * valid
+    # 1e-7 is transformers' own.
     return audio / torch.sqrt(audio.square().sum(dim=1, keepdim=True) / lengths[:, None] + 1e-7)
 
 
@@ -209,6 +211,7 @@ def conv_geometry(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, 
     """Return hop and receptive field, in samples, of a stack of convolutions without padding."""
     hop, field = 1, 1
     for kernel, stride in zip(kernels, strides, strict=True):
+        # A step of a later layer is as many samples as all strides before it make.
         field += (kernel - 1) * hop
         hop *= stride
     return hop, field

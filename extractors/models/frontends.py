@@ -1,5 +1,4 @@
-"""What the encoders of `svuprobe.extractors.models.generic` are given, and which frames they make
-of it.
+"""Make what the encoders of `svuprobe.extractors.models.generic` are given, and find their frames.
 
 Conventions
 -----------
@@ -37,7 +36,7 @@ Settings = dict[str, Any] | None
 
 @dataclass(frozen=True)
 class Frontend:
-    """How clips become the input of an encoder, and what it returns becomes frames.
+    """Say how clips become the input of an encoder, and how what it returns becomes frames.
 
     Attributes
     ----------
@@ -69,8 +68,9 @@ def _waveform(
     kernels: Any = None,
     strides: Any = None,
 ) -> Frontend:
-    """Make the front end of convolutions without padding; SEW's ``squeeze_factor`` frames then
-    become one.
+    """Make the front end of convolutions without padding.
+
+    SEW's ``squeeze_factor`` frames then become one.
     """
     sample_rate, default = waveform_of(settings, None, config.to_dict(), name)
     hop, field = conv_geometry(kernels or config.conv_kernel, strides or config.conv_stride)
@@ -86,7 +86,7 @@ def _waveform(
 
 
 def _moonshine(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
-    """Make Moonshine's; its three convolutions are not in its configuration."""
+    """Make Moonshine's front end; its three convolutions are not in its configuration."""
     return _waveform(config, settings, name, normalize, kernels=(127, 7, 3), strides=(64, 3, 2))
 
 
@@ -128,8 +128,8 @@ def _whisper(config: Any, settings: Settings, name: str, normalize: bool | None)
 
 
 def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
-    """Make square patches of Kaldi's log-mel frames (25 ms every 10 ms), rows of frequency one
-    after the other.
+    """Make square patches of Kaldi's log-mel frames (25 ms every 10 ms), rows of frequency in
+    turn.
     """
     extract = _feature_extractor("ASTFeatureExtractor", settings, name, normalize)
     _check_bands(extract.num_mel_bins, config.num_mel_bins, name)
@@ -201,8 +201,8 @@ def _numpy(clips: list[torch.Tensor]) -> list[Any]:
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of checkpoint: the class that loads it, its front end, and whether it has a decoder to
-    drop.
+    """Describe a kind of checkpoint: the class that loads it, its front end, and if it has a
+    decoder.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Audio encoders of transformers beyond the five families of
+"""Run encoders of transformers beyond the five families of
 `svuprobe.extractors.models.transformer`.
 
 Conventions
@@ -48,17 +48,17 @@ from svuprobe.extractors.checkpoints import (
 )
 from svuprobe.extractors.models.frontends import FAMILIES, Family, Frontend
 
-# Entries of config.json that only say how the weights are stored, or which of its classes saved
-# them.
+# Entries of config.json that only say how the weights
+# are stored, or which of its classes saved them.
 _STORAGE = ("dtype", "torch_dtype", "architectures", "auto_map", "quantization_config")
 
-# Training only: SpecAugment's mask vector is not in every checkpoint, and adapters come after the
-# last layer.
+# Training only: SpecAugment's mask vector is not in every
+# checkpoint, and adapters come after the last layer.
 _OFF = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "add_adapter": False}
 
 
 class GenericExtractor:
-    """A frozen encoder of `FAMILIES`; see `svuprobe.extractors.base.Extractor` for the attributes.
+    """Run a frozen encoder of `FAMILIES` (`svuprobe.extractors.base.Extractor` has the attributes).
 
     Attributes
     ----------
@@ -87,8 +87,9 @@ class GenericExtractor:
         self.normalization = "zero-mean-unit-variance" if frontend.normalized else "none"
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
-        """Move the weights; outputs are then computed there, in that type. Spectrograms are made on
-        the CPU.
+        """Move the weights; outputs are then computed there, in that type.
+
+        Spectrograms are made on the CPU.
         """
         self.model.to(device=device, dtype=dtype)
 
@@ -137,8 +138,8 @@ class GenericExtractor:
     def _run(self, clips: list[torch.Tensor]) -> torch.Tensor:
         """Run the encoder: (batch, layers, frames, dim) of clips, each (samples,)."""
         weights = next(self.model.parameters())
-        # Someone may have called train() on the model or on a part of it; dropout would go
-        # unnoticed.
+        # Someone may have called train() on the model or
+        # on a part of it; dropout would go unnoticed.
         self.model.eval()
         inputs = self.frontend.inputs(clips).to(weights.device, weights.dtype)
         hidden = self.model(inputs, output_hidden_states=True).hidden_states
@@ -146,8 +147,9 @@ class GenericExtractor:
 
 
 def frames_of(extractor: Any, lengths: torch.Tensor) -> torch.Tensor:
-    """Count the frames (batch,) of clips of so many samples; ExtractError for clips too short or
-    too long.
+    """Count the frames (batch,) of clips of so many samples.
+
+    Raises ExtractError for clips too short or too long.
     """
     least, longest = extractor.receptive_field, getattr(extractor, "longest", None)
     for samples in lengths.tolist():
@@ -178,8 +180,8 @@ def gathered(
     run: Callable[[Sequence[int]], torch.Tensor],
     frames: torch.Tensor,
 ) -> torch.Tensor:
-    """Gather (batch, layers, frames, dim) from groups of rows, each run together; zeros after the
-    valid frames.
+    """Gather (batch, layers, frames, dim) from groups of rows, each run together; zeros after each
+    clip.
 
     ``run`` returns at least the valid frames of its rows; what comes after them is dropped.
     """
@@ -224,7 +226,7 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
     family = FAMILIES[model_type]
     with _one_line(f"{name}: transformers can't load this {model_type} checkpoint"), _quiet():
         config = _config(described)
-        # before weights are downloaded in vain
+        # Before weights are downloaded in vain.
         frontend = family.frontend(config, settings, name, normalize)
         weights = find_weights(source)
         revision = revision_of(source, weights)
@@ -273,8 +275,8 @@ def _filled(family: Family, config: Any, state: dict[str, torch.Tensor], name: s
         wanted,
         name,
     )
-    # transformers knows by which names a weight went in earlier versions; it is given tensors, and
-    # opens no file.
+    # transformers knows by which names a weight went in
+    # earlier versions; it is given tensors, and opens no file.
     model, info = type(encoder).from_pretrained(
         None, config=config, state_dict=stored, dtype=torch.float32, output_loading_info=True
     )

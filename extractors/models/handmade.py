@@ -1,4 +1,4 @@
-"""Hand-made front ends: log-mel, MFCC and chroma, the controls every learned feature must beat.
+"""Make hand-made front ends: log-mel, MFCC and chroma, the controls learned features must beat.
 
 Conventions
 -----------
@@ -32,7 +32,7 @@ Features = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Settings:
-    """What defines a front end; its digest is the digest of the extractor.
+    """Hold what defines a front end; its digest is the digest of the extractor.
 
     Attributes
     ----------
@@ -64,8 +64,7 @@ class Settings:
 
 
 class HandmadeExtractor:
-    """A filter bank on a power spectrogram; see `svuprobe.extractors.base.Extractor` for the
-    attributes.
+    """Apply a filter bank to a power spectrogram (`svuprobe.extractors.base.Extractor`).
 
     Parameters
     ----------
@@ -128,7 +127,9 @@ class HandmadeExtractor:
         audio, lengths = audio.to(device, torch.float32), lengths.to(device)
         self._check(audio, lengths)
         positions = torch.arange(audio.shape[1], device=device)
+        # What follows a clip must not leak into its last window.
         audio = torch.where(positions < lengths[:, None], audio, 0.0)
+        # A clip shorter than a window is followed by zeros up to one.
         missing = max(0, self.receptive_field - audio.shape[1])
         power = self._spectrogram(torch.nn.functional.pad(audio, (0, missing)))
         frames = FrameGrid.of(self).count(lengths)
@@ -187,8 +188,8 @@ def mfcc() -> HandmadeExtractor:
 
 
 def chroma() -> HandmadeExtractor:
-    """Make 12 pitch classes from C, tuned to A4 = 440 Hz, windows of 256 ms; a frame's strongest
-    class is 1.
+    """Make 12 pitch classes from C, at A4 = 440 Hz, windows of 256 ms; a frame's strongest class is
+    1.
 
     As `librosa.feature.chroma_stft` without tuning estimation; silent frames are 0 instead of
     undefined.
@@ -231,6 +232,7 @@ def deltas(features: torch.Tensor, frames: torch.Tensor, width: int) -> torch.Te
         ahead = torch.minimum(positions + step, last)  # (batch, frames)
         behind = torch.minimum((positions - step).clamp(min=0), last)
         slope += step * (features[rows, ahead] - features[rows, behind])
+    # The least-squares slope over positions -width to width.
     return slope / (2 * sum(step**2 for step in range(1, width + 1)))
 
 
@@ -249,6 +251,7 @@ def _dct_basis(bands: int, coefficients: int) -> torch.Tensor:
     band = torch.arange(bands, dtype=torch.float64)[:, None] + 0.5
     order = torch.arange(coefficients, dtype=torch.float64)
     basis = torch.cos(torch.pi / bands * band * order) * (2**0.5 / bands)
+    # The first basis vector is constant: orthonormal with a weight of 1 / sqrt(2).
     basis[:, 0] /= 2**0.5
     return basis.float()
 

@@ -1,5 +1,4 @@
-"""Models with the API of the HEAR 2021 challenge (Turian et al. 2022, arXiv:2203.03022), as
-extractors.
+"""Run models with the API of the HEAR 2021 challenge (Turian et al. 2022, arXiv:2203.03022).
 
 Such a module has ``load_model(path) -> model`` with ``sample_rate``, ``scene_embedding_size`` and
 ``timestamp_embedding_size``, ``get_timestamp_embeddings(audio, model) -> (embeddings, centres in
@@ -48,7 +47,7 @@ _TOLERANCE_MS = 1.0  # some modules round their timestamps
 
 
 class HearExtractor:
-    """A HEAR module with its model; see `svuprobe.extractors.base.Extractor` for the attributes.
+    """Run a HEAR module with its model (`svuprobe.extractors.base.Extractor` has the attributes).
 
     ``digest`` is of the weights, or of the files where the model isn't a torch module or has none;
     ``revision`` is a digest of the module's source file and of the weights.
@@ -88,14 +87,13 @@ class HearExtractor:
 
     @torch.inference_mode()
     def _grid(self) -> tuple[float, float]:
-        """Measure the first centre and the hop in ms, if timestamps are one grid whatever the
-        length.
-        """
+        """Measure first centre and hop in ms, if timestamps are one grid whatever the length."""
         noise = torch.Generator().manual_seed(0)
         grids = []
         for seconds in _PROBES_S:
             audio = 0.1 * torch.randn(1, round(seconds * self.sample_rate), generator=noise)
             grids.append(self._timestamps(audio)[1])
+        # From the longest probe, whose mean step rounds least.
         longest = grids[-1]
         first, hop = longest[0], (longest[-1] - longest[0]) / max(1, len(longest) - 1)
         for centres in grids:
@@ -116,8 +114,9 @@ class HearExtractor:
         return float(first), float(hop)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
-        """Move the weights, which stay float32; with bfloat16, matrix products run under
-        ``torch.autocast``.
+        """Move the weights, which stay float32.
+
+        With bfloat16, matrix products run under ``torch.autocast``.
         """
         self._device, self._dtype = torch.device(device), dtype
         if isinstance(self.model, nn.Module):
@@ -155,7 +154,7 @@ class HearExtractor:
         return gathered(equal_lengths(samples), run, frames), frames
 
     def _timestamps(self, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ask for embeddings (batch, t, dim) of clips of one length, and their centres in ms (t,)
+        """Ask for embeddings (batch, t, dim) of clips of one length, and centres in ms (t,)
         float64.
         """
         with torch.autocast(
@@ -200,6 +199,7 @@ class HearExtractor:
         try:
             return function(audio.to(self._device), self.model)
         except Exception as error:
+            # A module that fails on a clip as long as the probe has a bug of its own.
             if samples >= _PROBES_S[0] * self.sample_rate:
                 raise
             # It ran on longer clips when it was loaded; how short one may be, the API doesn't say.
@@ -233,6 +233,7 @@ def load(name: str, module_name: str, weights: str | None) -> HearExtractor:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        # A module that is missing inside the one asked for is a mistake of that one.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ExtractError(

@@ -1,4 +1,4 @@
-"""An encoder as a module to be trained: every layer, exact whatever else is in the batch.
+"""Make an encoder a module to be trained: every layer, exact whatever else is in the batch.
 
 The transformer is the one of `svuprobe.extractors.models.context_network`, which extraction runs
 frozen; here it has gradients, layerdrop, masked stretches of time and gradient checkpointing. The
@@ -31,7 +31,7 @@ _MASKED_SHARE, _MASKED_FRAMES = 0.05, 10
 
 
 class TrainableEncoder(nn.Module):
-    """The weights of an extractor, in float32, and a forward to train them with.
+    """Hold the weights of an extractor, in float32, and a forward to train them with.
 
     Parameters
     ----------
@@ -85,8 +85,9 @@ class TrainableEncoder(nn.Module):
         return self
 
     def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute, as extractors do, (batch, layers, frames, dim) and (batch,) from (batch,
-        samples) and (batch,).
+        """Compute, as extractors do, (batch, layers, frames, dim) and (batch,).
+
+        The input is (batch, samples) and (batch,).
         """
         states, frames = self.hidden(audio, lengths)
         return torch.stack(states, dim=1), frames
@@ -111,9 +112,9 @@ class TrainableEncoder(nn.Module):
         x = self._features(audio, lengths.to(audio.device), mixed)
         valid = valid_mask(x.shape[1], frames.to(x.device)) if mixed else None
         span = Span(0, x.shape[0], x.shape[1], valid)
-        # Taken apart after the last block: so autograd adds up what a state's users send back in
-        # the order in which it does for the states themselves, and sums of floats depend on their
-        # order.
+        # Taken apart after the last block: so autograd adds up what a
+        # state's users send back in the order in which it does for the
+        # states themselves, and sums of floats depend on their order.
         rows = list(self.context.hidden(x.flatten(0, 1), [span]))
         return [span.of(state) for state in rows], frames
 
@@ -125,7 +126,7 @@ class TrainableEncoder(nn.Module):
             self._frozen = None  # and not told by versions: fused optimisers count none
         learns = torch.is_grad_enabled() and may_learn
         with torch.set_grad_enabled(learns):
-            # clip by clip, without padding: much faster there
+            # Clip by clip, without padding: much faster there.
             if not learns and audio.device.type == "cpu":
                 frozen = self._frozen_features()
                 clips = [
@@ -134,6 +135,8 @@ class TrainableEncoder(nn.Module):
                 ]
                 return nn.utils.rnn.pad_sequence(clips, batch_first=True)
             x = scaled(audio, lengths if mixed else None, self.normalize)[:, None]
+            # Only the first convolution of base models has
+            # a norm over time, which padding would change.
             for index, layer in enumerate(convolutions.conv_layers):
                 first = (
                     index == 0
@@ -145,10 +148,10 @@ class TrainableEncoder(nn.Module):
 
     def _frozen_features(self) -> FeatureEncoder:
         """Return the convolutions in the layout of frozen ones, made anew where a weight has
-        changed since.
+        changed.
         """
-        # Where a weight lies, and how often it was written to: a loaded state and a move change one
-        # of them.
+        # Where a weight lies, and how often it was written
+        # to: a loaded state and a move change one of them.
         written = [(p.data_ptr(), p._version) for p in self.model.feature_extractor.parameters()]
         if self._frozen is None or self._frozen[0] != written:
             self._frozen = written, FeatureEncoder(self.model, self.normalize)
@@ -156,7 +159,7 @@ class TrainableEncoder(nn.Module):
 
 
 class _LearningContextNetwork(ContextNetwork):
-    """The transformer in training; the parameters are those of `TrainableEncoder`."""
+    """Compute the transformer in training; the parameters are those of `TrainableEncoder`."""
 
     def __init__(
         self, model: Any, layerdrop: float, spec_augment: bool, checkpointing: bool
@@ -169,7 +172,7 @@ class _LearningContextNetwork(ContextNetwork):
         )
 
     def projected(self, rows: Tensor, spans: Sequence[Span]) -> Tensor:
-        """Return features in the width of the transformer, (rows, dim), with zeros in masked
+        """Return features as wide as the transformer, (rows, dim), with zeros in masked
         stretches.
         """
         rows = super().projected(rows, spans)
@@ -182,6 +185,7 @@ class _LearningContextNetwork(ContextNetwork):
         self, block: Any, gate: Gate | None, x: Tensor, spans: Sequence[Span], masks: Sequence[Mask]
     ) -> Tensor:
         """Return the hidden state after a block; one that is dropped passes on what came in."""
+        # From torch's generator, which fine-tuning seeds: a run can be repeated.
         if block.training and self.layerdrop and float(torch.rand(())) < self.layerdrop:
             return x
         if self.checkpointing and block.training:
@@ -190,7 +194,7 @@ class _LearningContextNetwork(ContextNetwork):
 
 
 def _normalised(layer: Any, audio: Tensor, lengths: Tensor) -> Tensor:
-    """Return the first convolution (batch, channels, frames), its group norm over each clip's own
+    """Return the first convolution (batch, channels, frames), group norm over each clip's own
     frames.
     """
     x = layer.conv(audio).float()
@@ -205,6 +209,7 @@ def _normalised(layer: Any, audio: Tensor, lengths: Tensor) -> Tensor:
 
 def _unmasked(clips: int, frames: int) -> Tensor:
     """Draw (clips, frames) bool, False in masked stretches, with torch's generator on the CPU."""
+    # A frame begins a stretch with such a chance that 5 % of all are masked.
     begins = torch.rand(clips, frames) < _MASKED_SHARE / _MASKED_FRAMES
     stretch = F.max_pool1d(F.pad(begins.float(), (_MASKED_FRAMES - 1, 0)), _MASKED_FRAMES, stride=1)
     return stretch == 0

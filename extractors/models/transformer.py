@@ -1,4 +1,4 @@
-"""Self-supervised transformers (wav2vec 2.0, WavLM, HuBERT, data2vec, MERT) as extractors.
+"""Run self-supervised transformers (wav2vec 2.0, WavLM, HuBERT, data2vec, MERT) as extractors.
 
 Conventions
 -----------
@@ -60,7 +60,7 @@ from svuprobe.extractors.models.feature_encoder import conv_geometry
 
 
 class TransformerExtractor:
-    """A frozen transformer encoder; see `svuprobe.extractors.base.Extractor` for the attributes.
+    """Run a frozen transformer encoder (`svuprobe.extractors.base.Extractor` has the attributes).
 
     Make one with `from_hub`, `from_folder` or `from_random`. ``revision`` is the commit on the hub,
     or the digest of a folder's files (weights, config.json and the feature extractor's settings),
@@ -162,8 +162,7 @@ class TransformerExtractor:
         name: str | None = None,
         normalize: bool | None = None,
     ) -> TransformerExtractor:
-        """Make the architecture of a catalogue entry with the random weights training would start
-        from.
+        """Make a catalogue entry's architecture with the random weights training would start from.
 
         The same seed gives the same weights; torch's global generators are left as they were.
         """
@@ -203,6 +202,7 @@ class TransformerExtractor:
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
         """Move the weights; outputs are then computed there, in that type."""
         self.model.to(device=device, dtype=dtype)
+        # Its weights lie in another layout: they are made anew where they are now.
         self._encoder = None
 
     def compile(self) -> None:
@@ -216,8 +216,7 @@ class TransformerExtractor:
     def __call__(
         self, audio: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute the hidden states of every layer; those of a clip don't depend on what else is in
-        the batch.
+        """Compute every layer's hidden states; a clip's don't depend on what else is in the batch.
 
         Parameters
         ----------
@@ -242,7 +241,7 @@ class TransformerExtractor:
 
     @torch.inference_mode()
     def pooled(self, audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Compute the means of the hidden states over each clip's frames, (batch, layers, dim)
+        """Compute means of the hidden states over each clip's frames, (batch, layers, dim)
         float32.
         """
         return self._forward(audio, lengths, pooled=True)
@@ -251,16 +250,18 @@ class TransformerExtractor:
         self._check(audio, lengths)
         encoder = self._prepared()
         device = next(self.model.parameters()).device
+        # Compiled code keeps the padded length, of which there are few.
         audio = audio[:, : int(lengths.max())] if not self._compiled else audio
         audio = audio.to(device=device, dtype=torch.float32)
         if device.type == "cpu" and not self._compiled:
             return encoder.packed(audio, lengths.tolist(), pooled)
+        # Without padding there is nothing to mask.
         mixed = bool((lengths != audio.shape[1]).any())
         return self._padded(audio, lengths.to(device, non_blocking=True) if mixed else None, pooled)
 
     def _prepared(self) -> Encoder:
-        # Each time: whoever has the model may have called train() on it or a part, and dropout
-        # would be on.
+        # Each time: whoever has the model may have called
+        # train() on it or a part, and dropout would be on.
         self.model.eval()
         if self._encoder is None:
             self._encoder = Encoder(self.model, self.normalization != "none")

@@ -62,8 +62,8 @@ class EfficientNetSvt(NoteBaseline):
         net = EfficientNetModel(config)
         net.embeddings.padding = nn.ZeroPad2d(1)
         self.stem, self.body = net.embeddings, net.encoder
-        # transformers draws the gains of the batch norms around 0, with which nothing gets through
-        # the network.
+        # transformers draws the gains of the batch norms around
+        # 0, with which nothing gets through the network.
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.ones_(module.weight)
@@ -84,7 +84,7 @@ class EfficientNetSvt(NoteBaseline):
         valid = torch.arange(images.shape[2], device=frames.device) < frames[:, None]
         maps = images.permute(0, 2, 3, 1)[valid][:, None]  # (N, 1, 11, 168)
         x = self.stem(maps)
-        # its depthwise convolutions: 1.3 s a step of 5 s of audio, 2.4 s with maps first
+        # Its depthwise convolutions: 1.3 s a step of 5 s of audio, 2.4 s with maps first.
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
         found = self.output(self.body(x).last_hidden_state.mean((2, 3)))

@@ -37,7 +37,7 @@ class RunningScale(nn.Module):
         super().__init__()
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(rows))
-        # sum of squared differences from the mean
+        # Sum of squared differences from the mean.
         self.register_buffer("squares", torch.zeros(rows))
 
     @torch.no_grad()

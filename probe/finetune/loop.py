@@ -78,7 +78,7 @@ class Training:
         self.network, self.data, self.seed, self.runtime = network, data, seed, runtime
         self.checkpoint, self.run_digest, self.every, self.tick = checkpoint, run, every, tick
         self.state = State()
-        # names of the weights that any stage so far trains, and of buffers
+        # Names of the weights that any stage so far trains, and of buffers.
         self.trained: list[str] = []
         self._best: dict[str, Tensor] = {}
         self._waiting: dict[int, dict[str, Tensor]] = {}  # optimiser's state from a checkpoint
@@ -178,8 +178,8 @@ class Training:
         parts = np.array_split(rows, self.runtime.accumulate * processes.world)[
             processes.rank :: processes.world
         ]
-        # Parts may have more frames or heavier classes than others: each counts by what it weighs
-        # in the whole.
+        # Parts may have more frames or heavier classes than
+        # others: each counts by what it weighs in the whole.
         whole = self.data.weight(rows, class_weights)
         total = torch.zeros((), device=self.runtime.device)
         for part in parts:

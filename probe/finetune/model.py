@@ -114,8 +114,8 @@ class FineTunedModel(Network):
         super().__init__(task)
         self.task, self.protocol, self.layer_names = task, protocol, extractor.layer_names
         self.grid, self.shortest = FrameGrid.of(extractor), extractor.receptive_field
-        # Windows at frame level are a whole number of hops, with what their last frame sees after
-        # them.
+        # Windows at frame level are a whole number of
+        # hops, with what their last frame sees after them.
         hop, context = (self.grid.hop, self.grid.context) if self.by_frame else (0, 0)
         self.input_spec = InputSpec(extractor.sample_rate, hop, context)
         self.about = _about_extractor(extractor)
@@ -134,8 +134,8 @@ class FineTunedModel(Network):
             _add_adapters(self.encoder.model, protocol.lora_rank)
         self.mix = nn.Parameter(torch.zeros(layers)) if protocol.layers == "sum" else None
         self.head = _head(extractor.dim, n_outputs, protocol)
-        # What a probe's protocol subtracts from hidden states and divides them by; they stay as
-        # they are.
+        # What a probe's protocol subtracts from hidden
+        # states and divides them by; they stay as they are.
         self.register_buffer("mean", torch.zeros(layers, extractor.dim))
         self.register_buffer("scale", torch.ones(layers, extractor.dim))
         self.plan = _plan(protocol, task)

@@ -53,7 +53,7 @@ class Batch:
         lengths = torch.tensor([len(samples) for samples in windows])
         audio = torch.zeros(len(windows), int(lengths.max()))
         for row, samples in zip(audio, windows, strict=True):
-            # a copy: those of a mapped file are read-only
+            # A copy: those of a mapped file are read-only.
             row[: len(samples)] = torch.from_numpy(np.array(samples))
         return cls(audio, lengths, targets, weight)
 

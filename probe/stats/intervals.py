@@ -54,7 +54,7 @@ from scipy.stats import t as student
 RESAMPLINGS = 9999
 CONFIDENCE = 0.95
 MIN_GROUPS = 5  # below, no interval and no test
-# more groups than these are joined at random: the standard error is known to 7 % then
+# More groups than these are joined at random: the standard error is known to 7 % then.
 MAX_BLOCKS = 100
 _SAME = 1e-10  # standard errors below this are rounding
 

@@ -15,7 +15,7 @@ from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks import Clip, TaskError, Windowing, kinds, manifest
 from svuprobe.tasks.manifest import ClipList
 
-# dataset, windowing, level: tells the caches of one model apart
+# Dataset, windowing, level: tells the caches of one model apart.
 _CacheKey = tuple[str, Windowing, str]
 
 

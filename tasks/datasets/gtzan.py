@@ -41,8 +41,8 @@ HOURS = 7.75  # of the 930 tracks used
 FOLDERS = ("genres", "genres_original", "Data/genres_original")
 SUFFIXES = (".wav", ".au")
 
-# Files last 29.9 to 30.7 s, mostly 30.013 s: a tail under 1 s makes no second window, so each track
-# is one window.
+# Files last 29.9 to 30.7 s, mostly 30.013 s: a tail under
+# 1 s makes no second window, so each track is one window.
 WINDOWING = Windowing(window_s=30.0, tail_s=1.0)
 
 

@@ -33,8 +33,8 @@ REFERENCE = "Engel et al. 2017, NSynth, https://magenta.tensorflow.org/datasets/
 EXPECTED = {"train": 289_205, "valid": 12_678, "test": 4_096}
 HOURS = 340.0
 
-# The whole note, its decay into silence included; the tail rule drops the odd sample that
-# resampling may add.
+# The whole note, its decay into silence included; the
+# tail rule drops the odd sample that resampling may add.
 WINDOWING = Windowing(window_s=4.0, tail_s=1.0)
 
 

@@ -34,9 +34,9 @@ TECHNIQUES = (
 )
 CONTEXTS = ("arpeggios", "excerpts", "long_tones", "scales")
 
-# PROTOCOLS: 3.0 s windows, silence trimmed at both ends, a tail of at least 1 s kept. The tail
-# keeps its own length instead of being padded to 3 s: the zeros would be averaged into its
-# features.
+# PROTOCOLS: 3.0 s windows, silence trimmed at both ends, a tail of
+# at least 1 s kept. The tail keeps its own length instead of being
+# padded to 3 s: the zeros would be averaged into its features.
 WINDOWING = Windowing(window_s=3.0, tail_s=1.0, trim=True)
 
 # Duplicates and recordings that the paper's Table 2 does not list (found by MARBLE's authors).

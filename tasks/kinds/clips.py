@@ -20,7 +20,7 @@ from svuprobe.tasks.types import Clip, Task, TaskError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# in the words of a sentence
+# In the words of a sentence.
 SPLIT_NAMES = (("train", "training"), ("valid", "validation"), ("test", "test"))
 CLASSES_SHOWN = 12  # in a picture
 _LABELS_SHOWN = 3  # in a line of the table

@@ -28,9 +28,9 @@ from svuprobe.tasks.types import TaskError
 _LOG_ZERO = -1e9
 
 
-# madmom's defaults: the tempi that are searched, in beats per minute; how strongly a steady tempo
-# is preferred; and the part of a beat period, its first 1 / OBSERVATION_LAMBDA, in which a beat is
-# heard.
+# madmom's defaults: the tempi that are searched, in beats per minute;
+# how strongly a steady tempo is preferred; and the part of a beat
+# period, its first 1 / OBSERVATION_LAMBDA, in which a beat is heard.
 MIN_BPM, MAX_BPM = 55.0, 215.0
 TRANSITION_LAMBDA = 100.0
 OBSERVATION_LAMBDA = 16.0
@@ -230,8 +230,8 @@ def _forward(
     scores = densities.new_empty((n, n_frames - margin, n_clips))
     best, candidate = densities.new_empty((2, n, block * n_clips))
     lags = network.intervals.tolist()
-    # Chains ascend in length, so those that still run k frames in, and those that still hear the
-    # beat, come last.
+    # Chains ascend in length, so those that still run k frames
+    # in, and those that still hear the beat, come last.
     running = np.searchsorted(network.intervals, np.arange(lags[-1]), side="right").tolist()
     hearing = np.searchsorted(network.beat_frames, np.arange(lags[-1]), side="right").tolist()
     for begin in range(0, n_frames - margin, block):

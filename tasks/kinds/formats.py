@@ -30,7 +30,7 @@ def midi(notes: np.ndarray) -> bytes:
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=_TEMPO)])
     file.tracks.append(track)
     now = 0
-    # a note ends before the next begins in the same tick
+    # A note ends before the next begins in the same tick.
     for tick, _, message, pitch in sorted(events):
         track.append(mido.Message(message, note=pitch, velocity=_VELOCITY, time=tick - now))
         now = tick

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _FRAME_S = 0.02  # of most models: a shorter note ends in the frame after it began
 _NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
-# pitch classes that an axis names
+# Pitch classes that an axis names.
 _WHITE_KEYS, _TRIAD, _FIFTH = (0, 2, 4, 5, 7, 9, 11), (0, 4, 7), (0, 7)
 
 

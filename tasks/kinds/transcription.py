@@ -96,7 +96,7 @@ def rasterise(notes: ArrayLike, times: ArrayLike) -> NDArray[np.int16]:
     if len(start) == 0 or len(grid) < 2:  # a single frame has no duration
         return labels
     frame = np.arange(len(grid))
-    # the last note to begin by this frame, or -1
+    # The last note to begin by this frame, or -1.
     owner = np.searchsorted(start, frame, side="right") - 1
     pitched = (owner >= 0) & (frame <= stop[owner])
     pitch = midi[owner[pitched]]
@@ -186,7 +186,7 @@ def decode(outputs: ArrayLike | torch.Tensor, times: ArrayLike) -> NDArray[np.fl
     Probabilities are computed in float64. In float32 logits above about 17 all become 1, and each
     frame of such a plateau is then an onset.
     """
-    # a tensor, of any device
+    # A tensor, of any device.
     if not isinstance(outputs, np.ndarray) and hasattr(outputs, "detach"):
         outputs = outputs.detach().cpu().double().numpy()
     logits = np.asarray(outputs, np.float64)
@@ -327,7 +327,7 @@ def _to_frames(
     seen = np.flatnonzero((start < len(grid)) & (stop >= 0))
     order = seen[np.lexsort((notes[seen, 1], start[seen]))]
     start = start[order]
-    # of those that share a first frame
+    # Of those that share a first frame.
     last = np.append(start[1:] > start[:-1], True)[: len(start)]
     return start[last], stop[order][last], np.rint(notes[order, 2]).astype(int)[last]
 
@@ -366,8 +366,8 @@ def _modal_pitch(
     mode = votes.argmax(1)
     tied = votes.any(1) & ((votes == votes.max(1, keepdims=True)).sum(1) > 1)
     for note in np.flatnonzero(tied):
-        # The released code's rule for ties: the first in the order in which Python iterates over a
-        # set.
+        # The released code's rule for ties: the first in
+        # the order in which Python iterates over a set.
         values = pitch[owner == note].tolist()
         mode[note] = max(set(values), key=values.count)
     return np.where(votes.any(1), LOWEST + mode, -1)

@@ -6,8 +6,8 @@ files, and each dataset is a module. Results on these data say that the chain wo
 nothing about a model's worth on real voices.
 """
 
-# Dataset -> "module:function" that writes it, called as f(root, clips, seed, reporter); imported
-# when needed.
+# Dataset -> "module:function" that writes it, called as
+# f(root, clips, seed, reporter); imported when needed.
 CORPORA: dict[str, str] = {
     "vocalset": "svuprobe.tasks.synth.vocalset:write",
     "mir-st500": "svuprobe.tasks.synth.mir_st500:write",

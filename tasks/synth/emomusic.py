@@ -55,8 +55,8 @@ def mood(arousal: float, valence: float, seconds: float, rng: np.random.Generato
         level=1.0,
     )
     audio, _ = track(style, seconds, rng, SAMPLE_RATE)
-    # Brightness: 3 dB more per octave for each unit of valence; loudness: 4 dB for each unit of
-    # arousal.
+    # Brightness: 3 dB more per octave for each unit of
+    # valence; loudness: 4 dB for each unit of arousal.
     hz = np.fft.rfftfreq(len(audio), 1 / SAMPLE_RATE)
     tilted = np.fft.irfft(
         np.fft.rfft(audio) * (np.maximum(hz, 50) / 500) ** (valence / 2), len(audio)

@@ -24,7 +24,7 @@ from svuprobe.tasks.synth.selection import Row, spread
 DAMAGED = "genres/jazz/jazz.00033.wav"
 SAMPLE_RATE = 22050
 SECONDS = 7.5
-# the usual length of a real file, 30.013 s: one window of 30 s, not two
+# The usual length of a real file, 30.013 s: one window of 30 s, not two.
 FIRST_SECONDS = 661_794 / SAMPLE_RATE
 
 # Who plays a genre (chords, melody), drums, swing, lowest and highest tempo.

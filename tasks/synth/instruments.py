@@ -16,8 +16,8 @@ from scipy.signal import butter, sosfilt
 
 from svuprobe.tasks.synth.corpus import Audio
 
-# Values of a Style that a tag can stand for: drums loud enough to be heard in a mean over time,
-# levels, tempi in bpm.
+# Values of a Style that a tag can stand for: drums loud enough
+# to be heard in a mean over time, levels, tempi in bpm.
 DRUMS = 2.0
 QUIET, MIDDLE, LOUD = 0.08, 0.25, 0.95
 SLOW, MODERATE, FAST = 60.0, 110.0, 170.0
@@ -68,8 +68,8 @@ FAMILIES = {
 }
 _VOCAL_FORMANTS = ((730, 90), (1090, 110), (2440, 140))  # Peterson & Barney 1952, /a/
 MAJOR, MINOR = (0, 4, 7), (0, 3, 7)
-# Degrees of the chords of a bar each: (semitones above the tonic, triad). Both say the key by its
-# dominant.
+# Degrees of the chords of a bar each: (semitones above
+# the tonic, triad). Both say the key by its dominant.
 PROGRESSIONS = {
     "major": ((0, MAJOR), (5, MAJOR), (7, MAJOR), (0, MAJOR)),
     "minor": ((0, MINOR), (5, MINOR), (7, MAJOR), (0, MINOR)),

@@ -40,8 +40,8 @@ _VOICES = (
     ),
     *("opera", "singing", "vocal", "vocals", "voice", "woman"),
 )
-# What of the Style -> tag -> how. Synonyms share a sound, women and men too; the other tags have
-# none.
+# What of the Style -> tag -> how. Synonyms share a
+# sound, women and men too; the other tags have none.
 HEARD: dict[str, dict[str, Any]] = {
     "chords": {"guitar": "guitar", "harp": "mallet", "piano": "keyboard"},
     "melody": {

@@ -46,8 +46,8 @@ Note = tuple[float, float, int]  # onset_s, offset_s, midi
 CONTEXTS = ("arpeggios", "long_tones", "scales")
 EXCERPTS = ("caro", "dona", "row")
 
-# Where in the singer's range a technique is sung (0 low, 1 high) and how loud its recordings peak,
-# dB FS.
+# Where in the singer's range a technique is sung (0
+# low, 1 high) and how loud its recordings peak, dB FS.
 REGISTER = {
     "belt": (0.5, 1.0),
     "vocal_fry": (0.0, 0.3),
@@ -133,7 +133,7 @@ def trillo(
     ramp = np.clip((t - longest.onset_s) / longest.seconds, 0, 1) ** 1.5
     rate = rng.uniform(4.8, 6.0) + rng.uniform(1.5, 4.0) * ramp
     turn = _clock(len(t), rate, rng) % 1.0
-    # fast attack, slower decay
+    # Fast attack, slower decay.
     opened = np.exp(-(((turn - 0.4) / np.where(turn < 0.4, 0.14, 0.24)) ** 2))
     c = bend(c, -rng.uniform(20.0, 60.0) * (1 - opened))
     aspirated = c.breath * (opened + rng.uniform(1.0, 4.0) * (1 - opened))

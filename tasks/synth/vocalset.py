@@ -29,9 +29,9 @@ SPLIT_SINGERS = {
 }
 
 
-# Each word is a pass over the techniques, each letter a recording from that split (tRain, tEst,
-# Valid). After all of them every singer has sung each technique once; the first pass alone fills
-# every split of each.
+# Each word is a pass over the techniques, each letter a recording from
+# that split (tRain, tEst, Valid). After all of them every singer has sung
+# each technique once; the first pass alone fills every split of each.
 _PASSES = [
     "rev",
     "r",

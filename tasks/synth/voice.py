@@ -264,8 +264,8 @@ def render(controls: Controls, singer: Singer, rng: np.random.Generator, sample_
     phase = _phase(controls, rng, sample_rate, n)
     source = _pulses(phase, controls, sample_rate) * _shimmer(phase, controls.shimmer, rng)
     source *= _stretch(controls.voice, sample_rate, n)
-    # Air flows most while the glottis is open, so noise is modulated once per cycle (Klatt & Klatt
-    # 1990).
+    # Air flows most while the glottis is open, so noise
+    # is modulated once per cycle (Klatt & Klatt 1990).
     noise = rng.standard_normal(n, dtype=np.float32) * (1 + 0.6 * np.cos(2 * np.pi * phase))
     noise *= _stretch(controls.breath, sample_rate, n)
     audio = _vocal_tract(source, noise, controls, singer, sample_rate)
@@ -389,7 +389,7 @@ def _fixed_gain(singer: Singer, hz: Track) -> Track:
     band.
     """
     gain = np.ones_like(hz)
-    # without them a cascade of five would lose 60 dB per octave above F5
+    # Without them a cascade of five would lose 60 dB per octave above F5.
     for order in range(6, 13):
         gain *= _resonance(np.array(singer.tract * singer.upper * 1000.0 * (order - 0.5)), hz)
     ring = singer.ring_db * np.exp(-(((hz - 2900.0 * np.sqrt(singer.tract)) / 450.0) ** 2))

@@ -151,7 +151,7 @@ def test_pictures_leave_out_what_is_undefined(tmp_path, monkeypatch):
     monkeypatch.setattr(
         plots, "_save", lambda figure, stem, rows: [figure.draw_without_rendering(), rows][1:]
     )
-    # takes most of the time
+    # Takes most of the time.
     monkeypatch.setitem(style.STYLE, "figure.constrained_layout.use", False)
     everyone = [
         changed(lacking(what), {"model.name": f"model{n}"}) for n, what in enumerate(UNDEFINED)
@@ -198,7 +198,7 @@ def test_text_of_data_is_text_in_every_document(name):
     best = {**result.selected.layers, text: replace(result.selected.layers[text], valid=0.99)}
     result = replace(result, selected=replace(result.selected, layers=best))
     board, table, body = shown(result, other)
-    # without what is escaped, and code
+    # Without what is escaped, and code.
     plain = re.sub(r"`[^`\n]*`", "", re.sub(r"\\[^\w\s]", "", board))
     assert not re.search(r"<(?!!--|br>)", plain)
     assert "](" not in plain.replace(")](", "")

@@ -62,7 +62,7 @@ def test_rows_are_ranked_with_spread_and_interval_apart_and_controls_marked():
 
 
 def test_the_best_layer_is_the_one_that_validation_chose():
-    # the curve is best at the input, validation at the last block
+    # The curve is best at the input, validation at the last block.
     (table,) = sections(shown(made()))
     assert "block02 (70.0)" in table
     assert "input" not in table

@@ -40,7 +40,7 @@ class Short:
     task: str
     epochs: int
     batch_size: int
-    # bfloat16, where a CPU has it, is faster for some networks and slower for others
+    # bfloat16, where a CPU has it, is faster for some networks and slower for others.
     dtype: str = "float32"
 
 

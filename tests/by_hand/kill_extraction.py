@@ -205,7 +205,7 @@ def kill_and_resume(
     run.finish()
     require(untouched(finished, run.shards()), "a finished shard was written again by the last run")
     require(run.digest() == reference, "the features are not those of a run undisturbed")
-    # locks of finished shards
+    # Locks of finished shards.
     subprocess.run(_command("cache", "prune", str(run.features)), capture_output=True)
     require(
         not list(run.features.rglob("*.tmp-*")) + list(run.features.rglob("*.lock")),

@@ -161,8 +161,8 @@ def pins_of(folder: Path) -> dict[str, Any]:
         with h5py.File(cache) as file:
             rows = file["features"][:]
         name = cache.parent.relative_to(folder / "features")
-        # A local model's folder ends with a digest of its path, and the world lies elsewhere each
-        # time.
+        # A local model's folder ends with a digest of its
+        # path, and the world lies elsewhere each time.
         model = re.sub(r"^(local-.+)-[0-9a-f]{8}$", r"\1", name.parts[0].split("@")[0])
         pins[f"features/{model}/{name.name}"] = digest(rows)
     quick = [

@@ -880,7 +880,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
     } == finished
     planned = read_plan(folder / "plan-00000.json").shards
     assert resumed.cached == sum(len(ids) for name, ids in planned.items() if name in finished)
-    # of one killed between a shard's end and its lock's
+    # Of one killed between a shard's end and its lock's.
     assert {path.suffix for path in prune(folder)} <= {".lock"}
     assert bytes_of(folder) == bytes_of(undisturbed)
 

@@ -204,7 +204,7 @@ def test_settings_inside_a_processor_count_and_come_first(tmp_path: Path, kind: 
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
-# one for each front
+# One for each front.
 @pytest.mark.parametrize("kind", ["wavlm", "sew", "moonshine", "wav2vec2-bert", "whisper"])
 @pytest.mark.parametrize("file", ["preprocessor_config.json", "processor_config.json"])
 def test_settings_of_a_wrong_kind_are_one_line(tmp_path: Path, kind: str, file: str) -> None:
@@ -275,7 +275,7 @@ def trained_adapter(folder: Path, base: Path) -> Any:
     return wrapped
 
 
-# peft on this transformers
+# peft on this transformers.
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 def test_an_adapter_that_is_not_merged_is_never_left_out(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft")

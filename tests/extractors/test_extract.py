@@ -163,7 +163,7 @@ def test_frames_of_a_long_file_stay_in_order_over_many_blocks(tmp_path):
 @pytest.mark.parametrize("level", ["clip", "frame"])
 def test_a_clip_with_one_bad_window_fails_as_a_whole_even_if_others_are_written(tmp_path, level):
     good = [constant(tmp_path, f"good{n}", [0.1] * 3) for n in range(3)]
-    # of all clips the longest, so it comes first
+    # Of all clips the longest, so it comes first.
     bad = constant(tmp_path, "bad", [0.1] * 30 + [0.9])
     made = Made(spoils=lambda means: means > 0.8)
     windowing = WINDOWS if level == "clip" else Windowing(1.0)
@@ -218,7 +218,7 @@ def test_the_plan_is_told_before_work_and_a_full_disk_refused(tmp_path, monkeypa
     ):
         run(clips, tmp_path / "g")
     said.clear()
-    # nothing is to be done: nothing is refused
+    # Nothing is to be done: nothing is refused.
     run(clips, tmp_path / "f", reporter=Reporter(said.append))
     assert said == []
 
@@ -262,7 +262,7 @@ def test_two_runs_on_one_cache_by_accident_share_the_work(tmp_path):
         str(tmp_path / "b"),
         str(tmp_path / "g"),
     ]
-    # once: audio that is written again while it is read is other audio
+    # Once: audio that is written again while it is read is other audio.
     same = corpus(tmp_path / "b", 200)
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate()[0].split() for process in both]

@@ -81,11 +81,14 @@ def test_every_kind_of_name_is_accepted_and_its_canonical_spelling_is_stable(nam
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("wavlm-base-pluss", "unknown model 'wavlm-base-pluss'; close matches: wavlm-base-plus"),
-        ("MERT-v1-95M", "close matches: mert-v1-95m"),
-        ("qqqq", "unknown model 'qqqq'; see svuprobe models"),
-        ("panns:cnn14", "unknown model 'panns:cnn14'; see svuprobe models"),
-        ("random:wavlm-bas", "unknown model 'random:wavlm-bas'; close matches: random:wavlm-base"),
+        ("wavlm-base-pluss", "unknown model 'wavlm-base-pluss'; did you mean wavlm-base-plus"),
+        ("MERT-v1-95M", "did you mean mert-v1-95m"),
+        ("qqqq", "unknown model 'qqqq'; there are wav2vec2-base, "),
+        ("panns:cnn14", "unknown model 'panns:cnn14'; there are wav2vec2-base, "),
+        (
+            "random:wavlm-bas",
+            "unknown model 'random:wavlm-bas'; after random: did you mean wavlm-base",
+        ),
         (
             "random:wavlm-base#x",
             "the seed must be a whole number from 0 up, as in random:wavlm-base#1",
@@ -146,7 +149,7 @@ def test_names_of_the_hub_are_those_that_huggingface_hub_takes() -> None:
         name = "o/" * generator.integers(2) + "".join(
             generator.choice(pieces, size=generator.integers(1, 6))
         )
-        # hf:NAME needs its ORG, hf:./NAME is a folder
+        # Hf:NAME needs its ORG, hf:./NAME is a folder.
         if name.count("/") == 1 and not name.startswith((".", "/")):
             assert taken_by(check_name, f"hf:{name}") == taken_by(validate_repo_id, name), name
 
@@ -165,7 +168,7 @@ def test_a_folder_here_is_offered_and_names_of_any_length_have_a_slug(
     names += [f"hear:{250 * 'm'}{end},/{250 * 'w'}{other}" for end in "ab" for other in "ab"]
     slugs = {slug(name) for name in names}
     assert len(slugs) == len(names)
-    # a revision, and the ending of an unfinished file, come after
+    # A revision, and the ending of an unfinished file, come after.
     assert max(map(len, slugs)) <= 200
     for name in (f"hf:/{'n/' * 3000}", f"hf:/{300 * 'n'}", f"py:/{300 * 'n'}.py:Net"):
         with pytest.raises(ExtractError, match="there is no "):
@@ -571,8 +574,8 @@ def test_frames_follow_from_samples(tiny: TransformerExtractor, samples: int) ->
 
 
 def test_one_sample_changes_only_the_frames_that_see_it(tmp_path: Path) -> None:
-    # data2vec, because its convolutions have no group norm, which would spread a change over all
-    # frames
+    # data2vec, because its convolutions have no group
+    # norm, which would spread a change over all frames
     extractor = TransformerExtractor.from_folder(checkpoints.write(tmp_path, "data2vec"))
     encoder = extractor.model.feature_extractor.double()
     audio = noise(4000).double()
@@ -722,7 +725,7 @@ def test_deltas_are_slopes() -> None:
 @pytest.mark.parametrize("name", HANDMADE)
 def test_a_padded_batch_of_handmade_features_equals_one_by_one(name: str) -> None:
     lengths = torch.tensor([16000, 300, 5000, 1, 9999])
-    # what follows a clip is not silence here, and still must not matter
+    # What follows a clip is not silence here, and still must not matter.
     audio = noise(16000, clips=5)
     states, frames = load(name)(audio, lengths)
     for row, length in enumerate(lengths.tolist()):

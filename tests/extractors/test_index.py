@@ -227,8 +227,8 @@ SWAPPED = {
     "text for a shard": lambda c: padded(c.mine / "shard-00001.h5", b"version https://git-lfs\n"),
     "features.h5 of zeros": lambda c: zeroed(c.mine / "features.h5"),
 }
-# Finite features, a shard's own header (the index has it too) and index: only reading every byte
-# tells.
+# Finite features, a shard's own header (the index has
+# it too) and index: only reading every byte tells.
 ONLY_VERIFIED = {
     "features zero": ("shard-00001.h5", features(0.0)),
     "features of another clip": ("shard-00001.h5", features(np.ones(2))),

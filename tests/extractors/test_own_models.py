@@ -376,8 +376,8 @@ def hear(tmp_path, monkeypatch):
     return make
 
 
-# first centre and hop in samples, frames -> hop and receptive field that the contract's formula
-# needs
+# first centre and hop in samples, frames -> hop and
+# receptive field that the contract's formula needs
 GRIDS = {
     "from the start on, one more than fits": (0, 400, "audio.shape[1] // 400 + 1", 400, 1),
     "from the start on, only whole hops": (0, 400, "audio.shape[1] // 400", 400, 1),
@@ -453,7 +453,7 @@ def test_what_is_no_hear_module_is_refused_in_one_line(hear, tmp_path):
 
 
 def test_frames_without_a_timestamp_near_them_are_refused(hear):
-    # nothing after 10 s
+    # Nothing after 10 s.
     extractor = load(hear("cut", frames="min(audio.shape[1] // 400 + 1, 400)"))
     one(extractor, noise(160000))
     with pytest.raises(

@@ -27,11 +27,11 @@ PARAMETERS = {
     "crnn-released": (20, 393_108),  # the released port
     "cnn1d": (10, 298_514),  # the released port
     "oblong-cnn": (10, 337_510),  # the author's code
-    # released: plain, offsets and modulation, biases it lacks
+    # Released: plain, offsets and modulation, biases it lacks.
     "dcnn-crt": (10, 401_776 + 46_710 - (128 + 256)),
     # EfficientNet-b0, other ends
     "efficientnet-svt": (20, 5_288_548 - 2 * 32 * 9 - 1281 * 1000 + 1281 * 20),
-    # the released code in Keras; LSTMs have two biases in torch
+    # The released code in Keras; LSTMs have two biases in torch.
     "jdcnote": (20, 4_333_637 + 2 * 4 * (256 + 32)),
     "wav2vec2-large-last": (20, 1024 * 20 + 20),
 }
@@ -330,9 +330,9 @@ def track(*parts):
         ([(0, 30), (60, 40), (0, 40)], [(0, 30), (60, 40), (0, 40)]),
         ([(0, 30), (60, 20), (61, 2), (60, 20), (0, 40)], [(0, 30), (60, 42), (0, 40)]),  # a glitch
         ([(0, 30), (60, 5), (0, 40)], [(0, 75)]),  # too short for a note
-        # short and alone
+        # Short and alone.
         ([(60, 40), (0, 40), (62, 11), (0, 40), (64, 40)], [(60, 40), (0, 91), (64, 40)]),
-        # an octave error
+        # An octave error.
         ([(0, 30), (62, 40), (74, 20), (62, 40), (0, 30)], [(0, 30), (62, 100), (0, 30)]),
         (
             [(0, 30), (62, 40), (69, 20), (62, 40), (0, 30)],

@@ -225,8 +225,8 @@ def test_letters_say_exactly_what_the_matrix_says_and_the_best_has_an_a():
         assert "a" in found[int(mean.argmax())]
 
 
-# Table 6 of Demsar 2006: ranks of four variants of C4.5 on 14 data sets (their accuracies' ranks,
-# ties shared).
+# Table 6 of Demsar 2006: ranks of four variants of C4.5
+# on 14 data sets (their accuracies' ranks, ties shared).
 DEMSAR = np.array([
     [4, 3, 2, 1], [1, 2, 3, 4], [4, 1, 2, 3], [4, 1, 3, 2], [4, 2, 3, 1],
     [1, 2.5, 4, 2.5], [3, 2, 4, 1], [2.5, 2.5, 4, 1], [4, 3, 2, 1], [2.5, 2.5, 2.5, 2.5],
@@ -240,8 +240,8 @@ def test_ranks_and_critical_difference_are_demsars():
     np.testing.assert_allclose(found.mean_rank, [3.143, 2.000, 2.893, 1.964], atol=5e-4)
     np.testing.assert_allclose(found.borda, 4 * 14 - DEMSAR.sum(axis=0))
     assert found.critical_difference == pytest.approx(1.25, abs=0.005)
-    # He reports 9.28 without a correction for ties: three pairs and one four, 3 x 6 + 60 of 14 x
-    # 60.
+    # He reports 9.28 without a correction for ties:
+    # three pairs and one four, 3 x 6 + 60 of 14 x 60.
     assert chi2.isf(found.friedman_p, 3) * (1 - 78 / 840) == pytest.approx(9.28, abs=0.01)
     # He calls no two models different at 0.05: 3.143 - 1.964 is 1.18.
     assert found.letters == ("a", "a", "a", "a")

@@ -262,8 +262,8 @@ def test_an_adaptation_changes_its_weights_and_no_others(tmp_path, model, adapta
     names, _ = changed(
         tones(tmp_path, "multiclass"), model, tmp_path, frozen_epochs=0, epochs=2, **changes
     )
-    # The keys' biases shift all scores of a query alike, so the softmax leaves them next to no
-    # gradient.
+    # The keys' biases shift all scores of a query alike,
+    # so the softmax leaves them next to no gradient.
     every = {
         name for name in load_model(model).model.state_dict() if not name.endswith("k_proj.bias")
     }
@@ -514,7 +514,7 @@ def test_another_run_does_not_go_on_from_a_checkpoint(tmp_path, model):
 
 
 def test_a_loss_that_is_not_finite_says_where(tmp_path, model, monkeypatch):
-    # no rate that may be asked for does it so surely
+    # No rate that may be asked for does it so surely.
     monkeypatch.setitem(RANGES, "head_learning_rate", (0, 1e38))
     task = tones(tmp_path, "multiclass", n=4)
     with pytest.raises(ProbeError) as caught:
@@ -569,7 +569,7 @@ def test_a_transcription_baseline_has_its_own_frames_and_labels(tmp_path, name):
     recordings = Recordings(listed, network.input_spec, network.shortest, tmp_path)
     data = data_of(recordings, network)
     rows = data.splits["train"].row
-    # a window's last frame may begin just before the next window's first
+    # A window's last frame may begin just before the next window's first.
     steps = np.diff(data.times["train"][0])
     assert (
         (steps > 0) & (steps <= network.baseline.hop / network.baseline.sample_rate + 1e-9)

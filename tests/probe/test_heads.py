@@ -48,7 +48,7 @@ def test_heads_in_a_batch_equal_heads_alone(tmp_path, kind, hidden):
     )
     features, cache = features_of(tmp_path, toml, protocol, features_kind)
     banks = make_banks(features, protocol, 8)
-    # more than 50 steps
+    # More than 50 steps.
     together = [run_for(features, bank, protocol, epochs=13) for bank in banks]
     for spec in (Spec(WEIGHTED_SUM, 1e-2, 1), Spec(2, 1e-3, 0), Spec(0, 1e-2, 1)):
         alone = run_for(features, Bank([spec], banks[0].shape), protocol, epochs=13)
@@ -146,7 +146,7 @@ def bank_and_states(specs, hidden=12, rows=20, **shape):
     [
         [Spec(2, 0.1, 0), Spec(2, 0.2, 1)],  # one layer, read once
         [Spec(0, 0.1, 0), Spec(3, 0.1, 0)],  # several, as MLPs on a GPU
-        # some of the layers, as linear heads on a CPU
+        # Some of the layers, as linear heads on a CPU.
         [Spec(1, 0.1, 0), Spec(1, 0.2, 0), Spec(3, 0.1, 0)],
         [Spec(WEIGHTED_SUM, 0.1, 0), Spec(WEIGHTED_SUM, 0.1, 1)],
     ],

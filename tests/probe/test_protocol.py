@@ -151,7 +151,7 @@ def test_every_field_is_checked_for_type_and_range(field):
         [[1e-3], (), *((1e-3, number) for number in numbers), (1e-3, 1e-3), (0,), (1e-3,) * 101],
     )
     if field.name in ("name", "learning_rates"):
-        # a rate may be as silly as it likes
+        # A rate may be as silly as it likes.
         wrong = [value for value in wrong if value != (1e-3, 2**63)]
     for value in wrong:
         with pytest.raises(ProbeError, match=field.name):

@@ -79,7 +79,7 @@ def test_the_standard_error_of_a_sum_of_means_is_the_textbook_one():
     error, t = studentised([part - part.mean() for part in parts])
     assert error == pytest.approx(np.sqrt(sum(part.var(ddof=1) / len(part) for part in parts)))
     assert len(t) == RESAMPLINGS
-    # between a normal's 1.96 and Student's 2.78
+    # Between a normal's 1.96 and Student's 2.78.
     assert np.quantile(t, CONFIDENCE) == pytest.approx(2.4, abs=0.4)
 
 
@@ -162,7 +162,7 @@ def test_more_groups_narrow_the_interval_as_one_over_the_root():
         )
         widths.append(high - low)
         assert high - low == pytest.approx(2 * 1.96 / np.sqrt(n), rel=0.15)
-    # beyond 100 groups, which are joined, to 7 %
+    # Beyond 100 groups, which are joined, to 7 %.
     assert widths[0] / widths[1] == pytest.approx(2, rel=0.2)
 
 

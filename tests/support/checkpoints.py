@@ -26,8 +26,8 @@ TINY: dict[str, Any] = {
     "num_conv_pos_embeddings": 16,
     # 16 channels a group: torch 2.13 gets bfloat16 convolutions of less wrong on CPUs with AMX.
     "num_conv_pos_embedding_groups": 2,
-    # Published values: SpecAugment and layerdrop are on in config.json and must not reach the
-    # features.
+    # Published values: SpecAugment and layerdrop are on
+    # in config.json and must not reach the features.
     "apply_spec_augment": True,
     "mask_time_prob": 0.5,
     "mask_time_length": 2,
@@ -208,8 +208,8 @@ def make_state(kind: str, seed: int = 0) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = getattr(transformers, layout.saved_class or layout.model_class)(plain_config(kind))
-        # Fresh biases are 0 and fresh norms 1: move them all, or a test could not see them swapped
-        # or lost.
+        # Fresh biases are 0 and fresh norms 1: move them
+        # all, or a test could not see them swapped or lost.
         state = {
             key: tensor + 0.1 * torch.randn(tensor.shape)
             for key, tensor in model.state_dict().items()

@@ -57,8 +57,8 @@ EXTRACT = (
     "{tmp}/data",
     "--task",
 )
-# Words of the command, exit code, and what the one line says: the value, the rule, the next
-# command.
+# Words of the command, exit code, and what the one
+# line says: the value, the rule, the next command.
 MISTAKES = {
     "unknown task": (
         ("extract", "--model", "logmel", "--task", "tecnique"),
@@ -172,11 +172,11 @@ def test_a_mistake_is_one_line_and_the_right_exit_code(cached, mistake):
     lines = [line for line in done.output.splitlines() if line]
     assert "Traceback" not in done.output
     assert lines[-1].startswith("Error: ")
-    # usage errors show the usage first
+    # Usage errors show the usage first.
     assert len(lines) == 1 or code == 2 or "clips (" in lines[0]
     for text in told:
         assert text.format(tmp=cached) in lines[-1]
-    # nothing lost
+    # Nothing lost.
     assert sorted(p for p in cached.rglob("*") if p.is_file() and "tasks" not in p.parts) == before
 
 

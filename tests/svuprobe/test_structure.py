@@ -20,7 +20,7 @@ GROUND = {"_errors", "_files", "_machine", "_progress", "_run_options", "_text"}
 MAY_IMPORT = {
     "tasks": GROUND | {"tasks"},
     "extractors": GROUND | {"extractors", "tasks.types"},
-    # its place; what it makes are checkpoints, on disk
+    # Its place; what it makes are checkpoints, on disk.
     "pretrain": GROUND | {"pretrain", "extractors", "tasks"},
     "probe": GROUND | {"probe", "extractors", "tasks"},
     "benchmarks": GROUND | {"benchmarks", "probe"},
@@ -78,7 +78,7 @@ def test_no_folder_or_file_imports_one_that_imports_it_at_any_level():
     """
     known = modules()
     assert len(known) > 100
-    # folder -> its file or folder -> those that it imports
+    # Folder -> its file or folder -> those that it imports.
     arrows = defaultdict(lambda: defaultdict(set))
     for name, path in known.items():
         for other in imported(path, known):
@@ -172,6 +172,6 @@ def test_every_folder_is_installed_under_its_name():
     assert sorted(packages) == sorted(folders)
     for name, folder in folders.items():
         below = Path(*name.split(".")[1:])
-        # a stage lies beside svuprobe, its own parts in it
+        # A stage lies beside svuprobe, its own parts in it.
         assert Path(folder) in (below, "svuprobe" / below)
         assert (ROOT / folder / "__init__.py").read_text().startswith('"""')

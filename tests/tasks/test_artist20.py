@@ -145,8 +145,8 @@ def test_a_song_is_its_windows_majority_and_ties_go_to_the_first_class():
     )
     votes = majority_vote(logits, np.array([0, 0, 0, 1, 1]))
     assert votes.tolist() == [[2, 0, 1], [0, 1, 1]]
-    # The mean of the logits would take class 2 for the first song: one very sure window outweighs
-    # two.
+    # The mean of the logits would take class 2 for the
+    # first song: one very sure window outweighs two.
     assert logits[:3].mean(axis=0).argmax() != votes[0].argmax()
     value = accuracy(np.array([0, 1]), votes, np.arange(2), np.ones((1, 2)))
     assert value == [1.0]

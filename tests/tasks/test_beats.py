@@ -129,7 +129,7 @@ def test_nothing_is_heard_in_zeros_or_in_nothing():
 
 
 def test_an_impossible_clip_still_has_beats():
-    # a beat in every frame: no tempo explains it
+    # A beat in every frame: no tempo explains it.
     (found,) = dbn.decode([np.ones(500, np.float32)], FPS)
     assert len(found) > 10
     assert (np.diff(found) > 0).all()

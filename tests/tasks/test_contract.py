@@ -77,7 +77,7 @@ def test_a_task_says_what_it_is(task):
 def test_a_synthetic_copy_is_whole_learnable_in_every_split_and_disjoint(task, synthetic):
     assert task.dataset in CORPORA
     root = synthetic(task)
-    # refuses repeated ids and, where the protocol says so, groups across splits
+    # Refuses repeated ids and, where the protocol says so, groups across splits.
     clips = find_clips(task, root)
     assert {c.split for c in clips} == set(task_types.SPLITS)
     assert all(Path(c.path).is_file() for c in clips)
@@ -142,7 +142,7 @@ def test_every_task_goes_from_synthetic_audio_to_a_score_above_chance(task, synt
 
 def test_the_example_in_contributing_works_as_it_stands(monkeypatch, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(), flags=re.DOTALL)
-    # test_own_models.py runs the model
+    # test_own_models.py runs the model.
     (code,) = [block for block in blocks if "TASK = Task(" in block]
     assert len(code.splitlines()) < 60
     module = types.ModuleType("svuprobe.tasks.vowel")

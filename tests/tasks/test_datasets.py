@@ -7,7 +7,7 @@ import pytest
 from svuprobe.tasks import TABLE, load
 from svuprobe.tasks.datasets import DATASETS
 
-# nothing of these is for everybody
+# Nothing of these is for everybody.
 ASKED = {"artist20", "mir-st500", "gtzan", "emomusic", "mtg-jamendo"}
 
 

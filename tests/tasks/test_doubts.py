@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
     files = {
         "good.csv": "0.1,0.5,50\n0.6,1.9,60\n",
         "ms.csv": "100,500,50\n600,1900,60\n",
-        # annotations are rounded: 2.05 is at the end
+        # Annotations are rounded: 2.05 is at the end.
         "late.csv": "0.1,0.5,50\n2.05,2.2,60\n2.3,2.9,62\n",
         "voices.csv": "0.1,0.5,50\n0.4,0.9,60\n1,1.5,84\n1.6,1.7,30\n",
         "good.txt": "0.2\n0.8\n",

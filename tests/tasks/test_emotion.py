@@ -111,7 +111,7 @@ def test_targets_are_arousal_then_valence_standardised_without_the_test_set(whol
 
 def test_r2_of_each_target_and_their_mean(whole):
     target = kinds.of(TASK).encode(TASK, TASK.labels, find_clips(TASK, whole))
-    # valence: the mean
+    # Valence: the mean.
     output = np.stack([target[:, 0], np.full(len(target), target[:, 1].mean())], axis=1)
     group, once = np.arange(len(target)), np.ones((1, len(target)))
     scores = [

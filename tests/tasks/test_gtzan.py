@@ -122,7 +122,7 @@ def test_a_folder_that_is_not_gtzan_is_refused(tmp_path: Path, task: Task) -> No
         find_clips(task, tmp_path)
 
 
-# shortest, usual and longest file, 22.05 kHz
+# Shortest, usual and longest file, 22.05 kHz.
 @pytest.mark.parametrize("n_samples", [660_000, 661_794, 675_808])
 def test_a_track_of_30_013_s_is_one_window(n_samples: int) -> None:
     assert len(gtzan.WINDOWING.spans(n_samples, 22050)) == 1

@@ -20,8 +20,8 @@ def test_a_note_has_the_pitch_it_is_asked_for(family, midi):
     audio = note(family, midi, 1.0, rng(), RATE)
     spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio)), 8 * RATE))
     f0 = 440 * 2 ** ((midi - 69) / 12)
-    # As in NSynth, vibrato and stretched partials apart: the strongest bin within a quarter tone of
-    # f0 stands out.
+    # As in NSynth, vibrato and stretched partials apart: the
+    # strongest bin within a quarter tone of f0 stands out.
     near = spectrum[round(8 * f0 * 2 ** (-1 / 24)) : round(8 * f0 * 2 ** (1 / 24)) + 1]
     below = spectrum[round(8 * f0 * 0.6) : round(8 * f0 * 0.8)]
     assert near.max() > 8 * below.max()

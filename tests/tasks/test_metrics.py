@@ -135,7 +135,7 @@ def test_a_tag_that_every_unit_or_no_unit_has_changes_nothing(name):
 
 def test_f1_counts_a_class_that_is_only_predicted_and_recall_does_not():
     target, output = np.array([0, 0, 1, 1]), np.eye(4)[[0, 2, 1, 1]]
-    # class 3 is nowhere
+    # Class 3 is nowhere.
     assert plain("macro_f1", target, output) == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert plain("balanced_accuracy", target, output) == pytest.approx((1 / 2 + 1) / 2)
 

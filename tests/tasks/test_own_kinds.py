@@ -74,7 +74,7 @@ def test_every_kind_is_probed_whatever_labels_are_declared(folder, kind, names):
         [toml], features=folder / "features", results=folder / "results", protocol=protocol
     )
     each = ["r2_valence", "r2_arousal"] if kind == "regression" and names else []
-    # of the whole split, not of a clip
+    # Of the whole split, not of a clip.
     scores = [name for name in done.result.scores if name != "beat_f_pooled"]
     assert scores == [*kinds.named(kind).metrics, *each]
     if kind in ("multiclass", "multilabel"):

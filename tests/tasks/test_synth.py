@@ -132,7 +132,7 @@ def test_trill_alternates_between_two_pitches() -> None:
     assert 5 <= strongest_hz(wave, 2.0, 15.0) <= 8
     assert abs(low) < 30
     middle = (wave > low + 0.3 * (high - low)) & (wave < high - 0.3 * (high - low))
-    # it dwells on the two pitches, a vibrato of that width would pass through
+    # It dwells on the two pitches, a vibrato of that width would pass through.
     assert middle.mean() < 0.35
 
 
@@ -173,7 +173,7 @@ def test_belt_has_a_flatter_source_than_straight_and_breathy_the_steepest() -> N
     def fall_db(technique: str) -> float:
         rng, score = np.random.default_rng(0), [Syllable(0.1, 1.9, 50.0, "a")]
         controls = TECHNIQUES[technique](plain_singing(score, MALE, 2.0, rng), score, MALE, rng)
-        # the voice without its air
+        # The voice without its air.
         audio = render(replace(controls, breath=np.zeros(1000)), MALE, rng, SR)
         return band_db(audio, 100, 600) - band_db(audio, 2000, 4000)
 
@@ -389,7 +389,7 @@ def test_vocalset_names_and_balance(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(pairs) == 200
     assert set(pairs.values()) == {2}
     assert all("/excerpts/" in p for p in paths if "/spoken/" in p)
-    # the loader takes the singer from the folder and drops the quirks
+    # The loader takes the singer from the folder and drops the quirks.
     loaded = recordings(tmp_path)
     assert sorted(f"FULL/{r.id}.wav" for r in loaded) == paths
 

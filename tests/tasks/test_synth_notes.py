@@ -34,7 +34,7 @@ from svuprobe.tasks.synth.instruments import FAMILIES
 from svuprobe.tasks.types import SPLITS
 
 RATE = nsynth.SAMPLE_RATE
-# default and least number of clips
+# Default and least number of clips.
 WRITERS: dict[str, tuple[Callable[..., None], tuple[Task, ...], int, int]] = {
     "emomusic": (emomusic.write, (emotion.TASK,), 60, 3),
     "nsynth": (nsynth.write, (instrument.TASK, pitch.TASK), 198, 3),
