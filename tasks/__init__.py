@@ -1,4 +1,4 @@
-"""What is asked of frozen features: datasets, splits, targets, decoders and metrics.
+"""Say what is asked of frozen features: datasets, splits, targets, decoders and metrics.
 
 A new task is one file that makes a :class:`~svuprobe.tasks.types.Task` and one line in ``TABLE``; a
 task on your own data is a TOML file (see :mod:`svuprobe.tasks.own`).
@@ -48,9 +48,7 @@ TABLE = {
 
 
 def check_name(name: str) -> None:
-    """Raise TaskError for what is neither a task of the table nor a TOML file, with the close
-    matches.
-    """
+    """Raise TaskError, with the close matches, for what is neither in the table nor a TOML file."""
     if name in TABLE or name.endswith(".toml"):
         return
     hint = did_you_mean(name, sorted(TABLE), most=3, alike=0.5)
@@ -60,7 +58,7 @@ def check_name(name: str) -> None:
 
 
 def load(name: str) -> Task:
-    """The task of that name, or the one that a TOML file describes."""
+    """Return the task of that name, or the one that a TOML file describes."""
     check_name(name)
     if name.endswith(".toml"):
         from svuprobe.tasks.own import load_toml
@@ -72,13 +70,14 @@ def load(name: str) -> Task:
 
 
 def is_synthetic(root: Path) -> bool:
-    """Whether a dataset folder was written by ``svuprobe data synth``."""
+    """Tell whether a dataset folder was written by ``svuprobe data synth``."""
     return (root / "SYNTHETIC.json").is_file()
 
 
 def dataset_id(task: Task, synthetic: bool) -> str:
-    """Name of a dataset in caches and results; a synthetic copy never shares one with the real
-    recordings.
+    """Return a dataset's name in caches and results.
+
+    A synthetic copy never shares one with the real recordings.
     """
     return f"{task.dataset}.synthetic" if synthetic else task.dataset
 
@@ -86,11 +85,13 @@ def dataset_id(task: Task, synthetic: bool) -> str:
 def _is_whole(root: Path) -> bool:
     from svuprobe.tasks.synth.corpus import MARKER, read_marker
 
+    # Copies of versions that kept no such entry count as whole.
     return read_marker(root / MARKER).get("complete", True) is True
 
 
 def find_clips(task: Task, root: Path) -> list[Clip]:
-    """Every clip of a task under its dataset's folder (ignored for a task on the user's own data).
+    """Find every clip of a task under its dataset's folder (ignored for a task on the user's own
+    data).
 
     Raises TaskError where the folder is absent, unfinished or holds no clip, and where ids repeat
     or a group that must not cross splits does.
@@ -121,6 +122,7 @@ def _check(task: Task, clips: list[Clip]) -> None:
                 f"task {task.name}: clip id {clip.id!r} occurs twice; ids must be unique"
             )
         ids.add(clip.id)
+        # The first clip of a group says which split all of it is in.
         other = split_of.setdefault(clip.group, clip.split)
         if task.disjoint_groups and other != clip.split:
             raise TaskError(

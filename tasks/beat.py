@@ -39,7 +39,7 @@ _NAME = re.compile(
 
 
 def clips(root: Path) -> list[Clip]:
-    """Every track with its beats before 30 s; the group is the track."""
+    """Return every track with its beats before 30 s; the group is the track."""
     tracks = gtzan.tracks(root)
     files = beat_files(root, tracks)
     if files:
@@ -60,7 +60,8 @@ def clips(root: Path) -> list[Clip]:
 
 
 def beat_files(root: Path, tracks: Sequence[gtzan.Track]) -> dict[str, Path]:
-    """The file of beats of each track in the dataset's folder; empty where there is none at all.
+    """Find the file of beats of each track in the dataset's folder; none where there is none at
+    all.
 
     Raises TaskError where some tracks have one and others not.
     """
@@ -68,6 +69,7 @@ def beat_files(root: Path, tracks: Sequence[gtzan.Track]) -> dict[str, Path]:
     for folder in dict.fromkeys(
         [*(t.path.parent for t in tracks), *(root / name for name in FOLDERS)]
     ):
+        # The first that is found counts: folders in their order, .beats before .jams.
         for path in sorted(folder.glob("*.*"), key=lambda p: (p.suffix, p.name)):
             if match := _NAME.fullmatch(path.name):
                 found.setdefault(".".join(match.groups()), path)
@@ -82,7 +84,7 @@ def beat_files(root: Path, tracks: Sequence[gtzan.Track]) -> dict[str, Path]:
 
 
 def read_beats(path: Path) -> tuple[float, ...]:
-    """Ascending times in s of a ``.beats`` or ``.jams`` file."""
+    """Read the times of a ``.beats`` or ``.jams`` file: ascending, in s."""
     text = path.read_text(encoding="utf-8", errors="replace")
     times = tuple(sorted(_of_jams(path, text) if path.suffix == ".jams" else _of_lines(path, text)))
     if not times or not all(math.isfinite(time) and time >= 0 for time in times):
@@ -95,6 +97,7 @@ def read_beats(path: Path) -> tuple[float, ...]:
 
 def _of_lines(path: Path, text: str) -> Iterable[float]:
     for number, line in enumerate(text.splitlines(), start=1):
+        # The second column, the place in the bar, is not needed.
         fields = line.split("#")[0].replace(",", " ").split()
         try:
             yield from map(float, fields[:1])

@@ -25,7 +25,9 @@ PLACES = (("clips_45seconds", ".mp3"), ("clips_45seconds", ".wav"), ("wav", ".wa
 
 
 def audio_files(root: Path) -> dict[int, Path]:
-    """Files by the number that is their name; TaskError where no folder of the layout is there."""
+    """Find files by the number that is their name; TaskError where no folder of the layout is
+    there.
+    """
     if not any((root / folder).is_dir() for folder, _ in PLACES):
         raise TaskError(
             f"{root}: no folder clips_45seconds in it; EmoMusic's clips unpack to "
@@ -40,7 +42,7 @@ def audio_files(root: Path) -> dict[int, Path]:
 
 
 def clips(root: Path) -> list[Clip]:
-    """Songs of the list whose audio is there; the group is the song."""
+    """Return the list's songs whose audio is there; the group is the song."""
     files = audio_files(root)
     return [
         Clip(

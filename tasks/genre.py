@@ -14,7 +14,7 @@ from svuprobe.tasks.types import Clip, Task
 
 
 def clips(root: Path) -> list[Clip]:
-    """Every track with its genre; the group is the track."""
+    """Return every track with its genre; the group is the track."""
     return [
         Clip(t.id, str(t.path), t.split, target=t.genre, group=t.id) for t in gtzan.tracks(root)
     ]

@@ -19,7 +19,7 @@ LABELS = (
 
 
 def clips(root: Path) -> list[Clip]:
-    """Every note; the target is its family."""
+    """Return every note; the target is its family."""
     return nsynth.clips(root, lambda note: note.family)
 
 

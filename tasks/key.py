@@ -44,7 +44,7 @@ _NAME = re.compile(r"(\d+)(?:\.LOFI)?\.(?:mp3|flac|wav)")
 
 
 def clips(root: Path) -> list[Clip]:
-    """Songs of the list whose audio is there; the group is the song."""
+    """Return the list's songs whose audio is there; the group is the song."""
     songs = {folder: _songs(root, f"{folder}*/audio/*") for folder in FOLDERS.values()}
     together = _songs(root, "audio/*")
     if not together and not any(songs.values()):
@@ -63,7 +63,7 @@ def clips(root: Path) -> list[Clip]:
 
 
 def _songs(root: Path, pattern: str) -> dict[int, Path]:
-    """Audio files of that pattern by Beatport's id; mp3 comes first, as it is the original."""
+    """Find audio files of a pattern by Beatport's id; mp3 comes first, as it is the original."""
     songs: dict[int, Path] = {}
     for path in sorted(root.glob(pattern), key=lambda path: (path.suffix != ".mp3", path)):
         if match := _NAME.fullmatch(path.name):
@@ -72,8 +72,8 @@ def _songs(root: Path, pattern: str) -> dict[int, Path]:
 
 
 def relation(reference: str, estimate: str) -> float:
-    """How near two keys are, 0 to 1: ``mir_eval.key.weighted_score``, descending fifths not
-    allowed.
+    """Score how near two keys are, 0 to 1, as mir_eval.key.weighted_score without descending
+    fifths.
 
     1 for the same key; 0.5 for the key a fifth above the reference, in the same mode, but 0 for the
     one below; 0.3 for its relative and 0.2 for its parallel key. Written out, as some releases of
@@ -88,10 +88,12 @@ def relation(reference: str, estimate: str) -> float:
     up = (TONICS.index(other) - TONICS.index(tonic)) % 12
     if mode == other_mode:
         return {0: 1.0, 7: 0.5}.get(up, 0.0)
+    # A minor is nine semitones above C major; C major three above A minor.
     relative = 9 if mode == "major" else 3
     return {relative: 0.3, 0: 0.2}.get(up, 0.0)
 
 
+# Of each class to each, once: scores of resamplings look it up.
 _RELATIONS = np.array(
     [[relation(reference, estimate) for estimate in LABELS] for reference in LABELS]
 )
@@ -100,9 +102,7 @@ _RELATIONS = np.array(
 def weighted_score(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Mean `relation` of the true key to the one with the largest output; classes are those of
-    `LABELS`.
-    """
+    """Average the `relation` of the true key to the one with the largest output: (R,)."""
     return mean_of(_RELATIONS[target, output.argmax(axis=1)], group, counts)
 
 

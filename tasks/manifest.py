@@ -1,4 +1,4 @@
-"""The clips of a task as extraction saw them, so that probing never needs the dataset.
+"""Keep the clips of a task as extraction saw them, so that probing never needs the dataset.
 
 ``FEATURES/tasks/<task>[.synthetic].json``, written by ``svuprobe extract``.
 """
@@ -19,7 +19,7 @@ from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
 @dataclass(frozen=True)
 class ClipList:
-    """A task, its clips, its labels, and whether they are of a synthetic copy of the dataset.
+    """Hold a task, its clips and labels, and whether they are of a synthetic copy of the dataset.
 
     ``saved_at`` is when extraction wrote the list, in seconds since 1970; None for one that was
     just made.
@@ -33,16 +33,16 @@ class ClipList:
 
     @property
     def dataset(self) -> str:
-        """Name of the dataset in the cache's folder."""
+        """Return the name of the dataset in the cache's folder."""
         return dataset_id(self.task, self.synthetic)
 
     @property
     def folder(self) -> str:
-        """Name of the task's folder in results."""
+        """Return the name of the task's folder in results."""
         return f"{self.task.name}{'.synthetic' if self.synthetic else ''}"
 
     def untouched(self, clip: Clip) -> bool:
-        """Whether the file of a clip is as it was when extraction wrote the list: no need to read
+        """Tell whether a clip's file is as it was when extraction wrote the list: no need to read
         it.
         """
         if self.saved_at is None:
@@ -51,17 +51,18 @@ class ClipList:
             status = os.stat(clip.path)
         except (OSError, ValueError):
             return False
+        # Either time may lag: a copied file keeps the one, a renamed one the other.
         return max(status.st_mtime, status.st_ctime) < self.saved_at
 
 
 def listed(task: Task, clips: Sequence[Clip], synthetic: bool) -> ClipList:
-    """The list of a task's clips as they are now."""
+    """Return the list of a task's clips as they are now."""
     return ClipList(task, tuple(clips), labels_of(task, clips), synthetic)
 
 
 def labels_of(task: Task, clips: Sequence[Clip]) -> tuple[str, ...]:
-    """Sorted labels: the task's own, or those its clips carry; names of the targets for
-    regression.
+    """Return sorted labels: the task's own, or those its clips carry; a regression's target
+    names.
     """
     if task.labels is not None:
         return task.labels
@@ -69,8 +70,9 @@ def labels_of(task: Task, clips: Sequence[Clip]) -> tuple[str, ...]:
 
 
 def save(features: Path, found: ClipList) -> None:
-    """Write the list of a task's clips, unless just this one is there (which may be where nothing
-    can be written).
+    """Write the list of a task's clips, unless just this one is there.
+
+    It may be there where nothing can be written.
 
     The file of a task on the user's own data is kept by its path, and by the path from here to it,
     which survives moving a project as a whole.
@@ -91,7 +93,7 @@ def save(features: Path, found: ClipList) -> None:
 
 
 def _relative(source: str, folder: Path) -> str:
-    """The path from a folder to a file; empty where there is none, as between two drives."""
+    """Return the path from a folder to a file; empty where there is none, as between two drives."""
     try:
         return Path(os.path.relpath(source, folder.resolve())).as_posix() if source else ""
     except ValueError:
@@ -99,8 +101,9 @@ def _relative(source: str, folder: Path) -> str:
 
 
 def read(path: Path) -> ClipList:
-    """A saved list. For own data the TOML and CSV are read again, so that edited labels are never
-    stale.
+    """Read a saved list.
+
+    For own data the TOML and CSV are read again, so that edited labels are never stale.
 
     Raises TaskError naming the file where it is damaged, of another version, or made from a TOML
     that is gone.
@@ -114,6 +117,7 @@ def read(path: Path) -> ClipList:
         )
     if task.source:
         return listed(task, task.clips(Path()), False)
+    # JSON knows lists only; targets are tuples.
     clips = [Clip(**clip | {"target": _tuples(clip["target"])}) for clip in body["clips"]]
     return ClipList(task, tuple(clips), tuple(body["labels"]), body["synthetic"], saved_at)
 
@@ -139,7 +143,7 @@ assert _CLIP_TYPES.keys() == {f.name for f in fields(Clip)}
 
 
 def _body(path: Path) -> dict[str, Any]:
-    """What a file holds, if it has the shape of a list."""
+    """Read what a file holds, if it has the shape of a list."""
     again = "delete it and run svuprobe extract again (features are kept)"
     try:
         body = json.loads(path.read_bytes().decode("utf-8"))
@@ -164,12 +168,13 @@ def _body(path: Path) -> dict[str, Any]:
 
 
 def _source(path: Path, body: dict[str, Any]) -> str:
-    """The TOML file that a list was made from: where it was, or where it lies from here; empty for
-    built-in tasks.
+    """Return the TOML file a list was made from: where it was or lies from here; empty for built-in
+    tasks.
     """
     source = str(body["source"])
     if not source or Path(source).is_file():
         return source
+    # A path with a null character is no file: it stands for "there is none".
     moved = path.parent / str(body.get("relative_source") or "\0")
     if "\0" not in str(moved) and moved.is_file():
         return str(moved)
@@ -184,7 +189,7 @@ def _tuples(value: Any) -> Any:
 
 
 def find(features: Path, name: str | None = None) -> tuple[list[ClipList], list[str]]:
-    """Saved lists of one task (of its real and its synthetic dataset), or of every task.
+    """Find the saved lists of one task (of its real and its synthetic dataset), or of every task.
 
     Returns the lists, and a line for each file that can't be used; one bad file hides no other
     task. Hidden files, such as macOS leaves on other file systems, are no lists.

@@ -1,4 +1,5 @@
-"""A task on your own data: a TOML file that says what, and a CSV file with one clip a line.
+"""Describe a task on your own data: a TOML file that says what, and a CSV file with one clip a
+line.
 
 .. code-block:: toml
 
@@ -46,8 +47,9 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class Key:
-    """What a key of the TOML file may hold: values of some types that ``allowed`` accepts, in words
-    ``rule``.
+    """Say what a key of the TOML file may hold: values of some types that ``allowed`` accepts.
+
+    ``rule`` says in words what those are.
     """
 
     types: tuple[type, ...]
@@ -116,8 +118,9 @@ COLUMNS = ("path", "target", "id", "start", "end", "split", "group")
 
 
 def load_toml(path: Path) -> Task:
-    """The task a TOML file describes. Raises TaskError naming the file and the key or line that is
-    wrong.
+    """Return the task a TOML file describes.
+
+    Raises TaskError naming the file and the key or line that is wrong.
     """
     spec = _read_toml(path)
     kind = kinds.named(spec["kind"])
@@ -140,6 +143,7 @@ def load_toml(path: Path) -> Task:
         reference=spec.get("reference", f"own data, {path.name}"),
         source=str(path.resolve()),
     )
+    # The CSV file is read when clips are asked for: a list of tasks needs none.
     read = functools.partial(
         _clips, path.parent, path.parent / spec["metadata"], task, spec.get("split_seed", 0)
     )
@@ -156,6 +160,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         if key not in KEYS:
             raise TaskError(f"{path}: unknown key {key!r}; {did_you_mean(key, KEYS)}")
         rule = KEYS[key]
+        # Python takes true for a 1; TOML does not.
         if not isinstance(value, rule.types) or (
             isinstance(value, bool) and bool not in rule.types
         ):
@@ -172,7 +177,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """A value as part of one line; a whole number may be too long for Python to write."""
+    """Return a value as part of one line; a whole number may be too long for Python to write."""
     try:
         text = repr(value)
     except ValueError:
@@ -219,8 +224,8 @@ def _clips(base: Path, metadata: Path, task: Task, split_seed: int) -> list[Clip
 
 
 def _rows(metadata: Path) -> tuple[str, list[tuple[int, dict[str, str]]]]:
-    """What separates columns, and the lines of the CSV file with their numbers; ``label`` stands
-    for ``target``.
+    """Read what separates columns, and the CSV's lines with their numbers; ``label`` is
+    ``target``.
     """
     text = read_text(metadata, "the TOML's key metadata names it")
     separator, lines = table(metadata, text, (("path",), ("target", "label")))
@@ -258,8 +263,8 @@ def _numbers(
 
 
 class _Rows:
-    """Makes clips of the lines of the CSV file; a file of events is read once, however many lines
-    name it.
+    """Make clips of the lines of the CSV file; a file of events is read once, however many name
+    it.
     """
 
     def __init__(self, base: Path, task: Task, numbers: Numbers) -> None:
@@ -268,7 +273,7 @@ class _Rows:
         self.events: dict[Path, Sequence[Any]] = {}
 
     def clip(self, where: str, row: dict[str, str]) -> Clip:
-        """The clip of a line. Raises TaskError where a cell is wrong."""
+        """Return the clip of a line. Raises TaskError where a cell is wrong."""
         for needed in ("path", "target"):
             if not row[needed] and not (needed == "target" and self.kind.may_be_empty):
                 raise TaskError(f"{where}: {needed} is empty")
@@ -279,6 +284,7 @@ class _Rows:
         split = row.get("split", "")
         if split and split not in SPLITS:
             raise TaskError(f"{where}: split {split!r}; it is one of {', '.join(SPLITS)}")
+        # Parts of one file need ids that differ.
         part = (
             f"#{start:.10g}-{'' if end is None else f'{end:.10g}'}"
             if start or end is not None
@@ -303,7 +309,7 @@ class _Rows:
 
 
 def _split(metadata: Path, clips: list[Clip], task: Task, seed: int) -> list[Clip]:
-    """60/20/20 by groups, classes spread evenly: three, one and one of five folds."""
+    """Split 60/20/20 by groups, classes spread evenly: three, one and one of five folds."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups = [clip.group for clip in clips]

@@ -30,21 +30,21 @@ LABELS = tuple(f"{midi:03d}" for midi in range(128))
 def accuracy_semitone(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Share of units whose largest output is at most one class from the true one, (R,)."""
+    """Return the share of units whose largest output is at most one class from the true one,
+    (R,).
+    """
     return mean_of((abs(output.argmax(axis=1) - target) <= 1).astype(float), group, counts)
 
 
 def accuracy_pitch_class(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Share of units whose largest output is a whole number of octaves from the true class,
-    (R,).
-    """
+    """Return the share of units whose largest output is whole octaves from the true class, (R,)."""
     return mean_of(((output.argmax(axis=1) - target) % 12 == 0).astype(float), group, counts)
 
 
 def clips(root: Path) -> list[Clip]:
-    """Every note; the target is its MIDI number in three digits."""
+    """Return every note; the target is its MIDI number in three digits."""
     return nsynth.clips(root, lambda note: f"{note.pitch:03d}")
 
 

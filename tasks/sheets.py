@@ -1,5 +1,4 @@
-"""Text tables as people and spreadsheets write them, in any locale: read rightly, or refused with
-what to do.
+"""Read tables as people and spreadsheets write them, in any locale, or refuse them with what to do.
 
 Conventions
 -----------
@@ -32,6 +31,7 @@ from svuprobe.tasks.types import TaskError
 
 NAMED_BY = "a target column names it"  # why a file of events is read
 LATEST_S = 1e6  # no recording lasts 11 days: a time beyond is not in seconds
+# utf-16's mark is the beginning of utf-32's.
 _MARKS = {  # first bytes of a file -> its encoding; the longer marks first
     b"\xff\xfe\x00\x00": "utf-32",
     b"\x00\x00\xfe\xff": "utf-32",
@@ -48,7 +48,7 @@ _FAILED = re.compile(r"#(N/A|NV|REF!|BEZUG!|NAME\?|VALUE!|WERT!|DIV/0!|NUM!|ZAHL
 
 @dataclass(frozen=True)
 class Cell:
-    """A piece of text and where it stands, as ``FILE:LINE``."""
+    """Hold a piece of text and where it stands, as ``FILE:LINE``."""
 
     where: str
     text: str
@@ -94,6 +94,7 @@ def _place(content: bytes, error: UnicodeDecodeError, encoding: str) -> str:
     if encoding in ("utf-16", "utf-32"):
         return f": begins as {encoding.upper()} but is not text of it (cut or damaged?)"
     before = content[: error.start]
+    # Lines may end in any of the three ways.
     line = 1 + before.count(b"\n") + before.replace(b"\r\n", b"").count(b"\r")
     return (
         f":{line}: byte {content[error.start]:#x} is not UTF-8 (of Windows-1252, Latin-1 or "
@@ -135,8 +136,8 @@ def _said_separator(text: str) -> tuple[str, str]:
 
 
 def _separator(text: str, needed: Sequence[Sequence[str]]) -> str:
-    """Find what separates columns: with it the first line has the columns that must be there; a
-    comma if nothing.
+    """Find what separates columns: with it the first line has the needed ones; a comma if
+    nothing.
     """
     first = next((line for line in text.splitlines() if line.strip()), "")
     for separator in (",", ";", "\t"):
@@ -150,6 +151,7 @@ def _lines(path: Path, text: str, separator: str, skipped: int) -> Iterator[tupl
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     width = 0
     while True:
+        # Where the line begins: a quoted cell may hold line ends.
         begins = reader.line_num + 1 + skipped
         try:
             cells = [cell.strip() for cell in next(reader)]
@@ -202,9 +204,7 @@ def columns_of_numbers(
 
 
 def _separator_of_numbers(lines: Sequence[str]) -> str:
-    """Find what separates numbers: semicolons before all else, then blanks that stand beside no
-    comma.
-    """
+    """Find what separates numbers: semicolons first, then blanks that stand beside no comma."""
     if any(";" in line for line in lines):
         return ";"
     if any(re.search(r"[^\s,]\s+[^\s,]", line) for line in lines):
@@ -218,7 +218,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 class Numbers:
-    """Reads the numbers of one file, of which all have the same decimal mark."""
+    """Read the numbers of one file, of which all have the same decimal mark."""
 
     def __init__(self, separator: str, cells: Sequence[Cell]) -> None:
         """Find the decimal mark from all cells with numbers. Raises TaskError where it is not
@@ -242,6 +242,7 @@ class Numbers:
                 f"{(both or first).where}: {(both or first).text!r}{also}: points and commas in "
                 "the numbers of one file; write decimal points, and no separators of thousands"
             )
+        # "1,500" alone may be either; one number with another form settles it.
         if separator != ";" and all(_THOUSANDS.fullmatch(cell.text) for cell in commas):
             raise TaskError(
                 f"{first.where}: {first.text!r} has a decimal comma or a separator of thousands, "

@@ -15,13 +15,13 @@ from svuprobe.tasks.types import Clip, Task
 
 
 def split_of(recording_id: str) -> str:
-    """60 % train, 20 % valid, 20 % test, from the SHA-256 of the path below ``FULL``."""
+    """Return 60 % train, 20 % valid, 20 % test, by the SHA-256 of the path below ``FULL``."""
     tenth = int.from_bytes(hashlib.sha256(recording_id.encode()).digest()[:4], "big") % 10
     return "train" if tenth < 6 else "valid" if tenth < 8 else "test"
 
 
 def clips(root: Path) -> list[Clip]:
-    """Every recording; the group is the recording."""
+    """Return every recording; the group is the recording."""
     return [
         Clip(r.id, str(r.path), split_of(r.id), target=r.singer, group=r.id)
         for r in vocalset.recordings(root)

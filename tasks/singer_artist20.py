@@ -31,7 +31,7 @@ SPLIT_OF_ALBUM = ("train", "train", "train", "train", "valid", "test")
 
 
 def songs(root: Path) -> Iterator[tuple[str, list[Path]]]:
-    """Artists and the paths of their songs, both in byte order."""
+    """Yield artists and the paths of their songs, both in byte order."""
     base = root / "mp3s-32k" if (root / "mp3s-32k").is_dir() else root
     paths = [
         p
@@ -49,7 +49,7 @@ def songs(root: Path) -> Iterator[tuple[str, list[Path]]]:
 
 
 def clips(root: Path) -> list[Clip]:
-    """Every song; the group is the album."""
+    """Return every song; the group is the album."""
     found = []
     for artist, paths in songs(root):
         # In byte order, as the paths are.

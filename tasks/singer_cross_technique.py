@@ -27,12 +27,12 @@ TEST = ("inhaled", "spoken", "trillo", "vocal_fry")
 
 
 def split_of(technique: str) -> str:
-    """The split of a technique."""
+    """Return the split of a technique."""
     return "test" if technique in TEST else "valid" if technique in VALID else "train"
 
 
 def clips(root: Path) -> list[Clip]:
-    """Every recording; the group is what one singer recorded of one technique."""
+    """Return every recording; the group is what one singer recorded of one technique."""
     return [
         Clip(
             r.id,

@@ -29,17 +29,21 @@ _BY_FREQUENCY = split_lists.comment(LIST, "tags")  # the list counts tags in thi
 
 
 def tags_of(row: Mapping[str, str]) -> tuple[str, ...]:
-    """Sorted names of the tags of a row of the list; none of the 50 is an empty tuple."""
+    """Return the sorted names of the tags of a row of the list; none of the 50 is an empty
+    tuple.
+    """
     return tuple(sorted(_BY_FREQUENCY[int(number)] for number in row["tags"].split(",") if number))
 
 
 def track_of(mp3_path: str) -> str:
-    """The track a clip was cut from: ``f/artist-album-01-title-30-59.mp3`` without its seconds."""
+    """Return the track a clip was cut from: ``f/artist-album-01-title-30-59.mp3`` without its
+    seconds.
+    """
     return mp3_path.rsplit("-", 2)[0]
 
 
 def clips(root: Path) -> list[Clip]:
-    """Clips of the list whose file is there, by number; the group is the track."""
+    """Return the list's clips whose file is there, by number; the group is the track."""
     if not (root / "mp3").is_dir():
         raise TaskError(
             f"{root}: no folder mp3 in it; join mp3.zip.001 to mp3.zip.003 of MagnaTagATune and "

@@ -33,12 +33,12 @@ VALID = {"female9", "male9", "male11"}
 
 
 def split_of(singer: str) -> str:
-    """The split of a singer."""
+    """Return the split of a singer."""
     return "test" if singer in TEST else "valid" if singer in VALID else "train"
 
 
 def clips(root: Path) -> list[Clip]:
-    """Recordings of the ten techniques; the group is the singer."""
+    """Return the recordings of the ten techniques; the group is the singer."""
     return [
         Clip(r.id, str(r.path), split_of(r.singer), target=r.technique, group=r.singer)
         for r in vocalset.recordings(root)
@@ -47,7 +47,7 @@ def clips(root: Path) -> list[Clip]:
 
 
 def marble_clips(root: Path) -> list[Clip]:
-    """The same recordings; validation is two in five of those of the 15 training singers."""
+    """Return the same recordings; validation is two in five of those of the 15 training singers."""
     found = []
     for clip in clips(root):
         fifth = int.from_bytes(hashlib.sha256(clip.id.encode()).digest()[:4], "big") % 5

@@ -20,12 +20,12 @@ ANNOTATION = "MIR-ST500_corrected.json"
 
 
 def split_of(song: int) -> str:
-    """The split of a song by its number."""
+    """Return the split of a song by its number."""
     return "train" if song <= 360 else "valid" if song <= 400 else "test"
 
 
 def vocals(root: Path, song: int) -> Path | None:
-    """The vocal track of a song, None where it is absent."""
+    """Find the vocal track of a song, None where it is absent."""
     part = "test" if song > 400 else "train"
     names = (
         f"{part}/{song}/Vocal.wav",
@@ -37,7 +37,7 @@ def vocals(root: Path, song: int) -> Path | None:
 
 
 def clips(root: Path) -> list[Clip]:
-    """Songs whose vocals are there, by number; the group is the song."""
+    """Return the songs whose vocals are there, by number; the group is the song."""
     path = root / ANNOTATION
     try:
         annotation = json.loads(path.read_text(encoding="utf-8"))

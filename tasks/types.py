@@ -1,4 +1,4 @@
-"""The nouns of a task: a clip, how clips are cut into windows, and what is asked of them."""
+"""Define the nouns of a task: a clip, how clips are cut into windows, and what is asked of them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LONGEST_S = 60.0  # of a clip taken whole: attention over hours of audio fits n
 
 
 class TaskError(UserError):
-    """A mistake in a task's name, its dataset or its files, as one line for the user."""
+    """Report a mistake in a task's name, its dataset or its files, in one line for the user."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled stretch of audio.
+    """Name one labelled stretch of audio.
 
     ``target`` depends on the kind of the task, whose file in `svuprobe.tasks.kinds` says what it
     is. ``group`` is the unit that may not cross splits and that intervals take as one: singer,
@@ -38,7 +38,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Windowing:
-    """How a clip becomes the windows an extractor sees.
+    """Say how a clip becomes the windows an extractor sees.
 
     ``window_s=None`` takes a clip whole, or in equal parts where it lasts more than a minute.
     Otherwise windows do not overlap; the rest at the end is kept, at its own length, if it lasts at
@@ -53,9 +53,7 @@ class Windowing:
 
     @property
     def key(self) -> str:
-        """The part of a cache's folder name that tells this windowing from others, e.g.
-        ``3s-tail1s-trim``.
-        """
+        """Return this windowing's part of a cache's folder name, e.g. ``3s-tail1s-trim``."""
         parts = ["whole" if self.window_s is None else f"{self.window_s:g}s"]
         if self.tail_s:
             parts.append(f"tail{self.tail_s:g}s")
@@ -66,12 +64,14 @@ class Windowing:
         return "-".join(parts)
 
     def spans(self, n_samples: int, sample_rate: int) -> list[tuple[int, int]]:
-        """Start and stop sample of every window of a clip of ``n_samples`` at ``sample_rate`` Hz.
+        """Return start and stop sample of every window of a clip of ``n_samples`` at
+        ``sample_rate`` Hz.
 
         Integer samples decide, so a 30.013 s file cut into 30 s windows with ``tail_s=1`` gives one
         window.
         """
         if self.window_s is None:
+            # In equal parts, so that no short rest is left at the end.
             parts = max(1, -(-n_samples // round(_LONGEST_S * sample_rate)))
             ends = [n_samples * part // parts for part in range(parts + 1)]
             return list(zip(ends[:-1], ends[1:], strict=True))
@@ -86,7 +86,7 @@ class Windowing:
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of a dataset: plain data and one function that finds its clips.
+    """Say what is asked of a dataset: plain data and one function that finds its clips.
 
     ``clips(root)`` takes the folder of the dataset and returns every clip with its split and
     target. ``labels`` are sorted; None means they are found in the data (the sorted labels of its
@@ -116,5 +116,5 @@ class Task:
 
 
 def natural_key(text: str) -> list[Any]:
-    """Sort key under which ``male2`` comes before ``male10``."""
+    """Return a sort key under which ``male2`` comes before ``male10``."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]

@@ -1,1 +1,1 @@
-"""Datasets on disk: downloaded, unpacked, checked against official numbers."""
+"""Bring datasets to disk: download, unpack, check against official numbers."""

@@ -1,5 +1,4 @@
-"""Is a dataset whole? Its clips against the official numbers, its files against what can be
-decoded.
+"""Check that a dataset is whole: its clips against official numbers, its files for what decodes.
 
 Only heads of files are read, side by side, so even 300,000 files take minutes. A synthetic copy is
 compared with its ``SYNTHETIC.json`` instead of the official numbers.
@@ -27,25 +26,25 @@ MOST_LABELS = 24  # more than these are summed up in one line
 
 
 class Head(Protocol):
-    """What the head of a sound file says; ``problem`` is empty where it can be read."""
+    """Describe what the head of a sound file says; ``problem`` is empty where it can be read."""
 
     @property
     def seconds(self) -> float:
-        """Length of the audio."""
+        """Return the length of the audio, in seconds."""
 
     @property
     def form(self) -> str:
-        """E.g. ``WAV 44100 Hz mono``."""
+        """Return the format in words, e.g. ``WAV 44100 Hz mono``."""
 
     @property
     def problem(self) -> str:
-        """Why the file can't be read."""
+        """Return why the file can't be read."""
 
 
 @dataclass(frozen=True)
 class SplitCount:
-    """One split as found; ``events`` are notes or beats, ``official`` is None where it is not
-    known.
+    """Count one split as found; ``events`` are notes or beats, ``official`` is None where
+    unknown.
     """
 
     clips: int
@@ -57,7 +56,7 @@ class SplitCount:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What :func:`check` found; ``ok`` where nothing is missing, damaged or contradictory.
+    """Hold what :func:`check` found; ``ok`` where nothing is missing, damaged or contradictory.
 
     ``labels`` counts clips per label and split (empty for regression, notes and beats).
     ``shortest`` and ``longest`` are ``(seconds, clip id)``. ``doubts`` are sentences on what is
@@ -77,16 +76,16 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no problem."""
+        """Return whether there is no problem."""
         return not self.problems
 
     @property
     def hours(self) -> float:
-        """Of audio in all clips."""
+        """Return the hours of audio in all clips."""
         return sum(split.hours for split in self.splits.values())
 
     def lines(self, most: int = 20) -> list[str]:
-        """The report for a terminal; of the problems the first ``most``."""
+        """Return the report for a terminal; of the problems the first ``most``."""
         copy = " (a synthetic copy)" if self.synthetic else ""
         found = [
             f"{self.task.name} on {self.task.dataset}{copy} in {self.root}",
@@ -108,6 +107,7 @@ class CheckReport:
 
     def _split_lines(self) -> list[str]:
         events = kinds.of(self.task).level == "frame"
+        # Columns that have nothing to say are left out: times an empty list.
         official = any(split.official is not None for split in self.splits.values())
         columns = [
             "split",
@@ -142,6 +142,7 @@ class CheckReport:
                 for label, counts in self.labels.items()
             ]
             return [*tabulate(rows, ["label", *SPLITS], disable_numparse=True).splitlines(), ""]
+        # Too many for a table: only the rarest and the commonest are shown.
         ranked = sorted(self.labels, key=lambda label: sum(self.labels[label].values()))
         ends = [
             f"{label} ({sum(self.labels[label].values())})" for label in (ranked[0], ranked[-1])
@@ -174,8 +175,7 @@ def check(
     thorough: bool = False,
     jobs: int | None = None,
 ) -> CheckReport:
-    """Compare the clips of a task with the official numbers and read the header of each of their
-    files.
+    """Compare a task's clips with the official numbers, and read the header of each of their files.
 
     Parameters
     ----------
@@ -206,6 +206,7 @@ def check(
         problems += _against_marker(root, paths, reporter, thorough, jobs)
     else:
         problems += _against_official(task, clips, labels)
+    # The length of a file that can't be read is unknown: no label lies beyond it.
     known = {clip.id: seconds[clip.id] for clip in clips if not headers[clip.path].problem}
     problems += [late] if (late := beyond(task, clips, known)) else []
     lengths = sorted((s, name) for name, s in seconds.items() if s > 0)
@@ -224,7 +225,7 @@ def check(
 
 
 def _short(path: str, root: Path) -> str:
-    """A path below the dataset's folder where it lies there."""
+    """Return a path below the dataset's folder where it lies there, else as it is."""
     return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
 
 
@@ -234,7 +235,7 @@ def _seconds(clip: Clip, head: Head) -> float:
 
 
 def _overrun(clip: Clip, head: Head) -> str:
-    """What is wrong with the start and end of a clip, if anything."""
+    """Say what is wrong with the start and end of a clip; empty where nothing is."""
     last = clip.start if clip.end is None else clip.end
     if head.problem or (last <= head.seconds + SLACK_S and clip.start < head.seconds):
         return ""
@@ -261,7 +262,7 @@ def _splits(
 
 
 def _labels(task: Task, clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
-    """Clips per label and split, the task's own labels first even if no clip has them."""
+    """Count clips per label and split, the task's own labels first even if no clip has them."""
     kind = kinds.of(task)
     if not kind.has_classes:
         return {}
@@ -295,13 +296,14 @@ def _against_official(
 def _against_marker(
     root: Path, paths: Sequence[str], reporter: Reporter, thorough: bool, jobs: int | None
 ) -> list[str]:
-    """Every file that ``SYNTHETIC.json`` names is there, and no clip is of another file."""
+    """Say which files that ``SYNTHETIC.json`` names are absent, and which clips are of others."""
     try:
         files: dict[str, str] = read_marker(root / MARKER)["files"]
     except (TaskError, KeyError):
         return [f"{MARKER}: not that of a finished copy; run svuprobe data synth again"]
     absent = [name for name in files if not (root / name).is_file()]
     problems = [f"{name}: no such file; run svuprobe data synth again" for name in absent]
+    # Links are followed, since a clip may be named through one.
     known = {(root / name).resolve() for name in files}
     problems += [
         f"{_short(path, root)}: not of this copy; {MARKER} does not name it"
@@ -319,8 +321,8 @@ def _against_marker(
 
 
 def absent(task: Task, root: Path) -> list[str]:
-    """Lines to say where the folder of a dataset is not there: what it is, where to get it, what to
-    type next.
+    """Say where the folder of a dataset is not there: what it is, where to get it, what to type
+    next.
     """
     next_ = f"svuprobe data synth --task {task.name} --out {root.parent}"
     card = DATASETS.get(task.dataset)

@@ -1,5 +1,5 @@
-"""What in a task's labels is unlikely to be meant, said before anything is trained on it. Nothing
-here refuses.
+"""Doubt what in a task's labels is unlikely to be meant, before anything is trained; refuse
+nothing.
 
 Own data has slips that no rule forbids: two spellings of one class, times in milliseconds, notes of
 two voices. A score is computed all the same, and is of something else than its reader thinks.
@@ -56,7 +56,7 @@ def beyond(task: Task, clips: Sequence[Clip], seconds: Mapping[str, float]) -> s
 
 
 def _spellings(task: Task, clips: Sequence[Clip]) -> Iterator[str]:
-    """Labels, groups and paths that differ in what is hard to see alone."""
+    """Yield labels, groups and paths that differ in what is hard to see alone."""
     if task.labels is None:
         kind = kinds.of(task)
         labels = set().union(*(kind.classes(clip.target) for clip in clips))
@@ -74,6 +74,7 @@ def _spellings(task: Task, clips: Sequence[Clip]) -> Iterator[str]:
                 f"groups {_listed(alike)} in several splits differ in case, blanks or marks "
                 "alone: are they one?"
             )
+    # macOS writes names decomposed, Linux as they were typed.
     for alike in _alike(
         {clip.path for clip in clips}, lambda path: unicodedata.normalize("NFC", path)
     ):
@@ -84,7 +85,8 @@ def _spellings(task: Task, clips: Sequence[Clip]) -> Iterator[str]:
 
 
 def _letters(text: str) -> str:
-    """Letters and digits of a text without their case; all of a text that has none, such as ``+``.
+    """Return a text's letters and digits without their case; all of a text that has none, such as
+    ``+``.
 
     ``C`` and ``c`` stay apart: single letters name keys, and case their mode.
     """
@@ -97,7 +99,7 @@ def _letters(text: str) -> str:
 
 
 def _alike(texts: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
-    """Texts that share a key, those of each key together."""
+    """Return texts that share a key, those of each key together."""
     by_key = defaultdict(list)
     for text in sorted(texts):
         by_key[key(text)].append(text)

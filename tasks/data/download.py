@@ -1,4 +1,4 @@
-"""Downloads that go on where they broke off."""
+"""Download so that a transfer goes on where it broke off."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ BLOCK = 1 << 16  # what of a broken block has come is lost
 
 
 class _Again(Exception):
-    """A transfer broke off in a way that another attempt may mend."""
+    """Report that a transfer broke off in a way that another attempt may mend."""
 
 
 class ResumingDownloader:
-    """A ``downloader`` for pooch that goes on where an earlier attempt, of this or another process,
-    broke off.
+    """Download for pooch, going on where an earlier attempt broke off, of this or another process.
 
     What has arrived is kept in ``part`` with the server's name of the version beside it (``.tag``),
     so the two halves of a file are never of different versions. It is moved to pooch's own file
@@ -71,6 +70,7 @@ class ResumingDownloader:
                 self._transfer(url)
                 break
             except (_Again, requests.RequestException) as error:
+                # An attempt that brought something counts as the first.
                 failures = 0 if size(self.part) > before else failures + 1
                 if failures >= self.attempts:
                     raise TaskError(
@@ -80,14 +80,16 @@ class ResumingDownloader:
                 time.sleep(self.wait_s * failures)
 
     def _transfer(self, url: str) -> None:
-        """One request, for what is missing."""
+        """Ask once, for what is missing."""
         import requests
 
         have = size(self.part)
+        # A server that compresses on the way would count other bytes than those that lie here.
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
             if self.tag.is_file():
+                # With the version's name, a server sends all of a file that has changed since.
                 headers["If-Range"] = self.tag.read_text(encoding="utf-8")
         with requests.get(url, headers=headers, stream=True, timeout=self.timeout_s) as answer:
             have, total = self._agree(url, answer, have)
@@ -97,7 +99,9 @@ class ResumingDownloader:
             raise _Again(f"{size(self.part):,} of {total:,} bytes arrived")
 
     def _agree(self, url: str, answer: Any, have: int) -> tuple[int, int | None]:
-        """Where the answer begins and how long the whole file is; refuse what is no answer."""
+        """Return where the answer begins and how long the whole file is; refuse what is no
+        answer.
+        """
         span, _, whole = (
             answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
         )
@@ -106,6 +110,7 @@ class ResumingDownloader:
                 return have, have
             self.part.unlink(missing_ok=True)
             raise _Again("the server can't go on from there; starting over")
+        # Too many requests, or a server in trouble: later is another time.
         if answer.status_code == 429 or answer.status_code >= 500:
             raise _Again(f"HTTP {answer.status_code} {answer.reason}")
         if not answer.ok:
@@ -117,6 +122,7 @@ class ResumingDownloader:
                 self.part.unlink(missing_ok=True)
                 raise _Again("the server sent another part than asked for; starting over")
             return have, int(whole) if whole.isdigit() else None
+        # The server ignored the range: all of it comes from the beginning.
         length = answer.headers.get("Content-Length", "")
         return 0, int(length) if length.isdigit() else None
 
@@ -130,6 +136,7 @@ class ResumingDownloader:
         if not have:  # before the tag of another version takes its place
             self.part.unlink(missing_ok=True)
         tag = answer.headers.get("ETag", "")
+        # A weak tag says that two versions mean the same, not that their bytes are.
         if not tag or tag.startswith("W/"):
             tag = answer.headers.get("Last-Modified", "")
         if tag:
@@ -144,4 +151,5 @@ class ResumingDownloader:
 
 
 def size(path: Path) -> int:
+    """Return the bytes of a file, 0 where there is none."""
     return path.stat().st_size if path.is_file() else 0

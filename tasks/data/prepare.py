@@ -12,45 +12,26 @@ moved into place: what is in place is whole.
 
 from __future__ import annotations
 
-import functools
 import json
-import lzma
 import os
-import re
 import shutil
-import stat
-import struct
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from svuprobe._errors import did_you_mean
-from svuprobe._files import is_systems_word, replacing, sha256_of, writing
+from svuprobe._files import replacing, sha256_of, writing
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.tasks.data.download import BLOCK, ResumingDownloader, size
+from svuprobe.tasks.data.download import BLOCK, ResumingDownloader
+from svuprobe.tasks.data.unpack import DamagedArchive, unpack
 from svuprobe.tasks.datasets import DATASETS, Archive, Dataset
 from svuprobe.tasks.synth.corpus import MARKER, is_taken, write_text
 from svuprobe.tasks.types import TaskError
 
+# In the folder of a dataset: what was downloaded, and where that lies until it is unpacked.
 STATE = "PREPARED.json"
 FOLDER = ".download"
-MOST_INFLATED = 50  # times the size of its archive; sound is compressed about twofold
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-ALWAYS_ALLOWED = 1 << 30  # bytes that an archive may unpack to however small it is
-
-
-_NAMEABLE = re.compile("[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*")
-_LONGEST_NAME = 255  # bytes, on every file system in use
-
-
-class DamagedArchive(TaskError):
-    """An archive that will never unpack, or must not."""
-
-
-Member = tuple[str, bool, int, Callable[[], IO[bytes]]]  # name, is a folder, bytes, opens it
 
 
 def prepare(
@@ -60,8 +41,8 @@ def prepare(
     reporter: Reporter = SILENT,
     cards: Mapping[str, Dataset] = DATASETS,
 ) -> list[Path]:
-    """Download and unpack a dataset into its folder, where that is allowed; what is there already
-    is left alone.
+    """Download and unpack a dataset into its folder, where that is allowed; what is there is left
+    alone.
 
     Parameters
     ----------
@@ -104,6 +85,7 @@ def prepare(
             _write_state(root, card, done)
 
         _place(path, archive, root, done.get(archive.name, {}).get("made", []), record)
+        # What is in place needs no archive any more: large ones would double the room.
         path.unlink(missing_ok=True)
     shutil.rmtree(root / FOLDER, ignore_errors=True)
     if card.how:
@@ -120,7 +102,7 @@ def _card(dataset: str, cards: Mapping[str, Dataset]) -> Dataset:
 
 
 def _claim(root: Path, card: Dataset) -> dict[str, Any]:
-    """What was done here before; refuse a folder that holds anybody else's files."""
+    """Return what was done here before; refuse a folder that holds anybody else's files."""
     if (root / MARKER).exists():
         raise TaskError(
             f"{root} holds a synthetic copy of {card.name}: choose another folder for the real one"
@@ -138,10 +120,11 @@ def _claim(root: Path, card: Dataset) -> dict[str, Any]:
 
 
 def _record(state: Path) -> dict[str, Any]:
-    """What a record says of each archive: ``made`` are names in the folder."""
+    """Read what a record says of each archive: ``made`` are names in the folder."""
     try:
         done = dict(json.loads(state.read_text(encoding="utf-8"))["archives"])
         for entry in done.values():
+            # A record that was edited must not make us delete or move anything elsewhere.
             if not all(
                 type(made) is str and PurePosixPath(made).name == made != ".."
                 for made in entry["made"]
@@ -169,7 +152,7 @@ def _there(root: Path, entry: Mapping[str, Any] | None) -> bool:
 
 
 def _fetch(archive: Archive, folder: Path, reporter: Reporter) -> Path:
-    """The archive, downloaded, joined and compared with its checksum."""
+    """Return the archive, downloaded, joined and compared with its checksum."""
     path = folder / archive.name
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -251,7 +234,7 @@ def _place(
 
 
 def _unpacked(path: Path, archive: Archive, staging: Path) -> list[str]:
-    """Unpack a download into an empty folder; the names there."""
+    """Unpack a download into an empty folder; return the names there."""
     inside = staging / archive.unpack_to
     inside.mkdir(parents=True)
     if archive.name.endswith((".zip", *TARS)):
@@ -259,113 +242,3 @@ def _unpacked(path: Path, archive: Archive, staging: Path) -> list[str]:
     else:
         shutil.copy2(path, inside / archive.name)
     return sorted(entry.name for entry in staging.iterdir())
-
-
-def unpack(archive: Path, folder: Path, strip: int = 0) -> None:
-    """Unpack a zip or tar below a folder and nowhere else.
-
-    Absolute paths, ``..``, links, devices and encrypted members are refused, and so is an archive
-    that inflates more than 50-fold, or has a name with control characters, one that no file can
-    have, or one twice (in other letters too, where the folder takes them for the same).
-    ``__MACOSX`` is left out. The first ``strip`` folders of every path are cut.
-
-    Raises
-    ------
-    DamagedArchive
-        It is damaged or not safe; some of it may have been unpacked into ``folder``.
-    FileError, TaskError
-        It can't be written, as where the disk is full.
-    """
-    members = _zip(archive) if archive.suffix == ".zip" else _tar(archive)
-    limit = max(ALWAYS_ALLOWED, MOST_INFLATED * size(archive))
-    try:
-        for name, is_folder, n_bytes, opened in members:
-            parts = _safe(name, archive)[strip:]
-            if not parts or parts[0] == "__MACOSX":
-                continue
-            limit -= n_bytes
-            if limit < 0:
-                raise DamagedArchive(
-                    f"{archive.name}: would unpack to far more than its size; refused"
-                )
-            if n_bytes > shutil.disk_usage(folder).free:
-                raise TaskError(f"{folder}: the disk is full; make room and run this again")
-            try:
-                _write(folder.joinpath(*parts), is_folder, opened)
-            except (FileExistsError, IsADirectoryError, NotADirectoryError):
-                raise DamagedArchive(
-                    f"{archive.name}: two of its members are called {name!r}; refused"
-                ) from None
-    except OSError as error:
-        if is_systems_word(error):
-            with writing(folder):
-                raise
-        raise _damaged(archive, error) from None
-    except _DAMAGE as error:
-        raise _damaged(archive, error) from None
-
-
-# What Python's readers of archives raise of bytes that are none.
-_DAMAGE = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
-    *(EOFError, RuntimeError, ValueError, OverflowError, LookupError),
-)
-
-
-def _damaged(archive: Path, error: Exception) -> DamagedArchive:
-    return DamagedArchive(f"{archive.name}: damaged ({error}); it was removed: run this again")
-
-
-def _write(path: Path, is_folder: bool, opened: Callable[[], IO[bytes]]) -> None:
-    (path if is_folder else path.parent).mkdir(parents=True, exist_ok=True)
-    if not is_folder:
-        with opened() as source, path.open("xb") as out:  # "x": never over another member
-            shutil.copyfileobj(source, out, BLOCK)
-
-
-def _safe(name: str, archive: Path) -> tuple[str, ...]:
-    """The parts of a member's path."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name.partition("/")[0]:
-        raise DamagedArchive(
-            f"{archive.name}: its member {name!r} would lie outside the folder; refused"
-        )
-    if not _NAMEABLE.fullmatch(name) or any(
-        len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts
-    ):
-        raise DamagedArchive(
-            f"{archive.name}: its member {name[:80]!r} has a name that no file may have; refused"
-        )
-    return path.parts
-
-
-def _zip(path: Path) -> Iterator[Member]:
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or info.flag_bits & 1:
-                raise DamagedArchive(
-                    f"{path.name}: its member {info.filename!r} is a link or encrypted; refused"
-                )
-            yield (
-                info.filename,
-                info.is_dir(),
-                info.file_size,
-                functools.partial(archive.open, info),
-            )
-
-
-def _tar(path: Path) -> Iterator[Member]:
-    with tarfile.open(path, "r|*") as archive:  # a stream: a gzip is read once
-        for info in archive:
-            if not (info.isreg() or info.isdir()):
-                raise DamagedArchive(
-                    f"{path.name}: its member {info.name!r} is a link or a device; refused"
-                )
-            yield info.name, info.isdir(), info.size, functools.partial(_extracted, archive, info)
-
-
-def _extracted(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    file = archive.extractfile(info)
-    assert file is not None  # only of what is no file
-    return file

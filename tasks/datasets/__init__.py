@@ -1,4 +1,4 @@
-"""Cards of the datasets: what each is, under which licence, and where to get it.
+"""Describe the datasets on cards: what each is, under which licence, and where to get it.
 
 Conventions
 -----------
@@ -22,7 +22,7 @@ _GIANTSTEPS = "https://github.com/GiantSteps"
 
 @dataclass(frozen=True)
 class Archive:
-    """One file to download, below the folder of its dataset.
+    """Name one file to download, below the folder of its dataset.
 
     Several ``urls`` are the parts, in order, of one file that was cut. A zip or tar is unpacked
     into ``unpack_to`` without its first ``strip`` folders; any other file is put there as it is.
@@ -37,7 +37,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a user needs to know before a dataset is there.
+    """Say what a user needs to know before a dataset is there.
 
     ``how`` says in one sentence how to get what ``archives`` does not bring; empty where it brings
     all.
@@ -54,13 +54,13 @@ class Dataset:
 
     @property
     def size(self) -> str:
-        """Hours and size as words."""
+        """Return hours and size as words."""
         hours = f"about {self.hours:,.0f} h of audio" if self.hours else "hours unknown"
         return f"{hours}, {self.size_gb:g} GB to download" if self.size_gb else hours
 
     @property
     def getting(self) -> str:
-        """How to get all of it, as one sentence."""
+        """Return how to get all of it, as one sentence."""
         if not self.archives:
             return self.how
         return (

@@ -48,8 +48,8 @@ WINDOWING = Windowing(window_s=30.0, tail_s=1.0)
 
 @dataclass(frozen=True)
 class Track:
-    """One excerpt of the fault-filtered list; ``id`` is its name without a suffix, e.g.
-    ``blues.00029``.
+    """Name one excerpt of the fault-filtered list; ``id`` is as ``blues.00029``, without a
+    suffix.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Track:
 
 
 def tracks(root: Path) -> list[Track]:
-    """Tracks of the list whose file is there, in its order."""
+    """Return the tracks of the list whose file is there, in its order."""
     folder = next((root / name for name in FOLDERS if (root / name).is_dir()), None)
     if folder is None:
         raise TaskError(

@@ -37,7 +37,7 @@ AUDIO = {"audio-low": (".low.mp3", ".low.wav"), "audio": (".mp3", ".wav")}
 
 
 def clips(root: Path, subset: str) -> list[Clip]:
-    """Tracks of a subset whose audio is there, in the order of its lists; the group is the
+    """Return a subset's tracks whose audio is there, in the order of its lists; the group is the
     artist.
     """
     folder, audio = splits_folder(root), audio_folder(root)
@@ -53,7 +53,7 @@ def clips(root: Path, subset: str) -> list[Clip]:
 
 
 def splits_folder(root: Path) -> Path:
-    """Where split-0 lies: in the clone of the repository, or in the folder itself."""
+    """Find where split-0 lies: in the clone of the repository, or in the folder itself."""
     places = [root / "mtg-jamendo-dataset" / "data/splits/split-0", root / "data/splits/split-0"]
     for place in places:
         if place.is_dir():
@@ -64,7 +64,7 @@ def splits_folder(root: Path) -> Path:
 
 
 def audio_folder(root: Path) -> Path:
-    """The folder of the audio, audio-low before audio."""
+    """Find the folder of the audio, audio-low before audio."""
     for name in AUDIO:
         if (root / name).is_dir():
             return root / name
@@ -75,15 +75,16 @@ def audio_folder(root: Path) -> Path:
 
 
 def _file(audio: Path, path: str) -> Path | None:
-    """The audio of a track, whose ``path`` is ``<NN>/<id>.mp3``; None where it is absent."""
+    """Find the audio of a track, whose ``path`` is ``<NN>/<id>.mp3``; None where it is absent."""
     stem = path.removesuffix(".mp3")
     files = (audio / f"{stem}{suffix}" for suffix in AUDIO[audio.name])
     return next((file for file in files if file.is_file()), None)
 
 
 def _rows(path: Path, prefix: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
-    """Track, artist, path and sorted tags of every line of a list; text mode takes CRLF and LF
-    alike.
+    """Read track, artist, path and sorted tags of every line of a list.
+
+    Text mode takes CRLF and LF alike.
     """
     try:
         header, *lines = path.read_text(encoding="utf-8").split("\n")
@@ -99,6 +100,7 @@ def _rows(path: Path, prefix: str) -> list[tuple[str, str, str, tuple[str, ...]]
     for number, line in enumerate(lines, start=2):
         if not line:
             continue
+        # A line with fewer columns becomes one without tags, which is refused below.
         track, artist, _, file, _, *tags = line.split("\t") if line.count("\t") >= 5 else [""] * 5
         if not tags or not all(tag.startswith(prefix) and tag != prefix for tag in tags):
             raise TaskError(

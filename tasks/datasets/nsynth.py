@@ -40,7 +40,7 @@ WINDOWING = Windowing(window_s=4.0, tail_s=1.0)
 
 @dataclass(frozen=True)
 class Note:
-    """One note of one instrument; ``id`` is its name, ``pitch`` its MIDI number."""
+    """Describe one note of one instrument; ``id`` is its name, ``pitch`` its MIDI number."""
 
     id: str
     path: str
@@ -51,7 +51,7 @@ class Note:
 
 
 def notes(root: Path) -> list[Note]:
-    """Every note whose audio is there, by split and name."""
+    """Return every note whose audio is there, by split and name."""
     base = root / "nsynth-data" if (root / "nsynth-data").is_dir() else root
     found = [note for split in SPLITS for note in _notes_of(base / f"nsynth-{split}", split)]
     seen = {note.instrument for note in found if note.split == "train"}
@@ -66,10 +66,11 @@ def notes(root: Path) -> list[Note]:
 
 
 def _notes_of(folder: Path, split: str) -> list[Note]:
-    """Notes of one split."""
+    """Return the notes of one split."""
     examples, audio = _examples(folder / "examples.json"), folder / "audio"
     if not audio.is_dir():
         raise TaskError(f"{audio}: no such folder; unpack nsynth-{split}.jsonwav.tar.gz")
+    # Listed once: asking for 300,000 files one by one takes minutes on a network.
     there = {entry.name for entry in os.scandir(audio)}
     found = []
     for name, row in sorted(examples.items()):
@@ -81,7 +82,7 @@ def _notes_of(folder: Path, split: str) -> list[Note]:
 
 
 def _examples(path: Path) -> dict[str, dict[str, Any]]:
-    """The metadata of one split, checked for what the tasks need."""
+    """Read the metadata of one split, checked for what the tasks need."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -107,7 +108,7 @@ def _examples(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def clips(root: Path, target: Callable[[Note], str]) -> list[Clip]:
-    """The notes as clips with the label that ``target`` takes from each; the group is the
+    """Return the notes as clips with the label ``target`` takes from each; the group is the
     instrument.
     """
     return [Clip(n.id, n.path, n.split, target=target(n), group=n.instrument) for n in notes(root)]

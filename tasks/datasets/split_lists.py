@@ -1,4 +1,4 @@
-"""Official split and label lists, shipped as package data and checked when read."""
+"""Read official split and label lists, shipped as package data and checked when read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHA256 = {
 
 @cache
 def read(name: str) -> tuple[dict[str, str], ...]:
-    """Rows of a tab-separated list; lines that begin with # are left out.
+    """Read the rows of a tab-separated list; lines that begin with # are left out.
 
     Raises TaskError where the file is not the one that was shipped.
     """
@@ -34,7 +34,7 @@ def read(name: str) -> tuple[dict[str, str], ...]:
 
 @cache
 def comment(name: str, key: str) -> tuple[str, ...]:
-    """The values joined by | in the line ``#key<TAB>...`` of a list."""
+    """Return the values joined by | in the line ``#key<TAB>...`` of a list."""
     for line in (FOLDER / name).read_text(encoding="utf-8").splitlines():
         if line.startswith(f"#{key}\t"):
             return tuple(line.split("\t", 1)[1].split("|"))

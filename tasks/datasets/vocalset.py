@@ -53,7 +53,7 @@ _DROPPED = {
 
 @dataclass(frozen=True)
 class Recording:
-    """One file of VocalSet; ``id`` is its path below ``FULL`` without the suffix."""
+    """Describe one file of VocalSet; ``id`` is its path below ``FULL`` without the suffix."""
 
     id: str
     path: Path
@@ -63,7 +63,7 @@ class Recording:
 
 
 def recordings(root: Path) -> list[Recording]:
-    """All recordings in natural order, without duplicates and the archive's junk files."""
+    """Return all recordings in natural order, without duplicates and the archive's junk files."""
     full = root / "FULL"
     if not full.is_dir():
         raise TaskError(
@@ -73,6 +73,7 @@ def recordings(root: Path) -> list[Recording]:
     for path in sorted(full.glob("*/*/*/*"), key=lambda p: natural_key(p.as_posix())):
         singer, context, technique = path.relative_to(full).parts[:3]
         known = singer in SINGERS and context in CONTEXTS and technique in TECHNIQUES
+        # Archives made on macOS hold a file "._NAME" beside each.
         audio = path.suffix.lower() == ".wav" and not path.name.startswith("._")
         if known and audio and path.stem not in _DROPPED.get(technique, ()):
             name = path.relative_to(full).with_suffix("").as_posix()

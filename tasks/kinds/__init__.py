@@ -1,4 +1,4 @@
-"""The kinds of task: each is one object in one file, and one line in ``TABLE``.
+"""Hold the kinds of task: each is one object in one file, and one line in ``TABLE``.
 
 A task names its kind, as TOML and JSON files do; `of` gives the object. What depends on the kind is
 a method of it: how targets become numbers, the loss and its gradient, how outputs become a

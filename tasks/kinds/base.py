@@ -1,4 +1,4 @@
-"""What every kind of task is, at clip level and at frame level."""
+"""Define what every kind of task is, at clip level and at frame level."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Kind(ABC):
-    """A kind of task. Its objects hold nothing: all that is known of a task is handed to them.
+    """Define a kind of task. Its objects hold nothing: all that is known of a task is handed to
+    them.
 
     Attributes
     ----------
@@ -47,7 +48,7 @@ class Kind(ABC):
 
     @abstractmethod
     def tail_s(self, window_s: float) -> float:
-        """Return the shortest rest of a clip that is kept as a window, seconds, where the TOML says
+        """Return the shortest rest of a clip kept as a window, seconds, where the TOML says
         nothing.
         """
 
@@ -65,8 +66,8 @@ class Kind(ABC):
         return self.metrics
 
     def numbers_in(self, text: str) -> Sequence[str]:
-        """Return the numbers in a cell of the column ``target``: with all others they tell the
-        decimal mark.
+        """Return the numbers in a cell of the column ``target``: together they tell the decimal
+        mark.
         """
         return ()
 
@@ -94,7 +95,7 @@ class Kind(ABC):
         return ()
 
     def stratum(self, target: Any) -> Hashable:
-        """Return what random parts of a dataset have as much of each, such as the class; None for
+        """Return what random parts of a dataset have as much of each, as the class; None for
         nothing.
         """
         return None
@@ -104,7 +105,7 @@ class Kind(ABC):
         """Return the outputs of a head, per window or frame."""
 
     def doubts(self, clips: Sequence[Clip]) -> Iterator[str]:
-        """Say what in the targets of clips is unlikely to be meant, a sentence each without a full
+        """Say what in clips' targets is unlikely to be meant, a sentence each without a full
         stop.
         """
         return iter(())
@@ -151,8 +152,9 @@ class Kind(ABC):
     def slope(
         self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return `gradient` for outputs that lie as (C, H, B), in the same layout; ``outputs`` may
-        be overwritten.
+        """Return `gradient` for outputs that lie as (C, H, B), in the same layout.
+
+        ``outputs`` may be overwritten.
         """
 
     # -- predictions -------------------------------------------------------------------------------
@@ -179,12 +181,13 @@ class Kind(ABC):
 
 
 def softmax_less_hot(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the gradient of summed cross-entropies: softmax over classes (C, H, B) less the labels
+    """Return the gradient of summed cross-entropies: softmax over (C, H, B) less the labels
     (B,).
     """
     from torch.nn import functional
 
     hot = functional.one_hot(labels, len(outputs)).T[:, None]
+    # In place: the softmax is as large as the outputs of all heads.
     return outputs.softmax(0).sub_(hot)
 
 

@@ -1,4 +1,4 @@
-"""Beat tracking: beats to frame labels, a loss, two decoders, and scores.
+"""Track beats: beats to frame labels, a loss, two decoders, and scores.
 
 A network gives one logit per frame of a frozen model; its sigmoid is the beat activation.
 `svuprobe.tasks.kinds.dbn` finds the beats with the dynamic Bayesian network of madmom, for many
@@ -42,7 +42,8 @@ METRICS = ("beat_f", "beat_f_20ms", "cmlt", "amlt")
 
 
 def rasterise(beats: ArrayLike, times: ArrayLike) -> NDArray[np.float32]:
-    """Frame labels of a track: 1 at the frame nearest each beat and at both its neighbours, else 0.
+    """Label the frames of a track: 1 at the frame nearest each beat and at both its neighbours,
+    else 0.
 
     Parameters
     ----------
@@ -75,6 +76,7 @@ def rasterise(beats: ArrayLike, times: ArrayLike) -> NDArray[np.float32]:
     labels = np.zeros(len(grid) + 4, np.float32)  # two frames of margin on either side
     if len(grid) > 1:
         first, last = grid[1] - grid[0], grid[-1] - grid[-2]
+        # One frame more on either side, so that a beat just outside marks its neighbour inside.
         grid = np.concatenate([[grid[0] - first], grid, [grid[-1] + last]])
         edges = np.concatenate(
             [[grid[0] - first / 2], (grid[1:] + grid[:-1]) / 2, [grid[-1] + last / 2]]
@@ -87,7 +89,8 @@ def rasterise(beats: ArrayLike, times: ArrayLike) -> NDArray[np.float32]:
 
 
 def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of every head: ``(H, F, 1)`` logits, ``(F,)`` labels -> ``(H,)``.
+    """Compute the binary cross-entropy of every head: ``(H, F, 1)`` logits, ``(F,)`` labels ->
+    ``(H,)``.
 
     The mean over frames. MARBLE uses two outputs and cross-entropy over {other, beat}; one logit
     says the same with half the weights.
@@ -103,8 +106,7 @@ def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def pick_peaks(
     activation: ArrayLike | torch.Tensor, fps: float, threshold: float = 0.5, window_s: float = 0.07
 ) -> NDArray[np.float64]:
-    """Beats of one activation ``(F,)``: every highest frame within ``window_s`` s that reaches the
-    threshold.
+    """Pick every frame of ``(F,)`` that is highest within ``window_s`` s and reaches the threshold.
 
     Equal peaks in one window become one beat, at their mean. No model of tempo, so gaps stay gaps;
     for music with a free beat, and to see what the network alone knows. Source: Foscarin et al.,
@@ -115,9 +117,11 @@ def pick_peaks(
     values = as_activation(activation, 0)
     if len(values) == 0:
         return np.empty(0)
+    # 0.07 s times a whole rate is not always a whole number in floating point.
     reach = int(window_s * fps + 1e-6)
     highest = maximum_filter1d(values, size=2 * reach + 1, mode="nearest")
     peaks = np.flatnonzero((values >= threshold) & (values == highest))
+    # Frames of equal height that are nearer than the window are one beat.
     groups = (
         np.split(peaks, np.flatnonzero(np.diff(peaks) > max(reach, 1)) + 1) if len(peaks) else []
     )
@@ -125,8 +129,8 @@ def pick_peaks(
 
 
 def score(reference: ArrayLike, estimate: ArrayLike, skip_s: float = 5.0) -> dict[str, float]:
-    """F within 70 ms and 20 ms, CMLt and AMLt of one track, by mir_eval; the first ``skip_s`` s do
-    not count.
+    """Score one track by mir_eval: F within 70 and 20 ms, CMLt and AMLt, without the first
+    ``skip_s`` s.
 
     Parameters
     ----------
@@ -173,7 +177,7 @@ def score(reference: ArrayLike, estimate: ArrayLike, skip_s: float = 5.0) -> dic
 
 
 def matched(reference: ArrayLike, estimate: ArrayLike) -> tuple[int, int, int]:
-    """Beats that match within 70 ms, reference beats and estimated beats of one track, nothing
+    """Count matches within 70 ms, reference beats and estimated beats of one track, nothing
     skipped.
 
     Summed over a test set they give the pooled F, ``2 * hits / (references + estimates)``, that
@@ -187,7 +191,7 @@ def matched(reference: ArrayLike, estimate: ArrayLike) -> tuple[int, int, int]:
 
 
 def _as_beats(beats: ArrayLike) -> NDArray[np.float64]:
-    """The one gate for beat times: ``(n,)``, finite, ascending."""
+    """Check beat times, at the one gate: ``(n,)``, finite, ascending."""
     array = np.asarray(beats, np.float64)
     if array.ndim != 1 or not np.isfinite(array).all():
         raise TaskError(f"beats of shape {array.shape}: expected a list of finite times in s")

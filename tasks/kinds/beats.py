@@ -1,4 +1,6 @@
-"""Beats: times of a clip in seconds, tracked and scored by `svuprobe.tasks.kinds.beat_tracking`."""
+"""Ask for beats: times of a clip in seconds, as `svuprobe.tasks.kinds.beat_tracking` tracks
+them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ _SKIP_S = 5.0  # at the start of a track, which is not scored: the custom since 
 
 
 class Beats(FrameKind):
-    """Targets are tuples of times; rasterised, (F,) float32 of 0 and 1; estimates (n,) in
+    """Take tuples of times as targets; rasterised, (F,) float32 of 0 and 1; estimates (n,) in
     seconds.
     """
 
@@ -84,6 +86,7 @@ class Beats(FrameKind):
 
         if len(times) < 2:  # one frame has no rate
             return [np.zeros(0) for _ in logits]
+        # Frame times carry rounding errors; a rate such as 50 must come out whole.
         fps = round(1 / float(np.diff(times).mean()), 6)
         activations = logits[:, :, 0].double().sigmoid()
         if task.beat_decoder == "peaks":
@@ -106,8 +109,9 @@ class Beats(FrameKind):
         return self.decode(task, torch.zeros(1, len(times), 1), times)[0]
 
     def matched(self, reference: Sequence[Any], estimate: np.ndarray) -> tuple[int, int, int]:
-        """Return matched, reference and estimated beats: pooled over tracks they give the F of
-        MARBLE's code.
+        """Return matched, reference and estimated beats.
+
+        Pooled over tracks they give the F of MARBLE's code.
         """
         return beat_tracking.matched(reference, estimate)
 
@@ -151,9 +155,7 @@ class Beats(FrameKind):
 def _refuse_commas_of_either_kind(
     path: Path, separator: str, rows: Sequence[tuple[int, list[str]]]
 ) -> None:
-    """Raise TaskError where commas may be decimal ones: they are all there is, and no number has a
-    point.
-    """
+    """Raise TaskError where commas may be decimal ones: no number has a point."""
     several = [(number, cells) for number, cells in rows if len(cells) > 1]
     if separator != "," or not several or any("." in ",".join(cells) for _, cells in rows):
         return

@@ -1,4 +1,6 @@
-"""Kinds whose targets belong to a whole clip: labels or values, one row of outputs a window."""
+"""Define kinds whose targets belong to a whole clip: labels or values, one row of outputs a
+window.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ _LABELS_SHOWN = 3  # in a line of the table
 
 
 class ClipKind(Kind):
-    """A kind at clip level.
+    """Define a kind at clip level.
 
     Attributes
     ----------
@@ -92,8 +94,8 @@ class ClipKind(Kind):
         return None
 
     def standard(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return offset and spread of encoded training targets, float32: what is learnt is
-        ``scaled`` by them.
+        """Return offset and spread of encoded training targets, float32, by which what is learnt is
+        ``scaled``.
         """
         return np.zeros(1, np.float32), np.ones(1, np.float32)
 
@@ -113,14 +115,10 @@ class ClipKind(Kind):
 
     @abstractmethod
     def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
-        """Return the outputs of guessing with nothing but the encoded training targets, (draws, n,
-        C).
-        """
+        """Return the outputs of guessing from the encoded training targets alone, (draws, n, C)."""
 
     def caveats(self, targets: Mapping[str, np.ndarray], labels: Sequence[str]) -> Iterator[str]:
-        """Say what limits the scores of a task, from the encoded targets of each split: a sentence
-        each.
-        """
+        """Say what limits a task's scores, from each split's encoded targets: a sentence each."""
         return iter(())
 
     def unscored(self, test: np.ndarray, labels: Sequence[str]) -> list[str]:
@@ -185,8 +183,8 @@ class ClipKind(Kind):
 
 
 def _write_percentages(axes: Axes, edges: np.ndarray, values: np.ndarray) -> None:
-    """Write each value (classes, windows) of a heatmap into its cell, legible on dark and bright
-    ones.
+    """Write each value (classes, windows) into its cell of a heatmap, legible on dark and
+    bright.
     """
     centres = (edges[:-1] + edges[1:]) / 2
     for (row, column), value in np.ndenumerate(values):

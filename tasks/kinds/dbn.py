@@ -1,4 +1,4 @@
-"""Beats from activations: madmom's dynamic Bayesian network, decoded for many clips at once.
+"""Find beats in activations: madmom's dynamic Bayesian network, decoded for many clips at once.
 
 References
 ----------
@@ -44,7 +44,7 @@ def decode(
     activations: Sequence[ArrayLike | torch.Tensor] | NDArray[np.floating] | torch.Tensor,
     fps: float,
 ) -> list[NDArray[np.float64]]:
-    """Return the beats of many clips, by madmom's dynamic Bayesian network.
+    """Find the beats of many clips by madmom's dynamic Bayesian network.
 
     Parameters
     ----------
@@ -75,6 +75,7 @@ def decode(
     network = _network(float(fps))
     clips = [as_activation(activation, index) for index, activation in enumerate(activations)]
     beats = [np.empty(0) for _ in clips]
+    # A clip of zeros holds no beat on any path, and madmom answers none.
     pending = [index for index, clip in enumerate(clips) if clip.any()]
     for batch in _batches(pending, [len(clip) for clip in clips], network):
         with _one_thread():
@@ -86,8 +87,10 @@ def decode(
 
 @dataclass(frozen=True, eq=False)
 class _Network:
-    """The states of one tempo are a chain, one per frame of its beat period; chains join at their
-    ends.
+    """Hold states and transitions: those of one tempo are a chain, one per frame of its beat
+    period.
+
+    Chains join at their ends.
     """
 
     intervals: NDArray[Any]  # (n,) frames per beat, ascending
@@ -100,25 +103,28 @@ class _Network:
 
     @property
     def block(self) -> int:
-        """Frames searched at once: no chain is shorter, so none that is entered in a block ends in
-        it.
+        """Return the frames searched at once.
+
+        No chain is shorter, so none that is entered in a block ends in it.
         """
         return int(self.intervals[0])
 
     @property
     def margin(self) -> int:
-        """Frames before and after the clips: whole blocks, at least the longest chain."""
+        """Return the frames before and after the clips: whole blocks, at least the longest
+        chain.
+        """
         return -(-int(self.intervals[-1]) // self.block) * self.block
 
     @property
     def beat_frames(self) -> NDArray[Any]:
-        """How many states a beat is heard in, for each chain: its first ones."""
+        """Return how many states a beat is heard in, for each chain: its first ones, (n,)."""
         return np.add.reduceat(self.in_beat.astype(int), self.first_states)
 
 
 @lru_cache(maxsize=16)
 def _network(fps: float) -> _Network:
-    """Return states and transitions for one frame rate; every whole number of frames per beat is a
+    """Make states and transitions for one frame rate; every whole number of frames a beat is a
     tempo.
     """
     if not (fps > 0 and round(60 * fps / MAX_BPM) >= 1):
@@ -126,6 +132,7 @@ def _network(fps: float) -> _Network:
     space = BeatStateSpace(60.0 * fps / MAX_BPM, 60.0 * fps / MIN_BPM, None)
     transition = exponential_transition(space.intervals, space.intervals, TRANSITION_LAMBDA)
     columns = [np.flatnonzero(row) for row in transition]
+    # Transitions that can't be have a logarithm of minus infinity, and lose.
     with np.errstate(divide="ignore"):
         log_transition = np.log(transition)
     return _Network(
@@ -133,13 +140,16 @@ def _network(fps: float) -> _Network:
         first_states=space.first_states,
         in_beat=space.state_positions < 1.0 / OBSERVATION_LAMBDA,
         log_transition=log_transition,
+        # Tempi change little from beat to beat: of each row only a stretch of columns is reachable.
         reach=tuple((int(row[0]), int(row[-1]) + 1) for row in columns),
         log_initial=float(np.log(1.0 / space.num_states)),
     )
 
 
 def as_activation(activation: ArrayLike | torch.Tensor, index: int) -> NDArray[np.floating]:
-    """The one gate for activations: ``(F,)``, probabilities, float32 or float64 as they came."""
+    """Check an activation, at the one gate: ``(F,)``, probabilities, float32 or float64 as they
+    came.
+    """
     if isinstance(activation, torch.Tensor):
         activation = activation.detach().cpu()
         activation = (
@@ -164,9 +174,10 @@ def as_activation(activation: ArrayLike | torch.Tensor, index: int) -> NDArray[n
 
 
 def _batches(pending: list[int], lengths: list[int], network: _Network) -> Iterator[list[int]]:
-    """Clips of like length together, as many as memory allows."""
+    """Yield clips of like length together, as many as memory allows."""
     pending = sorted(pending, key=lambda i: -lengths[i])
     while pending:
+        # The margins before and after count too; scores are float64, one for each chain and frame.
         frames = lengths[pending[0]] + 3 * int(network.intervals[-1])
         size = min(_BATCH_CLIPS, max(1, _BATCH_BYTES // (8 * len(network.intervals) * frames)))
         yield pending[:size]
@@ -175,7 +186,7 @@ def _batches(pending: list[int], lengths: list[int], network: _Network) -> Itera
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Torch on one CPU thread for a while.
+    """Keep torch on one CPU thread for a while.
 
     The search is tens of thousands of operations of some microseconds each. Threads gain nothing
     there, and where other processes share the cores they wait for each other (measured on two
@@ -190,7 +201,8 @@ def _one_thread() -> Iterator[None]:
 
 
 def _log_densities(clip: NDArray[np.floating]) -> NDArray[np.float64]:
-    """``(2, F)``: log density of each frame in a state without and with a beat."""
+    """Compute ``(2, F)``: the log density of each frame in a state without and with a beat."""
+    # Böck et al. 2014: without a beat, the rest of the probability is spread over the period.
     with np.errstate(divide="ignore"):
         pair = np.log((1.0 - clip) / (OBSERVATION_LAMBDA - 1.0)), np.log(clip)
     return np.maximum(np.asarray(pair, np.float64), _LOG_ZERO)
@@ -198,7 +210,7 @@ def _log_densities(clip: NDArray[np.floating]) -> NDArray[np.float64]:
 
 @torch.inference_mode()
 def _viterbi(clips: list[NDArray[np.floating]], network: _Network) -> list[NDArray[Any]]:
-    """The best path of every clip: one state per frame.
+    """Find the best path of every clip: one state per frame.
 
     A path is a row of whole chains, so it is enough to know, for each frame s and chain i, how good
     the best path is that enters chain i at s and stays to its end. Frames before and after a clip
@@ -206,7 +218,9 @@ def _viterbi(clips: list[NDArray[np.floating]], network: _Network) -> list[NDArr
     chains, too.
     """
     lengths = [len(clip) for clip in clips]
+    # Rounded up to whole blocks, which are searched at once.
     frames = -(-max(lengths) // network.block) * network.block
+    # Zeros where a clip is not: nothing is said there for or against a beat.
     padded = np.zeros((2, frames + 2 * network.margin, len(clips)))
     for column, clip in enumerate(clips):
         inside = slice(network.margin, network.margin + len(clip))
@@ -222,8 +236,8 @@ def _viterbi(clips: list[NDArray[np.floating]], network: _Network) -> list[NDArr
 def _forward(
     densities: torch.Tensor, log_transition: torch.Tensor, network: _Network
 ) -> torch.Tensor:
-    """Score ``(n, T - margin, B)`` of the best path that enters chain i in frame s and finishes
-    it.
+    """Score the best path that enters chain i in frame s and finishes it,
+    ``(n, T - margin, B)``.
     """
     n, block, margin = len(network.intervals), network.block, network.margin
     _, n_frames, n_clips = densities.shape
@@ -236,10 +250,12 @@ def _forward(
     hearing = np.searchsorted(network.beat_frames, np.arange(lags[-1]), side="right").tolist()
     for begin in range(0, n_frames - margin, block):
         entering = scores[:, begin : begin + block]  # (n, block, B)
+        # Before the clip any chain may be entered anew, at the probability of a first state.
         if begin < margin:
             entering.fill_(network.log_initial)
         else:
             best.fill_(-torch.inf)
+            # For each chain that ends here: from it to the chains that it leads to.
             for i, (low, high) in enumerate(network.reach):
                 ended = scores[i, begin - lags[i] : begin - lags[i] + block].view(-1)
                 torch.add(ended, log_transition[i, low:high, None], out=candidate[: high - low])
@@ -260,7 +276,7 @@ def _backward(
     network: _Network,
     lengths: torch.Tensor,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Where the best paths enter a chain (frame of the clip), and which: ``(steps, B)``, last
+    """Find where the best paths enter a chain (frame of the clip), and which: ``(steps, B)``, last
     first.
     """
     margin = network.margin
@@ -269,11 +285,13 @@ def _backward(
     clip = torch.arange(len(lengths))
     age = torch.arange(int(network.intervals[-1]))[:, None]  # frames since a chain was entered
     final = scores[:, margin + lengths - 1 - age, clip]  # (n, ages, B)
+    # A chain that was entered longer ago than it lasts has ended already.
     final = final.masked_fill((intervals <= age.T)[..., None], -torch.inf)
     state = final.flatten(0, 1).argmax(0)  # chain by chain, as madmom numbers its states
     chain, start = state // len(age), lengths - 1 - state % len(age)
     starts, chains = [start], [chain]
     while bool((start > 0).any()):
+        # Clips whose path is complete go on standing where they are, until all are.
         at = start.clamp(min=0) + margin
         candidate = (
             scores[row, at - intervals, clip] + log_transition[:, chain] + beat_density[at, clip]
@@ -289,7 +307,10 @@ def _backward(
 def _path(
     starts: NDArray[Any], chains: NDArray[Any], length: int, network: _Network
 ) -> NDArray[Any]:
-    """States of one clip, ``(length,)``, from where it enters which chain (last first)."""
+    """Return the states of one clip, ``(length,)``, from where it enters which chain (last
+    first).
+    """
+    # The first entry at or before the clip's start is the path's beginning; later ones are repeats.
     used = int(np.argmax(starts <= 0)) + 1
     starts, chains = starts[:used][::-1], chains[:used][::-1]
     duration = np.diff(np.append(starts, length))
@@ -300,7 +321,8 @@ def _path(
 
 
 def _aligned(path: NDArray[Any], clip: NDArray[np.floating], network: _Network) -> NDArray[Any]:
-    """Frame of the highest activation in every run of frames where the path hears a beat."""
+    """Return the frame of the highest activation in every run where the path hears a beat."""
     heard = np.concatenate([[False], network.in_beat[path], [False]])
+    # Pairs of edges: where the path begins to hear a beat, and where it stops.
     runs = np.flatnonzero(heard[1:] != heard[:-1]).reshape(-1, 2)
     return np.array([left + clip[left:right].argmax() for left, right in runs], int)

@@ -1,4 +1,4 @@
-"""Notes and times as files that other programs read: MIDI and JAMS."""
+"""Write notes and times as files that other programs read: MIDI and JAMS."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 _TICKS, _TEMPO = 1000, 500_000  # ticks a beat, microseconds a beat: half a millisecond a tick
+# Nothing is known of how loud a note is.
 _VELOCITY = 90
 
 
@@ -25,6 +26,7 @@ def midi(notes: np.ndarray) -> bytes:
     for onset, offset, pitch in np.asarray(notes, dtype=float).reshape(-1, 3):
         number = int(round(pitch))
         events.append((_tick(onset), 1, "note_on", number))
+        # An end comes first among events of one tick, and no note may be empty.
         events.append((_tick(max(offset, onset + 0.001)), 0, "note_off", number))
     file = mido.MidiFile(type=0, ticks_per_beat=_TICKS)
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=_TEMPO)])

@@ -1,4 +1,6 @@
-"""Kinds whose targets are events in time: one row of outputs a frame, decoded over a whole clip."""
+"""Define kinds whose targets are events in time: a row of outputs a frame, decoded over a whole
+clip.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,15 @@ _CURVE = "#c8553d"
 
 
 class Answer(NamedTuple):
-    """What a head makes of a whole clip: events as its kind has them, and what they score."""
+    """Hold what a head makes of a whole clip: events as its kind has them, and what they score."""
 
     estimate: np.ndarray
     scores: dict[str, float]
 
 
 class FrameKind(Kind):
-    """A kind at frame level: its targets are tuples of events, with times in seconds of the clip.
+    """Define a kind at frame level: its targets are tuples of events, with times in seconds of the
+    clip.
 
     Attributes
     ----------
@@ -65,8 +68,8 @@ class FrameKind(Kind):
 
     @abstractmethod
     def read(self, path: Path) -> Sequence[Any]:
-        """Return the events of a file that a column ``target`` names, ascending, in seconds of the
-        audio file.
+        """Read the events of a file a column ``target`` names, ascending, in seconds of the audio
+        file.
 
         Raises TaskError naming the file, and the line where a line is wrong.
         """
@@ -87,7 +90,7 @@ class FrameKind(Kind):
 
     @abstractmethod
     def decode(self, task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarray]:
-        """Return the events that each head finds, from its logits (H, F, C) on frames at ``times``
+        """Return the events each head finds, from its logits (H, F, C) on frames at ``times``
         (F,).
         """
 
@@ -119,7 +122,7 @@ class FrameKind(Kind):
     # -- predictions -------------------------------------------------------------------------------
 
     def activation(self, logits: np.ndarray) -> tuple[str, np.ndarray]:
-        """Return what decoders look at first: its name and its probability (F,), from logits (F,
+        """Return what decoders look at first: its name, and its probability (F,) from logits (F,
         C).
         """
         return self.activation_name, np.asarray(expit(logits[:, 0]))

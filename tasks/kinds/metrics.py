@@ -1,5 +1,4 @@
-"""Metrics whose value is known for any resampling of groups, so that intervals cost no more than
-scores.
+"""Score any resampling of groups at once, so that intervals cost no more than scores.
 
 Conventions
 -----------
@@ -39,33 +38,35 @@ Metric = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def group_totals(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Sums of (N, M) values per group: (G, M)."""
+    """Sum (N, M) values per group: (G, M)."""
     totals = np.zeros((n_groups, values.shape[1]))
     np.add.at(totals, group, values)
     return totals
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a / b, NaN where b is 0."""
+    """Divide a by b; NaN where b is 0."""
     return np.divide(a, b, out=np.full(np.broadcast(a, b).shape, np.nan), where=b != 0)
 
 
 def _nanmean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis without NaN; NaN where nothing is left."""
+    """Average over the last axis without NaN; NaN where nothing is left."""
     known = ~np.isnan(values)
     return _ratio(np.where(known, values, 0).sum(-1), known.sum(-1))
 
 
 def mean_of(values: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean of one value per unit (N,) over each resampling: (R,)."""
+    """Average one value per unit (N,) over each resampling: (R,)."""
+    # Sums and counts of each group, drawn together: one product serves all resamplings.
     stacked = np.stack([values, np.ones_like(values)], axis=1)
     total = counts @ group_totals(stacked, group, counts.shape[1])
     return _ratio(total[:, 0], total[:, 1])
 
 
 def top(k: int) -> Metric:
-    """Share of units whose true class is among the k largest outputs; ties count against the
-    prediction.
+    """Return the share of units whose true class is among the k largest outputs.
+
+    Ties count against the prediction.
     """
 
     def metric(
@@ -73,6 +74,7 @@ def top(k: int) -> Metric:
     ) -> np.ndarray:
         own = output[np.arange(len(target)), target][:, None]
         others = np.arange(output.shape[1]) != target[:, None]
+        # How many other classes are as likely as the true one, or likelier.
         rank = (others & (output >= own)).sum(axis=1)
         return mean_of((rank < k).astype(float), group, counts)
 
@@ -82,14 +84,14 @@ def top(k: int) -> Metric:
 def accuracy(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Share of units whose largest output is the true class."""
+    """Return the share of units whose largest output is the true class, (R,)."""
     return mean_of((output.argmax(axis=1) == target).astype(float), group, counts)
 
 
 def _confusion(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True positives, units of the class, units predicted as the class: each (R, C)."""
+    """Count true positives, units of the class, units predicted as the class: each (R, C)."""
     n_classes = output.shape[1]
     eye = np.eye(n_classes)
     true, predicted = eye[target], eye[output.argmax(axis=1)]
@@ -101,7 +103,7 @@ def _confusion(
 def macro_f1(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Mean F1 of the classes that occur among targets or predictions."""
+    """Average the F1 of the classes that occur among targets or predictions, (R,)."""
     hits, actual, guessed = _confusion(target, output, group, counts)
     return _nanmean(_ratio(2 * hits, actual + guessed))
 
@@ -109,7 +111,7 @@ def macro_f1(
 def balanced_accuracy(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Mean recall of the classes that occur among targets."""
+    """Average the recall of the classes that occur among targets, (R,)."""
     hits, actual, _ = _confusion(target, output, group, counts)
     return _nanmean(_ratio(hits, actual))
 
@@ -128,10 +130,9 @@ def _over_tags(one: Callable[..., np.ndarray]) -> Metric:
 def _tied_sums(
     positive: np.ndarray, score: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of positives and of negatives at each distinct score, highest score first: each (R,
-    T).
-    """
+    """Weigh positives and negatives at each distinct score, highest score first: each (R, T)."""
     order = np.argsort(-score, kind="stable")
+    # Equal scores are one threshold: no order among them is better than another.
     starts = np.flatnonzero(np.r_[True, np.diff(score[order]) != 0])
     ordered, is_positive = weights[:, order], positive[order]
     up = np.add.reduceat(ordered * is_positive, starts, axis=1)
@@ -141,6 +142,7 @@ def _tied_sums(
 
 def _roc_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     up, down = _tied_sums(positive, score, weights)
+    # Positives above a negative count whole, those with its score by half (Mann-Whitney).
     above = np.cumsum(up, axis=1) - up / 2
     return _ratio((down * above).sum(1), up.sum(1) * down.sum(1))
 
@@ -148,21 +150,24 @@ def _roc_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np
 def _average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     up, down = _tied_sums(positive, score, weights)
     hits, drawn = np.cumsum(up, axis=1), np.cumsum(up + down, axis=1)
+    # Before anything is drawn the precision is undefined, and weighs nothing.
     precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
     value = _ratio((up * precision).sum(1), up.sum(1))
+    # Without a negative every order has a precision of 1: nothing is told.
     return np.where(down.sum(1) > 0, value, np.nan)
 
 
 def _r2_each(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """R2 of each target, (R, C); NaN where a target is constant."""
+    """Compute the R2 of each target, (R, C); NaN where a target is constant."""
     c = target.shape[1]
     centred = target - target.mean(axis=0)  # R2 does not change, the sums keep their digits
     parts = np.hstack([np.ones_like(target), centred, centred**2, (target - output) ** 2])
     n, first, second, error = np.split(
         counts @ group_totals(parts, group, counts.shape[1]), 4, axis=1
     )
+    # A variance that is rounding only counts as none.
     spread = second - _ratio(first**2, n)
     return 1 - _ratio(
         error, np.where(spread > 1e-12 * np.maximum(second, 1e-300), spread, 0)
@@ -170,15 +175,16 @@ def _r2_each(
 
 
 def r2(target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Coefficient of determination, mean over the targets."""
+    """Compute the coefficient of determination, mean over the targets, (R,)."""
     return _nanmean(_r2_each(target, output, group, counts))
 
 
 def mae(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Mean absolute error, mean over the targets. Smaller is better, so it is never a ranked
-    metric.
+    """Compute the mean absolute error, mean over the targets, (R,).
+
+    Smaller is better, so it is never a ranked metric.
     """
     return mean_of(np.abs(target - output).mean(axis=1), group, counts)
 

@@ -1,4 +1,4 @@
-"""One label a clip, of several: cross-entropy, and accuracies."""
+"""Ask for one label a clip, of several: cross-entropy, and accuracies."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from svuprobe.tasks.types import Clip, Task
 if TYPE_CHECKING:
     import torch
 
+# As many guesses are averaged for the score of chance.
 _CHANCE_DRAWS = 100
 
 
 class Multiclass(ClipKind):
-    """Targets are labels; encoded, (N,) int64 indices into the task's labels."""
+    """Take labels as targets; encoded, (N,) int64 indices into the task's labels."""
 
     name = "multiclass"
     has_classes = True
@@ -54,8 +55,9 @@ class Multiclass(ClipKind):
     def loss(
         self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the cross-entropy; with class weights the mean is weighted as in
-        ``torch.nn.CrossEntropyLoss``.
+        """Return the cross-entropy of each head, (H,).
+
+        With class weights the mean is weighted as in ``torch.nn.CrossEntropyLoss``.
         """
         from torch.nn import functional
 
@@ -80,11 +82,13 @@ class Multiclass(ClipKind):
         return gradient
 
     def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
-        """Draw classes with their frequencies, a hundred times: the largest of noisy log priors is
-        such a draw.
+        """Draw classes with their frequencies, a hundred times: (draws, n, C).
+
+        The largest of noisy log priors is such a draw.
         """
         rng = np.random.default_rng(0)
         prior = np.log(np.bincount(train, minlength=len(labels)) + 1e-9)
+        # The Gumbel-max trick (Gumbel 1954).
         return prior + rng.gumbel(size=(_CHANCE_DRAWS, n, len(prior)))
 
     def caveats(self, targets: Mapping[str, np.ndarray], labels: Sequence[str]) -> Iterator[str]:
@@ -101,6 +105,7 @@ class Multiclass(ClipKind):
                 yield f"one class only in the {name} split: every clip there is {occurring[0]!r}"
             elif lacking:
                 subject, verb = ("class", "has") if len(lacking) == 1 else ("classes", "have")
+                # Test clips of classes that training never saw.
                 unlearnt = counts["test"][counts["train"] == 0].sum()
                 effect = ""
                 if split == "train" and unlearnt:
@@ -113,8 +118,7 @@ class Multiclass(ClipKind):
 
 
 def class_weights(targets: np.ndarray, n_classes: int, alpha: float) -> np.ndarray:
-    """Return weights 1 / n_c ** alpha of each class, with mean 1 over the classes that occur; (C,)
-    float32.
+    """Weigh each class by 1 / n_c ** alpha, with mean 1 over those that occur; (C,) float32.
 
     Alpha 1 is the plain inverse frequency (Yamamoto 2023), 0.2 D-CNN-cRT's.
     """

@@ -1,4 +1,6 @@
-"""Any number of labels a clip, as in tagging: a binary cross-entropy each, and means over tags."""
+"""Ask for any number of labels a clip, as in tagging: a binary cross-entropy each, means over
+tags.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Multilabel(ClipKind):
-    """Targets are tuples of labels; encoded, (N, C) float32 of 0 and 1."""
+    """Take tuples of labels as targets; encoded, (N, C) float32 of 0 and 1."""
 
     name = "multilabel"
     has_classes = True

@@ -1,4 +1,6 @@
-"""Notes: melodies of one voice, transcribed and scored by `svuprobe.tasks.kinds.transcription`."""
+"""Ask for notes: melodies of one voice, as `svuprobe.tasks.kinds.transcription` transcribes
+them.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ _WHITE_KEYS, _TRIAD, _FIFTH = (0, 2, 4, 5, 7, 9, 11), (0, 4, 7), (0, 7)
 
 
 class Notes(FrameKind):
-    """Targets are tuples of ``(onset_s, offset_s, midi)``; rasterised, (F, 4) int16; estimates (n,
-    3).
+    """Take tuples of ``(onset_s, offset_s, midi)`` as targets.
+
+    Rasterised, they are (F, 4) int16; estimates are (n, 3).
     """
 
     name = "notes"
@@ -40,7 +43,7 @@ class Notes(FrameKind):
     # -- own data ----------------------------------------------------------------------------------
 
     def read(self, path: Path) -> tuple[tuple[float, float, float], ...]:
-        """Return the notes of a file ``onset_s,offset_s,midi``, by onset; a header line is
+        """Read the notes of a file ``onset_s,offset_s,midi``, by onset; a header line is
         skipped.
         """
         separator, rows = columns_of_numbers(path, read_text(path, NAMED_BY), "onset_s")
@@ -126,6 +129,7 @@ class Notes(FrameKind):
     ) -> torch.Tensor:
         """Return sigmoid or softmax less the label, an onset by its weight, over frames."""
         gradient = outputs.new_empty(outputs.shape)
+        # Outputs: onset, silence, five octaves, thirteen pitch classes.
         gradient[:2] = outputs[:2].sigmoid().sub_(targets[:, :2].T[:, None])
         gradient[0] *= 1 + (transcription.ONSET_WEIGHT - 1) * targets[:, 0]
         gradient[2:7] = softmax_less_hot(outputs[2:7], targets[:, 2])
@@ -192,6 +196,7 @@ class Notes(FrameKind):
         if len(notes):
             onset, offset, midi_number = notes.T
             axes.barh(midi_number, offset - onset, 0.8, onset, color=INK, edgecolor="white", lw=0.4)
+        # The more octaves an axis shows, the fewer of its pitches it names.
         shown = _WHITE_KEYS if high - low < 13 else _TRIAD if high - low < 25 else _FIFTH
         ticks = [pitch for pitch in range(int(low), int(high) + 1) if pitch % 12 in shown]
         axes.set_yticks(ticks, [f"{_NAMES[pitch % 12]}{pitch // 12 - 1}" for pitch in ticks])

@@ -1,5 +1,5 @@
-"""What is predicted of one file: what `svuprobe.probe.predict` fills in, and a kind writes and
-draws.
+"""Hold what is predicted of one file: `svuprobe.probe.predict` fills it in, a kind writes and draws
+it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from svuprobe.tasks.types import Task
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is predicted of one file.
+    """Hold what is predicted of one file.
 
     Attributes
     ----------

@@ -1,4 +1,6 @@
-"""Values of a clip, as valence and arousal: squared error of standardised targets, and R2."""
+"""Ask for values of a clip, as valence and arousal: squared error of standardised targets, and
+R2.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ _MOST_VALUE = 1e15  # squares of errors must be finite in float32
 
 
 class Regression(ClipKind):
-    """Targets are tuples of numbers, labels their names in the same order; encoded, (N, C)
+    """Take tuples of numbers as targets, labels their names in the same order; encoded, (N, C)
     float32.
     """
 
@@ -88,8 +90,7 @@ class Regression(ClipKind):
         return np.array([clip.target for clip in clips], dtype=np.float32).reshape(len(clips), -1)
 
     def standard(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and deviation of each target, (C,) float32; 1 for the deviation of a constant
-        one.
+        """Return mean and standard deviation of each target, (C,) float32; a constant one's is 1.
 
         What is learnt then has mean 0 and deviation 1, whatever the unit, so one learning rate does
         for all.

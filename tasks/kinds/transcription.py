@@ -1,8 +1,9 @@
-"""Singing transcription: notes to frame labels, a loss, the published decoder, and scores.
+"""Transcribe singing: notes to frame labels, a loss, the published decoder, and scores.
 
 A network sees every frame of a frozen model and gives 20 logits for it. Notes become labels of
-these frames (`rasterise`), the labels train the network (`loss`), and its outputs become notes
-again (`decode`), which mir_eval compares with the reference (`score`).
+these frames (`rasterise`, of `svuprobe.tasks.kinds.note_labels`), the labels train the network
+(`loss`), and its outputs become notes again (`decode`), which mir_eval compares with the reference
+(`score`).
 
 Conventions
 -----------
@@ -33,15 +34,37 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import maximum_filter1d
 from scipy.special import expit
 
+from svuprobe.tasks.kinds.note_labels import (
+    HIGHEST,
+    LOWEST,
+    NO_CLASS,
+    NO_OCTAVE,
+    as_notes,
+    as_times,
+    irregular,
+    rasterise,
+    scored,
+)
 from svuprobe.tasks.types import TaskError
 
 if TYPE_CHECKING:
     import torch
 
+__all__ = [
+    "LOWEST",
+    "METRICS",
+    "N_OUTPUTS",
+    "ONSET_WEIGHT",
+    "decode",
+    "decode_frames",
+    "irregular",
+    "loss",
+    "rasterise",
+    "score",
+]
+
 N_OUTPUTS = 20
 ONSET_WEIGHT = 15.0  # of frames with an onset in their loss, as published
-NO_OCTAVE, NO_CLASS = 4, 12  # the labels of frames without a pitch
-LOWEST, HIGHEST = 36, 83  # MIDI of C2 and B5, the four octaves that labels can name
 
 METRICS = (
     "conpoff_f",
@@ -56,80 +79,8 @@ METRICS = (
 )
 
 
-def rasterise(notes: ArrayLike, times: ArrayLike) -> NDArray[np.int16]:
-    """Frame labels of a melody, on the frames of any model.
-
-    Parameters
-    ----------
-    notes
-        ``(n, 3)`` onset and offset in s, MIDI number; in any order. Fractional MIDI is rounded.
-    times
-        ``(F,)`` frame times in s. They may be a window of a song: the labels are then those of the
-        whole song, cut (a note that began earlier keeps its pitch and has no onset).
-
-    Returns
-    -------
-    ``(F, 4)``: onset, silence, octave, pitch class.
-
-    Raises
-    ------
-    TaskError
-        A value is not finite, the notes are not three columns, or the times do not ascend.
-
-    Notes
-    -----
-    Equal to the published labels wherever notes last at least a frame and do not overlap. Elsewhere
-    the published code loses notes (one whose onset and offset are nearest the same frame never
-    ends, and every later note of the song vanishes); here the damage stays local, and `irregular`
-    counts the cases:
-
-    - a note shorter than a frame ends in the next frame;
-    - singing has one voice, so a note ends where the next begins; of several that begin in one
-      frame, the one that ends last remains;
-    - a pitch outside C2..B5 moves to the nearest octave and keeps its class, as published: such a
-      note can never be decoded at its true pitch;
-    - a note that does not end after it begins is left out, as it is when scores are computed.
-    """
-    grid = _as_times(times)
-    labels = np.tile(np.array([0, 1, NO_OCTAVE, NO_CLASS], np.int16), (len(grid), 1))
-    start, stop, midi = _to_frames(_as_notes(notes), grid)
-    if len(start) == 0 or len(grid) < 2:  # a single frame has no duration
-        return labels
-    frame = np.arange(len(grid))
-    # The last note to begin by this frame, or -1.
-    owner = np.searchsorted(start, frame, side="right") - 1
-    pitched = (owner >= 0) & (frame <= stop[owner])
-    pitch = midi[owner[pitched]]
-    labels[start[start >= 0], 0] = 1
-    labels[pitched & (frame < stop[owner]), 1] = 0
-    labels[pitched, 2] = np.clip((pitch - LOWEST) // 12, 0, 3)
-    labels[pitched, 3] = pitch % 12
-    return labels
-
-
-def irregular(notes: ArrayLike, frame_s: float) -> dict[str, int]:
-    """How many notes the labels cannot say faithfully, so that a caller can warn.
-
-    Returns
-    -------
-    Counts (a note may be in several): ``shorter_than_frame`` (``frame_s`` seconds), ``overlapping``
-    (begins before an earlier note has ended, by more than a microsecond), ``out_of_range`` (outside
-    C2..B5) and ``unscored`` (negative onset, or no positive duration: left out of scores).
-    """
-    array = _as_notes(notes)
-    onset, offset, midi = array[np.lexsort((array[:, 1], array[:, 0]))].T
-    ended = np.maximum.accumulate(offset)
-    pitch = np.rint(midi)
-    return {
-        "shorter_than_frame": int(np.sum(offset - onset < frame_s)),
-        "overlapping": int(np.sum(onset[1:] < ended[:-1] - 1e-6)),
-        "out_of_range": int(np.sum((pitch < LOWEST) | (pitch > HIGHEST))),
-        "unscored": int(np.sum(~_scored(array))),
-    }
-
-
 def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Training loss of every head: BCE(onset) + BCE(silence) + CE(octave) + CE(pitch class).
+    """Compute the loss of every head: BCE(onset) + BCE(silence) + CE(octave) + CE(pitch class).
 
     Parameters
     ----------
@@ -162,7 +113,7 @@ def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def decode(outputs: ArrayLike | torch.Tensor, times: ArrayLike) -> NDArray[np.float64]:
-    """Notes from a network's outputs, by the published decoder (see `decode_frames`).
+    """Return the notes of a network's outputs, by the published decoder (see `decode_frames`).
 
     Parameters
     ----------
@@ -207,7 +158,8 @@ def decode_frames(
     onset_threshold: float = 0.4,
     silence_threshold: float = 0.5,
 ) -> NDArray[np.float64]:
-    """Notes from four ``(F,)`` arrays: two probabilities and two labels (4 and 12 for none).
+    """Return the notes of four ``(F,)`` arrays: two probabilities and two labels (4 and 12 for
+    none).
 
     A frame begins a note where the onset reaches its threshold and is the highest within 3 frames
     on either side. A note ends at the next beginning, at the next frame whose silence reaches its
@@ -220,7 +172,7 @@ def decode_frames(
     frames disagree evenly). Deviation: a note that begins in the last frame has no duration and is
     dropped; scores ignore such notes anyway.
     """
-    grid = _as_times(times)
+    grid = as_times(times)
     arrays = [np.asarray(a) for a in (onset_prob, silence_prob, octave, pitch_class)]
     if any(a.shape != grid.shape for a in arrays):
         raise TaskError(
@@ -238,12 +190,13 @@ def decode_frames(
     midi = _modal_pitch(
         start, stop, np.where(pitch_class == NO_CLASS, NO_OCTAVE, octave), pitch_class
     )
+    # A note that is still open ends in the last frame.
     stop = np.minimum(stop, len(grid) - 1)
     return np.stack([grid[start], grid[stop], midi], axis=1)[(midi >= 0) & (stop > start)]
 
 
 def score(reference: ArrayLike, estimate: ArrayLike) -> dict[str, float]:
-    """F, precision and recall of one song's notes: COnPOff, COnP and COn of mir_eval.
+    """Score one song's notes: F, precision and recall of COnPOff, COnP and COn, by mir_eval.
 
     An onset is right within 50 ms, a pitch within 50 cents, an offset within 50 ms or 20 % of the
     reference note's duration, whichever is more; every note is matched at most once. Notes with a
@@ -262,7 +215,7 @@ def score(reference: ArrayLike, estimate: ArrayLike) -> dict[str, float]:
     """
     import mir_eval
 
-    ref, est = (array[_scored(array)] for array in (_as_notes(reference), _as_notes(estimate)))
+    ref, est = (array[scored(array)] for array in (as_notes(reference), as_notes(estimate)))
     if len(ref) == 0 or len(est) == 0:
         return dict.fromkeys(METRICS, float(len(ref) == len(est)))
     pairs = (ref[:, :2], _hertz(ref[:, 2]), est[:, :2], _hertz(est[:, 2]))
@@ -279,61 +232,8 @@ def score(reference: ArrayLike, estimate: ArrayLike) -> dict[str, float]:
     }
 
 
-def _as_notes(notes: ArrayLike) -> NDArray[np.float64]:
-    """The one gate for notes: ``(n, 3)``, finite."""
-    array = np.asarray(notes, np.float64)
-    if array.size == 0:
-        return np.empty((0, 3))
-    if array.ndim != 2 or array.shape[1] != 3:
-        raise TaskError(
-            f"notes of shape {array.shape}: expected (n, 3), each onset_s, offset_s, midi"
-        )
-    if not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array).all(1))[0])
-        raise TaskError(
-            f"note {bad + 1} is {array[bad].tolist()}: onset, offset and pitch must be numbers"
-        )
-    return array
-
-
-def _as_times(times: ArrayLike) -> NDArray[np.float64]:
-    """The one gate for frame times: ``(F,)``, ascending."""
-    grid = np.asarray(times, np.float64)
-    if grid.ndim != 1 or not (np.diff(grid) > 0).all():
-        raise TaskError(
-            f"frame times of shape {grid.shape} do not ascend: expected one time in s per frame"
-        )
-    return grid
-
-
-def _nearest(seconds: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[Any]:
-    """Index of the nearest frame; -1 and F for times more than half a frame outside the grid."""
-    if len(grid) < 2:
-        return np.zeros(len(seconds), int)
-    middle = (grid[1:] + grid[:-1]) / 2
-    ends = grid[0] - (grid[1] - grid[0]) / 2, grid[-1] + (grid[-1] - grid[-2]) / 2
-    return np.searchsorted(np.concatenate([ends[:1], middle, ends[1:]]), seconds) - 1
-
-
-def _to_frames(
-    notes: NDArray[np.float64], grid: NDArray[np.float64]
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """First frame (strictly ascending; -1 if before the grid), end frame and integer pitch of each
-    note.
-    """
-    notes = notes[notes[:, 1] > notes[:, 0]]
-    start, stop = _nearest(notes[:, 0], grid), _nearest(notes[:, 1], grid)
-    stop = np.where(start >= 0, np.maximum(stop, start + 1), stop)
-    seen = np.flatnonzero((start < len(grid)) & (stop >= 0))
-    order = seen[np.lexsort((notes[seen, 1], start[seen]))]
-    start = start[order]
-    # Of those that share a first frame.
-    last = np.append(start[1:] > start[:-1], True)[: len(start)]
-    return start[last], stop[order][last], np.rint(notes[order, 2]).astype(int)[last]
-
-
 def _onsets(prob: NDArray[np.floating], threshold: float) -> NDArray[Any]:
-    """Frames that begin a note."""
+    """Return the frames that begin a note."""
     neighbours = prob.astype(np.float64)
     neighbours[-1:] = -np.inf
     highest = (
@@ -345,8 +245,8 @@ def _onsets(prob: NDArray[np.floating], threshold: float) -> NDArray[Any]:
 
 
 def _ends(start: NDArray[Any], silent: NDArray[Any], n_frames: int) -> NDArray[Any]:
-    """Frame that ends each note: the next onset or silence, ``n_frames`` for a note still open at
-    the end.
+    """Return the frame that ends each note: the next onset or silence, ``n_frames`` if still
+    open.
     """
     next_onset = np.append(start[1:], n_frames)
     next_silence = np.append(silent, n_frames)[np.searchsorted(silent, start, side="right")]
@@ -356,7 +256,9 @@ def _ends(start: NDArray[Any], silent: NDArray[Any], n_frames: int) -> NDArray[A
 def _modal_pitch(
     start: NDArray[Any], stop: NDArray[Any], octave: NDArray[Any], pitch_class: NDArray[Any]
 ) -> NDArray[Any]:
-    """Commonest MIDI number among the frames ``start..stop - 1`` of each note; -1 for none."""
+    """Return the commonest MIDI number among frames ``start..stop - 1`` of each note; -1 for
+    none.
+    """
     frame = np.arange(len(octave))
     owner = np.searchsorted(start, frame, side="right") - 1
     used = (owner >= 0) & (frame < stop[owner]) & (octave < NO_OCTAVE)
@@ -371,11 +273,6 @@ def _modal_pitch(
         values = pitch[owner == note].tolist()
         mode[note] = max(set(values), key=values.count)
     return np.where(votes.any(1), LOWEST + mode, -1)
-
-
-def _scored(notes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which notes scores count."""
-    return (notes[:, 0] >= 0) & (notes[:, 1] > notes[:, 0])
 
 
 def _hertz(midi: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,9 +1,9 @@
-"""Synthetic singing and music: small seeded corpora in the layouts of the real ones, so everything
-runs offline.
+"""Make synthetic singing and music: small seeded corpora in the layouts of real ones, for offline
+use.
 
-``voice`` and ``instruments`` make sounds, ``techniques`` is what a voice sings, ``corpus`` writes
-files, and each dataset is a module. Results on these data say that the chain works; they say
-nothing about a model's worth on real voices.
+``voice``, ``vocal_tract`` and ``instruments`` make sounds, ``techniques`` is how a voice sings and
+``takes`` what, ``corpus`` writes files, and each dataset is a module. Results on these data say
+that the chain works; they say nothing about a model's worth on real voices.
 """
 
 # Dataset -> "module:function" that writes it, called as

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.synth.corpus import Recording, new_header, rng_of, write_corpus
-from svuprobe.tasks.synth.techniques import melody
+from svuprobe.tasks.synth.takes import melody
 from svuprobe.tasks.synth.voice import singers
 from svuprobe.tasks.types import TaskError
 
@@ -56,7 +56,7 @@ def write(
 
 
 def _discography(clips: int) -> list[tuple[int, str]]:
-    """Artists by number and the paths of their songs: the first song of every album, then the
+    """Return artists by number with the paths of their songs: each album's first song, then the
     second.
     """
     artists = min(20, clips // len(ALBUMS))

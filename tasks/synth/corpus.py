@@ -1,4 +1,4 @@
-"""Writing a synthetic corpus: its folder, its marker, its files, side by side and reproducibly.
+"""Write a synthetic corpus: its folder, its marker, its files, side by side and reproducibly.
 
 Conventions
 -----------
@@ -43,7 +43,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Recording:
-    """One file of audio that is to be written.
+    """Describe one file of audio that is to be written.
 
     Attributes
     ----------
@@ -109,6 +109,7 @@ def write_corpus(
     for path, text in written.items():
         write_text(root / path, text)
     others = [*damaged, *written]
+    # In a fixed order, since the marker lists the files.
     for recording in recordings:
         others += recording.beside
     finish(
@@ -162,11 +163,12 @@ def begin(root: Path, header: dict[str, Any]) -> bool:
                 f"{wanted!r}: delete the folder or choose another --out"
             )
     files = found.get("files", {})
+    # A marker that says "complete" over files that are gone is an interrupted corpus again.
     return not (found.get("complete") is True and all((root / path).is_file() for path in files))
 
 
 def is_taken(root: Path, marker: Path) -> bool:
-    """Whether a folder without its marker holds anybody's files; an unfinished marker is
+    """Tell whether a folder without its marker holds anybody's files; an unfinished marker is
     nobody's.
     """
     if not root.exists():
@@ -209,8 +211,9 @@ def mapped(
     description: str,
     jobs: int | None,
 ) -> list[R]:
-    """Return ``make`` over ``todo``, made in threads (NumPy and the FFT release the interpreter's
-    lock), in order.
+    """Return ``make`` over ``todo`` in order, made in threads.
+
+    NumPy and the FFT release the interpreter's lock.
     """
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         try:
@@ -221,7 +224,7 @@ def mapped(
 
 
 def rng_of(seed: int, path: str) -> np.random.Generator:
-    """Return the generator of one file."""
+    """Return the generator of one file: of its seed and path alone."""
     return np.random.default_rng([seed, zlib.crc32(path.encode())])
 
 

@@ -45,7 +45,9 @@ def write(
 
 
 def mood(arousal: float, valence: float, seconds: float, rng: np.random.Generator) -> Audio:
-    """Music of an arousal and a valence, both about standard normal; (n,) float32 within ±1."""
+    """Make music of an arousal and a valence, both about standard normal; (n,) float32 within
+    ±1.
+    """
     style = Style(
         tonic=int(rng.integers(12)),
         mode="major" if valence > 0 else "minor",
@@ -61,12 +63,13 @@ def mood(arousal: float, valence: float, seconds: float, rng: np.random.Generato
     tilted = np.fft.irfft(
         np.fft.rfft(audio) * (np.maximum(hz, 50) / 500) ** (valence / 2), len(audio)
     )
+    # Never louder than full scale: a loud, excited song is clipped below.
     level = 10 ** ((4 * arousal - 28) / 20) / max(float(np.sqrt(np.mean(tilted**2))), 1e-9)
     return np.clip(level * tilted, -1, 1).astype(np.float32)
 
 
 def _songs(clips: int) -> list[dict[str, str]]:
-    """Rows of the official list, three train, one valid and one test of every five while they
+    """Return rows of the official list, of every five three train, one valid, one test, while they
     last.
     """
     left = {

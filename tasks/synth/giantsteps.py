@@ -55,7 +55,7 @@ def write(
 
 
 def key_style(key: str, rng: np.random.Generator) -> Style:
-    """A fast piece in a key, without a melody."""
+    """Return a fast piece in a key, without a melody."""
     tonic, mode = key.split()
     chords = str(rng.choice(_CHORDS))
     drums = float(rng.uniform(0.1, 0.3))

@@ -85,7 +85,7 @@ def write(
 
 
 def genre_style(genre: str, rng: np.random.Generator) -> Style:
-    """A piece of a genre, in any key."""
+    """Return a piece of a genre, in any key."""
     chords, melody, drums, swing, (low, high) = _GENRES[genre]
     return Style(
         tonic=int(rng.integers(12)),

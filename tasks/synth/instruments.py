@@ -1,5 +1,4 @@
-"""Simple instruments, drums and chords: enough music for beats to be heard, keys to be harmonic,
-pitch exact.
+"""Play simple instruments, drums and chords: music with beats to hear, keys to name, exact pitches.
 
 ``note`` plays one note of an instrument family, ``track`` a piece in a key and a tempo with its
 beats. Timbres are additive: each family has its own harmonics, envelope and noise, and each
@@ -25,7 +24,7 @@ SLOW, MODERATE, FAST = 60.0, 110.0, 170.0
 
 @dataclass(frozen=True)
 class Timbre:
-    """How an instrument sounds.
+    """Say how an instrument sounds.
 
     Attributes
     ----------
@@ -77,7 +76,9 @@ PROGRESSIONS = {
 
 
 def timbre(family: str, instrument: int = 0) -> Timbre:
-    """The timbre of one instrument of a family; another number varies it by up to a quarter."""
+    """Return the timbre of one instrument of a family; another number varies it by up to a
+    quarter.
+    """
     base = FAMILIES[family]
     rng = np.random.default_rng([sorted(FAMILIES).index(family), instrument])
     names = ("tilt_db", "attack_s", "decay_s", "noise")
@@ -93,10 +94,11 @@ def note(
     *,
     instrument: int = 0,
 ) -> Audio:
-    """One note, (n,) float32 with a peak of about 1; ``midi`` 69 is 440 Hz."""
+    """Play one note, (n,) float32 with a peak of about 1; ``midi`` 69 is 440 Hz."""
     t = np.arange(round(seconds * sample_rate)) / sample_rate
     made = timbre(family, instrument)
     f0 = 440 * 2 ** ((midi - 69) / 12)
+    # Vibrato as a shift of time, the integral of the shift of pitch.
     wobble = (
         made.vibrato_cents
         / 1200
@@ -108,10 +110,12 @@ def note(
     audio = np.zeros_like(t)
     for n in range(1, 41):
         stretch = n * np.sqrt(1 + made.inharmonicity * n * n)
+        # Partials near the Nyquist rate would alias.
         if f0 * stretch > 0.45 * sample_rate:
             break
         level = 10 ** (-made.tilt_db * np.log2(n) / 20) * (made.even if n % 2 == 0 else 1.0)
         level *= _vocal_tract(f0 * stretch) if family == "vocal" else 1.0
+        # Higher partials die sooner, as on strings; exp(-6.9) is -60 dB.
         fall = np.exp(-6.9 * t * (1 + 0.1 * n) / made.decay_s) if made.decay_s else 1.0
         audio += level * fall * np.sin(stretch * phase + rng.uniform(0, 2 * np.pi))
     audio /= max(np.abs(audio).max(), 1e-9)
@@ -128,7 +132,7 @@ def _vocal_tract(frequency: float) -> float:
 
 
 def _envelope(n: int, attack_s: float, sample_rate: int) -> np.ndarray:
-    """Raised-cosine attack, and a release of 20 ms."""
+    """Return a raised-cosine attack and a release of 20 ms, as gain (n,)."""
     gain = np.ones(n)
     for size, part in ((attack_s, slice(None)), (0.02, slice(None, None, -1))):
         k = min(max(1, round(size * sample_rate)), n)
@@ -137,11 +141,12 @@ def _envelope(n: int, attack_s: float, sample_rate: int) -> np.ndarray:
 
 
 def drum(kind: str, rng: np.random.Generator, sample_rate: int) -> Audio:
-    """A ``kick``, ``snare`` or ``hat``, (n,) float32."""
+    """Play a ``kick``, ``snare`` or ``hat``, (n,) float32."""
     seconds, decay = {"kick": (0.25, 25.0), "snare": (0.18, 30.0), "hat": (0.06, 90.0)}[kind]
     t = np.arange(round(seconds * sample_rate)) / sample_rate
     noise = rng.normal(size=len(t))
     if kind == "kick":
+        # A kick falls in pitch as its skin relaxes.
         body = np.sin(2 * np.pi * (50 * t + 6 * (1 - np.exp(-30 * t))))
     else:
         edge = 6000 if kind == "hat" else 1500
@@ -154,7 +159,7 @@ def drum(kind: str, rng: np.random.Generator, sample_rate: int) -> Audio:
 
 @dataclass(frozen=True)
 class Style:
-    """A piece: key, tempo and who plays.
+    """Describe a piece: key, tempo and who plays.
 
     ``tonic`` is a pitch class (0 is C), ``mode`` ``major`` or ``minor``; ``chords`` and ``melody``
     are families, or empty for none; ``drums`` is their level, 0 for none; ``level`` the loudness of
@@ -174,7 +179,8 @@ class Style:
 def track(
     style: Style, seconds: float, rng: np.random.Generator, sample_rate: int
 ) -> tuple[Audio, list[float]]:
-    """A piece of ``seconds`` in the style, (n,) float32 within ±1, and the times of its beats in s.
+    """Play a piece of ``seconds`` in a style: (n,) float32 within ±1, and the times of its beats in
+    s.
 
     Four beats a bar, a chord a bar, the bass on every beat; kick on one and three, snare on two and
     four.
@@ -195,6 +201,7 @@ def track(
 
     for n, time in enumerate(beats):
         root, triad = chords[n // 4 % len(chords)]
+        # Pitches stay within an octave, so that the key is heard and not the register.
         bass = 36 + (style.tonic + root) % 12
         _add(out, time, 0.5 * play("bass", bass, beat_s), sample_rate)
         if n % 4 == 0 and style.chords:
@@ -212,6 +219,7 @@ def track(
                 0.5 * style.drums * hits["hat"],
                 sample_rate,
             )
+    # No recording is digitally silent between its notes.
     out += 1e-4 * rng.normal(size=len(out))
     return (style.level * out / max(np.abs(out).max(), 1e-9)).astype(np.float32), beats.round(
         4

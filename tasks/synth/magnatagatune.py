@@ -99,8 +99,9 @@ def write(
 
 
 def style_of(tags: Sequence[str], rng: np.random.Generator) -> Style:
-    """What the tags sound like; an organ on its own, at a middle tempo and level, where they do not
-    say.
+    """Return what the tags sound like.
+
+    An organ on its own, at a middle tempo and level, where they do not say.
     """
     said = {part: values.pop() for part, values in _heard(tags).items() if values}
     tonic, mode, bpm = (
@@ -112,27 +113,29 @@ def style_of(tags: Sequence[str], rng: np.random.Generator) -> Style:
 
 
 def _heard(tags: Sequence[str]) -> dict[str, set[Any]]:
-    """What the tags ask of each part of a style: one thing, none, or several that contradict each
-    other.
+    """Return what the tags ask of each part of a style: one thing, none, or several in
+    contradiction.
     """
     return {part: {table[tag] for tag in tags if tag in table} for part, table in HEARD.items()}
 
 
 def chosen_rows(clips: int) -> list[dict[str, str]]:
-    """Rows of the official list; more of them begin with the same ones."""
+    """Return rows of the official list; more of them begin with the same ones."""
     walks = {split: _rarest_first(split) for split in SPLITS}
     return [next(walks[split]) for split in islice(cycle(_TURNS), clips)]
 
 
 def _rarest_first(split: str) -> Iterator[dict[str, str]]:
-    """Clips of a split, next always the one whose tags were rarest so far; every tenth has none of
-    the 50.
+    """Yield clips of a split, next always the one whose tags were rarest so far.
+
+    Every tenth has none of the 50.
     """
     rows, has = _hearable(split)
     weight = np.array([4.0 if label in AUDIBLE else 1.0 for label in tagging.TASK.labels or ()])
     free, seen = np.ones(len(rows), dtype=bool), np.zeros(has.shape[1])
     for n in count():
         wanted = free & (has.any(axis=1) == (n % 10 != 9))
+        # A tag that was seen n times weighs 1 / (1 + n)^3: unseen ones come first.
         chosen = int(np.where(wanted, has @ (weight / (1 + seen) ** 3), -1.0).argmax())
         free[chosen] = False
         seen += has[chosen]
@@ -141,7 +144,9 @@ def _rarest_first(split: str) -> Iterator[dict[str, str]]:
 
 @cache
 def _hearable(split: str) -> tuple[list[dict[str, str]], np.ndarray]:
-    """Rows of a split whose tags do not contradict each other, and their tags as (N, 50) 0/1."""
+    """Return a split's rows whose tags do not contradict each other, and their tags as (N, 50)
+    0/1.
+    """
     rows = [row for row in split_lists.read(tagging.LIST) if row["split"] == split]
     tags = [tagging.tags_of(row) for row in rows]
     kept = [n for n, own in enumerate(tags) if max(map(len, _heard(own).values())) <= 1]

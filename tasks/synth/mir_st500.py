@@ -9,7 +9,7 @@ import numpy as np
 
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.synth.corpus import Recording, new_header, rng_of, write_corpus
-from svuprobe.tasks.synth.techniques import Note, melody
+from svuprobe.tasks.synth.takes import Note, melody
 from svuprobe.tasks.synth.voice import singers
 
 SAMPLE_RATE = 44100
@@ -57,7 +57,7 @@ def write(
 
 
 def _song_ids(clips: int) -> list[int]:
-    """Ids spread over the official ranges: a quarter test, a sixth validation, the rest train, none
+    """Return ids spread over the official ranges: a quarter test, a sixth validation, none
     empty.
     """
     test = min(max(round(clips / 4), 1), 100)

@@ -129,7 +129,7 @@ def write(
 
 
 def _tracks(clips: int, seed: int) -> list[_Track]:
-    """Tracks that walk over the splits; more of them begin with the same ones."""
+    """Return tracks that walk over the splits; more of them begin with the same ones."""
     styles = {
         split: _styles(np.random.default_rng([seed, n]))
         for n, split in enumerate(SPLIT_NAMES.values())
@@ -137,6 +137,7 @@ def _tracks(clips: int, seed: int) -> list[_Track]:
     done: dict[str, int] = defaultdict(int)
     made = []
     for n, split in zip(range(clips), cycle(_TURNS), strict=False):
+        # Two tracks of a split share an artist, whose number no other split has.
         artist = len(SPLIT_NAMES) * (done[split] // 2) + list(styles).index(split)
         seconds = LONG_SECONDS if n % 9 == 8 else SECONDS
         made.append(_Track(1000 + 137 * n, artist, split, seconds, next(styles[split])))
@@ -145,7 +146,9 @@ def _tracks(clips: int, seed: int) -> list[_Track]:
 
 
 def _styles(rng: np.random.Generator) -> Iterator[Style]:
-    """Pieces without end: each four have all chords and all melodies, the first two all moods."""
+    """Yield pieces without end: each four have all chords and all melodies, the first two all
+    moods.
+    """
     feels = chain(_FEELS[:2], _dealt(_FEELS, rng))
     for chords, melody, (drums, bpm, level) in zip(
         _dealt(list(CHORDS), rng), _dealt(list(MELODY), rng), feels, strict=False
@@ -155,21 +158,21 @@ def _styles(rng: np.random.Generator) -> Iterator[Style]:
 
 
 def _dealt(values: Sequence[T], rng: np.random.Generator) -> Iterator[T]:
-    """The values in one random order after the other."""
+    """Yield the values in one random order after the other."""
     while True:
         yield from (values[i] for i in rng.permutation(len(values)))
 
 
 def tags_of(style: Style) -> list[str]:
-    """Sorted tags of a piece, with their categories."""
+    """Return the sorted tags of a piece, with their categories."""
     beat = ("genre---dance", "instrument---drums") if style.drums else ("genre---ambient",)
     moods = [mood for mood, holds in MOODS.items() if holds(style)]
     return sorted([*CHORDS[style.chords], *MELODY[style.melody], *beat, *moods])
 
 
 def _list(tracks: Sequence[_Track], subset: str, split: str) -> str:
-    """A list of split-0, CRLF at each line's end but the last (the LF of which ``write_text``
-    adds).
+    """Return a list of split-0, CRLF at each line's end but the last, whose LF ``write_text``
+    adds.
     """
     lines = ["\t".join(HEADER)]
     for made in tracks:

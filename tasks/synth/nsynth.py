@@ -61,7 +61,7 @@ def write(
 
 
 def _played(row: dict[str, Any], rng: np.random.Generator) -> Audio:
-    """A note of ``examples.json``, over a noise floor of -80 dB."""
+    """Play a note of ``examples.json``, over a noise floor of -80 dB."""
     number = int(row["instrument_str"][-3:])
     audio = 1e-4 * rng.standard_normal(round(NOTE_S * SAMPLE_RATE))
     tone = note(
@@ -72,7 +72,7 @@ def _played(row: dict[str, Any], rng: np.random.Generator) -> Audio:
 
 
 def _notes() -> list[tuple[str, dict[str, Any]]]:
-    """Every note there can be with its split, evenly spread however few are taken from the
+    """Return every note there can be with its split, evenly spread however few are taken from the
     front.
     """
     passes = [[("train", 0), ("valid", 4), ("test", 5)], [("train", 1), ("train", 2), ("train", 3)]]
@@ -88,7 +88,7 @@ def _notes() -> list[tuple[str, dict[str, Any]]]:
 
 
 def _metadata(family: str, number: int, pitch: int, velocity: int) -> dict[str, Any]:
-    """An entry of ``examples.json`` with the official keys."""
+    """Return an entry of ``examples.json`` with the official keys."""
     families = sorted(FAMILIES)
     source = (number + families.index(family)) % len(SOURCES) if family != "synth_lead" else 2
     instrument = f"{family}_{SOURCES[source]}_{number:03d}"

@@ -1,4 +1,4 @@
-"""Which rows of an official list a small corpus takes."""
+"""Choose which rows of an official list a small corpus takes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ SHARES = {"train": 4, "valid": 1, "test": 1}
 
 
 def spread(rows: Sequence[Row], label: str, clips: int) -> list[Row]:
-    """Return ``clips`` rows of an official list, evenly: one of each label and split, then rounds
-    of ``SHARES``.
+    """Return ``clips`` rows of an official list, evenly: one of each label and split, then
+    ``SHARES`` more.
 
     A longer selection begins with the shorter one.
     """
@@ -21,6 +21,7 @@ def spread(rows: Sequence[Row], label: str, clips: int) -> list[Row]:
     order = []
     for row in rows:
         cell = row[label], row["split"]
+        # Where a row comes in its label and split, in rounds of its split's share.
         order.append((seen[cell] / SHARES[row["split"]], *cell, row))
         seen[cell] += 1
     return [row for *_, row in sorted(order, key=lambda place: place[:3])[:clips]]

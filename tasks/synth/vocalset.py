@@ -11,7 +11,8 @@ import numpy as np
 
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks.synth.corpus import Recording, new_header, rng_of, write_corpus
-from svuprobe.tasks.synth.techniques import CONTEXTS, EXCERPTS, TECHNIQUES, technique_clip
+from svuprobe.tasks.synth.takes import CONTEXTS, EXCERPTS, technique_clip
+from svuprobe.tasks.synth.techniques import TECHNIQUES
 from svuprobe.tasks.synth.voice import VOWELS, singers
 
 SAMPLE_RATE = 44100
@@ -100,7 +101,7 @@ def write(
 
 
 def _takes() -> Iterator[Take]:
-    """Every recording there can be, evenly spread however few are taken from the front."""
+    """Yield every recording there can be, evenly spread however few are taken from the front."""
     for round_ in range(len(CONTEXTS) * len(VOWELS) + len(EXCERPTS)):
         shift = dict.fromkeys(_SPLIT_OF, 0)
         for letters, (i, technique) in (
@@ -115,8 +116,8 @@ def _takes() -> Iterator[Take]:
 
 
 def _material(singer: str, technique: str, round_: int) -> tuple[str, str]:
-    """Context and vowel of a singer's ``round_``-th recording of a technique: all 18 in its own
-    order.
+    """Return context and vowel of a singer's ``round_``-th take of a technique, in an order of its
+    own.
 
     Speech holds no vowel, so there the excerpts come first.
     """
@@ -128,7 +129,7 @@ def _material(singer: str, technique: str, round_: int) -> tuple[str, str]:
 
 
 def _path(singer: str, technique: str, context: str, vowel: str) -> str:
-    """Relative path of a recording, named as in VocalSet 1.1."""
+    """Return the relative path of a recording, named as in VocalSet 1.1."""
     short = singer.replace("female", "f").replace("male", "m")
     parts = (vowel, technique) if context == "excerpts" else (context, technique, vowel)
     misnamed = (singer, technique) == ("female4", "straight") and context in ("scales", "arpeggios")

@@ -17,7 +17,8 @@ import pytest
 from svuprobe._errors import UserError
 from svuprobe._progress import Reporter
 from svuprobe.tasks.data.download import ResumingDownloader
-from svuprobe.tasks.data.prepare import prepare, unpack
+from svuprobe.tasks.data.prepare import prepare
+from svuprobe.tasks.data.unpack import unpack
 from svuprobe.tasks.datasets import Archive, Dataset
 from svuprobe.tasks.types import TaskError
 
@@ -452,7 +453,7 @@ def test_links_in_a_zip_are_refused(tmp_path):
 
 
 def test_an_archive_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("svuprobe.tasks.data.prepare.ALWAYS_ALLOWED", 1000)
+    monkeypatch.setattr("svuprobe.tasks.data.unpack.ALWAYS_ALLOWED", 1000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(1_000_000))
     (tmp_path / "to").mkdir()

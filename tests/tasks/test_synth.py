@@ -25,7 +25,9 @@ from sklearn.preprocessing import StandardScaler
 from svuprobe._progress import Reporter
 from svuprobe.tasks.datasets.vocalset import recordings
 from svuprobe.tasks.synth import CORPORA, mir_st500, vocalset
-from svuprobe.tasks.synth.techniques import CONTEXTS, TECHNIQUES, melody, perform, technique_clip
+from svuprobe.tasks.synth.takes import CONTEXTS, melody, perform, technique_clip
+from svuprobe.tasks.synth.techniques import TECHNIQUES
+from svuprobe.tasks.synth.vocal_tract import render
 from svuprobe.tasks.synth.voice import (
     Audio,
     Singer,
@@ -33,7 +35,6 @@ from svuprobe.tasks.synth.voice import (
     formants,
     midi_to_hz,
     plain_singing,
-    render,
     singers,
 )
 from svuprobe.tasks.types import TaskError
