@@ -24,10 +24,11 @@ from pathlib import Path
 
 import torch
 
+from svuprobe._tensors import damaged, read_tensors, write_tensors
 from svuprobe.extractors.names import code_of
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.tensors import damaged, read_tensors, stored_task, task_from, write_tensors
+from svuprobe.probe.stored_task import stored_task, task_from
 from svuprobe.tasks.types import Task
 
 

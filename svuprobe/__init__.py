@@ -22,7 +22,9 @@ if TYPE_CHECKING:
         Data as Data,
         FinetuneOptions as FinetuneOptions,
         FinetuneProtocol as FinetuneProtocol,
+        PretrainOptions as PretrainOptions,
         Protocol as Protocol,
+        Recipe as Recipe,
         RecipeProtocol as RecipeProtocol,
         Reporter as Reporter,
         RunOptions as RunOptions,
@@ -41,19 +43,24 @@ if TYPE_CHECKING:
         plot as plot,
         predict as predict,
         prepare as prepare,
+        pretrain as pretrain,
         probe as probe,
         save_predictions as save_predictions,
         synth as synth,
     )
     from svuprobe.suites import run_suite as run_suite
 
+# Folders that are called as the function of their name is.
+_FOLDERS = ("pretrain", "probe")
 # Name -> module that has it.
 _FACE = dict.fromkeys(
     (
         "Data",
         "FinetuneOptions",
         "FinetuneProtocol",
+        "PretrainOptions",
         "Protocol",
+        "Recipe",
         "RecipeProtocol",
         "Reporter",
         "RunOptions",
@@ -72,6 +79,7 @@ _FACE = dict.fromkeys(
         "plot",
         "predict",
         "prepare",
+        "pretrain",
         "probe",
         "save_predictions",
         "synth",
@@ -88,7 +96,7 @@ def __getattr__(name: str) -> Any:
 
     value = getattr(import_module(_FACE[name]), name)
     # The import above has bound that folder, which is called as the function is.
-    if name != "probe":
+    if name not in _FOLDERS:
         globals()[name] = value
         return value
     return globals()[name]
@@ -99,35 +107,38 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_FACE} - {"Any", "ModuleType", "TYPE_CHECKING", "sys"})
 
 
-class _ProbeFolder(ModuleType):
-    """The folder ``svuprobe.probe``, which is also the function of that name.
+class _StageFolder(ModuleType):
+    """A folder as ``svuprobe.probe`` that is also the function of that name.
 
     Importing any part of a folder makes Python bind the folder to its name in svuprobe, over
     whatever stood there.
     """
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """Probe; see ``svuprobe.api.probe``."""
-        from svuprobe import api
-
-        return api.probe(*args, **options)
+        """Run the stage; see ``svuprobe.api.probe``, ``svuprobe.api.pretrain``."""
+        return self._function(*args, **options)
 
     @property
     def __signature__(self) -> "inspect.Signature":
         """Return that of the function."""
         import inspect
 
+        return inspect.signature(self._function)
+
+    @property
+    def _function(self) -> Any:
+        """Return the function of the folder's name."""
         from svuprobe import api
 
-        return inspect.signature(api.probe)
+        return getattr(api, self.__name__.rpartition(".")[2])
 
 
 class _Face(ModuleType):
-    """This module; it makes the folder ``probe`` callable when Python binds it here."""
+    """This module; it makes the folders of `_FOLDERS` callable when Python binds them here."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "probe" and isinstance(value, ModuleType):
-            value.__class__ = _ProbeFolder
+        if name in _FOLDERS and isinstance(value, ModuleType):
+            value.__class__ = _StageFolder
         super().__setattr__(name, value)
 
 

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from svuprobe._tensors import read_tensors, save_tensors
 from svuprobe.probe.baselines.base import Stage
 from svuprobe.probe.finetune.data import TaskData
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.network import Network, TrainingPlan
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.tensors import read_tensors, save_tensors
 
 START_ANEW = "delete it, or start anew with --overwrite"  # after a file that is damaged
 _NAMED_CLIPS = 8  # in a message

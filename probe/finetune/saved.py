@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from svuprobe._files import sha256_of, writing
+from svuprobe._tensors import read_tensors, save_tensors
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.batching import batch_seconds_for
 from svuprobe.probe import result_file, trained
@@ -27,7 +28,7 @@ from svuprobe.probe.finetune.model import BaselineModel, FineTunedModel, build
 from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.tensors import read_tensors, save_tensors, stored_task, task_from
+from svuprobe.probe.stored_task import stored_task, task_from
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Task
 

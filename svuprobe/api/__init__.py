@@ -14,9 +14,13 @@ from svuprobe.api.extraction import extract
 from svuprobe.api.finetuning import finetune
 from svuprobe.api.models import LoadedModel, check_model, load_model
 from svuprobe.api.prediction import predict, save_predictions
+from svuprobe.api.pretraining import pretrain
 from svuprobe.api.probing import probe
 from svuprobe.api.results import PartlyDone, Probed, load_result
 from svuprobe.extractors.base import ExtractError
+from svuprobe.pretrain.options import PretrainOptions
+from svuprobe.pretrain.recipe import PretrainError, Recipe
+from svuprobe.pretrain.run import Pretrained
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks import TaskError
@@ -30,9 +34,13 @@ __all__ = [
     "LeftOut",
     "LoadedModel",
     "PartlyDone",
+    "PretrainError",
+    "PretrainOptions",
+    "Pretrained",
     "ProbeError",
     "Probed",
     "Protocol",
+    "Recipe",
     "RecipeProtocol",
     "Reporter",
     "RunOptions",
@@ -52,6 +60,7 @@ __all__ = [
     "plot",
     "predict",
     "prepare",
+    "pretrain",
     "probe",
     "save_predictions",
     "synth",

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from svuprobe._distributed import Distributed
 from svuprobe._progress import SILENT
 from svuprobe._run_options import FinetuneOptions
 from svuprobe.api.data import Data, clips_of
 from svuprobe.api.results import Probed, lines_of
 from svuprobe.extractors.batching import native_dtype
 from svuprobe.probe.finetune import run as tuning
-from svuprobe.probe.finetune.distributed import Distributed, Runtime
+from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 
 AnyProtocol = FinetuneProtocol | RecipeProtocol

@@ -11,7 +11,18 @@ import click
 
 from svuprobe import __version__
 from svuprobe._edge import OneLineErrors
-from svuprobe.cli import boards, cache, data, extract, finetune, listing, predict, probe, suites
+from svuprobe.cli import (
+    boards,
+    cache,
+    data,
+    extract,
+    finetune,
+    listing,
+    predict,
+    pretrain,
+    probe,
+    suites,
+)
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,6 +37,7 @@ for command in (
     listing.tasks,
     listing.protocols,
     data.data,
+    pretrain.pretrain,
     extract.extract,
     probe.probe,
     finetune.finetune,

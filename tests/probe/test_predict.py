@@ -18,10 +18,10 @@ from safetensors import safe_open
 
 from svuprobe import api, cli
 from svuprobe._files import sha256_of
+from svuprobe._tensors import save_tensors
 from svuprobe.api import prediction as prediction_files
 from svuprobe.probe.predict import formats
 from svuprobe.probe.protocol import ProbeError, preset
-from svuprobe.probe.tensors import save_tensors
 from svuprobe.tasks import find_clips, load
 from svuprobe.tasks.kinds import transcription
 from svuprobe.tasks.kinds.formats import midi

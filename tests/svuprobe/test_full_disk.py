@@ -13,7 +13,7 @@ import full_disks
 import torch
 
 from svuprobe._errors import FileError
-from svuprobe.probe.tensors import save_tensors
+from svuprobe._tensors import save_tensors
 from svuprobe.tasks.datasets import DATASETS
 
 

@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[2]
 BY_HAND = Path("benchmarks", "speed")  # scripts, which nobody installs
 # DESIGN: data flows one way.
 # What every part stands on; it imports nothing else of ours.
-GROUND = {"_errors", "_files", "_machine", "_progress", "_run_options", "_text"}
+GROUND = {
+    "_distributed",
+    "_errors",
+    "_files",
+    "_machine",
+    "_progress",
+    "_run_options",
+    "_tensors",
+    "_text",
+}
 MAY_IMPORT = {
     "tasks": GROUND | {"tasks"},
     "extractors": GROUND | {"extractors", "tasks.types"},

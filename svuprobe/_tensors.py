@@ -1,39 +1,18 @@
-"""Files of tensors beside a result: weights, and in the metadata, as JSON, what they are of.
-
-Probed heads (`svuprobe.probe.trained`) and networks with their checkpoints
-(`svuprobe.probe.finetune.saved`, `svuprobe.probe.finetune.loop`) are safetensors files with one key
-of metadata, ``about``.
-"""
+"""Files of tensors with what they are of: safetensors whose metadata have one key, ``about``."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from svuprobe._errors import FileError
 from svuprobe._files import replacing
-from svuprobe.probe.protocol import ProbeError
-from svuprobe.tasks.types import Task, Windowing
-
-# Of a task what is needed to decode and to name what
-# is predicted; beside these its labels and windowing.
-_TASK_FIELDS = (
-    "name",
-    "dataset",
-    "kind",
-    "metrics",
-    "licence",
-    "reference",
-    "version",
-    "scored",
-    "beat_decoder",
-)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
@@ -45,9 +24,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping
 def write_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]
 ) -> None:
-    """Write a safetensors file. Raises OSError where the system refuses, as Python's own writing
-    does.
-    """
+    """Write a safetensors file. Raises OSError where the system refuses."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -65,7 +42,7 @@ def write_tensors(
 def read_tensors(path: Path, remedy: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Return the tensors of a file and what they are of.
 
-    Raises ProbeError with the ``remedy`` for a file that can't be read or is damaged.
+    Raises FileError with the ``remedy`` for a file that can't be read or is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -77,21 +54,6 @@ def read_tensors(path: Path, remedy: str) -> tuple[dict[str, torch.Tensor], dict
         raise damaged(path, error, remedy) from None
 
 
-def damaged(path: Path, error: Exception, remedy: str) -> ProbeError:
+def damaged(path: Path, error: Exception, remedy: str) -> FileError:
     """Return the error for a file that holds something else than it should."""
-    return ProbeError(f"{path}: damaged ({error}); {remedy}")
-
-
-def stored_task(task: Task, labels: Sequence[str]) -> dict[str, Any]:
-    """Return what is kept of a task beside weights, as JSON values."""
-    fields = {name: getattr(task, name) for name in _TASK_FIELDS}
-    return fields | {"labels": list(labels), "windowing": asdict(task.windowing)}
-
-
-def task_from(stored: Mapping[str, Any]) -> Task:
-    """Return a task that knows what is needed to decode, and no clips."""
-    fields = {name: stored[name] for name in _TASK_FIELDS} | {"metrics": tuple(stored["metrics"])}
-    labels = tuple(stored["labels"]) or None
-    return Task(
-        **fields, clips=lambda root: [], labels=labels, windowing=Windowing(**stored["windowing"])
-    )
+    return FileError(f"{path}: damaged ({error}); {remedy}")

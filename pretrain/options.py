@@ -1,0 +1,54 @@
+"""How pre-training runs, and not what it computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from svuprobe._machine import check_real, check_whole
+from svuprobe._run_options import RunOptions
+
+_MOST_STEPS = 1_000_000_000
+_MOST_SECONDS = 1e7
+
+
+@dataclass(frozen=True)
+class PretrainOptions(RunOptions):
+    """How pre-training runs; of extraction's, decoding, device, dtype and reporter are used.
+
+    Attributes
+    ----------
+    part_s
+        Seconds of audio that are computed at once: a step of more is computed in parts, whose
+        gradients are added. None for what suits the device.
+    log_every
+        Steps of a row of the curve.
+    save_every
+        Steps between checkpoints, from which an interrupted run goes on.
+    keep_every
+        Steps between models that are kept, each a folder that loads like the last; 0 for none but
+        the last.
+    resume
+        Go on from the checkpoint in the folder, to the same weights.
+    """
+
+    part_s: float | None = None
+    log_every: int = 50
+    save_every: int = 500
+    keep_every: int = 0
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every value, and find the device."""
+        super().__post_init__()
+        check_real("part_s", self.part_s, _MOST_SECONDS)
+        check_whole("log_every", self.log_every, 1, _MOST_STEPS)
+        check_whole("save_every", self.save_every, 1, _MOST_STEPS)
+        check_whole("keep_every", self.keep_every, 0, _MOST_STEPS)
+
+    @property
+    def part_seconds(self) -> float:
+        """Return the seconds of audio that are computed at once."""
+        if self.part_s is not None:
+            return self.part_s
+        # A GPU of 40 GB holds fairseq's 1.4 M samples of a base model; a CPU's caches like less.
+        return 88.0 if self.runs_on.startswith("cuda") else 64.0
