@@ -26,7 +26,7 @@ from svuprobe.extractors.names import canonical, is_control, slug
 from svuprobe.probe import identity, result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task
-from svuprobe.tasks.datasets import DATASETS
+from svuprobe.tasks.datasets import DATASETS, embedded_folder
 from svuprobe.tasks.manifest import labels_of
 
 
@@ -169,7 +169,8 @@ def _asked(plan: suites.Suite, name: str, data: Data, folder: Path) -> _Asked:
     typed = str(folder / typed) if typed.endswith(".toml") else typed
     task = load_task(typed)
     root = data.folder(task.dataset)
-    synthetic = plan.prepare == "synth" or (not task.source and is_synthetic(root))
+    made = plan.prepare == "synth" and not embedded_folder(task.dataset)
+    synthetic = made or (not task.source and is_synthetic(root))
     asked = _Asked(task, typed, plan.protocols_of(name), synthetic)
     try:
         if not task.source and not root.is_dir():

@@ -44,6 +44,10 @@ TABLE = {
     "mtg-moodtheme": "svuprobe.tasks.mtg_jamendo:MOODTHEME",
     "mtg-genre": "svuprobe.tasks.mtg_jamendo:GENRE",
     "mtg-top50": "svuprobe.tasks.mtg_jamendo:TOP50",
+    "starter-digits": "svuprobe.tasks.starter:DIGITS",
+    "starter-family": "svuprobe.tasks.starter:FAMILY",
+    "starter-pitch": "svuprobe.tasks.starter:PITCH",
+    "starter-pitch-height": "svuprobe.tasks.starter:HEIGHT",
 }
 
 
@@ -82,6 +86,18 @@ def dataset_id(task: Task, synthetic: bool) -> str:
     return f"{task.dataset}.synthetic" if synthetic else task.dataset
 
 
+def _how_to_get(task: Task, root: Path) -> str:
+    """Say what puts the dataset of a task where it was looked for."""
+    from svuprobe.tasks.datasets import embedded_folder
+
+    if embedded_folder(task.dataset):
+        return f"{task.dataset} comes with svuprobe: leave out --data {task.dataset}={root}"
+    return (
+        f"put {task.dataset} there, point --data {task.dataset}=PATH at it, "
+        f"or make a synthetic copy: svuprobe data synth --task {task.name} --out {root.parent}"
+    )
+
+
 def _is_whole(root: Path) -> bool:
     from svuprobe.tasks.synth.corpus import MARKER, read_marker
 
@@ -97,11 +113,7 @@ def find_clips(task: Task, root: Path) -> list[Clip]:
     or a group that must not cross splits does.
     """
     if not task.source and not root.is_dir():
-        raise TaskError(
-            f"{root}: no such folder; put {task.dataset} there, point --data {task.dataset}=PATH "
-            f"at it, or make a synthetic copy: svuprobe data synth --task {task.name} --out "
-            f"{root.parent}"
-        )
+        raise TaskError(f"{root}: no such folder; {_how_to_get(task, root)}")
     if not task.source and is_synthetic(root) and not _is_whole(root):
         raise TaskError(f"{root}: its synthesis was interrupted; run svuprobe data synth again")
     clips = task.clips(root)

@@ -10,6 +10,7 @@ from pathlib import Path
 from svuprobe._machine import MOST_SEED, check_whole
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks import Task, TaskError, find_clips, is_synthetic, kinds, load
+from svuprobe.tasks.datasets import embedded_folder
 from svuprobe.tasks.manifest import ClipList, listed
 from svuprobe.tasks.synth import CORPORA
 
@@ -22,8 +23,10 @@ class Data:
     elsewhere: dict[str, Path] = field(default_factory=dict)
 
     def folder(self, dataset: str) -> Path:
-        """Return the folder of a dataset."""
-        return self.elsewhere.get(dataset, self.root / dataset)
+        """Return the folder of a dataset; in the package if it comes with svuprobe."""
+        if dataset in self.elsewhere:
+            return self.elsewhere[dataset]
+        return embedded_folder(dataset) or self.root / dataset
 
     @classmethod
     def of(cls, place: Data | str | Path) -> Data:
@@ -104,6 +107,10 @@ def synth(
     datasets = dict.fromkeys(load(name).dataset for name in tasks)
     written = []
     for dataset in datasets:
+        if embedded_folder(dataset):
+            raise TaskError(
+                f"{dataset} comes with svuprobe: its tasks need no synthetic copy, and no --data"
+            )
         if dataset not in CORPORA:
             raise TaskError(f"no synthetic {dataset}; there are {', '.join(CORPORA)}")
         module, function = CORPORA[dataset].split(":")

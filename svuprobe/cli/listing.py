@@ -46,6 +46,7 @@ def check_model(name: str, device: str | None, dtype: str) -> None:
 def tasks(as_json: bool) -> None:
     """The tasks, their data and their ranked metric."""
     from svuprobe.tasks import load
+    from svuprobe.tasks.datasets import embedded_folder
 
     rows = []
     for name in TABLE:
@@ -54,6 +55,7 @@ def tasks(as_json: bool) -> None:
             {
                 "name": task.name,
                 "dataset": task.dataset,
+                "embedded": embedded_folder(task.dataset) is not None,
                 "kind": task.kind,
                 "ranked": task.metrics[0],
                 "metrics": list(task.metrics),
@@ -69,7 +71,9 @@ def tasks(as_json: bool) -> None:
         )
     show_table(rows, ["name", "dataset", "kind", "ranked", "clips", "hours", "licence"], as_json)
     if not as_json:
-        echo("\nYour own data: a path to a TOML file in place of the name (see the README).")
+        embedded = sorted({row["dataset"] for row in rows if row["embedded"]})
+        echo(f"\nThe recordings of {', '.join(embedded)} come with svuprobe: nothing to download.")
+        echo("Your own data: a path to a TOML file in place of the name (see the README).")
 
 
 @click.command()

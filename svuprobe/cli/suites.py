@@ -29,8 +29,9 @@ def run(
     device: str | None,
     allow_missing: bool,
 ) -> None:
-    """Extract, probe and rank all of a SUITE (svu, mir13, real, demo or a TOML file): only what is
-    missing.
+    """Extract, probe and rank all of a SUITE: only what is missing.
+
+    SUITE is starter, svu, mir13, real, demo or a TOML file.
     """
     from svuprobe._run_options import RunOptions
     from svuprobe.suites import run_suite

@@ -206,6 +206,7 @@ def check(
         problems += _against_marker(root, paths, reporter, thorough, jobs)
     else:
         problems += _against_official(task, clips, labels)
+        problems += _against_checksums(task, root, paths, reporter, jobs)
     # The length of a file that can't be read is unknown: no label lies beyond it.
     known = {clip.id: seconds[clip.id] for clip in clips if not headers[clip.path].problem}
     problems += [late] if (late := beyond(task, clips, known)) else []
@@ -311,13 +312,37 @@ def _against_marker(
         if Path(path).resolve() not in known
     ]
     if thorough:
-        there = [name for name in files if name not in set(absent)]
-        digests = mapped(lambda name: sha256_of(root / name), there, reporter, "checksums", jobs)
-        changed = (
-            name for name, digest in zip(there, digests, strict=True) if digest != files[name]
-        )
+        there = {name: digest for name, digest in files.items() if name not in absent}
+        changed = _changed(root, there, reporter, jobs)
         problems += [f"{name}: changed since it was written" for name in changed]
     return problems
+
+
+def _against_checksums(
+    task: Task, root: Path, paths: Sequence[str], reporter: Reporter, jobs: int | None
+) -> list[str]:
+    """Compare the files of a dataset that lists their SHA-256 with that list."""
+    card = DATASETS.get(task.dataset)
+    if task.source or card is None or card.checksums is None:
+        return []
+    listed = card.checksums(root)
+    there = {}
+    for path in paths:
+        name = Path(path).relative_to(root).as_posix()
+        if Path(path).is_file():  # else its head could not be read, which is a problem already
+            there[name] = listed[name]
+    return [
+        f"{name}: not the recording whose SHA-256 is listed"
+        for name in _changed(root, there, reporter, jobs)
+    ]
+
+
+def _changed(
+    root: Path, digests: Mapping[str, str], reporter: Reporter, jobs: int | None
+) -> list[str]:
+    """Return the files below a folder whose SHA-256 is another."""
+    now = mapped(lambda name: sha256_of(root / name), list(digests), reporter, "checksums", jobs)
+    return [name for name, digest in zip(digests, now, strict=True) if digest != digests[name]]
 
 
 def absent(task: Task, root: Path) -> list[str]:
@@ -336,10 +361,12 @@ def absent(task: Task, root: Path) -> list[str]:
         f"  {'what':10}{card.title}",
         f"  {'size':10}{card.size}",
         f"  {'licence':10}{card.licence}",
-        f"  {'homepage':10}{card.homepage}",
+        *([f"  {'homepage':10}{card.homepage}"] if card.homepage else []),
         f"  {'get it':10}{card.getting}",
-        f"  {'folder':10}{root} (or anywhere, with --data {task.dataset}=PATH)",
     ]
+    if card.embedded:
+        return lines
+    lines.append(f"  {'folder':10}{root} (or anywhere, with --data {task.dataset}=PATH)")
     if card.archives:
         lines.append(
             f"  {'download':10}svuprobe data prepare --task {task.name} --data {root.parent}"

@@ -64,6 +64,11 @@ def prepare(
         gave up, or an archive is not what was published.
     """
     card = _card(dataset, cards)
+    if card.embedded:
+        reporter.say(
+            f"{dataset} comes with svuprobe, in {card.embedded}: there is nothing to download"
+        )
+        return []
     if not card.archives:
         raise TaskError(
             f"{dataset} can't be downloaded for you ({card.licence}; {card.homepage}). {card.how} "

@@ -7,13 +7,18 @@ Conventions
 by hand, as ``how`` says. A checksum is either the one its publisher (or a project that verified it,
 as the comment says) gives, or None: then ``svuprobe data prepare`` records the SHA-256 of what it
 got.
+
+A dataset may come with svuprobe: ``embedded`` is its folder in the package, and nothing has to be
+fetched.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from svuprobe.tasks.datasets import mtg_jamendo, nsynth, vocalset
+from svuprobe.tasks.datasets import mtg_jamendo, nsynth, starter, vocalset
 
 _MAGENTA = "https://storage.googleapis.com/download.magenta.tensorflow.org/datasets/nsynth"
 _MIRG = "https://mirg.city.ac.uk/datasets/magnatagatune"
@@ -40,7 +45,9 @@ class Dataset:
     """Say what a user needs to know before a dataset is there.
 
     ``how`` says in one sentence how to get what ``archives`` does not bring; empty where it brings
-    all.
+    all. ``embedded`` is the folder of a dataset that comes with svuprobe. ``checksums`` takes the
+    folder of a dataset that lists the SHA-256 of its files, and returns them by the file's path
+    below that folder.
     """
 
     name: str
@@ -51,16 +58,21 @@ class Dataset:
     size_gb: float = 0.0
     how: str = ""
     archives: tuple[Archive, ...] = ()
+    embedded: Path | None = None
+    checksums: Callable[[Path], Mapping[str, str]] | None = None
 
     @property
     def size(self) -> str:
         """Return hours and size as words."""
-        hours = f"about {self.hours:,.0f} h of audio" if self.hours else "hours unknown"
+        digits = 0 if self.hours >= 1 else 1
+        hours = f"about {self.hours:,.{digits}f} h of audio" if self.hours else "hours unknown"
         return f"{hours}, {self.size_gb:g} GB to download" if self.size_gb else hours
 
     @property
     def getting(self) -> str:
         """Return how to get all of it, as one sentence."""
+        if self.embedded:
+            return f"It comes with svuprobe, in {self.embedded}: nothing has to be downloaded."
         if not self.archives:
             return self.how
         return (
@@ -201,6 +213,21 @@ _CARDS = (
             "that audio-low/NN/ID.low.mp3 is there."
         ),
     ),
+    Dataset(
+        name=starter.DATASET,
+        title="Starter: 1,412 spoken digits, played and sung notes, which come with svuprobe",
+        licence="per recording: CC BY-SA 4.0, CC BY 4.0 or MIT (sources.csv and LICENCES.md there)",
+        homepage="",
+        hours=starter.HOURS,
+        embedded=starter.FOLDER,
+        checksums=starter.checksums,
+    ),
 )
 
 DATASETS: dict[str, Dataset] = {card.name: card for card in _CARDS}
+
+
+def embedded_folder(dataset: str) -> Path | None:
+    """Return where the recordings of a dataset that comes with svuprobe lie; None for any other."""
+    card = DATASETS.get(dataset)
+    return card.embedded if card else None

@@ -228,7 +228,8 @@ def test_an_absent_dataset_is_described_with_the_next_commands(card, tmp_path):
     text = "\n".join(absent(task, tmp_path / card.name))
     for part in (card.title, card.licence, card.homepage, card.getting, str(tmp_path / card.name)):
         assert part in text
-    assert f"svuprobe data synth --task some-task --out {tmp_path}" in text
+    synthetic = f"svuprobe data synth --task some-task --out {tmp_path}"
+    assert (synthetic in text) == (card.embedded is None)
     assert (f"svuprobe data prepare --task some-task --data {tmp_path}" in text) == bool(
         card.archives
     )

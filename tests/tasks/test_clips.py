@@ -21,7 +21,7 @@ from svuprobe.tasks import (
     technique,
     transcription,
 )
-from svuprobe.tasks.datasets import vocalset
+from svuprobe.tasks.datasets import embedded_folder, vocalset
 from svuprobe.tasks.types import SPLITS, Clip, TaskError, Windowing, natural_key
 
 RATES = (8000, 16000, 22050, 24000, 44100, 48000)
@@ -352,6 +352,9 @@ def test_a_missing_folder_is_answered_with_the_next_command(tmp_path, name):
         find_clips(task, root)
     message = str(error.value)
     assert message.startswith(f"{root}: no such folder")
+    if embedded_folder(task.dataset):
+        assert f"leave out --data {task.dataset}={root}" in message
+        return
     assert f"--data {task.dataset}=PATH" in message
     assert f"svuprobe data synth --task {name} --out {tmp_path}" in message
 
