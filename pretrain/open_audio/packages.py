@@ -322,8 +322,8 @@ def fetch(package: Package, debs: Path) -> Path:
             )
         except (FileNotFoundError, subprocess.CalledProcessError):
             raise OpenAudioError(
-                f"{path}: apt-get doesn't get it here; get {package.file} from any mirror of "
-                "Debian 12 (or snapshot.debian.org) and name its folder: --debs FOLDER"
+                f"{path}: apt-get doesn't get it here; get {package.file} from any mirror or "
+                "snapshot of Debian 12 and name its folder: --debs FOLDER"
             ) from None
     found = sha256_of(path)
     if found != package.sha256:
