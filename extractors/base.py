@@ -107,6 +107,8 @@ class ModelCard:
         Of the weights, and the paper.
     source
         ``module:function`` that makes a hand-made front end.
+    folder
+        Of a checkpoint that comes with svuprobe, below ``extractors/weights``.
     config
         What differs from the defaults of the family's transformers configuration class.
     """
@@ -122,6 +124,7 @@ class ModelCard:
     licence: str
     reference: str
     source: str | None = None
+    folder: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
 

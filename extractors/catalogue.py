@@ -84,6 +84,8 @@ _CARDS = (
               _NC, _MUSIC2VEC, config=_DATA2VEC),
     ModelCard("logmel", None, "handmade", 16000, 1, 128, 0, False, "Apache-2.0",
               "128 mel bands, log power", f"{_HANDMADE}:logmel"),
+    ModelCard("logmel-context", None, "handmade", 16000, 1, 1408, 0, False, "Apache-2.0",
+              "logmel with 200 ms on either side", f"{_HANDMADE}:logmel_context"),
     ModelCard("mfcc", None, "handmade", 16000, 1, 60, 0, False, "Apache-2.0",
               "Davis and Mermelstein 1980, 20 coefficients with both deltas", f"{_HANDMADE}:mfcc"),
     ModelCard("chroma", None, "handmade", 16000, 1, 12, 0, False, "Apache-2.0",

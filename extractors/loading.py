@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from svuprobe.extractors.checkpoints import Source
 
 
+WEIGHTS = Path(__file__).parent / "weights"  # of the models that come with svuprobe
+
+
 def load(name: str, *, normalize: bool | None = None) -> Extractor:
     """Load a model by name.
 
@@ -48,9 +51,13 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
     match parsed:
         case CatalogueName(card) if card.source:
             return _call(card.source, (), name, normalize)
+        case CatalogueName(card) if card.folder:
+            return _checkpoint(_shipped(card.folder, name), card, normalize)
         case CatalogueName(card):
             assert card.hub is not None
             return _transformers().from_hub(card.hub, name=name, card=card, normalize=normalize)
+        case RandomName(card, seed) if card.folder:
+            return _generic().from_random(_shipped(card.folder, name), seed)
         case RandomName(card, seed):
             return _transformers().from_random(card, seed, name=name, normalize=normalize)
         case HubName(hub, revision):
@@ -112,10 +119,18 @@ def _call(source: str, arguments: tuple[Any, ...], name: str, normalize: bool | 
 def _checkpoint(source: Source, card: ModelCard | None, normalize: bool | None) -> Extractor:
     """Load a checkpoint: of one of the families that svuprobe computes itself, or of another."""
     # The general reader declines the families that svuprobe computes itself.
-    other: Extractor | None = import_module("svuprobe.extractors.models.generic").load(
-        source, normalize=normalize
-    )
+    other: Extractor | None = _generic().load(source, normalize=normalize)
     return other or _transformers().from_source(source, card=card, normalize=normalize)
+
+
+def _shipped(folder: str, name: str) -> Source:
+    """Return the checkpoint in a folder that comes with svuprobe."""
+    source: Source = _checkpoints().in_folder(WEIGHTS / folder, name)
+    return source
+
+
+def _generic() -> Any:
+    return import_module("svuprobe.extractors.models.generic")
 
 
 def _transformers() -> Any:

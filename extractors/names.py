@@ -118,7 +118,7 @@ def code_of(name: str) -> str:
 def _catalogue_name(name: str) -> CatalogueName:
     """Read a name that has no form in front."""
     card = _card(name, name)
-    if not (card.hub or card.source):
+    if not (card.hub or card.source or card.folder):
         raise ExtractError(
             f"{name!r} is an architecture without published weights: use random:{name}"
         )

@@ -105,7 +105,7 @@ def _ablations() -> list[Recipe]:
         replace(m, name="music2vec-target12", top_layers=12),
         replace(m, name="music2vec-crop5s", crop_s=5.0),
         # Table 2. The second iteration clusters block 6 of the first, as HuBERT base does.
-        replace(h, name="musichubert-iter2", targets=("layer6:2000",), teacher="hf:musichubert"),
+        replace(h, name="musichubert-iter2", targets=("layer6:2000",), teacher="hf:./musichubert"),
         replace(h, name="musichubert-k500", targets=("mfcc39:500",)),
         replace(h, name="musichubert-k500-mfcc60", targets=("mfcc60:500",)),
         # "Chroma music features" beside or instead of MFCC: the paper's section on future work.

@@ -236,6 +236,24 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
     return GenericExtractor(model, frontend, name=name, revision=revision)
 
 
+def from_random(source: Source, seed: int) -> GenericExtractor:
+    """Make the encoder of a checkpoint with the random weights that its training would start from.
+
+    The same seed gives the same weights; torch's global generators are left as they were.
+    """
+    import transformers
+
+    name = source.name
+    config = _config(encoder_config(read_json(source.required("config.json"), name), name))
+    family = FAMILIES[config.model_type]
+    frontend = family.frontend(config, read_settings(source), name, None)
+    # default_generator, because torch.manual_seed would also seed the accelerators.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = getattr(transformers, family.model)(config).float()
+    return GenericExtractor(model, frontend, name=name, revision=digest_state(model)[:40])
+
+
 def _check_supported(model_type: object, name: str) -> None:
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         supported = ", ".join(sorted({*MODEL_TYPES, *FAMILIES}))

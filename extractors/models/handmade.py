@@ -167,6 +167,28 @@ def logmel() -> HandmadeExtractor:
     )
 
 
+def logmel_context() -> HandmadeExtractor:
+    """Make `logmel` with the 10 frames (200 ms) on either side, every second of them: 11 frames.
+
+    The control for models that see their surroundings: what a linear head gains from context alone.
+    Beyond either end of a clip its outermost frame is repeated.
+    """
+    settings = Settings("logmel-context", dim=11 * 128, window=1024, bands=128)
+
+    def features(power: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        centre = _log(power, settings.floor)
+        positions = torch.arange(centre.shape[1], device=centre.device)
+        rows = torch.arange(len(centre), device=centre.device)[:, None]
+        last = frames[:, None] - 1
+        stacked = []
+        for offset in range(-10, 11, 2):
+            seen = torch.minimum((positions + offset).clamp(min=0), last)  # (batch, frames)
+            stacked.append(centre[rows, seen])
+        return torch.cat(stacked, dim=-1)
+
+    return HandmadeExtractor(settings, _mel_bank(settings), features)
+
+
 def mfcc() -> HandmadeExtractor:
     """Make 20 mel-frequency cepstral coefficients, their deltas and the deltas of these (60
     features).

@@ -27,7 +27,7 @@ from svuprobe.extractors.names import canonical, check_name, is_control, slug
 KINDS = list(checkpoints.LAYOUTS)
 LOADABLE = [name for name, card in CATALOGUE.items() if card.hub or card.source]
 PRETRAINED = [name for name, card in CATALOGUE.items() if card.family != "handmade"]
-HANDMADE = ["logmel", "mfcc", "chroma"]
+HANDMADE = ["logmel", "logmel-context", "mfcc", "chroma"]
 TINY = "random:wav2vec2-tiny"
 
 
@@ -668,7 +668,7 @@ def test_handmade_cards_and_extractors_agree(name: str, tiny: TransformerExtract
 
 
 def test_handmade_digests_differ() -> None:
-    assert len({load(name).digest for name in HANDMADE}) == 3
+    assert len({load(name).digest for name in HANDMADE}) == len(HANDMADE)
 
 
 @pytest.mark.parametrize("hz", [220.0, 440.0, 1000.0, 3520.0])
