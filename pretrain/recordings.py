@@ -1,23 +1,24 @@
 """The recordings of a training: found, decoded once, and kept as 16-bit samples.
 
 ``run/audio.i16`` holds the samples of all recordings one after the other, mono at the recipe's
-rate, and ``run/audio.json`` says which lie where. Crops are then read from anywhere at no cost and
+rate, and ``run/audio.jsonl`` says which lie where. Crops are then read from anywhere at no cost and
 nothing but the batch is held in memory; an hour takes 115 MB at 16 kHz. Samples of a 16-bit file at
 that rate are its own; what was resampled is rounded to 16 bits, and what exceeds full scale is cut
 off there.
 
-Decoding that was interrupted goes on after the last recording that the JSON file names.
+Decoding that was interrupted goes on after the last recording that that file names.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soxr
@@ -125,8 +126,6 @@ class Recordings:
     @property
     def digest(self) -> str:
         """Return a digest over what was decoded from which files, wherever they lie."""
-        import hashlib
-
         described = sorted((r.digest, r.speed, r.samples) for r in self.recordings)
         return hashlib.sha256(json.dumps([self.sample_rate, described]).encode()).hexdigest()
 
@@ -158,63 +157,79 @@ def decode(
     PretrainError
         No file can be read.
     """
-    index, samples = folder / "audio.json", folder / "audio.i16"
-    wanted = {"sample_rate": sample_rate, "speeds": list(speeds), "files": _identities(files)}
-    known, problems = _read_index(index, samples, wanted)
+    index, samples = folder / "audio.jsonl", folder / "audio.i16"
+    head = {"sample_rate": sample_rate, "speeds": list(speeds), "files": _digest_of(files)}
+    known, problems = _read_index(index, samples, head)
     done = {r.path for r in known} | {line.partition(": ")[0] for line in problems}
     left = [file for file in files if str(file) not in done]
     if left:
         with writing(samples):
             folder.mkdir(parents=True, exist_ok=True)
-            with samples.open("r+b" if known else "wb") as out:
+            # What was half written when an earlier run ended is written over.
+            write_text(index, _index_text(head, known, problems))
+            with samples.open("r+b" if known else "wb") as out, index.open("ab") as lines:
                 out.truncate(2 * sum(r.samples for r in known))
                 out.seek(0, os.SEEK_END)
-                writer = _Writer(out, sample_rate, speeds, known, problems)
-                clips = reporter.watch(_decoded(left, sample_rate, decoders), "decode", len(left))
-                for number, (path, audio, failure) in enumerate(clips, 1):
+                writer = _Writer(out, lines, sample_rate, speeds, known, problems)
+                clips = _decoded(left, sample_rate, decoders)
+                for path, audio, failure in reporter.watch(clips, "decode", len(left)):
                     writer.add(path, audio, failure)
-                    if number % _SAVED_EVERY == 0 or number == len(left):
-                        out.flush()
-                        os.fsync(out.fileno())
-                        write_text(index, _index_text(wanted, known, problems))
+                writer.flush()
     if not known:
         some = "; ".join(problems[:_NAMED])
         raise PretrainError(f"none of {len(files)} sound files can be read: {some}")
     return Recordings(samples, sample_rate, known), problems
 
 
-def _identities(files: Sequence[Path]) -> list[list[str | int]]:
-    """Name files by their path, size and time: what has changed since is decoded again."""
-    identities: list[list[str | int]] = []
+def _digest_of(files: Sequence[Path]) -> str:
+    """Return a digest over path, size and time of files: what has changed is decoded again."""
+    digest = hashlib.sha256()
     for file in files:
         try:
             about = file.stat()
-            identities.append([str(file), about.st_size, about.st_mtime_ns])
+            size, changed = about.st_size, about.st_mtime_ns
         except OSError:
-            identities.append([str(file), -1, -1])
-    return identities
+            size = changed = -1
+        digest.update(f"{file}\0{size}\0{changed}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
-def _index_text(wanted: dict[str, object], known: list[Recording], problems: list[str]) -> str:
-    """Return what is written of the recordings so far."""
-    described = {**wanted, "recordings": [asdict(r) for r in known], "problems": problems}
-    return json.dumps(described) + "\n"
+def _index_text(head: Mapping[str, Any], known: Sequence[Recording], problems: list[str]) -> str:
+    """Return the index: a line that says of which files it is, and one for each of them."""
+    lines = [json.dumps(head)]
+    lines += [json.dumps({"recording": asdict(recording)}) for recording in known]
+    lines += [json.dumps({"problem": problem}) for problem in problems]
+    return "\n".join(lines) + "\n"
 
 
 def _read_index(
-    index: Path, samples: Path, wanted: dict[str, object]
+    index: Path, samples: Path, head: Mapping[str, Any]
 ) -> tuple[list[Recording], list[str]]:
     """Return what an earlier run decoded of the same files; nothing where it was of others."""
+    known: list[Recording] = []
+    problems: list[str] = []
     try:
-        described = json.loads(index.read_text(encoding="utf-8"))
-        if any(described[key] != value for key, value in wanted.items()):
+        there = samples.stat().st_size
+        first, *lines = index.read_text(encoding="utf-8").splitlines()
+        if json.loads(first) != head:
             return [], []
-        known = [Recording(**each) for each in described["recordings"]]
-        if samples.stat().st_size < 2 * sum(r.samples for r in known):
-            return [], []
-        return known, list(described["problems"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return [], []
+    for line in lines:
+        try:
+            described = json.loads(line)
+        except ValueError:
+            break  # the line that was being written when that run ended
+        if "problem" in described:
+            problems.append(described["problem"])
+            continue
+        recording = Recording(**described["recording"])
+        if 2 * (recording.start + recording.samples) > there:
+            break
+        known.append(recording)
+    # The copies of a recording at several speeds are there together or not at all.
+    whole = len(known) - len(known) % len(head["speeds"])
+    return known[:whole], problems
 
 
 def _decoded(
@@ -240,13 +255,16 @@ class _Writer:
     def __init__(
         self,
         out: BinaryIO,
+        index: BinaryIO,
         sample_rate: int,
         speeds: Iterable[float],
         known: list[Recording],
         problems: list[str],
     ) -> None:
-        self.out, self.sample_rate, self.speeds = out, sample_rate, tuple(speeds)
+        self.out, self.index = out, index
+        self.sample_rate, self.speeds = sample_rate, tuple(speeds)
         self.known, self.problems = known, problems
+        self._waiting: list[str] = []  # lines of the index whose samples may not be on disk yet
 
     def add(self, path: str, audio: np.ndarray, failure: str | None) -> None:
         """Write a recording at every speed, or note why there is none."""
@@ -256,14 +274,27 @@ class _Writer:
             # The path comes first in the line, so that the file is known when the run goes on.
             reason = failure.removeprefix(f"{shown(path)}: ")
             self.problems.append(f"{path}: {reason}")
-            return
-        digest = sha256_of(Path(path))
-        for speed in self.speeds:
-            copy = audio
-            if speed != 1:
-                # To play faster is to read the samples as if they had come at a higher rate.
-                copy = soxr.resample(audio, self.sample_rate * speed, self.sample_rate)
-            self._append(path, digest, speed, copy)
+            self._waiting.append(json.dumps({"problem": self.problems[-1]}))
+        else:
+            digest = sha256_of(Path(path))
+            for speed in self.speeds:
+                copy = audio
+                if speed != 1:
+                    # To play faster is to read samples as if they had come at a higher rate.
+                    copy = soxr.resample(audio, self.sample_rate * speed, self.sample_rate)
+                self._append(path, digest, speed, copy)
+        if len(self._waiting) >= _SAVED_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring samples to the disk, and then the lines that name them."""
+        self.out.flush()
+        os.fsync(self.out.fileno())
+        for line in self._waiting:
+            self.index.write(line.encode() + b"\n")
+        self.index.flush()
+        os.fsync(self.index.fileno())
+        self._waiting.clear()
 
     def _append(self, path: str, digest: str, speed: float, audio: np.ndarray) -> None:
         """Write the samples (n,) of one recording."""
@@ -271,14 +302,7 @@ class _Writer:
         scaled = rounded.astype(np.float64) / _FULL_SCALE
         start = self.known[-1].start + self.known[-1].samples if self.known else 0
         self.out.write(rounded.tobytes())
-        self.known.append(
-            Recording(
-                path,
-                digest,
-                speed,
-                start,
-                len(rounded),
-                float(scaled.mean()),
-                float(scaled.std()),
-            )
-        )
+        mean, std = float(scaled.mean()), float(scaled.std())
+        recording = Recording(path, digest, speed, start, len(rounded), mean, std)
+        self.known.append(recording)
+        self._waiting.append(json.dumps({"recording": asdict(recording)}))

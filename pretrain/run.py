@@ -115,7 +115,7 @@ def _pretrain(
     for line in problems[:_NAMED]:
         reporter.say(f"left out: {line}")
     if len(problems) > _NAMED:
-        reporter.say(f"left out: {len(problems) - _NAMED} more, all named in {run / 'audio.json'}")
+        reporter.say(f"left out: {len(problems) - _NAMED} more, all named in {run / 'audio.jsonl'}")
     codes = [_codes(name, recordings, recipe, run, options) for name in _names(recipe)]
     if processes.first:
         processes.wait()
