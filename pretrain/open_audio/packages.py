@@ -111,7 +111,7 @@ PACKAGES = (
         "ru",
         "ccbfaebfa450b7a9ddf644ae0f3d1e9017d5df7c0aebe816e946345589d38201",
         "CC BY 3.0",
-        "telephone prompts, Russian, one man",
+        "telephone prompts, Russian, one woman",
     ),
     Package(
         "klettres-data",
