@@ -1,10 +1,12 @@
-"""A suite: models x tasks x protocols as a TOML file, and what of it the leaderboard still waits
-for.
+"""A suite: models x tasks x protocols as a TOML file, and what the leaderboard still waits for.
 
-```toml name = "mine" description = "One sentence." models = ["wavlm-base-plus", "hf:./checkpoint"]
-controls = ["random:wavlm-base-plus", "logmel", "mfcc"] # models too; they come after the others
-tasks = ["technique", "own.toml"] # paths are relative to this file protocols = ["svuprobe", { base
-= "linear", seeds = 3 }] # presets, or with fields changed; or a TOML file
+```toml
+name = "mine"
+description = "One sentence."
+models = ["wavlm-base-plus", "hf:./checkpoint"]
+controls = ["random:wavlm-base-plus", "logmel", "mfcc"]    # models too; they come after the others
+tasks = ["technique", "own.toml"]                          # paths are relative to this file
+protocols = ["svuprobe", { base = "linear", seeds = 3 }]   # presets, changed, or a TOML file
 
 [task_protocols]
 technique = ["linear"]                                     # instead of `protocols`
@@ -14,6 +16,10 @@ Optional: ``reference`` (the paper whose models and tasks these are) and ``prepa
 the data: ``synth`` writes synthetic copies below OUT (``[synth_clips]`` says how many recordings
 for a task), ``real_audio`` writes the tasks of :mod:`svuprobe.benchmarks.real_audio` from the
 ``manifest.csv`` in the data folder.
+
+A table ``[pretrain]`` has models pre-trained first, on the training recordings of ``starter``:
+``recipes`` (their names; they come before ``models``), ``scale`` (a factor on their steps) and
+``[pretrain.changes]``, fields of all of them. The description then stands above the leaderboard.
 """
 
 from __future__ import annotations
@@ -35,7 +41,7 @@ _WANTED = ".suite.json"
 _KEYS = {
     **dict.fromkeys(("name", "description", "reference", "prepare"), str),
     **dict.fromkeys(("models", "controls", "tasks", "protocols"), list),
-    **dict.fromkeys(("task_protocols", "synth_clips"), dict),
+    **dict.fromkeys(("task_protocols", "synth_clips", "pretrain"), dict),
 }
 
 
@@ -54,6 +60,7 @@ class Suite:
     task_protocols: Mapping[str, tuple[Protocol, ...]] = field(default_factory=dict)
     prepare: str = ""
     synth_clips: Mapping[str, int] = field(default_factory=dict)
+    pretrain: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def all_models(self) -> tuple[str, ...]:
@@ -106,8 +113,9 @@ def _read(body: dict[str, Any], path: Path) -> Suite:
             raise ProbeError(f"the key {key!r} is missing or empty")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", body["name"]):
         raise ProbeError(f"name = {body['name']!r}; a name has only letters, digits, - and _")
-    if not body.get("models") and not body.get("controls"):
+    if not (body.get("models") or body.get("controls") or body.get("pretrain")):
         raise ProbeError("it names no model; list some in models or controls")
+    _check_pretrain(body.get("pretrain", {}))
     if body.get("prepare", "") not in PREPARE:
         raise ProbeError(
             f"prepare = {body['prepare']!r}; it is {' or '.join(PREPARE[1:])}, or left out"
@@ -130,6 +138,20 @@ def _read(body: dict[str, Any], path: Path) -> Suite:
         for task, these in body.get("task_protocols", {}).items()
     }
     return Suite(**body | changes, folder=path.parent)
+
+
+def _check_pretrain(table: Mapping[str, Any]) -> None:
+    """Raise ProbeError where the table of models to pre-train has other keys or values."""
+    kinds = {"recipes": list, "scale": float, "changes": dict}
+    for key, value in table.items():
+        if key not in kinds:
+            raise ProbeError(f"unknown key {key!r} of pretrain; {did_you_mean(key, kinds)}")
+        if not isinstance(value, kinds[key]):
+            raise ProbeError(f"pretrain.{key} = {value!r}; it is a {kinds[key].__name__}")
+    if table and not table.get("recipes"):
+        raise ProbeError("pretrain names no recipes")
+    if not 0 < table.get("scale", 1.0) <= 100:
+        raise ProbeError(f"pretrain.scale = {table['scale']!r}; it is a number up to 100")
 
 
 def _protocols(entries: Any, folder: Path) -> tuple[Protocol, ...]:

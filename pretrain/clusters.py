@@ -35,12 +35,15 @@ class Codes:
     ----------
     name, clusters
         Of the set of targets.
+    digest
+        Of what they were made from and how.
     codes, starts
         (frames,) uint16 of all recordings, and where each begins, (recordings + 1,).
     """
 
     name: str
     clusters: int
+    digest: str
     codes: np.ndarray
     starts: np.ndarray
 
@@ -82,7 +85,7 @@ def make_codes(
         "version": _VERSION,
         "recordings": recordings.digest,
         "target": target.name,
-        "teacher": recipe.teacher if target.name.startswith("layer") else "",
+        "weights": target.weights,
         "share": recipe.cluster_share,
         "most_frames": recipe.most_cluster_frames,
         "inits": recipe.cluster_inits,
@@ -92,7 +95,7 @@ def make_codes(
     path = folder / f"targets-{digest}.h5"
     if path.is_file():
         with h5py.File(path) as file:
-            return Codes(target.name, target.clusters, file["codes"][:], file["starts"][:])
+            return Codes(target.name, target.clusters, digest, file["codes"][:], file["starts"][:])
     centroids = _fit(recordings, target, recipe, reporter)
     codes: list[np.ndarray] = []
     numbers = range(len(recordings.recordings))
@@ -100,7 +103,7 @@ def make_codes(
         features = _features(recordings, number, target)[:: target.every]
         codes.append(_nearest(features, centroids))
     starts = np.cumsum([0, *map(len, codes)])
-    made = Codes(target.name, target.clusters, np.concatenate(codes), starts)
+    made = Codes(target.name, target.clusters, digest, np.concatenate(codes), starts)
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["about"] = json.dumps(about, sort_keys=True)
         file.create_dataset("centroids", data=centroids.numpy())

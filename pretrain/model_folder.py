@@ -64,6 +64,16 @@ def save_model(folder: Path, body: Body, recipe: Recipe, seen: Seen) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def is_model_of(folder: Path, recipe: Recipe) -> bool:
+    """Return whether a folder holds the finished model of a recipe."""
+    try:
+        described = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    whole = all((folder / name).is_file() for name in FILES)
+    return whole and isinstance(described, dict) and described.get("hash") == recipe.hash
+
+
 def _preprocessor(recipe: Recipe) -> Any:
     """Return transformers' feature extractor that makes a network's input."""
     import transformers

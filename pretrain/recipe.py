@@ -232,9 +232,23 @@ class Recipe:
 
     @property
     def hash(self) -> str:
-        """Return a hexadecimal digest over every field but the name."""
+        """Return a hexadecimal digest over every field but the name.
+
+        Of a teacher in a folder the folder's own name counts, wherever it lies; what is clustered
+        is told apart by its weights (`svuprobe.pretrain.clusters`).
+        """
         described = {key: value for key, value in asdict(self).items() if key != "name"}
+        described["teacher"] = self.teacher.rpartition("/")[2]
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+    def scaled(self, factor: float) -> Recipe:
+        """Return the recipe with so many times its steps, and all that is counted in steps."""
+        return replace(
+            self,
+            steps=max(1, round(self.steps * factor)),
+            ema_steps=max(1, round(self.ema_steps * factor)),
+            guard_from=round(self.guard_from * factor),
+        )
 
     def changed(self, changes: Mapping[str, Any]) -> Recipe:
         """Return the recipe with fields changed; PretrainError names an unknown one."""

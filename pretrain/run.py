@@ -149,7 +149,7 @@ def _pretrain(
         options=options,
         processes=processes,
         checkpoint=run / "checkpoint.safetensors",
-        run=hashlib.sha256(json.dumps([recipe.hash, recordings.digest]).encode()).hexdigest(),
+        run=_digest([recipe.hash, recordings.digest, *(each.digest for each in codes)]),
         keep=keep,
     )
     state = training.run()
@@ -159,6 +159,11 @@ def _pretrain(
         save_model(out, body.cpu(), recipe, seen)
     processes.wait()
     return Pretrained(out, recipe, seen, tuple(state.rows))
+
+
+def _digest(parts: list[str]) -> str:
+    """Return a digest of all that has to agree between a checkpoint and who goes on from it."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _names(recipe: Recipe) -> tuple[str, ...]:

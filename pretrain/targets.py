@@ -43,12 +43,15 @@ class Target:
         How many.
     every
         Frames of the features to one of the network: MFCC come 100 a second.
+    weights
+        Digest of the model whose layers they are; empty for features made by hand.
     """
 
     name: str
     features: Features
     clusters: int
     every: int = 1
+    weights: str = ""
 
 
 def _mfcc(coefficients: int, cmn: bool = False) -> Features:
@@ -113,7 +116,9 @@ def target_of(name: str, teacher: str, load: Callable[[str], Any]) -> Target:
             raise PretrainError(
                 f"targets: {name!r} is a layer of a model; name that by the field teacher"
             )
-        return Target(name, _layer(load(teacher), int(layer[1])), int(count))
+        extractor = load(teacher)
+        features = _layer(extractor, int(layer[1]))
+        return Target(name, features, int(count), weights=extractor.digest)
     if kind not in TABLE:
         raise PretrainError(f"targets: {name!r}; {did_you_mean(kind, [*TABLE, 'layer6'])}")
     make, every = TABLE[kind]

@@ -23,10 +23,13 @@ from svuprobe.benchmarks.plots import KINDS
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.loading import local_revision
 from svuprobe.extractors.names import canonical, is_control, slug
+from svuprobe.pretrain.model_folder import is_model_of
+from svuprobe.pretrain.presets import PRESETS
+from svuprobe.pretrain.recipe import load_recipe
 from svuprobe.probe import identity, result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task
-from svuprobe.tasks.datasets import DATASETS, embedded_folder
+from svuprobe.tasks.datasets import DATASETS, embedded_folder, starter
 from svuprobe.tasks.manifest import labels_of
 
 
@@ -109,7 +112,8 @@ def run_suite(
     reporter = options.reporter
     data, out = api.Data.of(data), Path(out)
     plan = suites.load(suite)
-    models = [canonical(name) for name in plan.all_models]
+    pretrained = _pretrain(plan, out, options) if plan.pretrain else []
+    models = [canonical(name) for name in (*pretrained, *plan.all_models)]
     results = Path(results) if results else out / "results"
     features = Path(features) if features else out / "features"
     if plan.prepare == "synth":  # never among the user's own
@@ -135,6 +139,8 @@ def run_suite(
             if not _is_there(results, one, revisions[one.model], options.allow_missing)
         ]
     suites.save_wanted(results, plan.name, [_wanted(plan.name, one) for one in several])
+    if plan.pretrain and not (results / "about.md").exists():
+        write_text(results / "about.md", f"{plan.description}\n")
     reporter.say(
         f"suite {plan.name}: {len(several)} results, {len(several) - len(missing)} of them there"
     )
@@ -153,6 +159,40 @@ def run_suite(
     if not changed and not groups:
         reporter.say(f"nothing to do: {out / 'leaderboard.md'} says what the results say")
     return [*failures, *problems]
+
+
+def _pretrain(plan: suites.Suite, out: Path, options: RunOptions) -> list[str]:
+    """Pre-train the models of a suite that are not there yet, and return the names of all."""
+    folder, about = out / "models", plan.pretrain
+    manifest = folder / "recordings.txt"
+    names = []
+    for name in about["recipes"]:
+        recipe = load_recipe(name, PRESETS).scaled(about.get("scale", 1.0))
+        recipe = recipe.changed(about.get("changes", {}))
+        if recipe.teacher:  # the model of that name in the same suite
+            teacher = folder / Path(recipe.teacher.rpartition(":")[2]).name
+            recipe = recipe.changed({"teacher": f"hf:{teacher.absolute()}"})
+        model = folder / name
+        if not is_model_of(model, recipe):
+            write_text(manifest, _training_recordings())
+            api.pretrain(
+                recipe,
+                manifest,
+                out=model,
+                options=api.PretrainOptions(
+                    device=options.device, reporter=options.reporter, resume=True
+                ),
+            )
+        names.append(f"hf:{model.absolute()}")
+    return names
+
+
+def _training_recordings() -> str:
+    """List the recordings of starter's training split, a path a line."""
+    root = embedded_folder("starter")
+    assert root is not None
+    train = [r.path.resolve() for r in starter.recordings(root) if r.split == "train"]
+    return "".join(f"{path}\n" for path in train)
 
 
 def _listed(plan: suites.Suite, models: list[str], data: Data, folder: Path) -> list[_Part]:
