@@ -105,9 +105,17 @@ def task_title(result: Result) -> str:
 
 
 def model_title(result: Result) -> str:
-    """Name of a model with its mark as a control; two revisions of one model stay apart."""
+    """Name of a model with its mark as a control; two revisions of one model stay apart.
+
+    A model in a folder that svuprobe pre-trained is named by its recipe, wherever the folder lies.
+    """
     model = result.model
-    return f"{model.name} (control)" if model.control else f"{model.name}@{model.revision[:8]}"
+    if model.control:
+        return f"{model.name} (control)"
+    name = model.name
+    if model.recipe and model.finetune is None and name.startswith("hf:"):
+        name = f"pretrained:{model.recipe}"
+    return f"{name}@{model.revision[:8]}"
 
 
 def number(metric: str, value: float | None) -> str:

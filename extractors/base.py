@@ -134,9 +134,10 @@ class Extractor(Protocol):
     It owns its waveform normalisation; it never resamples, chunks or chooses a device. A clip's
     states never depend on what else is in its batch.
 
-    Two more members are optional: ``pooled(audio, lengths) -> (batch, layers, dim)`` float32, where
-    there is a better or faster answer at clip level than the mean over the valid frames; and
-    ``compile()``, which makes later calls faster where few shapes occur.
+    Three more members are optional: ``pooled(audio, lengths) -> (batch, layers, dim)`` float32,
+    where there is a better or faster answer at clip level than the mean over the valid frames;
+    ``compile()``, which makes later calls faster where few shapes occur; and ``recipe``, by which
+    svuprobe pre-trained it.
 
     Attributes
     ----------

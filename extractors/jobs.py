@@ -54,6 +54,7 @@ def header_for(
         dataset=dataset,
         windowing=windowing.key,
         level=level,
+        recipe=getattr(extractor, "recipe", ""),
     )
 
 

@@ -134,6 +134,7 @@ def _model_info(header: Header) -> ModelInfo:
         dtype=header.dtype,
         layer_names=tuple(header.layer_names),
         control=is_control(header.model),
+        recipe=header.recipe or None,
     )
 
 

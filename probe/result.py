@@ -139,7 +139,7 @@ class ModelInfo:
     control
         Whether the weights are random or the features made by hand.
     recipe
-        How a supervised baseline is trained; None of other models.
+        How a supervised baseline is trained, or svuprobe pre-trained a model; else None.
     finetune
         None of a frozen model.
     """

@@ -51,7 +51,11 @@ TEXT_COLUMNS = ("clip_id", "fingerprint")  # the others are numbers
 
 @dataclass(frozen=True)
 class Header:
-    """Hold what a cache was made with. Two caches with different headers are never mixed."""
+    """Hold what a cache was made with. Two caches with different headers are never mixed.
+
+    ``recipe`` names how a model was pre-trained by svuprobe; empty of all others, and in caches
+    that are older than the field.
+    """
 
     model: str
     revision: str
@@ -68,6 +72,7 @@ class Header:
     windowing: str
     level: str
     format: int = 2
+    recipe: str = ""
 
     @property
     def grid(self) -> FrameGrid:
@@ -86,7 +91,10 @@ class Header:
     @classmethod
     def read(cls, attributes: Any) -> Header:
         """Read a header from a file's attributes or a plan's JSON."""
-        values = {f.name: plain(attributes[f.name]) for f in fields(cls)}
+        values = {}
+        for f in fields(cls):
+            if f.name != "recipe" or f.name in attributes:
+                values[f.name] = plain(attributes[f.name])
         return cls(**values | {"layer_names": tuple(values["layer_names"])})
 
     def require(self, other: Header, where: Path) -> None:

@@ -39,6 +39,9 @@ SETTINGS, NESTED_SETTINGS = "preprocessor_config.json", "processor_config.json"
 _ADAPTER = "adapter_config.json"
 
 
+RECIPE = "recipe.json"  # of a model that svuprobe pre-trained
+
+
 @dataclass(frozen=True)
 class Source:
     """Name a folder, or a commit of a repository on the hub, that holds a checkpoint.
@@ -87,6 +90,16 @@ class Source:
             if self.folder is not None:
                 raise
             return None
+
+    def recipe(self) -> str:
+        """Return name and hash of the recipe by which svuprobe pre-trained it; else nothing."""
+        path = None if self.folder is None else self.folder / RECIPE
+        if path is None or not path.is_file():
+            return ""
+        described = read_json(path, self.name)
+        name, digest = described.get("name"), described.get("hash")
+        known = isinstance(name, str) and isinstance(digest, str)
+        return f"{name}-{digest[:8]}" if known else ""
 
     def listing(self) -> list[Path]:
         """Return what lies in the folder, by name; of a repository, nothing."""

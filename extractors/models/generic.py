@@ -64,9 +64,20 @@ class GenericExtractor:
     ----------
     at_once
         Frames that it sees at once, None for any number.
+    recipe
+        By which svuprobe pre-trained it, empty of all others.
     """
 
-    def __init__(self, model: nn.Module, frontend: Frontend, *, name: str, revision: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        frontend: Frontend,
+        *,
+        name: str,
+        revision: str,
+        recipe: str = "",
+    ) -> None:
+        self.recipe = recipe
         self.model = model.eval().requires_grad_(False)
         self.frontend = frontend
         config: Any = model.config
@@ -233,7 +244,8 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
         state = read_state(weights, name)
         refuse_unused_language_adapters(source, state, name)
         model = _filled(family, config, state, name)
-    return GenericExtractor(model, frontend, name=name, revision=revision)
+    recipe = source.recipe()
+    return GenericExtractor(model, frontend, name=name, revision=revision, recipe=recipe)
 
 
 def from_random(source: Source, seed: int) -> GenericExtractor:

@@ -79,6 +79,8 @@ class TransformerExtractor:
         Whether to scale each clip to zero mean and unit variance.
     revision
         None for the digest of the weights.
+    recipe
+        By which svuprobe pre-trained it, empty of all others.
     """
 
     def __init__(
@@ -89,7 +91,9 @@ class TransformerExtractor:
         sample_rate: int,
         normalize: bool,
         revision: str | None = None,
+        recipe: str = "",
     ) -> None:
+        self.recipe = recipe
         self.model = model.eval().requires_grad_(False)
         config: Any = model.config
         self.name = name
@@ -197,7 +201,14 @@ class TransformerExtractor:
         refuse_unused_language_adapters(source, state, name)
         fill(model, state, family, name)
         wanted = default if normalize is None else normalize
-        return cls(model, name=name, sample_rate=sample_rate, normalize=wanted, revision=revision)
+        return cls(
+            model,
+            name=name,
+            sample_rate=sample_rate,
+            normalize=wanted,
+            revision=revision,
+            recipe=source.recipe(),
+        )
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
         """Move the weights; outputs are then computed there, in that type."""
