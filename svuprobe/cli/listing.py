@@ -46,7 +46,7 @@ def check_model(name: str, device: str | None, dtype: str) -> None:
 def tasks(as_json: bool) -> None:
     """The tasks, their data and their ranked metric."""
     from svuprobe.tasks import load
-    from svuprobe.tasks.datasets import embedded_folder
+    from svuprobe.tasks.datasets import DATASETS, embedded_folder
 
     rows = []
     for name in TABLE:
@@ -71,7 +71,7 @@ def tasks(as_json: bool) -> None:
         )
     show_table(rows, ["name", "dataset", "kind", "ranked", "clips", "hours", "licence"], as_json)
     if not as_json:
-        embedded = sorted({row["dataset"] for row in rows if row["embedded"]})
+        embedded = [card.name for card in DATASETS.values() if card.embedded]
         echo(f"\nThe recordings of {', '.join(embedded)} come with svuprobe: nothing to download.")
         echo("Your own data: a path to a TOML file in place of the name (see the README).")
 

@@ -1,7 +1,8 @@
 """Check that a dataset is whole: its clips against official numbers, its files for what decodes.
 
 Only heads of files are read, side by side, so even 300,000 files take minutes. A synthetic copy is
-compared with its ``SYNTHETIC.json`` instead of the official numbers.
+compared with its ``SYNTHETIC.json`` instead of the official numbers, and a dataset that lists
+checksums, as the one that comes with svuprobe, with those too.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from typing import Protocol
 
 from tabulate import tabulate
 
-from svuprobe._files import sha256_of
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks import is_synthetic, kinds
+from svuprobe.tasks.data.checksums import against_list, against_marker, short
 from svuprobe.tasks.data.doubts import SLACK_S, beyond, doubts
 from svuprobe.tasks.datasets import DATASETS
-from svuprobe.tasks.synth.corpus import MARKER, mapped, read_marker
-from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
+from svuprobe.tasks.types import SPLITS, Clip, Task
 
 MOST_LABELS = 24  # more than these are summed up in one line
 
@@ -197,16 +197,16 @@ def check(
     seconds = {clip.id: _seconds(clip, headers[clip.path]) for clip in clips}
     labels = _labels(task, clips)
     problems = [
-        f"{_short(path, root)}: {header.problem}"
+        f"{short(path, root)}: {header.problem}"
         for path, header in headers.items()
         if header.problem
     ]
     problems += [line for clip in clips if (line := _overrun(clip, headers[clip.path]))]
     if synthetic:
-        problems += _against_marker(root, paths, reporter, thorough, jobs)
+        problems += against_marker(root, paths, reporter, thorough, jobs)
     else:
         problems += _against_official(task, clips, labels)
-        problems += _against_checksums(task, root, paths, reporter, jobs)
+        problems += against_list(task, root, paths, reporter, jobs)
     # The length of a file that can't be read is unknown: no label lies beyond it.
     known = {clip.id: seconds[clip.id] for clip in clips if not headers[clip.path].problem}
     problems += [late] if (late := beyond(task, clips, known)) else []
@@ -223,11 +223,6 @@ def check(
         problems=tuple(problems),
         doubts=tuple(doubts(task, clips)),
     )
-
-
-def _short(path: str, root: Path) -> str:
-    """Return a path below the dataset's folder where it lies there, else as it is."""
-    return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
 
 
 def _seconds(clip: Clip, head: Head) -> float:
@@ -292,57 +287,6 @@ def _against_official(
             if "train" not in counts
         ]
     return problems
-
-
-def _against_marker(
-    root: Path, paths: Sequence[str], reporter: Reporter, thorough: bool, jobs: int | None
-) -> list[str]:
-    """Say which files that ``SYNTHETIC.json`` names are absent, and which clips are of others."""
-    try:
-        files: dict[str, str] = read_marker(root / MARKER)["files"]
-    except (TaskError, KeyError):
-        return [f"{MARKER}: not that of a finished copy; run svuprobe data synth again"]
-    absent = [name for name in files if not (root / name).is_file()]
-    problems = [f"{name}: no such file; run svuprobe data synth again" for name in absent]
-    # Links are followed, since a clip may be named through one.
-    known = {(root / name).resolve() for name in files}
-    problems += [
-        f"{_short(path, root)}: not of this copy; {MARKER} does not name it"
-        for path in paths
-        if Path(path).resolve() not in known
-    ]
-    if thorough:
-        there = {name: digest for name, digest in files.items() if name not in absent}
-        changed = _changed(root, there, reporter, jobs)
-        problems += [f"{name}: changed since it was written" for name in changed]
-    return problems
-
-
-def _against_checksums(
-    task: Task, root: Path, paths: Sequence[str], reporter: Reporter, jobs: int | None
-) -> list[str]:
-    """Compare the files of a dataset that lists their SHA-256 with that list."""
-    card = DATASETS.get(task.dataset)
-    if task.source or card is None or card.checksums is None:
-        return []
-    listed = card.checksums(root)
-    there = {}
-    for path in paths:
-        name = Path(path).relative_to(root).as_posix()
-        if Path(path).is_file():  # else its head could not be read, which is a problem already
-            there[name] = listed[name]
-    return [
-        f"{name}: not the recording whose SHA-256 is listed"
-        for name in _changed(root, there, reporter, jobs)
-    ]
-
-
-def _changed(
-    root: Path, digests: Mapping[str, str], reporter: Reporter, jobs: int | None
-) -> list[str]:
-    """Return the files below a folder whose SHA-256 is another."""
-    now = mapped(lambda name: sha256_of(root / name), list(digests), reporter, "checksums", jobs)
-    return [name for name, digest in zip(digests, now, strict=True) if digest != digests[name]]
 
 
 def absent(task: Task, root: Path) -> list[str]:
