@@ -18,7 +18,8 @@ solo      1      9 s of unaccompanied singing, 44.1 kHz; no task asks of it     
 ========  =====  =================================================================  ============
 
 A recording is in one split, whatever the task, and so is its group: speaker, instrument or singer.
-What is trained on these recordings may use ``in_splits(["train"])`` alone.
+What is trained on these recordings may use ``in_splits(["train"])`` alone, and nothing whose
+SHA-256 is the ``sha256`` or the ``original_sha256`` of another.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ FOLDER = Path(__file__).with_name("starter")
 TABLE = "sources.csv"
 COLUMNS = (
     *("file", "tasks", "digit", "family", "midi", "group", "split"),
-    *("seconds", "source", "author", "licence", "sha256"),
+    *("seconds", "source", "author", "licence", "sha256", "original_sha256"),
 )
 _AGAIN = "it comes with svuprobe: install that again"
 LICENCES = ("CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "MIT")
@@ -59,6 +60,7 @@ class Recording:
     author: str
     licence: str
     sha256: str
+    original_sha256: str  # of the file it was cut from; its own where it is that file
 
 
 def recordings(root: Path = FOLDER) -> list[Recording]:
@@ -96,6 +98,7 @@ def recordings(root: Path = FOLDER) -> list[Recording]:
                 author=row["author"],
                 licence=row["licence"],
                 sha256=row["sha256"],
+                original_sha256=row["original_sha256"],
             )
         )
     return found

@@ -70,7 +70,7 @@ def main() -> None:
     rows = []
     for row in chosen(recordings):
         original = manifest.parent / row.pop("path")
-        if sha256(original) != row.pop("original"):
+        if sha256(original) != row["original_sha256"]:
             raise SystemExit(f"{original}: its SHA-256 is not that of the manifest")
         path = out / row["file"]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def chosen(recordings: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each recording that is taken, with its ``path`` and ``original`` checksum."""
+    """Yield a row for each recording that is taken, with the ``path`` of its original."""
     instruments = numbered(recordings)
     for recording in recordings:
         top, stem = recording["path"].split("/")[0], Path(recording["path"]).stem
@@ -96,7 +96,7 @@ def chosen(recordings: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
         suffix = ".ogg" if top.startswith("nsynth") else ".flac"
         row = dict.fromkeys(starter.COLUMNS, "") | {
             "path": recording["path"],
-            "original": recording["sha256"],
+            "original_sha256": recording["sha256"],
             "file": f"{source.folder}/{stem}{suffix}",
             "source": source.name,
             "author": source.author,

@@ -42,6 +42,9 @@ def test_every_recording_is_the_one_in_the_table_and_nothing_else_lies_there():
     }
     for recording in RECORDINGS:
         assert hashlib.sha256(recording.path.read_bytes()).hexdigest() == recording.sha256
+        # Ogg files were cut from longer ones, all others are as they were.
+        cut = recording.path.suffix == ".ogg"
+        assert (recording.original_sha256 != recording.sha256) == cut
         assert sf.info(recording.path).duration == pytest.approx(recording.seconds, abs=1e-3)
     assert sum(r.seconds for r in RECORDINGS) / 3600 == pytest.approx(starter.HOURS, abs=0.005)
 
@@ -93,6 +96,8 @@ def test_what_may_be_trained_on_is_told_from_what_is_scored():
     assert train
     assert scored
     assert not train & scored
+    originals = {recording.original_sha256 for recording in starter.in_splits(["valid", "test"])}
+    assert not {recording.original_sha256 for recording in starter.in_splits(["train"])} & originals
     checksums = starter.checksums()
     assert train | scored == set(checksums.values())
     for name in TASKS:
