@@ -9,6 +9,7 @@ MiniBatchKMeans with the settings of fairseq's ``simple_kmeans/learn_kmeans.py``
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import h5py
 import numpy as np
 import torch
 
-from svuprobe._files import replacing
+from svuprobe._files import write_bytes
 from svuprobe._progress import Reporter
 from svuprobe.pretrain.recipe import PretrainError, Recipe
 from svuprobe.pretrain.recordings import Recordings
@@ -104,11 +105,14 @@ def make_codes(
         codes.append(_nearest(features, centroids))
     starts = np.cumsum([0, *map(len, codes)])
     made = Codes(target.name, target.clusters, digest, np.concatenate(codes), starts)
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    # In memory first: h5py ends a process whose disk is full with a segmentation fault.
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         file.attrs["about"] = json.dumps(about, sort_keys=True)
         file.create_dataset("centroids", data=centroids.numpy())
         file.create_dataset("codes", data=made.codes)
         file.create_dataset("starts", data=made.starts)
+    write_bytes(path, content.getvalue())
     return made
 
 

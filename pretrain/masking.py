@@ -29,7 +29,7 @@ def mask_frames(
         Shape of the mask.
     probability
         Share of the frames that spans would cover if none overlapped. As they do, fewer are masked:
-        about ``1 - exp(-probability)`` of them, 0.48 for 0.65.
+        about ``1 - (1 - probability / span) ** span`` of them, 0.49 for 0.65.
     span
         Frames of a span.
     least
@@ -52,7 +52,8 @@ def mask_frames(
         masked.append(covered[covered < frames])
     # Overlaps differ from clip to clip; frames above the fewest are dropped at random, so that the
     # masked frames of a batch form a rectangle (fairseq's require_same_masks).
-    fewest = min(len(each) for each in masked)
+    # One frame at least is seen: fairseq ends with an error where there is none.
+    fewest = min(frames - 1, *(len(each) for each in masked))
     for row, each in enumerate(masked):
         kept = each if len(each) == fewest else rng.choice(each, fewest, replace=False)
         mask[row, kept] = True

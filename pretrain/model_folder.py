@@ -126,9 +126,12 @@ recipe `{recipe.name}`, hash `{recipe.hash}` (all fields in `recipe.json`).
 
 _HOW = """or `transformers.AutoModel.from_pretrained(FOLDER)` on audio at 16 kHz, prepared by
 `transformers.AutoFeatureExtractor.from_pretrained(FOLDER)`."""
-_HOW_SMALL = """or `transformers.Wav2Vec2BertModel.from_pretrained(FOLDER)`. Its input is not
-normalised per band, and log energies below 0 are silence:
+_HOW_SMALL = """or with plain transformers. The input is not normalised per band, and log energies
+below 0 are silence:
 
-    extract = transformers.SeamlessM4TFeatureExtractor.from_pretrained(FOLDER) inputs =
-    extract(audio, sampling_rate=16000, do_normalize_per_mel_bins=False, return_tensors="pt")
+    extract = transformers.SeamlessM4TFeatureExtractor.from_pretrained(FOLDER)
+    model = transformers.Wav2Vec2BertModel.from_pretrained(FOLDER)
+    inputs = extract(
+        audio, sampling_rate=16000, do_normalize_per_mel_bins=False, return_tensors="pt"
+    )
     states = model(inputs["input_features"].clamp(min=0.0)).last_hidden_state"""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -42,7 +41,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "mix_most_db": (0, 60),
     "mask_probability": (0, 1),
     "mask_span": (1, 10_000),
-    "least_masks": (0, 10_000),
+    "least_masks": (1, 10_000),
     "top_layers": (1, 1000),
     "ema_start": (0, 1),
     "ema_end": (0, 1),
@@ -76,6 +75,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "steps": (1, 1e9),
     "seed": (0, 2**31 - 1),
 }
+# Least and most of `speeds`.
+SPEEDS = (0.25, 4.0)
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ class Recipe:
         ``cosine``: cosine similarity to an embedding of each cluster, over the temperature;
         ``linear``: one linear layer per set of targets.
     masked_weight, unmasked_weight
-        Of the cross-entropy on masked frames and on the others.
+        Of the cross-entropy on a masked frame and on another; the loss is the mean over all frames
+        that have a weight.
     feature_penalty
         Weight of the mean square of the convolutions' output (HuBERT).
     feature_gradient
@@ -220,13 +222,20 @@ class Recipe:
             raise PretrainError(
                 f"mix_least_db = {self.mix_least_db} is more than mix_most_db = {self.mix_most_db}"
             )
+        slowest, fastest = SPEEDS
         for speed in self.speeds:
-            if not (math.isfinite(speed) and 0.25 <= speed <= 4):
-                raise PretrainError(f"speeds = {self.speeds!r}; each is from 0.25 to 4")
+            if not slowest <= speed <= fastest:
+                raise PretrainError(
+                    f"speeds = {self.speeds!r}; each is from {slowest:g} to {fastest:g}"
+                )
         if not self.speeds or len(set(self.speeds)) < len(self.speeds):
             raise PretrainError(f"speeds = {self.speeds!r}; at least one, each once")
         if self.objective == "clusters" and not self.targets:
             raise PretrainError("targets = (); clusters need at least one, as mfcc39:500")
+        if len(set(self.targets)) < len(self.targets):
+            raise PretrainError(f"targets = {self.targets!r}; each once")
+        if self.masked_weight == self.unmasked_weight == 0:
+            raise PretrainError("masked_weight = unmasked_weight = 0; one of them is more")
         if self.objective == "data2vec" and self.size == "small":
             raise PretrainError("size = 'small' learns clusters; data2vec is for base and tiny")
 
@@ -264,14 +273,23 @@ class Recipe:
 def _typed(name: str, value: Any, present: Any) -> Any:
     """Return a value in the type that a field has; PretrainError where it has another."""
     if isinstance(present, tuple):
-        if isinstance(value, (list, tuple)):
-            return tuple(float(v) if name == "speeds" and type(v) is int else v for v in value)
-    elif isinstance(present, float) and type(value) is int:
+        kind = float if name == "speeds" else str
+        if not isinstance(value, (list, tuple)):
+            raise PretrainError(f"{name} = {value!r}; it is a list")
+        return tuple(_of_kind(name, each, kind) for each in value)
+    return _of_kind(name, value, type(present))
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def _of_kind(name: str, value: Any, kind: type) -> Any:
+    """Return one value as a bool, int, float or str; a whole number may stand for any number."""
+    if kind is float and type(value) is int and abs(value) < 2**63:
         return float(value)
-    elif type(value) is type(present):
-        return value
-    wanted = "a list" if isinstance(present, tuple) else type(present).__name__
-    raise PretrainError(f"{name} = {value!r}; it is {wanted}")
+    if type(value) is not kind:
+        raise PretrainError(f"{name} = {repr(value)[:60]}; it is {_KINDS[kind]}")
+    return value
 
 
 def load_recipe(name: str, presets: Mapping[str, Recipe]) -> Recipe:
@@ -304,7 +322,7 @@ def read_recipe(path: Path, presets: Mapping[str, Recipe]) -> Recipe:
     except ValueError as error:
         raise PretrainError(f"{path}: no TOML ({' '.join(str(error).split())})") from None
     start = described.pop("preset", "small")
-    if start not in presets:
+    if not isinstance(start, str) or start not in presets:
         raise PretrainError(f"{path}: preset = {start!r}; {did_you_mean(str(start), presets)}")
     try:
         return presets[start].changed({"name": path.stem, **described})

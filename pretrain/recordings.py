@@ -125,8 +125,11 @@ class Recordings:
 
     @property
     def digest(self) -> str:
-        """Return a digest over what was decoded from which files, wherever they lie."""
-        described = sorted((r.digest, r.speed, r.samples) for r in self.recordings)
+        """Return a digest over what was decoded from which files, wherever they lie.
+
+        Their order counts: crops and targets name a recording by its place.
+        """
+        described = [(r.digest, r.speed, r.samples) for r in self.recordings]
         return hashlib.sha256(json.dumps([self.sample_rate, described]).encode()).hexdigest()
 
     def read(self, recording: Recording, offset: int = 0, samples: int | None = None) -> np.ndarray:

@@ -23,7 +23,7 @@ from svuprobe._distributed import Distributed
 from svuprobe._files import locked, write_text, writing
 from svuprobe.extractors import loading
 from svuprobe.extractors.audio import Decoders
-from svuprobe.pretrain.clusters import Codes, make_codes
+from svuprobe.pretrain.clusters import make_codes
 from svuprobe.pretrain.crops import Crops
 from svuprobe.pretrain.model_folder import Seen, save_model
 from svuprobe.pretrain.networks import build
@@ -32,7 +32,7 @@ from svuprobe.pretrain.options import PretrainOptions
 from svuprobe.pretrain.recipe import PretrainError, Recipe
 from svuprobe.pretrain.recordings import Recordings, decode, find_audio
 from svuprobe.pretrain.spectra import RATE
-from svuprobe.pretrain.targets import target_of
+from svuprobe.pretrain.targets import Target, target_of
 from svuprobe.pretrain.train import State, Training
 
 _NAMED = 5  # files in a message
@@ -103,6 +103,7 @@ def _pretrain(
     if not processes.first:
         processes.wait()
     files = find_audio(audio)
+    targets = _targets(recipe, options)  # before hours of decoding: a name may be wrong
     with Decoders(options.decoders, options.decode_timeout_s) as decoders:
         recordings, problems = decode(
             files,
@@ -116,7 +117,7 @@ def _pretrain(
         reporter.say(f"left out: {line}")
     if len(problems) > _NAMED:
         reporter.say(f"left out: {len(problems) - _NAMED} more, all named in {run / 'audio.jsonl'}")
-    codes = [_codes(name, recordings, recipe, run, options) for name in _names(recipe)]
+    codes = [make_codes(recordings, target, recipe, run, reporter) for target in targets]
     if processes.first:
         processes.wait()
 
@@ -166,23 +167,17 @@ def _digest(parts: list[str]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _names(recipe: Recipe) -> tuple[str, ...]:
-    """Return the sets of targets that are clustered; data2vec makes its own."""
-    return recipe.targets if recipe.objective == "clusters" else ()
-
-
-def _codes(
-    name: str, recordings: Recordings, recipe: Recipe, run: Path, options: PretrainOptions
-) -> Codes:
-    """Return the targets of one set."""
+def _targets(recipe: Recipe, options: PretrainOptions) -> list[Target]:
+    """Return what is clustered; data2vec makes its own targets."""
+    if recipe.objective == "data2vec":
+        return []
 
     def load(model: str) -> object:
         extractor = loading.load(model)
         extractor.to(options.runs_on, torch.float32)
         return extractor
 
-    target = target_of(name, recipe.teacher, load)
-    return make_codes(recordings, target, recipe, run, options.reporter)
+    return [target_of(name, recipe.teacher, load) for name in recipe.targets]
 
 
 def _seen(state: State, recordings: Recordings, audio: Sequence[Path]) -> Seen:

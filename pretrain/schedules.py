@@ -36,7 +36,7 @@ def _polynomial(recipe: Recipe, done: int) -> float:
     """Warm up linearly, then fall linearly (a polynomial of degree 1)."""
     warm = int(recipe.steps * recipe.warmup)
     if done < warm:
-        return max(1, done) / warm
+        return done / warm  # the first update has a rate of 0, as fairseq's has
     left = max(0.0, 1 - (done - warm) / max(1, recipe.steps - warm))
     return recipe.last_rate + (1 - recipe.last_rate) * left
 

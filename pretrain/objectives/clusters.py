@@ -55,6 +55,8 @@ class ClusterPrediction(Objective):
                     heads.append(nn.Linear(body.dim, count))
         self.heads = nn.ModuleList(heads)
         names = [target.partition(":")[0] for target in recipe.targets]
+        if len(set(names)) < len(names):  # the same features in more and in fewer clusters
+            names = list(recipe.targets)
         self.measures = (*(f"loss {n}" for n in names), *(f"accuracy {n}" for n in names))
 
     def forward(
@@ -62,6 +64,10 @@ class ClusterPrediction(Objective):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the cross-entropy on masked frames, and on the others where it has a weight."""
         recipe = self.recipe
+        # As HuBERT's criterion: a sum over frames, divided by the number of those with a weight.
+        masked = float(mask.sum()) if recipe.masked_weight else 0.0
+        seen = float((~mask).sum()) if recipe.unmasked_weight else 0.0
+        masked_share, seen_share = masked / (masked + seen), seen / (masked + seen)
         frames, penalty = self.body.frames(audio)
         states = self.body.states(self.body.masked(frames, mask))
         loss = recipe.feature_penalty * penalty
@@ -69,11 +75,11 @@ class ClusterPrediction(Objective):
         for number, (head, target) in enumerate(zip(self.heads, codes, strict=True)):
             logits, wanted = head(states[mask]).float(), target[mask]
             entropy = functional.cross_entropy(logits, wanted)
-            loss = loss + recipe.masked_weight * entropy
+            loss = loss + recipe.masked_weight * masked_share * entropy
             measures[self.measures[number]] = entropy.detach()
             right = (logits.argmax(dim=-1) == wanted).float().mean()
             measures[self.measures[len(self.heads) + number]] = right
             if recipe.unmasked_weight:
-                seen = functional.cross_entropy(head(states[~mask]).float(), target[~mask])
-                loss = loss + recipe.unmasked_weight * seen
+                others = functional.cross_entropy(head(states[~mask]).float(), target[~mask])
+                loss = loss + recipe.unmasked_weight * seen_share * others
         return loss, measures

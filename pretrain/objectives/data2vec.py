@@ -6,6 +6,9 @@ blocks of what their feed-forward layers give *before* the residual is added, ea
 time (instance norm). The loss is the squared error summed over the width and divided by its square
 root, on masked frames alone. The positional convolutions of the teacher are copies of the
 student's, not averages (``ema_layers_only``).
+
+One difference: fairseq's teacher sees frames before ``dropout_input``, ours after ``input_dropout``
+(0 in all of its recipes).
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from svuprobe._machine import MOST_BATCH_S, MOST_JOBS, MOST_TIMEOUT_S
 from svuprobe._options import Checked, Number
 from svuprobe.cli.shared import FOLDER, device_option
 from svuprobe.pretrain.presets import PRESETS
-from svuprobe.pretrain.recipe import CHOICES, RANGES, Recipe, load_recipe
+from svuprobe.pretrain.recipe import CHOICES, RANGES, SPEEDS, Recipe, load_recipe
 
 RECIPE = Checked("recipe", lambda name: load_recipe(name, PRESETS))
 _MOST_STEPS = 1_000_000_000
-_LISTS = {"speeds": float, "targets": str}
+_LISTS: dict[str, click.ParamType] = {"speeds": Number(*SPEEDS), "targets": click.STRING}
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
