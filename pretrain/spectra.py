@@ -22,6 +22,7 @@ _FFT = 512
 _FLOOR = float(np.finfo(np.float32).eps)  # Kaldi's, of energies
 _PREEMPHASIS = 0.97
 _LOWEST_HZ = 20.0
+_BLOCK = 2048  # frames at once: what they take stays in the caches, also of an hour of audio
 
 
 def kaldi_frames(samples: int) -> int:
@@ -53,10 +54,15 @@ class MelBank(torch.nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         """Compute log energies, natural logarithm."""
         frames = (audio * self.scale).unfold(-1, FRAME, HOP)  # (batch, frames, 400)
+        return torch.cat([self._energies(block) for block in frames.split(_BLOCK, dim=-2)], dim=-2)
+
+    def _energies(self, frames: Tensor) -> Tensor:
+        """Compute log energies (batch, frames, bands) of frames (batch, frames, 400)."""
         frames = frames - frames.mean(dim=-1, keepdim=True)
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
         frames = (frames - _PREEMPHASIS * before) * self.window
-        power = torch.fft.rfft(frames, _FFT).abs().square()
+        spectrum = torch.view_as_real(torch.fft.rfft(frames, _FFT))
+        power = spectrum.square().sum(dim=-1)
         return (power @ self.bank).clamp(min=_FLOOR).log()
 
 
@@ -152,7 +158,11 @@ class Semitones(torch.nn.Module):
         after = max(0, self.hop * (frames - 1) + self.size - before - audio.shape[-1])
         padded = torch.nn.functional.pad(audio, (before, after))
         cut = padded.unfold(-1, self.size, self.hop)[..., :frames, :]
-        power = torch.fft.rfft(cut * self.window).abs().square()
-        magnitudes = (power @ self.bank).sqrt()
+        magnitudes = torch.cat([self._bands(block) for block in cut.split(_BLOCK // 8, dim=-2)], -2)
         length = magnitudes.square().sum(dim=-1, keepdim=True).sqrt()
         return magnitudes / (length + self._quiet)
+
+    def _bands(self, frames: Tensor) -> Tensor:
+        """Compute magnitudes (batch, frames, 72) of frames (batch, frames, 4096)."""
+        spectrum = torch.view_as_real(torch.fft.rfft(frames * self.window))
+        return (spectrum.square().sum(dim=-1) @ self.bank).sqrt()
