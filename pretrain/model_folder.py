@@ -46,14 +46,16 @@ class Seen:
     losses: Mapping[str, float]
 
 
-def save_model(folder: Path, body: Body, recipe: Recipe, seen: Seen) -> None:
+def save_model(
+    folder: Path, body: Body, recipe: Recipe, seen: Seen, weights_dtype: str = "float32"
+) -> None:
     """Write a model that loads anywhere. Raises FileError where the system refuses."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         temporary = temporary_for(folder / "model")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
-            body.model.save_pretrained(temporary, safe_serialization=True)
+            _save_weights(body.model, temporary, weights_dtype)
             _preprocessor(recipe).save_pretrained(temporary)
             described = {"hash": recipe.hash, **asdict(recipe)}
             write_text(temporary / "recipe.json", json.dumps(described, indent=1) + "\n")
@@ -62,6 +64,24 @@ def save_model(folder: Path, body: Body, recipe: Recipe, seen: Seen) -> None:
                 (temporary / name).replace(folder / name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _save_weights(model: Any, folder: Path, weights_dtype: str) -> None:
+    """Write config.json and model.safetensors, whose weights may be rounded to half precision."""
+    import torch
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        # The configuration stays that of float32: half precision is of storage alone.
+        state = {name: t.detach().cpu() for name, t in model.state_dict().items()}
+        if weights_dtype == "float16":
+            state = {name: t.to(torch.float16) for name, t in state.items()}
+        model.save_pretrained(folder, state_dict=state)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
 
 
 def is_model_of(folder: Path, recipe: Recipe) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from svuprobe._errors import OptionError
 from svuprobe._machine import check_real, check_whole
 from svuprobe._run_options import RunOptions
 
+WEIGHTS = ("float32", "float16")
 _MOST_STEPS = 1_000_000_000
 _MOST_SECONDS = 1e7
 
@@ -27,6 +29,8 @@ class PretrainOptions(RunOptions):
     keep_every
         Steps between models that are kept, each a folder that loads like the last; 0 for none but
         the last.
+    weights_dtype
+        Type in which the model is stored, ``float32`` or ``float16``: half the size, and rounded.
     resume
         Go on from the checkpoint in the folder, to the same weights.
     """
@@ -35,6 +39,7 @@ class PretrainOptions(RunOptions):
     log_every: int = 50
     save_every: int = 500
     keep_every: int = 0
+    weights_dtype: str = "float32"
     resume: bool = False
 
     def __post_init__(self) -> None:
@@ -44,6 +49,10 @@ class PretrainOptions(RunOptions):
         check_whole("log_every", self.log_every, 1, _MOST_STEPS)
         check_whole("save_every", self.save_every, 1, _MOST_STEPS)
         check_whole("keep_every", self.keep_every, 0, _MOST_STEPS)
+        if self.weights_dtype not in WEIGHTS:
+            raise OptionError(
+                f"weights_dtype = {self.weights_dtype!r}; it is one of {', '.join(WEIGHTS)}"
+            )
 
     @property
     def part_seconds(self) -> float:

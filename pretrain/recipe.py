@@ -155,8 +155,8 @@ class Recipe:
     normalize: bool = False
     crop_s: float = 4.0
     least_s: float = 0.25
-    batch_s: float = 64.0
-    speeds: tuple[float, ...] = (0.85, 1.0, 1.18)
+    batch_s: float = 32.0
+    speeds: tuple[float, ...] = (1.0,)
     gain_db: float = 6.0
     mix_probability: float = 0.0
     mix_least_db: float = 5.0

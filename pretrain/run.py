@@ -140,7 +140,8 @@ def _pretrain(
 
     def keep(done: int) -> None:
         """Keep the model as it is now."""
-        save_model(out / f"step{done}", body, recipe, _seen(training.state, recordings, audio))
+        seen = _seen(training.state, recordings, audio)
+        save_model(out / f"step{done}", body, recipe, seen, options.weights_dtype)
 
     training = Training(
         objective,
@@ -157,7 +158,7 @@ def _pretrain(
     seen = _seen(state, recordings, audio)
     if processes.first:
         write_text(run / "curve.csv", curve_text(state.rows))
-        save_model(out, body.cpu(), recipe, seen)
+        save_model(out, body.cpu(), recipe, seen, options.weights_dtype)
     processes.wait()
     return Pretrained(out, recipe, seen, tuple(state.rows))
 

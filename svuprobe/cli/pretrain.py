@@ -13,6 +13,7 @@ from svuprobe._edge import TERMINAL
 from svuprobe._machine import MOST_BATCH_S, MOST_JOBS, MOST_TIMEOUT_S
 from svuprobe._options import Checked, Number
 from svuprobe.cli.shared import FOLDER, device_option
+from svuprobe.pretrain.options import WEIGHTS
 from svuprobe.pretrain.presets import PRESETS
 from svuprobe.pretrain.recipe import CHOICES, RANGES, SPEEDS, Recipe, load_recipe
 
@@ -90,6 +91,13 @@ def _type_of(name: str, default: Any) -> click.ParamType:
     type=click.IntRange(0, _MOST_STEPS),
     default=0,
     help="Steps between models that are kept on the way.",
+)
+@click.option(
+    "--weights-dtype",
+    type=click.Choice(list(WEIGHTS)),
+    default="float32",
+    show_default=True,
+    help="In which the model is stored.",
 )
 @click.option("--resume", is_flag=True, help="Go on where a run was interrupted.")
 def pretrain(recipe: str, audio: tuple[Path, ...], out: Path, **given: Any) -> None:
