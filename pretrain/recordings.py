@@ -30,7 +30,7 @@ from svuprobe.pretrain.recipe import PretrainError
 from svuprobe.tasks.types import Clip, Windowing
 
 SUFFIXES = (".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav")
-_FULL_SCALE = 32767
+_FULL_SCALE = 32768
 _SAVED_EVERY = 200  # recordings: as much is decoded again after an interruption, at most
 _NAMED = 5  # files in a message
 
@@ -100,12 +100,17 @@ def _listed(manifest: Path) -> Iterator[Path]:
     lines = text.splitlines()
     if manifest.suffix.lower() == ".csv":
         table = csv.DictReader(lines)
-        if "path" not in (table.fieldnames or ()):
-            raise PretrainError(f"{manifest}: a manifest has a column named path")
-        names = [row["path"] or "" for row in table]
+        try:
+            if "path" not in (table.fieldnames or ()):
+                raise PretrainError(f"{manifest}: a manifest has a column named path")
+            names = [row["path"] or "" for row in table]
+        except csv.Error as error:
+            raise PretrainError(f"{manifest}: no CSV ({error})") from None
     else:
         names = lines
     for name in names:
+        if "\0" in name:  # what no file's name can have in it
+            raise PretrainError(f"{manifest}: {name[:60]!r} is no name of a file")
         if name.strip():
             yield manifest.parent / name.strip()
 
@@ -301,7 +306,7 @@ class _Writer:
 
     def _append(self, path: str, digest: str, speed: float, audio: np.ndarray) -> None:
         """Write the samples (n,) of one recording."""
-        rounded = np.clip(np.rint(audio * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE).astype("<i2")
+        rounded = np.clip(np.rint(audio * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2")
         scaled = rounded.astype(np.float64) / _FULL_SCALE
         start = self.known[-1].start + self.known[-1].samples if self.known else 0
         self.out.write(rounded.tobytes())

@@ -178,7 +178,7 @@ def other_value(field):
     if isinstance(value, bool):
         return not value
     if isinstance(value, tuple):
-        return value[:1]
+        return (2.0,) if field.name == "speeds" else value[:1]
     if isinstance(value, str):
         return f"{value}2"
     low, high = RANGES[field.name]
@@ -186,7 +186,9 @@ def other_value(field):
     return near if low <= near <= high else low
 
 
-@pytest.mark.parametrize("field", [f for f in fields(Recipe) if f.name != "name"], ids=str)
+@pytest.mark.parametrize(
+    "field", [f for f in fields(Recipe) if f.name != "name"], ids=lambda f: f.name
+)
 def test_the_hash_covers_every_field(field):
     first = replace(Recipe(), objective="clusters", size="tiny")
     changed = (
@@ -201,8 +203,8 @@ def test_the_hash_does_not_cover_the_name():
 
 
 def test_the_hash_is_the_same_on_every_machine():
-    names = ("small", "music2vec", "musichubert")
-    hashes = ["d6476a46a3dbf5d1", "ac8c6c7bcb90dae5", "6be37b06a039b5c9"]
+    names = ("music2vec", "musichubert")
+    hashes = ["ac8c6c7bcb90dae5", "6be37b06a039b5c9"]
     assert [PRESETS[name].hash for name in names] == hashes
 
 

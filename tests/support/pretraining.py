@@ -49,9 +49,9 @@ def recordings_of(folder, arrays, speeds=None):
     listed, start = [], 0
     with (folder / "audio.i16").open("wb") as out:
         for number, audio in enumerate(arrays):
-            rounded = np.rint(np.asarray(audio) * 32767).astype("<i2")
+            rounded = np.rint(np.asarray(audio) * 32768).astype("<i2")
             out.write(rounded.tobytes())
-            scaled = rounded / 32767
+            scaled = rounded / 32768
             speed = speeds[number] if speeds else 1.0
             listed.append(
                 Recording(
