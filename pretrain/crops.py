@@ -70,12 +70,12 @@ class Crops:
             for crop, samples in self._of_recording(int(rng.choice(copies)), rng):
                 bucket = round(math.log(samples) / math.log(_BUCKETS))
                 buckets.setdefault(bucket, []).append((crop, samples))
-        steps = []
+        steps: list[Step] = []
         for bucket in sorted(buckets):
             crops = buckets[bucket]
             rng.shuffle(crops)
             steps += self._steps(crops)
-        rng.shuffle(steps)  # type: ignore[arg-type]  # a list is a mutable sequence
+        rng.shuffle(steps)
         return steps
 
     def _of_recording(self, number: int, rng: np.random.Generator) -> Iterator[tuple[Crop, int]]:

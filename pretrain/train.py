@@ -25,7 +25,7 @@ from svuprobe._tensors import read_tensors, save_tensors
 from svuprobe.pretrain.clusters import Codes
 from svuprobe.pretrain.crops import Crops, Step
 from svuprobe.pretrain.masking import mask_frames
-from svuprobe.pretrain.objectives import Objective
+from svuprobe.pretrain.objectives.base import Objective
 from svuprobe.pretrain.options import PretrainOptions
 from svuprobe.pretrain.recipe import PretrainError, Recipe
 from svuprobe.pretrain.schedules import learning_rate
@@ -211,7 +211,7 @@ class Training:
             # Dropout follows from the step and the part, so a run that goes on draws the same.
             torch.manual_seed(_number(recipe.seed, done, part.number))
             loss, measures = self._forward(part)
-            (part.share * loss).backward()  # type: ignore[no-untyped-call]
+            (part.share * loss).backward()
             values = [loss.detach(), *(measures[name].detach() for name in names[1:])]
             totals += part.share * torch.stack([value.float() for value in values])
         gradients = [self._gradient(p) for p in self.learning]

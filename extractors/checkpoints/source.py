@@ -96,7 +96,7 @@ class Source:
         path = None if self.folder is None else self.folder / RECIPE
         if path is None or not path.is_file():
             return ""
-        described = read_json(path, self.name)
+        described = read_json(path, self.name) or {}
         name, digest = described.get("name"), described.get("hash")
         known = isinstance(name, str) and isinstance(digest, str)
         return f"{name}-{digest[:8]}" if known else ""
