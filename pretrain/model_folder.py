@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from svuprobe._files import temporary_for, write_text, writing
+from svuprobe._files import abandoned, leftovers, temporary_for, write_text, writing
 from svuprobe.pretrain.networks import LOG_FLOOR, MEL_BANDS, MEL_STRIDE, Body
 from svuprobe.pretrain.recipe import Recipe
 from svuprobe.pretrain.spectra import RATE
@@ -53,7 +53,9 @@ def save_model(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         temporary = temporary_for(folder / "model")
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in leftovers(folder / "model"):
+            if left == temporary or abandoned(left):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
         try:
             _save_weights(body.model, temporary, weights_dtype)
             _preprocessor(recipe).save_pretrained(temporary)

@@ -27,8 +27,8 @@ LEARNING = {
     "targets": [f"semitone72:{CLUSTERS}"],
     "speeds": [1.0],
     "gain_db": 0.0,
-    "crop_s": 1.0,
-    "batch_s": 10.0,
+    "crop_s": 0.5,
+    "batch_s": 5.0,
     "cluster_share": 1.0,
     "cluster_inits": 1,
     "mask_probability": 0.5,
@@ -41,9 +41,9 @@ NAME = "semitone72"
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """Folders of ten melodies of a second, with a manifest, and of the model trained on them."""
+    """Folders of ten melodies with a manifest, and of the model that is trained on them."""
     folder = tmp_path_factory.mktemp("learning")
-    audio = melodies(folder / "audio", 10, seconds=1.0)
+    audio = melodies(folder / "audio", 10, seconds=0.5)
     with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["path", "source", "licence"])
@@ -88,7 +88,7 @@ def test_a_small_model_overfits_ten_clips(model):
 
 def test_pitch_is_told_under_the_mask_of_melodies_that_were_not_heard(tmp_path):
     heard = melodies(tmp_path / "heard", 60, seconds=1.0, note_s=0.5)
-    recipe = recipe_of("small", **LEARNING | {"batch_s": 6.0, "mask_span": 4, "steps": 40})
+    recipe = recipe_of("small", **LEARNING | {"crop_s": 1.0, "mask_span": 4, "steps": 40})
     model = trained(recipe, heard, tmp_path / "model")
     objective = objective_at(model.folder, recipe)
     (path,) = (model.folder / "run").glob("targets-*.h5")
@@ -113,8 +113,8 @@ def test_the_curve_is_written_as_it_was(model):
     assert [float(row["step"]) for row in rows] == [*range(10, STEPS + 1, 10)]
     for row, ours in zip(rows, model.curve, strict=True):
         assert {k: float(v) for k, v in row.items()} == pytest.approx(ours, rel=1e-5)
-    # Ten seconds a step, less what does not fill a step.
-    assert model.curve[-1]["hours"] == pytest.approx(STEPS * 10 / 3600)
+    # Five seconds a step, less what does not fill a step.
+    assert model.curve[-1]["hours"] == pytest.approx(STEPS * 5 / 3600)
     assert (model.folder / "run" / "curve.png").stat().st_size > 10_000
 
 
@@ -122,8 +122,8 @@ def test_the_card_says_what_was_heard(model):
     text = (model.folder / "README.md").read_text(encoding="utf-8")
     seen = model.seen
     assert (seen.recordings, seen.steps) == (10, STEPS)
-    assert seen.hours == pytest.approx(10 / 3600)
-    assert seen.hours_seen == pytest.approx(STEPS * 10 / 3600)
+    assert seen.hours == pytest.approx(5 / 3600)
+    assert seen.hours_seen == pytest.approx(STEPS * 5 / 3600)
     assert set(seen.sources) == {"sines, CC0 1.0", "more sines, CC0 1.0"}
     for words in ("sines, CC0 1.0", model.recipe.hash, f"in {STEPS} steps", "10 recordings"):
         assert words in text
@@ -222,7 +222,7 @@ def test_a_checkpoint_of_other_audio_is_refused(model, places, tmp_path):
     (tmp_path / "run").mkdir()
     checkpoint = (model.folder / "run" / "checkpoint.safetensors").read_bytes()
     (tmp_path / "run" / "checkpoint.safetensors").write_bytes(checkpoint)
-    other = melodies(tmp_path / "audio", 10, seconds=1.0, seed=5)
+    other = melodies(tmp_path / "audio", 10, seconds=0.5, seed=5)
     with pytest.raises(PretrainError, match="another recipe or other audio"):
         trained(recipe_of("small", **LEARNING), other, tmp_path, resume=True)
 
