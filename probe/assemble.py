@@ -1,5 +1,5 @@
-"""The result of scored heads or networks: one place that says what of a task, a model and its
-scores is kept.
+"""Assemble the result of scored heads or networks: what of a task, a model and its scores is
+kept.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def weights_of_layers(softmax: np.ndarray, rms: np.ndarray, seen_rms: np.ndarray
     seen_rms
         (L,) or (S, L), of the layers as the sum sees them: scaled, where the protocol scales them.
     """
+    # What a layer adds to the sum is its weight times how large it is.
     products = softmax * seen_rms
     total = products.sum(axis=1, keepdims=True)
     times_rms = products / np.maximum(total, 1e-300)  # the RMS of layers that are constant is 0
@@ -152,6 +153,7 @@ def digests(clips: Sequence[Clip]) -> dict[str, str]:
 
 
 def _sha256_of_lines(lines: Iterable[str]) -> str:
+    # Sorted, so that the order in which a dataset is listed does not matter.
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
@@ -173,8 +175,8 @@ def _size(rows: Rows) -> SplitCounts:
 
 
 def _undefined_labels(features: ClipSplits | FrameSplits) -> tuple[str, ...]:
-    """Return the labels with no positive, or no negative, in the test split: left out of the mean
-    over tags.
+    """Return the labels with no positive, or no negative, in the test split: no mean counts
+    them.
     """
     if not isinstance(features, ClipSplits):
         return ()

@@ -1,5 +1,4 @@
-"""What the reader of a score has to know of a task's splits: `caveats` says it before anything is
-trained.
+"""Say what the reader of a score has to know of a task's splits, before anything is trained.
 
 A score is computed wherever it is defined, and some that are defined say little: an accuracy whose
 classes were not all to be learnt, a mean over five of fourteen tags, 1.000 where the test split
@@ -24,7 +23,7 @@ Features = ClipSplits | FrameSplits
 
 
 def caveats(features: Features) -> list[str]:
-    """List what limits a task's scores, one sentence each, without a full stop; empty where nothing
+    """List what limits a task's scores, one sentence each without a full stop; empty where nothing
     does.
 
     Parameters
@@ -50,6 +49,7 @@ def require_selection(features: Features) -> None:
     if isinstance(features, FrameSplits):
         return
     name = features.task.metrics[0]
+    # Whether a metric is defined follows from the targets: any outputs will tell.
     if not np.isfinite(_any_score(features, "valid")):
         raise ProbeError(
             f"task {features.task.name}: {name} is undefined on the validation split "
@@ -75,6 +75,7 @@ def _of_frames(features: FrameSplits) -> Iterator[str]:
             yield f"no {features.kind.name} in the {name} split: silence alone is right there"
         elif empty:
             yield f"{empty} of {len(clips)} {name} clips have no {features.kind.name}"
+    # A clip's features end half a frame after the last centre, about.
     ends = {
         clip.id: times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1)
         for split in features.splits

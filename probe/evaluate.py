@@ -24,7 +24,9 @@ Features = ClipFeatures | FrameFeatures
 
 @dataclass(frozen=True)
 class Choice:
-    """The learning rate selected for one layer (or the weighted sum), and its validation score."""
+    """Hold the learning rate selected for one layer (or the weighted sum), and its validation
+    score.
+    """
 
     layer: int
     learning_rate: float
@@ -32,7 +34,7 @@ class Choice:
 
 
 class TestScores(NamedTuple):
-    """Test scores of the heads of one choice, one per seed."""
+    """Hold the test scores of the heads of one choice, one per seed."""
 
     scores: dict[str, list[float]]
     intervals: dict[str, tuple[float, float] | None]
@@ -42,8 +44,8 @@ class TestScores(NamedTuple):
 def validation_scores(
     features: Features, fitted: Sequence[Fitted], reporter: Reporter = SILENT
 ) -> list[float]:
-    """Ranked metric on validation of every head of all banks at its best state; NaN for one that
-    has diverged.
+    """Return the ranked metric on validation of every head at its best state; NaN where one
+    diverged.
     """
     if isinstance(features, ClipFeatures):
         return [float(score) for f in fitted for score in f.score]
@@ -55,7 +57,7 @@ def validation_scores(
 def select(
     features: Features, fitted: Sequence[Fitted], reporter: Reporter = SILENT
 ) -> dict[int, Choice]:
-    """Choose a learning rate for each layer and the weighted sum, by the mean validation score over
+    """Choose a learning rate for each layer and the weighted sum, by mean validation score over
     seeds.
 
     ``reporter`` shows a bar: at frame level every head is decoded.
@@ -77,8 +79,8 @@ def select(
 
 
 def best_rate(means: dict[float, float], known_to: float = 0.0) -> float:
-    """Return the rate with the best score; of those that come within ``known_to`` of it, the middle
-    one of the grid.
+    """Return the rate with the best score; of those within ``known_to`` of it, the grid's middle
+    one.
 
     A small validation split gives many rates the same score, give or take a clip, and the best of
     them by chance is as likely at the edge of the grid, where heads hardly learn or jump, as
@@ -94,7 +96,7 @@ def best_rate(means: dict[float, float], known_to: float = 0.0) -> float:
 
 
 def chosen_bank(fitted: Sequence[Fitted], choice: Choice) -> Bank:
-    """The trained heads of one choice, ordered by seed, as a bank of their own."""
+    """Return the trained heads of one choice, ordered by seed, as a bank of their own."""
     wanted = (choice.layer, choice.learning_rate)
     places = [
         (f.bank, [n for n, s in enumerate(f.bank.specs) if (s.layer, s.learning_rate) == wanted])
@@ -131,9 +133,7 @@ def test(
 def leave_one_out(
     features: Features, bank: Bank, reporter: Reporter = SILENT
 ) -> dict[int, list[float]]:
-    """Ranked metric on test of weighted sums that lack one layer, per seed; nothing is trained
-    again.
-    """
+    """Score weighted sums that lack one layer, per seed, on test; nothing is trained again."""
     layers = [n for n, left_out in enumerate(bank.mask.tolist()) if left_out == 0]
     if len(layers) < 2:
         return {}
@@ -156,8 +156,8 @@ Scores = tuple[dict[str, list[float]], dict[str, "tuple[float, float] | None"]]
 def score_clips(
     data: ClipSplits, outputs: np.ndarray, full: bool, deals: bool = False
 ) -> TestScores:
-    """Score outputs (S, N, C) for the windows of the test split; ``deals`` as `Protocol.deals`, for
-    the intervals.
+    """Score outputs (S, N, C) for the test split's windows; ``deals`` as `Protocol.deals`, for
+    intervals.
     """
     task, rows = data.task, data.splits["test"]
     names = task.metrics if full else task.metrics[:1]
@@ -193,7 +193,7 @@ def _score_units(
     target: np.ndarray,
     group: np.ndarray,
 ) -> Scores:
-    """Metrics of outputs (S, N, C) per seed, and the intervals of their means over seeds."""
+    """Score outputs (S, N, C) per seed, and the mean over seeds with its interval."""
     n_groups = len(data.splits["test"].groups)
     scores: dict[str, list[float]] = {}
     intervals: dict[str, tuple[float, float] | None] = {}
@@ -214,7 +214,7 @@ def _score_units(
 
 
 def song_scores(data: FrameSplits, answers: Iterable[Sequence[Answer]]) -> dict[str, np.ndarray]:
-    """Every metric of every head in every clip, from answers ``[clip][head]``: name -> (H,
+    """Collect every metric of every head in every clip, from ``[clip][head]``: name -> (H,
     clips).
     """
     scores = [[answer.scores for answer in heads] for heads in answers]
@@ -226,8 +226,8 @@ def song_scores(data: FrameSplits, answers: Iterable[Sequence[Answer]]) -> dict[
 def score_songs(
     data: FrameSplits, answers: Sequence[Sequence[Answer]], full: bool, deals: bool = False
 ) -> TestScores:
-    """Score the answers for the test split, ``[clip][seed]``; ``deals`` as `Protocol.deals`, for
-    the intervals.
+    """Score the test split's answers, ``[clip][seed]``; ``deals`` as `Protocol.deals`, for
+    intervals.
     """
     rows = data.splits["test"]
     values = song_scores(data, answers)
@@ -273,7 +273,7 @@ def _pooled(
 
 
 def _flat(decoded: list[list[np.ndarray]]) -> np.ndarray:
-    """Decoded notes or beats as one table: clip, seed, then onset, offset, midi or the beat's
+    """Return decoded events as one table: clip, seed, then onset, offset, midi or the beat's
     time.
     """
     parts = [
@@ -288,7 +288,7 @@ def _flat(decoded: list[list[np.ndarray]]) -> np.ndarray:
 
 
 def chance(data: ClipSplits | FrameSplits) -> dict[str, float]:
-    """Scores on test of guessing with nothing but the training set.
+    """Score guesses on test that know nothing but the training set.
 
     Each kind says how it guesses; of several draws it is the mean.
     """

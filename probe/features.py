@@ -1,4 +1,4 @@
-"""From a cache to batches: what heads train on, and the clip level of it.
+"""Read a cache into batches: what heads train on, and the clip level of it.
 
 `ClipFeatures` and `svuprobe.probe.frames.FrameFeatures` offer the same to the trainer: the blocks
 of an epoch, those to learn from with their steps, those of validation with none; the gradient of
@@ -20,15 +20,16 @@ from svuprobe.probe.splits import ClipSplits, Rows, Splits
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.manifest import ClipList
 
-# Largest tensor that a bank makes of a part of a batch: what a core's cache holds; a GPU wants few
-# and large ones. of float16: a feature that varies less than this share of its mean is its rounding
+# Of float16: a feature that varies less than this share of its mean is its rounding.
 _ROUNDING = 2.0**-11
+# Largest tensor that a bank makes of a part of a batch: what a core's cache holds; a GPU wants few
+# and large ones.
 _TENSOR_BYTES = {"cpu": 6 << 20, "cuda": 1 << 30}
 
 
 @dataclass(frozen=True)
 class FeatureStats:
-    """What is known of the hidden states over the training set.
+    """Hold what is known of the hidden states over the training set.
 
     ``rms`` is each layer's root mean square, (L,). Heads see states less each feature's ``mean``
     (L, D), divided by its ``scale`` (L, D); as they are where not ``used``. ``seen`` (L,) is the
@@ -47,13 +48,14 @@ class FeatureStats:
     def over(
         cls, states: Iterable[torch.Tensor], use: bool, own_scale: float = 1.0
     ) -> FeatureStats:
-        """Of (N, L, D) tensors; with ``use=False`` (the presets that reproduce papers) states stay
-        as they are.
+        """Compute from (N, L, D) tensors; with ``use=False``, as papers have it, states stay as
+        they are.
 
         ``own_scale`` is the power of a feature's own deviation in its scale, the rest is its
         layer's.
         """
         total, square, count = 0.0, 0.0, 0
+        # In float64 and in parts: a float32 sum of squares would lose the deviation of large means.
         for block in (b.double() for part in states for b in part.split(64)):
             total, square, count = (
                 total + block.sum(0),
@@ -64,6 +66,7 @@ class FeatureStats:
         assert isinstance(square, torch.Tensor)
         mean = total / count
         rms = (square / count).mean(1).sqrt()
+        # The square of the mean may exceed the mean of squares by rounding.
         deviation = (square / count - mean.square()).clamp_min(0).sqrt()
         scale = torch.maximum(deviation, _ROUNDING * mean.abs())
         of_layer = deviation.square().mean(1, keepdim=True).sqrt()
@@ -75,7 +78,7 @@ class FeatureStats:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that are at hand: windows at clip level, frames at frame level."""
+    """Hold rows that are at hand: windows at clip level, frames at frame level."""
 
     states: torch.Tensor  # (N, L, D) float16, as in the cache
     targets: torch.Tensor  # (N, ...)
@@ -85,10 +88,11 @@ class Block:
         return len(self.targets)
 
     def read(self, bank: Bank, rows: torch.Tensor | slice) -> torch.Tensor:
-        """What a bank reads of some rows, (l, B, D) float32: all layers, or those from its first to
-        its last.
+        """Return what a bank reads of some rows, (l, B, D) float32: its first layer to its last, or
+        all.
         """
         layers = slice(None) if bank.sums else slice(bank.layers[0], bank.layers[-1] + 1)
+        # Sliced before the rows are picked, so that only what is needed is copied.
         chosen = self.states[:, layers][rows].transpose(0, 1)
         made = torch.empty(chosen.shape, device=chosen.device).copy_(chosen)
         if self.feature_stats.used:  # centred and scaled
@@ -102,21 +106,22 @@ Steps = list[torch.Tensor]  # rows of a block that each step learns from
 
 
 def _rows_at_once(bank: Bank) -> int:
-    """Rows that keep the largest tensor of a bank small."""
+    """Return how many rows keep the largest tensor of a bank small."""
     shape, heads = bank.shape, len(bank)
+    # The input of heads, one for each head where heads mix or hide layers of their own.
     inputs = heads if bank.sums or (shape.hidden and len(bank.layers) > 1) else len(bank.layers)
     per_row = max(shape.dim * inputs, (shape.hidden or shape.outputs) * heads, 1)
     return max(64, _TENSOR_BYTES[bank.device.partition(":")[0]] // (4 * per_row))
 
 
 def chunks(n: int, bank: Bank) -> list[slice]:
-    """Rows 0 to n in parts that are worked on at once."""
+    """Return rows 0 to n in parts that are worked on at once."""
     size = _rows_at_once(bank)
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 class Features(Splits):
-    """What both levels share. ``feature_stats`` are over the training split.
+    """Define what both levels share. ``feature_stats`` are over the training split.
 
     Where every seed has clips of its own, moments, class weights and what regressions are scaled by
     are over those of all seeds: one set of heads has one input.
@@ -138,16 +143,18 @@ class Features(Splits):
         super().__init__(listed, splits)
 
     def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
-        """The rows of a step in the parts that are worked on at once."""
+        """Return the rows of a step in the parts that are worked on at once."""
         return rows.split(_rows_at_once(bank))
 
     def gradient(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Of each head's mean loss, (H, B, C), for the targets (B, ...) that all share."""
+        """Return that of each head's mean loss, (H, B, C), for the targets (B, ...) that all
+        share.
+        """
         return self.kind.gradient(outputs, targets, self.weights)
 
 
 class ClipFeatures(Features, ClipSplits):
-    """A clip-level cache in memory, on the device."""
+    """Hold a clip-level cache in memory, on the device."""
 
     kind: ClipKind
     one_order = False
@@ -176,13 +183,14 @@ class ClipFeatures(Features, ClipSplits):
         self.own = [self._own(seed) for seed in range(protocol.seeds if protocol.deals else 1)]
 
     def _own(self, seed: int) -> tuple[Block, np.ndarray, np.ndarray]:
-        """Return what a seed learns from: the training split with its targets, its rows there, and
-        their clips.
+        """Return what a seed learns from: the training split with its targets, its rows, their
+        clips.
         """
         block, rows = self.blocks["train"], self.splits["train"]
         own = rows.of(seed)
         if own is rows:
             return block, np.arange(len(rows.row)), rows.clip
+        # Targets of a seed's own clips stand where these lie in the training split of all seeds.
         place = {row: n for n, row in enumerate(rows.row.tolist())}
         mine = np.array([place[row] for row in own.row.tolist()])
         encoded = self.kind.encode(self.task, self.labels, own.clips)
@@ -199,8 +207,8 @@ class ClipFeatures(Features, ClipSplits):
         return None if weights is None else torch.from_numpy(weights).to(self.device)
 
     def epoch(self, number: int, seed: int) -> Iterator[tuple[Block, Steps]]:
-        """The training split and the rows of each step, in this seed's order; then the validation
-        split.
+        """Yield the training split with the rows of each step, in a seed's order; then the
+        validation split.
         """
         block, mine, clip = self.own[seed if self.protocol.deals else 0]
         rng = np.random.default_rng([seed, number])
@@ -221,12 +229,12 @@ class ClipFeatures(Features, ClipSplits):
         return [torch.from_numpy(np.concatenate([windows[c] for c in batch])) for batch in batches]
 
     def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
-        """One: with class weights a batch's mean loss is no mean of parts."""
+        """Return one part: with class weights a batch's mean loss is no mean of parts."""
         return [rows]
 
     @torch.no_grad()
     def outputs(self, bank: Bank, split: str) -> np.ndarray:
-        """Outputs for every window of a split, (H, N, C); in the targets' own units."""
+        """Return outputs for every window of a split, (H, N, C), in the targets' own units."""
         block = self.blocks[split]
         parts = [bank(block.read(bank, rows)) for rows in chunks(len(block), bank)]
         values = torch.cat(parts, dim=1).cpu().numpy()
@@ -238,11 +246,12 @@ class ClipFeatures(Features, ClipSplits):
 
 
 def _whole(cache: FeatureCache, splits: dict[str, Rows]) -> dict[str, torch.Tensor]:
-    """Windows of every split, (N, L, D) float16; the cache is read from its start to its end,
+    """Read the windows of every split, (N, L, D) float16; the cache is read from start to end,
     once.
     """
     shape = cache.features.shape[1:]
     made = {s: np.empty((len(r.row), *shape), np.float16) for s, r in splits.items()}
+    # About 64 MB of the cache at once.
     step = max(1, (64 << 20) // (2 * int(np.prod(shape))))
     for start in range(0, len(cache.features), step):
         part = cache.features[start : start + step]

@@ -1,5 +1,5 @@
-"""The frame level: caches larger than memory, streamed once an epoch, and what the heads answer for
-whole clips.
+"""Read the frame level: caches larger than memory, streamed once an epoch, and answers for whole
+clips.
 
 The splits are in memory where they fit what is allowed; else blocks stream from the disk, the next
 one read while one is used. What a step holds is the same either way.
@@ -32,7 +32,9 @@ _SERIAL_FRAMES = 20_000_000  # of all heads: decoded and scored in about half a 
 
 
 def memory_allowed(device: str) -> int:
-    """Bytes of features to hold at once: half of what is free, on the GPU or of main memory."""
+    """Return bytes of features to hold at once: half of what is free, on the GPU or of main
+    memory.
+    """
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(torch.device(device))[0] // 2
     try:
@@ -46,8 +48,7 @@ def memory_allowed(device: str) -> int:
 
 
 class FrameFeatures(Features, FrameSplits):
-    """A frame-level cache: in memory where training and validation split fit, else read once in
-    every epoch.
+    """Hold a frame-level cache in memory where training and validation split fit, else stream it.
 
     Frames are shuffled by windows. ``memory`` is what may be held, in bytes; none says
     `memory_allowed`. An epoch goes through blocks of up to 256 MiB, each from eight places of the
@@ -71,6 +72,7 @@ class FrameFeatures(Features, FrameSplits):
         self.one_order = not protocol.deals
         memory = memory or memory_allowed(device)
         self._per_frame = 2 * int(np.prod(cache.features.shape[1:]))
+        # An eighth: three blocks are held at once, beside what training makes of one.
         self._block_frames = max(1, min(_BLOCK_BYTES, memory // 8) // self._per_frame)
         true: dict[int, np.ndarray] = {}
         for rows in splits.values():
@@ -78,6 +80,7 @@ class FrameFeatures(Features, FrameSplits):
         self._targets = [
             true | self._dealt(seed) for seed in range(protocol.seeds if protocol.deals else 1)
         ]
+        # Only what is read in every epoch: the test split is read once.
         frames = sum(int(cache.n_frames[splits[s].row].sum()) for s in ("train", "valid"))
         self.resident = frames * self._per_frame <= memory // 2
         self._valid_frames = int(cache.n_frames[splits["valid"].row].sum())
@@ -103,7 +106,7 @@ class FrameFeatures(Features, FrameSplits):
     # -- reading -----------------------------------------------------------------------------------
 
     def _runs(self, rows: Rows) -> list[list[int]]:
-        """The windows of some rows in the order of the cache, in runs that are read in one go."""
+        """Return the windows of some rows in the cache's order, in runs that are read in one go."""
         offset, length = self.cache.offset, self.cache.n_frames
         runs: list[list[int]] = []
         frames = 0
@@ -123,8 +126,9 @@ class FrameFeatures(Features, FrameSplits):
         return np.empty((frames, *self.cache.features.shape[1:]), np.float16)
 
     def _load(self, runs: Sequence[Sequence[int]], buffer: np.ndarray) -> torch.Tensor:
-        """Frames of the windows of some runs, (F, L, D) float16, on the device; on a CPU they lie
-        in the buffer.
+        """Return frames of the windows of some runs, (F, L, D) float16, on the device.
+
+        On a CPU they lie in the buffer.
         """
         offset, length = self.cache.offset, self.cache.n_frames
         spans = [(int(offset[run[0]]), int(offset[run[-1]] + length[run[-1]])) for run in runs]
@@ -138,19 +142,21 @@ class FrameFeatures(Features, FrameSplits):
     def _block(self, runs: Sequence[Sequence[int]], states: torch.Tensor, seed: int = 0) -> Block:
         own = self._targets[seed if self.protocol.deals else 0]
         targets = torch.from_numpy(np.concatenate([own[row] for run in runs for row in run]))
+        # Cross-entropies want int64; in the file they are as small as they can be.
         if not targets.is_floating_point():
             targets = targets.long()
         return Block(states, targets.to(self.device), self.feature_stats)
 
     def _starts(self, runs: Sequence[Sequence[int]]) -> dict[int, int]:
-        """First frame of each window in the block of some runs."""
+        """Return the first frame of each window in the block of some runs."""
         windows = [row for run in runs for row in run]
         ends = np.cumsum(self.cache.n_frames[windows])
         return dict(zip(windows, (ends - self.cache.n_frames[windows]).tolist(), strict=True))
 
     def _held_block(self, split: str) -> tuple[list[Block], dict[int, int]]:
-        """All windows of a split as each seed has them, one block for all where they have the same;
-        their starts.
+        """Return all windows of a split as each seed has them, and their starts.
+
+        One block serves all seeds where they have the same.
         """
         runs = self._runs(self.splits[split])
         states = self._load(runs, self._buffer(self._frames(runs)))
@@ -159,7 +165,7 @@ class FrameFeatures(Features, FrameSplits):
         ], self._starts(runs)
 
     def _blocks(self, runs: list[list[int]]) -> list[list[list[int]]]:
-        """Runs in their order, as many in a block as its size allows."""
+        """Return runs in their order, as many in a block as its size allows."""
         blocks: list[list[list[int]]] = []
         frames = 0
         for run in runs:
@@ -174,8 +180,7 @@ class FrameFeatures(Features, FrameSplits):
     def _stream(
         self, blocks: Sequence[list[list[int]]]
     ) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
-        """The runs and frames of blocks, one after the other: the next one is read while one is
-        used.
+        """Yield runs and frames of blocks, one after the other: the next is read while one is used.
 
         Three buffers take turns, so what is yielded is good until the next but one is asked for.
         """
@@ -192,7 +197,7 @@ class FrameFeatures(Features, FrameSplits):
     # -- what the trainer asks for -----------------------------------------------------------------
 
     def epoch(self, number: int, seed: int = 0) -> Iterator[tuple[Block, Steps]]:
-        """The blocks of an epoch and the frames of each step; then those of validation.
+        """Yield the blocks of an epoch and the frames of each step; then those of validation.
 
         All heads have one order, but where every seed has clips or targets of its own. What does
         not fit the memory allowed is one stream, so the disk does not pause between the two.
@@ -224,7 +229,7 @@ class FrameFeatures(Features, FrameSplits):
             yield self._block(block, states, seed), self._steps(order, self._starts(block))
 
     def _steps(self, windows: list[int], starts: dict[int, int]) -> Steps:
-        """Frames of a few windows at a time."""
+        """Return frames of a few windows at a time."""
         size = self.protocol.frame_batch_size
         frames = [torch.arange(starts[w], starts[w] + int(self.cache.n_frames[w])) for w in windows]
         return [
@@ -242,14 +247,16 @@ class FrameFeatures(Features, FrameSplits):
 
     @torch.no_grad()
     def answers(self, banks: Sequence[Bank], split: str) -> Iterator[list[Answer]]:
-        """Notes or beats of every head of all banks with their scores, clip after clip; each clip
-        is read once.
+        """Yield the events of every head of all banks with their scores, clip after clip.
+
+        Each clip is read once.
 
         Decoding and scoring are on one core each; they go on all cores where that saves more than
         starting there takes, a bank at a time.
         """
         frames = sum(map(len, self.times[split])) * sum(map(len, banks))
         jobs = cpu_count() if frames > _SERIAL_FRAMES else 1
+        # Logits are handed over in memory: a file for each would cost more than decoding it.
         with Parallel(jobs, max_nbytes=None) as parallel:
             for number in range(len(self.splits[split].clips)):
                 each = self._logits(banks, split, number)
@@ -264,7 +271,7 @@ class FrameFeatures(Features, FrameSplits):
                 yield list(itertools.chain.from_iterable(found))
 
     def _logits(self, banks: Sequence[Bank], split: str, number: int) -> list[np.ndarray]:
-        """Of each bank for a clip: (H, F, C)."""
+        """Return those of each bank for a clip: (H, F, C)."""
         rows = self.splits[split]
         mine = [[row] for row in rows.row[rows.clip == number].tolist()]
         parts: list[list[torch.Tensor]] = [[] for _ in banks]

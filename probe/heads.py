@@ -1,4 +1,4 @@
-"""Many heads as one model: every parameter has a leading heads axis.
+"""Train many heads as one model: every parameter has a leading heads axis.
 
 Heads that share a seed start from the same weights, see the same batches and drop the same units,
 whatever their learning rate or layer: so they compare like with like, and a head in a batch of four
@@ -24,7 +24,9 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Spec:
-    """One head: the layer it reads (``WEIGHTED_SUM`` for all), its learning rate and its seed."""
+    """Name one head: the layer it reads (``WEIGHTED_SUM`` for all), its learning rate and its
+    seed.
+    """
 
     layer: int
     learning_rate: float
@@ -33,7 +35,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Shape:
-    """What heads have in common.
+    """Hold what heads have in common.
 
     Attributes
     ----------
@@ -62,7 +64,7 @@ class Shape:
 
     @property
     def parameters(self) -> dict[str, tuple[tuple[int, int], int]]:
-        """Of the Linear: shape, and number of inputs."""
+        """Return, for each of the Linear, its shape and number of inputs."""
         last = self.hidden or self.dim
         before = {
             "weight0": ((self.dim, self.hidden), self.dim),
@@ -73,7 +75,8 @@ class Shape:
 
 
 class Bank:
-    """Heads that train together on the same batches: all weighted sums, or all on single layers.
+    """Hold heads that train together on the same batches: all weighted sums, or all on single
+    layers.
 
     ``parameters`` are ``weight`` (H, C, hidden or D) and ``bias`` (H, C, 1) of the outputs, for
     MLPs ``weight0`` (H, D, hidden) and ``bias0`` (H, 1, hidden) before them, for weighted sums
@@ -88,6 +91,7 @@ class Bank:
         # Added to the scalars: -inf leaves a layer out.
         self.mask = torch.zeros(shape.layers, device=device)
         self.mask[: shape.mix_from] = -torch.inf
+        # Drawn once a seed, so that heads of one seed start alike whatever they read.
         drawn = {seed: self._initial(seed) for seed in {s.seed for s in specs}}
         self.parameters = {
             name: torch.stack([drawn[s.seed][name] for s in specs]).to(device)
@@ -96,9 +100,10 @@ class Bank:
         self._index()
 
     def _initial(self, seed: int) -> Tensors:
-        """``torch.nn.Linear``'s initialisation and the start of the mix."""
+        """Draw ``torch.nn.Linear``'s initialisation and the start of the mix."""
         generator = torch.Generator().manual_seed(seed)
         made = {
+            # Uniform within 1 / sqrt(inputs), as Linear.reset_parameters draws it.
             name: (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
             for name, (shape, fan_in) in self.shape.parameters.items()
         }
@@ -120,12 +125,12 @@ class Bank:
         return len(self.specs)
 
     def mix_weights(self) -> torch.Tensor:
-        """Softmax of the layer scalars: (H, L)."""
+        """Return the softmax of the layer scalars, (H, L)."""
         return (self.parameters["mix"] + self.mask).softmax(dim=1)
 
     def without(self, layer: int) -> Bank:
-        """The same heads with one layer left out of the sum and the other weights scaled up to
-        1.
+        """Return the same heads with one layer left out of the sum; the other weights add up to 1
+        again.
         """
         other = self.part(range(len(self)))
         other.mask = self.mask.clone()
@@ -133,7 +138,7 @@ class Bank:
         return other
 
     def part(self, keep: range | list[int]) -> Bank:
-        """The heads at some indices, with copies of their parameters."""
+        """Return the heads at some indices, with copies of their parameters."""
         chosen = {name: value[list(keep)] for name, value in self.parameters.items()}
         return self._with([self.specs[i] for i in keep], chosen)
 
@@ -151,7 +156,7 @@ class Bank:
 
     @classmethod
     def join(cls, banks: list[Bank]) -> Bank:
-        """The heads of several banks of one kind as one, ordered by seed."""
+        """Return the heads of several banks of one kind as one, ordered by seed."""
         specs = [s for bank in banks for s in bank.specs]
         joined = {
             name: torch.cat([bank.parameters[name] for bank in banks])
@@ -163,13 +168,14 @@ class Bank:
     # -- forward and backward ----------------------------------------------------------------------
 
     def _spread(self, states: torch.Tensor) -> bool:
-        """Whether these are linear heads on several layers: one product a layer does for all heads
-        on it.
+        """Tell whether these are linear heads on several layers.
+
+        Then one product a layer does for all heads on it.
         """
         return not self.sums and not self.shape.hidden and len(states) > 1
 
     def _by_layer(self, states: torch.Tensor) -> Iterator[tuple[torch.Tensor, slice]]:
-        """(B, D) of each layer, and the heads that read it and stand side by side."""
+        """Yield (B, D) of each layer, and the heads that read it and stand side by side."""
         start = 0
         for layer, heads in itertools.groupby(s.layer for s in self.specs):
             stop = start + len(list(heads))
@@ -177,27 +183,31 @@ class Bank:
             start = stop
 
     def inputs(self, states: torch.Tensor) -> torch.Tensor:
-        """What each head sees of ``states``: (H, B, D), or (1, B, D) where all see the same."""
+        """Return what each head sees of ``states``: (H, B, D), or (1, B, D) where all see the
+        same.
+        """
         if self.sums:
+            # One product over all positions of a batch at once: (H, L) @ (L, B D).
             return (self.mix_weights() @ states.flatten(1)).view(len(self), *states.shape[1:])
         return states if len(states) == 1 else states[self.layer - self.layers[0]]
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        """Logits (H, B, C) of ``states`` (L, B, D): of all layers for weighted sums, else from
-        first to last read.
+        """Return logits (H, B, C) of ``states`` (L, B, D): the layers that the heads read, all for
+        sums.
         """
         return self.forward(states)[0]
 
     def forward(
         self, states: torch.Tensor, keep: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor | None]]:
-        """Logits (H, B, C), and what `backward` needs.
+        """Return logits (H, B, C), and what `backward` needs.
 
         ``keep`` (seeds, B, hidden) multiplies the hidden units in training: 0 or 1 / (1 - dropout).
         """
         p = self.parameters
         if self._spread(states):
             logits = states.new_empty(len(self), self.shape.outputs, states.shape[1])
+            # Outputs are written into their place: (C, B) of the heads of each layer.
             for x, heads in self._by_layer(states):
                 weight, bias = p["weight"][heads].flatten(0, 1), p["bias"][heads].flatten(0, 1)
                 torch.addmm(bias, weight, x.T, out=logits[heads].flatten(0, 1))
@@ -208,6 +218,7 @@ class Bank:
             return logits.view(self.shape.outputs, len(self), -1).permute(1, 2, 0), (x, None)
         units = None
         if self.shape.hidden:
+            # Adding the bias and multiplying is one call for all heads.
             units = torch.baddbmm(p["bias0"], x.expand(len(self), -1, -1), p["weight0"]).relu_()
             if keep is not None:
                 units *= keep[self.seed] if len(keep) > 1 else keep
@@ -230,6 +241,7 @@ class Bank:
         p, beta = self.parameters, int(add)
         _put(into["bias"], gradient.sum(1)[..., None], add)
         if self._spread(states):
+            # (H, C, B): as the weights lie.
             wide = gradient.mT.contiguous()
             for own, heads in self._by_layer(states):
                 into["weight"][heads].flatten(0, 1).addmm_(
@@ -237,9 +249,11 @@ class Bank:
                 )
         elif units is not None:
             into["weight"].baddbmm_(gradient.mT, units, beta=beta)
+            # Through the dropout: units that were kept are as much larger.
             gradient = torch.bmm(gradient, p["weight"] / (1 - self.shape.dropout))
             _where_positive(gradient, units)  # a dropped unit is 0
             _put(into["bias0"], gradient.sum(1, keepdim=True), add)
+            # A batched product would copy the shared input once for each head.
             if self.device == "cpu" and len(x) == 1 and x.shape[1] > _FEW_ROWS:
                 for weight, own in zip(into["weight0"], gradient, strict=True):
                     weight.addmm_(x[0].T, own, beta=beta)
@@ -254,18 +268,20 @@ class Bank:
             back = torch.bmm(gradient, p["weight"] if units is None else p["weight0"].mT)
             of_weights = back.flatten(1) @ states.flatten(1).T  # (H, L)
             weights = self.mix_weights()
+            # The softmax's Jacobian: each weight times how far its gradient is from their mean.
             inner = (weights * of_weights).sum(1, keepdim=True)
             _put(into["mix"], weights * (of_weights - inner), add)
 
 
 def _side_by_side(values: torch.Tensor) -> torch.Tensor:
-    """(H, C, N) -> (C * H, N), the heads of an output side by side."""
+    """Lay the heads of an output side by side: (H, C, N) to (C * H, N)."""
     return values.transpose(0, 1).reshape(-1, values.shape[2])
 
 
 def _where_positive(gradient: torch.Tensor, units: torch.Tensor) -> None:
-    """Zero a gradient where the units are: ReLU's own kernel, an eighth of the time of a product
-    with a mask.
+    """Zero a gradient where the units are 0.
+
+    ReLU's own kernel takes an eighth of the time of a product with a mask.
     """
     torch.ops.aten.threshold_backward.grad_input(gradient, units, 0, grad_input=gradient)
 
@@ -278,7 +294,7 @@ def _put(into: torch.Tensor, values: torch.Tensor, add: bool) -> None:
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015) in which every head has its own learning rate.
+    """Take Adam's steps (Kingma & Ba 2015), every head with its own learning rate.
 
     torch's own fused step, one call for all heads that are at the same rate: a pass over the
     parameters where separate operations take seven.
@@ -295,9 +311,7 @@ class Adam:
         self._group()
 
     def _group(self) -> None:
-        """Heads' tensors by their rate: rate -> lists of parameters, gradients, first and second
-        moments.
-        """
+        """Sort heads' tensors by rate: rate -> parameters, gradients, first and second moments."""
         self.groups: dict[float, list[list[torch.Tensor]]] = defaultdict(lambda: [[], [], [], []])
         states = (self.bank.parameters, self.gradients, self.first, self.second)
         for head, name in itertools.product(range(len(self.rate)), self.bank.parameters):
@@ -308,6 +322,7 @@ class Adam:
     def step(self) -> None:
         """Update every head from ``gradients``."""
         self.count += 1
+        # One call a rate: heads of one rate are one list of tensors.
         for rate, (values, gradients, first, second) in self.groups.items():
             torch._fused_adam_(
                 values,

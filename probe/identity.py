@@ -1,5 +1,4 @@
-"""What a result is of: digests of everything that determines it, so that none is taken for
-another's.
+"""Digest everything that determines a result, so that none is taken for another's.
 
 A result is made again unless all of these agree:
 
@@ -49,39 +48,39 @@ _NOT_OF_FEATURES = {"model", "revision", "parameters", "format"}
 
 
 def of_task(task: Task, labels: Sequence[str]) -> str:
-    """Digest of a task as it is scored."""
+    """Digest a task as it is scored."""
     named = {f.name: getattr(task, f.name) for f in fields(task) if f.name not in _NOT_OF_A_TASK}
     return _digest(named | {"windowing": asdict(task.windowing), "labels": list(labels)})
 
 
 def of_clips(clips: Sequence[Clip]) -> str:
-    """Digest of clips, whatever their order."""
+    """Digest clips, whatever their order."""
     return _digest(
         sorted(json.dumps([c.id, c.split, c.group, c.target, c.start, c.end]) for c in clips)
     )
 
 
 def of_audio(marks: Mapping[str, str]) -> str:
-    """Digest of what the audio of clips was, from their fingerprints by clip id."""
+    """Digest what the audio of clips was, from their fingerprints by clip id."""
     return _digest(sorted(marks.items()))
 
 
 def of_header(header: Header) -> str:
-    """Digest of how features were made."""
+    """Digest how features were made."""
     return _digest(
         {key: value for key, value in header.attributes().items() if key not in _NOT_OF_FEATURES}
     )
 
 
 def of_protocol(protocol_hash: str, dtype: str) -> str:
-    """Digest of a protocol and of what was asked of the number format of training."""
+    """Digest a protocol and what was asked of the number format of training."""
     return _digest([protocol_hash, dtype])
 
 
 def identity(
     task: Task, labels: Sequence[str], clips: Sequence[Clip], protocol_hash: str, dtype: str
 ) -> dict[str, str]:
-    """The parts that are known without features: ``task``, ``clips``, ``protocol`` and
+    """Return the parts known without features: ``task``, ``clips``, ``protocol`` and
     ``scoring``.
     """
     return {
@@ -95,7 +94,7 @@ def identity(
 def of_probe(
     cache: FeatureCache, listed: ClipList, protocol_hash: str, dtype: str
 ) -> dict[str, str]:
-    """Every part of the identity of a probe, and ``digest`` over all of them."""
+    """Return every part of the identity of a probe, and ``digest`` over all of them."""
     wanted = {clip.id for clip in listed.clips}
     marks = {i: mark for i, mark in marks_in(cache).items() if i in wanted}
     parts = identity(listed.task, listed.labels, listed.clips, protocol_hash, dtype)
@@ -105,7 +104,7 @@ def of_probe(
 def of_finetuning(
     about: Mapping[str, Any], listed: ClipList, protocol_hash: str, marks: Mapping[str, str]
 ) -> dict[str, str]:
-    """Every part of the identity of a fine-tuned model.
+    """Return every part of the identity of a fine-tuned model.
 
     Parameters
     ----------
@@ -123,24 +122,24 @@ def of_finetuning(
 
 
 def whole(parts: Mapping[str, str]) -> dict[str, str]:
-    """The parts with ``digest``, which is over all of them."""
+    """Return the parts with ``digest``, which is over all of them."""
     return dict(sorted(parts.items())) | {"digest": _digest(dict(parts))}
 
 
 def differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Names of the parts of ``new`` that ``old`` has otherwise or lacks; none where both are of the
+    """Name the parts of ``new`` that ``old`` lacks or has otherwise; none where both are of the
     same.
     """
     return [name for name in new if name != "digest" and old.get(name) != new[name]]
 
 
 def marks_in(cache: FeatureCache) -> dict[str, str]:
-    """What the features of each clip in a cache were made from, by clip id."""
+    """Return what the features of each clip in a cache were made from, by clip id."""
     return dict(zip(cache.clip_id.tolist(), cache.fingerprint.tolist(), strict=True))
 
 
 def marks_of(clips: Sequence[Clip]) -> dict[str, str]:
-    """What the audio of clips is now, by clip id; clips whose file is not there are left out."""
+    """Return what the audio of clips is now, by clip id, without clips whose file is not there."""
     paths = list(dict.fromkeys(clip.path for clip in clips))  # many clips may be parts of one file
     with ThreadPoolExecutor(8) as pool:
         content = dict(zip(paths, pool.map(fingerprint, paths), strict=True))
@@ -148,8 +147,8 @@ def marks_of(clips: Sequence[Clip]) -> dict[str, str]:
 
 
 def refuse_other_audio(cache: FeatureCache, listed: ClipList) -> None:
-    """Raise ProbeError where features were made from other audio, or another part of it, than the
-    clips name now.
+    """Raise ProbeError where features are of other audio, or another part of it, than clips name
+    now.
 
     The part is known from the clip list. The file is looked at where it is there, unless it was
     last changed before extraction wrote the list that names it. A cache whose rows say nothing of
@@ -157,6 +156,7 @@ def refuse_other_audio(cache: FeatureCache, listed: ClipList) -> None:
     """
     known = marks_in(cache)
     clips = [clip for clip in listed.clips if known.get(clip.id)]
+    # As `svuprobe.extractors.audio.clips.identity_of` writes it, behind the fingerprint.
     parts = {clip.id: f" {clip.start!r}-{clip.end!r}" for clip in clips}
     other = [clip.id for clip in clips if not known[clip.id].endswith(parts[clip.id])]
     now = marks_of([clip for clip in clips if not listed.untouched(clip)])

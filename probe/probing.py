@@ -1,4 +1,4 @@
-"""One probe: a cache and a task's clips in, a result out."""
+"""Run one probe: a cache and a task's clips in, a result out."""
 
 from __future__ import annotations
 
@@ -113,10 +113,12 @@ def _probe(
 
 
 def _ranked_head(choices: dict[int, evaluate.Choice], protocol: Protocol) -> int:
-    """The weighted sum; or what validation likes best, the sum first among equals; or the only
-    layer there is.
+    """Choose the weighted sum; or what validation likes best; or the only layer there is.
+
+    The sum comes first among equals.
     """
     if protocol.select == "best":
+        # The sum is -1, so it stands first and wins ties.
         return max(sorted(choices), key=lambda layer: choices[layer].valid)
     return WEIGHTED_SUM if WEIGHTED_SUM in choices else 0
 
@@ -181,9 +183,7 @@ def _per_seed(scores: Sequence[float]) -> PerSeed:
 
 
 def _layer_weights(bank: Bank | None, seeds: int, stats: FeatureStats) -> LayerWeights:
-    """Return the weights of the weighted sum; without one, as of a model of one layer, that layer
-    has all of it.
-    """
+    """Return what a weighted sum weighs; of a model of one layer, that layer has all of it."""
     softmax = np.ones((seeds, 1)) if bank is None else bank.mix_weights().double().cpu().numpy()
     return weights_of_layers(softmax, stats.rms.cpu().numpy(), stats.seen.cpu().numpy())
 

@@ -1,5 +1,6 @@
-"""How heads are trained and chosen. The presets are published protocols; the hash covers every
-field.
+"""Say how heads are trained and chosen.
+
+The presets are published protocols; the hash covers every field.
 
 A protocol of your own is a TOML file with the fields that differ from a preset:
 
@@ -25,7 +26,7 @@ from svuprobe._files import parse_toml
 
 
 class ProbeError(UserError):
-    """A probe that can't be run as asked, as one line for the user."""
+    """Report a probe that can't be run as asked, in one line for the user."""
 
 
 CHOICES = {
@@ -64,7 +65,7 @@ _WANTED = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """Head, layer mixing, optimiser, grid, selection, seeds. The defaults are the preset
+    """Hold head, layer mixing, optimiser, grid, selection, seeds; defaults are the preset
     ``svuprobe``.
 
     Attributes
@@ -187,17 +188,18 @@ class Protocol:
 
     @property
     def deals(self) -> bool:
-        """Whether every seed learns from clips or targets of its own."""
+        """Return whether every seed learns from clips or targets of its own."""
         return self.shuffle_labels or self.train_fraction < 1
 
     @property
     def hash(self) -> str:
-        """Hexadecimal digest over every field; results of different hashes never share a table."""
+        """Return a digest over every field, hexadecimal; different hashes never share a table."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def file_name(self) -> str:
-        """``svuprobe`` for a preset as published, ``svuprobe-1a2b3c4d`` where a field was changed.
+        """Return ``svuprobe`` for a preset as published, ``svuprobe-1a2b3c4d`` where a field was
+        changed.
 
         What is done to the training set is spelt out: ``svuprobe-train0.05-1a2b3c4d``,
         ``svuprobe-shuffled-...``.
@@ -208,17 +210,18 @@ class Protocol:
         return f"{self.name}{share}{'-shuffled' if self.shuffle_labels else ''}-{self.hash[:8]}"
 
     def for_task(self, task: str) -> Protocol:
-        """The protocol as it is trained on a task: with the stopping that MARBLE's table gives for
-        it.
+        """Return the protocol as trained on a task: with the stopping of MARBLE's table, if it asks
+        for that.
         """
         if self.stopping == "own" or task not in _MARBLE_STOPPING:
             return self
         max_epochs, plateau, patience = _MARBLE_STOPPING[task]
+        # torch acts in the epoch after the last that it bears, this project counts that one, too.
         return replace(self, max_epochs=max_epochs, plateau_patience=plateau + 1, patience=patience)
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Protocol:
-        """From JSON."""
+        """Read a protocol from JSON."""
         return cls(**values | {"learning_rates": tuple(values["learning_rates"])})
 
 
@@ -235,9 +238,7 @@ def _require_type(name: str, value: Any, declared: str) -> None:
 
 
 def _require_rates(rates: tuple[float, ...]) -> None:
-    """Raise ProbeError for a grid that can't be trained: a rate that is no positive number, or is
-    there twice.
-    """
+    """Raise ProbeError for a grid that can't be trained: a rate not positive, or there twice."""
     if not 1 <= len(rates) <= _MOST_RATES:
         raise ProbeError(f"learning_rates has {len(rates)} values; it has from 1 to {_MOST_RATES}")
     for rate in rates:
@@ -313,7 +314,7 @@ PRESETS = {p.name: p for p in (Protocol(), _LINEAR, _MA2023, _MARBLE)}
 
 
 def preset(name: str, **changes: Any) -> Protocol:
-    """A preset by its name, or the protocol in a TOML file, with fields changed.
+    """Return a preset by its name, or the protocol in a TOML file, with fields changed.
 
     An unknown name answers with the close matches, as does an unknown key of the file.
     """
@@ -351,8 +352,8 @@ def _from_toml(path: Path) -> Protocol:
 
 
 def _as(kind: type, value: Any, said: str) -> Any:
-    """A TOML value as a field's type: whole numbers may stand for fractions, and nothing else for
-    anything else.
+    """Return a TOML value as a field's type: whole numbers may stand for fractions, nothing else
+    for others.
     """
     if kind is tuple and isinstance(value, list):
         return tuple(_as(float, v, said) for v in value)

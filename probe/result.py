@@ -1,4 +1,5 @@
-"""The result of one model on one task under one protocol, as types; each says what its keys hold.
+"""Define the result of one model on one task under one protocol, as types with what their keys
+hold.
 
 `svuprobe.probe.result_file` writes and reads the files, `svuprobe.probe.result_json` the JSON of
 these types, and `svuprobe.probe.assemble` builds a result from trained heads or networks.
@@ -39,7 +40,7 @@ Matrix = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInfo:
-    """What was scored on.
+    """Say what was scored on.
 
     Attributes
     ----------
@@ -98,7 +99,7 @@ class TaskInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneInfo:
-    """How a network was trained end to end (`svuprobe.probe.finetune.run`).
+    """Say how a network was trained end to end (`svuprobe.probe.finetune.run`).
 
     Attributes
     ----------
@@ -127,7 +128,7 @@ class FineTuneInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """What was probed or trained.
+    """Say what was probed or trained.
 
     Attributes
     ----------
@@ -161,7 +162,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolInfo:
-    """The protocol with every one of its ``fields``, over which the ``hash`` is."""
+    """Hold the protocol with every one of its ``fields``, over which the ``hash`` is."""
 
     name: Name
     hash: Digest
@@ -169,28 +170,32 @@ class ProtocolInfo:
 
     @property
     def shuffle_labels(self) -> bool:
-        """Whether training labels were shuffled: what heads reach without anything to learn."""
+        """Return whether training labels were shuffled: what heads reach without anything to
+        learn.
+        """
         return bool(self.fields.get("shuffle_labels", False))
 
     @property
     def train_fraction(self) -> float:
-        """Share of the training set that heads were trained on; fine-tuning takes all of it."""
+        """Return the share of the training set heads were trained on; fine-tuning takes all of
+        it.
+        """
         return float(self.fields.get("train_fraction", 1.0))
 
     @property
     def learning_rates(self) -> tuple[float, ...]:
-        """The grid that was tried, ascending; empty of fine-tuning, which has none."""
+        """Return the grid that was tried, ascending; empty of fine-tuning, which has none."""
         return tuple(sorted(self.fields.get("learning_rates", ())))
 
     @property
     def finetunes(self) -> bool:
-        """Whether a pretrained model itself was trained, not only a head on it."""
+        """Return whether a pretrained model itself was trained, not only a head on it."""
         return bool(self.fields.get("finetune", False))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerWeights:
-    """What the weighted sum weighs, whatever is ranked.
+    """Say what the weighted sum weighs, whatever is ranked.
 
     Attributes
     ----------
@@ -213,7 +218,7 @@ class LayerWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerChoice:
-    """What validation chose of one head: ``layer`` is ``sum`` or a layer's name."""
+    """Say what validation chose of one head: ``layer`` is ``sum`` or a layer's name."""
 
     layer: Text
     learning_rate: float
@@ -222,7 +227,7 @@ class LayerChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """What validation chose: of the ranked head, and of each single layer by its name."""
+    """Say what validation chose: of the ranked head, and of each single layer by its name."""
 
     head: LayerChoice
     layers: dict[str, LayerChoice]
@@ -230,7 +235,7 @@ class Selected:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitCounts:
-    """Size of a split: of what has features."""
+    """Count what of a split has features."""
 
     clips: int
     windows: int
@@ -239,7 +244,7 @@ class SplitCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Size of each split, and what is not in it.
+    """Count each split, and what is not in it.
 
     Attributes
     ----------
@@ -259,9 +264,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """Seconds: reading a cache, or decoding audio for fine-tuning; training; scoring the test
-    split.
-    """
+    """Count seconds: reading a cache or decoding audio; training; scoring the test split."""
 
     load_s: float | None = None
     decode_s: float | None = None
@@ -270,13 +273,13 @@ class Timings:
 
     @property
     def total_s(self) -> float:
-        """All of it."""
+        """Return the sum of all, seconds."""
         return (self.load_s or 0.0) + (self.decode_s or 0.0) + self.train_s + self.test_s
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One result.
+    """Hold one result.
 
     Attributes
     ----------
@@ -330,12 +333,12 @@ class Result:
 
     @property
     def ranked(self) -> Score:
-        """Score of the ranked metric."""
+        """Return the score of the ranked metric."""
         return self.scores[self.task.ranked]
 
     @property
     def best_layer(self) -> str:
-        """The layer whose own head is best on validation, never on test; empty where there is no
+        """Return the layer whose own head is best on validation, never on test; empty without a
         choice.
         """
         best, best_valid = "", -math.inf
@@ -346,5 +349,5 @@ class Result:
 
     @property
     def title(self) -> str:
-        """The model and the task, for a line of text."""
+        """Return the model and the task, for a line of text."""
         return f"{self.model.name} on {self.task.name}"

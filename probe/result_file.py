@@ -1,4 +1,4 @@
-"""The files of a result: JSON, and beside it predictions and heads.
+"""Write and read the files of a result: JSON, and beside it predictions and heads.
 
 ``RESULTS/<model>@<revision8>/<task>[.synthetic]/<protocol>.json``, with ``<protocol>.npz``:
 everything that a table, a plot or a test of significance needs; and ``<protocol>.safetensors``, the
@@ -36,8 +36,7 @@ Entry = tuple[Result, Path]
 def save(
     result: Result, path: Path, predictions: dict[str, np.ndarray], heads: Write | None = None
 ) -> Result:
-    """Write a result with what belongs to it, so that a reader finds all of it, of one run, or
-    none.
+    """Write a result with what belongs to it: a reader finds all of it, of one run, or none.
 
     Everything is whole and durable under temporary names first. Then the old JSON goes, the others
     take their places, and the JSON comes last.
@@ -78,6 +77,7 @@ def save(
         from_json(json.loads(text))
         temporary[".json"].write_text(text, encoding="utf-8")
         sync(temporary[".json"])
+        # From here until the new JSON has its name there is no result, never a mixed one.
         path.unlink(missing_ok=True)
         for suffix in (*writers, ".json"):
             os.replace(temporary[suffix], places[suffix])
@@ -130,8 +130,8 @@ def load(path: Path) -> Result:
 
 
 def paths(results: Path) -> list[Path]:
-    """The JSON files of a folder of results, sorted; hidden files, such as macOS leaves, are
-    none.
+    """Return the JSON files of a folder of results, sorted, without hidden ones such as macOS
+    leaves.
     """
     if not results.is_dir():
         raise ProbeError(
@@ -141,8 +141,7 @@ def paths(results: Path) -> list[Path]:
 
 
 def read_all(results: Path) -> tuple[list[Entry], list[str]]:
-    """Every result under a folder with its path, in the order of their paths, and a line for each
-    that is none.
+    """Read every result under a folder with its path, in order, and a line for each that is none.
 
     Raises ProbeError where there is no such folder. One bad file keeps no other from being read.
     """
@@ -157,7 +156,7 @@ def read_all(results: Path) -> tuple[list[Entry], list[str]]:
 
 
 def predictions_of(result: Result, path: Path) -> dict[str, np.ndarray]:
-    """The predictions beside a result's JSON at ``path``, every array.
+    """Return the predictions beside a result's JSON at ``path``, every array.
 
     Raises ProbeError where they are missing, damaged, or not those that were written with the JSON.
     """
@@ -172,16 +171,14 @@ def predictions_of(result: Result, path: Path) -> dict[str, np.ndarray]:
 
 
 def belonging(path: Path, suffix: str) -> Path:
-    """The file of a key of ``files``: ``.npz`` beside the JSON, ``/seed0.safetensors`` in the
-    folder of its name.
+    """Return the file of a key of ``files``: ``.npz`` beside the JSON, ``/seed0.safetensors`` in
+    its folder.
     """
     return Path(f"{path.with_suffix('')}{suffix}")
 
 
 def require_unchanged(result: Result, path: Path, suffix: str) -> None:
-    """Raise ProbeError unless the file of a key of ``files`` is the one that was written with the
-    JSON.
-    """
+    """Raise ProbeError unless the file of a key of ``files`` is as it was written with the JSON."""
     beside = belonging(path, suffix)
     again = "make both again with svuprobe probe --overwrite"
     try:

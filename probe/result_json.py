@@ -1,5 +1,4 @@
-"""The JSON of a result: made of its types and read by them, so that what a key may hold stands in
-one place.
+"""Make the JSON of a result from its types and read it by them: what a key may hold stands once.
 
 A file that was edited by hand, cut, or written by something else is found here, with the place that
 is wrong, and nowhere later as a traceback. An unknown key is refused: whoever wrote it meant
@@ -19,7 +18,7 @@ from svuprobe.probe.result import ProtocolInfo, Result
 
 
 class ShapeError(ValueError):
-    """A value that is not of its type; the message says where, and what it should be."""
+    """Report a value that is not of its type; the message says where, and what it should be."""
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -100,12 +99,14 @@ def _read_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any
 
 def _read_plain(kind: Any, value: Any, where: str) -> Any:
     """Return a value of JSON's own types. A number may be an integer, and keeps being one."""
+    # Python counts true as a 1; a result does not.
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is bool:
         _require(isinstance(value, bool), f"{where} is neither true nor false")
     elif kind is str:
         _require(isinstance(value, str), f"{where} is no text")
     elif kind is int:
+        # A counter beyond 2^62 is damage, and would overflow where counters are added.
         natural = number and isinstance(value, int) and 0 <= value < 1 << 62
         _require(natural, f"{where} is no whole number of at least 0")
     elif kind is float:
@@ -139,16 +140,14 @@ def _read_fields(kind: Any, value: Any, where: str) -> Any:
 
 @functools.cache
 def _fields_of(kind: Any) -> dict[str, tuple[Field[Any], Any]]:
-    """Return the fields of a dataclass with their types; looked up once, as a leaderboard reads
-    thousands.
-    """
+    """Return a dataclass's fields with their types; looked up once, as boards read thousands."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return {each.name: (each, hints[each.name]) for each in fields(kind)}
 
 
 def _require_consistent(result: Result) -> None:
-    """Raise ShapeError for parts of a result that contradict each other, or are empty where one is
-    needed.
+    """Raise ShapeError for parts of a result that contradict each other, or are empty against
+    need.
     """
     task, names = result.task, set(result.model.layer_names)
     _require(bool(names), "model.layer_names has 0 values")

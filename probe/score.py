@@ -1,4 +1,4 @@
-"""One score of a result: over seeds, with its interval over the groups of the test split.
+"""Hold one score of a result: over seeds, with its interval over the groups of the test split.
 
 A score that is undefined (R2 of a constant target, tags without a positive) is None here and null
 in the file; there is no NaN in a result.
@@ -17,7 +17,7 @@ Interval = tuple[float | None, float | None] | None
 
 
 def defined(value: float | None) -> float | None:
-    """Return a score, or None where it is undefined, which a computation says by NaN or an
+    """Return a score, or None where it is undefined, which a computation says by NaN or
     infinity.
     """
     return None if value is None or not math.isfinite(value) else float(value)
@@ -32,7 +32,7 @@ def mean_over_seeds(values: Sequence[float | None]) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One metric of the ranked head on the test split.
+    """Hold one metric of the ranked head on the test split.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Score:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The ends of ``ci95`` where both are defined."""
+        """Return the ends of ``ci95`` where both are defined."""
         return both_ends(self.ci95)
 
 

@@ -1,4 +1,4 @@
-"""The splits of a task: their windows, their targets, and what is scored of outputs for them.
+"""Hold the splits of a task: their windows, their targets, and what is scored of outputs for them.
 
 Nothing here knows what gave the outputs: heads on cached features (`svuprobe.probe.features`) and
 networks that heard the audio (`svuprobe.probe.finetune.data`) are scored by the same code
@@ -26,7 +26,7 @@ from svuprobe.tasks.types import SPLITS, Clip, Task
 
 @dataclass(frozen=True)
 class Rows:
-    """The windows of one split: their rows in the cache and the clip each belongs to.
+    """Hold the windows of one split: their rows in the cache and the clip each belongs to.
 
     ``by_seed`` holds what each seed has of them, where a protocol deals clips or their targets out
     to the seeds; else all seeds have all.
@@ -52,12 +52,12 @@ class Rows:
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
-        """Sorted names of the groups."""
+        """Return the sorted names of the groups."""
         return tuple(sorted({c.group for c in self.clips}))
 
     @cached_property
     def clip_group(self) -> np.ndarray:
-        """Group of each clip, as an index into ``groups``."""
+        """Return the group of each clip, as an index into ``groups``, (clips,)."""
         index = {name: n for n, name in enumerate(self.groups)}
         return np.array([index[c.group] for c in self.clips], dtype=np.int64)
 
@@ -65,7 +65,7 @@ class Rows:
 def rows_by_split(
     cache: FeatureCache, listed: ClipList, allow_missing: bool, protocol: Protocol | None = None
 ) -> tuple[dict[str, Rows], list[str]]:
-    """Windows of each split, and the ids of clips that the cache lacks.
+    """Find the windows of each split, and the ids of clips that the cache lacks.
 
     Of the training split there are the clips that some seed of the protocol learns from. Raises
     ProbeError where clips are missing and that was not allowed, or where a split would be empty.
@@ -82,6 +82,7 @@ def rows_by_split(
         clips = tuple(c for c in listed.clips if c.split == split and c.id in cache.rows_of)
         if not clips:
             raise ProbeError(f"task {listed.task.name}: no clip with features in the {split} split")
+        # Targets are dealt for training and validation; what a seed is scored on is never touched.
         dealt: list[tuple[Clip, ...]] = []
         if protocol is not None and protocol.deals and split != "test":
             own = training_clips if split == "train" else validation_clips
@@ -123,8 +124,7 @@ def training_clips(
 def validation_clips(
     clips: tuple[Clip, ...], task: Task, protocol: Protocol, seed: int
 ) -> tuple[Clip, ...]:
-    """Return the clips that a seed is chosen by: all, with their targets dealt anew where those of
-    training are.
+    """Return the clips a seed is chosen by: all, targets dealt anew where those of training are.
 
     A shuffled head chosen by true labels is no control: features that cluster by class make some of
     a hundred states fit the true validation labels by accident, and with them the test split.
@@ -141,27 +141,30 @@ def _dealt_anew(clips: tuple[Clip, ...], rng: np.random.Generator) -> tuple[Clip
 
 
 def pool_windows(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
-    """Mean over the windows of each clip: (..., N, C) and (N,) sorted clip numbers -> (..., clips,
+    """Average the windows of each clip: (..., N, C) and (N,) sorted clip numbers -> (..., clips,
     C).
     """
+    # Where the clip number changes a clip begins: its windows lie together.
     starts = np.flatnonzero(np.r_[True, np.diff(clip) != 0])
     sizes = np.diff(np.r_[starts, len(clip)])
     return np.asarray(np.add.reduceat(outputs, starts, axis=-2) / sizes[:, None])
 
 
 def majority_vote(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
-    """Windows of each clip that vote for each class: (..., N, C) and (N,) sorted clip numbers ->
-    (..., clips, C).
+    """Count windows of each clip that vote for each class: (..., N, C), (N,) -> (..., clips, C).
+
+    Clip numbers are sorted.
 
     Their argmax is the vote by which Hsieh et al. 2020 score songs; ties go to the first class.
     """
+    # A one for the class that each window takes to be likeliest.
     votes = np.eye(outputs.shape[-1])[outputs.argmax(axis=-1)]
     starts = np.flatnonzero(np.r_[True, np.diff(clip) != 0])
     return np.asarray(np.add.reduceat(votes, starts, axis=-2))
 
 
 class Splits:
-    """A task and the windows of its splits.
+    """Hold a task and the windows of its splits.
 
     Attributes
     ----------
@@ -179,7 +182,7 @@ class Splits:
 
     @property
     def n_outputs(self) -> int:
-        """Outputs of a head, per window or frame."""
+        """Return the outputs of a head, per window or frame."""
         return self.kind.n_outputs(self.labels)
 
     def n_scored(self, split: str) -> int:
@@ -191,7 +194,9 @@ class Splits:
 
 
 class ClipSplits(Splits):
-    """The splits at clip level; ``clip_targets`` has the encoded targets of the clips of each."""
+    """Hold the splits at clip level; ``clip_targets`` has the encoded targets of the clips of
+    each.
+    """
 
     kind: ClipKind
 
@@ -203,8 +208,8 @@ class ClipSplits(Splits):
         self.offset, self.spread = self.kind.standard(self.clip_targets["train"])
 
     def units(self, split: str, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return targets (N, ...) and groups (N,) of what is scored; true targets, or those dealt
-        to a seed.
+        """Return targets (N, ...) and groups (N,) of what is scored, as they are or as dealt to a
+        seed.
         """
         rows = self.splits[split]
         targets = self.clip_targets[split]
@@ -222,7 +227,7 @@ class ClipSplits(Splits):
         )
 
     def ranked(self, outputs: np.ndarray, split: str, seed: int | None = None) -> np.ndarray:
-        """Return the ranked metric of each head's outputs (H, N, C): (H,); NaN for a head that has
+        """Return the ranked metric of each head's outputs (H, N, C): (H,); NaN for a head that
         diverged.
 
         By the true targets, or by those that a seed was dealt.
@@ -235,9 +240,7 @@ class ClipSplits(Splits):
 
 
 class FrameSplits(Splits):
-    """The splits at frame level; ``times`` has the frame times of each clip of each split,
-    seconds.
-    """
+    """Hold the splits at frame level; ``times`` has each clip's frame times by split, seconds."""
 
     kind: FrameKind
 

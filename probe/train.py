@@ -1,4 +1,4 @@
-"""Train every head of the grid at once: each with its own learning rate, early stopping and best
+"""Train every head of the grid at once, each with its own learning rate, stopping and best
 state.
 """
 
@@ -28,7 +28,7 @@ Source = ClipFeatures | FrameFeatures
 
 @dataclass
 class Fitted:
-    """A bank whose heads hold their best state, with what the monitor said of it."""
+    """Hold a bank whose heads have their best state, with what the monitor said of it."""
 
     bank: Bank
     score: np.ndarray  # (H,)
@@ -36,14 +36,15 @@ class Fitted:
 
 
 class Dropout:
-    """Masks of hidden units, a stream of random numbers for each seed."""
+    """Draw masks of hidden units, a stream of random numbers for each seed."""
 
     def __init__(self, rate: float, hidden: int, seeds: Iterable[int], device: str) -> None:
         self.rate, self.hidden, self.device = rate, hidden, device
+        # Away from the seeds of weights and of batches, which count from 0.
         self.generators = [torch.Generator(device).manual_seed(10_000 + seed) for seed in seeds]
 
     def mask(self, rows: int) -> torch.Tensor | None:
-        """(seeds, rows, hidden) of 0 and 1 / (1 - rate); None where nothing is dropped."""
+        """Draw (seeds, rows, hidden) of 0 and 1 / (1 - rate); None where nothing is dropped."""
         if not self.rate or not self.hidden:
             return None
         drawn = torch.empty((len(self.generators), rows, self.hidden), device=self.device)
@@ -53,7 +54,7 @@ class Dropout:
 
 
 class Run:
-    """A bank in training: the heads that still learn, and the best state of all."""
+    """Train a bank: the heads that still learn, and the best state of all."""
 
     def __init__(self, bank: Bank, source: Source, protocol: Protocol) -> None:
         self.source, self.protocol, self.whole = source, protocol, bank
@@ -66,16 +67,16 @@ class Run:
 
     @property
     def bank(self) -> Bank:
-        """The heads that still learn."""
+        """Return the heads that still learn."""
         return self.adam.bank
 
     def learn(self, block: Block, steps: Steps) -> None:
-        """One step of Adam for each batch of rows."""
+        """Take one step of Adam for each batch of rows."""
         for rows in steps:
             self.step(block, rows)
 
     def see(self, block: Block, steps: Steps) -> np.ndarray | None:
-        """Learn from a block; with no steps, its part of the validation scores, (H,)."""
+        """Learn from a block; with no steps, return its part of the validation scores, (H,)."""
         if not steps:
             return self.source.monitor(self.bank, block)
         self.learn(block, steps)
@@ -83,7 +84,7 @@ class Run:
 
     @torch.no_grad()
     def step(self, block: Block, rows: torch.Tensor) -> None:
-        """One step; what it holds at once is bounded, its gradients are of the whole batch."""
+        """Take one step; what it holds at once is bounded, its gradients are of the whole batch."""
         keep = self.dropout.mask(len(rows))
         if keep is not None and self.bank.seeds != self.seeds:  # all heads of a seed have stopped
             keep = keep[[self.seeds.index(seed) for seed in self.bank.seeds]]
@@ -93,6 +94,7 @@ class Run:
             states = block.read(self.bank, part)
             logits, seen = self.bank.forward(states, kept)
             gradient = self.source.gradient(logits, block.targets[part])
+            # A part's gradient is of its own mean; in the batch it counts by its share.
             if len(part) < len(rows):
                 gradient *= len(part) / len(rows)
             self.bank.backward(states, seen, gradient, self.adam.gradients, add=done > 0)
@@ -100,8 +102,8 @@ class Run:
         self.adam.step()
 
     def update(self, parts: Iterable[np.ndarray | None], epoch: int) -> int:
-        """Take what an epoch's blocks said of the heads: keep best states, lower rates, part with
-        the finished.
+        """Take what an epoch's blocks said of the heads: keep best states, lower rates, drop the
+        finished.
 
         Returns how many have finished.
         """
@@ -122,19 +124,21 @@ class Run:
         plateau = (stale > 0) & (stale % protocol.plateau_patience == 0)
         self.adam.scale(np.where(plateau, protocol.plateau_factor, 1.0).tolist())
         going = np.flatnonzero(stale < protocol.patience)
+        # Heads that have stopped take no more time: those left move together.
         if len(going) < len(place):
             self.place = place[going]
             self.adam.select(going.tolist())
         return len(place) - len(going)
 
     def finished(self) -> Fitted:
-        """All heads of the bank, each with its best state."""
+        """Return all heads of the bank, each with its best state."""
         return Fitted(self.whole, self.score, self.epochs)
 
 
 def specs(protocol: Protocol, n_layers: int) -> list[Spec]:
-    """The grid: weighted sum and single layers x learning rates x seeds. One layer needs no
-    weighted sum.
+    """Return the grid: weighted sum and single layers x learning rates x seeds.
+
+    One layer needs no weighted sum.
     """
     layers = list(range(n_layers)) if protocol.single_layers or n_layers == 1 else []
     layers += [WEIGHTED_SUM] if n_layers > 1 else []
@@ -143,7 +147,7 @@ def specs(protocol: Protocol, n_layers: int) -> list[Spec]:
 
 
 def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
-    """The grid in banks whose heads see the same batches, weighted sums first.
+    """Put the grid in banks whose heads see the same batches, weighted sums first.
 
     On a CPU the MLPs of a bank share their layer too, and so one matrix product: few enough heads
     for its caches. Linear heads are small, and what counts is the number of operations: those of a
@@ -169,6 +173,7 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
     if on_gpu:
         parts = 1
     elif not protocol.hidden and not source.one_order:
+        # About two banks for each core, whatever the number of seeds.
         parts = min(n_layers, -(-2 * cpu_count() // protocol.seeds))
 
     def family(spec: Spec) -> tuple[int, int]:
@@ -185,7 +190,7 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
 
 @contextlib.contextmanager
 def unthreaded(device: str) -> Iterator[None]:
-    """Operations on one core on a CPU.
+    """Run operations on one core on a CPU.
 
     torch's own threads wait for each other in each of many small operations, and on a busy machine
     that costs far more than the work. One core each also keeps a result from depending on how torch
@@ -207,8 +212,7 @@ MATMUL_PRECISIONS = {"float32": "highest", "tf32": "high", "bfloat16": "medium"}
 
 
 def matmul_precision_for(protocol: Protocol, device: str, dtype: str = "auto") -> str:
-    """One of ``MATMUL_PRECISIONS``: what was asked for; or TF32 on a GPU, and on a CPU what it
-    multiplies natively.
+    """Choose one of ``MATMUL_PRECISIONS``: as asked; or TF32 on a GPU, on a CPU what it multiplies.
 
     Linear heads stay in float32 on a CPU: their products are small, and rounding them saves next to
     nothing.
@@ -222,7 +226,7 @@ def matmul_precision_for(protocol: Protocol, device: str, dtype: str = "auto") -
 
 @contextlib.contextmanager
 def matmul_rounding(matmul_precision: str) -> Iterator[None]:
-    """Matrix products rounded as one of ``MATMUL_PRECISIONS`` says."""
+    """Round matrix products as one of ``MATMUL_PRECISIONS`` says."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(MATMUL_PRECISIONS[matmul_precision])
     try:
@@ -232,7 +236,7 @@ def matmul_rounding(matmul_precision: str) -> Iterator[None]:
 
 
 def _alone_on_a_core() -> None:
-    """Settings of a thread that trains.
+    """Set up a thread that trains.
 
     The softmax of a head that has learnt its training set leaves gradients below 1e-38, and a
     product with such numbers takes a CPU several times as long: they count as zeros.
@@ -242,7 +246,7 @@ def _alone_on_a_core() -> None:
 
 
 class Workers:
-    """Works on banks side by side, each on one core, on a CPU; one after the other on a GPU.
+    """Work on banks side by side, each on one core, on a CPU; one after the other on a GPU.
 
     Banks are independent, so they need no barrier inside an operation.
     """
@@ -262,13 +266,13 @@ class Workers:
             self.pool.shutdown(cancel_futures=True)
 
     def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """Results in the order of the items."""
+        """Return results in the order of the items."""
         return map(work, items) if self.on_gpu else self.pool.map(work, items)
 
     def over(
         self, blocks: Iterable[tuple[Block, Steps]], runs: Sequence[Run]
     ) -> Iterator[list[np.ndarray | None]]:
-        """What all runs say of each block, which they see in order.
+        """Yield what all runs say of each block, which they see in order.
 
         Who is done with a block goes on with the next one. No block is asked for before all are
         done with the last but one.
@@ -278,6 +282,7 @@ class Workers:
             return
         before: list[Future[np.ndarray | None]] = []
         for block in blocks:
+            # A run sees a block only after the one before, whoever works on it.
             last: list[Future[Any] | None] = [*before] or [None] * len(runs)
             now = [
                 self.pool.submit(_see, run, block, done)
@@ -332,7 +337,7 @@ def _alone(
     stop: threading.Event,
     told: Callable[[int], Any],
 ) -> Fitted:
-    """A bank from its first epoch to its last."""
+    """Train a bank from its first epoch to its last."""
     run = Run(bank, source, protocol)
     for epoch in range(protocol.max_epochs):
         if stop.is_set() or not len(run.bank):
@@ -350,8 +355,8 @@ def _together(
     workers: Workers,
     told: Callable[[int], Any],
 ) -> list[Fitted]:
-    """All banks in one pass over the disk per epoch; those of a seed, where every seed has clips of
-    its own.
+    """Train all banks in one pass over the disk per epoch, a seed at a time where each has its own
+    clips.
     """
     fitted = []
     for seed in [0] if source.one_order else range(protocol.seeds):

@@ -1,4 +1,4 @@
-"""The heads of a result, kept beside it as ``<protocol>.safetensors``: enough to answer for new
+"""Keep the heads of a result beside it as ``<protocol>.safetensors``: enough to answer for new
 audio.
 
 Tensors
@@ -34,7 +34,7 @@ from svuprobe.tasks.types import Task
 
 @dataclass(frozen=True)
 class TrainedHeads:
-    """Heads of one result; the module says what each tensor is."""
+    """Hold the heads of one result; the module says what each tensor is."""
 
     task: Task
     model: dict[str, str]
@@ -43,11 +43,13 @@ class TrainedHeads:
 
     @property
     def seeds(self) -> int:
-        """Heads there are."""
+        """Return how many heads there are."""
         return len(self.tensors["mix"])
 
     def __call__(self, states: torch.Tensor, seed: int) -> torch.Tensor:
-        """Outputs (rows, C) float32 of the head of a seed for hidden states (rows, layers, dim)."""
+        """Return outputs (rows, C) float32 of a seed's head for hidden states (rows, layers,
+        dim).
+        """
         t = self.tensors
         scaled = (states.float() - t["mean"]) / t["scale"]
         x = torch.einsum("l,rld->rd", t["mix"][seed], scaled)
@@ -64,12 +66,12 @@ class TrainedHeads:
 
 
 def beside(result: Path) -> Path:
-    """Where the heads of a result are."""
+    """Return where the heads of a result are."""
     return result.with_suffix(".safetensors")
 
 
 def load(result: Path) -> TrainedHeads:
-    """The heads of a result. Raises ProbeError where there are none, or others than were written
+    """Read a result's heads. Raises ProbeError where there are none, or others than were written
     with it.
     """
     path = beside(result)
@@ -88,8 +90,8 @@ def load(result: Path) -> TrainedHeads:
 
 
 def refuse_code(result: Path, model: str, run_code: bool) -> None:
-    """Raise ProbeError where a result's model is code that nobody allowed to run: its name came
-    with the result.
+    """Raise ProbeError where a result's model is code that nobody allowed to run: a result named
+    it.
     """
     code = code_of(model)
     if code and not run_code:

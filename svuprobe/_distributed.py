@@ -1,4 +1,4 @@
-"""Several processes that train one network: who is who, and sums over all of them."""
+"""Train one network in several processes: who is who, and sums over all of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from svuprobe._errors import OptionError
 
 
 class Distributed:
-    """This process among those that ``accelerate launch`` started; alone it is the first of one.
+    """Stand for this process among those of ``accelerate launch``; alone it is the first of one.
 
     Gradients are summed over all of them once a step, outputs of an evaluation gathered; there is
     no wrapper around the network, so what trains may change from stage to stage.
@@ -34,7 +34,7 @@ class Distributed:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files."""
+        """Return whether this process writes files."""
         return self.rank == 0
 
     def wait(self) -> None:

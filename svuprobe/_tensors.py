@@ -1,4 +1,7 @@
-"""Files of tensors with what they are of: safetensors whose metadata have one key, ``about``."""
+"""Keep tensors in files with what they are of: safetensors whose metadata have one key, ``about``.
+
+Probed heads, fine-tuned networks and pre-trained models with their checkpoints are such files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Supervised baselines, trained from scratch on one task: what a frozen model has to beat.
+"""Train supervised baselines from scratch on one task: what a frozen model has to beat.
 
 Each is a torch module from audio to logits that owns its front end; see
 `svuprobe.probe.baselines.base.Baseline`. The modules are loaded when one is asked for, so importing
@@ -33,7 +33,7 @@ TABLE = {
 
 
 def find(name: str) -> type[Baseline]:
-    """The class of a baseline; an unknown name answers with the close matches."""
+    """Return the class of a baseline; an unknown name answers with the close matches."""
     if name not in TABLE:
         raise ProbeError(f"unknown baseline {name!r}; {did_you_mean(name, TABLE)}")
     module, _, attribute = TABLE[name].partition(":")
@@ -42,7 +42,7 @@ def find(name: str) -> type[Baseline]:
 
 
 def build(name: str, kind: str, n_outputs: int, encoder: nn.Module | None = None) -> Baseline:
-    """A baseline with random weights (torch's global generator) for a task.
+    """Make a baseline with random weights (torch's global generator) for a task.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What every supervised baseline is: audio in, logits out, and the recipe it was published with."""
+"""Define what every supervised baseline is: audio in, logits out, and its published recipe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from svuprobe.tasks.kinds.notes import NOTES, Notes
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training.
+    """Describe one stage of training.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a baseline was trained by its authors.
+    """Describe how a baseline was trained by its authors.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Recipe:
 
 
 class Baseline(nn.Module, ABC):
-    """A network that learns a task from audio.
+    """Define a network that learns a task from audio.
 
     A clip's logits in ``eval`` do not depend on what else is in its batch: samples and frames after
     its own are zeros to every layer that looks beyond one frame, and no mean counts them. In
@@ -111,7 +111,7 @@ class Baseline(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, audio: torch.Tensor, lengths: torch.Tensor) -> Any:
-        """Logits of clips.
+        """Return the logits of clips.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class Baseline(nn.Module, ABC):
     def admit(
         self, audio: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The one gate for audio: (B, at least ``shortest``), zeros after a clip's own samples, and
+        """Check audio, at the one gate: (B, at least ``shortest``), zeros after each clip, and
         lengths.
 
         Raises
@@ -156,11 +156,12 @@ class Baseline(nn.Module, ABC):
         return audio, lengths.clamp(min=self.shortest)
 
     def groups(self, stage: Stage) -> list[dict[str, Any]]:
-        """Freeze what a stage does not train; parameter groups with their learning rates for an
+        """Freeze what a stage does not train; return parameter groups with learning rates for an
         optimiser.
         """
         members: dict[str, list[nn.Parameter]] = {prefix: [] for prefix, _ in stage.rates}
         for name, parameter in self.named_parameters():
+            # The longest prefix counts: "output." over "".
             prefix = max((p for p in members if name.startswith(p)), key=len, default=None)
             parameter.requires_grad_(prefix is not None)
             if prefix is not None:
@@ -169,7 +170,7 @@ class Baseline(nn.Module, ABC):
 
 
 class NoteBaseline(Baseline):
-    """A baseline that transcribes notes: 20 logits a frame, unless it says other.
+    """Define a baseline that transcribes notes: 20 logits a frame, unless it says other.
 
     What they are of is in `svuprobe.tasks.kinds.transcription`.
 
@@ -196,44 +197,44 @@ class NoteBaseline(Baseline):
         super().__init__(n_outputs, encoder)
 
     def times(self, n_frames: int) -> NDArray[np.float64]:
-        """Times in s of a window's first frames, from its start."""
+        """Return the times in s of a window's first frames, (n_frames,), from its start."""
         return self.first_frame_s + np.arange(n_frames) * self.hop / self.sample_rate
 
     def targets(self, notes: ArrayLike, times: ArrayLike) -> NDArray[np.int16]:
-        """Labels (F, ...) of the frames at ``times`` from notes (n, 3): onset s, offset s, MIDI."""
+        """Label the frames at ``times``, (F, ...), from notes (n, 3): onset s, offset s, MIDI."""
         return svt.rasterise(notes, times)
 
     def loss(
         self, outputs: torch.Tensor, targets: torch.Tensor, frames: torch.Tensor
     ) -> torch.Tensor:
-        """Mean over the valid frames of a batch, a scalar: (B, F, C) logits, (B, F, ...) labels,
-        (B,) frames.
+        """Average the loss over a batch's valid frames: (B, F, C) logits, (B, F, ...) labels, (B,)
+        frames.
         """
         valid = torch.arange(outputs.shape[1], device=frames.device) < frames[:, None]
         return self.frame_loss(outputs[valid], targets[valid])
 
     def frame_loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Mean loss of frames: (N, C) logits and (N, ...) labels."""
+        """Return the mean loss of frames, a scalar: (N, C) logits and (N, ...) labels."""
         return svt.loss(outputs[None], targets)[0]
 
     def decode(
         self, outputs: torch.Tensor, times: ArrayLike, audio: torch.Tensor | None = None
     ) -> NDArray[np.float64]:
-        """Notes (n, 3) of one song from its (F, C) logits at ``times``.
+        """Return the notes (n, 3) of one song from its (F, C) logits at ``times``.
 
         ``audio`` is the song, (S,) at ``sample_rate``, for a decoder that follows its tempo.
         """
         return svt.decode(outputs, times)
 
     def activation(self, outputs: NDArray[np.float32]) -> tuple[str, NDArray[np.float32]]:
-        """What a picture shows over the notes: a name and (F,) probabilities, from logits (F,
-        C).
+        """Return what a picture shows over the notes: a name and (F,) probabilities, from logits
+        (F, C).
         """
         return NOTES.activation(outputs)
 
 
 def keep(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """``x`` (B, ..., T) with zeros after the first ``lengths`` (B,) steps of each clip."""
+    """Return ``x`` (B, ..., T) with zeros after the first ``lengths`` (B,) steps of each clip."""
     if int(lengths.min()) >= x.shape[-1]:  # the usual case, and maps are large
         return x
     valid = torch.arange(x.shape[-1], device=x.device) < lengths.to(x.device)[:, None]

@@ -10,13 +10,11 @@ from svuprobe.probe.baselines.frontends import standardise
 
 
 class Cnn1d(Baseline):
-    """Three convolutions over the waveform of 3 s, then two linear layers.
+    """Apply three convolutions to the waveform of 3 s, then two linear layers.
 
     Wilkins, Seetharaman, Wahl & Pardo, "VocalSet: a singing voice dataset", ISMIR 2018, as ported
-    for Yamamoto
-    2022. 298,514 parameters for 10 techniques. The port's dropout is drawn in evaluation too; here
-          it isn't.
-    A shorter window is followed by zeros.
+    for Yamamoto 2022. 298,514 parameters for 10 techniques. The port's dropout is drawn in
+    evaluation too; here it isn't. A shorter window is followed by zeros.
     """
 
     name = "cnn1d"

@@ -15,8 +15,10 @@ Pools = tuple[tuple[tuple[int, int], tuple[int, int]], ...]
 
 
 class Crnn(Baseline):
-    """Convolutions over a log-mel spectrogram of 5 s, two GRUs over 7 steps, a linear layer over
-    all their states.
+    """Apply convolutions to a log-mel spectrogram of 5 s, two GRUs over 7 steps, and a linear
+    layer.
+
+    The linear layer reads all states.
 
     Hsieh et al., "Addressing the confounds of accompaniments in singer identification", ICASSP
     2020, after Nasrullah & Zhao, "Music artist classification with convolutional recurrent neural
@@ -80,7 +82,7 @@ class Crnn(Baseline):
         return nn.BatchNorm1d(128)
 
     def _recur(self, x: torch.Tensor) -> torch.Tensor:
-        """States (B, T, 32) of the second GRU."""
+        """Return the states (B, T, 32) of the second GRU."""
         x, last = self.first(x)
         return self.second(x, last)[0]
 
@@ -93,7 +95,8 @@ class Crnn(Baseline):
 
 
 class CrnnReleased(Crnn):
-    """The CRNN as ported for Yamamoto 2023, to show how much of a gain over it is the port's doing.
+    """Apply the CRNN as ported for Yamamoto 2023, to show how much of a gain over it is the port's
+    doing.
 
     Yamamoto, "Toward leveraging pre-trained self-supervised frontends for automatic singing voice
     understanding tasks", APSIPA 2023, as released. 393,108 parameters for 20 singers. The strides

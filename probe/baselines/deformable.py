@@ -1,6 +1,4 @@
-"""Modulated deformable convolution (Zhu et al., "Deformable ConvNets v2", CVPR 2019) in plain
-torch.
-"""
+"""Convolve with modulated, deformable kernels (Zhu et al. 2019, "Deformable ConvNets v2", CVPR)."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ def deform_conv2d(
     weight: torch.Tensor,
     padding: int,
 ) -> torch.Tensor:
-    """A convolution whose taps each look elsewhere, and count more or less, at every position.
+    """Convolve with taps that each look elsewhere, and count more or less, at every position.
 
     Parameters
     ----------
@@ -39,6 +37,7 @@ def deform_conv2d(
     batch, channels, height, width = x.shape
     taps, rows, columns = modulation.shape[1:]
     tap = torch.arange(taps, device=x.device)
+    # Taps are numbered row by row; without offsets they lie around the position.
     row = (
         torch.arange(rows, device=x.device)[:, None]
         + (tap // weight.shape[3] - padding)[:, None, None]
@@ -55,7 +54,7 @@ def deform_conv2d(
 
 
 class DeformableConv2d(nn.Module):
-    """3 x 3 kernels that learn where to look, from (B, C, H, W) to (B, O, H, W); no bias.
+    """Apply 3 x 3 kernels that learn where to look: (B, C, H, W) to (B, O, H, W); no bias.
 
     Offsets and modulation (twice a sigmoid) are convolutions of the input that begin at zero, so
     the layer begins as an ordinary convolution.

@@ -14,7 +14,7 @@ CONTEXT = 5  # frames on either side
 
 
 class EfficientNetSvt(NoteBaseline):
-    """A frame's labels from a constant-Q image of it and 5 frames on either side.
+    """Label a frame from a constant-Q image of it and 5 frames on either side.
 
     Wang & Jang, "On the preparation and validation of a large-scale dataset of singing
     transcription", ICASSP 2021, as released; Tan & Le, "EfficientNet", ICML 2019. Random weights;
@@ -77,6 +77,7 @@ class EfficientNetSvt(NoteBaseline):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         audio, lengths = self.admit(audio, lengths)
         frames = -(-lengths // self.hop)
+        # A silent window has no peak to be normalised to.
         peak = audio.abs().amax(1, keepdim=True)
         cqt = self.cqt(audio / torch.where(peak > 0, peak, 1.0), int(frames.max()))
         # (B, 168, F, 11)

@@ -1,4 +1,4 @@
-"""Spectrograms of the baselines, in torch.
+"""Compute the spectrograms of the baselines, in torch.
 
 Frame ``i`` is centred on sample ``i * hop``. Signals are continued by zeros at both ends, where
 some of the published front ends mirrored them: a clip's frames then never depend on the padding of
@@ -17,8 +17,13 @@ from svuprobe.probe.baselines.base import keep
 
 
 def magnitude(audio: torch.Tensor, n_fft: int, hop: int, window: int = 0) -> torch.Tensor:
-    """Magnitudes (B, 1 + n_fft // 2, 1 + S // hop) of (B, S), Hann windows of ``window`` samples
-    (0: ``n_fft``).
+    """Return magnitudes (B, 1 + n_fft
+
+    2, 1 + S
+
+    hop) of (B, S).
+
+    Hann windows are of ``window`` samples (0: ``n_fft``).
     """
     hann = torch.hann_window(window or n_fft, device=audio.device)
     stft = torch.stft(audio, n_fft, hop, len(hann), hann, pad_mode="constant", return_complex=True)
@@ -26,15 +31,15 @@ def magnitude(audio: torch.Tensor, n_fft: int, hop: int, window: int = 0) -> tor
 
 
 def decibel(power: torch.Tensor, top_db: float = math.inf) -> torch.Tensor:
-    """10 log10 of (B, ..., T), not below 1e-10 and not more than ``top_db`` below a clip's
-    maximum.
-    """
+    """Return 10 log10 of (B, ..., T), at least 1e-10, at most ``top_db`` below a clip's maximum."""
     level = 10 * power.clamp(min=1e-10).log10()
     return torch.maximum(level, level.amax(dim=tuple(range(1, level.dim())), keepdim=True) - top_db)
 
 
 def standardise(audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Waveforms (B, S) with mean 0 and variance 1 over each clip's own ``lengths`` (B,) samples."""
+    """Scale waveforms (B, S) to mean 0 and variance 1 over each clip's own ``lengths`` (B,)
+    samples.
+    """
     lengths = lengths.to(audio.device)
     mean = audio.sum(1) / lengths
     centred = keep(audio - mean[:, None], lengths)
@@ -42,8 +47,9 @@ def standardise(audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 
 class Mel(nn.Module):
-    """Power mel bands (B, n_mels, T) of (B, S): Slaney's scale and areas, or HTK's scale with peaks
-    of 1.
+    """Compute power mel bands (B, n_mels, T) of (B, S).
+
+    The scale and areas are Slaney's, or the scale is HTK's with peaks of 1.
     """
 
     bank: torch.Tensor
@@ -63,8 +69,7 @@ class Mel(nn.Module):
 
 
 class ConstantQ(nn.Module):
-    """Magnitudes (B, octaves * bins, F) of the constant-Q transform of (B, S), as `librosa.cqt`
-    scales them.
+    """Compute constant-Q magnitudes (B, octaves * bins, F) of (B, S), as `librosa.cqt` scales them.
 
     From the highest octave down, one bank of filters reads the signal, which is halved in rate for
     the next octave (Schoerkhuber & Klapuri, "Constant-Q transform toolbox for music processing",
@@ -92,6 +97,8 @@ class ConstantQ(nn.Module):
         from librosa import filters
 
         self.hop, self.octaves = hop, octaves
+        # The filters of the highest octave serve all: each octave down, the signal has half the
+        # rate.
         top = fmin * 2.0 ** (octaves - 1 + np.arange(bins) / bins)
         wavelets, lengths = filters.wavelet(freqs=top, sr=sample_rate, norm=1)
         tensors = {
@@ -112,6 +119,7 @@ class ConstantQ(nn.Module):
         for octave in range(self.octaves):
             hop = self.hop >> octave
             right = max(0, (n_frames - 1) * hop + taps // 2 - signal.shape[-1])
+            # A filter is centred on its frame, and the last frame may reach beyond the signal.
             padded = F.pad(signal, (taps // 2, right))[..., : (n_frames - 1) * hop + taps]
             found.append(
                 F.conv1d(padded, self.real, stride=hop).hypot(
@@ -123,8 +131,9 @@ class ConstantQ(nn.Module):
 
 
 def _half_band(taps: int = 63) -> torch.Tensor:
-    """A low pass at a quarter of the sample rate, Blackman-windowed; flat below 0.18 of the sample
-    rate.
+    """Return a low pass at a quarter of the sample rate, Blackman-windowed, (taps,).
+
+    It is flat below 0.18 of the sample rate.
     """
     n = torch.arange(taps) - taps // 2
     kernel = torch.sinc(n / 2) * torch.blackman_window(taps, periodic=False)

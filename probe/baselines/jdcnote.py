@@ -1,4 +1,4 @@
-"""JDCnote: joint detection and classification of sung notes, and its decoder."""
+"""Transcribe notes as JDCnote does, by joint detection and classification, with its decoder."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ FRAME_RATE = 100
 
 
 class RunningScale(nn.Module):
-    """Standardises each row of (B, N, T) by the mean and deviation of all valid frames seen in
-    training.
+    """Standardise each row of (B, N, T) by mean and deviation of all valid frames seen in training.
 
     The published network does so with constants of its training set; these are the same once an
     epoch is over.
@@ -42,7 +41,7 @@ class RunningScale(nn.Module):
 
     @torch.no_grad()
     def _see(self, x: torch.Tensor, frames: torch.Tensor) -> None:
-        """Chan, Golub & LeVeque 1983, merging the frames of a batch."""
+        """Merge the frames of a batch into the statistics (Chan, Golub & LeVeque 1983)."""
         new = frames.sum()
         mean = keep(x, frames).sum((0, 2)) / new
         squares = keep(x - mean[:, None], frames).square().sum((0, 2))
@@ -54,15 +53,14 @@ class RunningScale(nn.Module):
     def forward(self, x: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         if self.training:
             self._see(x, frames)
+        # Before anything was seen there is nothing to standardise by.
         if not self.count:
             return x
         return (x - self.mean[:, None]) / ((self.squares / self.count).sqrt() + 1e-4)[:, None]
 
 
 class ResidualBlock(nn.Module):
-    """1 x 1, two 3 x 3 and 1 x 1 convolutions around a shortcut, then a max pooling of 4 over
-    frequency.
-    """
+    """Apply 1 x 1, two 3 x 3 and 1 x 1 convolutions around a shortcut, and pool 4 frequencies."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -80,7 +78,7 @@ class ResidualBlock(nn.Module):
 
 
 class JdcNote(NoteBaseline):
-    """Pitch and voicing of each 10 ms from a spectrogram at 8 kHz, in windows of 31 frames.
+    """Find pitch and voicing of each 10 ms from a spectrogram at 8 kHz, in windows of 31 frames.
 
     Kum, Lee, Kim, Kim & Nam, "Pseudo-label transfer from frame-level to note-level in a
     teacher-student framework for singing transcription from polyphonic music", ICASSP 2022: the
@@ -150,7 +148,7 @@ class JdcNote(NoteBaseline):
         ), frames
 
     def _windows(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (N, 31, 59) of windows (N, 1, 31, 513)."""
+        """Return the logits (N, 31, 59) of windows (N, 1, 31, 513)."""
         maps = []
         for block in self.blocks:
             x = block(x)
@@ -160,6 +158,7 @@ class JdcNote(NoteBaseline):
         joint = torch.cat([F.max_pool2d(m, (1, m.shape[-1] // 2)) for m in maps], dim=1)
         voicing = self._recur(self.voicing_lstm, self.joint(self.dropout(joint)))
         pitch = self.pitch(torch.cat([main, voicing], dim=-1))
+        # Class 0 is silence: the pitch network has an opinion on voicing, too.
         silent = pitch.softmax(-1)[..., :1]
         fused = self.fused(
             torch.cat([self.voicing(voicing).softmax(-1), silent, 1 - silent], dim=-1)
@@ -167,12 +166,13 @@ class JdcNote(NoteBaseline):
         return torch.cat([pitch, fused], dim=-1)
 
     def _recur(self, lstm: nn.LSTM, x: torch.Tensor) -> torch.Tensor:
-        """States (N, 31, D) of an LSTM over maps (N, C, 31, 2)."""
+        """Return the states (N, 31, D) of an LSTM over maps (N, C, 31, 2)."""
         x = x.transpose(2, 3).flatten(1, 2)  # (N, 2 C, 31)
         return lstm(self.sequence_dropout(x).transpose(1, 2))[0]
 
     def targets(self, notes: ArrayLike, times: ArrayLike) -> NDArray[np.int16]:
-        """Classes (F,): 0 unvoiced, 1..56 for MIDI 40..95; a note outside that range is unvoiced.
+        """Label frames (F,): 0 unvoiced, 1..56 for MIDI 40..95; a note outside that range is
+        unvoiced.
 
         Frames from a note's onset until its offset are its own; where notes overlap, the later
         one's.
@@ -184,7 +184,7 @@ class JdcNote(NoteBaseline):
         return labels
 
     def frame_loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of the pitch and half that of the voicing."""
+        """Return the cross-entropy of the pitch and half that of the voicing."""
         pitch, voicing = outputs.split([N_PITCHES, 2], dim=1)
         classes = targets.long()
         return F.cross_entropy(pitch, classes) + VOICING_WEIGHT * F.cross_entropy(
@@ -194,7 +194,7 @@ class JdcNote(NoteBaseline):
     def decode(
         self, outputs: torch.Tensor, times: ArrayLike, audio: torch.Tensor | None = None
     ) -> NDArray[np.float64]:
-        """Notes (n, 3) of one song, smoothed by its tempo (120 beats a minute without
+        """Return the notes (n, 3) of one song, smoothed by its tempo (120 a minute without
         ``audio``).
         """
         classes = outputs[:, :N_PITCHES].argmax(-1).cpu().numpy()
@@ -206,12 +206,12 @@ class JdcNote(NoteBaseline):
         ).reshape(-1, 3)
 
     def activation(self, outputs: NDArray[np.float32]) -> tuple[str, NDArray[np.float32]]:
-        """Of any pitch at all: there is no output for onsets."""
+        """Return the probability of any pitch at all: there is no output for onsets."""
         return "P(voiced)", 1 - softmax(outputs[:, :N_PITCHES], axis=-1)[:, 0]
 
 
 def estimate_tempo(audio: torch.Tensor, sample_rate: int) -> float:
-    """Beats a minute of (S,) audio, by `librosa.feature.tempo` at 22.05 kHz."""
+    """Estimate the beats a minute of (S,) audio, by `librosa.feature.tempo` at 22.05 kHz."""
     import librosa
     import soxr
 
@@ -224,7 +224,7 @@ def estimate_tempo(audio: torch.Tensor, sample_rate: int) -> float:
 
 
 def refine(pitch: NDArray[np.integer], tempo: float) -> NDArray[np.integer]:
-    """The published quantisation of a pitch track.
+    """Quantise a pitch track as published.
 
     Three median filters of an eighth, a quarter and a third of a beat; voicing is that of the
     first. Then notes shorter than an eighth go; so do notes shorter than a quarter that stand alone
@@ -245,6 +245,7 @@ def refine(pitch: NDArray[np.integer], tempo: float) -> NDArray[np.integer]:
     beat = round(60 / tempo * FRAME_RATE)
     smooth = [pitch]
     for part in (8, 4, 3):
+        # An odd number of frames, which a median filter needs.
         smooth.append(median_filter(smooth[-1], int(beat / part) // 2 * 2 + 1, mode="constant"))
     track = np.where(smooth[1] > 0, smooth[3], 0)
     for a, b, _ in runs(track):
@@ -262,7 +263,8 @@ def refine(pitch: NDArray[np.integer], tempo: float) -> NDArray[np.integer]:
 
 
 def runs(track: NDArray[np.integer]) -> list[tuple[int, int, int]]:
-    """Start, stop and value of each run of one positive value."""
+    """Return start, stop and value of each run of one positive value."""
+    # An edge before the first frame and one after the last close every run.
     edges = np.flatnonzero(np.diff(track, prepend=track[:1] - 1, append=track[-1:] - 1))
     return [
         (int(a), int(b), int(track[a]))

@@ -14,9 +14,7 @@ HOP = 512
 
 
 class ClipInstanceNorm(nn.Module):
-    """Instance norm without weights over the frequencies and a clip's own frames of (B, C, F,
-    T).
-    """
+    """Normalise over the frequencies and a clip's own frames of (B, C, F, T), without weights."""
 
     def forward(self, x: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         if int(frames.min()) == x.shape[3]:
@@ -28,7 +26,7 @@ class ClipInstanceNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """Convolution, norm, ReLU, max pooling, dropout of maps (B, C, F, T) with (B,) valid frames."""
+    """Convolve, normalise, rectify, pool and drop out maps (B, C, F, T) with (B,) valid frames."""
 
     def __init__(
         self, convolution: nn.Conv2d | DeformableConv2d, norm: nn.Module, pool: int, dropout: float
@@ -46,7 +44,7 @@ class Block(nn.Module):
 
 
 class MultiResolutionCnn(Baseline):
-    """What both share: the front end, blocks of convolutions, a mean over time and frequency.
+    """Share what both have: the front end, blocks of convolutions, a mean over time and frequency.
 
     The front end is that of the released code: a waveform standardised per window; magnitudes of
     three STFTs of 2048 points with Hann windows of 2048, 1024 and 512 samples every 512; 10 log10
@@ -59,7 +57,7 @@ class MultiResolutionCnn(Baseline):
     blocks: nn.ModuleList
 
     def pooled(self, audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Means (B, channels) of the last maps over the frequencies and frames of a clip."""
+        """Average the last maps over the frequencies and frames of a clip: (B, channels)."""
         filled, used = self.admit(audio, lengths)
         wave = standardise(filled, lengths)
         x = torch.stack(
@@ -72,7 +70,7 @@ class MultiResolutionCnn(Baseline):
 
 
 class OblongCnn(MultiResolutionCnn):
-    """Kernels that are long in frequency, then in time.
+    """Apply kernels that are long in frequency, then in time.
 
     Yamamoto et al., "Investigating time-frequency representations for audio feature extraction in
     singing technique classification", APSIPA 2021, as in the author's code. 337,510 parameters for
@@ -115,8 +113,7 @@ class OblongCnn(MultiResolutionCnn):
 
 
 class DeformableCnn(MultiResolutionCnn):
-    """3 x 3 kernels, modulated deformable in the last two layers; then its classifier is trained
-    again.
+    """Apply 3 x 3 kernels, deformable in the last two layers; then train the classifier again.
 
     Yamamoto, Nam & Terasawa, "Deformable CNN and imbalance-aware feature learning for singing
     technique classification", Interspeech 2022, as released, in its best setting. 448,102

@@ -11,7 +11,7 @@ DIM = 1024
 
 
 class LastLayer(NoteBaseline):
-    """The last hidden states of a fine-tuned encoder, normalised, and a linear layer.
+    """Apply a linear layer to the normalised last hidden states of a fine-tuned encoder.
 
     Gu et al., "Deep audio-visual singing voice transcription based on self-supervised learning
     models", 2022, its audio model with wav2vec2-large-lv60: 1024 -> 20, 20,500 parameters without

@@ -1,1 +1,1 @@
-"""Fine-tuning end to end, of transformers and of supervised baselines."""
+"""Fine-tune end to end: transformers and supervised baselines."""

@@ -1,4 +1,4 @@
-"""The audio of a task for training: every window, decoded once; and what is scored of it."""
+"""Decode the audio of a task for training, every window once; and score what is made of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from svuprobe.tasks.types import SPLITS, Clip
 
 
 class Recordings:
-    """Samples of every window of a task's clips, cut as extraction cuts them.
+    """Hold samples of every window of a task's clips, cut as extraction cuts them.
 
     They lie as float32 in a scratch file without a name, which is gone when the process ends
     however it ends: random access costs no decoding, and the system keeps in memory what fits.
@@ -62,6 +62,7 @@ class Recordings:
         self.lengths: list[int] = []
         self.clip_ids: list[str] = []
         self.failures: dict[str, str] = {}
+        # Training clips first, as they are read most: they lie together in the file.
         clips = [clip for split in SPLITS for clip in listed.clips if clip.split == split]
         with writing(folder), tempfile.TemporaryFile(dir=folder) as file:
             rows = self._decode(clips, shortest, file, jobs, reporter)
@@ -145,9 +146,7 @@ Outputs = dict[int, np.ndarray]  # row -> (C,) or (frames, C)
 
 
 class TaskData(ABC):
-    """What a network trains on and what its outputs are worth: the same questions at both
-    levels.
-    """
+    """Ask what a network trains on and what its outputs are worth: the same at both levels."""
 
     recordings: Recordings
     splits: dict[str, Rows]
@@ -187,7 +186,7 @@ class TaskData(ABC):
 
 
 class ClipData(TaskData, ClipSplits):
-    """A task at clip level."""
+    """Hold a task at clip level."""
 
     def __init__(self, recordings: Recordings) -> None:
         super().__init__(recordings.listed, recordings.splits)
@@ -226,12 +225,13 @@ class ClipData(TaskData, ClipSplits):
 
     def _stacked(self, outputs_of_seeds: Sequence[Outputs], split: str) -> np.ndarray:
         """Return the outputs of seeds for every window of a split, (S, N, C)."""
+        # Rows of a split in their order, whatever order the outputs came in.
         rows = self.splits[split].row.tolist()
         return np.stack([np.stack([outputs[row] for row in rows]) for outputs in outputs_of_seeds])
 
 
 class FrameData(TaskData, FrameSplits):
-    """A task at frame level. The frames are those of a network, which has its own way to read
+    """Hold a task at frame level, with the frames of a network, which has its own way to read
     them.
     """
 

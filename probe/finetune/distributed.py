@@ -1,4 +1,4 @@
-"""What a network runs on: one device, or one of several processes that share out each batch."""
+"""Run a network on one device, or on one of several processes that share out each batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from svuprobe.probe.finetune.network import Batch, Network
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a network runs on.
+    """Say what a network runs on.
 
     Attributes
     ----------

@@ -1,5 +1,5 @@
-"""The training loop of fine-tuning: stages, epochs, steps, and checkpoints from which it goes on to
-the same weights.
+"""Train a network: stages, epochs, steps, and checkpoints from which it goes on to the same
+weights.
 
 Everything random follows from the seed, the stage, the epoch and the step, so a checkpoint holds
 weights, the optimiser's state and where it stands, and no generator: a run that was killed ends as
@@ -33,7 +33,9 @@ _NAMED_CLIPS = 8  # in a message
 
 @dataclass
 class State:
-    """Where a training stands, and what it saw. ``score`` and ``best_epoch`` are of the stage."""
+    """Hold where a training stands, and what it saw. ``score`` and ``best_epoch`` are of the
+    stage.
+    """
 
     stage: int = 0
     epoch: int = 0
@@ -48,7 +50,7 @@ class State:
 
 
 class Training:
-    """One seed of one network.
+    """Train one seed of one network.
 
     Parameters
     ----------
@@ -90,12 +92,13 @@ class Training:
         return each * sum(stage.epochs for stage in self.network.plan.stages)
 
     def run(self) -> State:
-        """Train what is left and return what was seen; afterwards the network holds the weights
-        that count.
+        """Train what is left and return what was seen; the network then holds the weights that
+        count.
         """
         if self.checkpoint.is_file():
             self._load()
         started, before = time.perf_counter(), self.state.seconds
+        # The caller's random numbers are theirs: dropout must not move them.
         cuda = [self.runtime.device] if self.runtime.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
             for number, stage in enumerate(self.network.plan.stages):
@@ -113,6 +116,7 @@ class Training:
 
     def _remember_trained(self) -> None:
         """Add what the stage that begins may change to the names of what a checkpoint holds."""
+        # A stage may freeze what an earlier one trained: its weights are kept all the same.
         learn = {name for name, p in self.network.named_parameters() if p.requires_grad}
         fixed = {name for name, _ in self.network.named_parameters()}
         buffers = set(self.network.state_dict()) - fixed
@@ -150,6 +154,7 @@ class Training:
         """
         rows, size = self.data.splits["train"].row, self.network.plan.batch_size
         order = np.random.default_rng([self.seed, stage, epoch]).permutation(rows)
+        # A cut that would leave one window alone is not made.
         cuts = [at for at in range(size, len(order), size) if len(order) - at > 1]
         return np.split(order, cuts)
 

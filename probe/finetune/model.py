@@ -1,6 +1,4 @@
-"""The two networks that are trained: a pretrained transformer with a head, and a supervised
-baseline.
-"""
+"""Build the two networks that are trained: a transformer with a head, and a supervised baseline."""
 
 from __future__ import annotations
 
@@ -89,7 +87,7 @@ def trainable(extractor: Extractor) -> TransformerExtractor:
 
 
 class FineTunedModel(Network):
-    """A transformer, a weighted sum of its hidden states and a head.
+    """Apply a transformer, a weighted sum of its hidden states, and a head.
 
     Parameters
     ----------
@@ -150,6 +148,7 @@ class FineTunedModel(Network):
         """Take the layer weights, the head and the scaling of the probe of a seed."""
         assert self.mix is not None
         tensors = heads.tensors
+        # A layer that the probe left out has a weight of 0, whose logarithm is no number.
         self.mix.copy_(tensors["mix"][seed].clamp(min=1e-30).log())  # the inverse of a softmax
         linear = [module for module in self.head.modules() if isinstance(module, nn.Linear)]
         for number, layer in enumerate(linear):
@@ -195,6 +194,7 @@ class FineTunedModel(Network):
         valid = valid_mask(states[0].shape[1], frames)
         if self.by_frame:
             return states, valid
+        # Padded frames weigh nothing in the mean.
         share = valid / frames[:, None]  # (B, F)
         return [torch.einsum("bfd,bf->bd", x, share.to(x.dtype)) for x in states], None
 
@@ -205,6 +205,7 @@ class FineTunedModel(Network):
 
     def forward(self, audio: Tensor, lengths: Tensor) -> Tensor:
         states, _ = self._seen(audio, lengths)
+        # Centring and scaling fold into the weights: one pass over each state instead of three.
         weights = self._weights()[:, None] / self.scale  # (L, dim)
         mixed = weights[-1] * states[-1]
         if self.mix is not None:
@@ -232,7 +233,7 @@ class FineTunedModel(Network):
 
 
 class BaselineModel(Network):
-    """A baseline with random weights; one that is only a head comes with the ``extractor`` under
+    """Run a baseline with random weights; one that is only a head has the ``extractor`` under
     it.
     """
 
@@ -332,8 +333,8 @@ def _about_extractor(extractor: Extractor) -> dict[str, Any]:
 
 
 def _about_baseline(baseline: Baseline, extractor: TransformerExtractor | None) -> dict[str, Any]:
-    """Return what a result says of a baseline: its digest is of its shapes and recipe, as its
-    weights are random.
+    """Return what a result says of a baseline; its digest is of shapes and recipe, as weights are
+    random.
     """
     shapes = [f"{name} {tuple(p.shape)}" for name, p in baseline.named_parameters()]
     parts = [baseline.name, *shapes, repr(baseline.recipe), extractor.digest if extractor else ""]
@@ -373,5 +374,6 @@ def _add_adapters(model: nn.Module, rank: int) -> None:
         raise ProbeError(
             "LoRA needs the package peft, which is not installed: pip install peft"
         ) from None
+    # What adapters add is scaled by alpha / rank, that is by 2 (Hu et al. 2022).
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=_LORA_TARGETS)
     peft.inject_adapter_in_model(config, model)

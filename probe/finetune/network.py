@@ -1,4 +1,4 @@
-"""What is trained end to end, audio to logits, and what the trainer gives it.
+"""Define what is trained end to end, audio to logits, and what the trainer gives it.
 
 `Network` is what the two kinds of network in `svuprobe.probe.finetune.model` have in common, a
 pretrained transformer with a head and a supervised baseline: so one trainer, one evaluation and
@@ -25,7 +25,7 @@ from svuprobe.tasks.types import Task
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows that go through a network together, and what it is to answer.
+    """Hold windows that go through a network together, and what it is to answer.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a network is trained; the fields are those of `svuprobe.probe.baselines.base.Recipe`.
+    """Say how a network is trained; fields are those of `svuprobe.probe.baselines.base.Recipe`.
 
     ``select`` is ``best`` where each stage ends at its epoch with the best ranked metric on
     validation, ``last`` where it ends at its last.
@@ -81,7 +81,7 @@ class TrainingPlan:
 
 
 class FrameReader(Protocol):
-    """What the frames of a network are taught, and how their outputs are read.
+    """Say what the frames of a network are taught, and how their outputs are read.
 
     `svuprobe.probe.baselines.base.NoteBaseline` is one: a baseline may have labels, a loss and a
     decoder of its own.
@@ -89,7 +89,7 @@ class FrameReader(Protocol):
 
     @property
     def follows_tempo(self) -> bool:
-        """Whether `decode` needs the audio."""
+        """Return whether `decode` needs the audio."""
         ...
 
     def targets(self, events: Any, times: np.ndarray, /) -> np.ndarray:
@@ -115,7 +115,7 @@ class FrameReader(Protocol):
 
 @dataclass(frozen=True)
 class KindReader:
-    """The reader of networks that learn a kind as heads on frozen features do."""
+    """Read networks that learn a kind as heads on frozen features do."""
 
     task: Task
     kind: FrameKind
@@ -141,7 +141,7 @@ class KindReader:
 
 
 class Network(nn.Module):
-    """Audio to logits.
+    """Map audio to logits.
 
     Attributes
     ----------
@@ -178,12 +178,12 @@ class Network(nn.Module):
 
     @property
     def by_frame(self) -> bool:
-        """Whether it answers for each frame."""
+        """Return whether it answers for each frame."""
         return self.kind.level == "frame"
 
     @property
     def reader(self) -> FrameReader:
-        """What reads its frames; of networks at clip level there is none."""
+        """Return what reads its frames; of networks at clip level there is none."""
         raise NotImplementedError
 
     def forward(self, audio: Tensor, lengths: Tensor) -> Tensor:
@@ -194,9 +194,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def groups(self, stage: Stage) -> list[dict[str, Any]]:
-        """Freeze what a stage does not train and return parameter groups with their learning
-        rates.
-        """
+        """Freeze what a stage does not train; return parameter groups with their learning rates."""
         raise NotImplementedError
 
     def n_frames(self, samples: int) -> int:

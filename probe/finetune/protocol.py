@@ -1,5 +1,6 @@
-"""How a model is fine-tuned and chosen. The presets are published protocols; the hash covers every
-field.
+"""Say how a model is fine-tuned and chosen.
+
+The presets are published protocols; the hash covers every field.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _require_in_range(name: str, value: float | None) -> None:
 
 
 class _Hashed:
-    """What `FinetuneProtocol` and `RecipeProtocol` share; both are frozen dataclasses with a
+    """Share what `FinetuneProtocol` and `RecipeProtocol` have; both are frozen dataclasses with a
     name.
     """
 
@@ -53,23 +54,20 @@ class _Hashed:
 
     @property
     def hash(self) -> str:
-        """Return a hexadecimal digest over every field; results of different hashes never share a
-        table.
-        """
+        """Return a digest over every field, hexadecimal; different hashes never share a table."""
         return hashlib.sha256(json.dumps(self.fields, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def file_name(self) -> str:
-        """Return ``yamamoto2023`` for a preset as published, ``yamamoto2023-1a2b3c4d`` where a
-        field was changed.
+        """Return ``yamamoto2023`` for a preset as published, ``yamamoto2023-1a2b3c4d`` where it was
+        changed.
         """
         return self.name if self == PRESETS.get(self.name) else f"{self.name}-{self.hash[:8]}"
 
 
 @dataclass(frozen=True)
 class FinetuneProtocol(_Hashed):
-    """What trains, how fast, for how long, and which epoch counts. The defaults are the preset
-    ``yamamoto2023``.
+    """Say what trains, how fast, how long, and which epoch counts; defaults are ``yamamoto2023``.
 
     Attributes
     ----------
@@ -159,8 +157,8 @@ class FinetuneProtocol(_Hashed):
 
 @dataclass(frozen=True)
 class RecipeProtocol(_Hashed):
-    """A supervised baseline, trained as its authors did: the recipe is the baseline's and stands in
-    the result.
+    """Train a supervised baseline as its authors did: the recipe is its own and stands in the
+    result.
 
     ``epochs`` (of each stage, at most where the recipe stops early) and ``batch_size`` take the
     place of the recipe's; 0 for neither. A recipe's epochs are of the dataset it was published
@@ -196,7 +194,7 @@ PRESETS: dict[str, _Hashed] = {p.name: p for p in (FinetuneProtocol(), _RELEASED
 
 def preset(name: str, **changes: Any) -> FinetuneProtocol:
     """Return a preset of fine-tuning by its name, with fields changed; ProbeError names those like
-    an unknown one.
+    it.
     """
     protocol = PRESETS.get(name)
     if not isinstance(protocol, FinetuneProtocol):

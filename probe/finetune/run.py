@@ -1,5 +1,4 @@
-"""Fine-tuning end to end: a task's audio and a model's name in, a result out, and the trained
-networks beside it.
+"""Fine-tune: a task's audio and a model's name in, a result out, the trained networks beside it.
 
 ``RESULTS/<model>@<revision8>/<task>/<protocol>.json`` is a result as the probe writes them, with
 ``model.finetune``: ``parameters`` of the whole network, and of every seed its ``stages`` (epochs,
@@ -48,12 +47,13 @@ from svuprobe.probe.score import defined
 from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks.manifest import ClipList
 
+# Of the training split, over which the RMS of layers is measured.
 _RMS_WINDOWS = 64
 
 
 @dataclass(frozen=True)
 class _Seed:
-    """What one seed gave."""
+    """Hold what one seed gave."""
 
     outputs: Outputs
     state: State
@@ -122,6 +122,7 @@ def finetune(
         if old is not None and not _changed(old, run_identity, marks):
             return old, path, True
     folder, processes = RunFolder(path), runtime.processes
+    # A result that one process deleted must not be missed by another.
     processes.wait()  # all have looked before one clears away
     if processes.first:
         folder.make_room(resume=options.resume, overwrite=options.overwrite)
@@ -139,6 +140,7 @@ def finetune(
     decoded = time.perf_counter()
     job = _Job(data_of(recordings, network), folder, options, runtime, run_identity["digest"])
     seeds = []
+    # Each seed begins with a network of its own; the first was made to name the run.
     for seed in range(protocol.seeds):
         if seed:
             network = make(seed)
@@ -214,8 +216,9 @@ def _old_result(path: Path, reporter: Reporter) -> Result | None:
 
 
 def _changed(old: Result, mine: dict[str, str], marks: dict[str, str]) -> list[str]:
-    """Return the parts of the identity that differ. Where no audio is at hand, what it was is taken
-    on trust.
+    """Return the parts of the identity that differ.
+
+    Where no audio is at hand, what it was is taken on trust.
     """
     return [part for part in identity.differing(old.identity, mine) if marks or part != "audio"]
 
@@ -225,7 +228,7 @@ def _changed(old: Result, mine: dict[str, str], marks: dict[str, str]) -> list[s
 
 @dataclass(frozen=True)
 class _Job:
-    """All that the seeds of a run have in common; ``digest`` is of the run's identity."""
+    """Hold all that the seeds of a run have in common; ``digest`` is of the run's identity."""
 
     data: ClipData | FrameData
     folder: RunFolder
@@ -320,6 +323,7 @@ def _result(
     valid = [seed.state.stages[-1]["valid"] for seed in seeds]
     head = LayerChoice(
         layer="sum",
+        # Of what the last stage trains last: the transformer, else the layer weights.
         learning_rate=network.plan.stages[-1].rates[-1][1],
         valid=defined(float(np.mean(valid))),
     )

@@ -1,5 +1,4 @@
-"""Networks that were trained, on disk: one file a seed, with what training changed and what is
-needed to use it.
+"""Keep trained networks on disk: one file a seed, with what training changed and what it needs.
 
 ``<protocol>/seed<n>.safetensors`` beside a result holds every weight that any stage trained and
 every buffer; the pretrained rest comes from the model by its name. The metadata, each value JSON:
@@ -36,7 +35,7 @@ _DISCARDED = "discarded"  # name of a file in a folder of networks that are to g
 
 
 class RunFolder:
-    """The folder of the networks that belong to one result, ``<protocol>/`` beside
+    """Name the files of the networks of one result, in ``<protocol>/`` beside
     ``<protocol>.json``.
     """
 
@@ -68,8 +67,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
 
     def _discard(self) -> None:
-        """Delete a result and its networks, so that neither stands without the other, whoever is
-        killed when.
+        """Delete a result and its networks: neither stands without the other, whoever is killed
+        when.
 
         A mark in the folder says that the networks are to go. It is there before the result goes,
         and goes last.
@@ -85,8 +84,8 @@ class RunFolder:
                 (self.path / _DISCARDED).unlink()
 
     def tidy(self) -> None:
-        """Delete what was needed on the way: checkpoints, and temporary files of processes that
-        were killed.
+        """Delete what was needed on the way: checkpoints, and temporary files of killed
+        processes.
         """
         with writing(self.path):
             for pattern in ("seed*-checkpoint.safetensors*", "seed*.safetensors.tmp-*"):
@@ -103,7 +102,7 @@ class RunFolder:
 
 
 class NetworkPredictor:
-    """A network that was fine-tuned, or a trained baseline, for new audio.
+    """Answer for new audio with a network that was fine-tuned, or a trained baseline.
 
     Attributes
     ----------
@@ -135,7 +134,7 @@ class NetworkPredictor:
     def decode(
         self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]
     ) -> np.ndarray:
-        """Return the events of a recording; a decoder that follows its tempo asks for its samples
+        """Return a recording's events; a decoder that follows its tempo asks for its samples
         (n,).
         """
         reader = self.network.reader
@@ -166,6 +165,7 @@ def load_predictor(
     tensors, metadata = read_tensors(file, START_ANEW)
     about = {key: json.loads(value) for key, value in metadata.items()}
     task = task_from(about["task"])
+    # A CPU takes ages over bfloat16 that a GPU trained in.
     dtype = about["dtype"] if device.startswith("cuda") else "float32"
     protocol = RecipeProtocol() if about["supervised"] else FinetuneProtocol(**about["protocol"])
     trained.refuse_code(result, about["model"]["name"], run_code)
@@ -210,6 +210,7 @@ def load_into(network: Network, file: Path, run: str) -> State:
         raise ProbeError(
             f"{file}: of a run with other data, weights or options; start anew with --overwrite"
         )
+    # As training left it: what no stage trains is frozen.
     for stage in network.plan.stages:
         network.groups(stage)
     network.load_state_dict(tensors, strict=False)

@@ -1,1 +1,1 @@
-"""Trained heads on new audio: answers, the files and the pictures of them."""
+"""Answer for new audio with trained heads, and write answers as files and pictures."""

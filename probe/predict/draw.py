@@ -1,4 +1,4 @@
-"""A picture of a prediction: the audio, and over the same seconds what was found in it."""
+"""Draw a prediction: the audio, and over the same seconds what was found in it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _LONGEST_S = 60.0  # of audio in a picture; more is not legible
 
 
 def draw(prediction: Prediction, path: Path) -> Path:
-    """Write a PNG of the first minute: log-mel spectrogram above, notes, beats or class
-    probabilities below.
+    """Write a PNG of the first minute: log-mel spectrogram above, events or class probabilities
+    below.
     """
     from matplotlib.figure import Figure
 
@@ -52,6 +52,7 @@ def _spectrogram(axes: Axes, prediction: Prediction, seconds: float) -> None:
     import librosa
 
     samples = load_clip(Clip("", str(prediction.path), "test", None, "", 0.0, seconds), _RATE)
+    # At most some 4,000 columns: more than a picture has pixels.
     hop = max(160, len(samples) // 4000)
     mel = librosa.feature.melspectrogram(
         y=samples, sr=_RATE, n_fft=1024, hop_length=hop, n_mels=80, fmax=8000

@@ -1,4 +1,4 @@
-"""What is predicted, as files that other programs read, and as one table of all.
+"""Write predictions as files that other programs read, and as one table of all.
 
 What a file of a kind holds is in `svuprobe.tasks.kinds`: MIDI, CSV and JAMS of notes, beat lists,
 tables of labels.
@@ -34,8 +34,8 @@ def write(prediction: Prediction, stem: Path) -> list[Path]:
 
 
 def summary(predictions: Sequence[Prediction], style: str) -> str:
-    """Return all predictions as one ``table``, ``json`` or ``csv``, ending with a newline but for
-    the table.
+    """Return all predictions as one ``table``, ``json`` or ``csv``; all but the table end in a
+    newline.
     """
     if style == "table":
         return _table(predictions)

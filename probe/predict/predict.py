@@ -1,4 +1,4 @@
-"""What trained heads say of new audio: labels with probabilities, notes, beats.
+"""Predict labels with probabilities, notes or beats of new audio, by what was trained.
 
 The audio goes the way of the training clips: the same decoding, windows, model, number format and
 float16 rounding, so a recording of the test split gets the very prediction that was scored.
@@ -43,7 +43,7 @@ from svuprobe.tasks.types import Clip, Task
 
 
 class Predictor(Interface):
-    """What answers for windows: a frozen model with trained heads, or a fine-tuned one.
+    """Answer for windows: a frozen model with trained heads, or a fine-tuned one.
 
     Attributes
     ----------
@@ -72,8 +72,8 @@ class Predictor(Interface):
     def decode(
         self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]
     ) -> np.ndarray:
-        """Return the events in logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the
-        model's rate.
+        """Return the events in logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at its
+        rate.
         """
         ...
 
@@ -85,7 +85,7 @@ class Predictor(Interface):
 
 
 class HeadsPredictor:
-    """A frozen model and the head of one seed.
+    """Answer with a frozen model and the head of one seed.
 
     Parameters
     ----------
@@ -143,8 +143,8 @@ class HeadsPredictor:
     def decode(
         self, outputs: np.ndarray, times: np.ndarray, audio: Callable[[], np.ndarray]
     ) -> np.ndarray:
-        """Return the events in logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at the
-        model's rate.
+        """Return the events in logits (F, C) at ``times``; ``audio`` gives the samples, (n,) at its
+        rate.
         """
         kind = kinds.of(self.task)
         assert isinstance(kind, FrameKind)
@@ -168,6 +168,7 @@ def load_predictor(
     ``run_code`` says that it may be run: a result is data that may come from anywhere, and names
     what it wants to run.
     """
+    # Imported here: heads on frozen features need nothing of fine-tuning.
     from svuprobe.probe.finetune import saved
 
     if saved.is_finetuned(result):
@@ -180,7 +181,8 @@ def load_predictor(
 def predict(
     predictor: Predictor, paths: Sequence[Path], *, jobs: int = 1, reporter: Reporter = SILENT
 ) -> Iterator[Prediction]:
-    """Predictions of files, in their order; of a file of any length only its outputs are held.
+    """Yield predictions of files, in their order; of a file of any length only its outputs are
+    held.
 
     A file that can't be decoded gives a Prediction with a ``failure``.
     """
@@ -235,7 +237,7 @@ _Place = tuple[float, float]  # start and end of a window, seconds
 def _by_file(
     predictor: Predictor, pieces: Iterator[tuple[Clip, Window | ClipEnd]]
 ) -> Iterator[tuple[list[_Place], list[np.ndarray], ClipEnd]]:
-    """Windows of each file and their outputs; a few windows at a time go through the model
+    """Yield the windows of each file and their outputs; a few windows go through the model
     together.
     """
     places: list[_Place] = []

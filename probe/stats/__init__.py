@@ -1,1 +1,1 @@
-"""How sure a score is, and whether one model is better than another."""
+"""Say how sure a score is, and whether one model is better than another."""

@@ -1,4 +1,4 @@
-"""Is this model really better than that one? On one task, by a paired bootstrap.
+"""Test whether one model is really better than another on one task, by a paired bootstrap.
 
 Both see the same test clips, so what makes a singer hard is shared and cancels: each resampling
 draws the same groups for both. The seeds are a second source of chance and are resampled as well,
@@ -54,7 +54,7 @@ MOST_MODELS = (1 + math.isqrt(1 + 8 * MOST_PAIRS)) // 2
 
 @dataclass(frozen=True)
 class Comparison:
-    """All pairs of M models on one task, by its ranked metric.
+    """Compare all pairs of M models on one task, by its ranked metric.
 
     Attributes
     ----------
@@ -98,16 +98,14 @@ class Comparison:
 
     @property
     def typical_detectable(self) -> float:
-        """Median over the pairs of the minimum detectable difference: one number for a table, NaN
-        if unknown.
-        """
+        """Return the median over the pairs of the minimum detectable difference; NaN if unknown."""
         known = self.detectable[np.isfinite(self.detectable)]
         return float(np.median(known)) if len(known) else float("nan")
 
 
 @dataclass(frozen=True)
 class JackknifeScores:
-    """The predictions of one model on the test split, reduced to what a comparison needs.
+    """Hold one model's predictions on the test split, reduced to what a comparison needs.
 
     Attributes
     ----------
@@ -203,9 +201,7 @@ def read(result: Result, path: Path, clips: frozenset[str] | None = None) -> Jac
 
 
 def _wrong_shape(result: Result, stored: dict[str, np.ndarray]) -> str:
-    """Say which array of the predictions is missing or of another length; an empty text where none
-    is.
-    """
+    """Say which array of the predictions is missing or of another length; empty where none is."""
     whole = f"score_{result.task.ranked}"  # notes and beats: a score per clip
     needed = ["clip_id", "group", *([whole] if whole in stored else ["outputs", "target"])]
     for name in needed:
@@ -226,7 +222,7 @@ def _at_deletions(
     group: np.ndarray,
     counts: np.ndarray,
 ) -> np.ndarray:
-    """Ranked metric of every seed at every row of ``counts``: (S, 1 + B)."""
+    """Score every seed by the ranked metric at every row of ``counts``: (S, 1 + B)."""
     ranked = result.task.ranked
     if f"score_{ranked}" in stored:
         return np.stack(
@@ -255,9 +251,11 @@ def from_scores(
     mean = np.array([s[:, 0].mean() for s in seeds])
     low, high, p, detectable = (np.full((size, size), np.nan) for _ in range(4))
     added = [influence(s.mean(axis=0)) for s in seeds]
+    # Seeds are a second source of chance: how far each lies from its model's mean.
     varied = [s[:, 0] - s[:, 0].mean() for s in seeds]
     known = [i for i in range(size) if np.isfinite(added[i]).all() and np.isfinite(varied[i]).all()]
     for i, j in combinations(known, 2) if n_groups >= MIN_GROUPS else ():
+        # Groups are shared and cancel; the seeds of two models share nothing.
         parts = [added[i] - added[j], varied[i], -varied[j]]
         gap = mean[i] - mean[j]
         p[i, j], reach, detectable[i, j] = _paired(gap, parts)
@@ -298,7 +296,7 @@ def from_scores(
 
 
 def _paired(gap: float, parts: list[np.ndarray]) -> tuple[float, float, float]:
-    """p, half the width of the interval and the minimum detectable difference of one pair.
+    """Return p, half the width of the interval and the minimum detectable difference of one pair.
 
     A difference that is the same in every group and seed leaves nothing to resample: its p is that
     of flipping the groups' signs, 2 / 2^B.
@@ -309,6 +307,7 @@ def _paired(gap: float, parts: list[np.ndarray]) -> tuple[float, float, float]:
     # The estimate falls short of the true difference by more than the second quantile with
     # probability 1 - POWER.
     reach, more = np.quantile(t, [CONFIDENCE, 2 * POWER - 1])
+    # The observed statistic counts as one of its resamplings, so that no p is 0.
     p = (1 + np.count_nonzero(t >= abs(gap) / error)) / (1 + len(t))
     return float(p), float(reach * error), float((reach + more) * error)
 

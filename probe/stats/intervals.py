@@ -1,5 +1,4 @@
-"""How sure a score is: a jackknife over the groups of the test split, and a studentised bootstrap
-for comparisons.
+"""Say how sure a score is: a jackknife over groups of the test split; a bootstrap for comparisons.
 
 Groups (singers, songs, ...) are the units, not clips: clips of one singer are not independent. The
 interval is Student's, with as many degrees of freedom as groups less one and the standard error of
@@ -61,8 +60,9 @@ _SAME = 1e-10  # standard errors below this are rounding
 
 @lru_cache(maxsize=8)
 def resamplings(n: int, seed: int = 0) -> np.ndarray:
-    """How often each of n units is drawn in each of ``RESAMPLINGS`` draws with replacement: (R, n)
-    float.
+    """Count how often each of n units is drawn in each of ``RESAMPLINGS`` draws: (R, n) float.
+
+    Draws are with replacement.
     """
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLINGS).astype(float)
@@ -72,7 +72,7 @@ def resamplings(n: int, seed: int = 0) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def deletions(n_groups: int) -> np.ndarray:
-    """Counts (1 + B, G) for a metric: first every group once, then each block of groups left out.
+    """Return counts (1 + B, G) for a metric: every group once, then each block of groups left out.
 
     A block is a group, or several drawn at random where there are more than ``MAX_BLOCKS``.
     """
@@ -85,7 +85,7 @@ def deletions(n_groups: int) -> np.ndarray:
 
 
 def influence(values: np.ndarray) -> np.ndarray:
-    """What each block adds to a score: (..., 1 + B) values at ``deletions`` -> (..., B), of mean 0.
+    """Return what each block adds to a score: (..., 1 + B) at ``deletions`` -> (..., B), of mean 0.
 
     The jackknife's pseudo-values less their mean: the score behaves as their mean over blocks.
     """
@@ -94,7 +94,7 @@ def influence(values: np.ndarray) -> np.ndarray:
 
 
 def studentised(parts: Sequence[np.ndarray]) -> tuple[float, np.ndarray]:
-    """Standard error of a sum of independent means, and |t| of its resamplings.
+    """Return the standard error of a sum of independent means, and |t| of its resamplings.
 
     Each part holds the deviations (n,) of one mean's units, as groups or seeds; all are resampled
     at once. A part of one unit has no spread to resample and adds nothing. Resamplings without
@@ -122,7 +122,8 @@ def interval(
     share: bool = True,
     draws: Sequence[float] | None = None,
 ) -> tuple[float, float] | None:
-    """Interval at 95 % of a score that is the mean over seeds, by a jackknife over groups.
+    """Return an interval at 95 % of a score that is the mean over seeds, by a jackknife over
+    groups.
 
     It says how far the score depends on who is in the test split, for these trained heads. Where
     every seed has drawn what it learns from (a shuffle of the labels, a fraction of the clips), the
@@ -166,9 +167,11 @@ def interval(
     if error < _SAME:
         return whole, whole
     if draws is not None:
+        # Satterthwaite 1946: the degrees of freedom of a sum of two variances.
         freedom = error**4 / (of_groups**2 / freedom + of_draws**2 / (len(draws) - 1))
     reach = np.array([-1, 1]) * error * student.ppf(1 - tail, freedom)
     if share and 0 < whole < 1:
+        # The delta method: on the logit scale an error is divided by p (1 - p).
         low, high = expit(logit(whole) + reach / (whole * (1 - whole)))
     else:
         low, high = whole + reach

@@ -1,5 +1,4 @@
-"""Many pairs of models at once: p-values corrected for their number, and letters that say who is
-told apart.
+"""Correct p-values of many pairs of models for their number, and give letters to who is alike.
 
 References
 ----------
@@ -32,9 +31,7 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def holm_of_pairs(p: np.ndarray) -> np.ndarray:
-    """Return Holm's correction over the pairs of a symmetric matrix; pairs that are NaN do not
-    count.
-    """
+    """Return Holm's correction over the pairs of a symmetric matrix; NaN pairs do not count."""
     upper = np.triu(np.isfinite(p), 1)
     corrected = np.full_like(p, np.nan)
     corrected[upper] = holm(p[upper])
@@ -65,9 +62,11 @@ def letters(different: np.ndarray, mean: np.ndarray) -> tuple[str, ...]:
     columns = [frozenset(rank)]
     for i, j in combinations(sorted(rank, key=lambda model: rank[model]), 2):
         if different[i, j]:
+            # Insert: a column that holds both of a pair becomes two, each without one of them.
             split = [
                 part for c in columns for part in ((c - {i}, c - {j}) if {i, j} <= c else (c,))
             ]
+            # Absorb: a column that lies within another says nothing.
             columns = [c for c in dict.fromkeys(split) if not any(c < other for other in split)]
             if len(columns) > _MOST_COLUMNS:
                 break

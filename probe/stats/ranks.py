@@ -1,4 +1,4 @@
-"""Is this model better than that one across tasks? By their ranks on each.
+"""Test whether one model is better than another across tasks, by their ranks on each.
 
 References
 ----------
@@ -21,7 +21,7 @@ MIN_TASKS = 5
 
 @dataclass(frozen=True)
 class Ranks:
-    """M models over T tasks.
+    """Rank M models over T tasks.
 
     Attributes
     ----------
@@ -79,6 +79,7 @@ def ranks(scores: np.ndarray) -> Ranks:
         return Ranks(n_tasks, mean_rank, borda, None, None, ("",) * size, caveat)
     alike = bool((each == each[0, 0]).all())
     p = 1.0 if alike else float(friedmanchisquare(*full.T).pvalue)
+    # Demsar 2006, section 3.2.2: the studentised range divided by the root of 2.
     quantile = studentized_range.ppf(CONFIDENCE, size, np.inf) / np.sqrt(2)
     critical = float(quantile * np.sqrt(size * (size + 1) / (6 * n_tasks)))
     groups = lettered(list(_runs(mean_rank, critical if p < 1 - CONFIDENCE else np.inf)), size)
@@ -86,8 +87,7 @@ def ranks(scores: np.ndarray) -> Ranks:
 
 
 def _runs(mean_rank: np.ndarray, reach: float) -> Iterator[frozenset[int]]:
-    """Yield the longest runs of models whose mean ranks are within ``reach`` of each other, best
-    first.
+    """Yield the longest runs of models whose mean ranks are within ``reach``, best first.
 
     What is alike then depends on one number alone, so no pair has to be looked at.
     """
