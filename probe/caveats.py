@@ -11,6 +11,7 @@ that nothing chose.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.splits import ClipSplits, FrameSplits
 from svuprobe.tasks.data.doubts import beyond, doubts
 from svuprobe.tasks.kinds.clips import SPLIT_NAMES
+from svuprobe.tasks.types import Clip
 
 Features = ClipSplits | FrameSplits
 
@@ -32,9 +34,7 @@ def caveats(features: Features) -> list[str]:
         The splits as the heads will see them: training clips that a protocol leaves out are not
         there.
     """
-    unlikely = doubts(
-        features.task, [clip for split in features.splits.values() for clip in split.clips]
-    )
+    unlikely = doubts(features.task, _clips_of(features))
     if isinstance(features, FrameSplits):
         return [*_of_frames(features), *unlikely]
     return [*features.kind.caveats(features.clip_targets, features.labels), *unlikely]
@@ -75,14 +75,16 @@ def _of_frames(features: FrameSplits) -> Iterator[str]:
             yield f"no {features.kind.name} in the {name} split: silence alone is right there"
         elif empty:
             yield f"{empty} of {len(clips)} {name} clips have no {features.kind.name}"
-    # A clip's features end half a frame after the last centre, about.
-    ends = {
-        clip.id: times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1)
-        for split in features.splits
-        for clip, times in zip(features.splits[split].clips, features.times[split], strict=True)
-    }
-    late = beyond(
-        features.task, [clip for split in features.splits.values() for clip in split.clips], ends
-    )
+    ends = {}
+    for split, rows in features.splits.items():
+        for clip, times in zip(rows.clips, features.times[split], strict=True):
+            # As long as its frames, the last of which lasts as long as those before it.
+            ends[clip.id] = times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1)
+    late = beyond(features.task, _clips_of(features), ends)
     if late:
         yield late
+
+
+def _clips_of(features: Features) -> list[Clip]:
+    """Return the clips of all splits."""
+    return list(chain.from_iterable(rows.clips for rows in features.splits.values()))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from svuprobe.probe.splits import ClipSplits, FrameSplits, majority_vote, pool_w
 from svuprobe.probe.stats.intervals import interval
 from svuprobe.probe.train import Fitted
 from svuprobe.tasks.kinds.frames import Answer
-from svuprobe.tasks.kinds.metrics import mean_of
+from svuprobe.tasks.kinds.metrics import Metric, mean_of
 
 Features = ClipFeatures | FrameFeatures
 
@@ -48,10 +49,13 @@ def validation_scores(
     diverged.
     """
     if isinstance(features, ClipFeatures):
-        return [float(score) for f in fitted for score in f.score]
-    banks = [f.bank for f in fitted]
-    values = song_scores(features, reporter.watch(features.answers(banks, "valid"), unit="clip"))
-    return [float(v) for v in values[features.task.metrics[0]].mean(axis=1)]
+        # At clip level heads stopped by this very score.
+        return np.concatenate([one.score for one in fitted]).tolist()
+    banks = [one.bank for one in fitted]
+    answers = reporter.watch(features.answers(banks, "valid"), unit="clip")
+    by_clip = song_scores(features, answers)[features.task.metrics[0]]  # (H, clips)
+    scores: list[float] = by_clip.mean(axis=1).tolist()
+    return scores
 
 
 def select(
@@ -62,17 +66,20 @@ def select(
 
     ``reporter`` shows a bar: at frame level every head is decoded.
     """
+    # So many clips (or windows) of validation are what a score is known to.
     known_to = features.protocol.margin / features.n_scored("valid")
+    specs = list(chain.from_iterable(one.bank.specs for one in fitted))
+    scores = validation_scores(features, fitted, reporter)
+    # layer -> learning rate -> the score of each seed
     table: dict[int, dict[float, list[float]]] = {}
-    specs = [spec for f in fitted for spec in f.bank.specs]
-    for spec, score in zip(specs, validation_scores(features, fitted, reporter), strict=True):
+    for spec, score in zip(specs, scores, strict=True):
         table.setdefault(spec.layer, {}).setdefault(spec.learning_rate, []).append(score)
     choices = {}
     for layer, rates in sorted(table.items()):
-        means = {
-            rate: float(np.nan_to_num(np.mean(scores), nan=-np.inf))
-            for rate, scores in sorted(rates.items())
-        }
+        means = {}
+        for rate, of_seeds in sorted(rates.items()):
+            # A rate at which the head of any seed diverged is never chosen.
+            means[rate] = float(np.nan_to_num(np.mean(of_seeds), nan=-np.inf))
         best = best_rate(means, known_to)
         choices[layer] = Choice(layer, best, means[best])
     return choices
@@ -97,12 +104,15 @@ def best_rate(means: dict[float, float], known_to: float = 0.0) -> float:
 
 def chosen_bank(fitted: Sequence[Fitted], choice: Choice) -> Bank:
     """Return the trained heads of one choice, ordered by seed, as a bank of their own."""
-    wanted = (choice.layer, choice.learning_rate)
-    places = [
-        (f.bank, [n for n, s in enumerate(f.bank.specs) if (s.layer, s.learning_rate) == wanted])
-        for f in fitted
-    ]
-    return Bank.join([bank.part(mine) for bank, mine in places if mine])
+    parts = []
+    for one in fitted:
+        mine = []
+        for place, spec in enumerate(one.bank.specs):
+            if (spec.layer, spec.learning_rate) == (choice.layer, choice.learning_rate):
+                mine.append(place)
+        if mine:
+            parts.append(one.bank.part(mine))
+    return Bank.join(parts)
 
 
 def test(
@@ -113,21 +123,21 @@ def test(
     ``full`` says of which banks all metrics and the predictions are wanted. At frame level each
     clip is read once.
     """
+    deals = features.protocol.deals
+    scores = []
     if isinstance(features, ClipFeatures):
-        each = zip(reporter.watch(banks, unit="layer"), full, strict=True)
-        deals = features.protocol.deals
-        return [score_clips(features, features.outputs(bank, "test"), f, deals) for bank, f in each]
+        for bank, whole in zip(reporter.watch(banks, unit="layer"), full, strict=True):
+            scores.append(score_clips(features, features.outputs(bank, "test"), whole, deals))
+        return scores
+    # The heads of all banks answer for a clip together, one bank after the other.
     answers = list(reporter.watch(features.answers(banks, "test"), unit="clip"))
-    ends = np.cumsum([len(bank) for bank in banks])
-    return [
-        score_songs(
-            features,
-            [heads[end - len(bank) : end] for heads in answers],
-            f,
-            features.protocol.deals,
-        )
-        for bank, end, f in zip(banks, ends, full, strict=True)
-    ]
+    start = 0
+    for bank, whole in zip(banks, full, strict=True):
+        stop = start + len(bank)
+        own = [heads[start:stop] for heads in answers]
+        scores.append(score_songs(features, own, whole, deals))
+        start = stop
+    return scores
 
 
 def leave_one_out(
@@ -138,16 +148,15 @@ def leave_one_out(
     if len(layers) < 2:
         return {}
     banks = [bank.without(layer) for layer in layers]
+    values: list[list[float]] = []
     if isinstance(features, ClipFeatures):
-        values = [
-            features.ranked(features.outputs(b, "test"), "test")
-            for b in reporter.watch(banks, unit="layer")
-        ]
+        for less in reporter.watch(banks, unit="layer"):
+            values.append(features.ranked(features.outputs(less, "test"), "test").tolist())
     else:
         answers = reporter.watch(features.answers(banks, "test"), unit="clip")
         ranked = song_scores(features, answers)[features.task.metrics[0]].mean(axis=1)
-        values = list(ranked.reshape(len(banks), -1))
-    return {layer: v.tolist() for layer, v in zip(layers, values, strict=True)}
+        values = ranked.reshape(len(banks), -1).tolist()
+    return dict(zip(layers, values, strict=True))
 
 
 Scores = tuple[dict[str, list[float]], dict[str, "tuple[float, float] | None"]]
@@ -161,25 +170,26 @@ def score_clips(
     """
     task, rows = data.task, data.splits["test"]
     names = task.metrics if full else task.metrics[:1]
-    scores, intervals = _score_units(
-        names, data, deals, data.scored(outputs, "test"), *data.units("test")
-    )
+    units = data.scored(outputs, "test")
+    scores, intervals = _score_units(names, data, deals, units, *data.units("test"))
     # The same by recording: mean of the logits of its windows, and vote.
     if full and task.scored == "window":
-        pooled = pool_windows(outputs, rows.clip)
         by_clip = (data.clip_targets["test"], rows.clip_group)
+        pooled = pool_windows(outputs, rows.clip)
         more, wider = _score_units(task.metrics[:2], data, deals, pooled, *by_clip)
-        scores |= {f"recording_{name}": value for name, value in more.items()}
-        intervals |= {f"recording_{name}": value for name, value in wider.items()}
-    if full and task.scored == "window" and data.kind.votes:
-        more, wider = _score_units(
-            ("accuracy",), data, deals, majority_vote(outputs, rows.clip), *by_clip
-        )
-        scores["vote_accuracy"], intervals["vote_accuracy"] = more["accuracy"], wider["accuracy"]
+        for name in more:
+            scores[f"recording_{name}"] = more[name]
+            intervals[f"recording_{name}"] = wider[name]
+        if data.kind.votes:
+            votes = majority_vote(outputs, rows.clip)
+            more, wider = _score_units(("accuracy",), data, deals, votes, *by_clip)
+            scores["vote_accuracy"] = more["accuracy"]
+            intervals["vote_accuracy"] = wider["accuracy"]
+    windows = [rows.clips[n] for n in rows.clip]  # the clip of each window
     predictions = {
         "outputs": outputs.astype(np.float32),
-        "clip_id": np.array([rows.clips[n].id for n in rows.clip]),
-        "group": np.array([rows.clips[n].group for n in rows.clip]),
+        "clip_id": np.array([clip.id for clip in windows]),
+        "group": np.array([clip.group for clip in windows]),
         "target": data.clip_targets["test"][rows.clip],
     }
     return TestScores(scores, intervals, predictions)
@@ -198,29 +208,38 @@ def _score_units(
     scores: dict[str, list[float]] = {}
     intervals: dict[str, tuple[float, float] | None] = {}
     for name in names:
-
-        def each(counts: np.ndarray, name: str = name) -> np.ndarray:  # (R, G) -> (S, R)
-            function = data.kind.metric(name, data.labels)
-            return np.stack([function(target, o, group, counts) for o in outputs])
-
-        scores[name] = each(np.ones((1, n_groups)))[:, 0].tolist()
-        intervals[name] = interval(
-            lambda counts, e=each: e(counts).mean(axis=0),  # type: ignore[misc]
-            n_groups,
-            share=data.kind.shares,
-            draws=scores[name] if deals else None,
-        )
+        of_seeds = partial(_of_seeds, data.kind.metric(name, data.labels), target, outputs, group)
+        scores[name] = of_seeds(np.ones((1, n_groups)))[:, 0].tolist()
+        draws = scores[name] if deals else None
+        mean = partial(_mean_over_seeds, of_seeds)
+        intervals[name] = interval(mean, n_groups, share=data.kind.shares, draws=draws)
     return scores, intervals
+
+
+def _of_seeds(
+    metric: Metric, target: np.ndarray, outputs: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Return a metric of each seed's outputs (S, N, C) under counts (R, G): (S, R)."""
+    return np.stack([metric(target, own, group, counts) for own in outputs])
+
+
+def _mean_over_seeds(
+    of_seeds: Callable[[np.ndarray], np.ndarray], counts: np.ndarray
+) -> np.ndarray:
+    """Return the mean over seeds of (S, R) scores under counts (R, G): (R,)."""
+    return np.asarray(of_seeds(counts).mean(axis=0))
 
 
 def song_scores(data: FrameSplits, answers: Iterable[Sequence[Answer]]) -> dict[str, np.ndarray]:
     """Collect every metric of every head in every clip, from ``[clip][head]``: name -> (H,
     clips).
     """
-    scores = [[answer.scores for answer in heads] for heads in answers]
-    return {
-        n: np.array([[one[n] for one in heads] for heads in scores]).T for n in data.task.metrics
-    }
+    # The answers are seen once: they may come one by one, and hold a whole clip's events.
+    by_metric: dict[str, list[list[float]]] = {name: [] for name in data.task.metrics}
+    for heads in answers:
+        for name, by_clip in by_metric.items():
+            by_clip.append([answer.scores[name] for answer in heads])
+    return {name: np.array(by_clip).T for name, by_clip in by_metric.items()}
 
 
 def score_songs(
@@ -276,14 +295,13 @@ def _flat(decoded: list[list[np.ndarray]]) -> np.ndarray:
     """Return decoded events as one table: clip, seed, then onset, offset, midi or the beat's
     time.
     """
-    parts = [
-        np.hstack(
-            [np.full((len(e), 1), clip), np.full((len(e), 1), seed), np.reshape(e, (len(e), -1))]
-        )
-        for clip, estimates in enumerate(decoded)
-        for seed, e in enumerate(estimates)
-        if len(e)
-    ]
+    parts = []
+    for clip, estimates in enumerate(decoded):
+        for seed, events in enumerate(estimates):
+            n = len(events)
+            if n:
+                place = np.tile([clip, seed], (n, 1))
+                parts.append(np.hstack([place, np.reshape(events, (n, -1))]))
     return np.concatenate(parts) if parts else np.zeros((0, 5))
 
 
@@ -299,10 +317,8 @@ def chance(data: ClipSplits | FrameSplits) -> dict[str, float]:
     everyone = np.ones((1, len(data.splits["test"].groups)))
     scores = {}
     for name in data.task.metrics:
-        score = data.kind.metric(name, data.labels)
-        scores[name] = float(
-            np.mean([score(target, outputs, group, everyone)[0] for outputs in draws])
-        )
+        metric = data.kind.metric(name, data.labels)
+        scores[name] = float(np.mean(_of_seeds(metric, target, draws, group, everyone)[:, 0]))
     return scores
 
 

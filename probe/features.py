@@ -56,12 +56,11 @@ class FeatureStats:
         """
         total, square, count = 0.0, 0.0, 0
         # In float64 and in parts: a float32 sum of squares would lose the deviation of large means.
-        for block in (b.double() for part in states for b in part.split(64)):
-            total, square, count = (
-                total + block.sum(0),
-                square + block.square().sum(0),
-                count + len(block),
-            )
+        for part in states:
+            for block in map(torch.Tensor.double, part.split(64)):
+                total = total + block.sum(0)
+                square = square + block.square().sum(0)
+                count += len(block)
         assert isinstance(total, torch.Tensor)
         assert isinstance(square, torch.Tensor)
         mean = total / count
@@ -170,7 +169,7 @@ class ClipFeatures(Features, ClipSplits):
         memory: int | None = None,
     ) -> None:
         super().__init__(cache, splits, listed, protocol, device)
-        states = {s: values.to(device) for s, values in _whole(cache, splits).items()}
+        states = {split: whole.to(device) for split, whole in _whole(cache, splits).items()}
         self.feature_stats = FeatureStats.over(
             [states["train"]], protocol.standardize, protocol.own_scale
         )
@@ -225,8 +224,11 @@ class ClipFeatures(Features, ClipSplits):
             return list(torch.from_numpy(rng.permutation(rows)).split(size))
         windows = np.split(rows, np.flatnonzero(np.diff(clip)) + 1)
         clips = rng.permutation(len(windows)).tolist()
-        batches = [clips[i : i + size] for i in range(0, len(clips), size)]
-        return [torch.from_numpy(np.concatenate([windows[c] for c in batch])) for batch in batches]
+        batches = []
+        for at in range(0, len(clips), size):
+            batch = [windows[number] for number in clips[at : at + size]]
+            batches.append(torch.from_numpy(np.concatenate(batch)))
+        return batches
 
     def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
         """Return one part: with class weights a batch's mean loss is no mean of parts."""

@@ -38,11 +38,9 @@ def memory_allowed(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(torch.device(device))[0] // 2
     try:
-        lines = dict(
-            line.split(":")
-            for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        )
-        return int(lines["MemAvailable"].split()[0]) * 1024 // 2
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        kilobytes = dict(line.split(":") for line in lines)
+        return int(kilobytes["MemAvailable"].split()[0]) * 1024 // 2
     except (OSError, KeyError):  # no Linux: a quarter of all there is
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
@@ -77,9 +75,9 @@ class FrameFeatures(Features, FrameSplits):
         true: dict[int, np.ndarray] = {}
         for rows in splits.values():
             true |= self.window_targets(rows, self.kind.rasterise)
-        self._targets = [
-            true | self._dealt(seed) for seed in range(protocol.seeds if protocol.deals else 1)
-        ]
+        self._targets = []
+        for seed in range(protocol.seeds if protocol.deals else 1):
+            self._targets.append(true | self._dealt(seed))
         # Only what is read in every epoch: the test split is read once.
         frames = sum(int(cache.n_frames[splits[s].row].sum()) for s in ("train", "valid"))
         self.resident = frames * self._per_frame <= memory // 2
@@ -131,17 +129,18 @@ class FrameFeatures(Features, FrameSplits):
         On a CPU they lie in the buffer.
         """
         offset, length = self.cache.offset, self.cache.n_frames
-        spans = [(int(offset[run[0]]), int(offset[run[-1]] + length[run[-1]])) for run in runs]
-        made = buffer[: sum(b - a for a, b in spans)]
         at = 0
-        for a, b in spans:
-            self.cache.features.read_into(made[at : at + b - a], a)
-            at += b - a
-        return torch.from_numpy(made).to(self.device)
+        for run in runs:
+            first, last = int(offset[run[0]]), int(offset[run[-1]] + length[run[-1]])
+            end = at + last - first
+            self.cache.features.read_into(buffer[at:end], first)
+            at = end
+        return torch.from_numpy(buffer[:at]).to(self.device)
 
     def _block(self, runs: Sequence[Sequence[int]], states: torch.Tensor, seed: int = 0) -> Block:
         own = self._targets[seed if self.protocol.deals else 0]
-        targets = torch.from_numpy(np.concatenate([own[row] for run in runs for row in run]))
+        windows = itertools.chain.from_iterable(runs)
+        targets = torch.from_numpy(np.concatenate([own[row] for row in windows]))
         # Cross-entropies want int64; in the file they are as small as they can be.
         if not targets.is_floating_point():
             targets = targets.long()
@@ -149,7 +148,7 @@ class FrameFeatures(Features, FrameSplits):
 
     def _starts(self, runs: Sequence[Sequence[int]]) -> dict[int, int]:
         """Return the first frame of each window in the block of some runs."""
-        windows = [row for run in runs for row in run]
+        windows = list(itertools.chain.from_iterable(runs))
         ends = np.cumsum(self.cache.n_frames[windows])
         return dict(zip(windows, (ends - self.cache.n_frames[windows]).tolist(), strict=True))
 
@@ -160,9 +159,8 @@ class FrameFeatures(Features, FrameSplits):
         """
         runs = self._runs(self.splits[split])
         states = self._load(runs, self._buffer(self._frames(runs)))
-        return [
-            self._block(runs, states, seed) for seed in range(len(self._targets))
-        ], self._starts(runs)
+        blocks = [self._block(runs, states, seed) for seed in range(len(self._targets))]
+        return blocks, self._starts(runs)
 
     def _blocks(self, runs: list[list[int]]) -> list[list[list[int]]]:
         """Return runs in their order, as many in a block as its size allows."""
@@ -207,20 +205,20 @@ class FrameFeatures(Features, FrameSplits):
         rows = self.splits["train"].of(seed)
         runs = self._runs(rows)
         updates = max(1, -(-len(rows.row) // self.protocol.frame_batch_size))
-        passes = range(
-            max(1, -(-self.protocol.epoch_updates // updates))
-        )  # a small set is gone through several times
-        blocks = [
-            block
-            for _ in passes
-            for block in self._blocks([runs[n] for n in rng.permutation(len(runs))])
-        ]
-        orders = [
-            rng.permutation([row for run in block for row in run]).tolist() for block in blocks
-        ]
+        blocks: list[list[list[int]]] = []
+        # A small set is gone through several times.
+        for _ in range(max(1, -(-self.protocol.epoch_updates // updates))):
+            blocks += self._blocks([runs[n] for n in rng.permutation(len(runs))])
+        orders: list[list[int]] = []
+        for block in blocks:
+            windows = list(itertools.chain.from_iterable(block))
+            orders.append(rng.permutation(windows).tolist())
         if self.resident:
             held, starts = self._held["train"]
-            yield held[seed], [step for order in orders for step in self._steps(order, starts)]
+            steps: Steps = []
+            for order in orders:
+                steps += self._steps(order, starts)
+            yield held[seed], steps
             yield self._held["valid"][0][seed], []
             return
         validation = self._blocks(self._runs(self.splits["valid"]))
@@ -231,10 +229,14 @@ class FrameFeatures(Features, FrameSplits):
     def _steps(self, windows: list[int], starts: dict[int, int]) -> Steps:
         """Return frames of a few windows at a time."""
         size = self.protocol.frame_batch_size
-        frames = [torch.arange(starts[w], starts[w] + int(self.cache.n_frames[w])) for w in windows]
-        return [
-            torch.cat(frames[i : i + size]).to(self.device) for i in range(0, len(frames), size)
-        ]
+        steps = []
+        for at in range(0, len(windows), size):
+            frames = []
+            for window in windows[at : at + size]:
+                start = starts[window]
+                frames.append(torch.arange(start, start + int(self.cache.n_frames[window])))
+            steps.append(torch.cat(frames).to(self.device))
+        return steps
 
     @torch.no_grad()
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
@@ -259,16 +261,13 @@ class FrameFeatures(Features, FrameSplits):
         # Logits are handed over in memory: a file for each would cost more than decoding it.
         with Parallel(jobs, max_nbytes=None) as parallel:
             for number in range(len(self.splits[split].clips)):
-                each = self._logits(banks, split, number)
                 times = self.times[split][number]
-                targets = [
-                    self.splits[split].of(bank.specs[0].seed).clips[number].target for bank in banks
-                ]
-                found = parallel(
-                    delayed(self.kind.answer)(self.task, logits, times, target)
-                    for logits, target in zip(each, targets, strict=True)
-                )
-                yield list(itertools.chain.from_iterable(found))
+                calls = []
+                for bank, logits in zip(banks, self._logits(banks, split, number), strict=True):
+                    clips = self.splits[split].of(bank.specs[0].seed).clips
+                    target = clips[number].target
+                    calls.append(delayed(self.kind.answer)(self.task, logits, times, target))
+                yield list(itertools.chain.from_iterable(parallel(calls)))
 
     def _logits(self, banks: Sequence[Bank], split: str, number: int) -> list[np.ndarray]:
         """Return those of each bank for a clip: (H, F, C)."""
@@ -277,5 +276,6 @@ class FrameFeatures(Features, FrameSplits):
         parts: list[list[torch.Tensor]] = [[] for _ in banks]
         for block in itertools.starmap(self._block, self._stream(self._blocks(mine))):
             for bank, logits in zip(banks, parts, strict=True):
-                logits += [bank(block.read(bank, c)).cpu() for c in chunks(len(block), bank)]
+                for rows_at_once in chunks(len(block), bank):
+                    logits.append(bank(block.read(bank, rows_at_once)).cpu())
         return [torch.cat(logits, dim=1).numpy() for logits in parts]

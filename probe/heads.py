@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -92,21 +91,24 @@ class Bank:
         self.mask = torch.zeros(shape.layers, device=device)
         self.mask[: shape.mix_from] = -torch.inf
         # Drawn once a seed, so that heads of one seed start alike whatever they read.
-        drawn = {seed: self._initial(seed) for seed in {s.seed for s in specs}}
-        self.parameters = {
-            name: torch.stack([drawn[s.seed][name] for s in specs]).to(device)
-            for name in drawn[specs[0].seed]
-        }
+        drawn: dict[int, Tensors] = {}
+        for spec in specs:
+            if spec.seed not in drawn:
+                drawn[spec.seed] = self._initial(spec.seed)
+        self.parameters: Tensors = {}
+        for name in drawn[specs[0].seed]:
+            of_heads = [drawn[spec.seed][name] for spec in specs]
+            self.parameters[name] = torch.stack(of_heads).to(device)
         self._index()
 
     def _initial(self, seed: int) -> Tensors:
         """Draw ``torch.nn.Linear``'s initialisation and the start of the mix."""
         generator = torch.Generator().manual_seed(seed)
-        made = {
+        made = {}
+        for name, (shape, fan_in) in self.shape.parameters.items():
             # Uniform within 1 / sqrt(inputs), as Linear.reset_parameters draws it.
-            name: (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
-            for name, (shape, fan_in) in self.shape.parameters.items()
-        }
+            drawn = torch.rand(shape, generator=generator) * 2 - 1
+            made[name] = drawn / math.sqrt(fan_in)
         if self.shape.start_at_zero:
             made["weight"].zero_()
             made["bias"].zero_()
@@ -157,15 +159,12 @@ class Bank:
     @classmethod
     def join(cls, banks: list[Bank]) -> Bank:
         """Return the heads of several banks of one kind as one, ordered by seed."""
-        specs = [s for bank in banks for s in bank.specs]
-        joined = {
-            name: torch.cat([bank.parameters[name] for bank in banks])
-            for name in banks[0].parameters
-        }
+        specs = list(itertools.chain.from_iterable(bank.specs for bank in banks))
+        joined = {}
+        for name in banks[0].parameters:
+            joined[name] = torch.cat([bank.parameters[name] for bank in banks])
         by_seed = sorted(range(len(specs)), key=lambda n: specs[n].seed)
         return banks[0]._with(specs, joined).part(by_seed)
-
-    # -- forward and backward ----------------------------------------------------------------------
 
     def _spread(self, states: torch.Tensor) -> bool:
         """Tell whether these are linear heads on several layers.
@@ -291,68 +290,3 @@ def _put(into: torch.Tensor, values: torch.Tensor, add: bool) -> None:
         into.add_(values)
     else:
         into.copy_(values)
-
-
-class Adam:
-    """Take Adam's steps (Kingma & Ba 2015), every head with its own learning rate.
-
-    torch's own fused step, one call for all heads that are at the same rate: a pass over the
-    parameters where separate operations take seven.
-    """
-
-    def __init__(self, bank: Bank, mix_learning_rate: float) -> None:
-        self.bank = bank
-        self.rate = [s.learning_rate for s in bank.specs]
-        self.mix_rate = [mix_learning_rate or rate for rate in self.rate]
-        self.gradients = {k: torch.zeros_like(v) for k, v in bank.parameters.items()}
-        self.first = {k: torch.zeros_like(v) for k, v in bank.parameters.items()}
-        self.second = {k: torch.zeros_like(v) for k, v in bank.parameters.items()}
-        self.count = torch.zeros((), device=bank.device)
-        self._group()
-
-    def _group(self) -> None:
-        """Sort heads' tensors by rate: rate -> parameters, gradients, first and second moments."""
-        self.groups: dict[float, list[list[torch.Tensor]]] = defaultdict(lambda: [[], [], [], []])
-        states = (self.bank.parameters, self.gradients, self.first, self.second)
-        for head, name in itertools.product(range(len(self.rate)), self.bank.parameters):
-            rate = self.mix_rate[head] if name == "mix" else self.rate[head]
-            for tensors, values in zip(self.groups[rate], states, strict=True):
-                tensors.append(values[name][head])
-
-    def step(self) -> None:
-        """Update every head from ``gradients``."""
-        self.count += 1
-        # One call a rate: heads of one rate are one list of tensors.
-        for rate, (values, gradients, first, second) in self.groups.items():
-            torch._fused_adam_(
-                values,
-                gradients,
-                first,
-                second,
-                [],
-                [self.count] * len(values),
-                lr=rate,
-                beta1=0.9,
-                beta2=0.999,
-                weight_decay=0.0,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
-            )
-
-    def scale(self, factors: list[float]) -> None:
-        """Multiply each head's learning rates."""
-        if any(factor != 1 for factor in factors):
-            self.rate = [rate * factor for rate, factor in zip(self.rate, factors, strict=True)]
-            self.mix_rate = [
-                rate * factor for rate, factor in zip(self.mix_rate, factors, strict=True)
-            ]
-            self._group()
-
-    def select(self, keep: list[int]) -> None:
-        """Keep the heads at some indices, and forget the others."""
-        self.bank = self.bank.part(keep)
-        self.rate, self.mix_rate = [self.rate[i] for i in keep], [self.mix_rate[i] for i in keep]
-        for tensors in (self.gradients, self.first, self.second):
-            tensors.update({name: value[keep] for name, value in tensors.items()})
-        self._group()

@@ -31,8 +31,9 @@ from svuprobe.probe.result import (
 )
 from svuprobe.probe.score import PerSeed, defined
 from svuprobe.probe.splits import rows_by_split
-from svuprobe.probe.train import fit, matmul_precision_for, unthreaded
+from svuprobe.probe.train import fit
 from svuprobe.probe.trained import TrainedHeads
+from svuprobe.probe.workers import matmul_precision_for, unthreaded
 from svuprobe.tasks import kinds
 from svuprobe.tasks.manifest import ClipList
 
@@ -46,7 +47,7 @@ def probe(
     """Train every head of the protocol's grid on a cache, select on validation, score test once.
 
     ``options.dtype`` is what the matrix products of training are rounded to (``auto`` is what
-    `svuprobe.probe.train.matmul_precision_for` finds); the test split is always scored in float32.
+    `svuprobe.probe.workers.matmul_precision_for` finds); the test split is scored in float32.
     ``options.memory`` bounds what is held of a frame-level cache (see `FrameFeatures`). Returns the
     result and, of the ranked head, the predictions of every seed on the test split and what answers
     for new audio.

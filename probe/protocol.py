@@ -23,6 +23,7 @@ from typing import Any
 
 from svuprobe._errors import UserError, did_you_mean
 from svuprobe._files import parse_toml
+from svuprobe.probe.marble import MARBLE_STOPPING
 
 
 class ProbeError(UserError):
@@ -213,9 +214,9 @@ class Protocol:
         """Return the protocol as trained on a task: with the stopping of MARBLE's table, if it asks
         for that.
         """
-        if self.stopping == "own" or task not in _MARBLE_STOPPING:
+        if self.stopping == "own" or task not in MARBLE_STOPPING:
             return self
-        max_epochs, plateau, patience = _MARBLE_STOPPING[task]
+        max_epochs, plateau, patience = MARBLE_STOPPING[task]
         # torch acts in the epoch after the last that it bears, this project counts that one, too.
         return replace(self, max_epochs=max_epochs, plateau_patience=plateau + 1, patience=patience)
 
@@ -252,26 +253,6 @@ def _require_rates(rates: tuple[float, ...]) -> None:
             f"learning_rates = {', '.join(f'{r:g}' for r in rates)}; each stands there once"
         )
 
-
-# Task -> epochs at most, epochs that torch's ReduceLROnPlateau bears
-# before it acts in the next, patience: the base configurations of MARBLE
-# v1. It stops beats by their F, where this project takes the loss.
-_MARBLE_STOPPING = {
-    "tagging": (100, 3, 10),
-    "key": (100, 5, 20),
-    "genre": (100, 6, 20),
-    "emotion": (100, 5, 20),
-    "instrument": (50, 3, 10),
-    "pitch": (50, 3, 10),
-    "technique": (100, 5, 10),
-    "technique-marble": (100, 5, 10),
-    "singer": (100, 5, 20),
-    "beat": (100, 6, 20),
-    "mtg-instrument": (100, 3, 10),
-    "mtg-moodtheme": (100, 3, 10),
-    "mtg-genre": (100, 3, 10),
-    "mtg-top50": (100, 3, 10),
-}
 
 # Ma et al. 2023: MLP of 512, softmax over 13 raw
 # states with the head's learning rate, lr 1e-3 fixed.

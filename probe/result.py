@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
+from svuprobe.probe.finetune_info import FineTuneInfo
 from svuprobe.probe.score import Interval, PerSeed, Score
 
 # Version of the layout of the file: it rises when a key changes its meaning.
@@ -95,35 +96,6 @@ class TaskInfo:
     def comparable(self) -> tuple[Any, ...]:
         """Return the values of ``COMPARABLE``; tables and pictures are sorted by them."""
         return tuple(getattr(self, name) for name in self.COMPARABLE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FineTuneInfo:
-    """Say how a network was trained end to end (`svuprobe.probe.finetune.run`).
-
-    Attributes
-    ----------
-    parameters
-        Of the whole network, with its head.
-    stages
-        Of every seed its stages: epochs, the best one and its validation score, weights that
-        learnt, layer weights.
-    epochs
-        Of every seed its epochs: training loss and validation score.
-    seconds
-        Of every seed.
-    peak_memory_mib
-        Most that was held, of the GPU or else of the process.
-    processes
-        How many trained together.
-    """
-
-    parameters: int
-    stages: tuple[tuple[dict[str, Any], ...], ...]
-    epochs: tuple[tuple[dict[str, Any], ...], ...]
-    seconds: tuple[float, ...]
-    peak_memory_mib: float
-    processes: int
 
 
 @dataclass(frozen=True, kw_only=True)

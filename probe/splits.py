@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -87,11 +88,10 @@ def rows_by_split(
         if protocol is not None and protocol.deals and split != "test":
             own = training_clips if split == "train" else validation_clips
             dealt = [own(clips, listed.task, protocol, seed) for seed in range(protocol.seeds)]
-            wanted = {clip.id for some in dealt for clip in some}
+            wanted = {clip.id for clip in chain.from_iterable(dealt)}
             clips = tuple(c for c in clips if c.id in wanted)
-        splits[split] = Rows.of_clips(
-            cache, clips, tuple(Rows.of_clips(cache, some) for some in dealt)
-        )
+        by_seed = tuple(Rows.of_clips(cache, some) for some in dealt)
+        splits[split] = Rows.of_clips(cache, clips, by_seed)
     return splits, missing
 
 
@@ -113,11 +113,9 @@ def training_clips(
     places: dict[object, list[int]] = {}
     for n in np.random.default_rng([0, seed]).permutation(len(clips)).tolist():
         places.setdefault(kind.stratum(clips[n].target), []).append(n)
-    taken = [
-        n
-        for same in places.values()
-        for n in same[: max(1, round(protocol.train_fraction * len(same)))]
-    ]
+    taken: list[int] = []
+    for same in places.values():  # of each class its share, and one clip at least
+        taken += same[: max(1, round(protocol.train_fraction * len(same)))]
     return tuple(clips[n] for n in sorted(taken))
 
 
@@ -188,9 +186,8 @@ class Splits:
     def n_scored(self, split: str) -> int:
         """Return the windows of a split, or its clips where these are what is scored."""
         rows = self.splits[split]
-        return len(
-            rows.clips if self.kind.level == "clip" and self.task.scored == "clip" else rows.row
-        )
+        by_clip = self.kind.level == "clip" and self.task.scored == "clip"
+        return len(rows.clips if by_clip else rows.row)
 
 
 class ClipSplits(Splits):
@@ -202,9 +199,9 @@ class ClipSplits(Splits):
 
     def __init__(self, listed: ClipList, splits: dict[str, Rows]) -> None:
         super().__init__(listed, splits)
-        self.clip_targets = {
-            s: self.kind.encode(self.task, self.labels, r.clips) for s, r in splits.items()
-        }
+        self.clip_targets: dict[str, np.ndarray] = {}
+        for split, rows in splits.items():
+            self.clip_targets[split] = self.kind.encode(self.task, self.labels, rows.clips)
         self.offset, self.spread = self.kind.standard(self.clip_targets["train"])
 
     def units(self, split: str, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -4,11 +4,9 @@ state.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +15,12 @@ import torch
 from joblib import cpu_count
 
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.extractors.batching import native_dtype
+from svuprobe.probe.adam import Adam
 from svuprobe.probe.features import Block, ClipFeatures, Steps
 from svuprobe.probe.frames import FrameFeatures
-from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Shape, Spec
+from svuprobe.probe.heads import WEIGHTED_SUM, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.workers import Workers, matmul_rounding, unthreaded
 
 Source = ClipFeatures | FrameFeatures
 
@@ -188,120 +187,6 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
     ]
 
 
-@contextlib.contextmanager
-def unthreaded(device: str) -> Iterator[None]:
-    """Run operations on one core on a CPU.
-
-    torch's own threads wait for each other in each of many small operations, and on a busy machine
-    that costs far more than the work. One core each also keeps a result from depending on how torch
-    shares an operation out; only how heads are put in banks follows the number of cores, and with
-    it the last digits.
-    """
-    threads = torch.get_num_threads()
-    if not device.startswith("cuda"):
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-# What matrix products are rounded to, and torch's name
-# for it. Sums and weights are float32 in all of them.
-MATMUL_PRECISIONS = {"float32": "highest", "tf32": "high", "bfloat16": "medium"}
-
-
-def matmul_precision_for(protocol: Protocol, device: str, dtype: str = "auto") -> str:
-    """Choose one of ``MATMUL_PRECISIONS``: as asked; or TF32 on a GPU, on a CPU what it multiplies.
-
-    Linear heads stay in float32 on a CPU: their products are small, and rounding them saves next to
-    nothing.
-    """
-    if dtype != "auto":
-        return dtype
-    if device.startswith("cuda"):
-        return "tf32"
-    return native_dtype(device) if protocol.hidden else "float32"
-
-
-@contextlib.contextmanager
-def matmul_rounding(matmul_precision: str) -> Iterator[None]:
-    """Round matrix products as one of ``MATMUL_PRECISIONS`` says."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(MATMUL_PRECISIONS[matmul_precision])
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def _alone_on_a_core() -> None:
-    """Set up a thread that trains.
-
-    The softmax of a head that has learnt its training set leaves gradients below 1e-38, and a
-    product with such numbers takes a CPU several times as long: they count as zeros.
-    """
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-
-
-class Workers:
-    """Work on banks side by side, each on one core, on a CPU; one after the other on a GPU.
-
-    Banks are independent, so they need no barrier inside an operation.
-    """
-
-    def __init__(self, device: str) -> None:
-        self.on_gpu = device.startswith("cuda")
-        self.stop = threading.Event()
-
-    def __enter__(self) -> Workers:
-        if not self.on_gpu:
-            self.pool = ThreadPoolExecutor(cpu_count(), initializer=_alone_on_a_core)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop.set()  # on an interrupt, what runs ends with its epoch
-        if not self.on_gpu:
-            self.pool.shutdown(cancel_futures=True)
-
-    def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """Return results in the order of the items."""
-        return map(work, items) if self.on_gpu else self.pool.map(work, items)
-
-    def over(
-        self, blocks: Iterable[tuple[Block, Steps]], runs: Sequence[Run]
-    ) -> Iterator[list[np.ndarray | None]]:
-        """Yield what all runs say of each block, which they see in order.
-
-        Who is done with a block goes on with the next one. No block is asked for before all are
-        done with the last but one.
-        """
-        if self.on_gpu:
-            yield from ([run.see(*block) for run in runs] for block in blocks)
-            return
-        before: list[Future[np.ndarray | None]] = []
-        for block in blocks:
-            # A run sees a block only after the one before, whoever works on it.
-            last: list[Future[Any] | None] = [*before] or [None] * len(runs)
-            now = [
-                self.pool.submit(_see, run, block, done)
-                for run, done in zip(runs, last, strict=True)
-            ]
-            if before:
-                yield [done.result() for done in before]
-            before = now
-        yield [done.result() for done in before]
-
-
-def _see(
-    run: Run, block: tuple[Block, Steps], last: Future[np.ndarray | None] | None
-) -> np.ndarray | None:
-    if last is not None:
-        last.result()
-    return run.see(*block)
-
-
 def fit(
     source: Source,
     protocol: Protocol,
@@ -367,8 +252,10 @@ def _together(
             living = [run for run in runs if len(run.bank)]
             if not living:
                 break
-            said = zip(*workers.over(source.epoch(epoch, seed), living), strict=True)
-            told(sum(run.update(parts, epoch) for run, parts in zip(living, said, strict=True)))
+            sees = [run.see for run in living]
+            said = zip(*workers.over(source.epoch(epoch, seed), sees), strict=True)
+            for run, parts in zip(living, said, strict=True):
+                told(run.update(parts, epoch))
         told(sum(len(run.bank) for run in runs))
         fitted += [run.finished() for run in runs]
     return fitted

@@ -52,7 +52,8 @@ from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.protocol import Protocol, preset
 from svuprobe.probe.splits import Rows
-from svuprobe.probe.train import fit, matmul_precision_for, unthreaded
+from svuprobe.probe.train import fit
+from svuprobe.probe.workers import matmul_precision_for, unthreaded
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip, Task, Windowing
 

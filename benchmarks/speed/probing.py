@@ -45,7 +45,8 @@ from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Spec
 from svuprobe.probe.protocol import Protocol, preset
 from svuprobe.probe.splits import Rows
-from svuprobe.probe.train import fit, matmul_precision_for, matmul_rounding, specs
+from svuprobe.probe.train import fit, specs
+from svuprobe.probe.workers import matmul_precision_for, matmul_rounding
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task, Windowing
 

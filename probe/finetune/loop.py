@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from svuprobe.probe.baselines.base import Stage
 from svuprobe.probe.finetune.data import TaskData
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.network import Network, TrainingPlan
+from svuprobe.probe.finetune_info import EpochInfo, StageInfo
 from svuprobe.probe.protocol import ProbeError
 
 START_ANEW = "delete it, or start anew with --overwrite"  # after a file that is damaged
@@ -45,8 +46,23 @@ class State:
     best_epoch: int = 0
     stale: int = 0
     seconds: float = 0.0
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    epochs: list[EpochInfo] = field(default_factory=list)
+    stages: list[StageInfo] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, text: str) -> State:
+        """Read a state as files hold it: `to_json` wrote it."""
+        body = json.loads(text)
+        epochs = [EpochInfo(**epoch) for epoch in body.pop("epochs")]
+        stages = []
+        for stage in body.pop("stages"):
+            weights = tuple(stage["layer_weights"])
+            stages.append(StageInfo(**stage | {"layer_weights": weights}))
+        return cls(**body, epochs=epochs, stages=stages)
+
+    def to_json(self) -> str:
+        """Write the state for the metadata of a file."""
+        return json.dumps(asdict(self))
 
 
 class Training:
@@ -136,13 +152,13 @@ class Training:
             self.network.load_state_dict(self._best, strict=False)
         counted = [p.numel() for p in self.network.parameters() if p.requires_grad]
         state.stages.append(
-            {
-                "epochs": state.epoch,
-                "best_epoch": state.best_epoch,
-                "valid": state.score,
-                "trainable": sum(counted),
-                "layer_weights": self.network.layer_weights().tolist(),
-            }
+            StageInfo(
+                epochs=state.epoch,
+                best_epoch=state.best_epoch,
+                valid=state.score,
+                trainable=sum(counted),
+                layer_weights=tuple(self.network.layer_weights().tolist()),
+            )
         )
         state.stage, state.epoch, state.step, state.stale = state.stage + 1, 0, 0, 0
         state.score, state.best_epoch, self._best = None, 0, {}
@@ -170,7 +186,7 @@ class Training:
             self.tick(loss)
             if self.every and state.step % self.every == 0 and state.step < len(batches):
                 self._save(optimiser)
-        state.epochs.append({"stage": state.stage + 1, "loss": state.loss / len(batches)})
+        state.epochs.append(EpochInfo(stage=state.stage + 1, loss=state.loss / len(batches)))
         state.epoch, state.step, state.loss = state.epoch + 1, 0, 0.0
 
     def _step(
@@ -230,7 +246,7 @@ class Training:
         rows = self.data.splits["valid"].row
         outputs = self.runtime.outputs(self.network, self.data.recordings, rows)
         score = self.data.ranked_score(outputs, "valid")
-        state.epochs[-1]["valid"] = score
+        state.epochs[-1] = replace(state.epochs[-1], valid=score)
         if state.score is None or score > state.score or plan.select == "last":
             state.score, state.best_epoch, state.stale = score, state.epoch, 0
             self._best = self.weights() if plan.select == "best" else {}
@@ -256,7 +272,7 @@ class Training:
         save_tensors(
             self.checkpoint,
             tensors,
-            {"run": self.run_digest, "state": json.dumps(asdict(self.state))},
+            {"run": self.run_digest, "state": self.state.to_json()},
         )
 
     def _load(self) -> None:
@@ -267,7 +283,7 @@ class Training:
                 f"{self.checkpoint}: of a run with other data, weights or options; "
                 f"go on with the same command, or start anew with --overwrite"
             )
-        self.state = State(**json.loads(about["state"]))
+        self.state = State.from_json(about["state"])
         parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "optimiser": {}}
         for name, value in tensors.items():
             kind, _, rest = name.partition("/")

@@ -10,55 +10,32 @@ to use it (`svuprobe.probe.finetune.saved`), and while a seed is in training its
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from svuprobe._progress import Reporter
 from svuprobe._run_options import FinetuneOptions
 from svuprobe.extractors.names import is_control, slug
 from svuprobe.probe import baselines, identity, result_file, trained
 from svuprobe.probe.assemble import assemble, weights_of_layers
-from svuprobe.probe.finetune.data import ClipData, FrameData, Outputs, Recordings, data_of
+from svuprobe.probe.finetune.data import ClipData, FrameData, Recordings, data_of
 from svuprobe.probe.finetune.distributed import Runtime
-from svuprobe.probe.finetune.loop import State, Training
 from svuprobe.probe.finetune.model import AnyProtocol, build
-from svuprobe.probe.finetune.network import Batch, Network
+from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
-from svuprobe.probe.finetune.saved import RunFolder, load_into, save_network
+from svuprobe.probe.finetune.saved import RunFolder
+from svuprobe.probe.finetune.seeds import SeedRunner, TrainedSeed
+from svuprobe.probe.finetune_info import FineTuneInfo
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import (
-    FineTuneInfo,
-    LayerChoice,
-    ModelInfo,
-    ProtocolInfo,
-    Result,
-    Selected,
-    Timings,
-)
+from svuprobe.probe.result import LayerChoice, ModelInfo, ProtocolInfo, Result, Selected, Timings
 from svuprobe.probe.score import defined
 from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks.manifest import ClipList
-
-# Of the training split, over which the RMS of layers is measured.
-_RMS_WINDOWS = 64
-
-
-@dataclass(frozen=True)
-class _Seed:
-    """Hold what one seed gave."""
-
-    outputs: Outputs
-    state: State
-    weights: np.ndarray  # (L,)
-    squares: np.ndarray  # (L,)
 
 
 def finetune(
@@ -138,18 +115,20 @@ def finetune(
         reporter=options.reporter,
     )
     decoded = time.perf_counter()
-    job = _Job(data_of(recordings, network), folder, options, runtime, run_identity["digest"])
+    runner = SeedRunner(
+        data_of(recordings, network), folder, options, runtime, run_identity["digest"]
+    )
     seeds = []
     # Each seed begins with a network of its own; the first was made to name the run.
     for seed in range(protocol.seeds):
         if seed:
             network = make(seed)
-        seeds.append(job.run(network, seed))
+        seeds.append(runner.run(network, seed))
     finished = time.perf_counter()
     if processes.first:
         folder.tidy()
     spent = Timings(decode_s=decoded - started, train_s=finished - decoded, test_s=0.0)
-    result, predictions = _result(network, job.data, protocol, seeds, about, runtime, spent)
+    result, predictions = _result(network, runner.data, protocol, seeds, about, runtime, spent)
     result = replace(
         result,
         timings=replace(spent, test_s=time.perf_counter() - finished),
@@ -159,9 +138,6 @@ def finetune(
     if processes.first:
         result = result_file.save(result, path, predictions)
     return result, path, False
-
-
-# -- before training -------------------------------------------------------------------------------
 
 
 def _from_probe(
@@ -223,94 +199,11 @@ def _changed(old: Result, mine: dict[str, str], marks: dict[str, str]) -> list[s
     return [part for part in identity.differing(old.identity, mine) if marks or part != "audio"]
 
 
-# -- one seed --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Hold all that the seeds of a run have in common; ``digest`` is of the run's identity."""
-
-    data: ClipData | FrameData
-    folder: RunFolder
-    options: FinetuneOptions
-    runtime: Runtime
-    digest: str
-
-    def run(self, network: Network, seed: int) -> _Seed:
-        """Train a seed, or load it where that was done, and let it answer for the test split."""
-        runtime, data = self.runtime, self.data
-        network.offset = torch.from_numpy(data.offset).to(runtime.device)
-        network.spread = torch.from_numpy(data.spread).to(runtime.device)
-        # Of all that two runs have to share for one to go on from what the other left.
-        run = hashlib.sha256(json.dumps([self.digest, seed]).encode()).hexdigest()
-        file = self.folder.network(seed)
-        state = load_into(network, file, run) if file.is_file() else self._train(network, seed, run)
-        squares = self._squares(network)
-        outputs = runtime.outputs(network, data.recordings, data.splits["test"].row)
-        return _Seed(outputs, state, network.layer_weights(), squares)
-
-    def _train(self, network: Network, seed: int, run: str) -> State:
-        """Train a seed, write its network and say how it went."""
-        runtime, checkpoint = self.runtime, self.folder.checkpoint(seed)
-        training = Training(
-            network,
-            self.data,
-            seed=seed,
-            runtime=runtime,
-            checkpoint=checkpoint,
-            run=run,
-            every=self.options.checkpoint_steps,
-        )
-        listed = self.data.recordings.listed
-        title = f"finetune {listed.task.name} {network.about['name']} seed {seed}"
-        with self.options.reporter.bar(training.steps, title, "step") as bar:
-
-            def tick(loss: float) -> None:
-                bar.update(1)
-                bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
-
-            training.tick = tick
-            state = training.run()
-        if runtime.processes.first:
-            save_network(
-                network,
-                training.weights(),
-                listed,
-                state,
-                run,
-                self.folder.network(seed),
-                runtime.dtype,
-            )
-            checkpoint.unlink(missing_ok=True)
-        for number, stage in enumerate(state.stages, start=1):
-            self.options.reporter.say(
-                f"seed {seed}, stage {number}: {stage['trainable']:,} weights, {stage['epochs']} "
-                f"epochs, validation {listed.task.metrics[0]} {stage['valid']:.3f}"
-            )
-        return state
-
-    def _squares(self, network: Network) -> np.ndarray:
-        """Return the mean square of each layer, (L,), over windows from all over the training
-        split.
-        """
-        train = self.data.splits["train"].row
-        rows = train[np.linspace(0, len(train) - 1, min(_RMS_WINDOWS, len(train))).astype(int)]
-        network.eval()
-        squares = []
-        for part in np.array_split(rows, -(-len(rows) // network.plan.batch_size)):
-            batch = Batch.of([self.data.recordings.window(row) for row in part.tolist()])
-            squares.append(network.squares(batch.to(self.runtime.device)))
-        return np.asarray(np.mean(squares, axis=0))
-
-
-# -- the result ------------------------------------------------------------------------------------
-
-
 def _result(
     network: Network,
     data: ClipData | FrameData,
     protocol: AnyProtocol,
-    seeds: Sequence[_Seed],
+    seeds: Sequence[TrainedSeed],
     about: dict[str, Any],
     runtime: Runtime,
     timings: Timings,
@@ -320,7 +213,7 @@ def _result(
     softmax = np.stack([seed.weights for seed in seeds])
     # (S, L): a seed's own layers have an RMS of their own
     squares = np.stack([seed.squares for seed in seeds])
-    valid = [seed.state.stages[-1]["valid"] for seed in seeds]
+    valid = [seed.state.stages[-1].valid for seed in seeds]
     head = LayerChoice(
         layer="sum",
         # Of what the last stage trains last: the transformer, else the layer weights.

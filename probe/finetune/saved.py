@@ -21,9 +21,10 @@ from svuprobe._tensors import read_tensors, save_tensors
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.batching import batch_seconds_for
 from svuprobe.probe import result_file, trained
+from svuprobe.probe.finetune.baseline_model import BaselineModel
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.loop import START_ANEW, State
-from svuprobe.probe.finetune.model import BaselineModel, FineTunedModel, build
+from svuprobe.probe.finetune.model import FineTunedModel, build
 from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.protocol import ProbeError
@@ -214,4 +215,4 @@ def load_into(network: Network, file: Path, run: str) -> State:
     for stage in network.plan.stages:
         network.groups(stage)
     network.load_state_dict(tensors, strict=False)
-    return State(**json.loads(about["state"]))
+    return State.from_json(about["state"])

@@ -241,8 +241,8 @@ def test_stage_one_leaves_every_weight_of_the_transformer_as_it_was(tmp_path, mo
     )
     assert names == set()
     (stage,) = state.stages
-    assert stage["trainable"] == 4 + 32 * 4 + 4  # layer weights and a linear layer for four classes
-    assert not np.allclose(stage["layer_weights"], 1 / 4)
+    assert stage.trainable == 4 + 32 * 4 + 4  # layer weights and a linear layer for four classes
+    assert not np.allclose(stage.layer_weights, 1 / 4)
 
 
 ADAPTATIONS = {
@@ -301,7 +301,7 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path, model):
             options=options,
         )
         weights.append(load_file(one.path.with_suffix("") / "seed0.safetensors"))
-        losses.append([epoch["loss"] for epoch in one.result.model.finetune.epochs[0]])
+        losses.append([epoch.loss for epoch in one.result.model.finetune.epochs[0]])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=2e-5)
@@ -406,8 +406,8 @@ def test_two_stages_beat_the_frozen_one_on_singing_techniques(tmp_path, vocalset
     text = api.leaderboard(tmp_path, tmp_path / "leaderboard.md")
     assert "*(fine-tuned)*" in text
     stages = one.result.model.finetune.stages[0]
-    assert [s["epochs"] for s in stages] == [2, 10]
-    assert stages[0]["trainable"] < stages[1]["trainable"]
+    assert [stage.epochs for stage in stages] == [2, 10]
+    assert stages[0].trainable < stages[1].trainable
 
 
 # -- where it starts -------------------------------------------------------------------------------

@@ -10,17 +10,12 @@ from test_probe import features_of, kind_of_task
 
 from svuprobe import api
 from svuprobe.extractors.batching import native_dtype
+from svuprobe.probe.adam import Adam
 from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.heads import WEIGHTED_SUM, Adam, Bank, Shape, Spec
+from svuprobe.probe.heads import WEIGHTED_SUM, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol, preset
-from svuprobe.probe.train import (
-    Run,
-    Workers,
-    fit,
-    make_banks,
-    matmul_precision_for,
-    matmul_rounding,
-)
+from svuprobe.probe.train import Run, fit, make_banks
+from svuprobe.probe.workers import Workers, matmul_precision_for, matmul_rounding
 from svuprobe.tasks import kinds
 
 KINDS = ["multiclass", "multilabel", "regression", "notes", "beats"]

@@ -18,7 +18,8 @@ from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 from svuprobe.probe.result import SplitCounts
 from svuprobe.probe.splits import rows_by_split
-from svuprobe.probe.train import fit, matmul_precision_for, specs
+from svuprobe.probe.train import fit, specs
+from svuprobe.probe.workers import matmul_precision_for
 from svuprobe.tasks import kinds, manifest
 
 QUICK = Protocol(
