@@ -1,1 +1,1 @@
-"""Leaderboards and plots, from result files alone."""
+"""Make leaderboards and plots, from result files alone."""

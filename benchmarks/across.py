@@ -1,4 +1,4 @@
-"""Models x tasks under one protocol, with ranks over the tasks."""
+"""Put models x tasks of one protocol in a table, with ranks over the tasks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from svuprobe.probe.stats.ranks import Ranks, ranks
 
 @dataclass(frozen=True)
 class ModelRank:
-    """A model's mean rank over the tasks (1 is best), the models it beats, and the letters of its
-    group.
+    """Hold a model's mean rank over the tasks (1 is best), the models it beats, its group's
+    letters.
     """
 
     mean_rank: float
@@ -25,7 +25,7 @@ class ModelRank:
 
 @dataclass(frozen=True)
 class Across:
-    """Models x tasks under one protocol.
+    """Hold models x tasks under one protocol.
 
     Attributes
     ----------
@@ -103,8 +103,8 @@ def _across(
 
 
 def _rows(tables: Sequence[Table], asked: Sequence[Wanted]) -> dict[str, Row]:
-    """Return a row for each model by its label, models before controls; one that is asked for may
-    be missing.
+    """Return a row for each model by its label, models before controls, with those asked for and
+    missing.
     """
     rows: dict[str, Row] = {}
     for table in tables:
@@ -120,8 +120,8 @@ def _rows(tables: Sequence[Table], asked: Sequence[Wanted]) -> dict[str, Row]:
 def _scores(
     rows: dict[str, Row], tables: Sequence[Table], n_columns: int
 ) -> dict[str, list[CellScore | None]]:
-    """Return the ranked scores of each model, None where it has no result; columns beyond the
-    tables are empty.
+    """Return each model's ranked scores, None where it has no result; columns beyond tables are
+    empty.
     """
     scores: dict[str, list[CellScore | None]] = {name: [None] * n_columns for name in rows}
     for column, table in enumerate(tables):
@@ -149,6 +149,7 @@ def _ranks(scores: dict[str, list[CellScore | None]]) -> tuple[dict[str, ModelRa
         means.append([score.mean if score else None for score in of_tasks])
     table = np.array(means, dtype=float)  # (models, tasks); None becomes NaN
     has = np.isfinite(table)
+    # Models without any score and tasks that nobody has tried say nothing of what is complete.
     tried, asked = has.any(axis=1), has.any(axis=0)
     whole = has[:, asked].all(axis=1) & tried
     n_shared_tasks = has[tried].all(axis=0).sum()

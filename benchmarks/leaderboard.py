@@ -1,6 +1,4 @@
-"""The leaderboard as Markdown, CSV and JSON: from result files and the predictions beside them,
-nothing else.
-"""
+"""Write the leaderboard as Markdown, CSV and JSON, from results and the predictions beside them."""
 
 from __future__ import annotations
 
@@ -73,13 +71,13 @@ def files(results: Path, out: Path) -> tuple[dict[Path, str], list[str]]:
 
 
 def render(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> str:
-    """The Markdown of results with their paths."""
+    """Return the Markdown of results with their paths."""
     several = tables.build(entries, wanted)
     return markdown(several, across_tasks(several, wanted))
 
 
 def _about(results: Path) -> str:
-    """What the folder's ``about.md`` says of its results; empty where there is none."""
+    """Return what the folder's ``about.md`` says of its results; empty where there is none."""
     path = results / ABOUT
     try:
         return path.read_text(encoding="utf-8").strip()
@@ -92,7 +90,7 @@ def _about(results: Path) -> str:
 
 
 def markdown(several: Sequence[Table], across: Sequence[Across], about: str = "") -> str:
-    """The whole file; ``about`` stands above the tables."""
+    """Return the whole file; ``about`` stands above the tables."""
     head = f"{HEAD}\n{prose(about)}\n" if about else HEAD
     if not several and not across:
         return head + "\nNo results yet: run `svuprobe probe`.\n"
@@ -100,12 +98,12 @@ def markdown(several: Sequence[Table], across: Sequence[Across], about: str = ""
 
 
 def task_title(result: Result) -> str:
-    """Name of a task, with a mark where its data are synthetic."""
+    """Return the name of a task, with a mark where its data are synthetic."""
     return result.task.name + (" (synthetic)" if result.task.synthetic else "")
 
 
 def model_title(result: Result) -> str:
-    """Name of a model with its mark as a control; two revisions of one model stay apart.
+    """Return a model's name with its mark as a control; two revisions of one model stay apart.
 
     A model in a folder that svuprobe pre-trained is named by its recipe, wherever the folder lies.
     """
@@ -119,16 +117,14 @@ def model_title(result: Result) -> str:
 
 
 def number(metric: str, value: float | None) -> str:
-    """A score as the tables print it: per cent with one decimal, or plain with three."""
+    """Return a score as the tables print it: per cent with one decimal, or plain with three."""
     if value is None:
         return _NOTHING
     return f"{100 * value:.1f}" if is_share(metric) else f"{value:.3f}"
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is a share of something, which is shown in per cent; R2 and errors are
-    not.
-    """
+    """Tell whether a metric is a share, which is shown in per cent; R2 and errors are not."""
     return not metric.startswith(("r2", "mae"))
 
 
@@ -155,7 +151,7 @@ def _name(row: Row) -> str:
 
 
 def _table_text(table: Table) -> str:
-    """One task under one protocol."""
+    """Return the Markdown of one task under one protocol."""
     ranked, models = table.ranked, table.models()
     # Columns that no model has anything in are left out.
     grouped = any(row.group for row in models)
@@ -168,6 +164,7 @@ def _table_text(table: Table) -> str:
     lines = []
     for row in table.rows:
         score = row.scores.get(ranked, CellScore(None))
+        # A model that is missing has empty cells, not those of chance or of a paper.
         is_model = row.kind in ("model", "missing")
         cells = [row.rank or "", _name(row), number(ranked, score.mean)]
         cells += [number(ranked, score.std), _interval(ranked, score)] if is_model else ["", ""]
@@ -208,7 +205,7 @@ def _selectivity(ranked: str, row: Row) -> str:
 
 
 def _across_text(across: Across) -> str:
-    """Models x tasks under one protocol."""
+    """Return the Markdown of models x tasks under one protocol."""
     mark = " (synthetic)" if across.synthetic else ""
     grouped = any(rank.group for rank in across.ranks.values())
     head = ["model"] + [
@@ -241,7 +238,7 @@ def _rank_cells(rank: ModelRank | None, grouped: bool) -> list[str]:
 
 
 def _to_run(across: Across) -> str:
-    """What the gaps of a table need."""
+    """Return the commands that would fill the gaps of a table."""
     if across.suites:
         commands = [
             code(f"svuprobe run {shlex.quote(name)} --data DATA --out OUT")
@@ -262,7 +259,7 @@ def _option(name: str, values: Sequence[str]) -> str:
 
 
 def as_csv(several: Sequence[Table]) -> str:
-    """One line for each score: table, row, metric."""
+    """Return one line for each score: table, row, metric."""
     columns = [
         "task", "synthetic", "version", "split_sha256", "protocol", "protocol_hash", "file",
         "train_fraction", "shuffled_labels", "kind", "rank", "model", "revision", "control",
@@ -290,7 +287,7 @@ def _csv_score(table: Table, row: Row, metric: str, score: CellScore) -> dict[st
 
 
 def as_json(several: Sequence[Table], across: Sequence[Across]) -> str:
-    """Everything in the tables, as numbers."""
+    """Return everything in the tables, as numbers."""
     body = {"tables": [asdict(t) for t in several], "across": [asdict(a) for a in across]}
     for table in body["tables"]:
         del table["problems"]  # of the files on this machine
@@ -304,7 +301,9 @@ def as_json(several: Sequence[Table], across: Sequence[Across]) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Six significant digits: nobody needs more, and the last ones differ between machines."""
+    """Round to six significant digits: nobody needs more, and the last ones differ between
+    machines.
+    """
     if isinstance(value, dict):
         return {key: _rounded(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,5 +1,4 @@
-"""Numbers that papers report, to be set beside ours: other code, other heads, so never ranked among
-ours.
+"""Read numbers that papers report, to stand beside ours: other code, other heads, so never ranked.
 
 ``published_results.csv`` holds one number a line (per cent, R2 too) with the paper and the table it
 was copied from. Its ablations of pre-training (Ma et al. 2023, tables 2 and 3) are of checkpoints
@@ -20,7 +19,7 @@ _ABLATION = "pre-training ablation"
 
 @dataclass(frozen=True)
 class Published:
-    """One system of a published table: metric -> score, as a share of one."""
+    """Hold one system of a published table: metric -> score, as a share of one."""
 
     task: str
     system: str
@@ -31,7 +30,7 @@ class Published:
 
     @property
     def short(self) -> str:
-        """The paper without its number: ``Ma et al. 2023, Table 1``."""
+        """Return the paper without its number: ``Ma et al. 2023, Table 1``."""
         return f"{self.source.partition(', arXiv')[0]}, {self.table}"
 
 
@@ -50,8 +49,9 @@ def _all() -> tuple[Published, ...]:
 
 
 def _metric(row: dict[str, str]) -> str:
-    """Our name of a metric. Of the F measures of beats Ma et al. state 20 ms, and MARBLE's code
-    pools the tracks.
+    """Return our name of a metric.
+
+    Of the F measures of beats Ma et al. state 20 ms, and MARBLE's code pools the tracks.
     """
     if row["metric"] == "f_measure":
         return "beat_f_pooled" if row["source"].startswith("MARBLE") else "beat_f_20ms"
@@ -59,5 +59,5 @@ def _metric(row: dict[str, str]) -> str:
 
 
 def published(task: str, metrics: Collection[str]) -> list[Published]:
-    """Systems with a number for one of the metrics of a task, in the order of the file."""
+    """Return systems with a number for one of a task's metrics, in the order of the file."""
     return [p for p in _all() if p.task == task and not set(metrics).isdisjoint(p.scores)]

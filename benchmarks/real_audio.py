@@ -1,4 +1,4 @@
-"""Four tasks on real recordings, as own data: metadata written from a manifest.
+"""Write four tasks on real recordings, as own data: their metadata comes from a manifest.
 
 ``python -m svuprobe.benchmarks.real_audio MANIFEST OUT`` reads a CSV with the columns ``path``
 (relative to it) and ``labels`` (JSON) and writes a TOML and a CSV file per task into OUT:
@@ -35,7 +35,7 @@ DIGIT_SPLITS = {"jackson": "train", "nicolas": "train", "theo": "valid", "ywewel
 
 
 def digits(rows: list[Row]) -> Iterator[Row]:
-    """Spoken digits, by speaker."""
+    """Yield spoken digits, by speaker."""
     for row in _in(rows, "spoken_digits"):
         speaker = row["speaker"]
         if speaker not in DIGIT_SPLITS:
@@ -51,13 +51,13 @@ def digits(rows: list[Row]) -> Iterator[Row]:
 
 
 def speakers(rows: list[Row]) -> Iterator[Row]:
-    """Speakers of the spoken digits; svuprobe splits the recordings."""
+    """Yield speakers of the spoken digits; svuprobe splits the recordings."""
     for row in _in(rows, "spoken_digits"):
         yield {"path": row["path"], "target": row["speaker"]}
 
 
 def families(rows: list[Row]) -> Iterator[Row]:
-    """Instrument families, by instrument."""
+    """Yield instrument families, by instrument."""
     rendered = _in(rows, "nsynthlike")
     seen: dict[str, list[str]] = {}
     for row in rendered:
@@ -87,7 +87,7 @@ def families(rows: list[Row]) -> Iterator[Row]:
 
 
 def songs(rows: list[Row]) -> Iterator[Row]:
-    """Songs with their notes: of ten, two validate and two test."""
+    """Yield songs with their notes: of ten, two validate and two test."""
     for n, row in enumerate(sorted(_in(rows, "singing_songs"), key=lambda r: r["path"])):
         split = {3: "valid", 4: "test", 8: "valid", 9: "test"}.get(n, "train")
         yield {
@@ -116,13 +116,12 @@ _NEEDED = {
 
 
 def _rows(manifest: Path) -> list[Row]:
-    """The recordings of a manifest, with their labels beside their paths; ProbeError for one of
-    another shape.
-    """
+    """Return a manifest's recordings, labels beside paths; ProbeError for one of another shape."""
     try:
         with manifest.open(encoding="utf-8", newline="") as file:
             table = csv.DictReader(file, strict=True)
             rows = [
+                # The path is the manifest's own, whatever the labels say.
                 {"path": row["path"]} | json.loads(row["labels"]) | {"path": row["path"]}
                 for row in table
             ]
@@ -147,8 +146,9 @@ def _in(rows: list[Row], folder: str) -> list[Row]:
 
 
 def _instrument(row: Row) -> str:
-    """``nsynth/bass_acoustic_000`` of ``nsynth/audio/bass_acoustic_000-036-050.flac``: both folders
-    count from 0.
+    """Return ``nsynth/bass_acoustic_000`` of ``nsynth/audio/bass_acoustic_000-036-050.flac``.
+
+    The folder stays in it, since two folders count from 0.
     """
     path = Path(row["path"])
     return f"{path.parts[0]}/{path.stem.rsplit('-', 2)[0]}"

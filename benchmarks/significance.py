@@ -1,4 +1,4 @@
-"""Which models of a table are told apart, from the predictions beside their results."""
+"""Tell which models of a table are apart, from the predictions beside their results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from svuprobe.probe.stats.intervals import MIN_GROUPS, RESAMPLINGS
 
 @dataclass
 class Significance:
-    """What the comparison of a table's models says.
+    """Say what the comparison of a table's models says.
 
     Attributes
     ----------
@@ -72,8 +72,7 @@ def compare_models(entries: Sequence[Entry]) -> Significance:
 def _read_predictions(
     entries: Sequence[Entry], significance: Significance
 ) -> tuple[dict[int, compare.JackknifeScores], int]:
-    """Return the scores of the best models by their places, and how many more could have been
-    compared.
+    """Return the best models' scores by their places, and how many more could have been compared.
 
     Why a model is left out is added to ``significance``.
     """

@@ -1,15 +1,16 @@
-"""A suite: models x tasks x protocols as a TOML file, and what the leaderboard still waits for.
+"""Read a suite: models x tasks x protocols as a TOML file, and what the leaderboard waits for.
 
 ```toml
 name = "mine"
 description = "One sentence."
 models = ["wavlm-base-plus", "hf:./checkpoint"]
-controls = ["random:wavlm-base-plus", "logmel", "mfcc"]    # models too; they come after the others
-tasks = ["technique", "own.toml"]                          # paths are relative to this file
-protocols = ["svuprobe", { base = "linear", seeds = 3 }]   # presets, changed, or a TOML file
+controls = ["random:wavlm-base-plus", "logmel", "mfcc"]  # models too; they come after the others
+tasks = ["technique", "own.toml"]                        # paths are relative to this file
+# presets, or with fields changed; or a TOML file
+protocols = ["svuprobe", { base = "linear", seeds = 3 }]
 
 [task_protocols]
-technique = ["linear"]                                     # instead of `protocols`
+technique = ["linear"]                                   # instead of `protocols`
 ```
 
 Optional: ``reference`` (the paper whose models and tasks these are) and ``prepare``, which makes
@@ -47,7 +48,9 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Suite:
-    """Models x tasks, each task under one or more protocols; ``folder`` is where the file lies."""
+    """Name models x tasks, each task under one or more protocols; ``folder`` is where the file
+    lies.
+    """
 
     name: str
     tasks: tuple[str, ...]
@@ -64,21 +67,21 @@ class Suite:
 
     @property
     def all_models(self) -> tuple[str, ...]:
-        """Models, then controls, each once."""
+        """Return models, then controls, each once."""
         return tuple(dict.fromkeys(self.models + self.controls))
 
     def protocols_of(self, task: str) -> tuple[Protocol, ...]:
-        """The protocols of a task."""
+        """Return the protocols of a task."""
         return self.task_protocols.get(task, self.protocols)
 
 
 def shipped() -> list[str]:
-    """Names of the suites that come with svuprobe."""
+    """Return the names of the suites that come with svuprobe."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
 def load(name: str) -> Suite:
-    """A suite by its name or from a TOML file; what is wrong with it raises ProbeError."""
+    """Read a suite by its name or from a TOML file; what is wrong with it raises ProbeError."""
     path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
     try:
         return _read(parse_toml(path.read_text(encoding="utf-8")), path)
@@ -161,7 +164,7 @@ def _protocols(entries: Any, folder: Path) -> tuple[Protocol, ...]:
 
 
 def _protocol(entry: Any, folder: Path) -> Protocol:
-    """A preset or a protocol's TOML file by its name, or ``{ base = ..., field = ... }``."""
+    """Return a preset or a protocol's TOML file by its name, or ``{ base = ..., field = ... }``."""
     changes = dict(entry) if isinstance(entry, dict) else {"base": entry}
     base = changes.pop("base", "svuprobe")
     if not isinstance(base, str):
@@ -173,6 +176,7 @@ def _protocol(entry: Any, folder: Path) -> Protocol:
                 f"unknown field {key!r} of a protocol; {did_you_mean(key, list(asdict(found)))}"
             )
         kind = type(getattr(found, key))
+        # TOML has lists for tuples, and whole numbers for some fractions.
         changes[key] = (
             kind(value) if (kind, type(value)) in ((tuple, list), (float, int)) else value
         )
@@ -183,7 +187,9 @@ def _protocol(entry: Any, folder: Path) -> Protocol:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A result that a suite asks for: what the leaderboard shows as missing until it is there."""
+    """Name a result that a suite asks for: the leaderboard shows it as missing until it is
+    there.
+    """
 
     suite: str
     model: str
@@ -196,9 +202,7 @@ class Wanted:
 
 
 def save_wanted(results: Path, suite: str, wanted: Sequence[Wanted]) -> Path:
-    """Write what a suite asks for beside its results, so that a leaderboard is made from them
-    alone.
-    """
+    """Write what a suite asks for beside its results: a leaderboard is made from them alone."""
     path = results / f"{suite}{_WANTED}"
     text = json.dumps([asdict(one) for one in wanted], indent=1) + "\n"
     if not holds(path, text):
@@ -207,8 +211,8 @@ def save_wanted(results: Path, suite: str, wanted: Sequence[Wanted]) -> Path:
 
 
 def read_wanted(results: Path) -> tuple[list[Wanted], list[str]]:
-    """What all suites that were run into a folder ask for, and a line for each file that does not
-    say it.
+    """Return what all suites run into a folder ask for, and a line for each file that doesn't
+    say.
     """
     found: list[Wanted] = []
     problems = []
@@ -225,7 +229,7 @@ def read_wanted(results: Path) -> tuple[list[Wanted], list[str]]:
 
 
 def _one_wanted(body: Any) -> Wanted:
-    """Raise TypeError or ValueError where the keys or the kinds of their values are others."""
+    """Return one entry; TypeError or ValueError where keys or the kinds of values are others."""
     one = Wanted(**body)
     for each in fields(Wanted):
         if type(getattr(one, each.name)).__name__ != each.type:

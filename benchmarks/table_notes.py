@@ -1,4 +1,4 @@
-"""What stands above and below a table of the leaderboard, in words; everything is Markdown."""
+"""Word what stands above and below a table of the leaderboard; everything is Markdown."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MOST_NAMED = 5
 
 
 def listed(names: Sequence[str]) -> str:
-    """``one, two and 3 more``, for Markdown."""
+    """Return ``one, two and 3 more``, for Markdown."""
     shown = ", ".join(markdown(name) for name in names[:MOST_NAMED])
     return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
 
 def about(result: Result) -> str:
-    """What was scored on what, and how."""
+    """Say what was scored on what, and how."""
     task, protocol, test = result.task, result.protocol, result.counts.test
     clips = {split: f"{task.splits[split]:,}" for split in ("train", "valid", "test")}
     unit = "windows" if task.scored == "window" else "clips"
@@ -41,7 +41,7 @@ def about(result: Result) -> str:
 
 
 def of_results(results: Sequence[Result]) -> list[str]:
-    """What a reader has to know before believing an interval or a mean."""
+    """Say what a reader has to know before believing an interval or a mean."""
     first, notes = results[0], []
     groups = first.counts.test.groups
     if groups < MIN_GROUPS:
@@ -65,8 +65,8 @@ def of_results(results: Sequence[Result]) -> list[str]:
 
 
 def _caveats(results: Sequence[Result]) -> list[str]:
-    """What limits the scores, as the results say: once where all say it, else with the models it is
-    said of.
+    """Say what limits scores, as results have it: once where all say it, else with the models'
+    names.
     """
     said: dict[str, list[str]] = {}
     for result in results:
@@ -80,7 +80,7 @@ def _caveats(results: Sequence[Result]) -> list[str]:
 
 
 def of_published(others: Iterable[Published]) -> list[str]:
-    """Where published numbers are from and how they were made, each once."""
+    """Say where published numbers are from and how they were made, each once."""
     lines = dict.fromkeys(
         markdown(f"{p.short} ({p.source.partition(', ')[2] or p.source}): {p.note}") for p in others
     )

@@ -1,4 +1,4 @@
-"""What the leaderboard shows of each task under each protocol, as data.
+"""Collect what the leaderboard shows of each task under each protocol, as data.
 
 Results share a table only where task, version, split, protocol hash and kind of data (real or
 synthetic) agree.
@@ -27,7 +27,7 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class CellScore:
-    """One score of a row; of chance and of published rows the mean alone is known.
+    """Hold one score of a row; of chance and of published rows the mean alone is known.
 
     ``ci95`` is None, too, where one of its ends is undefined.
     """
@@ -44,7 +44,7 @@ class CellScore:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table; ``kind`` is model, missing, chance or published.
+    """Hold a line of a table; ``kind`` is model, missing, chance or published.
 
     Only models have a rank, and of these only such whose ranked score is defined.
     """
@@ -67,8 +67,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """One task under one protocol; the first metric is the ranked one, its scores decide the order
-    of the models.
+    """Hold one task under one protocol; the first metric is ranked, and decides the order of
+    models.
 
     ``detectable`` is the smallest difference in it that this test set would tell apart in four of
     five cases.
@@ -92,12 +92,12 @@ class Table:
 
     @property
     def ranked(self) -> str:
-        """The metric that ranks."""
+        """Return the metric that ranks."""
         return self.metrics[0]
 
     @property
     def title(self) -> str:
-        """The task with its marks."""
+        """Return the task with its marks."""
         labels = ", training labels shuffled" if self.shuffled_labels else ""
         return (
             self.task
@@ -107,7 +107,7 @@ class Table:
         )
 
     def models(self) -> list[Row]:
-        """The rows of results, best first."""
+        """Return the rows of results, best first."""
         return [row for row in self.rows if row.kind == "model"]
 
 
@@ -141,9 +141,7 @@ def _key(result: Result) -> Key:
 
 
 def _model_key(result: Result) -> Key:
-    """Return what a result on shuffled labels shares with the one on true labels of the same
-    model.
-    """
+    """Return what a result on shuffled labels shares with one on true labels of the same model."""
     fields = dict(result.protocol.fields)
     for name in ("name", "shuffle_labels"):
         fields.pop(name, None)
@@ -155,12 +153,12 @@ def _name_and_revision(result: Result) -> tuple[str, str]:
 
 
 def protocol_key(name: str, digest: str) -> tuple[Any, ...]:
-    """Sorts the default protocol first."""
+    """Return a sort key that puts the default protocol first."""
     return name != "svuprobe", name, digest
 
 
 def part_of(fraction: float) -> str:
-    """Words for a heading on a share of the training set; none for the whole of it."""
+    """Word a share of the training set for a heading; none for the whole of it."""
     return f", {100 * fraction:g} % of the training set" if fraction < 1 else ""
 
 
@@ -211,7 +209,7 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
 
 
 def _descending(mean: float | None) -> float:
-    """Sorts the largest score first, and one that is undefined last, below every negative R2."""
+    """Return a key that sorts the largest score first, an undefined one below every negative R2."""
     return math.inf if mean is None else -mean
 
 
@@ -225,6 +223,7 @@ def _row(
         model=model.name,
         scores=scores,
         rank=rank,
+        # A control has no revision that a reader would look up.
         revision="" if model.control else model.revision[:8],
         control=model.control,
         finetuned=result.protocol.finetunes,
@@ -249,5 +248,5 @@ def _published_row(one: Published, metrics: Sequence[str]) -> Row:
 
 
 def label(row: Row) -> str:
-    """A model with its revision, so that two revisions of one model stay apart."""
+    """Return a model with its revision, so that two revisions of one model stay apart."""
     return f"{row.model}@{row.revision}" if row.revision else row.model

@@ -54,7 +54,9 @@ class FeatureStats:
         ``own_scale`` is the power of a feature's own deviation in its scale, the rest is its
         layer's.
         """
-        total, square, count = 0.0, 0.0, 0
+        total: torch.Tensor | float = 0.0
+        square: torch.Tensor | float = 0.0
+        count = 0
         # In float64 and in parts: a float32 sum of squares would lose the deviation of large means.
         for part in states:
             for block in map(torch.Tensor.double, part.split(64)):

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 # Folders that are called as the function of their name is.
 _FOLDERS = ("pretrain", "probe")
+# Loaded lazily, since torch alone takes seconds to import.
 # Name -> module that has it.
 _FACE = dict.fromkeys(
     (
@@ -108,7 +109,7 @@ def __dir__() -> list[str]:
 
 
 class _StageFolder(ModuleType):
-    """A folder as ``svuprobe.probe`` that is also the function of that name.
+    """Be a folder as ``svuprobe.probe`` and also the function of that name.
 
     Importing any part of a folder makes Python bind the folder to its name in svuprobe, over
     whatever stood there.
@@ -120,7 +121,7 @@ class _StageFolder(ModuleType):
 
     @property
     def __signature__(self) -> "inspect.Signature":
-        """Return that of the function."""
+        """Return the signature of the function."""
         import inspect
 
         return inspect.signature(self._function)
@@ -134,7 +135,7 @@ class _StageFolder(ModuleType):
 
 
 class _Face(ModuleType):
-    """This module; it makes the folders of `_FOLDERS` callable when Python binds them here."""
+    """Be this module; it makes the folders of `_FOLDERS` callable when Python binds them here."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FOLDERS and isinstance(value, ModuleType):

@@ -1,5 +1,4 @@
-"""Where the program meets the user: what goes to a terminal is harmless, and what the system says
-is one line.
+"""Meet the user: what goes to a terminal is harmless, and what the system says is one line.
 
 Names of files, labels and error texts come from elsewhere: each may hold codes that steer a
 terminal, or turn the direction of writing around. They are shown as Python writes them, ``\\x1b``.
@@ -19,25 +18,28 @@ from typing import Any
 import click
 
 from svuprobe._errors import UserError
-from svuprobe._files import advice, is_systems_word
 from svuprobe._progress import Reporter
+from svuprobe._system_errors import advice, is_systems_word
 
 # Control characters but for the end of a line, marks of
 # direction, other ends of lines, halves of characters.
 _STEERS = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+# CUDA, libc and Python word the same thing in three ways.
 _NO_MEMORY = re.compile("can't allocate memory|out of memory|can't start new thread", re.IGNORECASE)
 _AGAIN = "what was finished before is kept"
 
 
 def printable(text: str) -> str:
-    """A text with everything that would steer a terminal escaped, but for the ends of its lines."""
+    """Return a text with everything that would steer a terminal escaped, but the ends of its
+    lines.
+    """
     return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def one_line(text: object) -> str:
-    """A text that has to stay on one line."""
+    """Return a text that has to stay on one line."""
     return printable(str(text)).replace("\n", "\\n")
 
 
@@ -57,7 +59,7 @@ def warn(line: object) -> None:
 
 
 def bar(*args: Any, **options: Any) -> Any:
-    """A progress bar for what takes longer than a second; none where nobody watches."""
+    """Return a progress bar for what takes longer than a second; none where nobody watches."""
     from tqdm import tqdm
 
     options["desc"] = one_line(options.get("desc") or "")
@@ -67,8 +69,9 @@ def bar(*args: Any, **options: Any) -> Any:
 
 
 class OneLineErrors(click.Group):
-    """Turns the project's own errors, the system's, Ctrl-C and SIGTERM into one line; exit codes 1,
-    130 and 143.
+    """Turn the project's own errors, the system's, Ctrl-C and SIGTERM into one line.
+
+    Exit codes are 1, 130 and 143.
     """
 
     def main(self, *args: Any, **extra: Any) -> Any:
@@ -95,13 +98,14 @@ class OneLineErrors(click.Group):
                 f"Interrupted: what is finished is kept; the same command{again} goes on from "
                 "there."
             )
+            # As shells have it: 128 and the number of the signal.
             sys.exit(143 if isinstance(stop, Terminated) else 130)
         finally:
             signal.signal(signal.SIGTERM, before)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as a scheduler sends it when a job's time is up."""
+    """Report SIGTERM, as a scheduler sends it when a job's time is up."""
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -120,8 +124,8 @@ def _printable_errors() -> Iterator[None]:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user can mend into one line: our own errors, and what the system says of files
-    and memory.
+    """Turn what a user can mend into one line: our errors, and what the system says of files and
+    memory.
 
     click takes an EOFError for Ctrl-D at a prompt and says nothing but "Aborted!"; here it is a
     bug.
@@ -131,6 +135,7 @@ def one_line_errors() -> Iterator[None]:
     except UserError as error:
         raise click.ClickException(_joined(error)) from None
     except OSError as error:
+        # A file that is not there is a bug here: what a user names was looked for before.
         if not is_systems_word(error):
             raise
         what = " -> ".join(
@@ -150,6 +155,7 @@ def one_line_errors() -> Iterator[None]:
             )
         ) from None
     except UnicodeEncodeError as error:
+        # Only where the locale can't write a file's name; in anything else it is a bug.
         if error.encoding != sys.getfilesystemencoding() or error.encoding == "utf-8":
             raise
         raise click.ClickException(
@@ -161,7 +167,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _joined(error: object) -> str:
-    """An error on one line, whatever the library that words it thinks of lines."""
+    """Return an error on one line, whatever the library that words it thinks of lines."""
     return " ".join(str(error).split())
 
 

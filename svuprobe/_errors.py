@@ -1,4 +1,4 @@
-"""The errors that are a user's to mend. Everything else that is raised is a bug and keeps its
+"""Define the errors that are a user's to mend; whatever else is raised is a bug with its
 traceback.
 """
 
@@ -9,8 +9,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """What the user typed, has on disk or lacks, as one line: the value, the rule and the next
-    step.
+    """Report what the user typed, has on disk or lacks, in one line: value, rule and next step.
 
     Each part has its own: ``TaskError``, ``ExtractError``, ``ProbeError``, ``FileError``,
     ``OptionError``. The command line turns exactly these into one line and exit code 1.
@@ -18,13 +17,13 @@ class UserError(Exception):
 
 
 class FileError(UserError):
-    """A file or folder that the system does not let us write: a full disk, a read-only folder, a
-    special file.
+    """Report what the system does not let us write: a full disk, a read-only folder, a special
+    file.
     """
 
 
 class OptionError(UserError):
-    """A value of an option that no task, model or file makes right, as a device that is not
+    """Report an option's value that no task, model or file makes right, as a device that is not
     here.
     """
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whoever is killed when.
+"""Write files that are whole or absent, whoever is killed when.
 
 A file is written under a temporary name beside its own, ``<file>.tmp-<host>-<process>``, synced and
 renamed. What a killed process left under such a name is deleted by the next one that writes the
@@ -15,7 +15,6 @@ it was written.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import platform
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from svuprobe._errors import FileError
+from svuprobe._system_errors import advice
 
 if sys.platform != "win32":
     import fcntl
@@ -40,50 +40,6 @@ else:
 _BLOCK = 4 << 20
 # After so long nobody is still writing a temporary file of another machine.
 _LONG_DEAD_S = 7 * 24 * 3600.0
-_FREE, _WRITABLE = "free some space", "make it writable or choose another folder"
-_CLOSE, _BROKEN = "close other programs", "see whether its disk or network is in order"
-_ADVICE = {
-    errno.ENOSPC: _FREE,
-    errno.EDQUOT: _FREE,
-    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.ENFILE: "close other programs: the system has no open file left",
-    errno.EACCES: _WRITABLE,
-    errno.EPERM: _WRITABLE,
-    errno.EROFS: _WRITABLE,
-    errno.ENOTDIR: "a part of its path is a file: choose another folder",
-    errno.EEXIST: "a part of its path is a file: choose another folder",
-    errno.EISDIR: "it is a folder: choose another name",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EILSEQ: "choose a name of other letters",
-    errno.ELOOP: "its links lead in a circle: mend them",
-    errno.EBUSY: "another program uses it: close that",
-    errno.ETXTBSY: "another program uses it: close that",
-    errno.EAGAIN: _CLOSE,
-    errno.ENOMEM: _CLOSE,
-    errno.EIO: _BROKEN,
-    errno.ENODEV: _BROKEN,
-    errno.ENXIO: _BROKEN,
-    errno.ESTALE: _BROKEN,
-    errno.ENOTCONN: _BROKEN,
-    errno.ETIMEDOUT: _BROKEN,
-    errno.EHOSTDOWN: _BROKEN,
-}
-
-
-def is_systems_word(error: OSError) -> bool:
-    """Whether an error says what the system can't or won't do with files, and not that a program
-    asks wrongly.
-
-    A file that is not there is not among them: what a user names is looked for where it is read,
-    and so it is a bug.
-    """
-    return error.errno in _ADVICE and error.strerror is not None
-
-
-def advice(error: OSError) -> str:
-    """What a user can do about an error of the system."""
-    return _ADVICE.get(error.errno or 0, "mend that")
 
 
 @contextmanager
@@ -106,12 +62,12 @@ def _host() -> str:
 
 
 def temporary_for(path: Path) -> Path:
-    """Where this process writes ``path`` before it is whole."""
+    """Return where this process writes ``path`` before it is whole."""
     return path.with_name(f"{path.name}.tmp-{_host()}-{os.getpid()}")
 
 
 def leftovers(path: Path) -> list[Path]:
-    """Temporary files of ``path``, of any process."""
+    """Find the temporary files of ``path``, of any process."""
     if not path.parent.is_dir():
         return []
     start = f"{path.name}.tmp-"
@@ -119,12 +75,13 @@ def leftovers(path: Path) -> list[Path]:
 
 
 def abandoned(temporary: Path) -> bool:
-    """Whether no process can still be writing a temporary file: its own is gone, or it is very
+    """Tell whether no process can still be writing a temporary file: its own is gone, or it is very
     old.
     """
     match = re.search(r"\.tmp-(\w+)-(\d+)", temporary.name)
     if match and match[1] == _host() and sys.platform != "win32":
         try:
+            # Signal 0 is sent to nobody, but says whether there is anybody.
             os.kill(int(match[2]), 0)
         except ProcessLookupError:
             return True
@@ -145,8 +102,8 @@ def clear_abandoned(path: Path) -> None:
 
 
 def holds(path: Path, text: str) -> bool:
-    """Whether a text file is there and says just this; what killed processes left of it is deleted
-    on the way.
+    """Tell whether a text file is there and says just this; delete what killed processes left of
+    it.
 
     For files that are written again only where they change, also where nothing can be written.
     """
@@ -181,13 +138,14 @@ def sync_and_rename(temporary: Path, path: Path) -> None:
     """Make ``temporary`` durable and put it in the place of ``path`` in one step."""
     sync(temporary)
     os.replace(temporary, path)
+    # A rename is durable when its folder is.
     sync(path.parent)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; it takes the place of ``path`` when the block ends without
-    an error.
+    """Give a temporary path to write to; it takes ``path``'s place when the block ends without
+    error.
 
     The folder is made where it is missing. A link is followed, so the file that it names is what is
     replaced. An error of the system is one line, and nothing half-written stays.
@@ -211,9 +169,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def refuse_special(path: Path) -> None:
-    """Raise FileError where ``path`` is there and no regular file: replacing a device would destroy
-    it.
-    """
+    """Raise FileError where ``path`` is no regular file: replacing a device would destroy it."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -235,7 +191,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def sha256_of(path: Path, each: Callable[[int], object] = lambda n: None) -> str:
-    """SHA-256 of a file, hexadecimal; ``each`` is told how many bytes were read."""
+    """Compute the SHA-256 of a file, hexadecimal; ``each`` is told how many bytes were read."""
+    # One buffer for the whole file: reading into it makes no objects.
     digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK))
     with open(path, "rb", buffering=0) as file:
         while n := file.readinto(block):
@@ -274,14 +231,14 @@ def gib(size: float) -> str:
 
 
 def lock_of(path: Path) -> Path:
-    """The lock file of ``path``."""
+    """Return the lock file of ``path``."""
     return path.with_name(f"{path.name}.lock")
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold ``<path>.lock``: True, or False at once where another live process holds it and ``wait``
-    is not set.
+    """Hold ``<path>.lock``: give True, or False at once where another process holds it, unless
+    ``wait``.
 
     What a dead process left of the file is deleted then. Everybody gets the lock where the system
     or the filesystem has none.
@@ -304,7 +261,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
 
 
 def _open_locked(lock: Path, path: Path, wait: bool) -> int | None:
-    """The descriptor of a locked file; None where another process holds it."""
+    """Return the descriptor of a locked file; None where another process holds it."""
     while True:
         with writing(path):
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
@@ -338,7 +295,7 @@ def _is(descriptor: int, path: Path) -> bool:
 
 
 def busy(path: Path) -> bool:
-    """Whether a live process holds the lock of ``path``; leaves everything as it is."""
+    """Tell whether a live process holds the lock of ``path``; leave everything as it is."""
     if sys.platform == "win32":
         return False
     try:

@@ -1,5 +1,4 @@
-"""What a computation runs on, checked before anything is read: devices, types of numbers,
-processes, memory.
+"""Check what a computation runs on before anything is read: devices, types of numbers, processes.
 
 Nothing here imports torch before a device other than the CPU is asked about.
 """
@@ -19,8 +18,8 @@ LEAST_MEMORY, MOST_MEMORY = 1 << 20, 1 << 50  # bytes
 
 
 def devices() -> list[str]:
-    """Names of the devices that are here, ``cpu`` first; ``cuda`` and ``mps`` are the first of
-    their kind.
+    """Name the devices that are here, ``cpu`` first; ``cuda`` and ``mps`` are the first of their
+    kind.
     """
     import torch
 
@@ -34,7 +33,7 @@ def devices() -> list[str]:
 
 @functools.cache
 def default_device() -> str:
-    """``cuda`` where there is one, else ``cpu``."""
+    """Return ``cuda`` where there is one, else ``cpu``."""
     return "cuda" if "cuda" in devices() else "cpu"
 
 
@@ -48,6 +47,7 @@ def checked_device(device: str | None) -> str:
     """
     if device is None:
         return default_device()
+    # torch is asked only where more than the CPU is.
     if device != "cpu" and device not in (there := devices()):
         raise OptionError(
             f"device {device!r}: there is none of this name here; there is {', '.join(there)}"
@@ -64,6 +64,7 @@ def check_dtype(dtype: str, *, auto: bool = True) -> None:
 
 def check_whole(name: str, value: Any, least: int, most: int) -> None:
     """Raise OptionError unless ``value`` is None or a whole number from ``least`` to ``most``."""
+    # By type and not isinstance: true is no number here.
     if value is not None and (type(value) is not int or not least <= value <= most):
         raise OptionError(f"{name} = {value!r}; it is a whole number from {least:,} to {most:,}")
 

@@ -1,5 +1,5 @@
-"""Types of the command line's options: what they accept ends; everything else is a usage error that
-says the rule.
+"""Define the types of the command line's options: what they accept ends; all else is a usage
+error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOST_SHARDS = 10_000
 
 
 class Number(click.FloatRange):
-    """A finite number in a range; click's own range lets NaN through."""
+    """Accept a finite number in a range; click's own range lets NaN through."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -30,7 +30,7 @@ class Number(click.FloatRange):
 
 
 class Checked(click.ParamType):
-    """A text that a function raises a UserError about, or lets pass."""
+    """Accept a text that a function lets pass, and does not raise a UserError about."""
 
     def __init__(self, name: str, check: Callable[[str], object]) -> None:
         self.name, self.check = name, check
@@ -44,7 +44,7 @@ class Checked(click.ParamType):
 
 
 class Shard(click.ParamType):
-    """``i/n``, the i-th of n parts, counted from 1."""
+    """Accept ``i/n``, the i-th of n parts, counted from 1."""
 
     name = "i/n"
 
@@ -61,7 +61,7 @@ class Shard(click.ParamType):
 
 
 def whole(ranges: Mapping[str, tuple[float, float]]) -> dict[str, click.IntRange]:
-    """Types of the whole numbers that a protocol bounds, by the name of its field."""
+    """Make types of the whole numbers that a protocol bounds, by the name of its field."""
     return {name: click.IntRange(int(low), int(high)) for name, (low, high) in ranges.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a stage tells while it runs: lines, and bars that show how far it is.
+"""Tell what a stage does while it runs: lines, and bars that show how far it is.
 
 A `Reporter` is made at the edge, where it is known who watches, and handed on as one argument. A
 stage asks it for what it needs and never looks whether anybody listens: without a listener lines
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class Bar(Protocol):
-    """A bar as tqdm's: a context that is told of each step."""
+    """Show progress as tqdm does: a context that is told of each step."""
 
     def __enter__(self) -> Bar:
-        """Begin."""
+        """Begin to show."""
         ...
 
     def __exit__(
@@ -28,7 +28,7 @@ class Bar(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool | None:
-        """End, however the work ended."""
+        """End to show, however the work ended."""
         ...
 
     def update(self, n: float = 1) -> object:
@@ -41,7 +41,7 @@ class Bar(Protocol):
 
 
 class _NoBar:
-    """A bar that nobody sees."""
+    """Be a bar that nobody sees."""
 
     def __enter__(self) -> _NoBar:
         return self
@@ -62,7 +62,7 @@ def _ignore(line: str) -> None:
 
 @dataclass(frozen=True)
 class Reporter:
-    """Who is told what goes on; nobody, if made without arguments.
+    """Tell whoever watches what goes on; nobody, if made without arguments.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Reporter:
         scaled: bool = False,
     ) -> Bar:
         """Return a bar of ``total`` units (None: not known); ``scaled`` shortens numbers to
-        thousands, millions.
+        thousands.
         """
         if self.make_bar is None:
             return _NoBar()
@@ -104,8 +104,8 @@ class Reporter:
     def watch(
         self, items: Iterable[T], desc: str = "", total: int | None = None, unit: str = "it"
     ) -> Iterable[T]:
-        """Return the items, with a bar that moves on as they are taken; ``total`` where they have
-        no length.
+        """Return items with a bar that moves as they are taken; ``total`` where they have no
+        length.
         """
         if self.make_bar is None:
             return items

@@ -1,4 +1,4 @@
-"""How a stage runs, and not what it computes: one frozen object, made and checked at the edge.
+"""Say how a stage runs, and not what it computes: one frozen object, made and checked at the edge.
 
 The fields are checked when the object is made, so a stage takes them as they are and hands the
 object on. None of them is part of a protocol. Results name ``dtype`` and the clips of
@@ -29,7 +29,7 @@ _MOST_DECODERS = {"cpu": 4, "cuda": 32}
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a stage runs. Fields that a stage has no use for change nothing in it.
+    """Say how a stage runs. Fields that a stage has no use for change nothing in it.
 
     Attributes
     ----------
@@ -87,16 +87,17 @@ class RunOptions:
 
     @property
     def runs_on(self) -> str:
-        """The device, found when the options were made."""
+        """Return the device, found when the options were made."""
         return self.device or "cpu"
 
     @property
     def decoders(self) -> int:
-        """Processes that decode audio."""
+        """Return how many processes decode audio."""
         if self.jobs is not None:
             return self.jobs
         from joblib import cpu_count
 
+        # Models need the other half of the cores.
         cores = int(cpu_count())
         if self.runs_on.startswith("cuda"):
             return min(cores, _MOST_DECODERS["cuda"])
@@ -105,7 +106,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class FinetuneOptions(RunOptions):
-    """How fine-tuning runs; ``dtype`` is what autocast rounds to.
+    """Say how fine-tuning runs; ``dtype`` is what autocast rounds to.
 
     Attributes
     ----------

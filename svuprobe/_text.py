@@ -1,5 +1,4 @@
-"""Text that comes from data - names, labels, references, layers - put where something would read it
-as commands.
+"""Put text from data - names, labels, references - where something would read it as commands.
 
 A task's reference or a model's name is whatever somebody typed. In Markdown it stays the characters
 that it is: no HTML, no link, no second column. In a spreadsheet it is no formula. In a picture it
@@ -33,8 +32,8 @@ FONT = "DejaVu Sans"  # comes with matplotlib
 
 
 def one_line(text: object) -> str:
-    """Return the text on one line, without control characters and signs that turn the direction of
-    writing.
+    """Return the text on one line, without control characters and signs that turn writing
+    around.
     """
     kept = (" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in str(text))
     return " ".join("".join(c for c in kept if unicodedata.category(c) != "Cf").split())
@@ -49,7 +48,7 @@ def markdown(text: object) -> str:
 
 
 def code(text: object) -> str:
-    """Set text as code in a paragraph of Markdown; a backtick would end it and is shown as an
+    """Set text as code in a paragraph of Markdown; a backtick would end it and becomes an
     apostrophe.
     """
     return f"`{one_line(text).replace('`', chr(39))}`"
@@ -61,8 +60,8 @@ def prose(text: str) -> str:
 
 
 def cell(value: Any) -> Any:
-    """Return a value for CSV: text that a spreadsheet would take for a formula gets an apostrophe
-    before it.
+    """Return a value for CSV: text that a spreadsheet takes for a formula gets an apostrophe before
+    it.
     """
     if not isinstance(value, str):
         return "" if isinstance(value, float) and math.isnan(value) else value
@@ -92,8 +91,8 @@ def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 
 def picture(text: object, longest: int = 48) -> str:
-    """Return text for a picture: signs that its font lacks are spelt out, and what is too long is
-    cut in the middle.
+    """Return text for a picture: signs its font lacks are spelt out, what is too long is cut in the
+    middle.
 
     Mathematics is switched off where pictures are drawn (``text.parse_math``). An underscore at the
     start would hide a line from the legend.

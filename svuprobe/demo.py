@@ -1,4 +1,4 @@
-"""The whole chain on embedded data: synthesise, extract, probe, leaderboard, plots (the suite
+"""Run the whole chain on embedded data: synthesise, extract, probe, leaderboard, plots (suite
 ``demo``).
 """
 

@@ -8,8 +8,7 @@ run is over in seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 
 from svuprobe import api
@@ -20,50 +19,14 @@ from svuprobe._run_options import RunOptions
 from svuprobe.api import Data
 from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
 from svuprobe.benchmarks.plots import KINDS
-from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.loading import local_revision
-from svuprobe.extractors.names import canonical, is_control, slug
+from svuprobe.extractors.names import canonical
 from svuprobe.pretrain.model_folder import is_model_of
 from svuprobe.pretrain.presets import PRESETS
 from svuprobe.pretrain.recipe import load_recipe
-from svuprobe.probe import identity, result_file
-from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task
-from svuprobe.tasks.datasets import DATASETS, embedded_folder, starter
-from svuprobe.tasks.manifest import labels_of
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A task of the suite; ``typed`` is its name or TOML file, ``problem`` says why its data can't
-    be had.
-
-    ``clips`` and ``labels`` are empty where the data are absent: any clips will do then.
-    """
-
-    task: Task
-    typed: str
-    protocols: tuple[Protocol, ...]
-    synthetic: bool
-    clips: tuple[Clip, ...] = ()
-    labels: tuple[str, ...] = ()
-    problem: str = ""
-
-    @cached_property
-    def marks(self) -> dict[str, str]:
-        """What the audio of each clip is, by clip id; clips whose file is not there are left
-        out.
-        """
-        return identity.marks_of(self.clips)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One result of the suite."""
-
-    asked: _Asked
-    protocol: Protocol
-    model: str
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.suite_parts import Part, is_there, parts_of, revision_now, wanted
+from svuprobe.tasks import TaskError
+from svuprobe.tasks.datasets import embedded_folder, starter
 
 
 def run_suite(
@@ -122,37 +85,34 @@ def run_suite(
     if plan.prepare == "real_audio":
         folder = out / "data" / plan.name
         _write_tasks(data.root / "manifest.csv", folder, plan)
-    several = _listed(plan, models, data, folder)
+    several = parts_of(plan, models, data, folder)
     # Asked for once: to know that of a model of one's own takes loading it.
-    revisions = {model: _revision_now(model) for model in {one.model for one in several}}
-    missing = [
-        one
-        for one in several
-        if not _is_there(results, one, revisions[one.model], options.allow_missing)
-    ]
+    revisions = {model: revision_now(model) for model in models}
+
+    def absent(one: Part) -> bool:
+        return not is_there(results, one, revisions[one.model], options.allow_missing)
+
+    missing = list(filter(absent, several))
     if plan.prepare == "synth" and any(one.asked.problem for one in missing):
         _synthesise(plan, missing, data, reporter)
-        several = _listed(plan, models, data, folder)
-        missing = [
-            one
-            for one in several
-            if not _is_there(results, one, revisions[one.model], options.allow_missing)
-        ]
-    suites.save_wanted(results, plan.name, [_wanted(plan.name, one) for one in several])
+        # Again: the tasks have clips now.
+        several = parts_of(plan, models, data, folder)
+        missing = list(filter(absent, several))
+    suites.save_wanted(results, plan.name, [wanted(plan.name, one) for one in several])
     if plan.pretrain and not (results / "about.md").exists():
         write_text(results / "about.md", f"{plan.description}\n")
     reporter.say(
         f"suite {plan.name}: {len(several)} results, {len(several) - len(missing)} of them there"
     )
-    failures = list(
-        dict.fromkeys(
-            f"{one.asked.task.name}: {one.asked.problem}" for one in missing if one.asked.problem
-        )
-    )
-    groups: dict[str, list[_Part]] = {}
+    # By dataset, so that each is decoded once for all models and tasks.
+    groups: dict[str, list[Part]] = {}
+    failures = []
     for one in missing:
+        problem = f"{one.asked.task.name}: {one.asked.problem}"
         if not one.asked.problem:
             groups.setdefault(one.asked.task.dataset, []).append(one)
+        elif problem not in failures:  # once, though it is that of every model
+            failures.append(problem)
     for group in groups.values():
         failures += _make(group, data, features, results, options)
     changed, problems = _show(results, out, reporter)
@@ -195,34 +155,8 @@ def _training_recordings() -> str:
     return "".join(f"{path}\n" for path in train)
 
 
-def _listed(plan: suites.Suite, models: list[str], data: Data, folder: Path) -> list[_Part]:
-    """Everything that a suite asks for."""
-    asked = [_asked(plan, name, data, folder) for name in plan.tasks]
-    return [
-        _Part(a, protocol, model) for a in asked for protocol in a.protocols for model in models
-    ]
-
-
-def _asked(plan: suites.Suite, name: str, data: Data, folder: Path) -> _Asked:
-    """A task with its clips; an unknown name raises, absent data do not."""
-    typed = f"{name}.toml" if plan.prepare == "real_audio" else name
-    typed = str(folder / typed) if typed.endswith(".toml") else typed
-    task = load_task(typed)
-    root = data.folder(task.dataset)
-    made = plan.prepare == "synth" and not embedded_folder(task.dataset)
-    synthetic = made or (not task.source and is_synthetic(root))
-    asked = _Asked(task, typed, plan.protocols_of(name), synthetic)
-    try:
-        if not task.source and not root.is_dir():
-            raise TaskError(_absent(task, root))
-        clips = find_clips(task, root)
-    except TaskError as error:
-        return replace(asked, problem=str(error))
-    return replace(asked, clips=tuple(clips), labels=labels_of(task, clips))
-
-
 def _synthesise(
-    plan: suites.Suite, missing: Sequence[_Part], data: Data, reporter: Reporter
+    plan: suites.Suite, missing: Sequence[Part], data: Data, reporter: Reporter
 ) -> None:
     """Make the datasets that tasks lack, each once."""
     names: dict[str, list[str]] = {}
@@ -235,7 +169,9 @@ def _synthesise(
 
 
 def _write_tasks(manifest: Path, folder: Path, plan: suites.Suite) -> None:
-    """The tasks of the recordings that a manifest lists; those written before do without it."""
+    """Write the tasks of the recordings that a manifest lists; those written before do without
+    it.
+    """
     if manifest.is_file():
         real_audio.write(manifest, folder)
     elif not folder.is_dir():
@@ -250,83 +186,8 @@ def _write_tasks(manifest: Path, folder: Path, plan: suites.Suite) -> None:
         )
 
 
-def _absent(task: Task, root: Path) -> str:
-    """What is missing, and the command that gets it or says how."""
-    words = f"--task {task.name} --data {root.parent}"
-    if task.dataset in DATASETS and DATASETS[task.dataset].archives:
-        return f"{root}: no such folder; get it with svuprobe data prepare {words}"
-    return f"{root}: no such folder; svuprobe data check {words} says how to get it"
-
-
-def _folders(results: Path, one: _Part, revision: str | None) -> list[Path]:
-    """Where results of a revision of the model are; of any revision where that is not known
-    here.
-    """
-    names = [one.asked.task.name, f"{one.asked.task.name}.synthetic"]
-    wanted = names if one.asked.problem else [names[one.asked.synthetic]]
-    folders = sorted(results.glob(f"{slug(one.model)}@{revision[:8] if revision else '*'}"))
-    return [f / name for f in folders for name in wanted]
-
-
-def _revision_now(model: str) -> str | None:
-    """The revision of a local model; None for others, and for one whose files are gone: what was
-    made stands.
-    """
-    try:
-        return local_revision(model)
-    except ExtractError:
-        return None
-
-
-def _is_there(results: Path, one: _Part, revision: str | None, allow_missing: bool) -> bool:
-    """Whether there is a result of the protocol on the clips as they are now (or on any, without
-    the data).
-    """
-    paths = (
-        folder / f"{one.protocol.file_name}.json" for folder in _folders(results, one, revision)
-    )
-    return any(_agrees(path, one, allow_missing) for path in paths if path.is_file())
-
-
-def _agrees(path: Path, one: _Part, allow_missing: bool) -> bool:
-    """Whether a result is of the same task, clips, audio and protocol; its folder names the model's
-    revision.
-    """
-    result_file.sweep(path)
-    try:
-        old = result_file.load(path)
-    except ProbeError:  # of an older schema, or damaged: made again
-        return False
-    if old.counts.missing and not allow_missing:
-        return False
-    asked = one.asked
-    if asked.problem:
-        return old.protocol.hash == one.protocol.hash and old.task.version == asked.task.version
-    now = identity.identity(asked.task, asked.labels, asked.clips, one.protocol.hash, "auto")
-    left_out = set(old.counts.missing_clips)
-    marks = {clip_id: mark for clip_id, mark in asked.marks.items() if clip_id not in left_out}
-    # Else some audio is not at hand, and was what it was.
-    if len(marks) + len(left_out) == len(asked.clips):
-        now["audio"] = identity.of_audio(marks)
-    return not identity.differing(old.identity, now)
-
-
-def _wanted(suite: str, one: _Part) -> suites.Wanted:
-    asked, protocol = one.asked, one.protocol
-    return suites.Wanted(
-        suite=suite,
-        model=one.model,
-        control=is_control(one.model),
-        task=asked.task.name,
-        metric=asked.task.metrics[0],
-        synthetic=asked.synthetic,
-        protocol=protocol.name,
-        hash=protocol.hash,
-    )
-
-
 def _make(
-    group: Sequence[_Part], data: Data, features: Path, results: Path, options: RunOptions
+    group: Sequence[Part], data: Data, features: Path, results: Path, options: RunOptions
 ) -> list[str]:
     """Extract and probe what is missing on one dataset; every model looks at it in one go."""
     models = list(dict.fromkeys(one.model for one in group))
@@ -354,9 +215,7 @@ def _make(
 def _extract(
     models: list[str], tasks: list[str], data: Data, features: Path, options: RunOptions
 ) -> dict[str, str]:
-    """Why a model could not be run, for each that could not: one that is not to be had leaves the
-    others alone.
-    """
+    """Return why a model could not be run, for each that could not; one leaves the others alone."""
     try:
         reports = api.extract(tasks, models, data=data, features=features, options=options)
     except TaskError as error:
@@ -375,8 +234,9 @@ def _extract(
 
 
 def _show(results: Path, out: Path, reporter: Reporter) -> tuple[bool, list[str]]:
-    """Plots, then the leaderboard, if it is not what the results say: it comes last, as the mark of
-    a whole run.
+    """Write plots, then the leaderboard, if it is not what the results say.
+
+    It comes last, as the mark of a whole run.
 
     Returns whether anything was written, and a line for each file of results that could not be
     used.

@@ -1,4 +1,4 @@
-"""Pictures of results: PNG and SVG, with the numbers as CSV beside them.
+"""Draw results: PNG and SVG, with the numbers as CSV beside them.
 
 scores
     A dot for each model with the 95 % interval over test groups (thin) and the spread over seeds
@@ -45,7 +45,7 @@ Rows = list[dict[str, Any]]
 
 
 def scores(results: Sequence[Result], out: Path) -> list[Path]:
-    """One picture per protocol: a panel per task with every model, the best at the top."""
+    """Draw a picture per protocol: a panel per task with every model, the best at the top."""
     groups = [
         (_named_group("scores", g[0], results, False), g) for g in _grouped(results, _protocol)
     ]
@@ -55,8 +55,7 @@ def scores(results: Sequence[Result], out: Path) -> list[Path]:
 
 
 def layer_weights(results: Sequence[Result], out: Path) -> list[Path]:
-    """One picture per protocol: models x layers for each task, mean over seeds of the mixing
-    weights in per cent.
+    """Draw a picture per protocol: models x layers of each task, mean mixing weights in per cent.
 
     Where the states were mixed unscaled, a second picture shows the weight times the RMS of what it
     weighs, which is what a layer contributes; otherwise the two are the same.
@@ -76,17 +75,14 @@ def layer_weights(results: Sequence[Result], out: Path) -> list[Path]:
 
 
 def _differs_by_rms(result: Result) -> bool:
-    """Whether a layer's share differs by half a per cent when it is counted by what it
-    contributes.
-    """
+    """Tell whether a layer's share differs by half a per cent when its size is counted in."""
     plain = np.mean(result.layer_weights.softmax, axis=0)
     sized = np.mean(result.layer_weights.times_rms, axis=0)
     return bool(np.abs(plain - sized).max() > 0.005)
 
 
 def layer_curves(results: Sequence[Result], out: Path) -> list[Path]:
-    """One picture per task and protocol: the test score of a head on each single layer, a panel per
-    model.
+    """Draw a picture per task and protocol: test score of a head on each layer, a panel per model.
 
     Front ends of one layer are horizontal lines in every panel.
     """
@@ -100,9 +96,7 @@ def layer_curves(results: Sequence[Result], out: Path) -> list[Path]:
 
 
 def data_efficiency(results: Sequence[Result], out: Path) -> list[Path]:
-    """One picture per task and protocol: score over the share of the training set, a line per
-    model.
-    """
+    """Draw a picture per task and protocol: score over the share of training, a line per model."""
     several = [
         g for g in _grouped(results, _any_fraction) if len({_train_fraction(r) for r in g}) > 1
     ]
@@ -140,9 +134,7 @@ def _some(results: list[Result], what: str) -> list[Result]:
 
 
 def _grouped(results: Sequence[Result], key: Callable[[Result], Key]) -> Iterator[list[Result]]:
-    """Groups whose key agrees, models before controls; heads trained on shuffled labels are in no
-    picture.
-    """
+    """Yield groups whose key agrees, models before controls, without heads of shuffled labels."""
     drawn = sorted((r for r in results if not r.protocol.shuffle_labels), key=key)
     for _, group in groupby(drawn, key=key):
         yield sorted(group, key=lambda r: (r.model.control, model_title(r)))
@@ -164,9 +156,7 @@ def _any_fraction(result: Result) -> Key:
 
 
 def _named_group(kind: str, result: Result, results: Sequence[Result], of_task: bool) -> str:
-    """``scores-svuprobe``, ``layer-curves-technique-linear``, with as much more as it takes to tell
-    groups apart.
-    """
+    """Return ``layer-curves-technique-linear`` with as much more as tells groups apart."""
     task, protocol = result.task, result.protocol
     parts = [kind, *[task.name] * of_task, protocol.name]
     if len({r.protocol.hash for r in results if r.protocol.name == protocol.name}) > 1:
@@ -180,7 +170,7 @@ def _named_group(kind: str, result: Result, results: Sequence[Result], of_task: 
 
 
 def _file_name(name: str) -> str:
-    """A name that every system takes; what had to be changed in it is told apart by a digest."""
+    """Return a name that every system takes; what had to be changed is told apart by a digest."""
     plain = re.sub(r"[^\w.+-]+", "-", name)[:_LONGEST]
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
@@ -212,6 +202,7 @@ def _save(figure: Figure, stem: Path, rows: Rows) -> list[Path]:
     with replacing(paths[0]) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
     with replacing(paths[1]) as temporary:
+        # A date would make the same picture another file each time.
         figure.savefig(temporary, format="svg", metadata={"Date": None})
     write_text(paths[2], as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))))
     return paths

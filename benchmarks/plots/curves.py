@@ -1,4 +1,4 @@
-"""Curves over layers: the score of a head on each single layer, a panel per model."""
+"""Draw curves over layers: the score of a head on each single layer, a panel per model."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def draw(figure: Figure, results: list[Result]) -> None:
     """Draw a panel per model of several layers; front ends of one layer are lines in each panel."""
     layered = [r for r in results if len(r.layer_curve) > 1]
     flat = [r for r in results if len(r.layer_curve) < 2 and r.ranked.mean is not None]
+    # The best are shown, in the order in which they came: neighbours stay neighbours.
     shown = _in_order(layered, style.best_first(layered)[:_MOST_PANELS])
     flat = _in_order(flat, style.best_first(flat)[:_MOST_FLAT])
     # One axis for all panels, as long as the deepest model, so that a layer is at one place.
@@ -52,9 +53,7 @@ def draw(figure: Figure, results: list[Result]) -> None:
 def _background(
     axes: Axes, result: Result, shown: Sequence[Result], flat: Sequence[Result]
 ) -> None:
-    """Draw what a model is to be compared with: the other models, those of one layer, and
-    chance.
-    """
+    """Draw what a model is compared with: the other models, those of one layer, and chance."""
     factor, _ = style.unit(result.task.ranked)
     for other in shown:
         if other is not result:
@@ -68,9 +67,7 @@ def _background(
 
 
 def _layer_axis(axes: Axes, result: Result, end: int, columns: int) -> None:
-    """Set the ticks of the layers, as many as a panel has room for, and one for the weighted
-    sum.
-    """
+    """Set the ticks of the layers, as many as there is room for, and one for the weighted sum."""
     if columns < 3:
         most = 20
     else:
@@ -85,13 +82,13 @@ def _dashes(n: int) -> tuple[int, tuple[int, ...]]:
 
 
 def _in_order(results: Sequence[Result], chosen: Sequence[Result]) -> list[Result]:
-    """Those that were chosen, in the order of all."""
+    """Return those that were chosen, in the order of all."""
     ids = {id(r) for r in chosen}
     return [r for r in results if id(r) in ids]
 
 
 def _legend_entries(others: bool, flat: Sequence[Result]) -> style.Look:
-    """The legend's entries."""
+    """Return the legend's entries."""
     items: style.Look = {
         "curve": (
             "single layer ± std over seeds",
@@ -112,12 +109,14 @@ def _legend_entries(others: bool, flat: Sequence[Result]) -> style.Look:
 
 
 def _sum_at(end: int) -> float:
-    """Where the weighted sum stands, beyond the last layer."""
+    """Return where the weighted sum stands, beyond the last layer."""
     return 1.08 * end - 0.5
 
 
 def _curve_of(result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and std over seeds at each layer of the model: (L,) each, NaN where there is none."""
+    """Return mean and std over seeds at each layer of the model: (L,) each, NaN where there is
+    none.
+    """
     mean, std = np.full((2, len(result.model.layer_names)), np.nan)
     for n, name in enumerate(result.model.layer_names):
         values = result.layer_curve.get(name, ())
@@ -129,7 +128,7 @@ def _curve_of(result: Result) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _curve(axes: Axes, result: Result, end: int) -> None:
-    """One model in its panel."""
+    """Draw one model in its panel."""
     factor, _ = style.unit(result.task.ranked)
     mean, std = _curve_of(result)
     names, place, colour = result.model.layer_names, np.arange(len(mean)), style.COLOURS[0]

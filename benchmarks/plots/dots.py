@@ -1,4 +1,4 @@
-"""Scores: a panel per task with every model, the best at the top."""
+"""Draw scores: a panel per task with every model, the best at the top."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def draw(figure: Figure, results: list[Result]) -> None:
         style.grid(figure, len(tasks), 2, width, 0.7 + 0.32 * most), shown, tasks, strict=True
     ):
         factor, label = style.unit(same[0].task.ranked)
+        # The y axis grows upwards: the best comes last.
         for at, result in enumerate(same[::-1]):
             _score(axes, result, at, factor)
         if (chance := style.chance(same[0])) is not None:
@@ -44,7 +45,7 @@ def draw(figure: Figure, results: list[Result]) -> None:
 
 
 def _score(axes: Axes, result: Result, at: float, factor: float) -> None:
-    """One model at its height; in words where its score is undefined."""
+    """Draw one model at its height; in words where its score is undefined."""
     if math.isnan(style.ranked_mean(result)):
         there = axes.get_yaxis_transform()
         axes.text(0.01, at, "undefined", transform=there, va="center", fontsize=9, color="0.35")
@@ -55,7 +56,7 @@ def _score(axes: Axes, result: Result, at: float, factor: float) -> None:
 
 
 def _legend_entries(results: list[Result]) -> style.Look:
-    """The legend's entries, of what is drawn alone."""
+    """Return the legend's entries, of what is drawn alone."""
     items: style.Look = {}
     if any(r.ranked.ci95 for r in results):
         items["thin"] = "95 % interval over test groups", {"color": style.COLOURS[0], "lw": 1.2}

@@ -1,4 +1,4 @@
-"""Data efficiency: score over the share of the training set, a line per model."""
+"""Draw data efficiency: score over the share of the training set, a line per model."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def draw(figure: Figure, results: list[Result]) -> None:
     axes = figure.subplots()
     factor, label = style.unit(results[0].task.ranked)
     everyone = _by_model(results)
+    # By the score at the largest share, which every model has been given.
     best = style.best_first(same[-1] for same in everyone)[:_MOST_LINES]
     models = [same for same in everyone if any(same[-1] is result for result in best)]
     for n, same in enumerate(models):
@@ -55,7 +56,7 @@ def draw(figure: Figure, results: list[Result]) -> None:
 def _line(
     axes: Axes, n: int, same: Sequence[Result], place: Sequence[float], factor: float
 ) -> None:
-    """One model over the shares."""
+    """Draw one model over the shares."""
     look: dict[str, Any] = {
         "color": style.COLOURS[n % len(style.COLOURS)],
         "ls": _LINES[n % len(_LINES)],
@@ -84,9 +85,7 @@ def _by_model(results: Sequence[Result]) -> list[list[Result]]:
 
 
 def rows(results: list[Result]) -> list[dict[str, Any]]:
-    """Return the lines of the CSV: those of the scores, with the share of the training set
-    first.
-    """
+    """Return the lines of the CSV: those of the scores, the share of the training set first."""
     lines = []
     for result, line in zip(results, dots.rows(results), strict=True):
         lines.append({"train_fraction": result.protocol.train_fraction} | line)

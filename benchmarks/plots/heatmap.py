@@ -1,4 +1,4 @@
-"""Weights of layers: models x layers for each task."""
+"""Draw weights of layers: models x layers for each task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_NUMBERS = 2000  # in the cells of a picture
 
 
 def _axis_of(layers: Sequence[str]) -> str:
-    """What the axis of layers says: of a transformer what its first number is."""
+    """Return what the axis of layers says: of a transformer, what its first number is."""
     if layers[0] == "input" and all(re.fullmatch(r"block\d+", name) for name in layers[1:]):
         return "layer (input of the first block, then block outputs)"
     return "layer"
@@ -94,10 +94,11 @@ def draw(figure: Figure, results: list[Result], quantity: str) -> None:
 
 
 def _weights_row(axes: Axes, result: Result, row: int, share: Iterable[float], top: float) -> None:
-    """Numbers of one model, and a frame around the layer whose own head is best on validation."""
+    """Write the numbers of a model, and frame the layer whose own head is best on validation."""
     from matplotlib.patches import Rectangle
 
     for n, value in enumerate(share):
+        # White on dark cells: the map's lightness falls with the value.
         colour = "white" if value > 0.45 * top else "black"
         axes.text(n, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=colour)
     # None where single layers had no heads of their own, as in fine-tuning.

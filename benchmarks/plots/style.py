@@ -1,4 +1,4 @@
-"""What all pictures share: colours, titles, panels, intervals, legends, the names of layers.
+"""Share what all pictures have: colours, titles, panels, intervals, legends, names of layers.
 
 Layers stand under their own names: ``input`` and the numbers of blocks for a transformer.
 """
@@ -48,12 +48,12 @@ def title(result: Result) -> str:
 
 
 def ranked_mean(result: Result) -> float:
-    """The ranked score; NaN where it is undefined, which is drawn as nothing."""
+    """Return the ranked score; NaN where it is undefined, which is drawn as nothing."""
     return math.nan if result.ranked.mean is None else result.ranked.mean
 
 
 def best_first(results: Iterable[Result]) -> list[Result]:
-    """Best first, and what is undefined last."""
+    """Return results best first, and what is undefined last."""
     return sorted(
         results, key=lambda r: math.inf if math.isnan(ranked_mean(r)) else -ranked_mean(r)
     )
@@ -76,12 +76,12 @@ def by_task(results: Sequence[Result]) -> list[list[Result]]:
 
 
 def unit(metric: str) -> tuple[float, str]:
-    """Factor and label of an axis: per cent where the leaderboard has per cent."""
+    """Return factor and label of an axis: per cent where the leaderboard has per cent."""
     return (100.0, f"{picture(metric)} (%)") if is_share(metric) else (1.0, picture(metric))
 
 
 def conditions(result: Result, of_part: bool = True) -> str:
-    """Protocol, seeds and share of the training set, for a title."""
+    """Return protocol, seeds and share of the training set, for a title."""
     seeds = len(result.ranked.per_seed)
     part = part_of(result.protocol.train_fraction) if of_part else ""
     synthetic = ", synthetic audio" if result.task.synthetic else ""
@@ -94,8 +94,9 @@ def conditions(result: Result, of_part: bool = True) -> str:
 def grid(
     figure: Figure, n: int, columns: int, width: float, height: float, **options: Any
 ) -> list[Axes]:
-    """``n`` panels in rows of up to ``columns``, each ``width`` x ``height`` inches; titles and
-    legends extra.
+    """Return ``n`` panels in rows of up to ``columns``, each ``width`` x ``height`` inches.
+
+    Titles and legends are extra.
     """
     columns = min(columns, n)
     rows = -(-n // columns)
@@ -107,21 +108,20 @@ def grid(
 
 
 def headline(figure: Figure, text: str) -> None:
-    """Title of the whole picture, on as many lines as its width needs."""
+    """Write the title of the whole picture, on as many lines as its width needs."""
+    # Inches that a letter takes at this size, about.
     figure.suptitle(textwrap.fill(text, int(figure.get_figwidth() / 0.095)), fontsize=11)
 
 
 def extra_width(titles: Iterable[str]) -> float:
-    """Inches that long names take beside an axis, beyond those of common ones."""
+    """Return the inches that long names take beside an axis, beyond those of common ones."""
     return 0.09 * max(0, max(map(len, titles)) - 20)
 
 
 def draw_interval(
     axes: Axes, score: Score, at: float, factor: float, colour: str, vertical: bool = True
 ) -> None:
-    """The 95 % interval as a thin line with caps, the spread over seeds as a thick one, where there
-    are any.
-    """
+    """Draw the 95 % interval thin with caps, and the std over seeds thick, where there are any."""
     mean, std = score.mean, score.std
     if mean is None:
         return
@@ -147,7 +147,7 @@ def chance(result: Result) -> float | None:
 
 
 def layer_ticks(names: Sequence[str]) -> list[str]:
-    """Layers under their own names; blocks of a transformer as numbers."""
+    """Return layers under their own names; blocks of a transformer as numbers."""
     found = []
     for name in names:
         block = re.fullmatch(r"block0*(\d+)", name)
@@ -176,7 +176,7 @@ def set_layer_ticks(
 
 
 def are_long(labels: Sequence[str]) -> bool:
-    """Whether ticks have to be slanted, which takes more height."""
+    """Tell whether ticks have to be slanted, which takes more height."""
     return max(map(len, labels)) > 5
 
 

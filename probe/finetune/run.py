@@ -213,12 +213,12 @@ def _result(
     softmax = np.stack([seed.weights for seed in seeds])
     # (S, L): a seed's own layers have an RMS of their own
     squares = np.stack([seed.squares for seed in seeds])
-    valid = [seed.state.stages[-1].valid for seed in seeds]
+    valid = np.array([seed.state.stages[-1].valid for seed in seeds], dtype=float)
     head = LayerChoice(
         layer="sum",
         # Of what the last stage trains last: the transformer, else the layer weights.
         learning_rate=network.plan.stages[-1].rates[-1][1],
-        valid=defined(float(np.mean(valid))),
+        valid=defined(float(valid.mean())),
     )
     finetune_info = FineTuneInfo(
         parameters=sum(p.numel() for p in network.parameters()),

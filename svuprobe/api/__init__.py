@@ -1,4 +1,4 @@
-"""Every stage as one function, named as its command. The command line adds nothing but words.
+"""Offer every stage as one function, named as its command. The command line adds nothing but words.
 
 Tasks come before models everywhere; how a stage runs is one `RunOptions`, how heads or networks are
 trained one protocol. The same names are attributes of ``svuprobe``, which imports this module when

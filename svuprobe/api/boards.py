@@ -1,4 +1,4 @@
-"""Leaderboard and pictures of all results."""
+"""Make leaderboards and pictures of all results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from svuprobe.probe.protocol import ProbeError
 
 
 class LeftOut(ProbeError):
-    """Some files of results could not be used, and everything was made of the others.
+    """Report files of results that could not be used; everything was made of the others.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Caches of features: their arrays, what there is, what is damaged, and what may go."""
+"""Handle caches of features: their arrays, what there is, what is damaged, and what may go."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from svuprobe.tasks.manifest import ClipList
 
 
 class CachedFeatures(Mapping[str, np.ndarray]):
-    """The features of a cache, by clip id; each clip is read when it is asked for.
+    """Read the features of a cache by clip id; each clip is read when it is asked for.
 
     At clip level an array is (windows, layers, dim), at frame level (layers, frames, dim); float32.
 
@@ -110,6 +110,7 @@ def _folder_of(features: Path, name: str, model: str) -> Path:
     folders: list[Path] = []
     for clips in lists:
         folders += caches_of(features, clips, model)
+    # A task's real and synthetic lists may lie in one folder of features.
     folders = list(dict.fromkeys(folders))
     if not folders:
         why = f" ({problems[0]})" if problems else ""
@@ -126,8 +127,8 @@ def _folder_of(features: Path, name: str, model: str) -> Path:
 
 
 def caches_of(features: Path, clips: ClipList, model: str = "*") -> list[Path]:
-    """Return the folders of the caches that a task reads from, of every revision of a model, or of
-    every model.
+    """Return the folders of the caches a task reads from, of every revision of a model, or of all
+    models.
     """
     key = (clips.dataset, clips.task.windowing.key, kinds.of(clips.task).level)
     return find(features, "*" if model == "*" else slug(model), *key)

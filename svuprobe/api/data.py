@@ -1,4 +1,4 @@
-"""Datasets on the disk: synthetic copies, downloads, and whether all is there."""
+"""Bring datasets to the disk: synthetic copies, downloads, and whether all is there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from svuprobe.tasks.synth import CORPORA
 
 @dataclass(frozen=True)
 class Data:
-    """Where datasets are: one folder that holds them all, and single ones elsewhere."""
+    """Say where datasets are: one folder that holds them all, and single ones elsewhere."""
 
     root: Path
     elsewhere: dict[str, Path] = field(default_factory=dict)
@@ -207,8 +207,8 @@ def prepare(tasks: Sequence[str], data: Data | str | Path, *, reporter: Reporter
 
 
 def clips_of(name: str, data: Data, reporter: Reporter) -> ClipList:
-    """Return the clips of a task as they are on the disk, and say how many there are and what looks
-    odd in them.
+    """Return a task's clips as they are on disk, and say how many there are and what looks odd in
+    them.
     """
     from svuprobe.tasks.data.doubts import doubts
 

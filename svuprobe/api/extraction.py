@@ -1,4 +1,4 @@
-"""From audio to caches of every layer."""
+"""Extract: from audio to caches of every layer."""
 
 from __future__ import annotations
 
@@ -81,6 +81,7 @@ def extract(
     reports = []
     for key, clips in caches.items():
         dataset, windowing, level = key
+        # The lists are written when nothing speaks against the work, and not before.
         sharing = [each for each in lists if _cache_key(each) == key]
         done = fill_caches(
             extractors,

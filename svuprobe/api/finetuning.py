@@ -1,4 +1,4 @@
-"""From audio to models trained end to end, and to their results."""
+"""Fine-tune: from audio to models trained end to end, and to their results."""
 
 from __future__ import annotations
 

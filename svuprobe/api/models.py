@@ -1,4 +1,4 @@
-"""Models on arrays, and whether a model keeps its contract."""
+"""Use models on arrays, and try whether a model keeps its contract."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from svuprobe.tasks.types import Windowing
 
 
 class LoadedModel:
-    """A frozen model that takes audio as an array and gives every layer as one.
+    """Run a frozen model that takes audio as an array and gives every layer as one.
 
     Attributes
     ----------
@@ -74,6 +74,7 @@ class LoadedModel:
                     parts.append(states[0, : frames[0]].cpu().numpy())  # (frames, layers, dim)
                 elif isinstance(piece, ClipEnd) and piece.failure:
                     raise ExtractError(piece.failure)
+        # Rounded to float16 on the way, so that they are what a cache would hold.
         features = np.concatenate(parts).transpose(1, 0, 2)  # (layers, frames, dim)
         return np.ascontiguousarray(features, dtype=np.float32)
 
@@ -120,8 +121,7 @@ def load_model(model: str, *, options: RunOptions | None = None) -> LoadedModel:
 
 
 def check_model(model: str, *, options: RunOptions | None = None) -> checking.ModelReport:
-    """Try what the contract of an extractor promises on a model, and say what was seen and how fast
-    it was.
+    """Try what an extractor's contract promises on a model; say what was seen and how fast it was.
 
     Parameters
     ----------

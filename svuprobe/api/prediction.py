@@ -1,4 +1,4 @@
-"""Trained heads on new audio, and files of what they say."""
+"""Use trained heads on new audio, and write files of what they say."""
 
 from __future__ import annotations
 
@@ -150,8 +150,7 @@ def save_predictions(
 
 
 class _Names:
-    """Names for files of several folders, none of them twice: the second ``take`` becomes
-    ``take-2``, or ``take-3``.
+    """Name files of several folders, none of them twice: the second ``take`` becomes ``take-2``.
 
     Letters that differ in case alone are the same on some file systems. What can't be the start of
     a file's name is replaced: the file of ``..wav`` has the stem ``.``, and writing there would

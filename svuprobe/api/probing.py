@@ -1,4 +1,4 @@
-"""From caches to results."""
+"""Probe: from caches to results."""
 
 from __future__ import annotations
 
@@ -80,6 +80,7 @@ def probe(
         lists, unreadable = _lists(features, name)
         problems += unreadable
         for clips in lists:
+            # What can't be probed holds up no other: it is said at the end.
             try:
                 folders = _caches(features, clips, models)
             except UserError as error:
@@ -104,8 +105,8 @@ def probe(
 
 
 def _lists(features: Path, name: str | None) -> tuple[list[ClipList], list[str]]:
-    """Return the clips of a task, or of every task, that extraction wrote, and a line for each list
-    that is none.
+    """Return the clips of a task, or of all, that extraction wrote, and a line for each list that
+    is none.
     """
     lists, problems = manifest.find(features, name)
     if not lists and not problems:
@@ -173,8 +174,8 @@ def _probe_cache(
 def _old_result(
     path: Path, wanted: Mapping[str, str], reporter: Reporter
 ) -> tuple[Result | None, tuple[str, ...]]:
-    """Return the result that is there, if it is of all this; else in what it differs. A damaged one
-    is named.
+    """Return the result that is there if it is of all this, else in what it differs; name a damaged
+    one.
     """
     if not path.exists():
         return None, ()

@@ -1,4 +1,4 @@
-"""Results that a call made or found, and the lines that tell of them."""
+"""Hold results that a call made or found, and word the lines that tell of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED_AT_THE_EDGE = 5
 
 @dataclass(frozen=True)
 class Probed:
-    """One result, where it is, and whether it was there already.
+    """Hold one result, where it is, and whether it was there already.
 
     ``replaced`` names the parts of the identity in which an older result at that place was another.
     """
@@ -28,7 +28,7 @@ class Probed:
 
 
 class PartlyDone(ProbeError):
-    """Some of what was asked could not be done, and the rest is.
+    """Report that some of what was asked could not be done, and the rest is.
 
     Attributes
     ----------
@@ -108,9 +108,7 @@ def _special(result: Result) -> str:
 
 
 def _score(score: Score) -> str:
-    """Return mean, standard deviation over seeds where there are several, and interval where there
-    is one.
-    """
+    """Return mean, std over seeds where there are several, and interval where there is one."""
     text = _number(score.mean)
     if score.std is not None:
         text += f" ± {_number(score.std)}"
@@ -125,9 +123,7 @@ def _number(value: float | None) -> str:
 
 
 def at_the_edge(probed: Sequence[Probed]) -> list[str]:
-    """Return a line on the results whose learning rate is the largest or smallest that was tried,
-    if any are.
-    """
+    """Return a line on results whose learning rate is the largest or smallest tried, if any are."""
     names = []
     for each in probed:
         result = each.result

@@ -1,4 +1,4 @@
-"""The command line: thin commands over :mod:`svuprobe.api`, one file a group.
+"""Run the command line: thin commands over :mod:`svuprobe.api`, one file a group.
 
 Exit codes: 0 all done; 1 something failed or is missing, with a list; 2 usage. A user's mistake is
 one line; a bug keeps its traceback. torch and its like are imported inside the commands that need
@@ -28,7 +28,9 @@ from svuprobe.cli import (
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="svuprobe")
 def main() -> None:
-    """Which frozen audio model, and which of its layers, to use for a singing or music task."""
+    """Find which frozen audio model, and which of its layers, to use for a singing or music
+    task.
+    """
 
 
 for command in (

@@ -1,4 +1,4 @@
-"""``python -m svuprobe.cli``: the same as ``svuprobe``."""
+"""Run ``python -m svuprobe.cli``, the same as ``svuprobe``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Leaderboard and pictures of results."""
+"""Write leaderboards and pictures of results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Caches of features on disk."""
+"""Handle caches of features on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from svuprobe.cli.shared import FOLDER, MODEL, json_option, show_table
 
 @click.group()
 def cache() -> None:
-    """Caches of features on disk."""
+    """Look at caches of features on disk, verify and prune them."""
 
 
 cache_argument = click.argument(
@@ -26,7 +26,7 @@ cache_argument = click.argument(
 @cache_argument
 @json_option
 def cache_list(directory: Path, as_json: bool) -> None:
-    """What there is of every cache in DIRECTORY, and whether it is complete."""
+    """List what there is of every cache in DIRECTORY, and whether it is complete."""
     from svuprobe import api
 
     rows = [asdict(kept) | {"directory": str(kept.directory)} for kept in api.cache_list(directory)]

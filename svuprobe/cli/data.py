@@ -1,4 +1,4 @@
-"""Datasets on disk."""
+"""Handle datasets on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from svuprobe.cli.shared import FOLDER, TASK, data_of, data_option
 
 @click.group()
 def data() -> None:
-    """Datasets on disk."""
+    """Make, check and download datasets on disk."""
 
 
 @data.command("synth")
@@ -24,7 +24,7 @@ def data() -> None:
 @click.option("--clips", type=click.IntRange(1, 1_000_000), help="About how many recordings.")
 @click.option("--seed", type=click.IntRange(0, MOST_SEED), default=0, show_default=True)
 def data_synth(names: tuple[str, ...], out: Path, clips: int | None, seed: int) -> None:
-    """A synthetic copy of a dataset in its official folder layout."""
+    """Write a synthetic copy of a dataset in its official folder layout."""
     from svuprobe import api
 
     api.synth(names, out, clips=clips, seed=seed, reporter=TERMINAL)
@@ -35,7 +35,9 @@ def data_synth(names: tuple[str, ...], out: Path, clips: int | None, seed: int) 
 @data_option
 @click.option("--thorough", is_flag=True, help="Compare the checksums of a synthetic copy too.")
 def data_check(names: tuple[str, ...], where: tuple[str, ...], thorough: bool) -> None:
-    """Counts, durations, missing and damaged files of a dataset, against the official numbers."""
+    """Count clips, durations, missing and damaged files of a dataset, against the official
+    numbers.
+    """
     from svuprobe import api
 
     wrong = []

@@ -1,4 +1,4 @@
-"""From audio to caches."""
+"""Extract: from audio to caches."""
 
 from __future__ import annotations
 

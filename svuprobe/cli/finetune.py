@@ -1,4 +1,4 @@
-"""From audio to networks trained end to end."""
+"""Fine-tune: from audio to networks trained end to end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ OF_TUNING = whole(ft_protocol.RANGES)
 
 
 def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One option for each field of the protocol of fine-tuning that is worth changing."""
+    """Add an option for each field of the protocol of fine-tuning that is worth changing."""
+    # Decorators apply from the last to the first, and help shows them in this order.
     for option in reversed(
         (
             click.option(
@@ -146,6 +147,7 @@ def finetune(
     launch.
     """
     names = ft_protocol.FinetuneProtocol.__dataclass_fields__
+    # Options are called as the protocol's fields, so that each is one.
     changes = {k: options.pop(k) for k in list(options) if k in names and k != "start"}
     changes = {k: value for k, value in changes.items() if value is not None}
     supervised: dict[str, Any] = {

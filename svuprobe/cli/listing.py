@@ -1,4 +1,4 @@
-"""What there is, and whether a model keeps its contract."""
+"""List what there is, and try whether a model keeps its contract."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from svuprobe.tasks import TABLE
 @click.command()
 @json_option
 def models(as_json: bool) -> None:
-    """The models of the catalogue."""
+    """List the models of the catalogue."""
     rows = [
         asdict(card) | {"control": names.is_control(name)}
         for name, card in catalogue.CATALOGUE.items()
@@ -33,7 +33,7 @@ def models(as_json: bool) -> None:
     "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True
 )
 def check_model(name: str, device: str | None, dtype: str) -> None:
-    """Whether a model keeps the contract of an extractor, and how fast it is here."""
+    """Check whether a model keeps the contract of an extractor, and how fast it is here."""
     from svuprobe import api
 
     options = api.RunOptions(device=device, dtype=dtype, reporter=TERMINAL)
@@ -44,7 +44,7 @@ def check_model(name: str, device: str | None, dtype: str) -> None:
 @click.command()
 @json_option
 def tasks(as_json: bool) -> None:
-    """The tasks, their data and their ranked metric."""
+    """List the tasks, their data and their ranked metric."""
     from svuprobe.tasks import load
     from svuprobe.tasks.datasets import DATASETS, embedded_folder
 
@@ -79,6 +79,6 @@ def tasks(as_json: bool) -> None:
 @click.command()
 @json_option
 def protocols(as_json: bool) -> None:
-    """The presets of how heads are trained and chosen."""
+    """List the presets of how heads are trained and chosen."""
     rows = [asdict(p) | {"hash": p.hash} for p in PRESETS.values()]
     show_table(rows, ["name", "hidden", "standardize", "learning_rates", "seeds", "hash"], as_json)

@@ -1,4 +1,4 @@
-"""Trained heads on new audio."""
+"""Use trained heads on new audio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From caches to results."""
+"""Probe: from caches to results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options and output that several commands share."""
+"""Share options and output of several commands."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ data_option = click.option(
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--json`` for the commands that list what there is."""
+    """Add ``--json``, for the commands that list what there is."""
     return click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")(command)
 
 

@@ -1,4 +1,4 @@
-"""Whole suites."""
+"""Run whole suites."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(
 @click.command()
 @click.option("--out", type=FOLDER, default="demo", show_default=True)
 def demo(out: Path) -> None:
-    """The whole chain on synthetic singing, in a few minutes."""
+    """Run the whole chain on synthetic singing, in a few minutes."""
     from svuprobe.demo import run
 
     run(out, TERMINAL)

@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from svuprobe._files import is_systems_word, writing
+from svuprobe._files import writing
+from svuprobe._system_errors import is_systems_word
 from svuprobe.tasks.data.download import BLOCK, size
 from svuprobe.tasks.types import TaskError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from svuprobe import _edge, _files, api, cli
+from svuprobe import _edge, _files, _system_errors, api, cli
 from svuprobe._files import FileError
 
 STEERING = "\x1b[31m\x00\x07\r\x08\t\x7f\x9b\u202e\u2066\u2028\ud800"
@@ -102,7 +102,7 @@ def test_any_locale_will_do(words, locale):
 # -- the system's word -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", sorted(_files._ADVICE), ids=errno.errorcode.get)
+@pytest.mark.parametrize("number", sorted(_system_errors.ADVICE), ids=errno.errorcode.get)
 def test_what_the_system_says_of_files_is_one_line_with_the_file_and_the_next_step(
     monkeypatch, number
 ):
@@ -112,7 +112,7 @@ def test_what_the_system_says_of_files_is_one_line_with_the_file_and_the_next_st
     assert isinstance(done.exception, SystemExit)
     (line,) = done.output.splitlines()
     assert line.startswith("Error: /some/\\x1bfile: ")
-    assert _files.advice(error) in line
+    assert _system_errors.advice(error) in line
 
 
 @pytest.mark.parametrize(

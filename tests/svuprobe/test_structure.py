@@ -23,6 +23,7 @@ GROUND = {
     "_machine",
     "_progress",
     "_run_options",
+    "_system_errors",
     "_tensors",
     "_text",
 }

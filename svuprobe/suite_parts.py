@@ -1,0 +1,164 @@
+"""Lay out what a suite asks for, part by part, and tell which results are there.
+
+A part is one model on one task under one protocol. Its result is there if it is of the same task,
+clips, audio and protocol; to know that, no model is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from svuprobe.api import Data
+from svuprobe.benchmarks import suite as suites
+from svuprobe.extractors.base import ExtractError
+from svuprobe.extractors.loading import local_revision
+from svuprobe.extractors.names import is_control, slug
+from svuprobe.probe import identity, result_file
+from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task
+from svuprobe.tasks.datasets import DATASETS, embedded_folder
+from svuprobe.tasks.manifest import labels_of
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Hold a task of the suite; ``typed`` is its name or TOML file, ``problem`` why its data are
+    absent.
+
+    ``clips`` and ``labels`` are empty where the data are absent: any clips will do then.
+    """
+
+    task: Task
+    typed: str
+    protocols: tuple[Protocol, ...]
+    synthetic: bool
+    clips: tuple[Clip, ...] = ()
+    labels: tuple[str, ...] = ()
+    problem: str = ""
+
+    @cached_property
+    def marks(self) -> dict[str, str]:
+        """Return what the audio of each clip is, by clip id, without clips whose file is not
+        there.
+        """
+        return identity.marks_of(self.clips)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Name one result of the suite."""
+
+    asked: Asked
+    protocol: Protocol
+    model: str
+
+
+def parts_of(plan: suites.Suite, models: list[str], data: Data, folder: Path) -> list[Part]:
+    """Return everything that a suite asks for."""
+    parts = []
+    for name in plan.tasks:
+        asked = _asked(plan, name, data, folder)
+        for protocol in asked.protocols:
+            parts += [Part(asked, protocol, model) for model in models]
+    return parts
+
+
+def _asked(plan: suites.Suite, name: str, data: Data, folder: Path) -> Asked:
+    """Return a task with its clips; an unknown name raises, absent data do not."""
+    typed = f"{name}.toml" if plan.prepare == "real_audio" else name
+    typed = str(folder / typed) if typed.endswith(".toml") else typed
+    task = load_task(typed)
+    root = data.folder(task.dataset)
+    # Recordings that come with svuprobe are real, also in a suite that makes its other data.
+    made = plan.prepare == "synth" and not embedded_folder(task.dataset)
+    synthetic = made or (not task.source and is_synthetic(root))
+    asked = Asked(task, typed, plan.protocols_of(name), synthetic)
+    try:
+        if not task.source and not root.is_dir():
+            raise TaskError(_absent(task, root))
+        clips = find_clips(task, root)
+    except TaskError as error:
+        return replace(asked, problem=str(error))
+    return replace(asked, clips=tuple(clips), labels=labels_of(task, clips))
+
+
+def _absent(task: Task, root: Path) -> str:
+    """Say what is missing, and the command that gets it or says how."""
+    words = f"--task {task.name} --data {root.parent}"
+    if task.dataset in DATASETS and DATASETS[task.dataset].archives:
+        return f"{root}: no such folder; get it with svuprobe data prepare {words}"
+    return f"{root}: no such folder; svuprobe data check {words} says how to get it"
+
+
+def revision_now(model: str) -> str | None:
+    """Return the revision of a local model; None for others, and where its files are gone.
+
+    What was made of it stands.
+    """
+    try:
+        return local_revision(model)
+    except ExtractError:
+        return None
+
+
+def is_there(results: Path, one: Part, revision: str | None, allow_missing: bool) -> bool:
+    """Tell whether there is a result of the protocol on the clips as they are (or any, without
+    data).
+    """
+    for folder in _folders(results, one, revision):
+        path = folder / f"{one.protocol.file_name}.json"
+        if path.is_file() and _agrees(path, one, allow_missing):
+            return True
+    return False
+
+
+def _folders(results: Path, one: Part, revision: str | None) -> list[Path]:
+    """Return where results of a model's revision are; of any revision where that is not known
+    here.
+    """
+    names = [one.asked.task.name, f"{one.asked.task.name}.synthetic"]
+    # Whether absent data are synthetic can't be seen: either result will do.
+    possible = names if one.asked.problem else [names[one.asked.synthetic]]
+    folders = []
+    for of_model in sorted(results.glob(f"{slug(one.model)}@{revision[:8] if revision else '*'}")):
+        folders += [of_model / name for name in possible]
+    return folders
+
+
+def _agrees(path: Path, one: Part, allow_missing: bool) -> bool:
+    """Tell whether a result is of the same task, clips, audio and protocol; its folder says the
+    revision.
+    """
+    result_file.sweep(path)
+    try:
+        old = result_file.load(path)
+    except ProbeError:  # of an older schema, or damaged: made again
+        return False
+    if old.counts.missing and not allow_missing:
+        return False
+    asked = one.asked
+    if asked.problem:
+        return old.protocol.hash == one.protocol.hash and old.task.version == asked.task.version
+    now = identity.identity(asked.task, asked.labels, asked.clips, one.protocol.hash, "auto")
+    left_out = set(old.counts.missing_clips)
+    marks = {clip_id: mark for clip_id, mark in asked.marks.items() if clip_id not in left_out}
+    # Else some audio is not at hand, and was what it was.
+    if len(marks) + len(left_out) == len(asked.clips):
+        now["audio"] = identity.of_audio(marks)
+    return not identity.differing(old.identity, now)
+
+
+def wanted(suite: str, one: Part) -> suites.Wanted:
+    asked, protocol = one.asked, one.protocol
+    return suites.Wanted(
+        suite=suite,
+        model=one.model,
+        control=is_control(one.model),
+        task=asked.task.name,
+        metric=asked.task.metrics[0],
+        synthetic=asked.synthetic,
+        protocol=protocol.name,
+        hash=protocol.hash,
+    )
