@@ -16,7 +16,7 @@ from svuprobe._text import as_csv as csv_text, code, markdown as escaped, prose
 from svuprobe.benchmarks import suite, tables
 from svuprobe.benchmarks.across import Across, ModelRank, across as across_tasks
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.benchmarks.tables import CellScore, Row, Table, label
+from svuprobe.benchmarks.tables import CellScore, Row, Table, label, pretrained_by
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
@@ -110,9 +110,8 @@ def model_title(result: Result) -> str:
     model = result.model
     if model.control:
         return f"{model.name} (control)"
-    name = model.name
-    if model.recipe and model.finetune is None and name.startswith("hf:"):
-        name = f"pretrained:{model.recipe}"
+    recipe = pretrained_by(result)
+    name = f"pretrained:{recipe}" if recipe else model.name
     return f"{name}@{model.revision[:8]}"
 
 

@@ -60,6 +60,7 @@ class Row:
     best_layer: str = ""
     best_layer_score: float | None = None
     shuffled: float | None = None  # ranked metric with shuffled training labels
+    recipe: str = ""  # of a model in a folder that svuprobe pre-trained
     source: str = ""  # of a published row
     # Name of the result's file without its suffix: the protocol with all that was changed in it.
     file: str = ""
@@ -225,6 +226,7 @@ def _row(
         rank=rank,
         # A control has no revision that a reader would look up.
         revision="" if model.control else model.revision[:8],
+        recipe=pretrained_by(result) or "",
         control=model.control,
         finetuned=result.protocol.finetunes,
         group=letters,
@@ -249,4 +251,15 @@ def _published_row(one: Published, metrics: Sequence[str]) -> Row:
 
 def label(row: Row) -> str:
     """Return a model with its revision, so that two revisions of one model stay apart."""
-    return f"{row.model}@{row.revision}" if row.revision else row.model
+    name = f"pretrained:{row.recipe}" if row.recipe else row.model
+    return f"{name}@{row.revision}" if row.revision else name
+
+
+def pretrained_by(result: Result) -> str | None:
+    """Return the recipe of a model in a folder that svuprobe pre-trained, None of others.
+
+    It is the model's name wherever that folder lies.
+    """
+    model = result.model
+    of_folder = model.name.startswith("hf:") and not result.protocol.finetunes
+    return model.recipe if of_folder else None

@@ -20,13 +20,10 @@ from svuprobe.api import Data
 from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
 from svuprobe.benchmarks.plots import KINDS
 from svuprobe.extractors.names import canonical
-from svuprobe.pretrain.model_folder import is_model_of
-from svuprobe.pretrain.presets import PRESETS
-from svuprobe.pretrain.recipe import load_recipe
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.suite_models import pretrain_models
 from svuprobe.suite_parts import Part, is_there, parts_of, revision_now, wanted
 from svuprobe.tasks import TaskError
-from svuprobe.tasks.datasets import embedded_folder, starter
 
 
 def run_suite(
@@ -75,7 +72,7 @@ def run_suite(
     reporter = options.reporter
     data, out = api.Data.of(data), Path(out)
     plan = suites.load(suite)
-    pretrained = _pretrain(plan, out, options) if plan.pretrain else []
+    pretrained = pretrain_models(plan, out, options) if plan.pretrain else []
     models = [canonical(name) for name in (*pretrained, *plan.all_models)]
     results = Path(results) if results else out / "results"
     features = Path(features) if features else out / "features"
@@ -119,40 +116,6 @@ def run_suite(
     if not changed and not groups:
         reporter.say(f"nothing to do: {out / 'leaderboard.md'} says what the results say")
     return [*failures, *problems]
-
-
-def _pretrain(plan: suites.Suite, out: Path, options: RunOptions) -> list[str]:
-    """Pre-train the models of a suite that are not there yet, and return the names of all."""
-    folder, about = out / "models", plan.pretrain
-    manifest = folder / "recordings.txt"
-    names = []
-    for name in about["recipes"]:
-        recipe = load_recipe(name, PRESETS).scaled(about.get("scale", 1.0))
-        recipe = recipe.changed(about.get("changes", {}))
-        if recipe.teacher:  # the model of that name in the same suite
-            teacher = folder / Path(recipe.teacher.rpartition(":")[2]).name
-            recipe = recipe.changed({"teacher": f"hf:{teacher.absolute()}"})
-        model = folder / name
-        if not is_model_of(model, recipe):
-            write_text(manifest, _training_recordings())
-            api.pretrain(
-                recipe,
-                manifest,
-                out=model,
-                options=api.PretrainOptions(
-                    device=options.device, reporter=options.reporter, resume=True
-                ),
-            )
-        names.append(f"hf:{model.absolute()}")
-    return names
-
-
-def _training_recordings() -> str:
-    """List the recordings of starter's training split, a path a line."""
-    root = embedded_folder("starter")
-    assert root is not None
-    train = [r.path.resolve() for r in starter.recordings(root) if r.split == "train"]
-    return "".join(f"{path}\n" for path in train)
 
 
 def _synthesise(

@@ -96,10 +96,11 @@ class Source:
         path = None if self.folder is None else self.folder / RECIPE
         if path is None or not path.is_file():
             return ""
-        described = read_json(path, self.name) or {}
+        described = read_json(path, self.name)
         name, digest = described.get("name"), described.get("hash")
-        known = isinstance(name, str) and isinstance(digest, str)
-        return f"{name}-{digest[:8]}" if known else ""
+        if isinstance(name, str) and isinstance(digest, str):
+            return f"{name}-{digest[:8]}"
+        return ""  # another program's file of that name
 
     def listing(self) -> list[Path]:
         """Return what lies in the folder, by name; of a repository, nothing."""
