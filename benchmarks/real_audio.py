@@ -65,6 +65,7 @@ def families(rows: list[Row]) -> Iterator[Row]:
         if _instrument(row) not in known:
             known.append(_instrument(row))
     for row in rendered:
+        # By name, not by the order in the manifest: rows may come in any.
         number = sorted(seen[row["family"]]).index(_instrument(row))
         if number > 2:
             raise ProbeError(
@@ -88,6 +89,7 @@ def families(rows: list[Row]) -> Iterator[Row]:
 
 def songs(rows: list[Row]) -> Iterator[Row]:
     """Yield songs with their notes: of ten, two validate and two test."""
+    # By path, for the same reason.
     for n, row in enumerate(sorted(_in(rows, "singing_songs"), key=lambda r: r["path"])):
         split = {3: "valid", 4: "test", 8: "valid", 9: "test"}.get(n, "train")
         yield {
@@ -160,6 +162,7 @@ _TARGETS_IN_FILES = ("songs",)
 def write(manifest: Path, out: Path) -> list[Path]:
     """Write the TOML and CSV files; returns the TOML files."""
     rows = _rows(manifest)
+    # Relative, so that the folder of everything may be moved.
     there = Path(os.path.relpath(manifest.parent, out))
     written = []
     for name, (kind, select) in TASKS.items():
@@ -172,6 +175,7 @@ def write(manifest: Path, out: Path) -> list[Path]:
         ]
         if name in _TARGETS_IN_FILES:  # they lie beside the audio
             found = [row | {"target": (there / row["target"]).as_posix()} for row in found]
+        # Through the csv module, as paths may hold commas and quotes.
         text = io.StringIO()
         writer = csv.DictWriter(text, list(found[0]))
         writer.writeheader()

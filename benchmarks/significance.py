@@ -47,6 +47,7 @@ def compare_models(entries: Sequence[Entry]) -> Significance:
     tested, untested = _read_predictions(entries, significance)
     if len(tested) < 2:
         return significance
+    # A paired test needs clips that all have answered for.
     if not frozenset.intersection(*(scores.clips for scores in tested.values())):
         significance.notes.append("No test of differences: no test clip is in all results.")
         return significance
@@ -84,6 +85,7 @@ def _read_predictions(
             undefined.append(result.model.name)
             continue
         try:
+            # Entries come best first, so the best are those that are compared.
             if len(tested) < compare.MOST_MODELS:
                 tested[n] = compare.read(result, path)
             else:

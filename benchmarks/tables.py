@@ -164,11 +164,13 @@ def part_of(fraction: float) -> str:
 
 
 def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[Wanted]) -> Table:
+    # Names break ties, so that a table is the same whatever order files were found in.
     entries = sorted(
         entries, key=lambda e: (_descending(e[0].ranked.mean), *_name_and_revision(e[0]))
     )
     results = [result for result, _ in entries]
     first, task = results[0], results[0].task
+    # All results of a table have the same metrics, since they share the task's version.
     metrics = [task.ranked, *(name for name in first.scores if name != task.ranked)]
     significance = compare_models(entries)
     rows = []
@@ -183,8 +185,10 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
     rows.append(
         Row("chance", "chance", {metric: CellScore(first.chance.get(metric)) for metric in metrics})
     )
+    # A paper's number beside synthetic data would compare nothing.
     others = [] if task.synthetic else published(task.name, metrics)
     rows += [_published_row(other, metrics) for other in others]
+    # A task of one's own is typed as the TOML file that its reference names.
     own_data = task.reference.startswith("own data, ")
     return Table(
         task=task.name,
@@ -239,6 +243,7 @@ def _row(
 
 def _missing(first: Result, rows: Sequence[Row], wanted: Sequence[Wanted]) -> list[Row]:
     here = first.task.name, first.task.synthetic, first.protocol.hash
+    # Any revision fills the gap: a suite asks for models by name.
     there = {row.model for row in rows}
     asked = sorted({w.model for w in wanted if (w.task, w.synthetic, w.hash) == here})
     return [Row("missing", model, {}) for model in asked if model not in there]

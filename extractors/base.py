@@ -54,12 +54,14 @@ class FrameGrid:
 
         That is so where the window is a whole number of hops.
         """
+        # Windows are cut longer by this, so that frames go on evenly from one window to the next.
         return max(0, self.receptive_field - self.hop)
 
     def n_frames(self, samples: int) -> int:
         """Return the frames of so many samples: at least one, since a model that takes less pads
         it.
         """
+        # As torch counts the outputs of a convolution without padding.
         return 1 + max(0, samples - self.receptive_field) // self.hop
 
     def count(self, lengths: torch.Tensor) -> torch.Tensor:
@@ -78,6 +80,7 @@ class FrameGrid:
         """
         import numpy as np  # names of models are read where --help has to answer at once
 
+        # The middle of what a frame sees; its start would put every event too early.
         in_samples = np.arange(n_frames) * self.hop + self.receptive_field / 2
         return np.asarray(start_s + in_samples / self.sample_rate)
 
@@ -125,9 +128,11 @@ class ModelCard:
     reference: str
     source: str | None = None
     folder: str | None = None
+    # Not hashed, as a dict can't be; names tell cards apart.
     config: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
 
+# A protocol and no base class: a user's own class needs to import nothing of ours.
 class Extractor(Protocol):
     """Describe what a frozen front end has and does.
 

@@ -64,6 +64,7 @@ def check(extractor: Any, device: str = "cpu", dtype: str = "float32") -> ModelR
     device, dtype
         Where and in which type (float32 or bfloat16) to run it.
     """
+    # Outside the checks: a device that can't be used is no fault of the model.
     extractor.to(device, getattr(torch, dtype))
     trial = Trial(extractor, device, dtype)
     promises: tuple[tuple[str, Callable[[], str]], ...] = (

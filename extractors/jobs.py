@@ -104,6 +104,7 @@ class CacheToFill:
     ) -> CacheToFill:
         """Open the cache of a model, in the number format that it will run in."""
         dtype = options.dtype
+        # The number format is a part of the cache: float32 and bfloat16 are not mixed in one.
         if not extractor.parameters:
             dtype = "float32"  # a front end without weights has nothing to gain from fewer bits
         elif dtype == "auto":
@@ -167,6 +168,7 @@ class Job:
         return bool(self.shards)
 
     def _claim(self) -> None:
+        # A copy of the items, since shards of others are taken out on the way.
         for cache, path in list(self.shards.items()):
             # Only now is it known whether the shard is there:
             # whoever had the claim before may have finished it.
@@ -197,6 +199,7 @@ class Job:
         for cache in self.shards:
             header = cache.header
             if header.level == "frame":
+                # Frames of padding are not written, so audio alone counts.
                 rows = self.seconds(seconds_of) * header.frame_rate
             else:
                 rows = 0
@@ -238,6 +241,7 @@ def _missing_shards(
     cache: CacheToFill, seconds_of: Mapping[str, float]
 ) -> list[tuple[int, Path, tuple[str, ...]]]:
     """Return place in the plan, path and wanted clips of each shard that is still to be written."""
+    # A plan once made stays: processes that come later share the shards that it names.
     planned = plan_shards(cache.directory, cache.header, seconds_of)
     missing = []
     taken = set(cache.finished)  # a clip that failed in one shard is planned for another, too
@@ -286,6 +290,7 @@ def refuse_full_disk(
     """
     size, free = sum(job.size(seconds_of, windowing) for job in jobs), _free(features)
     if size * _DISK_MARGIN > free:
+        # Lengths come from headers of files, and a broken one may promise days.
         longest = max(_clips_of(jobs), key=lambda clip_id: seconds_of[clip_id])
         raise ExtractError(
             f"{features}: the features need {gib(size)} and {gib(free)} are free; "
@@ -296,6 +301,7 @@ def refuse_full_disk(
 
 def _free(folder: Path) -> int:
     """Return the free bytes where a folder is, or will be."""
+    # The disk is known by a folder that is there: the nearest above.
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

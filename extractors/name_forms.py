@@ -131,6 +131,7 @@ class PyName:
     @property
     def slug(self) -> str:
         """Return the folder of the model."""
+        # Readable first; the digest tells apart files of one name in two folders.
         file = _safe(os.path.basename(self.path))
         return _fitted(f"py-{file}-{self.class_name}-{_digest(self.path)}", self.canonical)
 
@@ -147,6 +148,7 @@ def _fitted(slug: str, name: str) -> str:
     """Return a slug no longer than a folder's name may be: itself, or its beginning and a
     digest.
     """
+    # Nine letters: a dash and eight digits.
     return slug if len(slug) <= _LONGEST_SLUG else f"{slug[: _LONGEST_SLUG - 9]}-{_digest(name)}"
 
 

@@ -100,6 +100,7 @@ def is_control(name: str) -> bool:
     """Return whether a model is a control: random weights, or a hand-made front end."""
     if name.startswith("random:"):
         return True
+    # Of other forms - hub, folders, files - nobody here knows what they are.
     card = CATALOGUE.get(name)
     return card is not None and card.family == "handmade"
 
@@ -157,6 +158,7 @@ def _hf_name(name: str, rest: str) -> FolderName | HubName:
         return FolderName(os.path.abspath(os.path.expanduser(rest)))
     match = _HUB_NAME.fullmatch(rest)
     if match is None:
+        # hf:folder without a dot is a common slip, and the folder may well be there.
         here = f"; the folder here is hf:./{rest}" if rest and os.path.isdir(rest) else ""
         raise ExtractError(
             f"unknown model {name!r:.300}; write hf:ORG/NAME, hf:ORG/NAME@REVISION, hf:/folder or "
@@ -181,6 +183,7 @@ def _hf_name(name: str, rest: str) -> FolderName | HubName:
 
 def _hear_name(name: str, rest: str) -> HearName:
     """Read ``hear:MODULE[,WEIGHTS]``."""
+    # Of the first comma: names of modules have none, paths may.
     module, comma, weights = rest.partition(",")
     if not all(part.isascii() and part.isidentifier() for part in module.split(".")) or (
         comma and not weights
@@ -199,6 +202,7 @@ def _py_name(name: str, rest: str) -> PyName:
         raise ExtractError(
             f"unknown model {name!r}; write py:FILE.py:CLASS, as in py:models/mine.py:MyExtractor"
         )
+    # Absolute, so that a cache is found again from another folder.
     return PyName(os.path.abspath(os.path.expanduser(path)), class_name)
 
 

@@ -25,9 +25,11 @@ class Adam:
     def __init__(self, bank: Bank, mix_learning_rate: float) -> None:
         self.bank = bank
         self.rate = [s.learning_rate for s in bank.specs]
+        # A 0 stands for: as fast as the rest of the head.
         self.mix_rate = [mix_learning_rate or rate for rate in self.rate]
         self.gradients = _zeros_like(bank.parameters)
         self.first, self.second = _zeros_like(bank.parameters), _zeros_like(bank.parameters)
+        # Steps, on the device: the fused step reads them there, and copies cost a wait each.
         self.count = torch.zeros((), device=bank.device)
         self._group()
 
@@ -35,6 +37,7 @@ class Adam:
         """Sort heads' tensors by rate: rate -> parameters, gradients, first and second moments."""
         self.groups: dict[float, list[list[torch.Tensor]]] = defaultdict(lambda: [[], [], [], []])
         states = (self.bank.parameters, self.gradients, self.first, self.second)
+        # Views into the bank, so that the step below changes it in place.
         for head, name in itertools.product(range(len(self.rate)), self.bank.parameters):
             rate = self.mix_rate[head] if name == "mix" else self.rate[head]
             for tensors, values in zip(self.groups[rate], states, strict=True):
@@ -72,7 +75,9 @@ class Adam:
 
     def select(self, keep: list[int]) -> None:
         """Keep the heads at some indices, and forget the others."""
+        # A head that has stopped costs nothing more.
         self.bank = self.bank.part(keep)
+        # The moments go along with their heads: a head that stays goes on as if it were alone.
         self.rate, self.mix_rate = [self.rate[i] for i in keep], [self.mix_rate[i] for i in keep]
         for tensors in (self.gradients, self.first, self.second):
             tensors.update({name: value[keep] for name, value in tensors.items()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+# Apart from the code that trains, so that reading a result loads none of it.
 @dataclass(frozen=True, kw_only=True)
 class StageInfo:
     """Say how one stage of training went.

@@ -75,14 +75,17 @@ def _probe(
     started = time.perf_counter()
     splits, missing = rows_by_split(cache, listed, options.allow_missing, protocol)
     kind = ClipFeatures if kinds.of(listed.task).level == "clip" else FrameFeatures
+    # Some protocols have exceptions for tasks; the hash is of the protocol as it is named.
     trained_as = protocol.for_task(listed.task.name)
     features = kind(cache, splits, listed, trained_as, device, options.memory)
+    # Before training, which may take hours: a head can't be chosen without a score on validation.
     caveats.require_selection(features)
     loaded = time.perf_counter()
     fitted = fit(features, trained_as, cache.header.dim, reporter, matmul_precision)
     trained = time.perf_counter()
     choices = evaluate.select(features, fitted, reporter)
     head = _ranked_head(choices, protocol)
+    # Of the whole grid only the chosen heads see the test split, once.
     banks = {layer: evaluate.chosen_bank(fitted, choice) for layer, choice in choices.items()}
     scored = evaluate.test(
         features, list(banks.values()), [layer == head for layer in banks], reporter
@@ -196,6 +199,7 @@ def _trained(
     listed: ClipList,
     protocol: Protocol,
 ) -> TrainedHeads:
+    # Tensors of the bank and what features were standardised with: together they answer alone.
     p, moments = bank.parameters, features.feature_stats
     # Of no meaning for weighted sums.
     one_hot = torch.eye(len(moments.rms), device=bank.device)[bank.layer]

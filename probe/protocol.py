@@ -160,6 +160,7 @@ class Protocol:
     shuffle_labels: bool = False
 
     def __post_init__(self) -> None:
+        # Dataclasses check nothing, and a TOML file may hold anything.
         for field in fields(self):
             _require_type(field.name, getattr(self, field.name), str(field.type))
         if not re.fullmatch(r"[\w.-]{1,100}", self.name):
@@ -195,6 +196,7 @@ class Protocol:
     @property
     def hash(self) -> str:
         """Return a digest over every field, hexadecimal; different hashes never share a table."""
+        # Sorted by name, so that the order of fields in the code may change.
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -248,6 +250,7 @@ def _require_rates(rates: tuple[float, ...]) -> None:
             raise ProbeError(
                 f"learning_rates = {rate!r}; each is a number greater than 0, at most {MOST_RATE:g}"
             )
+    # Twice the same rate would win twice, and change the middle of the grid.
     if len(set(rates)) < len(rates):
         raise ProbeError(
             f"learning_rates = {', '.join(f'{r:g}' for r in rates)}; each stands there once"

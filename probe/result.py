@@ -20,6 +20,7 @@ from svuprobe.probe.score import Interval, PerSeed, Score
 SCHEMA = 3
 
 
+# As Python reads ISO 8601; 3.10 takes no Z, which no result has.
 def _is_date(text: str) -> bool:
     try:
         datetime.fromisoformat(text)
@@ -33,6 +34,7 @@ Text = Annotated[str, bool, "text"]
 # Becomes part of a path.
 Name = Annotated[str, re.compile(r"[^\x00-\x1f/\\]{1,300}").fullmatch, "name"]
 Digest = Annotated[str, re.compile("[0-9a-f]{1,128}").fullmatch, "digest"]
+# Each type carries its test: whoever reads a file checks it without another list of keys.
 Unit = Annotated[str, ("clip", "window").__contains__, "word of clip and window"]
 Date = Annotated[str, _is_date, "date"]
 
@@ -81,6 +83,7 @@ class TaskInfo:
     target_sha256: Digest
 
     # Two results whose tasks agree in all of these may stand in one table and one picture.
+    # (ClassVar, as it is no field of the JSON.)
     COMPARABLE: ClassVar[tuple[str, ...]] = (
         "synthetic",
         "name",
@@ -314,6 +317,7 @@ class Result:
         choice.
         """
         best, best_valid = "", -math.inf
+        # Greater, not equal: of equals the lowest layer is the best.
         for name, choice in self.selected.layers.items():
             if choice.valid is not None and choice.valid > best_valid:
                 best, best_valid = name, choice.valid

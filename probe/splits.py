@@ -44,6 +44,7 @@ class Rows:
     ) -> Rows:
         """Find the windows of clips, in their order."""
         rows = [cache.rows_of[c.id] for c in clips]
+        # Clip numbers ascend, windows of a clip in their order: `pool_windows` relies on both.
         index = np.repeat(np.arange(len(clips)), [len(r) for r in rows])
         return cls(tuple(clips), np.concatenate(rows), index, by_seed)
 
@@ -71,6 +72,7 @@ def rows_by_split(
     Of the training split there are the clips that some seed of the protocol learns from. Raises
     ProbeError where clips are missing and that was not allowed, or where a split would be empty.
     """
+    # A clip that could not be decoded has no row.
     missing = [c.id for c in listed.clips if c.id not in cache.rows_of]
     if missing and not allow_missing:
         some = ", ".join(repr(i) for i in missing[:3])
@@ -105,17 +107,21 @@ def training_clips(
     draw; they are the same for all models. Fractions of a seed are nested and keep one clip of each
     class at least; where a clip has no one class, they are of all clips.
     """
+    # The first number of a seed tells the draws apart: 0 fractions, 1 training, 2 validation.
     if protocol.shuffle_labels:
         clips = _dealt_anew(clips, np.random.default_rng([1, seed]))
+    # Targets are dealt before a share is taken: after it would be another draw.
     if protocol.train_fraction == 1:
         return clips
     kind = kinds.of(task)
     places: dict[object, list[int]] = {}
+    # One permutation for all fractions: a smaller one is a beginning of a larger one.
     for n in np.random.default_rng([0, seed]).permutation(len(clips)).tolist():
         places.setdefault(kind.stratum(clips[n].target), []).append(n)
     taken: list[int] = []
     for same in places.values():  # of each class its share, and one clip at least
         taken += same[: max(1, round(protocol.train_fraction * len(same)))]
+    # In the order of all, so that the whole set is what it is without a fraction.
     return tuple(clips[n] for n in sorted(taken))
 
 
@@ -144,6 +150,7 @@ def pool_windows(outputs: np.ndarray, clip: np.ndarray) -> np.ndarray:
     """
     # Where the clip number changes a clip begins: its windows lie together.
     starts = np.flatnonzero(np.r_[True, np.diff(clip) != 0])
+    # Sums and sizes instead of a loop over clips: there may be 100,000.
     sizes = np.diff(np.r_[starts, len(clip)])
     return np.asarray(np.add.reduceat(outputs, starts, axis=-2) / sizes[:, None])
 
@@ -176,6 +183,7 @@ class Splits:
     def __init__(self, listed: ClipList, splits: dict[str, Rows]) -> None:
         self.task, self.labels, self.splits = listed.task, listed.labels, splits
         self.kind = kinds.of(listed.task)
+        # Neutral values, so that other kinds scale back, too, without being asked.
         self.offset, self.spread = np.zeros(1, np.float32), np.ones(1, np.float32)
 
     @property
@@ -186,6 +194,7 @@ class Splits:
     def n_scored(self, split: str) -> int:
         """Return the windows of a split, or its clips where these are what is scored."""
         rows = self.splits[split]
+        # At frame level windows are what training counts, though whole clips are scored.
         by_clip = self.kind.level == "clip" and self.task.scored == "clip"
         return len(rows.clips if by_clip else rows.row)
 
@@ -202,6 +211,7 @@ class ClipSplits(Splits):
         self.clip_targets: dict[str, np.ndarray] = {}
         for split, rows in splits.items():
             self.clip_targets[split] = self.kind.encode(self.task, self.labels, rows.clips)
+        # Of training alone: what is known of validation and test must not reach a head.
         self.offset, self.spread = self.kind.standard(self.clip_targets["train"])
 
     def units(self, split: str, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -212,6 +222,7 @@ class ClipSplits(Splits):
         targets = self.clip_targets[split]
         if seed is not None and rows.by_seed:
             targets = self.kind.encode(self.task, self.labels, rows.of(seed).clips)
+        # Where windows are scored, each has the target of its clip.
         pick = rows.clip if self.task.scored == "window" else np.arange(len(rows.clips))
         return targets[pick], rows.clip_group[pick]
 
@@ -230,9 +241,11 @@ class ClipSplits(Splits):
         By the true targets, or by those that a seed was dealt.
         """
         target, group = self.units(split, seed)
+        # One sample, in which every group counts once: the plain metric, as in the bootstrap.
         everyone = np.ones((1, len(self.splits[split].groups)))
         score = self.kind.metric(self.task.metrics[0], self.labels)
         values = [score(target, o, group, everyone)[0] for o in self.scored(outputs, split)]
+        # An argmax of NaN is class 0, which would have a score: a diverged head must have none.
         return np.where(np.isfinite(outputs).all(axis=(1, 2)), values, np.nan)
 
 
@@ -270,6 +283,7 @@ class FrameSplits(Splits):
             windows = rows.row[rows.clip == number].tolist()
             times = [self.window_times(row) for row in windows]
             whole = rasterise(clip.target, np.concatenate(times))
+            # Cut apart again after labelling, since an event may go over the end of a window.
             ends = np.cumsum([len(part) for part in times])
             targets |= dict(zip(windows, np.split(whole, ends[:-1]), strict=True))
         return targets

@@ -51,11 +51,14 @@ class TrainedHeads:
         dim).
         """
         t = self.tensors
+        # States come as float16, in which differences of loud features would lose digits.
         scaled = (states.float() - t["mean"]) / t["scale"]
+        # The same order as in training: scale, mix, head.
         x = torch.einsum("l,rld->rd", t["mix"][seed], scaled)
         x = x @ t["weight0"][seed] + t["bias0"][seed]
         if "weight1" in t:
             x = x.relu() @ t["weight1"][seed] + t["bias1"][seed]
+        # 1 and 0 but for regressions.
         return x * t["spread"] + t["offset"]
 
     def write(self, path: Path) -> None:

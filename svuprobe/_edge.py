@@ -60,6 +60,7 @@ def warn(line: object) -> None:
 
 def bar(*args: Any, **options: Any) -> Any:
     """Return a progress bar for what takes longer than a second; none where nobody watches."""
+    # Imported where a bar is asked for: --help has to be quick.
     from tqdm import tqdm
 
     options["desc"] = one_line(options.get("desc") or "")
@@ -78,6 +79,7 @@ class OneLineErrors(click.Group):
         """Print in any locale: what it has no letters for is escaped."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
+                # In the C locale a name with an ä would end a command in a traceback.
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **extra)
 
@@ -88,6 +90,7 @@ class OneLineErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
+        # As an exception it runs the same clearing up as Ctrl-C: locks and temporary files go.
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
             with _printable_errors(), one_line_errors():
@@ -148,6 +151,7 @@ def one_line_errors() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
             raise
+        # torch and CUDA raise a RuntimeError where Python has MemoryError.
         said = f"the memory is full ({error or 'of this process'})"
         raise click.ClickException(
             _joined(

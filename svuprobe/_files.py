@@ -57,6 +57,7 @@ def writing(path: Path) -> Iterator[None]:
 # -- whole or absent -------------------------------------------------------------------------------
 
 
+# Processes of several machines may write to one disk, and their numbers may be the same.
 def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "localhost"
 
@@ -71,6 +72,7 @@ def leftovers(path: Path) -> list[Path]:
     if not path.parent.is_dir():
         return []
     start = f"{path.name}.tmp-"
+    # Not by glob: a name may hold brackets and stars.
     return sorted(each for each in path.parent.iterdir() if each.name.startswith(start))
 
 
@@ -127,6 +129,7 @@ def sweep(path: Path) -> None:
 
 def sync(path: Path) -> None:
     """Make a file, or the names in a folder, survive a power loss."""
+    # Some systems sync a file only through a descriptor that may write.
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -136,6 +139,7 @@ def sync(path: Path) -> None:
 
 def sync_and_rename(temporary: Path, path: Path) -> None:
     """Make ``temporary`` durable and put it in the place of ``path`` in one step."""
+    # The content before the name: else a power loss leaves the name of an empty file.
     sync(temporary)
     os.replace(temporary, path)
     # A rename is durable when its folder is.
@@ -157,6 +161,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with writing(path):
         refuse_special(path)  # before the links of /dev/stdout are followed to no file at all
+        # A rename onto a link would replace the link and leave the file it names as it was.
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         clear_abandoned(path)
@@ -165,6 +170,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             sync_and_rename(temporary, path)
         finally:
+            # (Renamed away, if all went well.)
             temporary.unlink(missing_ok=True)
 
 
@@ -215,6 +221,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 def size_text(size: float) -> str:
     """Return bytes for a reader, ``1.5 GiB``."""
+    # Powers of 1024, as memory and disks of Linux are counted.
     value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
     while value >= 1024 and len(units) > 1:
         value /= 1024
@@ -275,6 +282,8 @@ def _open_locked(lock: Path, path: Path, wait: bool) -> int | None:
         except BaseException:
             os.close(descriptor)
             raise
+        # Between opening and locking, the holder may have deleted the file: then this is another
+        # one.
         if _is(descriptor, lock):
             try:
                 with writing(path):
@@ -303,6 +312,7 @@ def busy(path: Path) -> bool:
     except OSError:
         return False
     try:
+        # A shared lock: two that ask at a time don't take each other for a holder.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True

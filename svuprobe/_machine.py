@@ -25,6 +25,7 @@ def devices() -> list[str]:
 
     there = ["cpu"]
     if torch.cuda.is_available():
+        # cuda is the current device, which is the first unless a user says otherwise.
         there += ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
         there.append("mps")

@@ -24,6 +24,7 @@ class Number(click.FloatRange):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         number = super().convert(value, param, ctx)
+        # NaN is neither below the least nor above the most.
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
         return float(number)
@@ -52,6 +53,8 @@ class Shard(click.ParamType):
         if isinstance(value, tuple):
             return value
         index, _, of = value.partition("/")
+        # Digits of ASCII and few of them: int takes those of any script, and needs ages for
+        # millions.
         numbers = [
             int(part) for part in (index, of) if part.isascii() and part.isdigit() and len(part) < 9
         ]

@@ -40,6 +40,7 @@ class Bar(Protocol):
         ...
 
 
+# Tests and the interface of Python are silent by default: nothing is drawn that nobody asked for.
 class _NoBar:
     """Be a bar that nobody sees."""
 
@@ -109,6 +110,7 @@ class Reporter:
         """
         if self.make_bar is None:
             return items
+        # (tqdm has no types; the annotation says what it gives back.)
         watched: Iterable[T] = self.make_bar(items, total=total, desc=desc or self.title, unit=unit)
         return watched
 

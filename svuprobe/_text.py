@@ -35,6 +35,8 @@ def one_line(text: object) -> str:
     """Return the text on one line, without control characters and signs that turn writing
     around.
     """
+    # Controls, halves of pairs and ends of lines part words; marks of format (Cf) within one do
+    # not.
     kept = (" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in str(text))
     return " ".join("".join(c for c in kept if unicodedata.category(c) != "Cf").split())
 
@@ -56,6 +58,7 @@ def code(text: object) -> str:
 
 def prose(text: str) -> str:
     """Keep the Markdown of a text that somebody wrote as such, but show its HTML as characters."""
+    # Links and emphasis are wanted there; scripts are not.
     return text.replace("<", "&lt;")
 
 
@@ -77,11 +80,13 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
+    # float reads digits of every script and blanks around, which a spreadsheet does not.
     return text.isascii() and text == text.strip()
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """Write rows as CSV with a head; keys that are no column are left out."""
+    # One kind of line ends on every system, so that files are compared byte by byte.
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
     writer.writerow({name: cell(name) for name in columns})

@@ -48,6 +48,7 @@ class ClipList:
         if self.saved_at is None:
             return False
         try:
+            # The same file as then, as far as the system tells: reading it all would take minutes.
             status = os.stat(clip.path)
         except (OSError, ValueError):
             return False
@@ -87,6 +88,7 @@ def save(features: Path, found: ClipList) -> None:
         "labels": found.labels,
         "clips": [asdict(clip) for clip in found.clips],
     }
+    # A line for each value: two versions of a list can be compared line by line.
     text = json.dumps(body, indent=0)
     if not holds(path, text):
         write_text(path, text)
@@ -95,6 +97,7 @@ def save(features: Path, found: ClipList) -> None:
 def _relative(source: str, folder: Path) -> str:
     """Return the path from a folder to a file; empty where there is none, as between two drives."""
     try:
+        # With slashes, so that a list made on Windows is read elsewhere.
         return Path(os.path.relpath(source, folder.resolve())).as_posix() if source else ""
     except ValueError:
         return ""
@@ -156,6 +159,7 @@ def _body(path: Path) -> dict[str, Any]:
     ):
         raise TaskError(f"{path}: is no list of a task's clips; {again}")
     for clip in body["clips"]:
+        # Checked here, once: whatever else reads clips relies on their types.
         whole = isinstance(clip, dict) and clip.keys() == _CLIP_TYPES.keys()
         if not whole or not all(
             isinstance(clip[key], kind)  # type: ignore[arg-type]
@@ -197,6 +201,7 @@ def find(features: Path, name: str | None = None) -> tuple[list[ClipList], list[
     if name is not None and name.endswith(".toml"):
         task = load(name)
         return [listed(task, task.clips(Path()), False)], []
+    # (Names of tasks have no characters that mean something to glob.)
     pattern = "*" if name is None else name
     paths = {
         *features.glob(f"tasks/{pattern}.json"),

@@ -1,4 +1,4 @@
-"""Tasks on the recordings that come with svuprobe: digits, instrument families, pitch of notes.
+"""Ask tasks of the recordings that come with svuprobe: digits, instrument families, pitch of notes.
 
 They show on real audio, within minutes and without a download, whether features hold what was
 said, what was played and how high. They are too small to rank models that are close. Each recording

@@ -34,6 +34,7 @@ def draw(figure: Figure, results: list[Result]) -> None:
     end = max(len(r.model.layer_names) for r in shown)
     columns = min(3, len(shown))
     width = 8.0 if columns == 1 else 4.6
+    # One scale of scores, since the panels are there to be compared.
     panels = style.grid(figure, len(shown), 3, width, 3.4, sharey=True)
     for n, (axes, result) in enumerate(zip(panels, shown, strict=True)):
         _background(axes, result, shown, flat)
@@ -120,6 +121,7 @@ def _curve_of(result: Result) -> tuple[np.ndarray, np.ndarray]:
     mean, std = np.full((2, len(result.model.layer_names)), np.nan)
     for n, name in enumerate(result.model.layer_names):
         values = result.layer_curve.get(name, ())
+        # Undefined as soon as one seed is: a mean of the others would be of other heads.
         known = mean_over_seeds(values)
         if known is not None:
             mean[n] = known

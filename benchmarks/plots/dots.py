@@ -20,6 +20,7 @@ def draw(figure: Figure, results: list[Result]) -> None:
     tasks = [style.best_first(same) for same in style.by_task(results)]
     shown = [same[: style.MOST_ROWS] for same in tasks]
     most = max(map(len, shown))
+    # Inches; long names of models take room from the dots otherwise.
     width = 5.4 + style.extra_width(style.title(r) for r in results)
     for axes, same, everyone in zip(
         style.grid(figure, len(tasks), 2, width, 0.7 + 0.32 * most), shown, tasks, strict=True
@@ -32,6 +33,7 @@ def draw(figure: Figure, results: list[Result]) -> None:
             axes.axvline(factor * chance, color="0.5", lw=1, ls="--", zorder=0)
         axes.set_yticks(range(len(same)), [style.title(r) for r in same[::-1]])
         axes.set_ylim(-0.6, len(same) - 0.4)
+        # Else a reader would take missing bars for certainty.
         few = "" if any(r.ranked.ci95 for r in same) else "  (too few test groups for intervals)"
         part = f"  (best {len(same)} of {len(everyone)}; the others are in the CSV)" * (
             len(everyone) > len(same)

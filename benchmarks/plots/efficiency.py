@@ -34,6 +34,7 @@ def draw(figure: Figure, results: list[Result]) -> None:
         _line(axes, n, same, [100 * aside * r.protocol.train_fraction for r in same], factor)
     if (chance := style.chance(results[0])) is not None:
         axes.axhline(factor * chance, color="0.85", lw=4, zorder=0, label="chance")
+    # A logarithmic axis: shares are tried by factors, not by steps.
     fractions = sorted({r.protocol.train_fraction for r in results})
     axes.set_xscale("log")
     axes.set_xticks([100 * f for f in fractions], [f"{100 * f:g} %" for f in fractions])
@@ -58,6 +59,7 @@ def _line(
 ) -> None:
     """Draw one model over the shares."""
     look: dict[str, Any] = {
+        # Colours, dashes and marks go round at different lengths: 14 lines are told apart.
         "color": style.COLOURS[n % len(style.COLOURS)],
         "ls": _LINES[n % len(_LINES)],
         "lw": 1.5,

@@ -1,4 +1,4 @@
-"""The curve of a pre-training: losses and what else was watched, over the hours of audio seen."""
+"""Draw a pre-training: losses and what else was watched, over the hours of audio seen."""
 
 from __future__ import annotations
 

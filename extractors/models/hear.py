@@ -88,6 +88,7 @@ class HearExtractor:
     @torch.inference_mode()
     def _grid(self) -> tuple[float, float]:
         """Measure first centre and hop in ms, if timestamps are one grid whatever the length."""
+        # Noise of a fixed seed: silence may have no embedding, and each load measures the same.
         noise = torch.Generator().manual_seed(0)
         grids = []
         for seconds in _PROBES_S:
@@ -166,6 +167,7 @@ class HearExtractor:
 
     def _nearest(self, centres: torch.Tensor, frames: int) -> torch.Tensor:
         """Find the index of the embedding of each frame."""
+        # Milliseconds, as the challenge has it.
         times = torch.from_numpy(FrameGrid.of(self).centres(frames)) * 1000
         nearest = ((times - centres[0]) / self._hop_ms).round().long().clamp(0, len(centres) - 1)
         away = float((centres[nearest] - times).abs().max())
@@ -182,6 +184,7 @@ class HearExtractor:
         """Ask for scene embeddings (batch, 1, dim) float32: what a clip is at clip level."""
         samples = lengths.tolist()
         scenes = torch.empty(len(samples), 1, self.dim, device=self._device)
+        # No masks in this API: a batch of unequal clips would hear the zeros.
         for rows in equal_lengths(samples):
             with torch.autocast(
                 self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16
@@ -247,6 +250,7 @@ def load(name: str, module_name: str, weights: str | None) -> HearExtractor:
     )
     if weights is not None and not os.path.exists(weights):
         raise ExtractError(f"{name}: there is no file {weights}")
+    # Without an argument where there are no weights: some modules have a default of their own.
     model = module.load_model(*([weights] if weights else []))
     _refuse_lacking(
         name, "what its load_model returns", [n for n in _NUMBERS if not hasattr(model, n)]

@@ -94,6 +94,7 @@ class TransformerExtractor:
         recipe: str = "",
     ) -> None:
         self.recipe = recipe
+        # Dropout and layer drop off: features of a clip are the same each time.
         self.model = model.eval().requires_grad_(False)
         config: Any = model.config
         self.name = name
@@ -190,6 +191,7 @@ class TransformerExtractor:
         name = source.name
         config = encoder_config(read_json(source.required("config.json"), name), name)
         family = family_of(config, name)
+        # Without memory for weights, which come later and are assigned as they were read.
         model = empty(family, config, name)
         refuse_adapter(source)
         sample_rate, default = waveform_of(

@@ -137,6 +137,7 @@ class Baseline(nn.Module, ABC):
         ProbeError
             A clip without samples, or longer than the network can take.
         """
+        # A mistake of a caller, not of data: so no ProbeError.
         if audio.ndim != 2 or lengths.shape != audio.shape[:1] or (lengths > audio.shape[1]).any():
             raise ValueError(
                 f"audio {tuple(audio.shape)} and lengths {lengths.tolist()}: (B, S) and (B,) at "
@@ -150,8 +151,11 @@ class Baseline(nn.Module, ABC):
                 f"{self.name} reads {limit:g} s, not {seconds:g} s: set the task's window_s = "
                 f"{limit:g}"
             )
+        # What a loader left after a clip is no silence for sure.
         lengths = lengths.to(audio.device)
         audio = keep(audio[:, : int(lengths.max())], lengths)
+        # Kernels and pools that are longer than the audio would raise in torch, without a word of
+        # it.
         audio = nn.functional.pad(audio, (0, max(0, self.shortest - audio.shape[1])))
         return audio, lengths.clamp(min=self.shortest)
 
@@ -163,6 +167,7 @@ class Baseline(nn.Module, ABC):
         for name, parameter in self.named_parameters():
             # The longest prefix counts: "output." over "".
             prefix = max((p for p in members if name.startswith(p)), key=len, default=None)
+            # Frozen parameters take no gradient, hence no memory for one.
             parameter.requires_grad_(prefix is not None)
             if prefix is not None:
                 members[prefix].append(parameter)
@@ -210,6 +215,7 @@ class NoteBaseline(Baseline):
         """Average the loss over a batch's valid frames: (B, F, C) logits, (B, F, ...) labels, (B,)
         frames.
         """
+        # (B, F): padding is in no mean, else a clip's loss would depend on its neighbours.
         valid = torch.arange(outputs.shape[1], device=frames.device) < frames[:, None]
         return self.frame_loss(outputs[valid], targets[valid])
 
@@ -237,5 +243,7 @@ def keep(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Return ``x`` (B, ..., T) with zeros after the first ``lengths`` (B,) steps of each clip."""
     if int(lengths.min()) >= x.shape[-1]:  # the usual case, and maps are large
         return x
+    # By comparison, not by slices: one operation for the batch instead of one a clip.
     valid = torch.arange(x.shape[-1], device=x.device) < lengths.to(x.device)[:, None]
+    # Not a product with 0, which keeps NaN and infinities.
     return torch.where(valid.view(len(x), *[1] * (x.dim() - 2), -1), x, 0.0)

@@ -19,6 +19,8 @@ class ClipInstanceNorm(nn.Module):
     def forward(self, x: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         if int(frames.min()) == x.shape[3]:
             return F.instance_norm(x)
+        # Zeros after a clip must not move its mean: sums over its own frames, divided by their
+        # number.
         count = (x.shape[2] * frames).view(-1, 1, 1, 1)
         centred = x - keep(x, frames).sum((2, 3), keepdim=True) / count
         variance = keep(centred, frames).square().sum((2, 3), keepdim=True) / count
@@ -37,6 +39,7 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         before = x.shape[-1]
+        # Zeros after each clip, as if it were alone: biases and norms would have filled them.
         x = self.convolution(keep(x, frames))
         frames = frames + x.shape[-1] - before  # an even kernel with its padding adds a frame
         x = self.norm(x, frames) if isinstance(self.norm, ClipInstanceNorm) else self.norm(x)
@@ -63,6 +66,7 @@ class MultiResolutionCnn(Baseline):
         x = torch.stack(
             [decibel(magnitude(wave, 2048, HOP, window)) for window in (2048, 1024, 512)], dim=1
         )
+        # Frames are centred, so there is one at the start and one for each hop.
         frames = 1 + used // HOP
         for block in self.blocks:
             x, frames = block(x, frames)
@@ -152,6 +156,7 @@ class DeformableCnn(MultiResolutionCnn):
         )
         self.hidden = nn.Linear(256, 50)
         self.dropout = nn.Dropout(0.5)
+        # Called output, as the prefix by which the second stage finds it.
         self.output = nn.Linear(50, n_outputs)
 
     def forward(self, audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -67,6 +67,7 @@ class Recordings:
         with writing(folder), tempfile.TemporaryFile(dir=folder) as file:
             rows = self._decode(clips, shortest, file, jobs, reporter)
             file.flush()
+            # An empty file can't be mapped.
             size = sum(self.lengths)
             # The mapping holds the file's content after it is closed.
             self._samples = (
@@ -93,6 +94,7 @@ class Recordings:
             )
             ended = reporter.watch(_ends(pieces, mine), "decode", len(clips), "clip")
             for clip, failure in ended:
+                # A network can't make one frame of it, and would raise in the midst of an epoch.
                 if not failure and min(len(w.samples) for w in mine) < shortest:
                     failure = f"{clip.path}: a window is shorter than one frame, {shortest} samples"
                 if failure:
@@ -115,6 +117,7 @@ class Recordings:
 
     def song(self, rows: np.ndarray) -> np.ndarray:
         """Return the samples of a whole clip from its windows, (n,) float32."""
+        # What windows see beyond their end, their context, is the next one's beginning.
         return np.concatenate(
             [self.window(int(r))[: self.lengths[r] - self.input_spec.context] for r in rows]
         )
@@ -202,6 +205,7 @@ class ClipData(TaskData, ClipSplits):
     def weight(self, rows: np.ndarray, class_weights: np.ndarray | None) -> float:
         if class_weights is None:
             return float(len(rows))
+        # torch's weighted cross-entropy divides by this sum, so means over parts add up by it.
         return float(sum(class_weights[self.train_targets[row]] for row in rows.tolist()))
 
     def _targets(self, rows: np.ndarray) -> torch.Tensor:
@@ -214,6 +218,7 @@ class ClipData(TaskData, ClipSplits):
         weights = (
             None if class_weights is None else torch.as_tensor(class_weights, device=outputs.device)
         )
+        # Losses are made for banks of heads, (H, N, C).
         return self.kind.loss(outputs[None], batch.targets, weights)[0]  # of one head
 
     def ranked_score(self, outputs: Outputs, split: str) -> float:
@@ -249,12 +254,14 @@ class FrameData(TaskData, FrameSplits):
         """Return None: frames are not weighed."""
 
     def weight(self, rows: np.ndarray, class_weights: np.ndarray | None) -> float:
+        # Every frame counts the same, whatever window it is in.
         return float(sum(len(self.train_targets[row]) for row in rows.tolist()))
 
     def _targets(self, rows: np.ndarray) -> torch.Tensor:
         targets = torch.from_numpy(
             np.concatenate([self.train_targets[row] for row in rows.tolist()])
         )
+        # Class numbers are kept as int16, which no loss of torch takes.
         return targets if targets.is_floating_point() else targets.long()
 
     def loss(
@@ -279,6 +286,7 @@ class FrameData(TaskData, FrameSplits):
         """Yield the events of each clip, with their scores, one answer for each seed."""
         rows, reader = self.splits[split], self.network.reader
         for number, (clip, times) in enumerate(zip(rows.clips, self.times[split], strict=True)):
+            # Decoded as a whole: an event may go over the end of a window.
             windows = rows.row[rows.clip == number]
             audio = (
                 torch.from_numpy(self.recordings.song(windows)) if reader.follows_tempo else None

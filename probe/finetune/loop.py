@@ -118,6 +118,8 @@ class Training:
         cuda = [self.runtime.device] if self.runtime.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
             for number, stage in enumerate(self.network.plan.stages):
+                # Also of stages that are over: what they freeze and train is remembered in their
+                # order.
                 groups = self.network.groups(stage)
                 self._remember_trained()
                 if number >= self.state.stage:
@@ -150,6 +152,7 @@ class Training:
             self._save(optimiser)
         if plan.select == "best" and self._best:  # the next stage starts from there
             self.network.load_state_dict(self._best, strict=False)
+        # Of this stage: a frozen transformer is not among what it trains.
         counted = [p.numel() for p in self.network.parameters() if p.requires_grad]
         state.stages.append(
             StageInfo(
@@ -208,6 +211,8 @@ class Training:
                 batch = self.data.batch(part, class_weights).to(self.runtime.device)
                 outputs = self.runtime.run(self.network, batch)
                 loss = batch.weight / whole * self.data.loss(outputs, batch, class_weights)
+                # Gradients add up over the parts, so their weights sum to that of one mean over the
+                # batch.
                 loss.backward()
                 total += loss.detach()
         learning = [p for group in optimiser.param_groups for p in group["params"]]
@@ -216,10 +221,12 @@ class Training:
             for p in learning:
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
             processes.sum([total, *(p.grad for p in learning if p.grad is not None)])
+        # One wait for the device a step, after everything is queued.
         value = float(total)
         if not np.isfinite(value):
             raise ProbeError(self._not_finite(value, rows))
         optimiser.step()
+        # None takes no memory between steps, and a frozen weight keeps having none.
         optimiser.zero_grad(set_to_none=True)
         return value
 
@@ -240,9 +247,11 @@ class Training:
         weights.
         """
         plan, state = self.network.plan, self.state
+        # The last epoch is always looked at, else a short stage would have no score.
         ended = state.epoch == stage.epochs
         if not ended and (plan.select == "last" or state.epoch % plan.validate_every):
             return
+        # All of it in every epoch that is looked at: no sample, so scores can be compared.
         rows = self.data.splits["valid"].row
         outputs = self.runtime.outputs(self.network, self.data.recordings, rows)
         score = self.data.ranked_score(outputs, "valid")
@@ -263,6 +272,7 @@ class Training:
         """Write the checkpoint: weights as they are and at their best, and the optimiser's
         state.
         """
+        # All processes hold the same weights: one file is enough.
         if not self.runtime.processes.first:
             return
         tensors = {f"now/{name}": value for name, value in self.weights().items()}
@@ -300,6 +310,7 @@ def optimiser_of(plan: TrainingPlan, groups: list[dict[str, Any]]) -> torch.opti
     that.
     """
     if plan.optimiser == "adam":
+        # Weight decay is added to the gradient here, as in Adam of 2015 and not in AdamW.
         return torch.optim.Adam(groups, weight_decay=plan.weight_decay, fused=True)
     classes = {name.lower(): name for name in dir(torch.optim)}
     cls: type[torch.optim.Optimizer] = getattr(torch.optim, classes[plan.optimiser])
@@ -308,4 +319,5 @@ def optimiser_of(plan: TrainingPlan, groups: list[dict[str, Any]]) -> torch.opti
 
 def _number(*parts: int) -> int:
     """Return a seed from several numbers, each combination its own."""
+    # 56 bits: torch takes seeds below 2^63.
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "big")

@@ -50,6 +50,7 @@ class Batch:
         cls, windows: Sequence[np.ndarray], targets: Tensor | None = None, weight: float = 0.0
     ) -> Batch:
         """Return windows (samples,) float32 of any lengths as a batch."""
+        # They are cut by one rule, yet the last window of a recording is shorter.
         lengths = torch.tensor([len(samples) for samples in windows])
         audio = torch.zeros(len(windows), int(lengths.max()))
         for row, samples in zip(audio, windows, strict=True):
@@ -59,6 +60,7 @@ class Batch:
 
     def to(self, device: str) -> Batch:
         """Return the batch with audio and targets on a device."""
+        # Without waiting: the device may still be busy with the batch before.
         targets = None if self.targets is None else self.targets.to(device, non_blocking=True)
         return replace(self, audio=self.audio.to(device, non_blocking=True), targets=targets)
 
@@ -127,6 +129,7 @@ class KindReader:
 
     def frame_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of frames, a scalar: (N, C) logits and (N, ...) labels."""
+        # Losses are made for banks of heads, (H, N, C): this is a bank of one.
         return self.kind.loss(outputs[None], targets)[0]
 
     def decode(self, outputs: Tensor, times: np.ndarray, audio: Tensor | None = None) -> np.ndarray:
@@ -173,6 +176,7 @@ class Network(nn.Module):
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.kind = kinds.of(task)
+        # Buffers are kept in the file of a network and no optimiser moves them.
         self.register_buffer("offset", torch.zeros(1))
         self.register_buffer("spread", torch.ones(1))
 

@@ -89,11 +89,13 @@ def finetune(
         )
         return network.to(runtime.device)
 
+    # Made before anything is decoded: what can't be run is said at once.
     network = make(0)
     about = network.about | {"dtype": runtime.dtype}
     path = _path(results, about, listed, protocol)
     marks = identity.marks_of(listed.clips)
     run_identity = identity.of_finetuning(about, listed, protocol.hash, marks)
+    # What is there is not made again if it is of the same data, weights and protocol.
     if path.exists() and not options.overwrite:
         old = _old_result(path, options.reporter)
         if old is not None and not _changed(old, run_identity, marks):
@@ -213,6 +215,7 @@ def _result(
     softmax = np.stack([seed.weights for seed in seeds])
     # (S, L): a seed's own layers have an RMS of their own
     squares = np.stack([seed.squares for seed in seeds])
+    # That of the state which was kept, the last stage's.
     valid = np.array([seed.state.stages[-1].valid for seed in seeds], dtype=float)
     head = LayerChoice(
         layer="sum",

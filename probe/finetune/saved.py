@@ -59,6 +59,7 @@ class RunFolder:
         """
         if self.result.exists() or (self.path / _DISCARDED).exists() or (overwrite and not resume):
             self._discard()
+        # Not resumed silently: hours of another run might be mixed with this one.
         if any(self.path.glob("*.safetensors")) and not resume:
             raise ProbeError(
                 f"{self.path}: left by a run that did not end; go on with --resume, or start anew "
@@ -162,12 +163,14 @@ def load_predictor(
             f"{file}: no such seed of {result.name}; make it again with svuprobe finetune "
             "--overwrite"
         )
+    # Weights of another run would answer under the name of this result.
     result_file.require_unchanged(result_file.load(result), result, f"/{file.name}")
     tensors, metadata = read_tensors(file, START_ANEW)
     about = {key: json.loads(value) for key, value in metadata.items()}
     task = task_from(about["task"])
     # A CPU takes ages over bfloat16 that a GPU trained in.
     dtype = about["dtype"] if device.startswith("cuda") else "float32"
+    # The shape of the head depends on the protocol, so the network is built by it.
     protocol = RecipeProtocol() if about["supervised"] else FinetuneProtocol(**about["protocol"])
     trained.refuse_code(result, about["model"]["name"], run_code)
     network = build(about["model"]["name"], task, task.labels or (), protocol)
@@ -176,6 +179,7 @@ def load_predictor(
             f"{about['model']['name']}: its weights ({network.about['digest'][:8]}) are not those "
             f"that were fine-tuned ({about['model']['digest'][:8]}); fine-tune it again"
         )
+    # Their shape is that of the targets, which a fresh network does not know.
     network.offset, network.spread = tensors.pop("offset"), tensors.pop("spread")
     network.load_state_dict(tensors, strict=False)
     return NetworkPredictor(network.requires_grad_(False).to(device), task, Runtime(device, dtype))
@@ -207,6 +211,7 @@ def save_network(
 def load_into(network: Network, file: Path, run: str) -> State:
     """Give a network the weights of a seed that was trained and return what its training saw."""
     tensors, about = read_tensors(file, START_ANEW)
+    # The digest covers data, weights and protocol: anything else would be a mixture of two runs.
     if json.loads(about["run"]) != run:
         raise ProbeError(
             f"{file}: of a run with other data, weights or options; start anew with --overwrite"

@@ -107,6 +107,7 @@ class HeadsPredictor:
             )
         self.heads, self.seed, self.device, self.task = heads, seed, device, heads.task
         self.extractor = extractor or load_model(heads.model["name"])
+        # Heads answer nonsense, with confidence, on features of other weights.
         if self.extractor.digest != heads.model["digest"]:
             raise ProbeError(
                 f"{heads.model['name']}: its weights ({self.extractor.digest[:8]}) are not those "
@@ -122,6 +123,7 @@ class HeadsPredictor:
         ages.
         """
         wanted = self.heads.model["dtype"]
+        # Emulated bfloat16 is many times slower.
         return wanted if wanted == "float32" or native_dtype(self.device) == wanted else "float32"
 
     @torch.inference_mode()
@@ -130,6 +132,7 @@ class HeadsPredictor:
         level.
         """
         states, frames = window_features(self.extractor, windows, self.level, self.device)
+        # States are padded to the longest window: a window's own frames come first.
         rows = frames if self.level == "frame" else [1] * len(frames)
         found = [
             self.heads(s[:n].cpu(), self.seed).numpy() for s, n in zip(states, rows, strict=True)
@@ -187,6 +190,7 @@ def predict(
     A file that can't be decoded gives a Prediction with a ``failure``.
     """
     task, kind = predictor.task, kinds.of(predictor.task)
+    # Numbers as ids: a file may be named twice.
     clips = [Clip(str(n), str(path), "test", None, "") for n, path in enumerate(paths)]
     with Decoders(jobs) as decoders:
         pieces = decoders.windows(
@@ -199,6 +203,8 @@ def predict(
             elif isinstance(kind, ClipKind):
                 yield _labels(kind, path, predictor, windows, outputs, end)
             else:
+                # Read again by a decoder that wants it, which few do: a whole recording may be
+                # hours.
                 audio = functools.partial(load_clip, clip, predictor.input_spec.sample_rate)
                 yield _frames(path, predictor, windows, outputs, end, audio)
 
@@ -248,6 +254,7 @@ def _by_file(
         if isinstance(piece, Window):
             places.append((piece.start_s, piece.start_s + (len(piece.samples) - context) / rate))
             waiting.append(piece.samples)
+        # As much at once as fits the memory; windows of two files never go together.
         full = sum(map(len, waiting)) >= predictor.batch_seconds * rate
         if waiting and (full or (isinstance(piece, ClipEnd) and not piece.failure)):
             outputs += predictor.logits(waiting)
@@ -265,6 +272,7 @@ def _labels(
     logits: list[np.ndarray],
     end: ClipEnd,
 ) -> Prediction:
+    # The mean is of logits, as when the test split is scored, and not of probabilities.
     each, task = np.stack(logits), predictor.task
     start_s, end_s = np.array(windows).T
     whole = kind.probabilities(each.mean(axis=0))
@@ -283,6 +291,7 @@ def _frames(
     audio: Callable[[], np.ndarray],
 ) -> Prediction:
     task = predictor.task
+    # Seams of windows vanish here: events are found in the joined frames.
     times = np.concatenate(
         [
             predictor.frame_times(start, len(one))

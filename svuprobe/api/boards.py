@@ -65,6 +65,7 @@ def leaderboard(results: str | Path, out: str | Path, *, check: bool = False) ->
     True
     """
     results, out = Path(results), Path(out)
+    # The tables beside it would be written over the Markdown itself.
     if out.suffix in (".csv", ".json"):
         raise ProbeError(
             f"{out}: the leaderboard is Markdown, with a .csv and a .json of that name beside it; "
@@ -123,6 +124,7 @@ def plot(kind: str, results: str | Path, out: str | Path) -> list[Path]:
     except ProbeError as error:
         if not problems:
             raise
+        # Nothing to draw may well be due to the files that can't be read: both are said.
         raise LeftOut([], [*problems, str(error)]) from None
     if problems:
         raise LeftOut(written, problems)

@@ -38,6 +38,7 @@ class CachedFeatures(Mapping[str, np.ndarray]):
 
     def __getitem__(self, clip_id: str) -> np.ndarray:
         windows = [self._cache.read(row) for row in self._cache.rows_of[clip_id]]
+        # float16 on disk; sums over many frames would overflow or lose digits in it.
         rows = np.concatenate(windows).astype(np.float32)  # (windows or frames, layers, dim)
         return rows if self.level == "clip" else np.ascontiguousarray(rows.transpose(1, 0, 2))
 
@@ -95,6 +96,7 @@ def load_features(
         folder = _folder_of(folder, task, model)
     cache = FeatureCache(folder)
     try:
+        # A folder that was renamed would answer for another model or dataset.
         require_place(folder, cache.header)
     except ExtractError:
         cache.close()
@@ -130,6 +132,7 @@ def caches_of(features: Path, clips: ClipList, model: str = "*") -> list[Path]:
     """Return the folders of the caches a task reads from, of every revision of a model, or of all
     models.
     """
+    # What a cache depends on beside the model: tasks that agree in it share one.
     key = (clips.dataset, clips.task.windowing.key, kinds.of(clips.task).level)
     return find(features, "*" if model == "*" else slug(model), *key)
 
@@ -263,11 +266,13 @@ def _delete_model(directory: Path, model: str, dry_run: bool, reporter: Reporter
             f"{directory}: no cache of {model}; svuprobe cache list says what there is"
         )
     sizes = [caches.size_of(folder) for folder in folders]
+    # Sizes are taken before anything goes: afterwards there is nothing to measure.
     for folder, size in zip(folders, sizes, strict=True):
         reporter.say(f"{folder}: {size_text(size)}")
         if not dry_run:
             caches.delete_cache(folder)
     if not dry_run:
+        # Folders of the model that hold no cache any more.
         for folder in emptied:
             with writing(folder):
                 folder.rmdir()

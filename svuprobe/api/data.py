@@ -26,6 +26,7 @@ class Data:
         """Return the folder of a dataset; in the package if it comes with svuprobe."""
         if dataset in self.elsewhere:
             return self.elsewhere[dataset]
+        # What a user names comes first, also where a copy comes with svuprobe.
         return embedded_folder(dataset) or self.root / dataset
 
     @classmethod
@@ -104,6 +105,7 @@ def synth(
     'vocalset'
     """
     check_whole("seed", seed, 0, MOST_SEED)
+    # Each once, in the order in which they were asked for.
     datasets = dict.fromkeys(load(name).dataset for name in tasks)
     written = []
     for dataset in datasets:
@@ -113,6 +115,7 @@ def synth(
             )
         if dataset not in CORPORA:
             raise TaskError(f"no synthetic {dataset}; there are {', '.join(CORPORA)}")
+        # Imported by name: one corpus needs no other's synthesiser.
         module, function = CORPORA[dataset].split(":")
         folder = Path(out) / dataset
         getattr(importlib.import_module(module), function)(folder, clips, seed, reporter)
@@ -160,10 +163,12 @@ def check(
 
     loaded = load(task)
     root = Data.of(data).folder(loaded.dataset)
+    # A task on data of one's own names each file, wherever it is.
     if not loaded.source and not root.is_dir():
         for line in checking.absent(loaded, root):
             reporter.say(line)
         return False
+    # Heads of files take little work: a few processes are enough.
     with Decoders(min(int(cpu_count()), 8)) as decoders:
         clips = find_clips(loaded, root)
         report = checking.check(loaded, root, clips, decoders.heads, reporter, thorough=thorough)

@@ -77,6 +77,7 @@ def extract(
     place = Data.of(data)
     lists = [clips_of(name, place, options.reporter) for name in dict.fromkeys(tasks)]
     caches = _by_cache(lists)
+    # Loaded before any audio is decoded: a model that can't be is said at once.
     extractors = [load_extractor(name) for name in dict.fromkeys(models)]
     reports = []
     for key, clips in caches.items():
@@ -115,6 +116,7 @@ def _by_cache(lists: Sequence[ClipList]) -> dict[_CacheKey, list[Clip]]:
     for clips in lists:
         wanted = groups.setdefault(_cache_key(clips), {})
         for clip in clips.clips:
+            # Ids name rows of a cache, so within one dataset an id is one piece of audio.
             other = wanted.setdefault(clip.id, clip)
             if (other.path, other.start, other.end) != (clip.path, clip.start, clip.end):
                 raise TaskError(

@@ -76,6 +76,7 @@ def finetune(
     ... )
     """
     options = options or FinetuneOptions()
+    # Before a device is looked at: accelerate gives each process its own.
     processes = Distributed()
     device = processes.device or options.runs_on
     dtype = options.dtype
@@ -89,6 +90,7 @@ def finetune(
     probed = []
     for name in dict.fromkeys(tasks):
         clips = clips_of(name, Data.of(data), options.reporter)
+        # A model named twice is trained once.
         for model in dict.fromkeys(models):
             result, path, was_there = tuning.finetune(
                 clips,

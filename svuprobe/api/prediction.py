@@ -94,6 +94,7 @@ def predict(
     """
     options = options or RunOptions()
     check_whole("seed", seed, 0, 999)
+    # Files carry their rate; that of an array can't be guessed.
     if isinstance(audio, np.ndarray) != (sr is not None):
         raise ProbeError(
             "predict takes an array with its sampling rate sr, or a list of files without one"
@@ -142,6 +143,7 @@ def save_predictions(
     for prediction in predictions:
         stem = names.take(prediction.path.stem)
         paths: list[Path] = []
+        # A failure is yielded like any other: the caller counts and names them.
         if not prediction.failure:
             paths += formats.write(prediction, Path(out) / stem)
             if plots:
@@ -162,6 +164,7 @@ class _Names:
 
     def take(self, stem: str) -> str:
         """Return a name for a stem that no other has."""
+        # Windows takes no colon, and no dot or blank at the end.
         plain = re.sub(r"[\x00-\x1f/\\:]", "_", stem).strip(". ")[:_LONGEST_STEM] or "audio"
         name = plain
         numbers = itertools.count(2)

@@ -1,4 +1,4 @@
-"""From recordings to a model of one's own."""
+"""Pre-train: from recordings to a model of one's own."""
 
 from __future__ import annotations
 

@@ -73,6 +73,7 @@ def probe(
     """
     options, protocol = options or RunOptions(), protocol or Protocol()
     features, results = Path(features), Path(results)
+    # None stands for every task that has features.
     names: Sequence[str | None] = tasks or [None]
     probed: list[Probed] = []
     problems: list[str] = []
@@ -130,6 +131,7 @@ def _caches(features: Path, clips: ClipList, models: Sequence[str]) -> list[Path
     for model in models or ["*"]:
         of_model = caches_of(features, clips, model)
         if not of_model:
+            # Folders are named by model and revision: either may be what is misspelt.
             have = ", ".join(sorted(folder.parent.name for folder in of_all)) or "none"
             raise ProbeError(
                 f"{features}: no features of {model} for task {clips.task.name} (there are: "
@@ -146,8 +148,10 @@ def _probe_cache(
     """Probe a cache on a task, unless the result is there; one process at a time for each
     result.
     """
+    # Features of audio that has changed since would be scored by labels of the new one.
     identity.refuse_other_audio(cache, clips)
     path = results / cache.directory.parent.name / clips.folder / f"{protocol.file_name}.json"
+    # What the result will depend on, known before anything is trained.
     wanted = identity.of_probe(cache, clips, protocol.hash, options.dtype)
     if not options.overwrite:
         result_file.sweep(path)
@@ -159,6 +163,7 @@ def _probe_cache(
     replaced: tuple[str, ...] = ()
     with ExitStack() as held:
         busy = not held.enter_context(locked(path, wait=False))
+        # Waiting, not failing: of two that make the same result the second finds it done.
         if busy:
             options.reporter.say(f"{path}: another process is making it; waiting for it")
             held.enter_context(locked(path, wait=True))
@@ -184,6 +189,7 @@ def _old_result(
         differing = identity.differing(old.identity, wanted)
         if differing:
             return None, tuple(differing)
+        # A result whose predictions or heads are damaged is made again as a whole.
         for suffix in old.files:
             result_file.require_unchanged(old, path, suffix)
     except ProbeError as error:

@@ -83,6 +83,7 @@ def lines_of(probed: Probed) -> list[str]:
     """Return what is said of a result: its score, what it took the place of, its caveats."""
     result = probed.result
     ranked = result.task.ranked
+    # Time of an earlier run would say nothing of this one.
     seconds = "already there" if probed.cached else f"{result.timings.total_s:.1f} s"
     lines = [
         f"{result.title}{_special(result)}: {ranked} {_score(result.ranked)}, "
@@ -110,6 +111,7 @@ def _special(result: Result) -> str:
 def _score(score: Score) -> str:
     """Return mean, std over seeds where there are several, and interval where there is one."""
     text = _number(score.mean)
+    # One seed has no spread, and a few test groups no interval.
     if score.std is not None:
         text += f" ± {_number(score.std)}"
     if score.ci95:
@@ -129,6 +131,7 @@ def at_the_edge(probed: Sequence[Probed]) -> list[str]:
         result = each.result
         tried = result.protocol.learning_rates
         chosen = result.selected.head.learning_rate
+        # A grid of one value has no edge: nothing was chosen.
         if len(tried) > 1 and not tried[0] < chosen < tried[-1]:
             end = "largest" if chosen >= tried[-1] else "smallest"
             names.append(f"{result.title} ({chosen:g}, the {end})")

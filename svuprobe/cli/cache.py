@@ -33,6 +33,7 @@ def cache_list(directory: Path, as_json: bool) -> None:
     if not as_json:
         for row in rows:
             row["revision"] = row["revision"][:8]
+            # None where it is not known.
             row["hours"] = row["hours"] and round(row["hours"], 2)
             row["size"] = size_text(row["size"])
     columns = "model revision dataset windowing level dtype clips hours size state"
@@ -70,6 +71,7 @@ def cache_prune(directory: Path, dry_run: bool, model: str | None, yes: bool) ->
     """Delete what killed processes left in DIRECTORY; never features, unless --model says whose."""
     from svuprobe import api
 
+    # Features take days of a GPU: they are deleted only by a word of their own.
     only_said = dry_run or (model is not None and not yes)
     freed = api.cache_prune(directory, model=model, dry_run=only_said, reporter=TERMINAL)
     echo(f"{size_text(freed)} {'would be freed' if only_said else 'freed'}")

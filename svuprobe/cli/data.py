@@ -40,8 +40,10 @@ def data_check(names: tuple[str, ...], where: tuple[str, ...], thorough: bool) -
     """
     from svuprobe import api
 
+    # Every name is looked at; the exit code is one for all of them.
     wrong = []
     for name in names:
+        # Every task is checked, whatever is wrong with the one before.
         if not api.check(name, data_of(where), thorough=thorough, reporter=TERMINAL):
             wrong.append(name)
     if wrong:

@@ -86,6 +86,7 @@ def extract(
         compiled=compiled,
         reporter=TERMINAL,
     )
+    # (Options that are not given are None and found there, alike for Python and the command line.)
     reports = api.extract(
         task_names,
         model_names,
@@ -95,6 +96,7 @@ def extract(
         replace_changed=replace_changed,
         options=options,
     )
+    # A clip that can't be decoded fails for every model: it is listed once.
     failures: dict[str, str] = {}
     for report in reports:
         failures |= dict(report.failures)

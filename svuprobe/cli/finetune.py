@@ -150,6 +150,7 @@ def finetune(
     # Options are called as the protocol's fields, so that each is one.
     changes = {k: options.pop(k) for k in list(options) if k in names and k != "start"}
     changes = {k: value for k, value in changes.items() if value is not None}
+    # Of a baseline its recipe says the rest.
     supervised: dict[str, Any] = {
         name: changes[name] for name in ("epochs", "seeds") if name in changes
     }

@@ -34,6 +34,7 @@ def models(as_json: bool) -> None:
 )
 def check_model(name: str, device: str | None, dtype: str) -> None:
     """Check whether a model keeps the contract of an extractor, and how fast it is here."""
+    # Imported where it is used: torch takes seconds, and --help is to answer at once.
     from svuprobe import api
 
     options = api.RunOptions(device=device, dtype=dtype, reporter=TERMINAL)
@@ -71,6 +72,7 @@ def tasks(as_json: bool) -> None:
         )
     show_table(rows, ["name", "dataset", "kind", "ranked", "clips", "hours", "licence"], as_json)
     if not as_json:
+        # A first run needs no download: whoever lists tasks should see that.
         embedded = [card.name for card in DATASETS.values() if card.embedded]
         echo(f"\nThe recordings of {', '.join(embedded)} come with svuprobe: nothing to download.")
         echo("Your own data: a path to a TOML file in place of the name (see the README).")
@@ -80,5 +82,6 @@ def tasks(as_json: bool) -> None:
 @json_option
 def protocols(as_json: bool) -> None:
     """List the presets of how heads are trained and chosen."""
+    # The hash is what results and tables carry.
     rows = [asdict(p) | {"hash": p.hash} for p in PRESETS.values()]
     show_table(rows, ["name", "hidden", "standardize", "learning_rates", "seeds", "hash"], as_json)

@@ -56,12 +56,14 @@ def predict(
     from svuprobe import api
     from svuprobe.probe.predict.formats import summary
 
+    # Pictures have to lie somewhere: here, if nothing was said.
     where = out or (Path() if plots else None)
     options = api.RunOptions(device=device, reporter=TERMINAL)
     predictions = api.predict(run, audio, seed=seed, run_code=run_code, options=options)
     answered: list[Any] = []
     failed: list[Any] = []
     for prediction in predictions if where is None else _saved(predictions, where, plots):
+        # One bad file holds up no other; the exit code tells of it at the end.
         (failed if prediction.failure else answered).append(prediction)
     if answered:
         echo(summary(answered, style), nl=style == "table")

@@ -1,4 +1,4 @@
-"""From recordings to a model of one's own."""
+"""Pre-train: from recordings to a model of one's own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LISTS: dict[str, click.ParamType] = {"speeds": Number(*SPEEDS), "targets": clic
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One option for each field of a recipe; what it means is in `svuprobe.pretrain.recipe`."""
+    """Add an option for each field of a recipe; what it means is in `svuprobe.pretrain.recipe`."""
     for field in reversed(fields(Recipe)):
         if field.name == "name":
             continue

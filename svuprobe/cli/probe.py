@@ -109,6 +109,7 @@ def probe(
         changes["learning_rates"] = rates
     protocols = [preset(protocol, **changes)]
     if fractions:
+        # A share of the training set is a protocol of its own: results lie side by side.
         protocols = [preset(protocol, **changes, train_fraction=share) for share in fractions]
     from svuprobe import api
 

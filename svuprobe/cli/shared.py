@@ -61,10 +61,12 @@ def show_table(rows: list[dict[str, Any]], columns: list[str], as_json: bool) ->
     if as_json:
         echo(json.dumps(rows, indent=1))
         return
+    # Imported here, so that commands without a table start without it.
     from tabulate import tabulate
 
     cells = []
     for row in rows:
+        # Licences and names are of others: none may break a line or steer the terminal.
         cells.append(["" if row[name] is None else one_line(row[name]) for name in columns])
     echo(tabulate(cells, columns, disable_numparse=True))
 
@@ -78,6 +80,7 @@ def data_of(values: tuple[str, ...]) -> Data:
         raise click.UsageError(
             f"--data was given two roots, {roots[0]} and {roots[1]}; others are DATASET=PATH"
         )
+    # Of the first sign: a path may hold another.
     pairs = (v.split("=", 1) for v in values if "=" in v)
     return Data(Path(roots[0] if roots else "data"), {name: Path(path) for name, path in pairs})
 

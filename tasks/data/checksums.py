@@ -1,4 +1,4 @@
-"""Is every file of a dataset what it was?
+"""Compare every file of a dataset with what it was.
 
 A synthetic copy is held against its marker, a dataset that lists checksums against its list.
 """

@@ -75,6 +75,7 @@ def prepare(
             f"Its folder is {root}"
         )
     done = _claim(root, card)
+    # What an earlier call has done asks no server again.
     todo = [archive for archive in card.archives if not _there(root, done.get(archive.name))]
     if todo:
         reporter.say(card.title)
@@ -92,6 +93,7 @@ def prepare(
         _place(path, archive, root, done.get(archive.name, {}).get("made", []), record)
         # What is in place needs no archive any more: large ones would double the room.
         path.unlink(missing_ok=True)
+    # Only when all is in place: parts of downloads are what a next call goes on from.
     shutil.rmtree(root / FOLDER, ignore_errors=True)
     if card.how:
         reporter.say(f"left to do: {card.how}")

@@ -64,6 +64,7 @@ class Dataset:
     @property
     def size(self) -> str:
         """Return hours and size as words."""
+        # "0 h" would be wrong of a small set.
         digits = 0 if self.hours >= 1 else 1
         hours = f"about {self.hours:,.{digits}f} h of audio" if self.hours else "hours unknown"
         return f"{hours}, {self.size_gb:g} GB to download" if self.size_gb else hours

@@ -45,6 +45,7 @@ class Multilabel(ClipKind):
 
     def labels(self, targets: Sequence[Any]) -> tuple[str, ...]:
         """Return the sorted labels that clips carry."""
+        # Sorted, so that column c is the same label whatever clip came first.
         return tuple(sorted(set().union(*targets)))
 
     def classes(self, target: Any) -> Sequence[str]:
@@ -61,6 +62,7 @@ class Multilabel(ClipKind):
         """Return the binary cross-entropy, mean over windows and tags."""
         from torch.nn import functional
 
+        # Unreduced, since the heads of a bank must not share a mean.
         each = functional.binary_cross_entropy_with_logits(
             outputs, targets.expand_as(outputs), reduction="none"
         )
@@ -70,10 +72,13 @@ class Multilabel(ClipKind):
         self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
     ) -> torch.Tensor:
         """Return sigmoid less the tag, over windows and tags."""
+        # In place, as nobody needs the outputs again. Heads are the second axis here.
+        # here.
         return outputs.sigmoid_().sub_(targets.T[:, None]).div_(outputs.numel() / outputs.shape[1])
 
     def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
         """Return each tag's frequency in the training split, alike for all: (1, n, C)."""
+        # A constant ranks nothing: ROC-AUC 0.5, average precision the share of positives.
         return np.tile(train.mean(axis=0), (1, n, 1))
 
     def caveats(self, targets: Mapping[str, np.ndarray], labels: Sequence[str]) -> Iterator[str]:
@@ -99,6 +104,7 @@ class Multilabel(ClipKind):
         out.
         """
         shares = test.mean(axis=0)
+        # ROC-AUC is undefined there; scikit-learn raises or warns, by version.
         return [label for label, share in zip(labels, shares, strict=True) if share in (0, 1)]
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:

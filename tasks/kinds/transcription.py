@@ -108,6 +108,7 @@ def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     pitch_class = functional.cross_entropy(
         outputs[..., 7:].transpose(1, 2), labels[..., 3], reduction="none"
     )
+    # Four terms of equal weight, as published.
     per_frame = events.sum(-1) + octave + pitch_class  # (H, F)
     return per_frame.mean(1)
 
@@ -215,6 +216,7 @@ def score(reference: ArrayLike, estimate: ArrayLike) -> dict[str, float]:
     """
     import mir_eval
 
+    # mir_eval raises for a note without duration.
     ref, est = (array[scored(array)] for array in (as_notes(reference), as_notes(estimate)))
     if len(ref) == 0 or len(est) == 0:
         return dict.fromkeys(METRICS, float(len(ref) == len(est)))
@@ -234,6 +236,7 @@ def score(reference: ArrayLike, estimate: ArrayLike) -> dict[str, float]:
 
 def _onsets(prob: NDArray[np.floating], threshold: float) -> NDArray[Any]:
     """Return the frames that begin a note."""
+    # The released decoder leaves out the last frame of each neighbourhood; see `decode_frames`.
     neighbours = prob.astype(np.float64)
     neighbours[-1:] = -np.inf
     highest = (
@@ -263,6 +266,7 @@ def _modal_pitch(
     owner = np.searchsorted(start, frame, side="right") - 1
     used = (owner >= 0) & (frame < stop[owner]) & (octave < NO_OCTAVE)
     owner, pitch = owner[used], 12 * octave[used].astype(int) + pitch_class[used]
+    # (notes, MIDI numbers): all notes of a song at once.
     votes = np.zeros((len(start), HIGHEST - LOWEST + 1), int)
     np.add.at(votes, (owner, pitch), 1)
     mode = votes.argmax(1)

@@ -199,6 +199,7 @@ def finish(
     files = {
         path: hashlib.sha256((root / path).read_bytes()).hexdigest() for path in [*extra, *seconds]
     }
+    # Milliseconds: sums in another order differ in the last digits.
     total = round(sum(seconds.values()), 3)
     marker = {**header, "complete": True, "seconds": total, "files": dict(sorted(files.items()))}
     write_text(root / MARKER, json.dumps(marker, indent=1))
@@ -223,8 +224,10 @@ def mapped(
             raise
 
 
+# crc32, since Python's own hash of a text is another in each process.
 def rng_of(seed: int, path: str) -> np.random.Generator:
     """Return the generator of one file: of its seed and path alone."""
+    # By path, so that a file is the same in a corpus of another size.
     return np.random.default_rng([seed, zlib.crc32(path.encode())])
 
 

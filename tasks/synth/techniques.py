@@ -36,6 +36,7 @@ def _clock(n: int, rate_hz: Track | float, rng: np.random.Generator, spread: flo
     ``spread``.
     """
     rate = rate_hz * (1.0 + spread * wander(n, 2.0, rng))
+    # Integrated: a phase of rate times time would jump where the rate wanders.
     return rng.uniform() + np.cumsum(np.maximum(rate, 0.0)) / CONTROL_HZ
 
 
@@ -48,6 +49,7 @@ def vibrated(
     for s in score:
         rise = min(0.2, 0.5 * s.seconds)
         depth += np.clip((t - s.onset_s) / rise, 0, 1) * ((t >= s.onset_s) & (t < s.offset_s))
+    # Smoothed, or the end of a note would be a click in the pitch.
     wave = smooth(depth, 0.02) * np.sin(2 * np.pi * _clock(len(t), rate_hz, rng))
     louder = 10 ** (cents / 100.0 * wave / 20)  # intensity moves with f0 by about 1 dB
     return replace(bend(c, cents * wave), voice=c.voice * louder)
@@ -57,6 +59,7 @@ def vibrato(
     c: Controls, score: Sequence[Syllable], singer: Singer, rng: np.random.Generator
 ) -> Controls:
     """Modulate f0 at 5 to 7 Hz by 50 to 120 cents (Sundberg 1987, 1994)."""
+    # A singer's own rate, which differs little from one recording to the next.
     rate = float(np.clip(singer.vibrato_hz * rng.uniform(0.95, 1.05), 5.1, 6.9))
     extent = float(np.clip(singer.vibrato_cents * rng.uniform(0.85, 1.15), 50.0, 120.0))
     return vibrated(c, score, rate, extent, rng)

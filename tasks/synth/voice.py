@@ -161,6 +161,7 @@ def midi_to_hz(midi: Track | float) -> Track:
 
 def formants(vowels: str, singer: Singer) -> Track:
     """Return the formant frequencies of each vowel of a string, Hz, (len(vowels), 5)."""
+    # F1 to F3 make the vowel; F4 and F5 are a singer's own.
     scale = singer.tract * np.array([1.0, 1.0, 1.0, singer.upper, singer.upper])
     return np.array([VOWELS[v] for v in vowels]) * scale
 
@@ -184,6 +185,7 @@ def wander(n: int, hz: float, rng: np.random.Generator) -> Track:
 
 def _current(score: Sequence[Syllable], t: Track) -> NDArray[np.intp]:
     """Return the syllable that shapes each frame, (frames,); a rest is shared in the middle."""
+    # The mouth is ready for the next vowel before it sounds.
     borders = [(a.offset_s + b.onset_s) / 2 for a, b in zip(score, score[1:], strict=False)]
     return np.searchsorted(np.array(borders), t, side="right")
 
@@ -196,6 +198,7 @@ def _pitch(score: Sequence[Syllable], t: Track, glide_s: float, rng: np.random.G
     ours: small enough that a note is never in doubt.
     """
     goal = np.array([s.midi for s in score]) + 0.06 * rng.standard_normal(len(score)).clip(-2, 2)
+    # A step that is blurred is a glide, as long as the blur.
     pitch = smooth(goal[_current(score, t)], glide_s)
     for syllable, depth in zip(score, rng.uniform(0.1, 0.5, len(score)), strict=True):
         since = t - syllable.onset_s
@@ -208,10 +211,12 @@ def _gate(score: Sequence[Syllable], t: Track, rng: np.random.Generator) -> Trac
     vowels.
     """
     points = [(0.0, 0.0)]
+    # Corners of the envelope in the order of time; lines between them are blurred below.
     for i, s in enumerate(score):
         after = score[i + 1] if i + 1 < len(score) else None
         # Legato: the voice goes on through the consonant.
         tied = i > 0 and s.onset_s - score[i - 1].offset_s < 1e-6
+        # No two notes are equally loud: 2 dB up or down.
         level = 10 ** (rng.uniform(-2.0, 2.0) / 20)
         attack, release = min(0.03, 0.25 * s.seconds), min(0.05, 0.3 * s.seconds)
         end = after.closure if after and after.onset_s - s.offset_s < 1e-6 else 0.0
