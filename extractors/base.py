@@ -96,7 +96,7 @@ class ModelCard:
     hub
         Hugging Face id; None for hand-made front ends and for architectures without weights.
     family
-        wav2vec2, wavlm, hubert, data2vec, mert or handmade.
+        wav2vec2, wavlm, hubert, data2vec, mert, wav2vec2-bert or handmade.
     sample_rate
         Hz.
     layers, dim

@@ -198,7 +198,7 @@ class Recipe:
     hold: float = 0.0
     first_rate: float = 0.0
     last_rate: float = 0.01
-    steps: int = 6_000
+    steps: int = 4_200
     seed: int = 0
 
     def __post_init__(self) -> None:

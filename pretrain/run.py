@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -207,8 +208,8 @@ def _sources(places: Sequence[Path]) -> dict[str, str]:
         if place.suffix.lower() == ".csv" and place.is_file():
             with place.open(encoding="utf-8-sig", newline="") as file:
                 for row in csv.DictReader(file):
-                    # What follows a colon tells single files of a source apart.
-                    source = (row.get("source") or "").partition(": ")[0]
+                    # What follows a colon, a comma or an option tells single files apart.
+                    source = re.split("[:,]| -", row.get("source") or "")[0]
                     about = [source, row.get("licence") or ""]
                     words[str(place.parent / (row.get("path") or ""))] = ", ".join(
                         filter(None, about)

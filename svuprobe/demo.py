@@ -1,6 +1,4 @@
-"""Run the whole chain on embedded data: synthesise, extract, probe, leaderboard, plots (suite
-``demo``).
-"""
+"""Run the whole chain on what comes with svuprobe: the suite ``demo``, from audio to plots."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ def run(out: Path, reporter: Reporter) -> None:
     """Run every stage under ``out``; what is there already is not done again."""
     started = time.perf_counter()
     reporter.say(
-        "The chain on synthetic singing: it shows that everything works, nothing about real voices."
+        "The chain on small open recordings and synthetic singing: what svuprobe does, in minutes."
     )
     reporter.say("")
     failures = run_suite("demo", data=out / "data", out=out, options=RunOptions(reporter=reporter))

@@ -1,0 +1,82 @@
+"""Models whose weights come with svuprobe: they load offline, are small, and are what they say."""
+
+import json
+
+import pytest
+import torch
+import transformers
+
+from svuprobe.extractors.catalogue import CATALOGUE
+from svuprobe.extractors.loading import WEIGHTS, load
+from svuprobe.extractors.names import is_control
+from svuprobe.pretrain.presets import PRESETS
+
+SHIPPED = [name for name, card in CATALOGUE.items() if card.folder]
+
+
+@pytest.fixture(scope="module", params=SHIPPED)
+def shipped(request):
+    return CATALOGUE[request.param], load(request.param)
+
+
+def test_there_is_one():
+    assert "svuprobe-small" in SHIPPED
+    for name in SHIPPED:
+        assert not is_control(name)
+        assert is_control(f"random:{name}")
+
+
+def test_a_shipped_model_is_what_its_card_says(shipped):
+    card, model = shipped
+    assert model.sample_rate == card.sample_rate
+    assert (len(model.layer_names), model.dim) == (card.layers, card.dim)
+    assert model.parameters == pytest.approx(card.parameters, rel=0.01)
+
+
+def test_a_shipped_model_takes_at_most_ten_megabytes(shipped):
+    files = list((WEIGHTS / shipped[0].folder).iterdir())
+    assert sum(file.stat().st_size for file in files) <= 10_000_000
+    assert {"README.md", "recipe.json"} <= {file.name for file in files}
+
+
+def test_its_recipe_is_the_preset_of_that_name(shipped):
+    recipe = json.loads((WEIGHTS / shipped[0].folder / "recipe.json").read_text())
+    assert recipe["hash"] == PRESETS[recipe["name"]].hash
+    assert shipped[1].recipe == f"{recipe['name']}-{recipe['hash'][:8]}"
+
+
+def test_it_is_deterministic_and_its_random_twin_is_another(shipped):
+    card, model = shipped
+    audio, lengths = torch.randn(1, 16000) / 10, torch.tensor([16000])
+    states, frames = model(audio, lengths)
+    assert torch.equal(states, load(card.name)(audio, lengths)[0])
+    twin = load(f"random:{card.name}")
+    assert twin.digest == load(f"random:{card.name}#0").digest
+    assert len({model.digest, twin.digest, load(f"random:{card.name}#1").digest}) == 3
+    other, same = twin(audio, lengths)
+    assert torch.equal(frames, same)
+    assert other.shape == states.shape
+    assert not torch.allclose(other, states, atol=0.1)
+
+
+def test_plain_transformers_loads_it_with_no_missing_key(shipped):
+    card, model = shipped
+    folder = WEIGHTS / card.folder
+    loaded, info = transformers.AutoModel.from_pretrained(
+        folder, output_loading_info=True, dtype=torch.float32
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    audio = torch.sin(torch.arange(8000) / 5)
+    extract = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    inputs = extract(
+        audio.numpy(),
+        sampling_rate=16000,
+        do_normalize_per_mel_bins=False,
+        pad_to_multiple_of=None,
+        return_tensors="pt",
+    )["input_features"]
+    with torch.inference_mode():
+        states = loaded.eval()(inputs.clamp(min=0.0)).last_hidden_state
+    ours, _ = model(audio[None], torch.tensor([8000]))
+    torch.testing.assert_close(ours[0, -1], states[0], atol=1e-5, rtol=1e-5)
