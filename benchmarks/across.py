@@ -62,8 +62,12 @@ def across(tables: Sequence[Table], wanted: Sequence[Wanted] = ()) -> list[Acros
     """Return models x tasks of each protocol, with what a suite asks for and nobody has probed
     yet.
     """
-    keys = {(t.synthetic, t.protocol, t.protocol_hash) for t in tables}
-    keys |= {(w.synthetic, w.protocol, w.hash) for w in wanted}
+    keys = set()
+    for table in tables:
+        keys.add((table.synthetic, table.protocol, table.protocol_hash))
+    for one in wanted:
+        keys.add((one.synthetic, one.protocol, one.hash))
+    # Real recordings come before synthetic ones, the default protocol before the others.
     ordered = sorted(keys, key=lambda key: (key[0], *protocol_key(key[1], key[2])))
     return [_across(key, tables, wanted) for key in ordered]
 
@@ -87,6 +91,7 @@ def _across(
         for task, score in zip(typed, of_tasks, strict=True):
             if score is None:
                 missing.append((rows[name].model, task))
+    # A suite is named only if it would fill a gap.
     lacking = {model for model, _ in missing}
     model_ranks, about_ranks = _ranks(scores)
     return Across(
@@ -148,15 +153,18 @@ def _ranks(scores: dict[str, list[CellScore | None]]) -> tuple[dict[str, ModelRa
     for of_tasks in scores.values():
         means.append([score.mean if score else None for score in of_tasks])
     table = np.array(means, dtype=float)  # (models, tasks); None becomes NaN
+    # Undefined scores are none at all: they say nothing of a rank.
     has = np.isfinite(table)
     # Models without any score and tasks that nobody has tried say nothing of what is complete.
     tried, asked = has.any(axis=1), has.any(axis=0)
     whole = has[:, asked].all(axis=1) & tried
     n_shared_tasks = has[tried].all(axis=0).sum()
+    # By the number of cells that the ranks would stand on.
     chosen = whole if whole.sum() * asked.sum() > tried.sum() * n_shared_tasks else tried
     names = np.array(list(scores), dtype=object)[chosen]
     if len(names) < 2:
         return {}, "One model only: no ranks." if len(names) else ""
+    # Of one model at most there is nothing to rank; `ranks` takes tasks x models.
     over_tasks = ranks(table[chosen].T)
     if not over_tasks.tasks:
         return {}, "No task has a result of every model: no ranks."
@@ -175,6 +183,7 @@ def _about_ranks(found: Ranks) -> str:
         f"Mean rank (1 is best) and Borda count (models beaten) over {found.tasks} "
         f"task{'s' * (found.tasks > 1)}"
     )
+    # Too few tasks or models for the test: why is the caveat.
     if found.critical_difference is None or found.friedman_p is None:
         return f"{over}. {found.caveat[0].upper()}{found.caveat[1:]}."
     crowded = (

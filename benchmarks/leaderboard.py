@@ -173,12 +173,10 @@ def _table_text(table: Table) -> str:
             + [_selectivity(ranked, row)] * shuffled
         )
         lines.append(cells + [_mean_std(m, row.scores.get(m)) for m in table.metrics[1:]])
-    text = [
-        f"## {escaped(table.title)}: {escaped(ranked)}",
-        *([SYNTHETIC] if table.synthetic else []),
-        table.about,
-    ]
-    text += [tabulate(lines, head, tablefmt="pipe", disable_numparse=True)]
+    text = [f"## {escaped(table.title)}: {escaped(ranked)}"]
+    text += [SYNTHETIC] if table.synthetic else []
+    # Numbers are formatted already: tabulate would turn 71.30 into 71.3.
+    text += [table.about, tabulate(lines, head, tablefmt="pipe", disable_numparse=True)]
     if table.detectable is not None:
         points = number(ranked, table.detectable) + (" points" if is_share(ranked) else "")
         text.append(
@@ -207,19 +205,18 @@ def _across_text(across: Across) -> str:
     """Return the Markdown of models x tasks under one protocol."""
     mark = " (synthetic)" if across.synthetic else ""
     grouped = any(rank.group for rank in across.ranks.values())
-    head = ["model"] + [
-        f"{escaped(title)}<br>{escaped(metric)}" for title, metric in across.columns
-    ]
+    head = ["model"]
+    # Pipe tables have no line breaks of their own, but HTML's.
+    head += [f"{escaped(title)}<br>{escaped(metric)}" for title, metric in across.columns]
     head += ["mean rank", "Borda"] * bool(across.ranks) + ["rank group"] * grouped
-    rows = [
-        [escaped(name) + (" *(control)*" if name in across.controls else "")]
-        + [
-            _mean_std(metric, score)
-            for (_, metric), score in zip(across.columns, scores, strict=True)
-        ]
-        + _rank_cells(across.ranks.get(name), grouped) * bool(across.ranks)
-        for name, scores in across.scores.items()
-    ]
+    rows = []
+    for name, scores in across.scores.items():
+        cells = [escaped(name) + (" *(control)*" if name in across.controls else "")]
+        for (_, metric), score in zip(across.columns, scores, strict=True):
+            cells.append(_mean_std(metric, score))
+        if across.ranks:
+            cells += _rank_cells(across.ranks.get(name), grouped)
+        rows.append(cells)
     text = [
         f"## Across tasks{mark}{across.special}: protocol {code(across.protocol)} "
         f"(`{across.protocol_hash}`)"
@@ -239,12 +236,13 @@ def _rank_cells(rank: ModelRank | None, grouped: bool) -> list[str]:
 def _to_run(across: Across) -> str:
     """Return the commands that would fill the gaps of a table."""
     if across.suites:
-        commands = [
-            code(f"svuprobe run {shlex.quote(name)} --data DATA --out OUT")
-            for name in across.suites
-        ]
+        # One command makes everything; the two below are for results that no suite asks for.
+        commands = []
+        for name in across.suites:
+            commands.append(code(f"svuprobe run {shlex.quote(name)} --data DATA --out OUT"))
         return f"{_NOTHING}: no result yet; {' and '.join(commands)} makes it."
-    models, typed = (list(dict.fromkeys(pair[n] for pair in across.missing)) for n in (0, 1))
+    models, typed = (list(dict.fromkeys(names)) for names in zip(*across.missing, strict=True))
+    # More words are no help to a reader; the two commands alone say what to look up.
     if len(models) + len(typed) > _MOST_WORDS:
         return f"{_NOTHING}: no result yet; `svuprobe extract` and `svuprobe probe` make it."
     words = " ".join([_option("--task", typed), _option("--model", models)])
@@ -265,12 +263,12 @@ def as_csv(several: Sequence[Table]) -> str:
         "finetuned", "group", "source", "metric", "ranked", "mean", "std", "ci95_low",
         "ci95_high", "mean_shuffled",
     ]  # fmt: skip
-    lines = [
-        vars(table) | vars(row) | _csv_score(table, row, metric, score)
-        for table in several
-        for row in table.rows
-        for metric, score in (row.scores or {table.ranked: CellScore(None)}).items()
-    ]
+    lines = []
+    for table in several:
+        for row in table.rows:
+            # A model that is missing has a line, too, without a score.
+            for metric, score in (row.scores or {table.ranked: CellScore(None)}).items():
+                lines.append(vars(table) | vars(row) | _csv_score(table, row, metric, score))
     return csv_text(lines, columns)
 
 
@@ -278,24 +276,21 @@ def _csv_score(table: Table, row: Row, metric: str, score: CellScore) -> dict[st
     low, high = score.ci95 or (None, None)
     ranked = metric == table.ranked
     values = {"mean": score.mean, "std": score.std, "ci95_low": low, "ci95_high": high}
-    # Of heads trained on shuffled labels.
+    # Of heads trained on shuffled labels; only the ranked metric of those is kept.
     values["mean_shuffled"] = row.shuffled if ranked else None
-    return {"metric": metric, "ranked": ranked} | {
-        name: _rounded(value) for name, value in values.items()
-    }
+    return {"metric": metric, "ranked": ranked} | _rounded(values)
 
 
 def as_json(several: Sequence[Table], across: Sequence[Across]) -> str:
     """Return everything in the tables, as numbers."""
-    body = {"tables": [asdict(t) for t in several], "across": [asdict(a) for a in across]}
+    body = {"tables": list(map(asdict, several)), "across": list(map(asdict, across))}
     for table in body["tables"]:
         del table["problems"]  # of the files on this machine
         for row in table["rows"]:
             # Of chance and of published systems a mean is all that is known.
             if row["kind"] != "model":
-                row["scores"] = {
-                    metric: {"mean": score["mean"]} for metric, score in row["scores"].items()
-                }
+                for metric, score in row["scores"].items():
+                    row["scores"][metric] = {"mean": score["mean"]}
     return json.dumps(_rounded(body), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -42,10 +42,10 @@ def _all() -> tuple[Published, ...]:
             if not row["note"].startswith(_ABLATION):
                 key = tuple(row[name] for name in ("task", "system", "source", "table", "note"))
                 found.setdefault(key, {})[_metric(row)] = float(row["value_percent"]) / 100
-    return tuple(
-        Published(task, system, source, table, note, scores)
-        for (task, system, source, table, note), scores in found.items()
-    )
+    systems = []
+    for (task, system, source, table, note), scores in found.items():
+        systems.append(Published(task, system, source, table, note, scores))
+    return tuple(systems)
 
 
 def _metric(row: dict[str, str]) -> str:

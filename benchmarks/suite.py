@@ -84,6 +84,7 @@ def load(name: str) -> Suite:
     """Read a suite by its name or from a TOML file; what is wrong with it raises ProbeError."""
     path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
     try:
+        # A name never ends so, since names of suites have no dots.
         return _read(parse_toml(path.read_text(encoding="utf-8")), path)
     except OSError as error:
         if name.endswith(".toml"):
@@ -109,11 +110,13 @@ def _read(body: dict[str, Any], path: Path) -> Suite:
         if odd := [one for one in body.get(key, ()) if not isinstance(one, str)]:
             raise ProbeError(f"{key} names {odd[0]!r}; it is a list of names")
     for task, clips in body.get("synth_clips", {}).items():
+        # For Python true is an int, too.
         if type(clips) is not int:
             raise ProbeError(f"synth_clips.{task} = {clips!r}; it is a whole number")
     for key in ("name", "tasks"):
         if not body.get(key):
             raise ProbeError(f"the key {key!r} is missing or empty")
+    # It becomes the name of a file beside the results.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", body["name"]):
         raise ProbeError(f"name = {body['name']!r}; a name has only letters, digits, - and _")
     if not (body.get("models") or body.get("controls") or body.get("pretrain")):
@@ -123,14 +126,9 @@ def _read(body: dict[str, Any], path: Path) -> Suite:
         raise ProbeError(
             f"prepare = {body['prepare']!r}; it is {' or '.join(PREPARE[1:])}, or left out"
         )
-    unknown = [
-        t
-        for key in ("task_protocols", "synth_clips")
-        for t in body.get(key, {})
-        if t not in body["tasks"]
-    ]
-    if unknown:
-        raise ProbeError(f"{unknown[0]!r} is not among its tasks ({', '.join(body['tasks'])})")
+    for task in (*body.get("task_protocols", ()), *body.get("synth_clips", ())):
+        if task not in body["tasks"]:
+            raise ProbeError(f"{task!r} is not among its tasks ({', '.join(body['tasks'])})")
     changes: dict[str, Any] = {
         key: tuple(body[key]) for key in ("tasks", "models", "controls") if key in body
     }
@@ -175,6 +173,7 @@ def _protocol(entry: Any, folder: Path) -> Protocol:
             raise ProbeError(
                 f"unknown field {key!r} of a protocol; {did_you_mean(key, list(asdict(found)))}"
             )
+        # Fields have defaults, and these the right types.
         kind = type(getattr(found, key))
         # TOML has lists for tuples, and whole numbers for some fractions.
         changes[key] = (
@@ -205,6 +204,7 @@ def save_wanted(results: Path, suite: str, wanted: Sequence[Wanted]) -> Path:
     """Write what a suite asks for beside its results: a leaderboard is made from them alone."""
     path = results / f"{suite}{_WANTED}"
     text = json.dumps([asdict(one) for one in wanted], indent=1) + "\n"
+    # Written only where it changes: results may lie where nothing can be written.
     if not holds(path, text):
         write_text(path, text)
     return path
@@ -232,6 +232,7 @@ def _one_wanted(body: Any) -> Wanted:
     """Return one entry; TypeError or ValueError where keys or the kinds of values are others."""
     one = Wanted(**body)
     for each in fields(Wanted):
+        # Annotations are text here, as the module imports annotations from the future.
         if type(getattr(one, each.name)).__name__ != each.type:
             raise ValueError(each.name)
     return one

@@ -54,12 +54,13 @@ def of_results(results: Sequence[Result]) -> list[str]:
     if undefined and not any(r.caveats for r in results):
         names = ", ".join(map(markdown, undefined))
         notes.append(f"Left out of the mean, as test has no positive or no negative: {names}.")
-    if lacking := [
-        f"{markdown(r.model.name)} {r.counts.missing}" for r in results if r.counts.missing
-    ]:
-        more = (
-            f" and of {len(lacking) - MOST_NAMED} more models" if len(lacking) > MOST_NAMED else ""
-        )
+    lacking = []
+    for result in results:
+        if result.counts.missing:
+            lacking.append(f"{markdown(result.model.name)} {result.counts.missing}")
+    if lacking:
+        further = len(lacking) - MOST_NAMED
+        more = f" and of {further} more models" if further > 0 else ""
         notes.append(f"Clips without features: {', '.join(lacking[:MOST_NAMED])}{more}.")
     return notes
 
@@ -70,6 +71,7 @@ def _caveats(results: Sequence[Result]) -> list[str]:
     """
     said: dict[str, list[str]] = {}
     for result in results:
+        # In their order, each once: seeds may repeat one.
         for caveat in dict.fromkeys(result.caveats):
             said.setdefault(caveat, []).append(result.model.name)
     lines = []

@@ -47,16 +47,11 @@ def clips(root: Path) -> list[Clip]:
     else:
         rows = split_lists.read("gtzan_rhythm_beats.tsv")
         times = {row["track"]: tuple(map(float, row["beats_s"].split())) for row in rows}
-    return [
-        Clip(
-            t.id,
-            str(t.path),
-            t.split,
-            target=tuple(b for b in times[t.id] if b < END_S),
-            group=t.id,
-        )
-        for t in tracks
-    ]
+    found = []
+    for track in tracks:
+        beats = tuple(time for time in times[track.id] if time < END_S)
+        found.append(Clip(track.id, str(track.path), track.split, target=beats, group=track.id))
+    return found
 
 
 def beat_files(root: Path, tracks: Sequence[gtzan.Track]) -> dict[str, Path]:
@@ -66,9 +61,8 @@ def beat_files(root: Path, tracks: Sequence[gtzan.Track]) -> dict[str, Path]:
     Raises TaskError where some tracks have one and others not.
     """
     found: dict[str, Path] = {}
-    for folder in dict.fromkeys(
-        [*(t.path.parent for t in tracks), *(root / name for name in FOLDERS)]
-    ):
+    beside_audio = [track.path.parent for track in tracks]
+    for folder in dict.fromkeys([*beside_audio, *(root / name for name in FOLDERS)]):
         # The first that is found counts: folders in their order, .beats before .jams.
         for path in sorted(folder.glob("*.*"), key=lambda p: (p.suffix, p.name)):
             if match := _NAME.fullmatch(path.name):

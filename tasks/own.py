@@ -74,13 +74,12 @@ def _is_name(value: str) -> bool:
 
 
 def _are_names(values: list[Any]) -> bool:
-    texts = [
-        value
-        for value in values
-        if isinstance(value, str) and value.isprintable() and "|" not in value
-    ]
-    different = {normal(text) for text in texts} - {""}
-    return 0 < len(values) == len(different)
+    different = set()
+    for value in values:
+        # | separates the labels of a clip in the CSV file.
+        if isinstance(value, str) and value.isprintable() and "|" not in value:
+            different.add(normal(value))
+    return 0 < len(values) == len(different - {""})
 
 
 _NAME = Key(
@@ -209,13 +208,15 @@ def _clips(base: Path, metadata: Path, task: Task, split_seed: int) -> list[Clip
     if not rows:
         raise TaskError(f"{metadata}: no clips in it, only a header")
     kind.check_targets(metadata, places, [clip.target for clip in rows], task.labels or ())
+    # Dealing out the rest alone would put parts of one singer on both sides.
     given = [bool(clip.split) for clip in rows]
     if any(given) and not all(given):
         raise TaskError(
             f"{metadata}: {given.count(False)} clips have no split; give all of them one, or none"
         )
     clips = rows if all(given) else _split(metadata, rows, task, split_seed)
-    absent = [s for s in SPLITS if all(c.split != s for c in clips)]
+    there = {clip.split for clip in clips}
+    absent = [split for split in SPLITS if split not in there]
     if absent:
         raise TaskError(
             f"{metadata}: no clip in split {' and '.join(absent)}; a probe needs all of {SPLITS}"
@@ -227,6 +228,7 @@ def _rows(metadata: Path) -> tuple[str, list[tuple[int, dict[str, str]]]]:
     """Read what separates columns, and the CSV's lines with their numbers; ``label`` is
     ``target``.
     """
+    # Encodings and separators as spreadsheets write them are understood there.
     text = read_text(metadata, "the TOML's key metadata names it")
     separator, lines = table(metadata, text, (("path",), ("target", "label")))
     number, header = next(lines, (1, []))
@@ -302,6 +304,7 @@ class _Rows:
         if isinstance(self.kind, ClipKind):
             return self.kind.parse(Cell(where, text), self.numbers, self.task.labels or ())
         assert isinstance(self.kind, FrameKind)
+        # Many clips may be parts of one recording: its events are read once.
         path = self.base / text
         if path not in self.events:
             self.events[path] = self.kind.read(path)
@@ -312,6 +315,7 @@ def _split(metadata: Path, clips: list[Clip], task: Task, seed: int) -> list[Cli
     """Split 60/20/20 by groups, classes spread evenly: three, one and one of five folds."""
     from sklearn.model_selection import StratifiedGroupKFold
 
+    # A group is whole in one fold, so five are needed for five folds.
     groups = [clip.group for clip in clips]
     if len(set(groups)) < 5:
         raise TaskError(

@@ -46,9 +46,9 @@ Rows = list[dict[str, Any]]
 
 def scores(results: Sequence[Result], out: Path) -> list[Path]:
     """Draw a picture per protocol: a panel per task with every model, the best at the top."""
-    groups = [
-        (_named_group("scores", g[0], results, False), g) for g in _grouped(results, _protocol)
-    ]
+    groups = []
+    for same in _grouped(results, _protocol):
+        groups.append((_named_group("scores", same[0], results, False), same))
     if not groups:
         raise ProbeError("no result to draw scores of; run svuprobe probe first")
     return _pictures(groups, out, dots.draw, dots.rows)
@@ -86,30 +86,32 @@ def layer_curves(results: Sequence[Result], out: Path) -> list[Path]:
 
     Front ends of one layer are horizontal lines in every panel.
     """
-    _some([r for r in results if len(r.layer_curve) > 1], "layer-curves")
-    groups = [
-        (_named_group("layer-curves", g[0], results, True), g)
-        for g in _grouped(results, _task_protocol)
-        if any(len(r.layer_curve) > 1 for r in g)
-    ]
+    layered = [result for result in results if len(result.layer_curve) > 1]
+    _some(layered, "layer-curves")
+    # A group of front ends alone would be a picture without any curve.
+    groups = []
+    for same in _grouped(results, _task_protocol):
+        if any(len(result.layer_curve) > 1 for result in same):
+            groups.append((_named_group("layer-curves", same[0], results, True), same))
     return _pictures(groups, out, curves.draw, curves.rows)
 
 
 def data_efficiency(results: Sequence[Result], out: Path) -> list[Path]:
     """Draw a picture per task and protocol: score over the share of training, a line per model."""
-    several = [
-        g for g in _grouped(results, _any_fraction) if len({_train_fraction(r) for r in g}) > 1
-    ]
+    several = []
+    for same in _grouped(results, _any_fraction):
+        if len(set(map(_train_fraction, same))) > 1:
+            several.append(same)
     if not several:
         raise ProbeError(
             "no results with several shares of a training set; run svuprobe probe "
             "--train-fraction 0.05 and more"
         )
-    whole = [max(g, key=_train_fraction) for g in several]  # one protocol for each group
-    groups = [
-        (_named_group("data-efficiency", r, whole, True), g)
-        for r, g in zip(whole, several, strict=True)
-    ]
+    # A group has a protocol for each share; it is named by that of the largest.
+    whole = [max(same, key=_train_fraction) for same in several]
+    groups = []
+    for largest, same in zip(whole, several, strict=True):
+        groups.append((_named_group("data-efficiency", largest, whole, True), same))
     return _pictures(groups, out, efficiency.draw, efficiency.rows)
 
 
@@ -137,6 +139,7 @@ def _grouped(results: Sequence[Result], key: Callable[[Result], Key]) -> Iterato
     """Yield groups whose key agrees, models before controls, without heads of shuffled labels."""
     drawn = sorted((r for r in results if not r.protocol.shuffle_labels), key=key)
     for _, group in groupby(drawn, key=key):
+        # The same order in every picture, so that a model is found at one place.
         yield sorted(group, key=lambda r: (r.model.control, model_title(r)))
 
 
@@ -149,9 +152,9 @@ def _task_protocol(result: Result) -> Key:
 
 
 def _any_fraction(result: Result) -> Key:
-    fields = {
-        k: v for k, v in result.protocol.fields.items() if k not in ("name", "train_fraction")
-    }
+    fields = dict(result.protocol.fields)
+    for name in ("name", "train_fraction"):
+        fields.pop(name, None)
     return *result.task.comparable, json.dumps(fields, sort_keys=True)
 
 
@@ -159,6 +162,7 @@ def _named_group(kind: str, result: Result, results: Sequence[Result], of_task: 
     """Return ``layer-curves-technique-linear`` with as much more as tells groups apart."""
     task, protocol = result.task, result.protocol
     parts = [kind, *[task.name] * of_task, protocol.name]
+    # A protocol that was changed by options keeps its name: only its hash tells.
     if len({r.protocol.hash for r in results if r.protocol.name == protocol.name}) > 1:
         parts.append(protocol.hash[:8])
     if (
@@ -185,8 +189,10 @@ def _pictures(
     from matplotlib.figure import Figure
 
     written: list[Path] = []
+    # Settings hold within this block alone: a caller's own pictures are left as they are.
     with matplotlib.rc_context(style.STYLE):
         for name, same in groups:
+            # Not through pyplot, which keeps figures until they are closed, and may open windows.
             figure = Figure()
             draw(figure, same)
             stem = out / name

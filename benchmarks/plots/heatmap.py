@@ -37,8 +37,11 @@ def draw(figure: Figure, results: list[Result], quantity: str) -> None:
     white.
     """
     tasks = style.by_task(results)
-    titles = [title for _, title in sorted({(r.model.control, style.title(r)) for r in results})]
+    # Models before controls, each group by name; a model of several tasks has one row.
+    rows_of = sorted({(result.model.control, style.title(result)) for result in results})
+    titles = [title for _, title in rows_of]
     several, titles = len(titles), titles[: style.MOST_ROWS]
+    # The axis of the deepest model has room for the layers of all.
     longest = max((r.model.layer_names for r in results), key=len)
     # One axis for all: where models name their layers otherwise, by number.
     alike = all(r.model.layer_names == longest[: len(r.model.layer_names)] for r in results)
@@ -48,9 +51,10 @@ def draw(figure: Figure, results: list[Result], quantity: str) -> None:
         if alike
         else "layer, counted from 0: models name theirs otherwise, see the CSV"
     )
-    top = max(
-        1e-12, *(float(np.mean(getattr(r.layer_weights, quantity), axis=0).max()) for r in results)
-    )
+    # One scale of colours for all panels; all zeros would be no scale at all.
+    top = 1e-12
+    for result in results:
+        top = max(top, float(np.mean(getattr(result.layer_weights, quantity), axis=0).max()))
     columns = 1 if len(tasks) < 4 else 2
     # A panel is as wide as its layers, and at least as its title.
     title = max(len(picture(task_title(r))) for r in results)
@@ -60,18 +64,18 @@ def draw(figure: Figure, results: list[Result], quantity: str) -> None:
         + style.extra_width(titles)
         + 0.8 * style.are_long(labels)
     )
+    # Beyond, they would be too small to read and slow to draw.
     numbers = len(tasks) * len(titles) * len(longest) <= _MOST_NUMBERS
     height = 0.75 + 0.3 * len(titles) + 0.8 * style.are_long(labels)
     panels = style.grid(figure, len(tasks), columns, width, height, sharex=True, sharey=True)
     for axes, same in zip(panels, tasks, strict=True):
+        # NaN is drawn as nothing: a layer that a model does not have is no weight of 0.
         table = np.full((len(titles), len(longest)), np.nan)
         for r in same:
             if style.title(r) not in titles:
                 continue
-            share, row = (
-                np.mean(getattr(r.layer_weights, quantity), axis=0),
-                titles.index(style.title(r)),
-            )
+            share = np.mean(getattr(r.layer_weights, quantity), axis=0)  # over seeds
+            row = titles.index(style.title(r))
             table[row, : len(share)] = share
             _weights_row(axes, r, row, share if numbers else [], top)
         image = axes.imshow(table, cmap=COLOUR_MAP, vmin=0, vmax=top, aspect="auto")

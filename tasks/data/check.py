@@ -87,47 +87,29 @@ class CheckReport:
     def lines(self, most: int = 20) -> list[str]:
         """Return the report for a terminal; of the problems the first ``most``."""
         copy = " (a synthetic copy)" if self.synthetic else ""
-        found = [
-            f"{self.task.name} on {self.task.dataset}{copy} in {self.root}",
-            "",
-            *self._split_lines(),
-            "",
-        ]
-        found += [*self._label_lines(), *self._file_lines(), ""]
-        found += [f"note: {doubt}" for doubt in self.doubts]
+        lines = [f"{self.task.name} on {self.task.dataset}{copy} in {self.root}", ""]
+        lines += [*self._split_lines(), "", *self._label_lines(), *self._file_lines(), ""]
+        lines += [f"note: {doubt}" for doubt in self.doubts]
         if self.ok:
-            return [
-                *found,
-                "whole: nothing is missing or "
-                f"damaged{', but see the notes' if self.doubts else ''}",
-            ]
-        shown = [f"  {problem}" for problem in self.problems[:most]]
-        more = [f"  ... and {len(self.problems) - most} more"] if len(self.problems) > most else []
-        return [*found, f"problems: {len(self.problems)}", *shown, *more]
+            notes = ", but see the notes" if self.doubts else ""
+            return [*lines, f"whole: nothing is missing or damaged{notes}"]
+        lines.append(f"problems: {len(self.problems)}")
+        lines += [f"  {problem}" for problem in self.problems[:most]]
+        # Of a dataset that is half there every clip is a problem: a terminal has no room for all.
+        if len(self.problems) > most:
+            lines.append(f"  ... and {len(self.problems) - most} more")
+        return lines
 
     def _split_lines(self) -> list[str]:
         events = kinds.of(self.task).level == "frame"
         # Columns that have nothing to say are left out: times an empty list.
         official = any(split.official is not None for split in self.splits.values())
-        columns = [
-            "split",
-            "clips",
-            *["official"] * official,
-            "groups",
-            "hours",
-            *[self.task.kind] * events,
-        ]
-        rows = [
-            [
-                name,
-                s.clips,
-                *[s.official] * official,
-                s.groups,
-                f"{s.hours:.2f}",
-                *[s.events] * events,
-            ]
-            for name, s in self.splits.items()
-        ]
+        columns = ["split", "clips", *["official"] * official, "groups", "hours"]
+        columns += [self.task.kind] * events
+        rows = []
+        for name, split in self.splits.items():
+            row = [name, split.clips, *[split.official] * official, split.groups]
+            rows.append([*row, f"{split.hours:.2f}", *[split.events] * events])
         table = tabulate(
             rows, columns, disable_numparse=True, colalign=["left", *["right"] * (len(columns) - 1)]
         )
@@ -137,23 +119,20 @@ class CheckReport:
         if not self.labels:
             return []
         if len(self.labels) <= MOST_LABELS:
-            rows = [
-                [label, *(counts.get(split, 0) for split in SPLITS)]
-                for label, counts in self.labels.items()
-            ]
+            rows = []
+            for label, counts in self.labels.items():
+                rows.append([label, *(counts.get(split, 0) for split in SPLITS)])
             return [*tabulate(rows, ["label", *SPLITS], disable_numparse=True).splitlines(), ""]
         # Too many for a table: only the rarest and the commonest are shown.
-        ranked = sorted(self.labels, key=lambda label: sum(self.labels[label].values()))
-        ends = [
-            f"{label} ({sum(self.labels[label].values())})" for label in (ranked[0], ranked[-1])
-        ]
-        return [f"labels     {len(ranked)}, from {ends[0]} to {ends[1]} clips"]
+        totals = {label: sum(counts.values()) for label, counts in self.labels.items()}
+        ranked = sorted(totals, key=totals.__getitem__)
+        least, most = ranked[0], ranked[-1]
+        ends = f"{least} ({totals[least]}) to {most} ({totals[most]})"
+        return [f"labels     {len(ranked)}, from {ends} clips"]
 
     def _file_lines(self) -> list[str]:
-        forms = [
-            f"{count:,} x {form}"
-            for form, count in sorted(self.forms.items(), key=lambda item: -item[1])
-        ]
+        commonest_first = sorted(self.forms.items(), key=lambda item: -item[1])
+        forms = [f"{count:,} x {form}" for form, count in commonest_first]
         lines = [f"files      {', '.join(forms) or 'none that can be read'}"]
         about = (
             f" of about {self.task.hours:,.1f} h of the whole dataset" if self.task.hours else ""
@@ -192,16 +171,19 @@ def check(
     """
     synthetic = not task.source and is_synthetic(root)
     paths = list(dict.fromkeys(clip.path for clip in clips))
+    # Each file once, whatever the number of clips that are parts of it.
     read = reporter.watch(heads(paths), f"{task.dataset}: headers", len(paths))
     headers = dict(zip(paths, read, strict=True))
     seconds = {clip.id: _seconds(clip, headers[clip.path]) for clip in clips}
     labels = _labels(task, clips)
-    problems = [
-        f"{short(path, root)}: {header.problem}"
-        for path, header in headers.items()
-        if header.problem
-    ]
-    problems += [line for clip in clips if (line := _overrun(clip, headers[clip.path]))]
+    problems = []
+    # Files first, each once, though many clips may be parts of it.
+    for path, header in headers.items():
+        if header.problem:
+            problems.append(f"{short(path, root)}: {header.problem}")
+    for clip in clips:
+        if overrun := _overrun(clip, headers[clip.path]):
+            problems.append(overrun)
     if synthetic:
         problems += against_marker(root, paths, reporter, thorough, jobs)
     else:
@@ -210,6 +192,7 @@ def check(
     # The length of a file that can't be read is unknown: no label lies beyond it.
     known = {clip.id: seconds[clip.id] for clip in clips if not headers[clip.path].problem}
     problems += [late] if (late := beyond(task, clips, known)) else []
+    # A file that can't be read has no length, and is named above.
     lengths = sorted((s, name) for name, s in seconds.items() if s > 0)
     return CheckReport(
         task=task,
@@ -226,6 +209,7 @@ def check(
 
 
 def _seconds(clip: Clip, head: Head) -> float:
+    # The whole file, or as much of the part as there is.
     end = head.seconds if clip.end is None else min(clip.end, head.seconds)
     return max(end - clip.start, 0.0)
 
@@ -262,6 +246,7 @@ def _labels(task: Task, clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
     kind = kinds.of(task)
     if not kind.has_classes:
         return {}
+    # Labels of the task that no clip has are just what a reader looks for.
     found: dict[str, dict[str, int]] = {label: {} for label in task.labels or ()}
     for clip in clips:
         for label in kind.classes(clip.target):
@@ -274,18 +259,18 @@ def _against_official(
     task: Task, clips: Sequence[Clip], labels: Mapping[str, Mapping[str, int]]
 ) -> list[str]:
     found = Counter(clip.split for clip in clips)
-    problems = [
-        f"{split}: {found[split]:,} clips found, {official:,} are official "
-        f"({found[split] - official:+,})"
-        for split, official in task.expected.items()
-        if found[split] != official
-    ]
-    if not task.expected:  # else the numbers tell, and some official splits do hold unseen labels
-        problems += [
-            f"no training clip of {label}"
-            for label, counts in labels.items()
-            if "train" not in counts
-        ]
+    problems = []
+    for split, official in task.expected.items():
+        if found[split] != official:
+            problems.append(
+                f"{split}: {found[split]:,} clips found, {official:,} are official "
+                f"({found[split] - official:+,})"
+            )
+    if task.expected:  # the numbers tell, and some official splits do hold unseen labels
+        return problems
+    for label, counts in labels.items():
+        if "train" not in counts:
+            problems.append(f"no training clip of {label}")
     return problems
 
 
@@ -305,9 +290,10 @@ def absent(task: Task, root: Path) -> list[str]:
         f"  {'what':10}{card.title}",
         f"  {'size':10}{card.size}",
         f"  {'licence':10}{card.licence}",
-        *([f"  {'homepage':10}{card.homepage}"] if card.homepage else []),
-        f"  {'get it':10}{card.getting}",
     ]
+    if card.homepage:
+        lines.append(f"  {'homepage':10}{card.homepage}")
+    lines.append(f"  {'get it':10}{card.getting}")
     if card.embedded:
         return lines
     lines.append(f"  {'folder':10}{root} (or anywhere, with --data {task.dataset}=PATH)")

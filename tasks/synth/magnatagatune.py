@@ -147,8 +147,11 @@ def _hearable(split: str) -> tuple[list[dict[str, str]], np.ndarray]:
     """Return a split's rows whose tags do not contradict each other, and their tags as (N, 50)
     0/1.
     """
-    rows = [row for row in split_lists.read(tagging.LIST) if row["split"] == split]
-    tags = [tagging.tags_of(row) for row in rows]
-    kept = [n for n, own in enumerate(tags) if max(map(len, _heard(own).values())) <= 1]
-    has = np.array([[label in tags[n] for label in tagging.TASK.labels or ()] for n in kept])
-    return [rows[n] for n in kept], has
+    kept, has = [], []
+    for row in split_lists.read(tagging.LIST):
+        tags = tagging.tags_of(row)
+        # One sound for each part of a style: nothing is both fast and slow.
+        if row["split"] == split and max(map(len, _heard(tags).values())) <= 1:
+            kept.append(row)
+            has.append([label in tags for label in tagging.TASK.labels or ()])
+    return kept, np.array(has)

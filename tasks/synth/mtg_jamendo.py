@@ -69,11 +69,9 @@ TOP = {
 _LISTS = "mtg-jamendo-dataset/data/splits/split-0"
 # Drums, tempo and level. The first two have all moods between them; two of the others have none.
 _FEELS = [(0.0, SLOW, QUIET), (DRUMS, FAST, LOUD)]
-_FEELS += [
-    f
-    for f in product((0.0, DRUMS), (SLOW, MODERATE, FAST), (QUIET, MIDDLE, LOUD))
-    if f not in _FEELS
-]
+for _feel in product((0.0, DRUMS), (SLOW, MODERATE, FAST), (QUIET, MIDDLE, LOUD)):
+    if _feel not in _FEELS:
+        _FEELS.append(_feel)
 
 
 @dataclass(frozen=True)
@@ -130,10 +128,10 @@ def write(
 
 def _tracks(clips: int, seed: int) -> list[_Track]:
     """Return tracks that walk over the splits; more of them begin with the same ones."""
-    styles = {
-        split: _styles(np.random.default_rng([seed, n]))
-        for n, split in enumerate(SPLIT_NAMES.values())
-    }
+    styles = {}
+    # Each split walks through all pieces on its own, so that each has every tag.
+    for n, split in enumerate(SPLIT_NAMES.values()):
+        styles[split] = _styles(np.random.default_rng([seed, n]))
     done: dict[str, int] = defaultdict(int)
     made = []
     for n, split in zip(range(clips), cycle(_TURNS), strict=False):
@@ -160,7 +158,8 @@ def _styles(rng: np.random.Generator) -> Iterator[Style]:
 def _dealt(values: Sequence[T], rng: np.random.Generator) -> Iterator[T]:
     """Yield the values in one random order after the other."""
     while True:
-        yield from (values[i] for i in rng.permutation(len(values)))
+        for place in rng.permutation(len(values)):
+            yield values[place]
 
 
 def tags_of(style: Style) -> list[str]:
@@ -176,8 +175,10 @@ def _list(tracks: Sequence[_Track], subset: str, split: str) -> str:
     """
     lines = ["\t".join(HEADER)]
     for made in tracks:
-        tags = [tag for tag in tags_of(made.style) if tag in TOP or subset != "top50tags"]
-        tags = [tag for tag in tags if tag.startswith(SUBSETS[subset])]
+        tags = [tag for tag in tags_of(made.style) if tag.startswith(SUBSETS[subset])]
+        if subset == "top50tags":
+            tags = [tag for tag in tags if tag in TOP]
+        # A track without a tag of the list is not in it, as in the official ones.
         if made.split == split and tags:
             ids = (
                 f"track_{made.number:07d}",
