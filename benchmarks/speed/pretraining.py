@@ -180,8 +180,9 @@ def main(
             f"{row['gflop_per_audio_s']:.1f} GFLOP a second of audio, "
             f"{100 * row['share_of_product']:.0f} % of the rate of a matrix product"
         )
-    text = json.dumps({"machine": about, "steps": steps, "recipes": rows}, indent=1) + "\n"
-    out.write_text(text, encoding="utf-8")
+        # After each, as a base model takes minutes.
+        text = json.dumps({"machine": about, "steps": steps, "recipes": rows}, indent=1) + "\n"
+        out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

