@@ -44,7 +44,7 @@ SCORING = 3
 _NOT_OF_A_TASK = {"clips", "source", "expected", "hours", "labels"}
 # The name may hold a path, and revisions have folders of
 # their own; the format says how the file is laid out.
-_NOT_OF_FEATURES = {"model", "revision", "parameters", "format"}
+_NOT_OF_FEATURES = {"model", "revision", "parameters", "format", "recipe"}
 
 
 def of_task(task: Task, labels: Sequence[str]) -> str:
