@@ -222,7 +222,7 @@ def test_progress_sees_every_file_once(tmp_path, three):
 # A dataset that is not there
 
 
-@pytest.mark.parametrize("card", DATASETS.values(), ids=str)
+@pytest.mark.parametrize("card", DATASETS.values(), ids=list(DATASETS))
 def test_an_absent_dataset_is_described_with_the_next_commands(card, tmp_path):
     task = task_of([], name="some-task", dataset=card.name)
     text = "\n".join(absent(task, tmp_path / card.name))

@@ -16,7 +16,7 @@ def test_every_dataset_of_the_tasks_has_a_card():
     assert all(card.name == name for name, card in DATASETS.items())
 
 
-@pytest.mark.parametrize("card", DATASETS.values(), ids=str)
+@pytest.mark.parametrize("card", DATASETS.values(), ids=list(DATASETS))
 def test_cards_are_complete(card):
     assert card.title
     assert card.licence
