@@ -319,7 +319,8 @@ def test_the_suite_of_recordings_writes_its_tasks_from_their_manifest(tmp_path, 
         ["families"],
         ["songs"],
     ]
-    assert all(models == ["random:wav2vec2-base#0", "logmel", "mfcc"] for models, _ in calls)
+    wanted = ["svuprobe-small", "random:svuprobe-small#0", "logmel", "logmel-context", "mfcc"]
+    assert all(models == wanted for models, _ in calls)
     gone = call("run", "real", "--data", tmp_path / "none", "--out", tmp_path / "out")
     assert gone.exit_code == 1
     assert "manifest.csv: no such file; point --data at the folder" in gone.output
