@@ -313,7 +313,7 @@ def test_the_suite_of_recordings_writes_its_tasks_from_their_manifest(tmp_path, 
     manifest.write(tmp_path / "audio")
     done = call("run", "real", "--data", tmp_path / "audio", "--out", tmp_path)
     assert done.exit_code == 0, done.output
-    assert "suite real: 12 results, 0 of them there" in done.output
+    assert "suite real: 20 results, 0 of them there" in done.output
     assert [[Path(t).stem for t in tasks] for _, tasks in calls] == [
         ["digits", "speakers"],
         ["families"],
