@@ -80,9 +80,9 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
 def local_revision(name: str) -> str | None:
     """Return the revision that loading a local model would give now; None for one that isn't local.
 
-    Of a folder the files are read, and nothing is loaded. A class in a file and a HEAR module may
-    read weights from anywhere, which nobody knows before they are made: so these are loaded, which
-    runs their code.
+    Of a folder, and of weights that come with svuprobe, the files are read and nothing is loaded. A
+    class in a file and a HEAR module may read weights from anywhere, which nobody knows before they
+    are made: so these are loaded, which runs their code.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ def local_revision(name: str) -> str | None:
     Returns
     -------
     str or None
-        Forty hexadecimal digits for a folder; None for names of the hub, of the catalogue and of
-        random weights.
+        Forty hexadecimal digits for a folder and for weights that come with svuprobe; None for
+        names of the hub, of the rest of the catalogue and of random weights.
 
     Raises
     ------
@@ -101,8 +101,13 @@ def local_revision(name: str) -> str | None:
         The folder or file isn't there, or isn't a model.
     """
     parsed = parse(name)
+    folder: Path | None = None
     if isinstance(parsed, FolderName):
-        revision: str = _checkpoints().folder_revision(Path(parsed.path), parsed.canonical)
+        folder = Path(parsed.path)
+    elif isinstance(parsed, CatalogueName) and parsed.card.folder:
+        folder = WEIGHTS / parsed.card.folder
+    if folder is not None:
+        revision: str = _checkpoints().folder_revision(folder, parsed.canonical)
         return revision
     return load(name).revision if isinstance(parsed, (PyName, HearName)) else None
 

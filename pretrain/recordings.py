@@ -63,10 +63,10 @@ class Recording:
 
 
 def find_audio(places: Sequence[Path]) -> list[Path]:
-    """Return the sound files of folders and manifests, sorted, each once.
+    """Return the sound files of folders and manifests, each once.
 
-    A folder is searched with all below it. A manifest is a CSV file with a column ``path``, or a
-    text file with one path a line; paths are relative to the manifest.
+    A folder is searched with all below it, in the order of names. A manifest is a CSV file with a
+    column ``path``, or a text file with one path a line; paths are relative to the manifest.
 
     Raises
     ------

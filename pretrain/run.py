@@ -46,7 +46,7 @@ class Pretrained:
     Attributes
     ----------
     folder
-        Of the model; ``hf:FOLDER`` loads it.
+        Of the model, absolute; ``hf:FOLDER`` loads it.
     recipe
         It was trained by.
     seen
@@ -77,6 +77,7 @@ def pretrain(
     ExtractError
         The recipe's teacher can't be loaded, or several files hang one after the other.
     """
+    out = out.absolute()  # so that hf:OUT names it, wherever it is used
     run = out / "run"
     if not options.resume and (run / "checkpoint.safetensors").is_file():
         raise PretrainError(

@@ -51,7 +51,7 @@ def run(
 @click.command()
 @click.option("--out", type=FOLDER, default="demo", show_default=True)
 def demo(out: Path) -> None:
-    """Run the whole chain on what comes with svuprobe, in two minutes."""
+    """Run the whole chain on what comes with svuprobe, in a few minutes."""
     from svuprobe.demo import run
 
     run(out, TERMINAL)

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from svuprobe.extractors.catalogue import CATALOGUE
-from svuprobe.extractors.loading import WEIGHTS, load
+from svuprobe.extractors.loading import WEIGHTS, load, local_revision
 from svuprobe.extractors.names import is_control
 from svuprobe.pretrain.presets import PRESETS
 
@@ -31,6 +31,11 @@ def test_a_shipped_model_is_what_its_card_says(shipped):
     assert model.sample_rate == card.sample_rate
     assert (len(model.layer_names), model.dim) == (card.layers, card.dim)
     assert model.parameters == pytest.approx(card.parameters, rel=0.01)
+
+
+def test_results_of_other_weights_of_that_name_are_told_apart(shipped):
+    card, model = shipped
+    assert local_revision(card.name) == model.revision
 
 
 def test_a_shipped_model_takes_at_most_ten_megabytes(shipped):
