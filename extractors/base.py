@@ -96,7 +96,7 @@ class ModelCard:
     hub
         Hugging Face id; None for hand-made front ends and for architectures without weights.
     family
-        wav2vec2, wavlm, hubert, data2vec, mert, wav2vec2-bert or handmade.
+        wav2vec2, wavlm, hubert, data2vec, mert, handmade, or one of `extractors.networks.table`.
     sample_rate
         Hz.
     layers, dim

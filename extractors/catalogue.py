@@ -83,7 +83,7 @@ _CARDS = (
     ModelCard("music2vec-v1", "m-a-p/music2vec-v1", "data2vec", 16000, 13, 768, 93_200_000, True,
               _NC, _MUSIC2VEC, config=_DATA2VEC),
     # Pre-trained by `svuprobe pretrain small` on the audio of `svuprobe.pretrain.open_audio`.
-    ModelCard("svuprobe-small", None, "wav2vec2-bert", 16000, 5, 192, 2_670_000, False,
+    ModelCard("svuprobe-small", None, "mel-conformer", 16000, 5, 192, 2_670_000, False,
               "CC-BY-SA-4.0", "recipe small of svuprobe", folder="svuprobe-small"),
     ModelCard("logmel", None, "handmade", 16000, 1, 128, 0, False, "Apache-2.0",
               "128 mel bands, log power", f"{_HANDMADE}:logmel"),

@@ -20,6 +20,7 @@ from svuprobe.extractors.name_forms import (
     RandomName,
 )
 from svuprobe.extractors.names import parse
+from svuprobe.extractors.networks.table import FAMILIES
 
 if TYPE_CHECKING:
     from svuprobe.extractors.base import Extractor
@@ -53,11 +54,15 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
             return _call(card.source, (), name, normalize)
         case CatalogueName(card) if card.folder:
             return _checkpoint(_shipped(card.folder, name), card, normalize)
+        case CatalogueName(card) if card.family in FAMILIES:
+            assert card.hub is not None
+            return _checkpoint(_checkpoints().on_hub(card.hub, None, name), card, normalize)
         case CatalogueName(card):
             assert card.hub is not None
             return _transformers().from_hub(card.hub, name=name, card=card, normalize=normalize)
-        case RandomName(card, seed) if card.folder:
-            return _generic().from_random(_shipped(card.folder, name), seed)
+        case RandomName(card, seed) if card.family in FAMILIES:
+            shipped = _shipped(card.folder, name) if card.folder else None
+            return _native().from_random(card, seed, name=name, source=shipped)
         case RandomName(card, seed):
             return _transformers().from_random(card, seed, name=name, normalize=normalize)
         case HubName(hub, revision):
@@ -123,8 +128,9 @@ def _call(source: str, arguments: tuple[Any, ...], name: str, normalize: bool | 
 
 def _checkpoint(source: Source, card: ModelCard | None, normalize: bool | None) -> Extractor:
     """Load a checkpoint: of one of the families that svuprobe computes itself, or of another."""
-    # The general reader declines the families that svuprobe computes itself.
-    other: Extractor | None = _generic().load(source, normalize=normalize)
+    # Each reader declines what is not its own.
+    own: Extractor | None = _native().load(source, normalize=normalize)
+    other: Extractor | None = own or _generic().load(source, normalize=normalize)
     return other or _transformers().from_source(source, card=card, normalize=normalize)
 
 
@@ -132,6 +138,10 @@ def _shipped(folder: str, name: str) -> Source:
     """Return the checkpoint in a folder that comes with svuprobe."""
     source: Source = _checkpoints().in_folder(WEIGHTS / folder, name)
     return source
+
+
+def _native() -> Any:
+    return import_module("svuprobe.extractors.models.native")
 
 
 def _generic() -> Any:

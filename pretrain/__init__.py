@@ -1,4 +1,4 @@
-"""Pre-training: from a folder of audio to a frozen model that the other stages load like any other.
+"""Pre-train: turn a folder of audio into a frozen model that the other stages load like any other.
 
 `recipe` and `presets` say how a model is trained; `recordings` finds audio and decodes it once;
 `crops` deals out batches; `spectra`, `targets` and `clusters` make what is predicted; `networks`

@@ -1,4 +1,4 @@
-"""Targets on disk: k-means on a share of the recordings, and every frame's cluster.
+"""Make targets on disk: k-means on a share of the recordings, and every frame's cluster.
 
 ``run/targets-<digest>.h5`` holds for one set of targets ``centroids`` (k, dim), ``codes`` (frames
 of all recordings, uint16) and ``starts`` (recordings + 1). The digest is of the recordings, the
@@ -30,7 +30,7 @@ _BLOCK = 50_000  # frames whose distances to all centroids are held at once
 
 @dataclass(frozen=True)
 class Codes:
-    """The clusters of every frame: the targets of a training.
+    """Hold the cluster of every frame: the targets of a training.
 
     Attributes
     ----------

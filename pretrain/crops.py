@@ -1,4 +1,4 @@
-"""Which crops a step sees, and their samples: all from the seed and the number of the step.
+"""Choose which crops a step sees, and their samples: all from the seed and the number of the step.
 
 An epoch takes ``ceil(seconds / crop_s)`` crops of each recording at one of its speeds, at random
 places, so that long recordings count by their length (fairseq takes one of each, whatever its
@@ -23,7 +23,7 @@ _BUCKETS = 1.25  # lengths within this factor may share a step
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a recording: its number, and its first sample."""
+    """Name a part of a recording: its number, and its first sample."""
 
     recording: int
     offset: int
@@ -31,14 +31,14 @@ class Crop:
 
 @dataclass(frozen=True)
 class Step:
-    """The crops of a step, each of ``samples`` samples."""
+    """List the crops of a step, each of ``samples`` samples."""
 
     crops: tuple[Crop, ...]
     samples: int
 
 
 class Crops:
-    """Deals out the crops of every step of an epoch.
+    """Deal out the crops of every step of an epoch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which frames are hidden: fairseq's ``compute_mask_indices`` for clips of one length, from a seed.
+"""Hide frames as fairseq's ``compute_mask_indices`` does, of clips of one length, from a seed.
 
 Source: fairseq ``fairseq/data/data_utils.py`` with ``mask_selection="static"``, overlaps allowed
 and no padding, as data2vec and HuBERT call it. The number of spans is drawn once for the whole

@@ -1,8 +1,8 @@
-"""The networks that are trained: transformers' own classes, so that what is saved loads anywhere.
+"""Build the networks that are trained.
 
 ``base`` and ``tiny`` are Data2VecAudioModel or HubertModel: seven convolutions on the waveform, 400
-samples seen every 320. ``small`` is a Wav2Vec2BertModel: conformer blocks on two stacked log-mel
-frames (25 ms every 10), which cost a hundredth of the convolutions.
+samples seen every 320. ``small`` is svuprobe's own
+`svuprobe.extractors.networks.mel_conformer`: its spectrogram costs a hundredth of the convolutions.
 """
 
 from __future__ import annotations
@@ -13,13 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from svuprobe.extractors.base import FrameGrid
+from svuprobe.extractors.networks.kaldi import RATE
+from svuprobe.extractors.networks.mel_conformer import MelConformer, MelConformerConfig
 from svuprobe.pretrain.recipe import Recipe
-from svuprobe.pretrain.spectra import FRAME, HOP, RATE, MelBank
-
-MEL_BANDS, MEL_STRIDE = 80, 2
-# Log energies below 1 (of 16-bit numbers) count as silence: there is nothing but rounding.
-LOG_FLOOR = 0.0
-_SIXTEEN_BITS = 2.0**15
 
 # The network that `extractors.catalogue` calls wav2vec2-tiny: all of base's layers, a hundredth of
 # its size.
@@ -31,27 +27,15 @@ _TINY: dict[str, Any] = {
     "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 4,
 }
-_SMALL: dict[str, Any] = {
-    "hidden_size": 192,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 512,
-    "feature_projection_input_dim": MEL_BANDS * MEL_STRIDE,
-    "hidden_act": "swish",
-    "position_embeddings_type": "rotary",
-    "conv_depthwise_kernel_size": 15,
-    "add_adapter": False,
-    "layerdrop": 0.0,
-}
 
 
 class Body(nn.Module):
-    """A network in the parts that objectives need: audio to frames, masks, frames to states.
+    """Split a network into what objectives need: audio to frames, masks, frames to states.
 
     Attributes
     ----------
     model
-        Of transformers; nothing else is saved.
+        What is saved in the end.
     grid
         Where its frames lie.
     dim
@@ -81,7 +65,7 @@ class Body(nn.Module):
 
 
 class WaveformBody(Body):
-    """Convolutions on the waveform, as wav2vec 2.0 has them."""
+    """Run convolutions on the waveform, as wav2vec 2.0 has them."""
 
     grid = FrameGrid(RATE, 320, 400)
 
@@ -101,21 +85,26 @@ class WaveformBody(Body):
 
 
 class MelBody(Body):
-    """Stacked log-mel frames, each normalised on its own by the network's first layer norm."""
+    """Run conformer blocks on a log-mel spectrogram; there is no penalty on its frames."""
 
-    grid = FrameGrid(RATE, HOP * MEL_STRIDE, FRAME + HOP * (MEL_STRIDE - 1))
-
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: MelConformer) -> None:
         super().__init__(model)
-        self.mel = MelBank(MEL_BANDS, _SIXTEEN_BITS)
+        self.grid = model.grid
+        self.mask = nn.Parameter(torch.empty(self.dim).uniform_())
 
     def frames(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn audio into frames; there is no penalty."""
-        mel = self.mel(audio).clamp(min=LOG_FLOOR)
-        whole = mel[:, : mel.shape[1] // MEL_STRIDE * MEL_STRIDE]
-        stacked = whole.unflatten(1, (-1, MEL_STRIDE)).flatten(2)
-        frames, _ = self.model.feature_projection(stacked)
-        return frames, stacked.new_zeros(())
+        """Turn audio into frames."""
+        frames = self.model.frames(audio)
+        return frames, frames.new_zeros(())
+
+    def masked(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Put the learnt mask in the place of frames."""
+        return torch.where(mask[..., None], self.mask.to(frames.dtype), frames)
+
+    def states(self, frames: Tensor) -> Tensor:
+        """Run the blocks."""
+        last: Tensor = self.model.layers(frames)[-1]
+        return last
 
 
 class _ScaledGradient(torch.autograd.Function):
@@ -145,9 +134,7 @@ def build(recipe: Recipe) -> Body:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         if recipe.size == "small":
-            dropouts["conformer_conv_dropout"] = recipe.dropout
-            small = transformers.Wav2Vec2BertConfig(**_SMALL | dropouts)
-            return MelBody(transformers.Wav2Vec2BertModel(small))
+            return MelBody(MelConformer(MelConformerConfig()))
         size = _TINY if recipe.size == "tiny" else {}
         if recipe.objective == "data2vec":
             # Five positional convolutions of width 19 (fairseq: conv_pos 95, pos_conv_depth 5).

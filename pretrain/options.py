@@ -1,4 +1,4 @@
-"""How pre-training runs, and not what it computes."""
+"""Say how pre-training runs, and not what it computes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_SECONDS = 1e7
 
 @dataclass(frozen=True)
 class PretrainOptions(RunOptions):
-    """How pre-training runs; of extraction's, decoding, device, dtype and reporter are used.
+    """Say how pre-training runs; of extraction's, decoding, device, dtype and reporter are used.
 
     Attributes
     ----------

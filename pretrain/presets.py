@@ -1,4 +1,4 @@
-"""The recipes that svuprobe knows by name: the two papers', their ablations, and ``small``.
+"""List the recipes that svuprobe knows by name: the two papers', their ablations, and ``small``.
 
 Music2Vec and MusicHuBERT (Ma et al. 2023, arXiv:2307.05161) are data2vec 1.0 and HuBERT trained on
 music with fairseq's configurations for speech, of which the authors changed what their tables name:

@@ -1,4 +1,4 @@
-"""How a model is pre-trained: a frozen dataclass with a hash, as protocols of probing are.
+"""Describe how a model is pre-trained: a frozen dataclass with a hash, as protocols of probing are.
 
 A recipe holds everything that determines the weights beside the audio: the network's size, the
 crops, the masks, the targets, the optimiser and its schedule. How fast it runs (device, decoding
@@ -20,7 +20,7 @@ from svuprobe._files import parse_toml
 
 
 class PretrainError(UserError):
-    """What a user has to mend before a model is pre-trained: recipe, audio or folder."""
+    """Report what a user has to mend before a model is pre-trained: recipe, audio or folder."""
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -81,7 +81,7 @@ SPEEDS = (0.25, 4.0)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines the weights beside the audio; by default ``small``.
+    """Hold everything that determines the weights beside the audio; by default ``small``.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class Recipe:
     guard_from: int = 5_000
     least_target_std: float = 0.1
     least_prediction_std: float = 0.01
-    targets: tuple[str, ...] = ("mfcc39-cmn:256", "semitone72:256")
+    targets: tuple[str, ...] = ("mfcc39:256", "mfcc39-cmn:256", "semitone72:256")
     teacher: str = ""
     cluster_share: float = 0.5
     most_cluster_frames: int = 200_000
@@ -198,7 +198,7 @@ class Recipe:
     hold: float = 0.0
     first_rate: float = 0.0
     last_rate: float = 0.01
-    steps: int = 4_200
+    steps: int = 8_400
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -238,6 +238,10 @@ class Recipe:
             raise PretrainError("masked_weight = unmasked_weight = 0; one of them is more")
         if self.objective == "data2vec" and self.size == "small":
             raise PretrainError("size = 'small' learns clusters; data2vec is for base and tiny")
+        dropouts = ("dropout", "attention_dropout", "activation_dropout", "input_dropout")
+        for name in (*dropouts, "layerdrop"):
+            if self.size == "small" and getattr(self, name):
+                raise PretrainError(f"{name} = {getattr(self, name)}; size = 'small' has none")
 
     @property
     def hash(self) -> str:

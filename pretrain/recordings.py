@@ -1,4 +1,4 @@
-"""The recordings of a training: found, decoded once, and kept as 16-bit samples.
+"""Keep the recordings of a training: found, decoded once, and stored as 16-bit samples.
 
 ``run/audio.i16`` holds the samples of all recordings one after the other, mono at the recipe's
 rate, and ``run/audio.jsonl`` says which lie where. Crops are then read from anywhere at no cost and
@@ -37,7 +37,7 @@ _NAMED = 5  # files in a message
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording, or a copy of it at another speed, among the samples of all.
+    """Describe one recording, or a copy of it at another speed, among the samples of all.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ def _listed(manifest: Path) -> Iterator[Path]:
 
 
 class Recordings:
-    """The decoded recordings of a training, read from their file."""
+    """Hold the decoded recordings of a training, read from their file."""
 
     def __init__(self, samples: Path, sample_rate: int, recordings: Sequence[Recording]) -> None:
         self.sample_rate, self.recordings = sample_rate, tuple(recordings)
@@ -168,7 +168,7 @@ def decode(
     index, samples = folder / "audio.jsonl", folder / "audio.i16"
     head = {"sample_rate": sample_rate, "speeds": list(speeds), "files": _digest_of(files)}
     known, problems = _read_index(index, samples, head)
-    done = {r.path for r in known} | {line.partition(": ")[0] for line in problems}
+    done = {r.path for r in known} | problems.keys()
     left = [file for file in files if str(file) not in done]
     if left:
         with writing(samples):
@@ -184,9 +184,14 @@ def decode(
                     writer.add(path, audio, failure)
                 writer.flush()
     if not known:
-        some = "; ".join(problems[:_NAMED])
+        some = "; ".join(_lines_of(problems)[:_NAMED])
         raise PretrainError(f"none of {len(files)} sound files can be read: {some}")
-    return Recordings(samples, sample_rate, known), problems
+    return Recordings(samples, sample_rate, known), _lines_of(problems)
+
+
+def _lines_of(problems: Mapping[str, str]) -> list[str]:
+    """Return a line for each file that can't be read."""
+    return [f"{path}: {reason}" for path, reason in problems.items()]
 
 
 def _digest_of(files: Sequence[Path]) -> str:
@@ -202,34 +207,41 @@ def _digest_of(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _index_text(head: Mapping[str, Any], known: Sequence[Recording], problems: list[str]) -> str:
+def _index_text(
+    head: Mapping[str, Any], known: Sequence[Recording], problems: Mapping[str, str]
+) -> str:
     """Return the index: a line that says of which files it is, and one for each of them."""
     lines = [json.dumps(head)]
     lines += [json.dumps({"recording": asdict(recording)}) for recording in known]
-    lines += [json.dumps({"problem": problem}) for problem in problems]
+    lines += [_problem_line(path, reason) for path, reason in problems.items()]
     return "\n".join(lines) + "\n"
+
+
+def _problem_line(path: str, reason: str) -> str:
+    """Return the index's line of a file that can't be read."""
+    return json.dumps({"path": path, "problem": reason})
 
 
 def _read_index(
     index: Path, samples: Path, head: Mapping[str, Any]
-) -> tuple[list[Recording], list[str]]:
+) -> tuple[list[Recording], dict[str, str]]:
     """Return what an earlier run decoded of the same files; nothing where it was of others."""
     known: list[Recording] = []
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     try:
         there = samples.stat().st_size
         first, *lines = index.read_text(encoding="utf-8").splitlines()
         if json.loads(first) != head:
-            return [], []
+            return [], {}
     except (OSError, ValueError):
-        return [], []
+        return [], {}
     for line in lines:
         try:
             described = json.loads(line)
         except ValueError:
             break  # the line that was being written when that run ended
         if "problem" in described:
-            problems.append(described["problem"])
+            problems[described["path"]] = described["problem"]
             continue
         recording = Recording(**described["recording"])
         if 2 * (recording.start + recording.samples) > there:
@@ -267,7 +279,7 @@ class _Writer:
         sample_rate: int,
         speeds: Iterable[float],
         known: list[Recording],
-        problems: list[str],
+        problems: dict[str, str],
     ) -> None:
         self.out, self.index = out, index
         self.sample_rate, self.speeds = sample_rate, tuple(speeds)
@@ -279,10 +291,8 @@ class _Writer:
         if failure is None and not audio.any():
             failure = f"{shown(path)}: silent from beginning to end"
         if failure is not None:
-            # The path comes first in the line, so that the file is known when the run goes on.
-            reason = failure.removeprefix(f"{shown(path)}: ")
-            self.problems.append(f"{path}: {reason}")
-            self._waiting.append(json.dumps({"problem": self.problems[-1]}))
+            self.problems[path] = failure.removeprefix(f"{shown(path)}: ")
+            self._waiting.append(_problem_line(path, self.problems[path]))
         else:
             digest = sha256_of(Path(path))
             for speed in self.speeds:

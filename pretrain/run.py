@@ -1,4 +1,4 @@
-"""Pre-training from end to end: a recipe and audio in, a model's folder out.
+"""Pre-train from end to end: a recipe and audio in, a model's folder out.
 
 ``OUT`` becomes the folder of the model (`svuprobe.pretrain.model_folder`). What is needed on the
 way lies in ``OUT/run``: decoded audio, targets, the checkpoint and ``curve.csv``; models that are
@@ -24,6 +24,7 @@ from svuprobe._distributed import Distributed
 from svuprobe._files import locked, write_text, writing
 from svuprobe.extractors import loading
 from svuprobe.extractors.audio import Decoders
+from svuprobe.extractors.networks.kaldi import RATE
 from svuprobe.pretrain.clusters import make_codes
 from svuprobe.pretrain.crops import Crops
 from svuprobe.pretrain.model_folder import Seen, save_model
@@ -32,7 +33,6 @@ from svuprobe.pretrain.objectives import objective_of
 from svuprobe.pretrain.options import PretrainOptions
 from svuprobe.pretrain.recipe import PretrainError, Recipe
 from svuprobe.pretrain.recordings import Recordings, decode, find_audio
-from svuprobe.pretrain.spectra import RATE
 from svuprobe.pretrain.targets import Target, target_of
 from svuprobe.pretrain.train import State, Training
 
@@ -41,7 +41,7 @@ _NAMED = 5  # files in a message
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a training left.
+    """Say what a training left.
 
     Attributes
     ----------

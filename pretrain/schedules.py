@@ -1,4 +1,4 @@
-"""How learning rates and a teacher's decay change over a training, as shares and numbers of steps.
+"""Compute learning rates and a teacher's decay over a training, as shares and numbers of steps.
 
 Sources: fairseq ``optim/lr_scheduler/tri_stage_lr_scheduler.py`` and
 ``polynomial_decay_schedule.py``, and ``get_annealed_rate`` of

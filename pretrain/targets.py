@@ -1,4 +1,4 @@
-"""What masked frames are to be told by: features of each recording that are clustered.
+"""Compute what masked frames are told by: features of each recording that are clustered.
 
 A name says which and in how many clusters: ``mfcc39:500``, ``mfcc60-cmn:256``, ``semitone72:256``,
 ``chroma12:128``, or ``layer6:500``, a block of the recipe's ``teacher``. To add one, add a line to
@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from svuprobe._errors import did_you_mean
+from svuprobe.extractors.networks.kaldi import HOP
 from svuprobe.pretrain.recipe import PretrainError
-from svuprobe.pretrain.spectra import HOP, Mfcc, Semitones
+from svuprobe.pretrain.spectra import Mfcc, Semitones
 
 GRID_HOP = 320  # samples between targets: the grid of all networks here, 50 a second at 16 kHz
 MOST_CLUSTERS = 65_535  # codes are stored as uint16
@@ -31,7 +32,7 @@ Features = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Target:
-    """Features that are clustered.
+    """Describe features that are clustered.
 
     Attributes
     ----------

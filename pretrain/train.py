@@ -1,4 +1,4 @@
-"""The loop of pre-training: steps, their parts, and checkpoints to go on from.
+"""Run the loop of pre-training: steps, their parts, and checkpoints to go on from.
 
 Everything random follows from the recipe's seed and the number of the step: crops, augmentation,
 masks, dropout. A checkpoint therefore holds weights, the optimiser's state and numbers, and no
@@ -36,7 +36,7 @@ START_ANEW = "delete it and start anew without --resume"
 
 @dataclass
 class State:
-    """Where a training stands, and what it saw.
+    """Record where a training stands, and what it saw.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class State:
 
 @dataclass(frozen=True)
 class Part:
-    """What one process computes of a step at once."""
+    """Hold what one process computes of a step at once."""
 
     audio: np.ndarray  # (crops, samples) float32
     mask: np.ndarray  # (crops, frames) bool
@@ -74,7 +74,7 @@ class Part:
 
 
 class Training:
-    """A recipe at work.
+    """Put a recipe to work.
 
     Parameters
     ----------

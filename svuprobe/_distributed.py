@@ -30,7 +30,8 @@ class Distributed:
                 ) from None
             state = PartialState(cpu=not torch.cuda.is_available())
             self.rank, self.world = state.process_index, state.num_processes
-            self.device = str(state.device)
+            # Several processes on a CPU are all on "cpu"; accelerate numbers them.
+            self.device = "cpu" if state.device.type == "cpu" else str(state.device)
 
     @property
     def first(self) -> bool:

@@ -30,12 +30,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from svuprobe.extractors.networks.kaldi import RATE
 from svuprobe.pretrain.masking import mask_frames
 from svuprobe.pretrain.networks import build
 from svuprobe.pretrain.objectives import Objective, objective_of
 from svuprobe.pretrain.presets import PRESETS
 from svuprobe.pretrain.recipe import Recipe
-from svuprobe.pretrain.spectra import RATE
 
 SIDE = 1024  # of the matrices
 NAMES = ("small", "music2vec", "musichubert")

@@ -91,30 +91,15 @@ def _moonshine(config: Any, settings: Settings, name: str, normalize: bool | Non
 
 
 def _wav2vec2_bert(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
-    """Make log-mel frames normalised per band over the clip, ``stride`` of them stacked.
-
-    Models that svuprobe pre-trains have two settings more: ``do_normalize_per_mel_bins``, which
-    transformers takes when it is called, and ``log_floor``, below which an energy is silence.
-    """
+    """Make log-mel frames normalised per band over the clip, ``stride`` of them stacked."""
     extract = _feature_extractor("SeamlessM4TFeatureExtractor", settings, name, normalize)
-    per_band = getattr(extract, "do_normalize_per_mel_bins", True)
-    floor = getattr(extract, "log_floor", None)
-    if not isinstance(per_band, bool) or not (floor is None or isinstance(floor, (int, float))):
-        raise ExtractError(
-            f"{name}: do_normalize_per_mel_bins = {per_band!r} and log_floor = {floor!r} in "
-            f"{SETTINGS}; they are true or false, and a number"
-        )
     _check_bands(extract.feature_size * extract.stride, config.feature_projection_input_dim, name)
 
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
         spectrograms = extract(
-            _numpy(clips),
-            sampling_rate=extract.sampling_rate,
-            pad_to_multiple_of=None,
-            do_normalize_per_mel_bins=per_band,
+            _numpy(clips), sampling_rate=extract.sampling_rate, pad_to_multiple_of=None
         )
-        features = torch.as_tensor(spectrograms["input_features"])
-        return features if floor is None else features.clamp(min=floor)
+        return torch.as_tensor(spectrograms["input_features"])
 
     # Kaldi's frames: 25 ms every 10 ms at 16 kHz.
     return Frontend(

@@ -64,8 +64,6 @@ class GenericExtractor:
     ----------
     at_once
         Frames that it sees at once, None for any number.
-    recipe
-        By which svuprobe pre-trained it, empty of all others.
     """
 
     def __init__(
@@ -75,9 +73,7 @@ class GenericExtractor:
         *,
         name: str,
         revision: str,
-        recipe: str = "",
     ) -> None:
-        self.recipe = recipe
         self.model = model.eval().requires_grad_(False)
         self.frontend = frontend
         config: Any = model.config
@@ -235,7 +231,10 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
     refuse_adapter(source)
     settings = read_settings(source)
     family = FAMILIES[model_type]
-    with _one_line(f"{name}: transformers can't load this {model_type} checkpoint"), _quiet():
+    with (
+        _one_line(f"{name}: transformers can't load this {model_type} checkpoint"),
+        quiet_transformers(),
+    ):
         config = _config(described)
         # Before weights are downloaded in vain.
         frontend = family.frontend(config, settings, name, normalize)
@@ -244,26 +243,7 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
         state = read_state(weights, name)
         refuse_unused_language_adapters(source, state, name)
         model = _filled(family, config, state, name)
-    recipe = source.recipe()
-    return GenericExtractor(model, frontend, name=name, revision=revision, recipe=recipe)
-
-
-def from_random(source: Source, seed: int) -> GenericExtractor:
-    """Make the encoder of a checkpoint with the random weights that its training would start from.
-
-    The same seed gives the same weights; torch's global generators are left as they were.
-    """
-    import transformers
-
-    name = source.name
-    config = _config(encoder_config(read_json(source.required("config.json"), name), name))
-    family = FAMILIES[config.model_type]
-    frontend = family.frontend(config, read_settings(source), name, None)
-    # default_generator, because torch.manual_seed would also seed the accelerators.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        model = getattr(transformers, family.model)(config).float()
-    return GenericExtractor(model, frontend, name=name, revision=digest_state(model)[:40])
+    return GenericExtractor(model, frontend, name=name, revision=revision)
 
 
 def _check_supported(model_type: object, name: str) -> None:
@@ -332,7 +312,7 @@ def _one_line(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Silence transformers' progress bars and its report of heads and decoders that were left
     out.
     """

@@ -1,4 +1,4 @@
-"""What networks are trained to do: one file an objective, with its paper and differences."""
+"""Hold what networks are trained to do: one file an objective, with its paper and differences."""
 
 from __future__ import annotations
 

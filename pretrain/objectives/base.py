@@ -1,4 +1,4 @@
-"""What the training loop asks of an objective."""
+"""Define what the training loop asks of an objective."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from svuprobe.pretrain.networks import Body
 
 
 class Objective(nn.Module):
-    """A network with what it is trained by; its state holds all that a checkpoint needs.
+    """Join a network and what it is trained by; its state holds all that a checkpoint needs.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Masked prediction of clusters, of one or several sets at once: HuBERT.
+"""Predict clusters of masked frames, of one or several sets at once: HuBERT.
 
 Hsu et al. 2021, arXiv:2106.07447.
 
@@ -23,7 +23,7 @@ from svuprobe.pretrain.recipe import Recipe
 
 
 class CosineLogits(nn.Module):
-    """Cosines (frames, clusters) of projected states to embeddings, over a temperature."""
+    """Compute cosines (frames, clusters) of projected states to embeddings, over a temperature."""
 
     def __init__(self, dim: int, label_dim: int, clusters: int, temperature: float) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class CosineLogits(nn.Module):
 
 
 class ClusterPrediction(Objective):
-    """A network that says of each masked frame in which cluster it lies."""
+    """Train a network to say of each masked frame in which cluster it lies."""
 
     def __init__(self, recipe: Recipe, body: Body, clusters: Sequence[int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""data2vec 1.0 (Baevski et al. 2022, arXiv:2202.03555): regression of a teacher's averaged layers.
+"""Regress a teacher's averaged layers: data2vec 1.0 (Baevski et al. 2022, arXiv:2202.03555).
 
 Source: fairseq ``models/data2vec/data2vec_audio.py`` (3d262bb2). The teacher is a moving average of
 the student's blocks and sees the unmasked frames. A frame's target is the mean over the last K
@@ -30,7 +30,7 @@ _COPIED = "pos_conv_embed."
 
 
 class Data2Vec(Objective):
-    """A student that sees masked frames, and the teacher that it becomes."""
+    """Train a student that sees masked frames, and the teacher that it becomes."""
 
     measures = ("target std", "prediction std")
 

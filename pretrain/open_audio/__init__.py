@@ -1,4 +1,4 @@
-"""The open audio that svuprobe-small is trained on: anyone gets it by one command.
+"""Make the open audio that svuprobe-small is trained on: anyone gets it by one command.
 
 ``python -m svuprobe.pretrain.open_audio OUT`` makes ``OUT/audio`` (mono 16 kHz FLAC files) and
 ``OUT/manifest.csv`` (path, seconds, SHA-256, source and licence of each). It downloads packages of

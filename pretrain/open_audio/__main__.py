@@ -1,4 +1,4 @@
-"""``python -m svuprobe.pretrain.open_audio OUT`` makes the audio that svuprobe-small heard."""
+"""Make the audio that svuprobe-small heard: ``python -m svuprobe.pretrain.open_audio OUT``."""
 
 from __future__ import annotations
 

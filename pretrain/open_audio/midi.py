@@ -1,4 +1,4 @@
-"""Standard MIDI files of one track, and random music for them: as much as renderings need.
+"""Write standard MIDI files of one track, and random music for them: as much as renderings need.
 
 Conventions
 -----------
@@ -28,7 +28,7 @@ _KIT = (36, 38, 42, 46, 41, 45, 48, 49, 51, 37, 39, 54, 56, 60, 61, 62, 64, 69, 
 
 @dataclass(frozen=True)
 class Event:
-    """A MIDI message at a time."""
+    """Describe a MIDI message at a time."""
 
     time_s: float
     message: bytes
@@ -36,7 +36,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Note:
-    """One note of a channel."""
+    """Describe one note of a channel."""
 
     onset_s: float
     offset_s: float

@@ -1,4 +1,4 @@
-"""The Debian packages that the audio comes from."""
+"""List the Debian packages that the audio comes from."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from svuprobe._files import sha256_of
 
 
 class OpenAudioError(UserError):
-    """What the user can mend: a package or a program that is missing, a file of other content."""
+    """Report what the user can mend: a package or program is missing, a file is another."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package of Debian: which one it is, and what of it is taken.
+    """Describe a package of Debian: which one it is, and what of it is taken.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Package:
 
     @property
     def file(self) -> str:
-        """The name that ``apt-get download`` gives the package's file."""
+        """Return the name that ``apt-get download`` gives the package's file."""
         return f"{self.name}_{self.version.replace(':', '%3a')}_all.deb"
 
     def takes(self, inside: str) -> bool:

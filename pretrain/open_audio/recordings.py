@@ -1,4 +1,4 @@
-"""Recordings of Debian packages as mono 16 kHz FLAC files of 16 bits.
+"""Convert recordings of Debian packages to mono 16 kHz FLAC files of 16 bits.
 
 Nothing is cut but digital silence at both ends beyond one second. A file is left out, and its
 reason told, where it is shorter than 0.2 s, silent, the same as an earlier one, or unreadable.
@@ -31,7 +31,7 @@ Samples = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the list: what lies where, how long it is, whence it comes.
+    """Describe one line of the list: what lies where, how long it is, whence it comes.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Row:
 
 
 class Sink:
-    """Where recordings go: each content is written once, and what is refused has a reason.
+    """Take recordings: each content is written once, and what is refused has a reason.
 
     Parameters
     ----------

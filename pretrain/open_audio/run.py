@@ -1,4 +1,4 @@
-"""From nothing to a folder of audio with its list, part by part.
+"""Make a folder of audio with its list from nothing, part by part.
 
 A part is a package of recordings or a rendering. When it is done its list is kept in
 ``OUT/parts``, so what was interrupted goes on with the part it was in; ``OUT/manifest.csv`` joins
@@ -41,7 +41,7 @@ PLAYED = {"fluid-soundfont-gm": (1100, 270), "timgm6mb-soundfont": (900, 230)}
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the audio: its name, what kind of sound it is, and what makes it."""
+    """Describe a part of the audio: its name, what kind of sound it is, and what makes it."""
 
     name: str
     kind: str

@@ -1,4 +1,4 @@
-"""Notes and short pieces of music, rendered by FluidSynth from General MIDI soundfonts of Debian.
+"""Render notes and short pieces of music by FluidSynth from General MIDI soundfonts of Debian.
 
 Everything follows from a seed: a plan of slots, one MIDI file for each block of slots, and the
 audio between a slot's start and end. Programs of FluidR3 that a test hears are never played.
@@ -39,7 +39,7 @@ _KITS = (0, 8, 16, 24, 25, 32, 40)  # standard, room, power, electronic, TR-808,
 
 @dataclass(frozen=True)
 class Font:
-    """A soundfont: its package's name, its file below the package's folder, what is not played."""
+    """Describe a soundfont: its package's name, its file in that package, what is not played."""
 
     package: str
     file: str
@@ -48,7 +48,7 @@ class Font:
 
     @property
     def programs(self) -> list[int]:
-        """The programs that may be played."""
+        """Return the programs that may be played."""
         return [program for program in range(_EFFECTS) if program not in self.left_out]
 
 
@@ -60,7 +60,7 @@ FONTS = (
 
 @dataclass(frozen=True)
 class Slot:
-    """A stretch of a rendering that becomes one file.
+    """Describe a stretch of a rendering that becomes one file.
 
     Attributes
     ----------

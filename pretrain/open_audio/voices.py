@@ -1,4 +1,4 @@
-"""Sung and spoken audio without singers or speakers: our own singing voice, eSpeak NG and Flite."""
+"""Sing and speak without singers or speakers: our own singing voice, eSpeak NG and Flite."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def sung(seconds: float, sink: Sink) -> Iterator[Row | str]:
 
 @dataclass(frozen=True)
 class Utterance:
-    """What a speech synthesiser is asked for: its command but for the output, and a name."""
+    """Describe what a speech synthesiser is asked for: its command but the output, and a name."""
 
     program: str
     name: str

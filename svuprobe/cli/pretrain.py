@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -122,6 +123,8 @@ def pretrain(recipe: str, audio: tuple[Path, ...], out: Path, **given: Any) -> N
         changes=changes,
         options=api.PretrainOptions(**given, reporter=TERMINAL),
     )
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first one speaks
+        return
     seen = model.seen
     TERMINAL.say(
         f"hf:{model.folder}: {seen.steps:,} steps, {seen.hours_seen:.1f} h of audio seen; "

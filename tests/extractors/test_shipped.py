@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-import transformers
 
 from svuprobe.extractors.catalogue import CATALOGUE
 from svuprobe.extractors.loading import WEIGHTS, load, local_revision
@@ -62,26 +61,3 @@ def test_it_is_deterministic_and_its_random_twin_is_another(shipped):
     assert torch.equal(frames, same)
     assert other.shape == states.shape
     assert not torch.allclose(other, states, atol=0.1)
-
-
-def test_plain_transformers_loads_it_with_no_missing_key(shipped):
-    card, model = shipped
-    folder = WEIGHTS / card.folder
-    loaded, info = transformers.AutoModel.from_pretrained(
-        folder, output_loading_info=True, dtype=torch.float32
-    )
-    assert not info["missing_keys"]
-    assert not info["unexpected_keys"]
-    audio = torch.sin(torch.arange(8000) / 5)
-    extract = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    inputs = extract(
-        audio.numpy(),
-        sampling_rate=16000,
-        do_normalize_per_mel_bins=False,
-        pad_to_multiple_of=None,
-        return_tensors="pt",
-    )["input_features"]
-    with torch.inference_mode():
-        states = loaded.eval()(inputs.clamp(min=0.0)).last_hidden_state
-    ours, _ = model(audio[None], torch.tensor([8000]))
-    torch.testing.assert_close(ours[0, -1], states[0], atol=1e-5, rtol=1e-5)

@@ -126,6 +126,7 @@ def test_what_is_refused_before_anything_is_read(audio, tmp_path):
         (2, ["small"], {"mask_prob": "0.5"}, "No such option"),
         (2, ["small"], {"objective": "mae"}, "'mae' is not one of"),
         (1, ["small"], {"objective": "data2vec"}, "data2vec is for base and tiny"),
+        (1, ["small"], {"layerdrop": "0.1"}, "layerdrop = 0.1; size = 'small' has none"),
         (1, ["small"], {"least_s": 10}, "least_s = 10.0 is more than crop_s = 4.0"),
         (1, ["small"], {"targets": "mfcc39"}, "it is a name and 2 to 65,535 clusters"),
         (1, ["small"], {"targets": "mfcc39:1"}, "it is a name and 2 to 65,535 clusters"),

@@ -48,7 +48,7 @@ import json, os, sys
 sys.path[:0] = sys.argv[1].split(os.pathsep)
 import sklearn.cluster, soxr, torch
 import svuprobe.extractors.loading
-from transformers import Data2VecAudioModel, HubertModel, Wav2Vec2BertModel
+from transformers import Data2VecAudioModel, HubertModel
 import test_interruptions
 torch.set_num_threads(1)
 for line in sys.stdin:

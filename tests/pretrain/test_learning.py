@@ -22,7 +22,7 @@ from svuprobe.pretrain.objectives import objective_of
 from svuprobe.pretrain.recipe import PretrainError, Recipe
 from svuprobe.pretrain.spectra import Semitones
 
-CLUSTERS, STEPS = 12, 60
+CLUSTERS, STEPS = 12, 100
 LEARNING = {
     "targets": [f"semitone72:{CLUSTERS}"],
     "speeds": [1.0],
@@ -133,17 +133,11 @@ def test_the_card_says_what_was_heard(model):
     assert Recipe(**described) == model.recipe
 
 
-def test_plain_transformers_finds_each_weight(model):
-    import transformers
-
-    loaded, info = transformers.Wav2Vec2BertModel.from_pretrained(
-        model.folder, output_loading_info=True
-    )
-    assert not any(info.values()), info
+def test_what_is_saved_is_what_was_trained(model):
     ours = objective_at(model.folder, model.recipe).body.model.state_dict()
-    theirs = loaded.state_dict()
-    assert theirs.keys() == ours.keys()
-    assert all(torch.equal(value, ours[name]) for name, value in theirs.items())
+    saved = load_file(model.folder / "model.safetensors")
+    assert saved.keys() == ours.keys()
+    assert all(torch.equal(value, ours[name]) for name, value in saved.items())
 
 
 def states_here(folder, audio):
@@ -161,15 +155,14 @@ AUDIO = np.concatenate([note(330.0, 0.6), np.zeros(4800, "f4"), 1e-4 * note(440.
 
 def test_the_code_of_the_card_gives_what_svuprobe_extracts(model):
     text = (model.folder / "README.md").read_text(encoding="utf-8")
-    *_, code = re.findall(r"((?:^    .*\n|^\n)+)", text.split("plain transformers")[1] + "\n", re.M)
-    code = "\n".join(line.removeprefix("    ") for line in code.splitlines())
-    names = {"FOLDER": model.folder, "audio": AUDIO}
-    exec("import transformers\n" + code, names)
-    theirs = names["states"][0].detach()
-    ours = states_here(model.folder, AUDIO)[-1]
-    # transformers pads an odd frame, which is cut off here.
-    assert torch.allclose(theirs[: len(ours)], ours, atol=1e-5)
-    assert len(theirs) - len(ours) in (0, 1)
+    (line,) = re.findall(r"^    (states = .*)$", text, re.M)
+    names = {"audio": AUDIO, "sr": 16_000}
+    exec("import svuprobe\n" + line.replace("hf:FOLDER", f"hf:{model.folder}"), names)
+    # A window's frames go on to its end, where the last one sees silence after it.
+    ours = states_here(model.folder, np.append(AUDIO, np.zeros(240, "f4"))).numpy()
+    # In float16, as a cache holds them.
+    assert np.allclose(names["states"], ours, atol=1e-2)
+    assert names["states"].shape == ours.shape
 
 
 def test_the_network_hears_in_training_what_the_loaded_model_hears(model):
@@ -177,12 +170,7 @@ def test_the_network_hears_in_training_what_the_loaded_model_hears(model):
     with torch.no_grad():
         frames, _ = body.frames(torch.from_numpy(AUDIO)[None])
         states = body.states(frames)[0]
-    # Of what is hardly louder than rounding, logarithms agree to 1e-3 and no better.
-    assert torch.allclose(states, states_here(model.folder, AUDIO)[-1], atol=1e-3)
-    loud = AUDIO[:9600]
-    with torch.no_grad():
-        states = body.states(body.frames(torch.from_numpy(loud)[None])[0])[0]
-    assert torch.allclose(states, states_here(model.folder, loud)[-1], atol=1e-4)
+    assert torch.allclose(states, states_here(model.folder, AUDIO)[-1], atol=1e-5)
 
 
 def test_a_model_that_is_kept_on_the_way_loads_too(model):
@@ -209,7 +197,7 @@ def test_a_finished_training_goes_on_to_the_same_files(model, places):
     assert again.curve == model.curve
 
 
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"steps": STEPS + 1}, {"layerdrop": 0.1}])
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"steps": STEPS + 1}, {"mask_span": 3}])
 def test_a_checkpoint_of_another_recipe_is_refused(model, places, changes):
     with pytest.raises(PretrainError) as caught:
         trained(recipe_of("small", **LEARNING | changes), places[0], model.folder, resume=True)

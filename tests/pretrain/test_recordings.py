@@ -147,22 +147,24 @@ def test_a_faster_copy_is_shorter_and_higher(tmp_path):
     assert recordings.hours == pytest.approx(1 / 3600, rel=1e-3)  # copies are not counted
 
 
-def test_files_that_give_nothing_are_named_and_the_others_used(tmp_path):
+def test_files_that_give_nothing_are_named_and_the_others_used(tmp_path, monkeypatch):
     good = write(tmp_path / "good.wav", note(220, 0.3))
     silent = write(tmp_path / "silent.wav", np.zeros(8000))
     empty = write(tmp_path / "empty.wav", np.zeros(0))
     (tmp_path / "text.wav").write_text("no sound")
     (tmp_path / "nothing.wav").touch()
+    (tmp_path / "take: 2.wav").write_text("no sound")
     files = [tmp_path / "missing.wav", silent, empty, tmp_path / "text.wav"]
-    files += [tmp_path / "nothing.wav", good]
+    files += [tmp_path / "nothing.wav", tmp_path / "take: 2.wav", good]
     recordings, problems = decoded(files, tmp_path / "run")
     assert [r.path for r in recordings.recordings] == [str(good)]
-    assert len(problems) == 5
+    assert len(problems) == 6
     for file, line in zip(files, problems, strict=False):
         assert line.startswith(f"{file}: ")
         assert "\n" not in line
     assert "silent from beginning to end" in problems[1]
     # They are known the next time, and neither decoded nor named twice.
+    monkeypatch.setattr(module._Writer, "add", None)
     again, lines = decoded(files, tmp_path / "run")
     assert (again.recordings, lines) == (recordings.recordings, problems)
 

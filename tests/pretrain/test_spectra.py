@@ -8,7 +8,8 @@ import torch
 from pretraining import note
 
 from svuprobe.extractors.base import FrameGrid
-from svuprobe.pretrain.spectra import MelBank, Mfcc, Semitones, deltas, kaldi_frames
+from svuprobe.extractors.networks.kaldi import MelBank, kaldi_frames
+from svuprobe.pretrain.spectra import Mfcc, Semitones, deltas
 
 GOLDEN = Path(__file__).parents[1] / "data" / "torchaudio_mfcc.npz"
 RATE = 16_000

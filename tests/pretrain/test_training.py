@@ -137,7 +137,7 @@ def test_more_processes_than_crops_leave_some_with_nothing_to_do(tmp_path, monke
     assert all(not value.any() for value in mine.values())
 
 
-@pytest.mark.parametrize("preset", ["small", "music2vec"])
+@pytest.mark.parametrize("preset", ["musichubert", "music2vec"])
 def test_dropout_follows_from_the_seed_and_the_step(tmp_path, monkeypatch, preset):
     dropouts = {"dropout": 0.2, "attention_dropout": 0.2, "layerdrop": 0.2}
     first, again = (

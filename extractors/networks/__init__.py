@@ -1,0 +1,5 @@
+"""Hold the networks that svuprobe computes with its own code, one file a family.
+
+`base` has the contract, `table` says which there are, `loading` fills them from checkpoints. Names
+of their weights are those of the published checkpoints. No code of a checkpoint runs.
+"""
