@@ -112,6 +112,8 @@ class ModelCard:
         ``module:function`` that makes a hand-made front end.
     folder
         Of a checkpoint that comes with svuprobe, below ``extractors/weights``.
+    download
+        Name and place of the file of weights that are published, but not on the hub.
     config
         What differs from the defaults of the family's transformers configuration class.
     """
@@ -128,6 +130,7 @@ class ModelCard:
     reference: str
     source: str | None = None
     folder: str | None = None
+    download: str | None = None
     # Not hashed, as a dict can't be; names tell cards apart.
     config: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 

@@ -36,6 +36,16 @@ _TINY = {
     "num_conv_pos_embedding_groups": 4,
 }
 
+# As in the files' own "cfg"; the large OpenBEATs have 24 blocks of 1024.
+_BEATS = {"max_distance": 800, "deep_norm": True}
+_BEATS_LARGE = {
+    **_BEATS,
+    "encoder_layers": 24,
+    "encoder_embed_dim": 1024,
+    "encoder_ffn_embed_dim": 4096,
+    "encoder_attention_heads": 16,
+}
+
 _WAV2VEC2 = "Baevski et al. 2020, wav2vec 2.0, arXiv:2006.11477"
 _WAVLM = "Chen et al. 2022, WavLM, arXiv:2110.13900"
 _HUBERT = "Hsu et al. 2021, HuBERT, arXiv:2106.07447"
@@ -43,6 +53,10 @@ _D2V = "Baevski et al. 2022, data2vec, arXiv:2202.03555"
 _MERT = "Li et al. 2024, MERT, arXiv:2306.00107"
 _MERT_V0 = "Li et al. 2022, arXiv:2212.02508; Li et al. 2024, MERT, arXiv:2306.00107"
 _MUSIC2VEC = "Li et al. 2022, MAP-Music2Vec, arXiv:2212.02508"
+_CHEN = "Chen et al. 2023, BEATs, arXiv:2212.09058"
+_OPENBEATS = "Bharadwaj et al. 2025, OpenBEATs, arXiv:2507.14129"
+_OPENBEATS_LICENCE = "CC-BY-4.0 (as ESPnet's fine-tuned ones)"
+_UNILM = "of github.com/microsoft/unilm/tree/master/beats"
 _WAVLM_LICENCE = "MIT (repository) / CC-BY-SA-3.0 (card)"
 _NC = "CC-BY-NC-4.0"
 _HANDMADE = "svuprobe.extractors.models.handmade"
@@ -82,6 +96,20 @@ _CARDS = (
               _NC, _MERT, config={**_LARGE, "do_stable_layer_norm": True}),
     ModelCard("music2vec-v1", "m-a-p/music2vec-v1", "data2vec", 16000, 13, 768, 93_200_000, True,
               _NC, _MUSIC2VEC, config=_DATA2VEC),
+    # Several iterations of training; "ft" is fine-tuned on the labels of AudioSet.
+    ModelCard("beats-iter3", None, "beats-encoder", 16000, 13, 768, 90_300_000, False, "MIT",
+              _CHEN, download=f"BEATs_iter3.pt {_UNILM}", config=_BEATS),
+    ModelCard("beats-iter3-plus", None, "beats-encoder", 16000, 13, 768, 90_300_000, False, "MIT",
+              _CHEN, download=f"BEATs_iter3_plus_AS2M.pt {_UNILM}", config=_BEATS),
+    ModelCard("beats-iter3-plus-ft", None, "beats-encoder", 16000, 13, 768, 90_300_000, False,
+              "MIT", _CHEN, config=_BEATS,
+              download=f"BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt {_UNILM}"),
+    ModelCard("openbeats-base-i3", "shikhar7ssu/OpenBEATs-Base-i3", "beats-encoder", 16000, 13,
+              768, 90_300_000, False, _OPENBEATS_LICENCE, _OPENBEATS, config=_BEATS),
+    ModelCard("openbeats-large-i2", "shikhar7ssu/OpenBEATs-Large-i2", "beats-encoder", 16000, 25,
+              1024, 311_000_000, False, _OPENBEATS_LICENCE, _OPENBEATS, config=_BEATS_LARGE),
+    ModelCard("openbeats-large-i3", "shikhar7ssu/OpenBEATs-Large-i3", "beats-encoder", 16000, 25,
+              1024, 311_000_000, False, _OPENBEATS_LICENCE, _OPENBEATS, config=_BEATS_LARGE),
     # Pre-trained by `svuprobe pretrain small` on the audio of `svuprobe.pretrain.open_audio`.
     ModelCard("svuprobe-small", None, "mel-conformer", 16000, 5, 192, 2_670_000, False,
               "CC-BY-SA-4.0", "recipe small of svuprobe", folder="svuprobe-small"),

@@ -119,6 +119,12 @@ def code_of(name: str) -> str:
 def _catalogue_name(name: str) -> CatalogueName:
     """Read a name that has no form in front."""
     card = _card(name, name)
+    if card.download:
+        file = card.download.partition(" ")[0]
+        raise ExtractError(
+            f"{name!r} isn't on the Hugging Face hub: download {card.download}, and use "
+            f"hf:./{file}; the control is random:{name}"
+        )
     if not (card.hub or card.source or card.folder):
         raise ExtractError(
             f"{name!r} is an architecture without published weights: use random:{name}"

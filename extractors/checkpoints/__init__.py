@@ -1,8 +1,9 @@
 """Read published checkpoints: their files, their weights without running code, their architecture.
 
 `source` says which files count, `files` what a file really is, `weight_files` which hold the
-weights, `weights` reads them, `architecture` makes the encoder that they fill, `revision` names it
-all. What other rooms use is named here.
+weights, `reading` reads them, `weights` picks the encoder's, `architecture` makes the encoder that
+they fill, `revision` names it all; `refused` says what isn't loaded. What other rooms use is named
+here.
 """
 
 from svuprobe.extractors.checkpoints.architecture import (
@@ -17,6 +18,8 @@ from svuprobe.extractors.checkpoints.architecture import (
     waveform_of,
 )
 from svuprobe.extractors.checkpoints.files import read_json
+from svuprobe.extractors.checkpoints.reading import entries_beside_weights, read_state
+from svuprobe.extractors.checkpoints.refused import refuse_known
 from svuprobe.extractors.checkpoints.revision import digest_files, folder_revision, revision_of
 from svuprobe.extractors.checkpoints.source import (
     NESTED_SETTINGS,
@@ -30,7 +33,6 @@ from svuprobe.extractors.checkpoints.source import (
 from svuprobe.extractors.checkpoints.weight_files import find_weights
 from svuprobe.extractors.checkpoints.weights import (
     check_values,
-    read_state,
     refuse_unused_language_adapters,
     select,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "digest_state",
     "empty",
     "encoder_config",
+    "entries_beside_weights",
     "family_of",
     "fill",
     "find_weights",
@@ -56,6 +59,7 @@ __all__ = [
     "read_settings",
     "read_state",
     "refuse_adapter",
+    "refuse_known",
     "refuse_unused_language_adapters",
     "revision_of",
     "sample_rate_of",

@@ -10,8 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from svuprobe.extractors.checkpoints.source import NESTED_SETTINGS, SETTINGS, Source, in_folder
-from svuprobe.extractors.checkpoints.weight_files import find_weights
+from svuprobe.extractors.checkpoints.source import (
+    CONFIGURATIONS,
+    NESTED_SETTINGS,
+    SETTINGS,
+    Source,
+    in_folder,
+)
+from svuprobe.extractors.checkpoints.weight_files import find_weights, only_pickle
 
 
 def revision_of(source: Source, weights: Sequence[Path]) -> str:
@@ -19,6 +25,7 @@ def revision_of(source: Source, weights: Sequence[Path]) -> str:
     if source.commit is not None:
         return source.commit
     read = [source.find(file) for file in ("config.json", SETTINGS, NESTED_SETTINGS)]
+    read += [source.find_anywhere(file) for file in CONFIGURATIONS]
     # As long as a commit on the hub, so that both look alike in names of folders.
     return digest_files(*read, *weights)[:40]
 
@@ -29,10 +36,11 @@ def folder_revision(folder: Path, name: str) -> str:
     Raises
     ------
     ExtractError
-        No such folder, or one without config.json or weights.
+        No such folder, or one without weights, or one that doesn't say what they are of.
     """
     source = in_folder(folder, name)
-    source.required("config.json")
+    if only_pickle(source) is None:
+        source.required("config.json")
     return revision_of(source, find_weights(source))
 
 

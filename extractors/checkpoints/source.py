@@ -10,7 +10,8 @@ becomes of each:
 ``preprocessor_config.json``                    read where the file above has no feature extractor
 ``model.safetensors``, ``pytorch_model.bin``    read, the first that is there; else in shards as
 ``model.safetensors.index.json``, ...bin...     the index says; it may name files here only
-one other ``.safetensors .bin .pt .pth .ckpt``  read where none of these is, if there is one
+one other ``.safetensors .bin .pt .pth .ckpt``  read where none of these is, if there is one; it
+                                                may lie in an inner folder, as ESPnet's do
 ``adapter_config.json``, ``adapter_model.*``    of peft: refused, it has to be merged first
 ``adapter.LANG.safetensors``, ``.bin``          of MMS: the weights must hold one already
 ``generation_config.json``, tokenizer files     irrelevant: of decoders and of text
@@ -18,6 +19,10 @@ one other ``.safetensors .bin .pt .pth .ckpt``  read where none of these is, if 
 ``tf_model.h5``, ``flax_model.msgpack``, ...    refused where there are no others
 ``*.py``, ``README.md``, ``.gitattributes``     irrelevant, and never run
 ==============================================  ================================================
+
+Some models are published otherwise: as a ``.pt``, ``.pth`` or ``.ckpt`` that says itself what it
+is, or beside a configuration of another kind (`CONFIGURATIONS`). Such a file may be named instead
+of its folder.
 
 The order of the two files of settings is that of transformers 5 (``get_feature_extractor_dict``).
 All files that are read, and both of these, are in the revision of a folder.
@@ -41,10 +46,15 @@ _ADAPTER = "adapter_config.json"
 
 RECIPE = "recipe.json"  # of a model that svuprobe pre-trained
 
+# What else than config.json says which network the weights are of; in the revision of a folder.
+CONFIGURATIONS = ("config.yaml", "config.gin")
+
+PICKLES = (".pt", ".pth", ".ckpt")  # which may say themselves what they are
+
 
 @dataclass(frozen=True)
 class Source:
-    """Name a folder, or a commit of a repository on the hub, that holds a checkpoint.
+    """Name a folder, a file, or a commit of a repository on the hub, that holds a checkpoint.
 
     Attributes
     ----------
@@ -54,12 +64,18 @@ class Source:
         None for a repository.
     hub, commit
         ``ORG/NAME`` and the full commit; None for a folder.
+    file
+        The one file of weights in the folder that is meant; None where the folder is.
+    files
+        Of a repository without config.json: the names of all its files, with their folders.
     """
 
     name: str
     folder: Path | None = None
     hub: str | None = None
     commit: str | None = None
+    file: str | None = None
+    files: tuple[str, ...] = ()
 
     def find(self, file: str) -> Path | None:
         """Return the path of a file, downloaded from the hub; None if it is known not to be there.
@@ -71,6 +87,8 @@ class Source:
         """
         if self.folder is None:
             assert self.hub is not None
+            if self.files and file not in self.files:
+                return None
             return download(self.hub, file, self.commit, self.name)
         path = self.folder / file
         if path.is_symlink() and not path.exists():
@@ -106,6 +124,28 @@ class Source:
         """Return what lies in the folder, by name; of a repository, nothing."""
         return sorted(self.folder.iterdir()) if self.folder is not None else []
 
+    def names(self) -> list[str]:
+        """Return the names of all files that are known of, in inner folders after their path.
+
+        Of a repository with config.json, nothing; hidden files aside.
+        """
+        if self.file is not None:
+            return [self.file]
+        if self.folder is None:
+            return sorted(self.files)
+        inner: list[str] = []
+        for place, folders, files in os.walk(self.folder):
+            folders[:] = [folder for folder in folders if not folder.startswith(".")]
+            inner += [Path(place, file).relative_to(self.folder).as_posix() for file in files]
+        return sorted(name for name in inner if not name.startswith("."))
+
+    def find_anywhere(self, file: str) -> Path | None:
+        """Return the path of a file, or of the first of that name in an inner folder."""
+        if self.file is not None:
+            return self.find(file)  # beside it
+        names = [name for name in self.names() if name.rpartition("/")[2] == file]
+        return self.find(min(names, key=lambda name: (name.count("/"), name))) if names else None
+
     def required(self, file: str) -> Path:
         """Return the path of config.json.
 
@@ -115,7 +155,15 @@ class Source:
         if path is None:
             refuse_adapter(self)
             inner = [p.name for p in self.listing() if (p / file).is_file()]
-            one = f"; there is one in {', '.join(inner[:5])}: name that folder" if inner else ""
+            alone = [n for n in self.names() if "/" not in n and n.endswith(PICKLES)]
+            one = ""
+            if inner:
+                one = f"; there is one in {', '.join(inner[:5])}: name that folder"
+            elif self.folder is not None and len(alone) > 1:
+                one = (
+                    f"; if one of {', '.join(alone[:5])} says itself what it is, name it: "
+                    f"hf:{self.folder / alone[0]}"
+                )
             raise ExtractError(
                 f"{self.name}: there is no {file}, so this isn't a transformers checkpoint{one}"
             )
@@ -123,7 +171,7 @@ class Source:
 
 
 def in_folder(folder: str | Path, name: str | None = None) -> Source:
-    """Open a folder.
+    """Open a folder, or a file of weights that may say itself what it is.
 
     Raises
     ------
@@ -132,6 +180,8 @@ def in_folder(folder: str | Path, name: str | None = None) -> Source:
     """
     folder = Path(folder).expanduser().absolute()
     name = name or f"hf:{folder}"
+    if os.path.isfile(folder) and folder.suffix in PICKLES:
+        return Source(name, folder.parent, file=folder.name)
     if os.path.isfile(folder):
         raise ExtractError(
             f"{name}: {folder} is a file; name the folder of the checkpoint, hf:{folder.parent}"
@@ -154,12 +204,31 @@ def on_hub(hub: str, revision: str | None, name: str | None = None) -> Source:
     path = download(hub, "config.json", revision, name)
     if path is None:
         refuse_adapter(Source(name, hub=hub, commit=revision))
-        raise ExtractError(
-            f"{name}: there is no config.json, so this isn't a transformers checkpoint"
-        )
+        return _without_config(hub, revision, name)
     # A snapshot's files lie in a folder named after the
     # commit; from here on, only that commit counts.
     return Source(name, hub=hub, commit=path.parent.name)
+
+
+def _without_config(hub: str, revision: str | None, name: str) -> Source:
+    """Open a repository that isn't laid out as transformers does; its files are listed now."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        info = HfApi().model_info(hub, revision=revision)
+        commit, files = info.sha, [sibling.rfilename for sibling in info.siblings or ()]
+    except Exception as error:  # types differ between versions
+        try:  # what an earlier download has left
+            snapshot = Path(snapshot_download(hub, revision=revision, local_files_only=True))
+        except Exception:
+            raise ExtractError(
+                f"{name}: can't list the files of {hub} on the Hugging Face hub "
+                f"({type(error).__name__}); check the network, or use a downloaded copy, "
+                "hf:/local/folder"
+            ) from None
+        commit = snapshot.name
+        files = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*")]
+    return Source(name, hub=hub, commit=commit, files=tuple(sorted(files)))
 
 
 def download(hub: str, file: str, revision: str | None, name: str) -> Path | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints.files import read_json
 from svuprobe.extractors.checkpoints.source import (
+    PICKLES,
     WEIGHT_FILES,
     WEIGHT_INDEXES,
     Source,
@@ -45,6 +46,8 @@ def find_weights(source: Source) -> tuple[Path, ...]:
     ExtractError
         There are none, or several that might be meant, or a shard is missing.
     """
+    if source.file is not None:
+        return (_other_weights(source),)
     unreachable = None
     for file, index_file in zip(WEIGHT_FILES, WEIGHT_INDEXES, strict=True):
         try:
@@ -93,26 +96,22 @@ def _shard(source: Source, shard: str, index: str) -> Path:
 def _other_weights(source: Source) -> Path:
     """Return the only file of weights in a folder whatever its name; else raise what there is."""
     refuse_adapter(source)
-    files = source.listing()
-    candidates = [
-        path
-        for path in files
-        if _matches(path, _OTHER_WEIGHTS) and not _matches(path, _NOT_THE_MODEL)
-    ]
-    if len(candidates) == 1 and "-of-" not in candidates[0].name and candidates[0].is_file():
-        return candidates[0]
+    if (only := _only(source)) is not None and (path := source.find(only)) is not None:
+        return path
+    candidates = _candidates(source)
     lacks = f"{source.name}: the checkpoint has neither {' nor '.join(WEIGHT_FILES)}"
-    if any("-of-" in path.name for path in candidates):
+    if any("-of-" in name for name in candidates):
         raise ExtractError(
-            f"{lacks}: there are shards, such as {candidates[0].name}, without their index "
+            f"{lacks}: there are shards, such as {candidates[0]}, without their index "
             f"({WEIGHT_INDEXES[0]}); download it again{_unfinished(source)}"
         )
     if candidates:
+        safe = candidates[0].endswith(".safetensors")
         raise ExtractError(
-            f"{lacks}, but {', '.join(path.name for path in candidates[:5])}; leave one of them, "
-            "or call it "
-            f"{WEIGHT_FILES[0] if candidates[0].suffix == '.safetensors' else WEIGHT_FILES[1]}"
+            f"{lacks}, but {', '.join(candidates[:5])}; leave one of them, or call it "
+            f"{WEIGHT_FILES[0] if safe else WEIGHT_FILES[1]}"
         )
+    files = source.listing()
     for pattern, library in _FOREIGN.items():
         if foreign := [path.name for path in files if fnmatch(path.name, pattern)]:
             raise ExtractError(
@@ -123,8 +122,30 @@ def _other_weights(source: Source) -> Path:
     raise ExtractError(f"{lacks}{_unfinished(source)}")
 
 
-def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch(path.name, pattern) for pattern in patterns)
+def only_pickle(source: Source) -> Path | None:
+    """Return the file that holds a checkpoint's weights if it is one pickle, of any name."""
+    only = _only(source)
+    return source.find(only) if only is not None and only.endswith((".bin", *PICKLES)) else None
+
+
+def _only(source: Source) -> str | None:
+    """Return the name of the one file of weights, if there is one."""
+    candidates = _candidates(source)
+    return candidates[0] if len(candidates) == 1 and "-of-" not in candidates[0] else None
+
+
+def _candidates(source: Source) -> list[str]:
+    """Return the names of files that may be weights: in the folder itself, or else below it."""
+    candidates = [
+        name
+        for name in source.names()
+        if _matches(name, _OTHER_WEIGHTS) and not _matches(name, _NOT_THE_MODEL)
+    ]
+    return [name for name in candidates if "/" not in name] or candidates
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name.rpartition("/")[2], pattern) for pattern in patterns)
 
 
 def _unfinished(source: Source) -> str:

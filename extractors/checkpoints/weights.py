@@ -1,8 +1,4 @@
-"""Read the weights of a checkpoint as tensors, without running code, and pick out the encoder's.
-
-**Reading.** safetensors, or a pickle read with ``weights_only``. A pickle of training
-(``torch.save`` of a dictionary) may hold its tensors under one of `_NESTS`; what else it holds is
-left out.
+"""Pick the encoder's weights out of a checkpoint's, and check them.
 
 **Names.** Classes with a head save the encoder under a prefix (``wav2vec2.``), and so do
 DataParallel (``module.``), ``torch.compile`` (``_orig_mod.``), Lightning (``model.``) and whole
@@ -19,26 +15,15 @@ changes none.
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import torch
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.checkpoints.files import placeholder
+from svuprobe.extractors.checkpoints.reading import check_whole, read_file
 from svuprobe.extractors.checkpoints.source import Source
-
-# Where training scripts keep the weights inside what
-# they save: Lightning, fairseq, DeepSpeed, recipes.
-_NESTS = ("state_dict", "model", "module", "model_state_dict", "weights")
-
-# What torch.compile, FSDP and activation checkpointing put into names, also in their middle.
-_WRAPPERS = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 # Names that peft's layers give, in the middle of a weight's name.
 _PEFT = re.compile(
@@ -48,113 +33,6 @@ _PEFT = re.compile(
 )
 
 _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-
-
-def read_state(files: Iterable[Path], name: str) -> dict[str, torch.Tensor]:
-    """Read all tensors of a checkpoint's files, under the names saved, less those of wrappers.
-
-    Raises
-    ------
-    ExtractError
-        A file that is damaged, or no file of weights, or one that holds more than tensors.
-    """
-    state: dict[str, torch.Tensor] = {}
-    for path in files:
-        for saved, tensor in _read(path, name).items():
-            key = _WRAPPERS.sub("", saved)
-            if key != saved and key in state:
-                raise ExtractError(f"{name}: {path.name} holds {key} twice, once as {saved}")
-            state[key] = tensor
-    return state
-
-
-def _read(path: Path, name: str) -> dict[str, torch.Tensor]:
-    """Read the tensors of one file."""
-    from safetensors.torch import load_file
-
-    if (damage := placeholder(path, name) or _cut_off(path)) is not None:
-        raise ExtractError(f"{name}: {path.name} is damaged: {damage}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        # weights_only refuses whatever could run code.
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except UnpicklingError:
-        pass
-    except Exception as error:
-        # Of whatever a damaged or hostile file makes the readers stumble over.
-        if path.suffix == ".safetensors":
-            raise ExtractError(
-                f"{name}: {path.name} is damaged ({' '.join(str(error).split()):.200}); download "
-                "it again"
-            ) from None
-    else:
-        return _tensors_of(content, path, name)
-    raise ExtractError(
-        f"{name}: {path.name} is damaged, or holds more than tensors and is refused because it "
-        "could run code; download it again, or convert it to safetensors"
-    )
-
-
-def _tensors_of(content: Any, path: Path, name: str) -> dict[str, torch.Tensor]:
-    """Find the one dictionary of tensors in what a pickle holds: itself, or one of its entries."""
-    if _is_state(content):
-        return dict(content)
-    nests = [key for key in _NESTS if isinstance(content, Mapping) and _is_state(content.get(key))]
-    if len(nests) == 1:
-        return dict(content[nests[0]])
-    if nests:
-        what = f"weights under each of {', '.join(nests)}"
-    elif isinstance(content, Mapping):
-        what = f"entries such as {', '.join(f'{key!r:.40}' for key in list(content)[:4])}"
-    else:
-        what = f"a {type(content).__name__}"
-    raise ExtractError(
-        f"{name}: {path.name} holds more than tensors, or holds them deeper: {what}; save one "
-        "state_dict alone, with safetensors.torch.save_file(model.state_dict(), "
-        "'model.safetensors')"
-    )
-
-
-def _is_state(content: Any) -> bool:
-    return isinstance(content, Mapping) and all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
-    )
-
-
-def _cut_off(path: Path) -> str | None:
-    """Say where a file of weights ends too early, as one broken off in a download does; None if it
-    doesn't.
-    """
-    size = path.stat().st_size
-    if path.suffix != ".safetensors":
-        with path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"  # what torch saves since 1.6
-        return (
-            "it ends too early; download it again"
-            if zipped and not zipfile.is_zipfile(path)
-            else None
-        )
-    with path.open("rb") as file:
-        # The format: 8 bytes of length, a JSON header of so many, then the tensors.
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > size - 8:
-            return "its header isn't whole; download it again"
-        try:
-            described = json.loads(file.read(length))
-            ends = [
-                entry["data_offsets"][1]
-                for key, entry in described.items()
-                if key != "__metadata__"
-            ]
-            needed = 8 + length + max(ends, default=0)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-            return None  # safetensors says what is wrong with it
-    return (
-        f"it ends after {size:,} of {needed:,} bytes; download it again" if size < needed else None
-    )
 
 
 # -- the encoder's weights -------------------------------------------------------------------------
@@ -314,8 +192,7 @@ def _first_adapter_weight(path: Path, name: str) -> tuple[str | None, torch.Tens
     from safetensors import safe_open
 
     if path.suffix == ".safetensors":
-        if (damage := placeholder(path, name) or _cut_off(path)) is not None:
-            raise ExtractError(f"{name}: {path.name} is damaged: {damage}")
+        check_whole(path, name)
         with safe_open(path, framework="pt") as file:
             keys = sorted(
                 key
@@ -326,7 +203,7 @@ def _first_adapter_weight(path: Path, name: str) -> tuple[str | None, torch.Tens
     else:
         values = {
             k: v
-            for k, v in sorted(_read(path, name).items())
+            for k, v in sorted(read_file(path, name).items())
             if ".adapter_layer." in k and k.endswith("weight")
         }
     for key, tensor in values.items():

@@ -42,6 +42,7 @@ from svuprobe.extractors.checkpoints import (
     read_settings,
     read_state,
     refuse_adapter,
+    refuse_known,
     refuse_unused_language_adapters,
     revision_of,
     select,
@@ -223,10 +224,12 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
         Not found, or a checkpoint that can't be used.
     """
     name = source.name
+    if source.find("config.json") is None:
+        refuse_known(source)
     described = encoder_config(read_json(source.required("config.json"), name), name)
     model_type = described.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
-        _check_supported(model_type, name)
+        _check_supported(model_type, source)
         return None
     refuse_adapter(source)
     settings = read_settings(source)
@@ -246,12 +249,13 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
     return GenericExtractor(model, frontend, name=name, revision=revision)
 
 
-def _check_supported(model_type: object, name: str) -> None:
+def _check_supported(model_type: object, source: Source) -> None:
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
+        refuse_known(source, model_type)
         supported = ", ".join(sorted({*MODEL_TYPES, *FAMILIES}))
         raise ExtractError(
-            f"{name}: model_type {model_type!r} isn't supported; supported are {supported}; any "
-            "other model runs as py:FILE.py:CLASS (see CONTRIBUTING.md)"
+            f"{source.name}: model_type {model_type!r} isn't supported; supported are {supported}; "
+            "any other model runs as py:FILE.py:CLASS (see CONTRIBUTING.md)"
         )
 
 

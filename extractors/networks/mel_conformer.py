@@ -11,20 +11,20 @@ depends on no other clip.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from svuprobe.extractors.base import ExtractError, FrameGrid
+from svuprobe.extractors.base import FrameGrid
 from svuprobe.extractors.networks.base import Architecture, Network, by_model_type
+from svuprobe.extractors.networks.config import check_sizes, read_sizes
 from svuprobe.extractors.networks.kaldi import FRAME, HOP, RATE, MelBank
 
 MODEL_TYPE = "svuprobe-mel-conformer"
 _SIXTEEN_BITS = 2.0**15
-_MOST = 2**16  # of any size: config.json is data from elsewhere
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,13 @@ class MelConformerConfig:
     @classmethod
     def of(cls, described: Mapping[str, Any], name: str) -> MelConformerConfig:
         """Read a config.json. Raises ExtractError for a value that can't be."""
-        values = {f.name: described[f.name] for f in fields(cls) if f.name in described}
-        for key, value in values.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            whole = isinstance(getattr(cls, key), float) or isinstance(value, int)
-            if not number or not whole or not 0 < value <= _MOST:
-                raise ExtractError(
-                    f"{name}: config.json describes no usable model: {key} is {value!r:.40}"
-                )
-        config = cls(**values)
-        if config.hidden_size % (2 * config.heads) or config.kernel % 2 == 0:
-            raise ExtractError(
-                f"{name}: config.json describes no usable model: hidden_size = "
-                f"{config.hidden_size} must be a multiple of twice heads = {config.heads}, and "
-                f"kernel = {config.kernel} odd"
-            )
+        config = cls(**read_sizes(cls, described, name))
+        rules = {
+            f"hidden_size = {config.hidden_size} must be a multiple of twice heads = "
+            f"{config.heads}": config.hidden_size % (2 * config.heads) == 0,
+            f"kernel = {config.kernel} must be odd": config.kernel % 2 == 1,
+        }
+        check_sizes(rules, name)
         return config
 
     def json(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # torch is imported when a model is loaded, and not before
 
 # family -> module
 _MODULES = {
+    "beats-encoder": "svuprobe.extractors.networks.beats",
     "mel-conformer": "svuprobe.extractors.networks.mel_conformer",
 }
 

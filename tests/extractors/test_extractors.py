@@ -123,6 +123,10 @@ def test_every_kind_of_name_is_accepted_and_its_canonical_spelling_is_stable(nam
         ("hear:a,w\r.pt", "a name has no control characters"),
         ("", "unknown model ''"),
         ("random:", "unknown model 'random:'"),
+        (
+            "beats-iter3",
+            "isn't on the Hugging Face hub: download BEATs_iter3.pt of github.com/microsoft/unilm",
+        ),
         ("wav2vec2-tiny", "without published weights: use random:wav2vec2-tiny"),
     ],
 )

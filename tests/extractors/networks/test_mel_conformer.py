@@ -82,7 +82,7 @@ def test_half_precision_of_storage_is_read_as_float32(folder, network):
         ("blocks", 0, "blocks is 0"),
         ("heads", True, "heads is True"),
         ("hidden_size", 31, "hidden_size = 31 must be a multiple"),
-        ("kernel", 4, "and kernel = 4 odd"),
+        ("kernel", 4, "kernel = 4 must be odd"),
         ("blocks", 3, "lacks weights"),
         ("blocks", 1, "has unknown weights"),
         ("inner_size", 49, "has misshapen weights"),
