@@ -35,6 +35,8 @@ class Across:
         Title and ranked metric of each task.
     scores
         Of each model by its label, one for each column; None where there is no result.
+    saw
+        The same, of what its training and the column's dataset have in common (`Row.saw`).
     missing
         Pairs of a model and a task as typed.
     suites
@@ -51,6 +53,7 @@ class Across:
     special: str
     columns: list[tuple[str, str]]
     scores: dict[str, list[CellScore | None]]
+    saw: dict[str, list[str]]
     controls: list[str]
     missing: list[tuple[str, str]]
     suites: list[str]
@@ -99,6 +102,7 @@ def _across(
         special=_special(mine),
         columns=columns,
         scores=scores,
+        saw=_saw(rows, mine, len(columns)),
         controls=[name for name, row in rows.items() if row.control],
         missing=missing,
         suites=sorted({w.suite for w in asked if w.model in lacking}),
@@ -133,6 +137,15 @@ def _scores(
         for row in table.models():
             scores[label(row)][column] = row.scores[table.ranked]
     return scores
+
+
+def _saw(rows: dict[str, Row], tables: Sequence[Table], n_columns: int) -> dict[str, list[str]]:
+    """Return what each model's training has in common with the dataset of each column."""
+    saw = {name: [""] * n_columns for name in rows}
+    for column, table in enumerate(tables):
+        for row in table.models():
+            saw[label(row)][column] = row.saw
+    return saw
 
 
 def _special(tables: Sequence[Table]) -> str:

@@ -16,6 +16,7 @@ from svuprobe._text import as_csv as csv_text, code, markdown as escaped, prose
 from svuprobe.benchmarks import suite, tables
 from svuprobe.benchmarks.across import Across, ModelRank, across as across_tasks
 from svuprobe.benchmarks.suite import Wanted
+from svuprobe.benchmarks.table_notes import MARKS
 from svuprobe.benchmarks.tables import CellScore, Row, Table, label, pretrained_by
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
@@ -36,8 +37,9 @@ not told apart (paired bootstrap on the same test clips and over seeds, Holm's c
 pairs that are tested, 5 %). *Best layer*: the single layer whose own head scores best *on
 validation*, with its test score. *Selectivity*: score minus the score of heads trained on shuffled
 labels. Rows marked *control* are random weights or hand-made features: a pretrained model has
-learnt something useful for the task only as far as it beats them. Rows in italics have no rank. The
-same as CSV and JSON lies beside this file.
+learnt something useful for the task only as far as it beats them. Rows in italics have no rank.
+Beside a score, † says that the model was trained on audio of this dataset, ‡ that it may have been,
+and ? that nobody says what it was trained on. The same as CSV and JSON lies beside this file.
 """
 # Filled to 118 columns, as the leaderboards that are kept were written.
 HEAD = f"# Leaderboard\n\n{_WRITTEN}\n\n{textwrap.fill(_HOW_TO_READ.strip(), 118)}\n"
@@ -140,6 +142,11 @@ def _interval(metric: str, score: CellScore) -> str:
     return f"{number(metric, ends[0])} to {number(metric, ends[1])}" if ends else _NOTHING
 
 
+def _marked(cell: str, saw: str) -> str:
+    """Return a score with the mark of what the model was trained on."""
+    return f"{cell} {MARKS[saw]}" if saw and cell != _NOTHING else cell
+
+
 def _name(row: Row) -> str:
     if row.kind == "published":
         return f"*{escaped(row.model)} (published, {escaped(row.source)})*"
@@ -165,7 +172,7 @@ def _table_text(table: Table) -> str:
         score = row.scores.get(ranked, CellScore(None))
         # A model that is missing has empty cells, not those of chance or of a paper.
         is_model = row.kind in ("model", "missing")
-        cells = [row.rank or "", _name(row), number(ranked, score.mean)]
+        cells = [row.rank or "", _name(row), _marked(number(ranked, score.mean), row.saw)]
         cells += [number(ranked, score.std), _interval(ranked, score)] if is_model else ["", ""]
         cells += (
             [row.group] * grouped
@@ -212,8 +219,8 @@ def _across_text(across: Across) -> str:
     rows = []
     for name, scores in across.scores.items():
         cells = [escaped(name) + (" *(control)*" if name in across.controls else "")]
-        for (_, metric), score in zip(across.columns, scores, strict=True):
-            cells.append(_mean_std(metric, score))
+        for (_, metric), score, saw in zip(across.columns, scores, across.saw[name], strict=True):
+            cells.append(_marked(_mean_std(metric, score), saw))
         if across.ranks:
             cells += _rank_cells(across.ranks.get(name), grouped)
         rows.append(cells)
@@ -260,7 +267,7 @@ def as_csv(several: Sequence[Table]) -> str:
     columns = [
         "task", "synthetic", "version", "split_sha256", "protocol", "protocol_hash", "file",
         "train_fraction", "shuffled_labels", "kind", "rank", "model", "revision", "control",
-        "finetuned", "group", "source", "metric", "ranked", "mean", "std", "ci95_low",
+        "finetuned", "saw", "group", "source", "metric", "ranked", "mean", "std", "ci95_low",
         "ci95_high", "mean_shuffled",
     ]  # fmt: skip
     lines = []

@@ -6,8 +6,17 @@ from collections.abc import Iterable, Sequence
 
 from svuprobe._text import code, markdown
 from svuprobe.benchmarks.published import Published
+from svuprobe.probe import contamination
 from svuprobe.probe.result import Result
 from svuprobe.probe.stats.intervals import MIN_GROUPS
+
+# At a score: the model was trained on the dataset's audio, may have been, or nobody says.
+MARKS = {"holds": "†", "may hold": "‡", "unknown": "?", "": ""}
+_MEANINGS = {
+    "holds": "trained on audio of this dataset",
+    "may hold": "may have been trained on audio of this dataset",
+    "unknown": "nobody says whether it was trained on audio of this dataset",
+}
 
 # Models at most that a sentence names; the rest is counted.
 MOST_NAMED = 5
@@ -78,6 +87,26 @@ def _caveats(results: Sequence[Result]) -> list[str]:
     for caveat, names in said.items():
         whose = "" if len(names) == len(results) else f" ({listed(names)})"
         lines.append(f"Caution: {markdown(caveat)}{whose}.")
+    return lines
+
+
+def of_contacts(results: Sequence[Result]) -> list[str]:
+    """Say which models were trained on the dataset's audio or may have been, and where that
+    stands.
+    """
+    said: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        met = contamination.of_result(result)
+        if met is not None:
+            said.setdefault((met.kind, met.why), []).append(result.model.name)
+    lines = []
+    for kind, meaning in _MEANINGS.items():
+        reasons = []
+        for (of_kind, why), names in said.items():
+            if of_kind == kind:
+                reasons.append(f"{listed(list(dict.fromkeys(names)))}: {markdown(why)}")
+        if reasons:
+            lines.append(f"{MARKS[kind]} {meaning}. {'; '.join(reasons)}.")
     return lines
 
 

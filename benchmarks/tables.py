@@ -18,6 +18,7 @@ from svuprobe.benchmarks import table_notes
 from svuprobe.benchmarks.published import Published, published
 from svuprobe.benchmarks.significance import compare_models
 from svuprobe.benchmarks.suite import Wanted
+from svuprobe.probe import contamination
 from svuprobe.probe.result import Result
 from svuprobe.probe.result_file import Entry
 from svuprobe.probe.score import Score, mean_over_seeds
@@ -62,6 +63,8 @@ class Row:
     shuffled: float | None = None  # ranked metric with shuffled training labels
     recipe: str = ""  # of a model in a folder that svuprobe pre-trained
     source: str = ""  # of a published row
+    # holds, may hold or unknown: what the model was trained on and this dataset; empty for nothing.
+    saw: str = ""
     # Name of the result's file without its suffix: the protocol with all that was changed in it.
     file: str = ""
 
@@ -187,7 +190,7 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
     )
     # A paper's number beside synthetic data would compare nothing.
     others = [] if task.synthetic else published(task.name, metrics)
-    rows += [_published_row(other, metrics) for other in others]
+    rows += [_published_row(other, metrics, task.dataset) for other in others]
     # A task of one's own is typed as the TOML file that its reference names.
     own_data = task.reference.startswith("own data, ")
     return Table(
@@ -206,6 +209,7 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
         notes=[
             *table_notes.of_results(results),
             *significance.notes,
+            *table_notes.of_contacts(results),
             *table_notes.of_published(others),
         ],
         problems=significance.problems,
@@ -222,6 +226,7 @@ def _row(
     rank: int | None, result: Result, path: Path, letters: str, shuffled: Result | None
 ) -> Row:
     model, best = result.model, result.best_layer
+    met = contamination.of_result(result)
     scores = {metric: CellScore.of(score) for metric, score in result.scores.items()}
     return Row(
         kind="model",
@@ -237,6 +242,7 @@ def _row(
         best_layer=best,
         best_layer_score=mean_over_seeds(result.layer_curve.get(best, ())),
         shuffled=shuffled.ranked.mean if shuffled else None,
+        saw=met.kind if met else "",
         file=path.stem,
     )
 
@@ -249,9 +255,10 @@ def _missing(first: Result, rows: Sequence[Row], wanted: Sequence[Wanted]) -> li
     return [Row("missing", model, {}) for model in asked if model not in there]
 
 
-def _published_row(one: Published, metrics: Sequence[str]) -> Row:
+def _published_row(one: Published, metrics: Sequence[str], dataset: str) -> Row:
     scores = {m: CellScore(one.scores[m]) for m in metrics if m in one.scores}
-    return Row("published", one.system, scores, source=one.short)
+    met = contamination.of_system(one.system, dataset)
+    return Row("published", one.system, scores, source=one.short, saw=met.kind if met else "")
 
 
 def label(row: Row) -> str:

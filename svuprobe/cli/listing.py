@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 
 import click
 
 from svuprobe._edge import TERMINAL, echo
+from svuprobe.cli import model_table
 from svuprobe.cli.shared import MODEL, device_option, json_option, show_table
-from svuprobe.extractors import catalogue, names
+from svuprobe.extractors import catalogue
 from svuprobe.probe.protocol import PRESETS
 from svuprobe.tasks import TABLE
 
@@ -16,14 +18,12 @@ from svuprobe.tasks import TABLE
 @click.command()
 @json_option
 def models(as_json: bool) -> None:
-    """List the models of the catalogue."""
-    rows = [
-        asdict(card) | {"control": names.is_control(name)}
-        for name, card in catalogue.CATALOGUE.items()
-    ]
-    show_table(rows, ["name", "hub", "layers", "dim", "sample_rate", "licence"], as_json)
-    if not as_json:
-        echo(f"\nAlso {names.OTHER_FORMS}.")
+    """List the models of the catalogue, with the audio that each was trained on."""
+    cards = list(catalogue.CATALOGUE.values())
+    if as_json:
+        echo(json.dumps(model_table.rows(cards), indent=1))
+    else:
+        echo("\n".join(model_table.lines(cards)))
 
 
 @click.command("check-model")

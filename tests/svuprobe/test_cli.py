@@ -236,6 +236,26 @@ def test_what_there_is_comes_as_a_table_and_as_json(command):
         assert row["name"] in table.output
 
 
+def test_the_models_fit_a_terminal_of_80_columns_in_groups_with_what_they_were_trained_on():
+    text, rows = call("models").output, json.loads(call("models", "--json").output)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split("  ")[0] for line in lines if line.endswith("licence")][:2] == [
+        "SPEECH",
+        "MUSIC",
+    ]
+    hubert = lines.index(next(line for line in lines if line.startswith("hubert-base ")))
+    assert " ".join(lines[hubert].split()) == "hubert-base 94.4 M 13 x 768 16 50 Apache-2.0"
+    assert lines[hubert + 1] == "    trained on 960 h: LibriSpeech; 15.6 s at once"
+    # Nothing that a column has no room for is cut: JSON has all of it.
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["mert-v1-95m"]["frame_rate"] == 75.0
+    assert by_name["mert-v1-95m"]["training_data"]["hours"] == 20000
+    assert by_name["mert-v1-95m"]["hub"] == "m-a-p/MERT-v1-95M"
+    assert by_name["logmel"]["training_data"] is None
+    assert " ".join(by_name["wavlm-base"]["licence"].split()) in " ".join(text.split())
+
+
 def test_every_command_explains_itself():
     for words in (*((name,) for name in cli.main.commands), ("data", "synth")):
         done = call(*words, "--help")

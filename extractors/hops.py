@@ -1,0 +1,18 @@
+"""Say how many frames a second a model of the catalogue has, without loading it."""
+
+from __future__ import annotations
+
+from svuprobe.extractors.base import ModelCard
+
+# Samples between frames, by family; a test compares them with the models themselves.
+_OF_FAMILY = {
+    **dict.fromkeys(("wav2vec2", "wavlm", "hubert", "data2vec", "mert", "handmade"), 320),
+    "mel-conformer": 320,
+    "beats-encoder": 2560,
+}
+
+
+def frame_rate(card: ModelCard) -> float | None:
+    """Return the frames per second of a model; None of a family that the table lacks."""
+    hop = _OF_FAMILY.get(card.family)
+    return card.sample_rate / hop if hop else None
