@@ -2,7 +2,8 @@
 
 ``published_results.csv`` holds one number a line (per cent, R2 too) with the paper and the table it
 was copied from. Its ablations of pre-training (Ma et al. 2023, tables 2 and 3) are of checkpoints
-that nobody can get: they stay out of the leaderboard.
+that nobody can get: they stay out of the leaderboard. A note that begins with "not like for like"
+is of numbers that were made in ways which differ from row to row, or aren't said.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Published:
 
     @property
     def short(self) -> str:
-        """Return the paper without its number: ``Ma et al. 2023, Table 1``."""
-        return f"{self.source.partition(', arXiv')[0]}, {self.table}"
+        """Return the paper without its number or address: ``Ma et al. 2023, Table 1``."""
+        return f"{self.source.partition(', ')[0]}, {self.table}"
 
 
 @functools.cache
@@ -51,10 +52,11 @@ def _all() -> tuple[Published, ...]:
 def _metric(row: dict[str, str]) -> str:
     """Return our name of a metric.
 
-    Of the F measures of beats Ma et al. state 20 ms, and MARBLE's code pools the tracks.
+    Of the F measures of beats Ma et al. state 20 ms, and MARBLE's code, with which others measure,
+    pools the tracks.
     """
     if row["metric"] == "f_measure":
-        return "beat_f_pooled" if row["source"].startswith("MARBLE") else "beat_f_20ms"
+        return "beat_f_20ms" if row["source"].startswith("Ma et al.") else "beat_f_pooled"
     return {"weighted_score": "key_weighted"}.get(row["metric"], row["metric"])
 
 

@@ -16,6 +16,7 @@ from svuprobe.benchmarks.published import FILE, published
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.tasks import TABLE, load
 
 
 def shown(*results, wanted=()):
@@ -142,7 +143,8 @@ def test_published_numbers_match_our_tasks_and_metrics():
     for task, metric in names.items():
         assert published(task, [metric]), task
     assert {p.source[:6] for p in published("beat", ["beat_f_20ms"])} == {"Ma et "}
-    assert {p.source[:6] for p in published("beat", ["beat_f_pooled"])} == {"MARBLE"}
+    assert {p.source[:6] for p in published("beat", ["beat_f_pooled"])} == {"MARBLE", "MERT-v"}
+    assert {p.system for p in published("beat", ["beat_f_pooled"])} >= {"MERT-v2-30s", "MuQ"}
     assert published("technique", ["macro_f1"]) == []
     with FILE.open() as file:
         assert (
@@ -150,6 +152,34 @@ def test_published_numbers_match_our_tasks_and_metrics():
             > 100
         )
     assert not any("span=" in p.system for p in published("genre", ["accuracy"]))
+
+
+def test_every_published_number_is_of_a_task_and_metric_that_there_are_and_stands_once():
+    with FILE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    places = [
+        tuple(row[k] for k in ("source", "table", "system", "task", "metric")) for row in rows
+    ]
+    assert len(set(places)) == len(places) > 500
+    assert all(row["note"] and row["source"] for row in rows)
+    # A paper's own average over its tasks is no task of ours.
+    assert {row["task"] for row in rows} <= {*TABLE, "average"}
+    assert all(-100 < float(row["value_percent"]) <= 100 for row in rows)
+    for row in rows:
+        if row["task"] != "average":
+            ours = {"f_measure", "weighted_score", *load(row["task"]).metrics}
+            assert row["metric"] in ours, row
+
+
+def test_the_table_of_the_mert_v2_card_is_there_and_marked_as_not_like_for_like():
+    (table,) = sections(shown(made(task="genre", dataset="gtzan")))
+    rows = {row[1]: row for row in cells(table)}
+    row = rows["*MERT-v2-30s (published, MERT-v2 model card 2026-09, tables of MARBLE)*"]
+    assert row[2].startswith("91.7")
+    assert row[0] == ""
+    assert "(huggingface.co/m-a-p/MERT-v2-30s): not like for like: frozen; best layer and" in table
+    of_card = [p for p in published("genre", ["accuracy"]) if "model card" in p.source]
+    assert len(of_card) == 11
 
 
 def test_models_that_are_told_apart_get_different_letters(tmp_path):
