@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.benchmarks.tables import CellScore, Row, Table, label, part_of, protocol_key
+from svuprobe.benchmarks.tables import (
+    CellScore,
+    Row,
+    Table,
+    label,
+    part_of,
+    pooled_by,
+    protocol_key,
+)
 from svuprobe.probe.stats.ranks import Ranks, ranks
 
 
@@ -149,12 +157,14 @@ def _saw(rows: dict[str, Row], tables: Sequence[Table], n_columns: int) -> dict[
 
 
 def _special(tables: Sequence[Table]) -> str:
-    """Return what the tables of one protocol share: a part of the training set, shuffled labels."""
+    """Return what the tables of one protocol share: another pooling than the mean, a part of the
+    training set, shuffled labels.
+    """
     if not tables:
         return ""
-    return part_of(tables[0].train_fraction) + (
-        ", training labels shuffled" if tables[0].shuffled_labels else ""
-    )
+    first = tables[0]
+    labels = ", training labels shuffled" if first.shuffled_labels else ""
+    return pooled_by(first.pooling) + part_of(first.train_fraction) + labels
 
 
 def _ranks(scores: dict[str, list[CellScore | None]]) -> tuple[dict[str, ModelRank], str]:

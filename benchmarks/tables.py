@@ -86,6 +86,7 @@ class Table:
     protocol_hash: str
     train_fraction: float
     shuffled_labels: bool
+    pooling: str
     metrics: list[str]
     detectable: float | None
     rows: list[Row]
@@ -106,6 +107,7 @@ class Table:
         return (
             self.task
             + (" (synthetic)" if self.synthetic else "")
+            + pooled_by(self.pooling)
             + part_of(self.train_fraction)
             + labels
         )
@@ -166,6 +168,11 @@ def part_of(fraction: float) -> str:
     return f", {100 * fraction:g} % of the training set" if fraction < 1 else ""
 
 
+def pooled_by(pooling: str) -> str:
+    """Word what heads read of the frames of a window for a heading; none for the mean."""
+    return {"mean": "", "mean_std": ", mean and deviation"}[pooling]
+
+
 def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[Wanted]) -> Table:
     # Names break ties, so that a table is the same whatever order files were found in.
     entries = sorted(
@@ -202,6 +209,7 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
         protocol_hash=first.protocol.hash,
         train_fraction=first.protocol.train_fraction,
         shuffled_labels=first.protocol.shuffle_labels,
+        pooling=first.protocol.pooling,
         metrics=metrics,
         detectable=significance.detectable,
         rows=rows,

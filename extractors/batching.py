@@ -16,6 +16,7 @@ import torch
 
 from svuprobe.extractors.audio import InputSpec, Window
 from svuprobe.extractors.base import ExtractError, Extractor, FrameGrid
+from svuprobe.extractors.pooling import deviation
 from svuprobe.tasks.types import Clip
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -64,7 +65,13 @@ def input_spec(extractor: Extractor, level: str) -> InputSpec:
 
 
 def window_features(
-    extractor: Extractor, windows: Sequence[np.ndarray], level: str, device: str, length: int = 0
+    extractor: Extractor,
+    windows: Sequence[np.ndarray],
+    level: str,
+    device: str,
+    length: int = 0,
+    *,
+    std: bool = False,
 ) -> tuple[torch.Tensor, list[int]]:
     """Compute the features of some windows as one batch.
 
@@ -74,12 +81,15 @@ def window_features(
         Samples of each, (n,) float32 mono.
     length
         Pad at least to so many samples; features don't depend on it.
+    std
+        Whether the deviation over frames is wanted beside the mean, at clip level.
 
     Returns
     -------
     features, frames
-        Float16 on the device, (batch, 1, layers, dim) means over frames at clip level and (batch,
-        frames, layers, dim) at frame level; the valid frames of each window.
+        Float16 on the device; the valid frames of each window. At frame level (batch, frames,
+        layers, dim); at clip level means over frames (batch, 1, layers, dim), or with ``std``
+        means and deviations (batch, 2, layers, dim).
     """
     lengths = torch.tensor([len(samples) for samples in windows])
     # Pinned memory goes to a GPU while the CPU goes on.
@@ -91,7 +101,7 @@ def window_features(
     audio = audio.to(device, non_blocking=True)
     frames = FrameGrid.of(extractor).count(lengths).tolist()
     if level == "clip":
-        return _means(extractor, audio, lengths, frames).to(torch.float16)[:, None], frames
+        return _moments(extractor, audio, lengths, frames, std).to(torch.float16), frames
     states, _ = extractor(audio, lengths)  # (batch, layers, frames, dim)
     return states.to(torch.float16).transpose(1, 2).contiguous(), frames
 
@@ -120,11 +130,11 @@ class WindowFeatures:
     batch: BatchFeatures | str
     index: int
 
-    def array(self, level: str) -> np.ndarray | str:
-        """Return (1 or frames, layers, dim) float16, or why there are none."""
+    def array(self, rows: int) -> np.ndarray | str:
+        """Return (rows, layers, dim) float16, or why there are none."""
         if isinstance(self.batch, str):
             return self.batch
-        array = self.batch.of(self.index, self.n_frames if level == "frame" else 1)
+        array = self.batch.of(self.index, rows)
         return (
             array
             if np.isfinite(array).all()
@@ -161,14 +171,14 @@ class ModelBatches:
             >= self._block_seconds * block[0][1].spec.sample_rate
         )
 
-    def run(self, extractor: Extractor, block: Block) -> list[WindowFeatures]:
+    def run(self, extractor: Extractor, block: Block, std: bool) -> list[WindowFeatures]:
         """Return the features of each window of a block, in their order; like lengths share a
-        batch.
+        batch. ``std`` as in `window_features`.
         """
         lengths = [len(window.samples) for _, window in block]
         features: dict[int, WindowFeatures] = {}
         for rows in pack(lengths, self.batch_seconds * extractor.sample_rate):
-            self._run_batch(extractor, {row: block[row] for row in rows}, features)
+            self._run_batch(extractor, {row: block[row] for row in rows}, features, std)
         return [features[row] for row in range(len(block))]
 
     def wait_for_device(self) -> None:
@@ -181,6 +191,7 @@ class ModelBatches:
         extractor: Extractor,
         rows: dict[int, tuple[Clip, Window]],
         features: dict[int, WindowFeatures],
+        std: bool,
     ) -> None:
         """Add the features of some rows of a block, or why there are none.
 
@@ -192,7 +203,9 @@ class ModelBatches:
         batch: BatchFeatures | str
         try:
             length = self._padded(max(map(len, samples)))
-            states, frames = window_features(extractor, samples, self.level, self.device, length)
+            states, frames = window_features(
+                extractor, samples, self.level, self.device, length, std=std
+            )
             batch = BatchFeatures(states)
         except ExtractError as error:
             batch = str(error)
@@ -208,8 +221,8 @@ class ModelBatches:
         if isinstance(batch, str) and len(rows) > 1:
             halves = list(rows.items())
             middle = len(rows) // 2
-            self._run_batch(extractor, dict(halves[:middle]), features)
-            self._run_batch(extractor, dict(halves[middle:]), features)
+            self._run_batch(extractor, dict(halves[:middle]), features, std)
+            self._run_batch(extractor, dict(halves[middle:]), features, std)
             return
         for index, (row, (clip, window)) in enumerate(rows.items()):
             features[row] = WindowFeatures(clip, window, frames[index], batch, index)
@@ -226,20 +239,37 @@ class ModelBatches:
         return -(-samples // step) * step
 
 
-def _means(
-    extractor: Extractor, audio: torch.Tensor, lengths: torch.Tensor, frames: list[int]
+def _moments(
+    extractor: Extractor, audio: torch.Tensor, lengths: torch.Tensor, frames: list[int], std: bool
 ) -> torch.Tensor:
-    """Return (batch, layers, dim) float32 means over the valid frames of each window."""
+    """Return (batch, 1, layers, dim) float32 means over the valid frames of each window, or (batch,
+    2, layers, dim) with the deviations.
+    """
     pooled = getattr(extractor, "pooled", None)
     if pooled is not None:
-        return torch.as_tensor(pooled(audio, lengths))
+        assert not std, "a model's own embedding of a window has no deviation"
+        return torch.as_tensor(pooled(audio, lengths))[:, None]
+    moments = getattr(extractor, "moments", None)
+    if moments is not None:
+        return torch.as_tensor(moments(audio, lengths))[:, : 1 + std]
     states, _ = extractor(audio, lengths)
     # Lengths that are alike need no slice for each window.
     if len(set(frames)) == 1:
+        own = states[:, :, : frames[0]]
         # Float32 sums: half precision would lose the mean of long windows.
-        return states[:, :, : frames[0]].mean(dim=2, dtype=torch.float32)
-    each = zip(states, frames, strict=True)
-    return torch.stack([state[:, :n].mean(dim=1, dtype=torch.float32) for state, n in each])
+        means = own.mean(dim=2, dtype=torch.float32)
+        if not std:
+            return means[:, None]
+        # Layer by layer: all at once would be another copy of the states.
+        deviations = [deviation(own[:, layer]) for layer in range(own.shape[1])]
+        return torch.stack([means, torch.stack(deviations, dim=1)], dim=1)
+    each = list(zip(states, frames, strict=True))
+    means = torch.stack([state[:, :n].mean(dim=1, dtype=torch.float32) for state, n in each])
+    if not std:
+        return means[:, None]
+    # (layers, frames, dim): a layer is what a clip is to `deviation`.
+    deviations = [deviation(state[:, :n]) for state, n in each]
+    return torch.stack([means, torch.stack(deviations)], dim=1)
 
 
 def pack(lengths: Sequence[int], budget: float) -> Iterator[list[int]]:

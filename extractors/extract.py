@@ -247,7 +247,7 @@ def _run_block(
     for cache, shard in shards.items():
         if cache.input_spec == spec:
             started = time.perf_counter()
-            features = batches.run(cache.extractor, block)
+            features = batches.run(cache.extractor, block, cache.header.has_std)
             if len(shards) > 1:
                 batches.wait_for_device()  # else its time would be counted as the next model's
             cache.report.wall_s += time.perf_counter() - started

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -25,10 +25,12 @@ from svuprobe.extractors.cache import (
     delete_shard,
     folder_name,
     join,
+    made_with,
     plan_shards,
     read_shards,
     tidy,
 )
+from svuprobe.extractors.pooling import pooling_of
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks.types import Clip, Windowing
 
@@ -55,6 +57,7 @@ def header_for(
         windowing=windowing.key,
         level=level,
         recipe=getattr(extractor, "recipe", ""),
+        pooling=pooling_of(extractor, level),
     )
 
 
@@ -111,6 +114,10 @@ class CacheToFill:
             dtype = native_dtype(options.runs_on)
         header = header_for(extractor, corpus.dataset, corpus.windowing, corpus.level, dtype)
         directory = cache_folder(features, header)
+        begun = made_with(directory)
+        # One that an older version began, without deviations, goes on as it is.
+        if begun is not None and not begun.pooling:
+            header = replace(header, pooling="")
         report = ExtractionReport(directory, extractor.name, clips=len(corpus.clips))
         return cls(extractor, header, directory, report, read_shards(directory))
 
@@ -202,9 +209,10 @@ class Job:
                 # Frames of padding are not written, so audio alone counts.
                 rows = self.seconds(seconds_of) * header.frame_rate
             else:
-                rows = 0
+                windows = 0
                 for clip_id in self.clips:  # hundredths of a second are enough to count windows
-                    rows += len(windowing.spans(round(100 * seconds_of[clip_id]), 100))
+                    windows += len(windowing.spans(round(100 * seconds_of[clip_id]), 100))
+                rows = windows * header.rows(0)
             total += rows * len(header.layer_names) * header.dim * 2  # bytes of a float16
         return total
 

@@ -16,6 +16,7 @@ import torch
 
 from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.models.custom import modules_of
+from svuprobe.extractors.pooling import deviation
 
 # Relative difference that is rounding: float32 products in another order, bfloat16 with its 8 bits.
 BOUNDS = {"float32": 1e-4, "bfloat16": 2e-2}
@@ -259,7 +260,7 @@ class Trial:
         """
         pooled = getattr(self.extractor, "pooled", None)
         if pooled is None:
-            return "clip level is the mean over frames"
+            return self._moments()
         clips = self.mixed()
         together = pooled(*self.batch(*clips))
         expected = (len(clips), len(self.extractor.layer_names), self.extractor.dim)
@@ -277,6 +278,26 @@ class Trial:
             worst <= self.bound,
             f"relative difference {worst:.2g} between batch and single, {other:.2g} to the mean "
             "over frames",
+        )
+
+    def _moments(self) -> str:
+        """Compare a model's own means and deviations, where it has them, with those of its
+        states.
+        """
+        moments = getattr(self.extractor, "moments", None)
+        if moments is None:
+            return "clip level is mean and deviation over frames"
+        clips = self.mixed()
+        worst = 0.0
+        for row, clip in zip(moments(*self.batch(*clips)), clips, strict=True):
+            states = self.run(clip)[0][0]  # (layers, frames, dim)
+            for own, expected in zip(
+                row, (states.float().mean(dim=1), deviation(states)), strict=True
+            ):
+                worst = max(worst, _relative(own, expected))
+        return _require(
+            worst <= self.bound,
+            f"relative difference {worst:.2g} to mean and deviation over frames",
         )
 
     def modules(self) -> list[torch.nn.Module]:

@@ -73,7 +73,7 @@ class ShardFile:
         """Append some windows of one clip."""
         arrays, rows = [], []
         for features in windows:
-            array = features.array(self.header.level)
+            array = features.array(self.header.rows(features.n_frames))
             if isinstance(array, str):
                 self.fail(clip_id, array)
                 return

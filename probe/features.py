@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from svuprobe.extractors.cache import FeatureCache
+from svuprobe.extractors.cache import FeatureCache, JoinedFeatures
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.splits import ClipSplits, Rows, Splits
@@ -122,7 +122,8 @@ def chunks(n: int, bank: Bank) -> list[slice]:
 
 
 class Features(Splits):
-    """Define what both levels share. ``feature_stats`` are over the training split.
+    """Define what both levels share. ``feature_stats`` are over the training split; ``dim`` is of
+    what heads read.
 
     Where every seed has clips of its own, moments, class weights and what regressions are scaled by
     are over those of all seeds: one set of heads has one input.
@@ -141,6 +142,7 @@ class Features(Splits):
         device: str,
     ):
         self.cache, self.protocol, self.device = cache, protocol, device
+        self.dim = cache.header.dim
         super().__init__(listed, splits)
 
     def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
@@ -171,7 +173,11 @@ class ClipFeatures(Features, ClipSplits):
         memory: int | None = None,
     ) -> None:
         super().__init__(cache, splits, listed, protocol, device)
-        states = {split: whole.to(device) for split, whole in _whole(cache, splits).items()}
+        parts = [cache.features]
+        if protocol.pooling == "mean_std":
+            parts.append(cache.std)
+            self.dim = 2 * cache.header.dim
+        states = {split: whole.to(device) for split, whole in _whole(parts, splits).items()}
         self.feature_stats = FeatureStats.over(
             [states["train"]], protocol.standardize, protocol.own_scale
         )
@@ -249,17 +255,20 @@ class ClipFeatures(Features, ClipSplits):
         return self.ranked(self.outputs(bank, "valid"), "valid", bank.specs[0].seed)
 
 
-def _whole(cache: FeatureCache, splits: dict[str, Rows]) -> dict[str, torch.Tensor]:
-    """Read the windows of every split, (N, L, D) float16; the cache is read from start to end,
-    once.
+def _whole(parts: Sequence[JoinedFeatures], splits: dict[str, Rows]) -> dict[str, torch.Tensor]:
+    """Read the windows of every split, (N, L, D) float16, the parts of a layer one after the other;
+    each is read from start to end, once.
     """
-    shape = cache.features.shape[1:]
+    _, layers, dim = parts[0].shape
+    shape = layers, len(parts) * dim
     made = {s: np.empty((len(r.row), *shape), np.float16) for s, r in splits.items()}
     # About 64 MB of the cache at once.
-    step = max(1, (64 << 20) // (2 * int(np.prod(shape))))
-    for start in range(0, len(cache.features), step):
-        part = cache.features[start : start + step]
-        for split, rows in splits.items():
-            here = np.flatnonzero((rows.row >= start) & (rows.row < start + len(part)))
-            made[split][here] = part[rows.row[here] - start]
+    step = max(1, (64 << 20) // (2 * layers * dim))
+    for number, features in enumerate(parts):
+        columns = slice(number * dim, (number + 1) * dim)
+        for start in range(0, len(features), step):
+            block = features[start : start + step]
+            for split, rows in splits.items():
+                here = np.flatnonzero((rows.row >= start) & (rows.row < start + len(block)))
+                made[split][here, :, columns] = block[rows.row[here] - start]
     return {s: torch.from_numpy(values) for s, values in made.items()}

@@ -42,9 +42,9 @@ SCORING = 3
 # How a task finds its clips and what is expected of them
 # change no score: the clips are told apart by themselves.
 _NOT_OF_A_TASK = {"clips", "source", "expected", "hours", "labels"}
-# The name may hold a path, and revisions have folders of
-# their own; the format says how the file is laid out.
-_NOT_OF_FEATURES = {"model", "revision", "parameters", "format", "recipe"}
+# The name may hold a path, and revisions have folders of their own; the format and what is pooled
+# say what else the file holds: what heads read of it is a field of the protocol.
+_NOT_OF_FEATURES = {"model", "revision", "parameters", "format", "recipe", "pooling"}
 
 
 def of_task(task: Task, labels: Sequence[str]) -> str:

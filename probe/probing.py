@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from svuprobe.probe.features import ClipFeatures, FeatureStats
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
 from svuprobe.probe.identity import of_probe
-from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.result import (
     LayerChoice,
     LayerWeights,
@@ -36,6 +36,7 @@ from svuprobe.probe.trained import TrainedHeads
 from svuprobe.probe.workers import matmul_precision_for, unthreaded
 from svuprobe.tasks import kinds
 from svuprobe.tasks.manifest import ClipList
+from svuprobe.tasks.types import Task
 
 
 def probe(
@@ -74,14 +75,14 @@ def _probe(
     matmul_precision = matmul_precision_for(protocol, device, options.dtype)
     started = time.perf_counter()
     splits, missing = rows_by_split(cache, listed, options.allow_missing, protocol)
-    kind = ClipFeatures if kinds.of(listed.task).level == "clip" else FrameFeatures
+    kind = _features_for(listed.task, protocol)
     # Some protocols have exceptions for tasks; the hash is of the protocol as it is named.
     trained_as = protocol.for_task(listed.task.name)
     features = kind(cache, splits, listed, trained_as, device, options.memory)
     # Before training, which may take hours: a head can't be chosen without a score on validation.
     caveats.require_selection(features)
     loaded = time.perf_counter()
-    fitted = fit(features, trained_as, cache.header.dim, reporter, matmul_precision)
+    fitted = fit(features, trained_as, features.dim, reporter, matmul_precision)
     trained = time.perf_counter()
     choices = evaluate.select(features, fitted, reporter)
     head = _ranked_head(choices, protocol)
@@ -99,7 +100,7 @@ def _probe(
         features,
         tested[head],
         model=_model_info(cache.header),
-        protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=asdict(protocol)),
+        protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=protocol.fields),
         layer_weights=_layer_weights(summed, len(banks[head]), features.feature_stats),
         selected=_selected(choices, head, cache.header.layer_names),
         missing=missing,
@@ -114,6 +115,19 @@ def _probe(
         tested[head].predictions,
         _trained(features, banks[head], cache, listed, protocol),
     )
+
+
+def _features_for(task: Task, protocol: Protocol) -> type[ClipFeatures] | type[FrameFeatures]:
+    """Return what reads the cache for a task; ProbeError where there is nothing to pool."""
+    if kinds.of(task).level == "clip":
+        return ClipFeatures
+    if protocol.pooling != "mean":
+        raise ProbeError(
+            f"task {task.name}: pooling = {protocol.pooling!r} is of the frames of a window, and "
+            f"{task.kind} are found in single frames, which nothing pools; probe it with pooling = "
+            "'mean'"
+        )
+    return FrameFeatures
 
 
 def _ranked_head(choices: dict[int, evaluate.Choice], protocol: Protocol) -> int:
@@ -218,5 +232,9 @@ def _trained(
     header = cache.header
     model = {"name": header.model, "digest": header.digest, "dtype": header.dtype}
     return TrainedHeads(
-        replace(listed.task, labels=listed.labels), model, protocol.file_name, tensors
+        replace(listed.task, labels=listed.labels),
+        model,
+        protocol.file_name,
+        tensors,
+        protocol.pooling,
     )

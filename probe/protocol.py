@@ -21,47 +21,25 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from svuprobe._errors import UserError, did_you_mean
+from svuprobe._errors import did_you_mean
 from svuprobe._files import parse_toml
 from svuprobe.probe.marble import MARBLE_STOPPING
+from svuprobe.probe.protocol_fields import (
+    CHOICES,
+    MOST_RATE,
+    POOLINGS,
+    RANGES,
+    WANTED,
+    ProbeError,
+    require_rates,
+    require_type,
+)
 
+__all__ = ["MOST_RATE", "POOLINGS", "PRESETS", "RANGES", "ProbeError", "Protocol", "preset"]
 
-class ProbeError(UserError):
-    """Report a probe that can't be run as asked, in one line for the user."""
-
-
-CHOICES = {
-    "mix_layers": ("all", "blocks"),
-    "mix_start": ("zeros", "normal"),
-    "start": ("zeros", "torch"),
-    "ties": ("last", "first"),
-    "select": ("sum", "best"),
-    "stopping": ("own", "marble"),
-}
-MOST_RATE = 1000.0  # of learning
-# Least and most of the numbers. The most is far above any use: it ends typing errors, not memory.
-RANGES = {
-    "hidden": (0, 100_000),
-    "own_scale": (0, 1),
-    "mix_learning_rate": (0, MOST_RATE),
-    "margin": (0, 1_000_000),
-    "batch_size": (1, 1_000_000),
-    "epoch_updates": (1, 1_000_000),
-    "frame_batch_size": (1, 100_000),
-    "max_epochs": (1, 1_000_000),
-    "patience": (1, 1_000_000),
-    "plateau_patience": (1, 1_000_000),
-    "plateau_factor": (0, 1),
-    "seeds": (1, 1000),
-}
-_MOST_RATES = 100
-_WANTED = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    tuple: "a list",
-}
+# Fields that came after results were made: at their default they are left out of what is hashed and
+# stored, so that such results are still those of the protocol.
+_LATER = ("pooling",)
 
 
 @dataclass(frozen=True)
@@ -130,6 +108,11 @@ class Protocol:
     shuffle_labels
         A control: the targets of the training clips are dealt anew among them for each seed, and
         those of the validation clips, so what is learnt and chosen is chance.
+    pooling
+        What a head reads of the frames of a window at clip level: their ``mean``, as all papers
+        here have it; or ``mean_std``, the mean and after it the standard deviation of each feature,
+        twice as many inputs. Each of them is centred and scaled by itself, and a layer has one
+        weight in the weighted sum for both.
     """
 
     name: str = "svuprobe"
@@ -158,11 +141,12 @@ class Protocol:
     seeds: int = 5
     train_fraction: float = 1.0
     shuffle_labels: bool = False
+    pooling: str = "mean"
 
     def __post_init__(self) -> None:
         # Dataclasses check nothing, and a TOML file may hold anything.
         for field in fields(self):
-            _require_type(field.name, getattr(self, field.name), str(field.type))
+            require_type(field.name, getattr(self, field.name), str(field.type))
         if not re.fullmatch(r"[\w.-]{1,100}", self.name):
             raise ProbeError(
                 f"name = {self.name!r}; it is part of a file's name: at most 100 letters, digits, "
@@ -178,7 +162,7 @@ class Protocol:
                 raise ProbeError(
                     f"{name} = {getattr(self, name)!r}; it is one of {', '.join(allowed)}"
                 )
-        _require_rates(self.learning_rates)
+        require_rates(self.learning_rates)
         if not 0 <= self.dropout < 1:
             raise ProbeError(f"dropout = {self.dropout}; 0 <= dropout < 1")
         if not 0 < self.train_fraction <= 1:
@@ -194,23 +178,37 @@ class Protocol:
         return self.shuffle_labels or self.train_fraction < 1
 
     @property
+    def fields(self) -> dict[str, Any]:
+        """Return every field, as results store them; without later ones that are at their
+        default.
+        """
+        defaults = {f.name: f.default for f in fields(self)}
+        stored = asdict(self)
+        for name in _LATER:
+            if stored[name] == defaults[name]:
+                del stored[name]
+        return stored
+
+    @property
     def hash(self) -> str:
         """Return a digest over every field, hexadecimal; different hashes never share a table."""
         # Sorted by name, so that the order of fields in the code may change.
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.fields, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def file_name(self) -> str:
         """Return ``svuprobe`` for a preset as published, ``svuprobe-1a2b3c4d`` where a field was
         changed.
 
-        What is done to the training set is spelt out: ``svuprobe-train0.05-1a2b3c4d``,
-        ``svuprobe-shuffled-...``.
+        What is done to the training set and another pooling are spelt out:
+        ``svuprobe-train0.05-1a2b3c4d``, ``svuprobe-shuffled-...``, ``svuprobe-mean_std-...``.
         """
         if self == PRESETS.get(self.name):
             return self.name
         share = f"-train{self.train_fraction:g}" if self.train_fraction < 1 else ""
-        return f"{self.name}{share}{'-shuffled' if self.shuffle_labels else ''}-{self.hash[:8]}"
+        shuffled = "-shuffled" if self.shuffle_labels else ""
+        pooled = f"-{self.pooling}" if self.pooling != "mean" else ""
+        return f"{self.name}{pooled}{share}{shuffled}-{self.hash[:8]}"
 
     def for_task(self, task: str) -> Protocol:
         """Return the protocol as trained on a task: with the stopping of MARBLE's table, if it asks
@@ -226,35 +224,6 @@ class Protocol:
     def read(cls, values: dict[str, Any]) -> Protocol:
         """Read a protocol from JSON."""
         return cls(**values | {"learning_rates": tuple(values["learning_rates"])})
-
-
-def _require_type(name: str, value: Any, declared: str) -> None:
-    """Raise ProbeError for a value that is not of its field's type; a whole number is a number."""
-    accepted: tuple[type, ...] = {
-        "int": (int,),
-        "float": (float, int),
-        "bool": (bool,),
-        "str": (str,),
-    }.get(declared, (tuple,))
-    if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
-        raise ProbeError(f"{name} = {value!r}; it is {_WANTED[accepted[0]]}")
-
-
-def _require_rates(rates: tuple[float, ...]) -> None:
-    """Raise ProbeError for a grid that can't be trained: a rate not positive, or there twice."""
-    if not 1 <= len(rates) <= _MOST_RATES:
-        raise ProbeError(f"learning_rates has {len(rates)} values; it has from 1 to {_MOST_RATES}")
-    for rate in rates:
-        _require_type("learning_rates", rate, "float")
-        if not 0 < rate <= MOST_RATE:  # NaN is in no range
-            raise ProbeError(
-                f"learning_rates = {rate!r}; each is a number greater than 0, at most {MOST_RATE:g}"
-            )
-    # Twice the same rate would win twice, and change the middle of the grid.
-    if len(set(rates)) < len(rates):
-        raise ProbeError(
-            f"learning_rates = {', '.join(f'{r:g}' for r in rates)}; each stands there once"
-        )
 
 
 # Ma et al. 2023: MLP of 512, softmax over 13 raw
@@ -344,5 +313,5 @@ def _as(kind: type, value: Any, said: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
-        raise ProbeError(f"{said}; it is {_WANTED[kind]}")
+        raise ProbeError(f"{said}; it is {WANTED[kind]}")
     return value

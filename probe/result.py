@@ -151,6 +151,11 @@ class ProtocolInfo:
         return bool(self.fields.get("shuffle_labels", False))
 
     @property
+    def pooling(self) -> str:
+        """Return what heads read of the frames of a window."""
+        return str(self.fields.get("pooling", "mean"))
+
+    @property
     def train_fraction(self) -> float:
         """Return the share of the training set heads were trained on; fine-tuning takes all of
         it.

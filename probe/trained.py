@@ -3,7 +3,7 @@ audio.
 
 Tensors
 -------
-``mean``, ``scale`` (layers, dim)
+``mean``, ``scale`` (layers, dim), or (layers, 2 dim) with ``pooling = mean_std``
     Subtracted from and dividing the hidden states; 0 and 1 where the protocol leaves them as they
     are.
 ``mix`` (seeds, layers)
@@ -14,7 +14,7 @@ Tensors
     What regression outputs are scaled back with.
 
 The metadata's key ``about`` holds JSON: ``task`` (with windowing and labels), ``model`` (name,
-digest, type) and ``protocol``.
+digest, type), ``protocol`` and, where it is not the mean, ``pooling``.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class TrainedHeads:
     model: dict[str, str]
     protocol: str
     tensors: dict[str, torch.Tensor]
+    pooling: str = "mean"
 
     @property
     def seeds(self) -> int:
@@ -65,6 +66,8 @@ class TrainedHeads:
         """Write the file; `svuprobe.probe.result_file.save` gives it its place."""
         task = stored_task(self.task, self.task.labels or ())
         about = {"task": task, "model": self.model, "protocol": self.protocol}
+        if self.pooling != "mean":
+            about["pooling"] = self.pooling
         write_tensors(path, {name: t.detach().cpu() for name, t in self.tensors.items()}, about)
 
 
@@ -87,7 +90,10 @@ def load(result: Path) -> TrainedHeads:
     remedy = "make it again with svuprobe probe --overwrite"
     tensors, about = read_tensors(path, remedy)
     try:
-        return TrainedHeads(task_from(about["task"]), about["model"], about["protocol"], tensors)
+        pooling = about.get("pooling", "mean")
+        return TrainedHeads(
+            task_from(about["task"]), about["model"], about["protocol"], tensors, pooling
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(path, error, remedy) from None
 

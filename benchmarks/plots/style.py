@@ -16,7 +16,7 @@ import numpy as np
 
 from svuprobe._text import FONT, picture
 from svuprobe.benchmarks.leaderboard import is_share, model_title, task_title
-from svuprobe.benchmarks.tables import part_of
+from svuprobe.benchmarks.tables import part_of, pooled_by
 from svuprobe.probe.result import Result
 from svuprobe.probe.score import Score
 
@@ -81,12 +81,13 @@ def unit(metric: str) -> tuple[float, str]:
 
 
 def conditions(result: Result, of_part: bool = True) -> str:
-    """Return protocol, seeds and share of the training set, for a title."""
+    """Return protocol, pooling, seeds and share of the training set, for a title."""
     seeds = len(result.ranked.per_seed)
     part = part_of(result.protocol.train_fraction) if of_part else ""
+    pooled = pooled_by(result.protocol.pooling)
     synthetic = ", synthetic audio" if result.task.synthetic else ""
     return (
-        f"protocol {picture(result.protocol.name)}, {seeds} "
+        f"protocol {picture(result.protocol.name)}{pooled}, {seeds} "
         f"seed{'s' * (seeds > 1)}{part}{synthetic}"
     )
 

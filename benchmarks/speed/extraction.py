@@ -9,7 +9,8 @@ and in turns,
   MARBLE does);
 - *padded*: transformers on batches of 8 in order of arrival, with the attention mask, mean over
   each clip's frames (as X-ARES does); ``difference_from_plain`` is what that does to the features;
-- *svuprobe*: clips sorted by length, a budget of seconds per batch, `TransformerExtractor.pooled`;
+- *svuprobe*: clips sorted by length, a budget of seconds per batch, `TransformerExtractor.moments`,
+  which gives the deviation beside the mean;
 - *pipeline*: `svuprobe.extractors.extract.extract` from audio files to a cache on the disk,
   decoding in this process;
 - *ceiling*: floating-point operations counted from the architecture over the rate of a 4096 x 4096
@@ -152,7 +153,7 @@ def sorted_batches(
         audio = torch.zeros(len(batch), int(lengths.max()), pin_memory=device != "cpu")
         for row, index in zip(audio, batch, strict=True):
             row[: len(clips[index])] = clips[index]
-        made.append(extractor.pooled(audio.to(device, non_blocking=True), lengths))
+        made.append(extractor.moments(audio.to(device, non_blocking=True), lengths)[:, 0])
     order = torch.tensor([index for batch in batches for index in batch])
     return torch.cat(made).cpu()[order.argsort()]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,7 @@ def _result(model: str, task: str, per_seed: np.ndarray) -> Result:
             layer_names=layers,
             control=False,
         ),
-        protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=asdict(protocol)),
+        protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=protocol.fields),
         scores={"accuracy": score},
         chance={"accuracy": 1 / CLASSES},
         layer_weights=LayerWeights(softmax=weights, times_rms=weights, rms=(1.0,) * len(layers)),

@@ -24,8 +24,8 @@ from svuprobe.extractors.cache.manage import (
     size_of,
     tidy,
 )
-from svuprobe.extractors.cache.plan import plan_shards
-from svuprobe.extractors.cache.reader import FeatureCache
+from svuprobe.extractors.cache.plan import made_with, plan_shards
+from svuprobe.extractors.cache.reader import FeatureCache, JoinedFeatures
 from svuprobe.extractors.cache.shards import ShardWriter, claim, delete_shard, read_shards
 from svuprobe.extractors.cache.verify import Damage, verify
 
@@ -34,6 +34,7 @@ __all__ = [
     "Damage",
     "FeatureCache",
     "Header",
+    "JoinedFeatures",
     "Row",
     "ShardClips",
     "ShardWriter",
@@ -47,6 +48,7 @@ __all__ = [
     "find",
     "folder_name",
     "join",
+    "made_with",
     "misplaced",
     "plan_shards",
     "prune",

@@ -14,10 +14,12 @@ A cache holds one (model revision, dataset, windowing, level) in the folder
     moment loses the shard in hand and nothing else.
 ``features.h5``
     ``clip_id``, ``window``, ``start_s``, ``n_frames`` and ``offset`` (N windows each), and
-    ``features``, float16, a virtual dataset over the shards: (N, layers, dim) at clip level,
-    (frames, layers, dim) at frame level, where window n is
-    ``features[offset[n]:offset[n] + n_frames[n]]``. At clip level ``offset`` is n. Plain h5py reads
-    it; where a shard is missing HDF5 answers NaN. svuprobe takes the index from it, which carries a
+    ``features``, float16, a virtual dataset over the shards: (frames, layers, dim) at frame level,
+    where window n is ``features[offset[n]:offset[n] + n_frames[n]]``; at clip level (N, layers,
+    dim), the means over the frames of each window, and ``offset`` is n. Beside these lies ``std``,
+    (N, layers, dim) float16: the population standard deviations over the same frames. It is a
+    dataset of its own so that who reads means reads no more than them. Plain h5py reads both;
+    where a shard is missing HDF5 answers NaN. svuprobe takes the index from it, which carries a
     digest (`svuprobe.extractors.cache.index`), and the features from the shards.
 ``<file>.sha256``
     The checksum of each of these: ``sha256sum -c *.sha256`` (see
@@ -42,19 +44,29 @@ import numpy as np
 
 from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.names import slug
+from svuprobe.extractors.pooling import MEAN_STD
 
 # The cache holds a chunk of each layer.
 HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}
 TEXT = h5py.string_dtype("utf-8")
 TEXT_COLUMNS = ("clip_id", "fingerprint")  # the others are numbers
+# Fields of a header that older caches lack; they are read as their defaults.
+_LATER = ("recipe", "pooling")
 
 
 @dataclass(frozen=True)
 class Header:
     """Hold what a cache was made with. Two caches with different headers are never mixed.
 
-    ``recipe`` names how a model was pre-trained by svuprobe; empty of all others, and in caches
-    that are older than the field.
+    Attributes
+    ----------
+    recipe
+        How a model was pre-trained by svuprobe; empty of all others, and in caches that are older
+        than the field.
+    pooling
+        What is kept of a window at clip level: ``mean_std``, its mean in ``features`` and its
+        deviation in ``std``; ``own``, what the model makes of a whole window itself. Empty at frame
+        level, and in caches that are older than the field: there it is the mean or the model's own.
     """
 
     model: str
@@ -73,6 +85,16 @@ class Header:
     level: str
     format: int = 2
     recipe: str = ""
+    pooling: str = ""
+
+    @property
+    def has_std(self) -> bool:
+        """Return whether deviations lie beside the means."""
+        return self.pooling == MEAN_STD
+
+    def rows(self, n_frames: int) -> int:
+        """Return how many rows (layers, dim) are kept of a window of so many frames."""
+        return n_frames if self.level == "frame" else 1 + self.has_std
 
     @property
     def grid(self) -> FrameGrid:
@@ -93,7 +115,7 @@ class Header:
         """Read a header from a file's attributes or a plan's JSON."""
         values = {}
         for f in fields(cls):
-            if f.name != "recipe" or f.name in attributes:
+            if f.name not in _LATER or f.name in attributes:
                 values[f.name] = plain(attributes[f.name])
         return cls(**values | {"layer_names": tuple(values["layer_names"])})
 
@@ -106,6 +128,11 @@ class Header:
                     f"{where}: made with {f.name} = {theirs!r}, asked for {mine!r}; nothing was "
                     "mixed: choose another --features folder"
                 )
+
+
+def datasets(header: Header) -> tuple[str, ...]:
+    """Return the names of the datasets of features in a shard."""
+    return ("features", "std") if header.has_std else ("features",)
 
 
 class Row(NamedTuple):

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -21,7 +21,16 @@ import numpy as np
 from svuprobe._files import locked, temporary_for
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache.checksums import Sink, publish, reading, recorded, remove
-from svuprobe.extractors.cache.format import HDF5, TEXT, TEXT_COLUMNS, Header, Row, numbered, plain
+from svuprobe.extractors.cache.format import (
+    HDF5,
+    TEXT,
+    TEXT_COLUMNS,
+    Header,
+    Row,
+    datasets,
+    numbered,
+    plain,
+)
 
 
 class IndexedShard(NamedTuple):
@@ -57,10 +66,12 @@ class Index:
     @property
     def digest(self) -> str:
         """Return SHA-256 over header, shards and columns, hexadecimal."""
+        return self.digest_of(self.header.attributes())
+
+    def digest_of(self, header: Mapping[str, Any]) -> str:
+        """Return the digest with a header as a file holds it: older ones lack a field or two."""
+        digest = hashlib.sha256(json.dumps([header, self.shards], sort_keys=True).encode())
         # Text and numbers are digested apart: the bytes of an object array are addresses.
-        digest = hashlib.sha256(
-            json.dumps([self.header.attributes(), self.shards], sort_keys=True).encode()
-        )
         for name, values in sorted(self.columns.items()):
             if name in TEXT_COLUMNS:
                 digest.update(json.dumps(values.tolist()).encode())
@@ -91,15 +102,15 @@ def index_of_shards(directory: Path) -> Index:
             header.require(made_with, path)
             for column, several in parts.items():
                 several.append(_column(file, column))
-            shards[name] = IndexedShard(
-                size, sha256, len(file["features"]), plain(file.attrs["sha256"])
-            )
+            lengths = [len(file[dataset]) for dataset in datasets(header)]
+            shards[name] = IndexedShard(size, sha256, lengths[0], plain(file.attrs["sha256"]))
             rows = sum(_rows(header, parts["n_frames"][-1]))
-        if rows != shards[name].rows:
-            raise ExtractError(
-                f"{path}: damaged ({shards[name].rows} rows of features for windows of {rows}); "
-                f"run svuprobe cache verify {directory} --remove, then svuprobe extract again"
-            )
+        for length in lengths:
+            if rows != length:
+                raise ExtractError(
+                    f"{path}: damaged ({length} rows of features for windows of {rows}); run "
+                    f"svuprobe cache verify {directory} --remove, then svuprobe extract again"
+                )
     if header is None:
         raise ExtractError(f"{directory}: no shard of features there; run svuprobe extract")
     columns = {name: np.concatenate(several) for name, several in parts.items()}
@@ -155,7 +166,8 @@ def read_index(path: Path) -> Index | None:
         columns = {name: _column(file, name) for name in (*Row._fields, "offset")}
         index = Index(Header.read(file.attrs), shards, columns)
         said = plain(file.attrs["index_sha256"])
-    if index.digest != said:
+        held = {key: v for key, v in index.header.attributes().items() if key in file.attrs}
+    if index.digest_of(held) != said:
         raise ExtractError(
             f"{path}: damaged (its index is not what was written); run svuprobe cache verify "
             f"{path.parent} --remove, which makes it again from the shards"
@@ -205,7 +217,8 @@ def join(directory: Path) -> None:
             try:
                 with Sink(temporary, path) as sink:
                     with h5py.File(sink, "w", **HDF5) as file:
-                        _join_features(file, index)
+                        for dataset in datasets(index.header):
+                            _join_features(file, index, dataset)
                         _write_index(index, file)
                     sink.check()
                 publish(temporary, path)
@@ -213,8 +226,8 @@ def join(directory: Path) -> None:
                 temporary.unlink(missing_ok=True)
 
 
-def _join_features(file: h5py.File, index: Index) -> None:
-    """Write the virtual dataset, in h5py's low-level words: its others write the time of day."""
+def _join_features(file: h5py.File, index: Index, dataset: str) -> None:
+    """Write a virtual dataset, in h5py's low-level words: its others write the time of day."""
     rows = [shard.rows for shard in index.shards.values()]
     shape = len(index.header.layer_names), index.header.dim
     whole = h5py.h5s.create_simple((sum(rows), *shape))
@@ -226,9 +239,10 @@ def _join_features(file: h5py.File, index: Index) -> None:
     start = 0
     for name, n in zip(index.shards, rows, strict=True):
         whole.select_hyperslab((start, 0, 0), (n, *shape))
-        layout.set_virtual(whole, name.encode(), b"features", h5py.h5s.create_simple((n, *shape)))
+        own = h5py.h5s.create_simple((n, *shape))
+        layout.set_virtual(whole, name.encode(), dataset.encode(), own)
         start += n
     whole.select_all()
     h5py.h5d.create(
-        file.id, b"features", h5py.h5t.py_create(np.dtype(np.float16)), whole, dcpl=layout
+        file.id, dataset.encode(), h5py.h5t.py_create(np.dtype(np.float16)), whole, dcpl=layout
     )

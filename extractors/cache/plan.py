@@ -37,6 +37,18 @@ def read_plan(path: Path) -> ShardPlan:
         )
 
 
+def made_with(directory: Path) -> Header | None:
+    """Return what a cache that has been begun is made with; None where none has been.
+
+    Raises ExtractError where the file that says it is damaged.
+    """
+    for path in numbered(directory, "plan-*.json").values():
+        return read_plan(path).header
+    for path in numbered(directory, "shard-*.h5").values():
+        return read_shard(path)[0]
+    return None
+
+
 def plan_shards(
     directory: Path, header: Header, seconds: Mapping[str, float]
 ) -> dict[str, list[str]]:

@@ -23,6 +23,7 @@ from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache.checksums import reading
 from svuprobe.extractors.cache.format import Header, plain
 from svuprobe.extractors.cache.index import Index, IndexedShard, index_of_shards, join, read_index
+from svuprobe.extractors.pooling import OWN
 
 # Of a float16's bits without its sign: from here on they say infinite or NaN.
 _FINITE_BELOW = 0x7C00
@@ -42,7 +43,7 @@ def _files_at_once() -> int:
 
 
 class JoinedFeatures:
-    """Read the features of a cache, (rows, layers, dim) float16.
+    """Read a dataset of a cache, ``features`` or ``std``, (rows, layers, dim) float16.
 
     Supports ``len``, ``shape``, slices of rows and `read_into`. When a shard is opened, its size
     and the digest that it carries of its rows and features are compared with the index, so it is
@@ -50,8 +51,8 @@ class JoinedFeatures:
     the clip's name.
     """
 
-    def __init__(self, directory: Path, index: Index) -> None:
-        self._directory, self._index = directory, index
+    def __init__(self, directory: Path, index: Index, dataset: str = "features") -> None:
+        self._directory, self._index, self._name = directory, index, dataset
         self._names = list(index.shards)
         self._ends = list(accumulate(shard.rows for shard in index.shards.values()))
         self._most = _files_at_once()
@@ -131,7 +132,7 @@ class JoinedFeatures:
             file = h5py.File(path, rdcc_nbytes=0)  # rows are read once: no chunk is needed again
         try:
             with reading(path):
-                features = file["features"]
+                features = file[self._name]
                 self._require(features, plain(file.attrs["sha256"]), path, shard)
         except BaseException:
             file.close()
@@ -149,7 +150,8 @@ class JoinedFeatures:
             raise ExtractError(f"{path}: is another shard than features.h5 joins; {again}")
         if features.shape != (shard.rows, *self.shape[1:]) or features.dtype != np.float16:
             raise ExtractError(
-                f"{path}: damaged (features of shape {features.shape}, {features.dtype}); {again}"
+                f"{path}: damaged ({self._name} of shape {features.shape}, {features.dtype}); "
+                f"{again}"
             )
 
     def _refuse_not_finite(self, name: str, first: int, rows_read: np.ndarray) -> None:
@@ -193,7 +195,7 @@ class FeatureCache:
 
     Attributes ``clip_id``, ``window``, ``start_s``, ``n_frames``, ``offset``, ``fingerprint`` are
     arrays over the N windows; ``features`` is all features (`JoinedFeatures`), read from the
-    shards.
+    shards; at clip level they are the means over each window, and ``std`` the deviations.
 
     The index carries a digest, and each shard is opened and compared with it: its size, and the
     digest of its content as it says itself. So parts of other caches, and an edited index, are
@@ -213,7 +215,7 @@ class FeatureCache:
         if not path.is_file():
             raise ExtractError(f"{path}: no such cache; run svuprobe extract")
         index = read_index(path) or _rejoined(directory)
-        self.header = index.header
+        self._index, self.header = index, index.header
         if self.header.format != Header.format:
             raise ExtractError(
                 f"{directory}: has format {self.header.format}, this svuprobe reads "
@@ -225,12 +227,25 @@ class FeatureCache:
         self.window, self.start_s = columns["window"], columns["start_s"]
         self.n_frames, self.offset = columns["n_frames"], columns["offset"]
         self.features = JoinedFeatures(directory, index)
+        self._opened = [self.features]
         # A file that is open must not stay so where another can't be opened.
         try:
             self.features.open_all()
         except BaseException:
             self.features.close()
             raise
+
+    @cached_property
+    def std(self) -> JoinedFeatures:
+        """Return the deviations, row by row beside the means of ``features``.
+
+        Raises ExtractError where the cache holds none.
+        """
+        if not self.header.has_std:
+            raise ExtractError(_no_std(self.directory, self.header))
+        deviations = JoinedFeatures(self.directory, self._index, "std")
+        self._opened.append(deviations)
+        return deviations
 
     @cached_property
     def rows_of(self) -> dict[str, np.ndarray]:
@@ -241,14 +256,17 @@ class FeatureCache:
         return dict(zip(ids.tolist(), np.split(order, first[1:]), strict=True))
 
     def read(self, row: int) -> np.ndarray:
-        """Read all layers of one window: (1 or frames, layers, dim) float16."""
+        """Read all layers of one window, at clip level their means: (1 or frames, layers, dim)
+        float16.
+        """
         rows = 1 if self.header.level == "clip" else int(self.n_frames[row])
         start = int(self.offset[row])
         return self.features[start : start + rows]
 
     def close(self) -> None:
         """Close the shards."""
-        self.features.close()
+        for features in self._opened:
+            features.close()
 
     def __enter__(self) -> FeatureCache:
         return self
@@ -257,6 +275,21 @@ class FeatureCache:
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _no_std(directory: Path, header: Header) -> str:
+    """Say why a cache holds no deviations, and what to do for them."""
+    if header.level != "clip":
+        return f"{directory}: holds frames, which have no deviation; read a cache at clip level"
+    if header.pooling == OWN:
+        return (
+            f"{directory}: holds what {header.model} makes of a whole window itself, which has no "
+            "deviation; probe it with pooling = mean"
+        )
+    return (
+        f"{directory}: holds means alone, as it is of an older svuprobe; for deviations, too, run "
+        f"svuprobe cache prune {directory} --model {header.model}, then svuprobe extract again"
+    )
 
 
 def _rejoined(directory: Path) -> Index:

@@ -15,7 +15,15 @@ import numpy as np
 
 from svuprobe._files import locked, temporary_for
 from svuprobe.extractors.cache.checksums import Sink, publish, reading, remove
-from svuprobe.extractors.cache.format import HDF5, TEXT, TEXT_COLUMNS, Header, Row, numbered
+from svuprobe.extractors.cache.format import (
+    HDF5,
+    TEXT,
+    TEXT_COLUMNS,
+    Header,
+    Row,
+    datasets,
+    numbered,
+)
 
 # Of features that are read at once to compute their digest.
 _READ_BYTES = 64 << 20
@@ -42,9 +50,12 @@ class ShardWriter:
             if header.level == "clip"
             else (_FRAMES_PER_CHUNK, 1, dim)
         )
-        self._features = self._file.create_dataset(
-            "features", (0, layers, dim), "float16", maxshape=(None, layers, dim), chunks=chunk
-        )
+        self._datasets = [
+            self._file.create_dataset(
+                name, (0, layers, dim), "float16", maxshape=(None, layers, dim), chunks=chunk
+            )
+            for name in datasets(header)
+        ]
 
     @property
     def rows_written(self) -> int:
@@ -52,7 +63,7 @@ class ShardWriter:
         return len(self._rows)
 
     def _length(self, row: Row) -> int:
-        return 1 if self.header.level == "clip" else row.n_frames
+        return self.header.rows(row.n_frames)
 
     def append(self, features: np.ndarray, rows: Sequence[Row]) -> None:
         """Add windows.
@@ -60,17 +71,19 @@ class ShardWriter:
         Parameters
         ----------
         features
-            (R, layers, dim) float16: one for each row at clip level, all frames of all rows at
-            frame level.
+            (R, layers, dim) float16: at frame level all frames of all rows; at clip level one for
+            each row, or where the header says ``mean_std`` two, a mean and then its deviation.
         rows
             Their index; windows of one clip follow each other.
         """
-        start = len(self._features)
         lengths = [self._length(row) for row in rows]
         if len(features) != sum(lengths):
             raise ValueError(f"{len(features)} features for rows of {sum(lengths)}")
-        self._features.resize(start + len(features), axis=0)
-        self._features[start:] = features
+        step = len(self._datasets)
+        for n, dataset in enumerate(self._datasets):
+            start = len(dataset)
+            dataset.resize(start + len(features) // step, axis=0)
+            dataset[start:] = features[n::step]
         self._sink.check()
         self._rows += rows
         # A digest for each clip, so that a clip that fails can be dropped again.
@@ -88,7 +101,8 @@ class ShardWriter:
         if self._rows[: len(kept)] != kept:
             raise ValueError(f"clip {clip_id!r} is not the last one")
         if len(kept) < len(self._rows):
-            self._features.resize(sum(map(self._length, kept)), axis=0)
+            for dataset in self._datasets:
+                dataset.resize(sum(map(self._length, kept)) // len(self._datasets), axis=0)
             self._sink.check()
             self._rows = kept
             del self._digests[clip_id]
@@ -150,21 +164,26 @@ def content_of(file: h5py.File) -> str:
         file[name].asstr()[:] if name in TEXT_COLUMNS else file[name][:] for name in Row._fields
     )
     digests: dict[str, Any] = {}
-    features = file["features"]
-    ahead = max(1, _READ_BYTES // max(1, features[:1].nbytes))  # rows that are read at once
-    held, first, start = features[:ahead], 0, 0
+    several = [file[name] for name in datasets(header)]
+    length = len(several[0])
+    if any(len(one) != length for one in several):
+        raise ValueError(f"{length} means beside {len(several[-1])} deviations")
+    ahead = max(1, _READ_BYTES // max(1, several[0][:1].nbytes))  # rows that are read at once
+    held, first, start = [one[:ahead] for one in several], 0, 0
     for values in zip(*(column.tolist() for column in columns), strict=True):
         row = Row(*values)
-        stop = start + (1 if header.level == "clip" else row.n_frames)
+        stop = start + header.rows(row.n_frames) // len(several)
         # A window that goes beyond what was read starts the next read.
-        if stop > first + len(held):
-            held, first = features[start : max(stop, start + ahead)], start
+        if stop > first + len(held[0]):
+            held = [one[start : max(stop, start + ahead)] for one in several]
+            first = start
         digest = digests.setdefault(row.clip_id, hashlib.sha256())
         digest.update(json.dumps(row).encode())
-        digest.update(np.ascontiguousarray(held[start - first : stop - first]))
+        for one in held:
+            digest.update(np.ascontiguousarray(one[start - first : stop - first]))
         start = stop
-    if start != len(features):
-        raise ValueError(f"{len(features)} rows of features for windows of {start}")
+    if start != length:
+        raise ValueError(f"{length} rows of features for windows of {start}")
     return hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest()
 
 

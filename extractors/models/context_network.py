@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from svuprobe.extractors.models.feature_encoder import activated, valid_mask
+from svuprobe.extractors.pooling import deviation
 
 # oneDNN generates code for every new shape of a bfloat16 convolution (50
 # ms, as much as a second of audio takes), so on a CPU the frames in the
@@ -61,6 +62,10 @@ class Span(NamedTuple):
         """Return (clips, dim) float32 means over the frames of each clip."""
         total = self.zeroed(self.of(rows)).sum(dim=1, dtype=torch.float32)
         return total / (self.frames if self.valid is None else self.valid.sum(dim=1, keepdim=True))
+
+    def moments(self, rows: Tensor) -> Tensor:
+        """Return (clips, 2, dim) float32 means and deviations over the frames of each clip."""
+        return torch.stack([self.mean(rows), deviation(self.of(rows), self.valid)], dim=1)
 
 
 class ContextNetwork:

@@ -13,7 +13,7 @@ The class is made without arguments. It needs ``sample_rate``, ``hop``, ``recept
   samples, where it has one).
 
 An optional ``pooled(audio, lengths) -> (batch, layers, dim) float32`` replaces the mean over time
-at clip level.
+at clip level; there is no deviation beside it then.
 """
 
 from __future__ import annotations

@@ -57,12 +57,12 @@ class Encoder:
         lengths
             (clips,) int64 on the device of the audio; None for clips that all fill the batch.
         pooled
-            Whether to take the mean over the frames of each clip.
+            Whether to take means and deviations over the frames of each clip.
 
         Returns
         -------
         Tensor
-            (clips, layers, frames, dim), zeros after a clip's own frames; pooled (clips, layers,
+            (clips, layers, frames, dim), zeros after a clip's own frames; pooled (clips, 2, layers,
             dim) float32.
         """
         x = self.features.padded(audio, lengths)
@@ -75,7 +75,7 @@ class Encoder:
         return self._collected(x.flatten(0, 1), [Span(0, clips, frames, valid)], pooled)
 
     def packed(self, audio: Tensor, lengths: Sequence[int], pooled: bool) -> Tensor:
-        """Compute the same without padding, (clips, layers, frames, dim) or (clips, layers,
+        """Compute the same without padding, (clips, layers, frames, dim) or (clips, 2, layers,
         dim).
         """
         rows = [
@@ -95,8 +95,8 @@ class Encoder:
         """Return what `padded` and `packed` do, from convolution features (rows, channels)."""
         layers = self.context.hidden(rows, spans)
         if pooled:
-            means = [torch.cat([span.mean(x) for span in spans]) for x in layers]
-            return torch.stack(means, dim=1)
+            moments = [torch.cat([span.moments(x) for span in spans]) for x in layers]
+            return torch.stack(moments, dim=2)
         clips, frames = sum(span.clips for span in spans), max(span.frames for span in spans)
         states = rows.new_zeros((clips, len(self.context.blocks) + 1, frames, self.dim))
         for layer, x in enumerate(layers):

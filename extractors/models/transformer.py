@@ -253,9 +253,9 @@ class TransformerExtractor:
         return states, frames.to(states.device, non_blocking=True)
 
     @torch.inference_mode()
-    def pooled(self, audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Compute means of the hidden states over each clip's frames, (batch, layers, dim)
-        float32.
+    def moments(self, audio: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Compute means and deviations of the hidden states over each clip's frames, (batch, 2,
+        layers, dim) float32.
         """
         return self._forward(audio, lengths, pooled=True)
 

@@ -159,6 +159,11 @@ def _from_probe(
             raise ProbeError(
                 f"{start}: its {what} is {got}, not {wanted}; give --from a probe of the same"
             )
+    if heads.pooling != "mean":
+        raise ProbeError(
+            f"{start}: its heads read pooling = {heads.pooling!r}, and fine-tuning pools by the "
+            "mean; give --from a probe with pooling = 'mean'"
+        )
     if protocol.seeds > heads.seeds:
         raise ProbeError(
             f"{start}: has heads of {heads.seeds} seeds; ask for no more than that with --seeds"

@@ -131,11 +131,15 @@ class HeadsPredictor:
         """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame
         level.
         """
-        states, frames = window_features(self.extractor, windows, self.level, self.device)
+        std = self.heads.pooling == "mean_std"
+        states, frames = window_features(self.extractor, windows, self.level, self.device, std=std)
+        if self.level == "clip":
+            # Of each layer the mean and, where the heads read it, the deviation behind it.
+            states = states.transpose(1, 2).flatten(2)[:, None]  # (windows, 1, layers, 1 or 2 dim)
+            frames = [1] * len(frames)
         # States are padded to the longest window: a window's own frames come first.
-        rows = frames if self.level == "frame" else [1] * len(frames)
         found = [
-            self.heads(s[:n].cpu(), self.seed).numpy() for s, n in zip(states, rows, strict=True)
+            self.heads(s[:n].cpu(), self.seed).numpy() for s, n in zip(states, frames, strict=True)
         ]
         return found if self.level == "frame" else [one[0] for one in found]
 

@@ -21,7 +21,8 @@ from svuprobe.tasks.manifest import ClipList
 class CachedFeatures(Mapping[str, np.ndarray]):
     """Read the features of a cache by clip id; each clip is read when it is asked for.
 
-    At clip level an array is (windows, layers, dim), at frame level (layers, frames, dim); float32.
+    At clip level an array is (windows, layers, dim), the means over each window; at frame level
+    (layers, frames, dim); float32.
 
     Attributes
     ----------
@@ -41,6 +42,16 @@ class CachedFeatures(Mapping[str, np.ndarray]):
         # float16 on disk; sums over many frames would overflow or lose digits in it.
         rows = np.concatenate(windows).astype(np.float32)  # (windows or frames, layers, dim)
         return rows if self.level == "clip" else np.ascontiguousarray(rows.transpose(1, 0, 2))
+
+    def std(self, clip_id: str) -> np.ndarray:
+        """Return the standard deviations of a clip at clip level, beside its means: (windows,
+        layers, dim) float32.
+
+        Raises ExtractError where the cache holds none.
+        """
+        rows = self._cache.rows_of[clip_id].tolist()
+        windows = [self._cache.std[row : row + 1] for row in rows]
+        return np.concatenate(windows).astype(np.float32)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._cache.rows_of)

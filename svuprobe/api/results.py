@@ -98,8 +98,12 @@ def lines_of(probed: Probed) -> list[str]:
 
 
 def _special(result: Result) -> str:
-    """Return what was done to the training set, so that no control is taken for a score."""
+    """Return what was done to the training set, so that no control is taken for a score, and what
+    was pooled otherwise.
+    """
     words = []
+    if result.protocol.pooling != "mean":
+        words.append(f"pooling {result.protocol.pooling}")
     share = result.protocol.train_fraction
     if share < 1:
         words.append(f"{100 * share:g} % of the training clips")

@@ -11,7 +11,7 @@ from svuprobe._edge import TERMINAL, warn
 from svuprobe._machine import LEAST_MEMORY, MOST_MEMORY
 from svuprobe._options import RATE, Checked, Number, whole
 from svuprobe.cli.shared import MODEL, TASK, device_option, features_option, results_option
-from svuprobe.probe.protocol import RANGES, preset
+from svuprobe.probe.protocol import POOLINGS, RANGES, preset
 
 PROTOCOL = Checked("protocol", lambda name: None if preset(name) else None)
 OF_HEADS = whole(RANGES)
@@ -53,6 +53,11 @@ OF_HEADS = whole(RANGES)
 )
 @click.option(
     "--single-layers/--no-single-layers", default=None, help="Whether to draw the layer curve."
+)
+@click.option(
+    "--pooling",
+    type=click.Choice(POOLINGS),
+    help="What heads read of a window's frames: the mean, or mean and deviation.",
 )
 @click.option(
     "--train-fraction",

@@ -239,27 +239,33 @@ def test_options_that_no_layout_here_has_equal_transformers(
 
 
 @pytest.mark.parametrize("kind", ["hubert", "wavlm-large", "data2vec"])
-def test_pooled_features_are_means_over_own_frames(tmp_path: Path, kind: str) -> None:
+def test_pooled_features_are_means_and_deviations_over_own_frames(
+    tmp_path: Path, kind: str
+) -> None:
     extractor = TransformerExtractor.from_folder(checkpoints.write(tmp_path / kind, kind))
     states, frames = extractor(clips(), torch.tensor(LENGTHS))
     assert frames.tolist() == [frames_of(samples) for samples in LENGTHS]
-    expected = states.sum(dim=2) / frames[:, None, None]
-    means = extractor.pooled(clips(), torch.tensor(LENGTHS))
-    assert means.dtype == torch.float32
-    torch.testing.assert_close(means, expected, rtol=1e-4, atol=1e-5)
+    own = [state[:, :n].double() for state, n in zip(states, frames, strict=True)]
+    expected = torch.stack([torch.stack([o.mean(1), o.std(1, correction=0)]) for o in own]).float()
+    moments = extractor.moments(clips(), torch.tensor(LENGTHS))
+    assert moments.dtype == torch.float32
+    torch.testing.assert_close(moments, expected, rtol=1e-4, atol=1e-5)
     encoder = Encoder(extractor.model, extractor.normalization != "none")
     torch.testing.assert_close(
         encoder.padded(clips(), torch.tensor(LENGTHS), True), expected, rtol=1e-4, atol=1e-5
     )
 
 
-def test_pooled_features_are_float32_sums_also_in_bfloat16(tmp_path: Path) -> None:
+def test_moments_are_float32_sums_also_in_bfloat16(tmp_path: Path) -> None:
     extractor = TransformerExtractor.from_folder(checkpoints.write(tmp_path, "hubert"))
     extractor.to("cpu", torch.bfloat16)
     states, _ = extractor(clips([192000]), torch.tensor([192000]))
-    means = extractor.pooled(clips([192000]), torch.tensor([192000]))
+    means, deviations = extractor.moments(clips([192000]), torch.tensor([192000]))[0]
     assert means.dtype == torch.float32
-    torch.testing.assert_close(means, states.float().mean(dim=2), rtol=1e-5, atol=1e-6)
+    own = states[0].double()  # of a clip alone, in the rounding of its bfloat16
+    torch.testing.assert_close(means, own.mean(dim=1).float(), rtol=1e-5, atol=1e-6)
+    exact = own.std(dim=1, correction=0).float()
+    torch.testing.assert_close(deviations, exact, rtol=1e-5, atol=1e-6)
 
 
 def test_the_compiled_forward_is_one_graph_and_equal(
@@ -276,10 +282,10 @@ def test_the_compiled_forward_is_one_graph_and_equal(
     extractor = TransformerExtractor.from_folder(checkpoints.write(tmp_path, "wavlm"))
     lengths = torch.tensor([16000, 9000, 4800])
     audio = clips(lengths.tolist())
-    expected = extractor.pooled(audio, lengths)
+    expected = extractor.moments(audio, lengths)
     extractor.compile()
     longer = torch.nn.functional.pad(audio, (0, 2000))  # a bucket is longer than its clips
-    torch.testing.assert_close(extractor.pooled(longer, lengths), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(extractor.moments(longer, lengths), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_forward_leaves_the_weights_as_they_are(tmp_path: Path) -> None:

@@ -52,6 +52,15 @@ def runs(tmp_path_factory):
         by_id = {clip.id: clip for clip in find_clips(task, root / "data" / task.dataset)}
         with np.load(one.path.with_suffix(".npz")) as stored:
             made[name] = (one.path, by_id, {key: stored[key] for key in stored.files})
+        if name == "technique":
+            (one,) = api.probe(
+                [name],
+                features=root / "features",
+                results=root / "results",
+                protocol=replace(QUICK, pooling="mean_std"),
+            )
+            with np.load(one.path.with_suffix(".npz")) as stored:
+                made["mean_std"] = (one.path, by_id, {key: stored[key] for key in stored.files})
     return made
 
 
@@ -71,9 +80,9 @@ def predict(*words):
     return CliRunner().invoke(cli.main, ["predict", *map(str, words)])
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_labels_are_those_that_were_scored(runs, seed):
-    path, clips, stored = runs["technique"]
+@pytest.mark.parametrize(("which", "seed"), [("technique", 0), ("technique", 1), ("mean_std", 1)])
+def test_labels_are_those_that_were_scored(runs, which, seed):
+    path, clips, stored = runs[which]
     ids = list(dict.fromkeys(stored["clip_id"].tolist()))[:6]
     found = list(api.predict(path, [clips[i].path for i in ids], seed=seed, options=HERE))
     labels = json.loads(path.read_text())["task"]["labels"]

@@ -24,11 +24,25 @@ def test_the_hash_covers_every_field():
             "single_layers": False, "select": "best", "batch_size": 3, "batch_clips": True,
             "frame_batch_size": 3, "max_epochs": 3, "patience": 3, "plateau_patience": 3,
             "plateau_factor": 0.1, "stopping": "marble", "seeds": 3, "train_fraction": 0.5,
-            "shuffle_labels": True,
+            "shuffle_labels": True, "pooling": "mean_std",
         }.items()
     ]  # fmt: skip
     assert len(changed) == len(Protocol.__dataclass_fields__)
     assert len({p.hash for p in [*changed, *PRESETS.values()]}) == len(changed) + len(PRESETS)
+
+
+def test_results_of_before_a_field_are_still_those_of_their_protocol():
+    hashes = {
+        "svuprobe": "6dd176d3f697d309",
+        "linear": "013cfef66f44ef7d",
+        "ma2023": "fec04fe42d9581bd",
+        "marble": "ca7fd67b0f3fef3b",
+    }  # as they were before there was a pooling
+    assert {name: made.hash for name, made in PRESETS.items()} == hashes
+    assert {made.pooling for made in PRESETS.values()} == {"mean"}
+    assert "pooling" not in Protocol().fields
+    assert Protocol(pooling="mean_std").fields["pooling"] == "mean_std"
+    assert Protocol.read(Protocol().fields) == Protocol()
 
 
 def test_presets():
@@ -84,9 +98,11 @@ def test_file_names_tell_protocols_apart():
         for changes in (
             {}, {"seeds": 3}, {"train_fraction": 0.05}, {"train_fraction": 0.01},
             {"shuffle_labels": True}, {"train_fraction": 0.05, "shuffle_labels": True},
+            {"pooling": "mean_std"},
         )
     }  # fmt: skip
-    assert len(names) == 6
+    assert len(names) == 7
+    assert sum(name.startswith("linear-mean_std-") for name in names) == 1
     assert sum(name.startswith("linear-train0.05-shuffled-") for name in names) == 1
     assert sum("-shuffled-" in name for name in names) == 2
 

@@ -1,7 +1,6 @@
 """Results as the probe writes them, made up: for the leaderboard, the plots and the statistics."""
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 
@@ -52,7 +51,7 @@ def made(
             "layer_names": names,
             "control": model in ("logmel", "mfcc", "chroma") or model.startswith("random:"),
         },
-        "protocol": {"name": protocol.name, "hash": protocol.hash, "fields": asdict(protocol)},
+        "protocol": {"name": protocol.name, "hash": protocol.hash, "fields": protocol.fields},
         "scores": {"accuracy": score, "macro_f1": score},
         "chance": {"accuracy": 0.1, "macro_f1": 0.05},
         "layer_weights": {"softmax": weights, "times_rms": weights, "rms": [1]},
