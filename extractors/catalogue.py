@@ -51,6 +51,7 @@ _WAVLM = "Chen et al. 2022, WavLM, arXiv:2110.13900"
 _HUBERT = "Hsu et al. 2021, HuBERT, arXiv:2106.07447"
 _D2V = "Baevski et al. 2022, data2vec, arXiv:2202.03555"
 _MERT = "Li et al. 2024, MERT, arXiv:2306.00107"
+_MERT_V2 = "MERT-v2, 2026: no paper yet; Li et al. 2024, MERT, arXiv:2306.00107"
 _MERT_V0 = "Li et al. 2022, arXiv:2212.02508; Li et al. 2024, MERT, arXiv:2306.00107"
 _MUSIC2VEC = "Li et al. 2022, MAP-Music2Vec, arXiv:2212.02508"
 _CHEN = "Chen et al. 2023, BEATs, arXiv:2212.09058"
@@ -94,6 +95,11 @@ _CARDS = (
     # Pre-norm blocks, yet the group norm of the base models: as its config.json says.
     ModelCard("mert-v1-330m", "m-a-p/MERT-v1-330M", "mert", 24000, 25, 1024, 315_000_000, False,
               _NC, _MERT, config={**_LARGE, "do_stable_layer_norm": True}),
+    # One architecture: FullSong was trained on from 30s, with songs of 30 to 360 s.
+    ModelCard("mert-v2-30s", "m-a-p/MERT-v2-30s", "mert2", 24000, 24, 1024, 632_000_000, False,
+              _NC, _MERT_V2),
+    ModelCard("mert-v2-fullsong", "m-a-p/MERT-v2-FullSong", "mert2", 24000, 24, 1024, 632_000_000,
+              False, _NC, _MERT_V2),
     ModelCard("music2vec-v1", "m-a-p/music2vec-v1", "data2vec", 16000, 13, 768, 93_200_000, True,
               _NC, _MUSIC2VEC, config=_DATA2VEC),
     # Several iterations of training; "ft" is fine-tuned on the labels of AudioSet.

@@ -29,9 +29,12 @@ class Network(nn.Module):
         Samples that it can see at once; longer clips go through in pieces whose frames continue one
         grid. None for any number.
     frontend
-        What comes before the first learnt weight, such as a spectrogram: it stays in float32. It is
-        computed and never loaded, so it is made under ``torch.device("cpu")`` also where weights
-        wait for a checkpoint's.
+        What comes before the first learnt weight, such as a spectrogram. It is computed and never
+        loaded, so it is made under ``torch.device("cpu")`` also where weights wait for a
+        checkpoint's.
+    in_float32
+        Names of children that stay in float32: the front end, and what takes its decibels, which a
+        bfloat16 would round to half of one.
     """
 
     grid: FrameGrid
@@ -40,6 +43,7 @@ class Network(nn.Module):
     padded_exactly: bool
     longest: int | None = None
     frontend: nn.Module
+    in_float32: tuple[str, ...] = ("frontend",)
 
     def states(self, audio: Tensor, lengths: Tensor) -> list[Tensor]:
         """Compute hidden states of every layer.
@@ -59,10 +63,10 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def move(self, device: torch.device | str, dtype: torch.dtype) -> None:
-        """Move all to a device, and the weights behind `frontend` to a type."""
+        """Move all to a device, and all but `in_float32` to a type."""
         self.to(device=device)
         for name, child in self.named_children():
-            if name != "frontend":
+            if name not in self.in_float32:
                 child.to(dtype=dtype)
         for parameter in self.parameters(recurse=False):
             parameter.data = parameter.data.to(dtype=dtype)

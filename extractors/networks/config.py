@@ -20,7 +20,7 @@ def read_sizes(
     ----------
     cls
         A dataclass, whose defaults say the type of each field: whole or fractional numbers above
-        zero, true or false.
+        zero, true or false, or as many of them in a list.
     described, where
         The configuration, and where it lies, for messages.
     name
@@ -40,7 +40,7 @@ def read_sizes(
             raise ExtractError(
                 f"{name}: {where} describes no usable model: {field.name} is {value!r:.40}"
             )
-        values[field.name] = value
+        values[field.name] = tuple(value) if isinstance(value, list) else value
     return values
 
 
@@ -55,6 +55,9 @@ def _fits(value: Any, default: Any) -> bool:
     """Return whether a value is of its default's type and in a possible range."""
     if isinstance(default, bool):
         return isinstance(value, bool)
+    if isinstance(default, tuple):
+        listed = isinstance(value, (list, tuple)) and len(value) == len(default)
+        return listed and all(map(_fits, value, default))
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     whole = isinstance(default, float) or isinstance(value, int)
     return number and whole and 0 < value <= _MOST

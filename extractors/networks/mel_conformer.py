@@ -22,6 +22,7 @@ from svuprobe.extractors.base import FrameGrid
 from svuprobe.extractors.networks.base import Architecture, Network, by_model_type
 from svuprobe.extractors.networks.config import check_sizes, read_sizes
 from svuprobe.extractors.networks.kaldi import FRAME, HOP, RATE, MelBank
+from svuprobe.extractors.networks.rotary import Rotation, rotated, rotation
 
 MODEL_TYPE = "svuprobe-mel-conformer"
 _SIXTEEN_BITS = 2.0**15
@@ -106,10 +107,10 @@ class MelConformer(Network):
         ``valid`` (batch, frames) is false for frames of padding, which no other frame then sees;
         None where there are none.
         """
-        rotation = _rotation(frames.shape[1], self.dim // self.config.heads, frames)
+        by = rotation(frames.shape[1], self.dim // self.config.heads, frames)
         states = [frames]
         for block in self.blocks:
-            states.append(block(states[-1], rotation, valid))
+            states.append(block(states[-1], by, valid))
         return states
 
     def states(self, audio: Tensor, lengths: Tensor) -> list[Tensor]:
@@ -141,22 +142,22 @@ class Block(nn.Module):
         self.feed2_in, self.feed2_out = nn.Linear(dim, inner), nn.Linear(inner, dim)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], valid: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, by: Rotation, valid: Tensor | None) -> Tensor:
         """Compute (batch, frames, dim) of (batch, frames, dim); see `MelConformer.layers`."""
         x = x + 0.5 * self.feed1_out(functional.silu(self.feed1_in(self.feed1_norm(x))))
-        x = x + self._attended(self.attention_norm(x), rotation, valid)
+        x = x + self._attended(self.attention_norm(x), by, valid)
         x = x + self._convolved(self.convolution_norm(x), valid)
         x = x + 0.5 * self.feed2_out(functional.silu(self.feed2_in(self.feed2_norm(x))))
         normed: Tensor = self.norm(x)
         return normed
 
-    def _attended(self, x: Tensor, rotation: tuple[Tensor, Tensor], valid: Tensor | None) -> Tensor:
+    def _attended(self, x: Tensor, by: Rotation, valid: Tensor | None) -> Tensor:
         batch, frames, dim = x.shape
         split = self.query_key_value(x).view(batch, frames, 3, self.heads, -1)
         query, key, value = split.permute(2, 0, 3, 1, 4)  # each (batch, heads, frames, dim / heads)
         seen = None if valid is None else valid[:, None, None, :]
         attended = functional.scaled_dot_product_attention(
-            _rotated(query, rotation), _rotated(key, rotation), value, attn_mask=seen
+            rotated(query, by), rotated(key, by), value, attn_mask=seen
         )
         out: Tensor = self.attention_out(attended.transpose(1, 2).reshape(batch, frames, dim))
         return out
@@ -168,22 +169,6 @@ class Block(nn.Module):
         mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
         out: Tensor = self.convolution_out(functional.silu(self.depthwise_norm(mixed)))
         return out
-
-
-def _rotation(frames: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return cosines and sines (frames, width) of rotary positions, base 10,000."""
-    powers = torch.arange(0, width, 2, device=like.device, dtype=torch.float32) / width
-    positions = torch.arange(frames, device=like.device, dtype=torch.float32)
-    angles = positions[:, None] / 10_000**powers
-    angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
-
-
-def _rotated(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate pairs of features, a half of the width apart, by their frame's angles."""
-    cosine, sine = rotation
-    first, second = x.chunk(2, dim=-1)
-    return x * cosine + torch.cat([-second, first], dim=-1) * sine
 
 
 ARCHITECTURE = Architecture(

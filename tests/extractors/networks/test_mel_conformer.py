@@ -8,12 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.loading import load
-from svuprobe.extractors.networks.mel_conformer import (
-    MelConformer,
-    MelConformerConfig,
-    _rotated,
-    _rotation,
-)
+from svuprobe.extractors.networks.mel_conformer import MelConformer, MelConformerConfig
+from svuprobe.extractors.networks.rotary import rotated, rotation
 
 SMALL = MelConformerConfig(hidden_size=32, blocks=2, heads=2, inner_size=48, kernel=5)
 
@@ -61,9 +57,9 @@ def test_the_input_is_log_energy_on_a_fixed_scale(network):
 def test_rotary_scores_depend_on_the_distance_alone():
     torch.manual_seed(2)
     query, key = torch.randn(16), torch.randn(16)
-    rotation = _rotation(40, 16, query)
-    queries = _rotated(query.expand(40, 16), rotation)
-    scores = queries @ _rotated(key.expand(40, 16), rotation).T
+    by = rotation(40, 16, query)
+    queries = rotated(query.expand(40, 16), by)
+    scores = queries @ rotated(key.expand(40, 16), by).T
     for distance in (0, 1, 7, -5):
         along = torch.diagonal(scores, distance)
         torch.testing.assert_close(along, along[:1].expand_as(along), atol=1e-4, rtol=1e-4)
