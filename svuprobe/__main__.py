@@ -1,4 +1,4 @@
-"""Run the command line: ``python -m svuprobe`` and ``accelerate launch -m svuprobe``."""
+"""Run ``python -m svuprobe``, the same as ``svuprobe``; ``accelerate launch`` needs it."""
 
 from svuprobe.cli import main
 

@@ -124,7 +124,7 @@ def main(only: tuple[str, ...], folder: Path | None) -> None:
         for task in dict.fromkeys(RUNS[name].task for name in names):
             words = ["data", "synth", "--task", task, "--out", str(folder / "data")]
             words += ["--clips", str(CLIPS[task])] if task in CLIPS else []
-            subprocess.run([sys.executable, "-m", "svuprobe.cli", *words], check=True)
+            subprocess.run([sys.executable, "-m", "svuprobe", *words], check=True)
         stand_in = f"hf:{write_stand_in(folder / 'large')}"
         for name in names:
             metric, score, low, chance = run(

@@ -135,7 +135,7 @@ class Extraction:
 
 
 def _command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "svuprobe.cli", *words]
+    return [sys.executable, "-m", "svuprobe", *words]
 
 
 def require(holds: bool, otherwise: str) -> None:

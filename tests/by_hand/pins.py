@@ -105,7 +105,7 @@ def write_models(folder: Path) -> list[str]:
 def run(folder: Path, *words: str) -> str:
     """Run a command of svuprobe in a folder; what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "svuprobe.cli", *words],
+        [sys.executable, "-m", "svuprobe", *words],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -316,7 +316,7 @@ def test_an_interrupted_extraction_says_so_in_one_line_and_goes_on_later(tmp_pat
         "--features",
         tmp_path / "f",
     ]
-    command = [sys.executable, "-m", "svuprobe.cli", *map(str, words)]
+    command = [sys.executable, "-m", "svuprobe", *map(str, words)]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
