@@ -11,10 +11,13 @@ import math
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from svuprobe.probe.finetune_info import FineTuneInfo
 from svuprobe.probe.score import Interval, PerSeed, Score
+
+if TYPE_CHECKING:
+    import pandas
 
 # Version of the layout of the file: it rises when a key changes its meaning.
 SCHEMA = 3
@@ -332,3 +335,17 @@ class Result:
     def title(self) -> str:
         """Return the model and the task, for a line of text."""
         return f"{self.model.name} on {self.task.name}"
+
+    def scores_frame(self) -> pandas.DataFrame:
+        """Return one row for each metric and seed, with interval and chance, as pandas has it."""
+        from svuprobe.probe import dataframes
+
+        return dataframes.scores(self)
+
+    def layers_frame(self) -> pandas.DataFrame:
+        """Return one row for each layer and seed: its weight in the weighted sum, the test score of
+        its own head, and what the sum loses without it.
+        """
+        from svuprobe.probe import dataframes
+
+        return dataframes.layers(self)

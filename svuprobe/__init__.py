@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from svuprobe._errors import UserError as UserError
     from svuprobe.api import (
         Data as Data,
+        ExportOptions as ExportOptions,
         FinetuneOptions as FinetuneOptions,
         FinetuneProtocol as FinetuneProtocol,
         PretrainOptions as PretrainOptions,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
         cache_verify as cache_verify,
         check as check,
         check_model as check_model,
+        embed as embed,
+        export as export,
         extract as extract,
         finetune as finetune,
         leaderboard as leaderboard,
@@ -57,6 +60,7 @@ _FOLDERS = ("pretrain", "probe")
 _FACE = dict.fromkeys(
     (
         "Data",
+        "ExportOptions",
         "FinetuneOptions",
         "FinetuneProtocol",
         "PretrainOptions",
@@ -70,6 +74,8 @@ _FACE = dict.fromkeys(
         "cache_verify",
         "check",
         "check_model",
+        "embed",
+        "export",
         "extract",
         "finetune",
         "leaderboard",

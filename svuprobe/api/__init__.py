@@ -7,9 +7,10 @@ one is first asked for.
 
 from svuprobe._progress import Reporter
 from svuprobe._run_options import FinetuneOptions, RunOptions
-from svuprobe.api.boards import LeftOut, leaderboard, plot
+from svuprobe.api.boards import ExportOptions, LeftOut, export, leaderboard, plot
 from svuprobe.api.caches import CachedFeatures, cache_list, cache_prune, cache_verify, load_features
 from svuprobe.api.data import Data, check, load_task, prepare, synth
+from svuprobe.api.embedding import Embedding, embed
 from svuprobe.api.extraction import extract
 from svuprobe.api.finetuning import finetune
 from svuprobe.api.models import LoadedModel, check_model, load_model
@@ -28,6 +29,8 @@ from svuprobe.tasks import TaskError
 __all__ = [
     "CachedFeatures",
     "Data",
+    "Embedding",
+    "ExportOptions",
     "ExtractError",
     "FinetuneOptions",
     "FinetuneProtocol",
@@ -50,6 +53,8 @@ __all__ = [
     "cache_verify",
     "check",
     "check_model",
+    "embed",
+    "export",
     "extract",
     "finetune",
     "leaderboard",

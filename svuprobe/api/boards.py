@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from svuprobe._files import holds, write_text
+from svuprobe.benchmarks.exports import ExportOptions, export as export_files
 from svuprobe.benchmarks.leaderboard import files
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
@@ -82,6 +83,49 @@ def leaderboard(results: str | Path, out: str | Path, *, check: bool = False) ->
     if problems:
         raise LeftOut([] if check else list(texts), problems)
     return texts[out]
+
+
+def export(
+    format: str, results: str | Path, out: str | Path, *, options: ExportOptions | None = None
+) -> list[Path]:
+    """Write results in the form that a paper, a model card or another benchmark takes.
+
+    Parameters
+    ----------
+    format
+        ``csv``, ``json`` or ``latex``, one file; ``model-index`` and ``eval-results``, a file a
+        model; ``mteb``, a file a result.
+    results
+        The folder of results.
+    out
+        The file, or the folder of several.
+    options
+        What stands beside the scores.
+
+    Returns
+    -------
+    list of Path
+        The files that were written.
+
+    Raises
+    ------
+    ProbeError
+        There is no such format, or nothing to export.
+    LeftOut
+        Results can't be read; the others are written.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> svuprobe.export("latex", "results", "table.tex")
+    [PosixPath('table.tex')]
+    """
+    texts, problems = export_files(Path(results), format, Path(out), options or ExportOptions())
+    for path, text in texts.items():
+        write_text(path, text)
+    if problems:
+        raise LeftOut(list(texts), problems)
+    return list(texts)
 
 
 def plot(kind: str, results: str | Path, out: str | Path) -> list[Path]:

@@ -15,6 +15,7 @@ from svuprobe.cli import (
     boards,
     cache,
     data,
+    embed,
     extract,
     finetune,
     listing,
@@ -45,8 +46,10 @@ for command in (
     finetune.finetune,
     cache.cache,
     predict.predict,
+    embed.embed,
     boards.leaderboard,
     boards.plot,
+    boards.export,
     suites.run,
     suites.demo,
 ):

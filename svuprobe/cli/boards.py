@@ -53,3 +53,46 @@ def plot(kind: str, results: Path, out: Path) -> None:
         say(path)
     if problems:
         fail_for(problems)
+
+
+@click.command()
+@results_option
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["csv", "latex", "json", "mteb", "model-index", "eval-results"]),
+    required=True,
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The file; a folder for mteb, model-index and eval-results.",
+)
+@click.option(
+    "--spread",
+    type=click.Choice(["std", "interval", "none"]),
+    default="std",
+    show_default=True,
+    help="Beside the scores of a LaTeX table.",
+)
+@click.option(
+    "--hub-dataset",
+    default="",
+    metavar="ORG/NAME",
+    help="The benchmark's repository, which eval-results has to name.",
+)
+def export(results: Path, style: str, out: Path, spread: str, hub_dataset: str) -> None:
+    """Write results for a paper, a model card, pandas or another benchmark."""
+    from svuprobe import api
+
+    problems: list[str] = []
+    options = api.ExportOptions(spread=spread, hub_dataset=hub_dataset)
+    try:
+        paths = api.export(style, results, out, options=options)
+    except api.LeftOut as error:
+        paths, problems = error.written, error.problems
+    for path in paths:
+        say(path)
+    if problems:
+        fail_for(problems)

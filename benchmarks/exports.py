@@ -1,0 +1,360 @@
+"""Write results in the forms that papers, model cards and other benchmarks take.
+
+``latex`` is one table of models and tasks per protocol, as it stands in a paper; ``model-index`` is
+the YAML block at the top of a Hugging Face model card, ``eval-results`` the newer file in
+``.eval_results/`` of a model's repository (huggingface_hub writes and checks both); ``mteb`` is one
+file a result in the layout of mteb's results (Muennighoff et al. 2023, arXiv:2210.07316; `mteb`
+``results/task_result.py``); ``csv`` and ``json`` are the leaderboard's own tables.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from svuprobe._errors import did_you_mean
+from svuprobe.benchmarks import leaderboard, suite, tables
+from svuprobe.benchmarks.across import across as across_tasks
+from svuprobe.benchmarks.leaderboard import is_share, number
+from svuprobe.benchmarks.tables import CellScore, Row, Table, label
+from svuprobe.probe import result_file
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.result import Result
+from svuprobe.probe.result_file import Entry
+
+SPREADS = ("std", "interval", "none")
+_DAGGER = r"$^\dagger$"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Say what an export shows beside the scores.
+
+    Attributes
+    ----------
+    spread
+        Of ``latex``: the standard deviation over seeds, the 95 % interval over groups of the test
+        split, or neither.
+    hub_dataset
+        Of ``eval-results``: the repository of the benchmark on the Hugging Face hub, which that
+        file has to name.
+    """
+
+    spread: str = "std"
+    hub_dataset: str = ""
+
+
+def export(
+    results: Path, kind: str, out: Path, options: ExportOptions
+) -> tuple[dict[Path, str], list[str]]:
+    """Return the files of an export with their texts, and a line for each unusable result.
+
+    Raises
+    ------
+    ProbeError
+        There is no such format, or nothing to export.
+    """
+    if kind not in FORMATS:
+        raise ProbeError(f"no format {kind!r}; {did_you_mean(kind, FORMATS)}")
+    if options.spread not in SPREADS:
+        raise ProbeError(f"spread {options.spread!r}; it is one of {', '.join(SPREADS)}")
+    entries, problems = result_file.read_all(results)
+    if not entries:
+        raise ProbeError(f"{results}: no results to export; run svuprobe probe first")
+    return FORMATS[kind](results, entries, out, options), problems
+
+
+# -- of all results: one file ----------------------------------------------------------------------
+
+
+def _csv(results: Path, entries: Sequence[Entry], out: Path, _: ExportOptions) -> dict[Path, str]:
+    """Return a line for each score: what pandas reads at once."""
+    return {out: leaderboard.as_csv(_tables(results, entries))}
+
+
+def _json(results: Path, entries: Sequence[Entry], out: Path, _: ExportOptions) -> dict[Path, str]:
+    """Return everything in the leaderboard's tables."""
+    wanted, _unread = suite.read_wanted(results)
+    several = tables.build(entries, wanted)
+    return {out: leaderboard.as_json(several, across_tasks(several, wanted))}
+
+
+def _latex(
+    results: Path, entries: Sequence[Entry], out: Path, options: ExportOptions
+) -> dict[Path, str]:
+    """Return a table of models and tasks for each protocol."""
+    texts = []
+    for _, same in groupby(_tables(results, entries), key=_protocol):
+        texts.append(_latex_table(list(same), options.spread))
+    head = "% Written by svuprobe export --format latex; it needs \\usepackage{booktabs}.\n"
+    return {out: head + "\n".join(texts)}
+
+
+def _tables(results: Path, entries: Sequence[Entry]) -> list[Table]:
+    """Return the leaderboard's tables by protocol and task."""
+    wanted, _unread = suite.read_wanted(results)
+    return sorted(tables.build(entries, wanted), key=lambda t: (*_protocol(t), t.task, t.version))
+
+
+def _protocol(table: Table) -> tuple[Any, ...]:
+    """Return what the columns of one LaTeX table agree in."""
+    first, *rest = tables.protocol_key(table.protocol, table.protocol_hash)
+    return (first, *rest, table.synthetic, table.train_fraction, table.shuffled_labels)
+
+
+def _latex_table(several: Sequence[Table], spread: str) -> str:
+    """Return one LaTeX table: a row for each model, a column for each task."""
+    names = dict.fromkeys(label(row) for table in several for row in table.models())
+    controls = {label(row) for table in several for row in table.models() if row.control}
+    # Models first, then the controls that they have to beat.
+    names = [*(n for n in names if n not in controls), *(n for n in names if n in controls)]
+    columns = [_latex_column(table, spread) for table in several]
+    lines = []
+    for place, name in enumerate(names):
+        if place and name in controls and names[place - 1] not in controls:
+            lines.append(r"\midrule")
+        cells = [column.get(name, "--") for column in columns]
+        lines.append(" & ".join([escape(name), *cells]) + r" \\")
+    first = several[0]
+    head = [r"\textbf{Model}"]
+    for table in several:
+        unit = r" (\%)" if is_share(table.ranked) else ""
+        head.append(rf"\shortstack{{{escape(table.title)}\\{escape(table.ranked)}{unit}}}")
+    said = {
+        "std": "Mean over seeds with its standard deviation.",
+        "interval": r"Mean over seeds with the 95\,\% interval over groups of the test split.",
+        "none": "Mean over seeds.",
+    }
+    synthetic = " Synthetic audio: no score of a real singer." if first.synthetic else ""
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{Protocol {escape(first.protocol)} ({first.protocol_hash}). "
+            rf"{said[spread]} Bold: best of a column; $\dagger$: not told apart from it (paired "
+            rf"bootstrap with Holm's correction, 5\,\%).{synthetic}}}",
+            rf"\begin{{tabular}}{{l{'r' * len(several)}}}",
+            r"\toprule",
+            " & ".join(head) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _latex_column(table: Table, spread: str) -> dict[str, str]:
+    """Return the cells of one task, by model."""
+    cells = {}
+    ranked, models = table.ranked, table.models()
+    best = [row for row in models if row.rank == 1]
+    letters = set("".join(row.group for row in best))
+    for row in models:
+        score = row.scores.get(ranked, CellScore(None))
+        if score.mean is None:
+            cells[label(row)] = "--"
+            continue
+        text = number(ranked, score.mean).replace("-", "$-$")
+        if row in best:
+            text = rf"\textbf{{{text}}}"
+        elif letters & set(row.group):
+            text += _DAGGER
+        cells[label(row)] = text + _latex_spread(ranked, row, spread)
+    return cells
+
+
+def _latex_spread(ranked: str, row: Row, spread: str) -> str:
+    """Return what stands behind a score; nothing where it is not known."""
+    score = row.scores[ranked]
+    if spread == "std" and score.std is not None:
+        return rf" $\pm$ {number(ranked, score.std)}"
+    if spread == "interval" and score.ci95 is not None:
+        low, high = (number(ranked, end) for end in score.ci95)
+        return f" [{low}, {high}]".replace("-", "$-$")
+    return ""
+
+
+def escape(text: str) -> str:
+    """Return text as LaTeX prints it, letter for letter."""
+    special = {
+        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    }  # fmt: skip
+    return "".join(special.get(sign, sign) for sign in text)
+
+
+# -- of each model: one file -----------------------------------------------------------------------
+
+
+def _model_index(
+    results: Path, entries: Sequence[Entry], out: Path, _: ExportOptions
+) -> dict[Path, str]:
+    """Return the metadata of a model card for each model."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    texts = {}
+    for name, same in _by_model(entries):
+        scores = []
+        for result in same:
+            for metric, score in result.scores.items():
+                if score.mean is None:
+                    continue  # undefined, which no card has a word for
+                scores.append(
+                    EvalResult(
+                        task_type="audio-classification" if result.task.labels else "other",
+                        task_name=result.task.name,
+                        dataset_type=result.task.dataset,
+                        dataset_name=_dataset_name(result),
+                        # Scores of one dataset are told apart by this alone.
+                        dataset_config=result.task.name,
+                        dataset_split="test",
+                        metric_type=metric,
+                        metric_name=_metric_name(result, metric),
+                        metric_value=round(score.mean, 6),
+                        metric_args={"svuprobe": _setup(result)},
+                    )
+                )
+        card = ModelCardData(model_name=name, eval_results=scores)
+        texts[out / f"{_file_name(name)}.md"] = f"---\n{card.to_yaml()}\n---\n"
+    return texts
+
+
+def _eval_results(
+    results: Path, entries: Sequence[Entry], out: Path, options: ExportOptions
+) -> dict[Path, str]:
+    """Return a file of ``.eval_results/`` for each model: the ranked metric of each task."""
+    try:
+        from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+    except ImportError:
+        raise ProbeError(
+            "eval-results needs a newer huggingface_hub: pip install --upgrade huggingface_hub, "
+            "or use --format model-index"
+        ) from None
+    from huggingface_hub.utils import yaml_dump
+
+    if options.hub_dataset.count("/") != 1 or not all(options.hub_dataset.split("/")):
+        raise ProbeError(
+            f"hub dataset {options.hub_dataset!r}: eval-results names the repository of the "
+            "benchmark on the Hugging Face hub; give --hub-dataset ORG/NAME"
+        )
+    texts = {}
+    for name, same in _by_model(entries):
+        rows = []
+        for result in same:
+            if result.ranked.mean is not None:
+                rows.append(
+                    EvalResultEntry(
+                        dataset_id=options.hub_dataset,
+                        task_id=result.task.name,
+                        value=round(result.ranked.mean, 6),
+                        date=result.date,
+                        notes=f"{result.task.ranked}, {_setup(result)}",
+                    )
+                )
+        text = yaml_dump(eval_result_entries_to_yaml(rows))
+        texts[out / _file_name(name) / ".eval_results" / "svuprobe.yaml"] = text
+    return texts
+
+
+def _by_model(entries: Sequence[Entry]) -> list[tuple[str, list[Result]]]:
+    """Return the results of each model by its name: cards are of models, not of controls.
+
+    A model in a folder that svuprobe pre-trained goes by its recipe, as in leaderboards.
+    """
+    models: dict[tuple[str, str], list[Result]] = {}
+    for result, _ in entries:
+        if not result.protocol.shuffle_labels and not result.model.control:
+            name = tables.pretrained_by(result) or result.model.name
+            models.setdefault((name, result.model.revision), []).append(result)
+    several = len({name for name, _ in models}) < len(models)
+    named = []
+    for (name, revision), same in sorted(models.items()):
+        named.append((f"{name}@{revision[:8]}" if several else name, same))
+    return named
+
+
+def _file_name(model: str) -> str:
+    """Return the name of a model's file or folder."""
+    return re.sub(r"[^\w.@-]+", "-", model).strip("-.")
+
+
+def _dataset_name(result: Result) -> str:
+    return result.task.dataset + (" (synthetic)" if result.task.synthetic else "")
+
+
+def _metric_name(result: Result, metric: str) -> str:
+    """Return a metric with its uncertainty, which these files have no field for."""
+    score = result.scores[metric]
+    parts = [metric]
+    if score.std is not None:
+        parts.append(f"± {number(metric, score.std)} over {len(score.per_seed)} seeds")
+    if score.interval is not None:
+        low, high = score.interval
+        parts.append(f"95 % interval {number(metric, low)} to {number(metric, high)}")
+    return ", ".join(parts)
+
+
+def _setup(result: Result) -> str:
+    """Return how a score came about: protocol, revision of the model, share of the training set."""
+    words = [f"protocol {result.protocol.name} ({result.protocol.hash})"]
+    words.append(f"revision {result.model.revision}")
+    if result.protocol.train_fraction < 1:
+        words.append(f"{100 * result.protocol.train_fraction:g} % of the training set")
+    return ", ".join(words)
+
+
+# -- of each result: one file ----------------------------------------------------------------------
+
+
+def _mteb(results: Path, entries: Sequence[Entry], out: Path, _: ExportOptions) -> dict[Path, str]:
+    """Return a file a result: folders of model and revision, as mteb has them."""
+    from svuprobe import __version__
+
+    texts = {}
+    for result, path in entries:
+        if result.ranked.mean is None or result.protocol.shuffle_labels:
+            continue
+        scores: dict[str, Any] = {
+            # What mteb itself needs of a score, then each of ours with its spread.
+            "hf_subset": "default",
+            "languages": ["zxx-Zxxx"],  # ISO 639: no linguistic content
+            "main_score": result.ranked.mean,
+        }
+        for metric, score in result.scores.items():
+            scores[metric] = score.mean
+            if score.std is not None:
+                scores[f"{metric}_std"] = score.std
+            if score.interval is not None:
+                scores[f"{metric}_ci95"] = list(score.interval)
+        body = {
+            "dataset_revision": result.task.split_sha256,
+            "task_name": result.task.name,
+            "mteb_version": f"svuprobe {__version__}",
+            "scores": {"test": [scores]},
+            "evaluation_time": result.timings.total_s,
+            "kg_co2_emissions": None,
+        }
+        file = f"{result.task.name}{'.synthetic' * result.task.synthetic}.{path.stem}.json"
+        name = tables.pretrained_by(result) or result.model.name
+        folder = out / _file_name(name) / result.model.revision
+        texts[folder / file] = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    return texts
+
+
+Export = Callable[[Path, Sequence[Entry], Path, ExportOptions], dict[Path, str]]
+FORMATS: dict[str, Export] = {
+    "csv": _csv,
+    "latex": _latex,
+    "json": _json,
+    "mteb": _mteb,
+    "model-index": _model_index,
+    "eval-results": _eval_results,
+}
