@@ -49,6 +49,7 @@ _BEATS_LARGE = {
 _WAV2VEC2 = "Baevski et al. 2020, wav2vec 2.0, arXiv:2006.11477"
 _WAVLM = "Chen et al. 2022, WavLM, arXiv:2110.13900"
 _HUBERT = "Hsu et al. 2021, HuBERT, arXiv:2106.07447"
+_DASHENG = "Dinkel et al. 2024, Dasheng, arXiv:2406.06992"
 _D2V = "Baevski et al. 2022, data2vec, arXiv:2202.03555"
 _MERT = "Li et al. 2024, MERT, arXiv:2306.00107"
 _MERT_V2 = "MERT-v2, 2026: no paper yet; Li et al. 2024, MERT, arXiv:2306.00107"
@@ -116,6 +117,14 @@ _CARDS = (
               1024, 311_000_000, False, _OPENBEATS_LICENCE, _OPENBEATS, config=_BEATS_LARGE),
     ModelCard("openbeats-large-i3", "shikhar7ssu/OpenBEATs-Large-i3", "beats-encoder", 16000, 25,
               1024, 311_000_000, False, _OPENBEATS_LICENCE, _OPENBEATS, config=_BEATS_LARGE),
+    ModelCard("dasheng-base", "mispeech/dasheng-base", "dasheng", 16000, 13, 768, 85_400_000,
+              False, "Apache-2.0", _DASHENG),
+    ModelCard("dasheng-0.6b", "mispeech/dasheng-0.6B", "dasheng", 16000, 33, 1280, 630_000_000,
+              False, "Apache-2.0", _DASHENG,
+              config={"embed_dim": 1280, "depth": 32, "num_heads": 16}),
+    ModelCard("dasheng-1.2b", "mispeech/dasheng-1.2B", "dasheng", 16000, 41, 1536, 1_134_000_000,
+              False, "Apache-2.0", _DASHENG,
+              config={"embed_dim": 1536, "depth": 40, "num_heads": 24}),
     # Pre-trained by `svuprobe pretrain small` on the audio of `svuprobe.pretrain.open_audio`.
     ModelCard("svuprobe-small", None, "mel-conformer", 16000, 5, 192, 2_670_000, False,
               "CC-BY-SA-4.0", "recipe small of svuprobe", folder="svuprobe-small"),

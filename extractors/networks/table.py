@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # torch is imported when a model is loaded, and not before
 # family -> module
 _MODULES = {
     "beats-encoder": "svuprobe.extractors.networks.beats",
+    "dasheng": "svuprobe.extractors.networks.dasheng",
     "mel-conformer": "svuprobe.extractors.networks.mel_conformer",
     "mert2": "svuprobe.extractors.networks.mert2",
 }
