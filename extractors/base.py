@@ -114,8 +114,10 @@ class ModelCard:
         Of a checkpoint that comes with svuprobe, below ``extractors/weights``.
     download
         Name and place of the file of weights that are published, but not on the hub.
+    file
+        Of the weights, where the repository holds several models.
     config
-        What differs from the defaults of the family's transformers configuration class.
+        What differs from the defaults of the family's configuration.
     """
 
     name: str
@@ -131,6 +133,7 @@ class ModelCard:
     source: str | None = None
     folder: str | None = None
     download: str | None = None
+    file: str | None = None
     # Not hashed, as a dict can't be; names tell cards apart.
     config: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 

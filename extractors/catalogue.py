@@ -45,6 +45,10 @@ _BEATS_LARGE = {
     "encoder_ffn_embed_dim": 4096,
     "encoder_attention_heads": 16,
 }
+# Mean and deviation of the decibels of the two sets
+# that MusicFM was trained on: its two stats.json.
+_MUSICFM_MSD = {"melspec_2048_mean": 6.768444971712967, "melspec_2048_std": 18.417922652295623}
+_MUSICFM_FMA = {"melspec_2048_mean": 3.0710578151459664, "melspec_2048_std": 20.999089814337626}
 
 _WAV2VEC2 = "Baevski et al. 2020, wav2vec 2.0, arXiv:2006.11477"
 _WAVLM = "Chen et al. 2022, WavLM, arXiv:2110.13900"
@@ -59,6 +63,8 @@ _CHEN = "Chen et al. 2023, BEATs, arXiv:2212.09058"
 _OPENBEATS = "Bharadwaj et al. 2025, OpenBEATs, arXiv:2507.14129"
 _OPENBEATS_LICENCE = "CC-BY-4.0 (as ESPnet's fine-tuned ones)"
 _UNILM = "of github.com/microsoft/unilm/tree/master/beats"
+_MUQ = "Zhu et al. 2025, MuQ, arXiv:2501.01108"
+_MUSICFM = "Won et al. 2024, MusicFM, arXiv:2311.03318"
 _WAVLM_LICENCE = "MIT (repository) / CC-BY-SA-3.0 (card)"
 _NC = "CC-BY-NC-4.0"
 _HANDMADE = "svuprobe.extractors.models.handmade"
@@ -125,6 +131,15 @@ _CARDS = (
     ModelCard("dasheng-1.2b", "mispeech/dasheng-1.2B", "dasheng", 16000, 41, 1536, 1_134_000_000,
               False, "Apache-2.0", _DASHENG,
               config={"embed_dim": 1536, "depth": 40, "num_heads": 24}),
+    ModelCard("muq-large", "OpenMuQ/MuQ-large-msd-iter", "muq", 24000, 13, 1024, 316_000_000,
+              False, _NC, _MUQ),
+    # The MuQ in its audio tower, as contrastive training with text changed it.
+    ModelCard("muq-mulan-large", "OpenMuQ/MuQ-MuLan-large", "muq", 24000, 13, 1024, 316_000_000,
+              False, _NC, _MUQ),
+    ModelCard("musicfm-msd", "minzwon/MusicFM", "musicfm", 24000, 13, 1024, 316_000_000, False,
+              "MIT", _MUSICFM, file="pretrained_msd.pt", config=_MUSICFM_MSD),
+    ModelCard("musicfm-fma", "minzwon/MusicFM", "musicfm", 24000, 13, 1024, 316_000_000, False,
+              "MIT", _MUSICFM, file="pretrained_fma.pt", config=_MUSICFM_FMA),
     # Pre-trained by `svuprobe pretrain small` on the audio of `svuprobe.pretrain.open_audio`.
     ModelCard("svuprobe-small", None, "mel-conformer", 16000, 5, 192, 2_670_000, False,
               "CC-BY-SA-4.0", "recipe small of svuprobe", folder="svuprobe-small"),

@@ -9,6 +9,7 @@ _OF_FAMILY = {
     **dict.fromkeys(("wav2vec2", "wavlm", "hubert", "data2vec", "mert", "handmade"), 320),
     "mel-conformer": 320,
     "beats-encoder": 2560,
+    **dict.fromkeys(("muq", "musicfm"), 960),
 }
 
 

@@ -56,7 +56,8 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
             return _checkpoint(_shipped(card.folder, name), card, normalize)
         case CatalogueName(card) if card.family in FAMILIES:
             assert card.hub is not None
-            return _checkpoint(_checkpoints().on_hub(card.hub, None, name), card, normalize)
+            source = _checkpoints().on_hub(card.hub, None, name, card.file)
+            return _checkpoint(source, card, normalize)
         case CatalogueName(card):
             assert card.hub is not None
             return _transformers().from_hub(card.hub, name=name, card=card, normalize=normalize)
@@ -66,10 +67,15 @@ def load(name: str, *, normalize: bool | None = None) -> Extractor:
         case RandomName(card, seed):
             return _transformers().from_random(card, seed, name=name, normalize=normalize)
         case HubName(hub, revision):
+            cards = [card for card in CATALOGUE.values() if card.hub == hub]
+            if len(cards) > 1:
+                raise ExtractError(
+                    f"{name}: the repository holds several models; write "
+                    + " or ".join(card.name for card in cards)
+                )
             source = _checkpoints().on_hub(hub, revision, name)
             # A catalogue's card serves where the hub's settings say nothing.
-            known = next((card for card in CATALOGUE.values() if card.hub == hub), None)
-            return _checkpoint(source, known, normalize)
+            return _checkpoint(source, cards[0] if cards else None, normalize)
         case FolderName(path):
             return _checkpoint(_checkpoints().in_folder(path, name), None, normalize)
         case HearName(module, weights):

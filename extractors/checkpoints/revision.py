@@ -39,7 +39,8 @@ def folder_revision(folder: Path, name: str) -> str:
         No such folder, or one without weights, or one that doesn't say what they are of.
     """
     source = in_folder(folder, name)
-    if only_pickle(source) is None:
+    configured = any(source.find_anywhere(file) for file in CONFIGURATIONS)
+    if only_pickle(source) is None and not configured:
         source.required("config.json")
     return revision_of(source, find_weights(source))
 

@@ -31,7 +31,7 @@ All files that are read, and both of these, are in the revision of a folder.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ _ADAPTER = "adapter_config.json"
 RECIPE = "recipe.json"  # of a model that svuprobe pre-trained
 
 # What else than config.json says which network the weights are of; in the revision of a folder.
-CONFIGURATIONS = ("config.yaml", "config.gin")
+CONFIGURATIONS = ("config.yaml", "config.gin", "msd_stats.json", "fma_stats.json")
 
 PICKLES = (".pt", ".pth", ".ckpt")  # which may say themselves what they are
 
@@ -65,7 +65,7 @@ class Source:
     hub, commit
         ``ORG/NAME`` and the full commit; None for a folder.
     file
-        The one file of weights in the folder that is meant; None where the folder is.
+        The one file of weights that is meant, where there are several; None where all are.
     files
         Of a repository without config.json: the names of all its files, with their folders.
     """
@@ -191,9 +191,11 @@ def in_folder(folder: str | Path, name: str | None = None) -> Source:
     return Source(name, folder)
 
 
-def on_hub(hub: str, revision: str | None, name: str | None = None) -> Source:
+def on_hub(
+    hub: str, revision: str | None, name: str | None = None, file: str | None = None
+) -> Source:
     """Open a repository at a branch, tag or commit (None: the main branch); files come when asked
-    for.
+    for. ``file`` is that of `Source`.
 
     Raises
     ------
@@ -204,10 +206,10 @@ def on_hub(hub: str, revision: str | None, name: str | None = None) -> Source:
     path = download(hub, "config.json", revision, name)
     if path is None:
         refuse_adapter(Source(name, hub=hub, commit=revision))
-        return _without_config(hub, revision, name)
+        return replace(_without_config(hub, revision, name), file=file)
     # A snapshot's files lie in a folder named after the
     # commit; from here on, only that commit counts.
-    return Source(name, hub=hub, commit=path.parent.name)
+    return Source(name, hub=hub, commit=path.parent.name, file=file)
 
 
 def _without_config(hub: str, revision: str | None, name: str) -> Source:

@@ -47,6 +47,8 @@ def find_weights(source: Source) -> tuple[Path, ...]:
         There are none, or several that might be meant, or a shard is missing.
     """
     if source.file is not None:
+        if source.find(source.file) is None:
+            raise ExtractError(f"{source.name}: the repository has no {source.file}")
         return (_other_weights(source),)
     unreachable = None
     for file, index_file in zip(WEIGHT_FILES, WEIGHT_INDEXES, strict=True):

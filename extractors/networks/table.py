@@ -17,6 +17,8 @@ _MODULES = {
     "dasheng": "svuprobe.extractors.networks.dasheng",
     "mel-conformer": "svuprobe.extractors.networks.mel_conformer",
     "mert2": "svuprobe.extractors.networks.mert2",
+    "muq": "svuprobe.extractors.networks.muq",
+    "musicfm": "svuprobe.extractors.networks.musicfm",
 }
 
 FAMILIES = tuple(_MODULES)

@@ -31,7 +31,7 @@ def weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, n
             values = values / np.sqrt(fan_in)
         else:
             values = 1 + values / 5
-        drawn[name] = values.astype(np.float32)
+        drawn[name] = np.asarray(values, np.float32)
     return drawn
 
 
