@@ -134,14 +134,14 @@ def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table
     for result, path in entries:
         if not result.protocol.shuffle_labels or _model_key(result) not in with_true_labels:
             of_tables.append((result, path))
-    of_tables.sort(key=lambda entry: _key(entry[0]))
+    of_tables.sort(key=lambda entry: table_key(entry[0]))
     return [
         _table(list(same), shuffled, wanted)
-        for _, same in groupby(of_tables, key=lambda entry: _key(entry[0]))
+        for _, same in groupby(of_tables, key=lambda entry: table_key(entry[0]))
     ]
 
 
-def _key(result: Result) -> Key:
+def table_key(result: Result) -> Key:
     """Return what has to agree in one table."""
     return *result.task.comparable, *protocol_key(result.protocol.name, result.protocol.hash)
 

@@ -7,7 +7,15 @@ one is first asked for.
 
 from svuprobe._progress import Reporter
 from svuprobe._run_options import FinetuneOptions, RunOptions
-from svuprobe.api.boards import ExportOptions, LeftOut, export, leaderboard, plot
+from svuprobe.api.boards import (
+    Difference,
+    ExportOptions,
+    LeftOut,
+    compare,
+    export,
+    leaderboard,
+    plot,
+)
 from svuprobe.api.caches import CachedFeatures, cache_list, cache_prune, cache_verify, load_features
 from svuprobe.api.data import Data, check, load_task, prepare, synth
 from svuprobe.api.embedding import Embedding, embed
@@ -29,6 +37,7 @@ from svuprobe.tasks import TaskError
 __all__ = [
     "CachedFeatures",
     "Data",
+    "Difference",
     "Embedding",
     "ExportOptions",
     "ExtractError",
@@ -53,6 +62,7 @@ __all__ = [
     "cache_verify",
     "check",
     "check_model",
+    "compare",
     "embed",
     "export",
     "extract",

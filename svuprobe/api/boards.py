@@ -7,6 +7,7 @@ from pathlib import Path
 from svuprobe._files import holds, write_text
 from svuprobe.benchmarks.exports import ExportOptions, export as export_files
 from svuprobe.benchmarks.leaderboard import files
+from svuprobe.benchmarks.pairwise import Difference, differences
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
 
@@ -83,6 +84,38 @@ def leaderboard(results: str | Path, out: str | Path, *, check: bool = False) ->
     if problems:
         raise LeftOut([] if check else list(texts), problems)
     return texts[out]
+
+
+def compare(first: str, second: str, results: str | Path) -> tuple[list[Difference], list[str]]:
+    """Say whether one model beats another: a difference, its interval and p-value for every task.
+
+    Parameters
+    ----------
+    first, second
+        Models as results name them, with ``@REVISION`` where there are several.
+    results
+        The folder of results.
+
+    Returns
+    -------
+    differences, problems
+        One for each task and protocol that both have results of, by a paired bootstrap on the test
+        clips that both have, corrected by Holm over all of them; and a line for each result that
+        can't be compared.
+
+    Raises
+    ------
+    ProbeError
+        A model has no result, several revisions have, or they have no task in common.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> rows, problems = svuprobe.compare("logmel", "logmel", "results")
+    >>> rows[0].difference
+    0.0
+    """
+    return differences(Path(results), first, second)
 
 
 def export(

@@ -50,6 +50,7 @@ for command in (
     boards.leaderboard,
     boards.plot,
     boards.export,
+    boards.compare,
     suites.run,
     suites.demo,
 ):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from svuprobe._edge import echo, say
-from svuprobe.cli.shared import FOLDER, fail_for, results_option
+from svuprobe.cli.shared import FOLDER, fail_for, json_option, results_option, show_table
+
+if TYPE_CHECKING:
+    from svuprobe.benchmarks.pairwise import Difference
 
 
 @click.command()
@@ -96,3 +102,47 @@ def export(results: Path, style: str, out: Path, spread: str, hub_dataset: str) 
         say(path)
     if problems:
         fail_for(problems)
+
+
+@click.command()
+@click.argument("first")
+@click.argument("second")
+@results_option
+@json_option
+def compare(first: str, second: str, results: Path, as_json: bool) -> None:
+    """Say on which tasks the model FIRST beats SECOND: difference, interval and p-value.
+
+    Both see the same test clips: a paired bootstrap over their groups and over seeds, corrected by
+    Holm over all rows.
+    """
+    from svuprobe import api
+
+    rows, problems = api.compare(first, second, results)
+    if as_json:
+        echo(json.dumps([asdict(row) for row in rows], indent=1))
+    elif rows:
+        columns = ("task", "protocol", first, second, "difference", "95 % interval", "p (Holm)")
+        show_table([_compared(row, first, second) for row in rows], columns, as_json=False)
+        for caveat in dict.fromkeys(row.caveat for row in rows if row.caveat):
+            echo(f"{caveat[0].upper()}{caveat[1:]}.")
+    if problems:
+        fail_for(problems)
+
+
+def _compared(row: Difference, first: str, second: str) -> dict[str, str]:
+    """Return the cells of a comparison, in per cent where the metric is a share."""
+    from svuprobe.benchmarks.leaderboard import number
+
+    gap = number(row.metric, row.difference)
+    interval = "unknown"
+    if row.low is not None and row.high is not None:
+        interval = f"{number(row.metric, row.low)} to {number(row.metric, row.high)}"
+    return {
+        "task": f"{row.task}{' (synthetic)' * row.synthetic}: {row.metric}",
+        "protocol": row.protocol,
+        first: number(row.metric, row.first),
+        second: number(row.metric, row.second),
+        "difference": gap if gap.startswith("-") else f"+{gap}",
+        "95 % interval": interval,
+        "p (Holm)": "unknown" if row.p_holm is None else f"{row.p_holm:.3f}",
+    }

@@ -1,0 +1,136 @@
+"""Say whether one model beats another: a difference, its interval and a p-value for every task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from svuprobe._errors import did_you_mean
+from svuprobe.benchmarks import tables
+from svuprobe.probe import result_file
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.result import Result
+from svuprobe.probe.result_file import Entry
+from svuprobe.probe.score import defined
+from svuprobe.probe.stats.compare import compare
+from svuprobe.probe.stats.pairs import holm
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Hold the difference of two models on one task under one protocol.
+
+    Attributes
+    ----------
+    synthetic
+        Whether the audio is, so that the difference is of no real recording.
+    first, second
+        Scores in the ranked ``metric``, means over seeds on the clips that both have.
+    difference, low, high
+        Of the first less the second, with its 95 % interval; the ends are None where there are too
+        few test groups to say.
+    p, p_holm
+        Two-sided, and corrected by Holm over all the rows of the comparison.
+    detectable
+        The true difference that this test set would find in four of five cases.
+    """
+
+    task: str
+    synthetic: bool
+    protocol: str
+    metric: str
+    first: float
+    second: float
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    detectable: float | None
+    clips: int
+    groups: int
+    caveat: str
+
+
+def differences(results: Path, first: str, second: str) -> tuple[list[Difference], list[str]]:
+    """Compare two models wherever both have a result; and a line for each unusable result.
+
+    Raises
+    ------
+    ProbeError
+        A model has no result, several revisions have, or the two share no task.
+    """
+    entries, problems = result_file.read_all(results)
+    usable = [entry for entry in entries if not entry[0].protocol.shuffle_labels]
+    of_first, of_second = (_of_model(usable, name, results) for name in (first, second))
+    compared: list[Difference] = []
+    for key, one in of_first.items():
+        if key in of_second:
+            try:
+                compared.append(_difference(one, of_second[key]))
+            except ProbeError as error:
+                problems.append(str(error))
+    if not compared and not problems:
+        raise ProbeError(
+            f"{first} and {second} have no task and protocol in common in {results}; run svuprobe "
+            f"probe --model {first} --model {second} first"
+        )
+    return _corrected(compared), problems
+
+
+def _of_model(entries: Sequence[Entry], name: str, results: Path) -> dict[tables.Key, Entry]:
+    """Return the results of a model by what two that are compared agree in."""
+    names = sorted({each for result, _ in entries for each in _names(result)})
+    mine = [entry for entry in entries if name in _names(entry[0])]
+    if not mine:
+        raise ProbeError(f"{results}: no result of a model {name!r}; {did_you_mean(name, names)}")
+    revisions = sorted({result.model.revision[:8] for result, _ in mine})
+    if len(revisions) > 1:
+        raise ProbeError(
+            f"{name!r} has results of {len(revisions)} revisions; name one: "
+            + ", ".join(f"{name}@{revision}" for revision in revisions)
+        )
+    return {tables.table_key(result): (result, path) for result, path in mine}
+
+
+def _names(result: Result) -> tuple[str, ...]:
+    """Return by what a model can be called: with or without its revision, or by its recipe."""
+    name = tables.pretrained_by(result) or result.model.name
+    revision = result.model.revision[:8]
+    return name, f"{name}@{revision}", result.model.name, f"{result.model.name}@{revision}"
+
+
+def _difference(one: Entry, other: Entry) -> Difference:
+    """Compare two results of one task under one protocol."""
+    comparison = compare([one, other])
+    result = one[0]
+    return Difference(
+        task=result.task.name,
+        synthetic=result.task.synthetic,
+        protocol=result.protocol.name,
+        metric=result.task.ranked,
+        first=float(comparison.mean[0]),
+        second=float(comparison.mean[1]),
+        difference=float(comparison.difference[0, 1]),
+        low=defined(comparison.low[0, 1]),
+        high=defined(comparison.high[0, 1]),
+        p=defined(comparison.p[0, 1]),
+        p_holm=None,
+        detectable=defined(comparison.detectable[0, 1]),
+        clips=comparison.clips,
+        groups=comparison.groups,
+        caveat=comparison.caveat,
+    )
+
+
+def _corrected(compared: Sequence[Difference]) -> list[Difference]:
+    """Correct the p-values for the number of tests, and sort by protocol and task."""
+    tested = [n for n, each in enumerate(compared) if each.p is not None]
+    corrected = dict(zip(tested, holm(np.array([compared[n].p for n in tested])), strict=True))
+    done = []
+    for n, each in enumerate(compared):
+        done.append(replace(each, p_holm=float(corrected[n])) if n in corrected else each)
+    return sorted(done, key=lambda each: (each.protocol != "svuprobe", each.protocol, each.task))
