@@ -49,6 +49,14 @@ _BEATS_LARGE = {
 # that MusicFM was trained on: its two stats.json.
 _MUSICFM_MSD = {"melspec_2048_mean": 6.768444971712967, "melspec_2048_std": 18.417922652295623}
 _MUSICFM_FMA = {"melspec_2048_mean": 3.0710578151459664, "melspec_2048_std": 20.999089814337626}
+# As in the files' config.gin. The defaults are those of a waveform in patches of 40 ms.
+_OMAR_MEL = {
+    "sr": 16000,
+    "patch": 4,
+    "n_mel": 96,
+    "norm_mean": 2.06755686098554,
+    "norm_std": 1.268292820667291,
+}
 
 _WAV2VEC2 = "Baevski et al. 2020, wav2vec 2.0, arXiv:2006.11477"
 _WAVLM = "Chen et al. 2022, WavLM, arXiv:2110.13900"
@@ -62,11 +70,13 @@ _MUSIC2VEC = "Li et al. 2022, MAP-Music2Vec, arXiv:2212.02508"
 _CHEN = "Chen et al. 2023, BEATs, arXiv:2212.09058"
 _OPENBEATS = "Bharadwaj et al. 2025, OpenBEATs, arXiv:2507.14129"
 _OPENBEATS_LICENCE = "CC-BY-4.0 (as ESPnet's fine-tuned ones)"
+_OMAR = "Alonso-Jimenez et al. 2025, OMAR-RQ, arXiv:2507.03482"
 _UNILM = "of github.com/microsoft/unilm/tree/master/beats"
 _MUQ = "Zhu et al. 2025, MuQ, arXiv:2501.01108"
 _MUSICFM = "Won et al. 2024, MusicFM, arXiv:2311.03318"
 _WAVLM_LICENCE = "MIT (repository) / CC-BY-SA-3.0 (card)"
 _NC = "CC-BY-NC-4.0"
+_NC_SA = "CC-BY-NC-SA-4.0"
 _HANDMADE = "svuprobe.extractors.models.handmade"
 
 # fmt: off
@@ -140,6 +150,16 @@ _CARDS = (
               "MIT", _MUSICFM, file="pretrained_msd.pt", config=_MUSICFM_MSD),
     ModelCard("musicfm-fma", "minzwon/MusicFM", "musicfm", 24000, 13, 1024, 316_000_000, False,
               "MIT", _MUSICFM, file="pretrained_fma.pt", config=_MUSICFM_FMA),
+    ModelCard("omar-rq-base", "mtg-upf/omar-rq-base", "omar-rq", 16000, 25, 1024, 581_000_000,
+              False, _NC_SA, _OMAR, config=_OMAR_MEL),
+    ModelCard("omar-rq-multicodebook", "mtg-upf/omar-rq-multicodebook", "omar-rq", 16000, 25, 1024,
+              581_000_000, False, _NC_SA, _OMAR, config=_OMAR_MEL),
+    ModelCard("omar-rq-multifeature", "mtg-upf/omar-rq-multifeature", "omar-rq", 24000, 25, 1024,
+              581_000_000, False, _NC_SA, _OMAR, config={"patch": 1280}),
+    ModelCard("omar-rq-multifeature-25hz", "mtg-upf/omar-rq-multifeature-25hz", "omar-rq", 24000,
+              25, 1024, 581_000_000, False, _NC_SA, _OMAR),
+    ModelCard("omar-rq-multifeature-25hz-fsq", "mtg-upf/omar-rq-multifeature-25hz-fsq", "omar-rq",
+              24000, 25, 1024, 581_000_000, False, _NC_SA, _OMAR),
     # Pre-trained by `svuprobe pretrain small` on the audio of `svuprobe.pretrain.open_audio`.
     ModelCard("svuprobe-small", None, "mel-conformer", 16000, 5, 192, 2_670_000, False,
               "CC-BY-SA-4.0", "recipe small of svuprobe", folder="svuprobe-small"),

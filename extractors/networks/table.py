@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # torch is imported when a model is loaded, and not before
 _MODULES = {
     "beats-encoder": "svuprobe.extractors.networks.beats",
     "dasheng": "svuprobe.extractors.networks.dasheng",
+    "omar-rq": "svuprobe.extractors.networks.omar_rq",
     "mel-conformer": "svuprobe.extractors.networks.mel_conformer",
     "mert2": "svuprobe.extractors.networks.mert2",
     "muq": "svuprobe.extractors.networks.muq",
