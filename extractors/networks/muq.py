@@ -101,19 +101,19 @@ def _described_sizes(described: Mapping[str, Any], name: str) -> MuQConfig:
     blocks = _object(described, "w2v2_config", name)
     # It has sizes of parts that MuQ lacks, too, under names of MuQ's own, such as conv_dim.
     entries = {**blocks, "conv_dim": MuQConfig.conv_dim, **described}
+    for key, allowed in _FIXED.items():
+        value = entries.get(key, allowed[0])
+        rule = f"{key} is {value!r:.40}, and only {allowed[0]!r} is known"
+        check_sizes({rule: value in allowed}, name)
     config = MuQConfig(**read_sizes(MuQConfig, entries, name))
-    heads, kernel = config.num_attention_heads, config.conv_depthwise_kernel_size
+    dim, heads = config.encoder_dim, config.num_attention_heads
+    kernel = config.conv_depthwise_kernel_size
     rules = {
-        f"{key} is {entries.get(key)!r:.40}, and only {allowed[0]!r} is known": (
-            entries.get(key, allowed[0]) in allowed
-        )
-        for key, allowed in _FIXED.items()
+        f"encoder_dim = {dim} must be a multiple of twice num_attention_heads = {heads}": (
+            dim % (2 * heads) == 0
+        ),
+        f"conv_depthwise_kernel_size = {kernel} must be odd": kernel % 2 == 1,
     }
-    rules[
-        f"encoder_dim = {config.encoder_dim} must be a multiple of twice num_attention_heads = "
-        f"{heads}"
-    ] = config.encoder_dim % (2 * heads) == 0
-    rules[f"conv_depthwise_kernel_size = {kernel} must be odd"] = kernel % 2 == 1
     check_sizes(rules, name)
     return config
 

@@ -260,6 +260,7 @@ def test_other_weights_are_refused_in_a_line(kind, change, message, tmp_path):
         ({"encoder_depth": 0}, "encoder_depth is 0"),
         ({"encoder_dim": 36}, "encoder_dim = 36 must be a multiple of twice"),
         ({"w2v2_config": 5}, "w2v2_config is 5"),
+        ({"w2v2_config": {"conv_depthwise_kernel_size": 30}}, "kernel_size = 30 must be odd"),
         ({"w2v2_config": {"hidden_act": "gelu"}}, "hidden_act is 'gelu', and only 'swish'"),
         (
             {"w2v2_config": {"position_embeddings_type": "relative"}},
@@ -315,6 +316,8 @@ def test_a_folder_of_all_of_musicfm_names_both(tmp_path):
         (tmp_path / first.name.replace("fma", "msd")).write_bytes(first.read_bytes())
     with pytest.raises(ExtractError, match="belong to two models; leave one of them, beside"):
         load(name)
+    one = f"{name}/pretrained_fma.pt"
+    assert load(one).revision == local_revision(one)
 
 
 # -- the hub ---------------------------------------------------------------------------------------
