@@ -170,7 +170,8 @@ def part_of(fraction: float) -> str:
 
 def pooled_by(pooling: str) -> str:
     """Word what heads read of the frames of a window for a heading; none for the mean."""
-    return {"mean": "", "mean_std": ", mean and deviation"}[pooling]
+    words = {"mean": "", "mean_std": ", mean and deviation", "attention": ", attention"}
+    return words[pooling]
 
 
 def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[Wanted]) -> Table:

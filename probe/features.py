@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from svuprobe.tasks.manifest import ClipList
 _ROUNDING = 2.0**-11
 # Largest tensor that a bank makes of a part of a batch: what a core's cache holds; a GPU wants few
 # and large ones.
-_TENSOR_BYTES = {"cpu": 6 << 20, "cuda": 1 << 30}
+TENSOR_BYTES = {"cpu": 6 << 20, "cuda": 1 << 30}
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _rows_at_once(bank: Bank) -> int:
     # The input of heads, one for each head where heads mix or hide layers of their own.
     inputs = heads if bank.sums or (shape.hidden and len(bank.layers) > 1) else len(bank.layers)
     per_row = max(shape.dim * inputs, (shape.hidden or shape.outputs) * heads, 1)
-    return max(64, _TENSOR_BYTES[bank.device.partition(":")[0]] // (4 * per_row))
+    return max(64, TENSOR_BYTES[bank.device.partition(":")[0]] // (4 * per_row))
 
 
 def chunks(n: int, bank: Bank) -> list[slice]:
@@ -173,21 +174,32 @@ class ClipFeatures(Features, ClipSplits):
         memory: int | None = None,
     ) -> None:
         super().__init__(cache, splits, listed, protocol, device)
-        parts = [cache.features]
-        if protocol.pooling == "mean_std":
-            parts.append(cache.std)
-            self.dim = 2 * cache.header.dim
-        states = {split: whole.to(device) for split, whole in _whole(parts, splits).items()}
+        read = self._read(splits, memory)
         self.feature_stats = FeatureStats.over(
-            [states["train"]], protocol.standardize, protocol.own_scale
+            self._means(read["train"]), protocol.standardize, protocol.own_scale
         )
-        self.blocks = {}
+        self.blocks: dict[str, Any] = {}
         for split, rows in splits.items():
             learnt = self.kind.scaled(self.clip_targets[split], self.offset, self.spread)
             targets = torch.from_numpy(learnt[rows.clip]).to(device)
-            self.blocks[split] = Block(states[split], targets, self.feature_stats)
+            self.blocks[split] = self._block(read[split], targets)
         self.weights = self._class_weights()
         self.own = [self._own(seed) for seed in range(protocol.seeds if protocol.deals else 1)]
+
+    def _read(self, splits: dict[str, Rows], memory: int | None) -> dict[str, Any]:
+        """Return the windows of each split, (N, L, D) float16 on the device."""
+        parts = [self.cache.features]
+        if self.protocol.pooling == "mean_std":
+            parts.append(self.cache.std)
+            self.dim = 2 * self.cache.header.dim
+        return {split: whole.to(self.device) for split, whole in _whole(parts, splits).items()}
+
+    def _means(self, read: Any) -> Iterable[torch.Tensor]:
+        """Return what moments are taken over, (n, L, D) each."""
+        return [read]
+
+    def _block(self, read: Any, targets: torch.Tensor) -> Any:
+        return Block(read, targets, self.feature_stats)
 
     def _own(self, seed: int) -> tuple[Block, np.ndarray, np.ndarray]:
         """Return what a seed learns from: the training split with its targets, its rows, their

@@ -145,7 +145,7 @@ class Bank:
         return self._with([self.specs[i] for i in keep], chosen)
 
     def _with(self, specs: list[Spec], parameters: Tensors) -> Bank:
-        made = Bank.__new__(Bank)
+        made = type(self).__new__(type(self))
         made.specs, made.parameters = specs, parameters
         made.shape, made.device, made.sums, made.mask = (
             self.shape,
@@ -155,6 +155,11 @@ class Bank:
         )
         made._index()
         return made
+
+    @property
+    def learns_input(self) -> bool:
+        """Return whether what heads read depends on their parameters."""
+        return self.sums
 
     @classmethod
     def join(cls, banks: list[Bank]) -> Bank:
@@ -238,7 +243,7 @@ class Bank:
         """
         x, units = seen
         p, beta = self.parameters, int(add)
-        _put(into["bias"], gradient.sum(1)[..., None], add)
+        put(into["bias"], gradient.sum(1)[..., None], add)
         if self._spread(states):
             # (H, C, B): as the weights lie.
             wide = gradient.mT.contiguous()
@@ -251,7 +256,7 @@ class Bank:
             # Through the dropout: units that were kept are as much larger.
             gradient = torch.bmm(gradient, p["weight"] / (1 - self.shape.dropout))
             _where_positive(gradient, units)  # a dropped unit is 0
-            _put(into["bias0"], gradient.sum(1, keepdim=True), add)
+            put(into["bias0"], gradient.sum(1, keepdim=True), add)
             # A batched product would copy the shared input once for each head.
             if self.device == "cpu" and len(x) == 1 and x.shape[1] > _FEW_ROWS:
                 for weight, own in zip(into["weight0"], gradient, strict=True):
@@ -260,16 +265,27 @@ class Bank:
                 into["weight0"].baddbmm_(x.expand(len(self), -1, -1).mT, gradient, beta=beta)
         elif len(x) == 1:
             product = _side_by_side(gradient.mT) @ x[0]
-            _put(into["weight"], product.view(-1, len(self), self.shape.dim).transpose(0, 1), add)
+            put(into["weight"], product.view(-1, len(self), self.shape.dim).transpose(0, 1), add)
         else:
             into["weight"].baddbmm_(gradient.mT, x, beta=beta)
-        if self.sums:
+        if self.learns_input:
             back = torch.bmm(gradient, p["weight"] if units is None else p["weight0"].mT)
-            of_weights = back.flatten(1) @ states.flatten(1).T  # (H, L)
-            weights = self.mix_weights()
-            # The softmax's Jacobian: each weight times how far its gradient is from their mean.
-            inner = (weights * of_weights).sum(1, keepdim=True)
-            _put(into["mix"], weights * (of_weights - inner), add)
+            self.into_input(states, back, into, add)
+
+    def into_input(
+        self, states: torch.Tensor, back: torch.Tensor, into: Tensors, add: bool
+    ) -> None:
+        """Write (or add) the gradients of what makes the heads' inputs, from those of the inputs
+        (H, B, D).
+        """
+        self.into_mix(back.flatten(1) @ states.flatten(1).T, into, add)
+
+    def into_mix(self, of_weights: torch.Tensor, into: Tensors, add: bool) -> None:
+        """Write (or add) the gradient of the layer scalars, from that of their softmax (H, L)."""
+        weights = self.mix_weights()
+        # The softmax's Jacobian: each weight times how far its gradient is from their mean.
+        inner = (weights * of_weights).sum(1, keepdim=True)
+        put(into["mix"], weights * (of_weights - inner), add)
 
 
 def _side_by_side(values: torch.Tensor) -> torch.Tensor:
@@ -285,7 +301,8 @@ def _where_positive(gradient: torch.Tensor, units: torch.Tensor) -> None:
     torch.ops.aten.threshold_backward.grad_input(gradient, units, 0, grad_input=gradient)
 
 
-def _put(into: torch.Tensor, values: torch.Tensor, add: bool) -> None:
+def put(into: torch.Tensor, values: torch.Tensor, add: bool) -> None:
+    """Write values, or add them to what is there."""
     if add:
         into.add_(values)
     else:

@@ -15,6 +15,7 @@ from svuprobe.extractors.cache import FeatureCache, Header
 from svuprobe.extractors.names import is_control
 from svuprobe.probe import caveats, evaluate
 from svuprobe.probe.assemble import assemble, weights_of_layers
+from svuprobe.probe.attention import ClipFrames
 from svuprobe.probe.features import ClipFeatures, FeatureStats
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank
@@ -120,7 +121,7 @@ def _probe(
 def _features_for(task: Task, protocol: Protocol) -> type[ClipFeatures] | type[FrameFeatures]:
     """Return what reads the cache for a task; ProbeError where there is nothing to pool."""
     if kinds.of(task).level == "clip":
-        return ClipFeatures
+        return ClipFrames if protocol.pooling == "attention" else ClipFeatures
     if protocol.pooling != "mean":
         raise ProbeError(
             f"task {task.name}: pooling = {protocol.pooling!r} is of the frames of a window, and "
@@ -223,7 +224,7 @@ def _trained(
         "mean": moments.mean if moments.used else torch.zeros_like(moments.mean),
         "scale": moments.scale if moments.used else torch.ones_like(moments.scale),
         "mix": bank.mix_weights() if bank.sums else one_hot,
-        **{name: p[name] for name in names},
+        **{name: p[name] for name in (*names, *(["query"] if "query" in p else []))},
         f"weight{last}": p["weight"].mT,
         f"bias{last}": p["bias"].mT,
         "offset": torch.from_numpy(features.offset),

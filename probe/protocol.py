@@ -110,9 +110,11 @@ class Protocol:
         those of the validation clips, so what is learnt and chosen is chance.
     pooling
         What a head reads of the frames of a window at clip level: their ``mean``, as all papers
-        here have it; or ``mean_std``, the mean and after it the standard deviation of each feature,
-        twice as many inputs. Each of them is centred and scaled by itself, and a layer has one
-        weight in the weighted sum for both.
+        here have it; ``mean_std``, the mean and after it the standard deviation of each feature,
+        twice as many inputs, each centred and scaled by itself, while a layer has one weight in the
+        weighted sum for both; or ``attention``, a mean weighted by the softmax of a query that each
+        head learns (`svuprobe.probe.attention`), which needs a cache of frames (``svuprobe extract
+        --frames``).
     """
 
     name: str = "svuprobe"
@@ -176,6 +178,10 @@ class Protocol:
     def deals(self) -> bool:
         """Return whether every seed learns from clips or targets of its own."""
         return self.shuffle_labels or self.train_fraction < 1
+
+    def level(self, task_level: str) -> str:
+        """Return the level of the cache that heads for a task of some level read."""
+        return "frame" if self.pooling == "attention" else task_level
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ class ProbeError(UserError):
     """Report a probe that can't be run as asked, in one line for the user."""
 
 
-POOLINGS = ("mean", "mean_std")
+POOLINGS = ("mean", "mean_std", "attention")
 CHOICES = {
     "mix_layers": ("all", "blocks"),
     "mix_start": ("zeros", "normal"),

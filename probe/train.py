@@ -16,6 +16,7 @@ from joblib import cpu_count
 
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.probe.adam import Adam
+from svuprobe.probe.attention import AttentionBank
 from svuprobe.probe.features import Block, ClipFeatures, Steps
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM, Bank, Shape, Spec
@@ -182,8 +183,9 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
         )
 
     grid = sorted(specs(protocol, n_layers), key=family)
+    kind = AttentionBank if protocol.pooling == "attention" else Bank
     return [
-        Bank(list(heads), shape, source.device) for _, heads in itertools.groupby(grid, key=family)
+        kind(list(heads), shape, source.device) for _, heads in itertools.groupby(grid, key=family)
     ]
 
 

@@ -10,6 +10,8 @@ Tensors
     Weights of the layers, after the softmax.
 ``weight0``, ``bias0`` and, with a hidden layer, ``weight1``, ``bias1``
     (seeds, in, out) and (seeds, 1, out).
+``query``, with ``pooling = attention``
+    (seeds, dim): frames are weighted by the softmax of their product with it, over sqrt(dim).
 ``offset``, ``spread``
     What regression outputs are scaled back with.
 
@@ -48,14 +50,17 @@ class TrainedHeads:
         return len(self.tensors["mix"])
 
     def __call__(self, states: torch.Tensor, seed: int) -> torch.Tensor:
-        """Return outputs (rows, C) float32 of a seed's head for hidden states (rows, layers,
-        dim).
+        """Return outputs (rows, C) float32 of a seed's head for hidden states (rows, layers, dim);
+        (1, C) with ``pooling = attention``, where the rows are the frames of a window.
         """
         t = self.tensors
         # States come as float16, in which differences of loud features would lose digits.
         scaled = (states.float() - t["mean"]) / t["scale"]
         # The same order as in training: scale, mix, head.
         x = torch.einsum("l,rld->rd", t["mix"][seed], scaled)
+        if "query" in t:
+            query = t["query"][seed]
+            x = (x @ query / len(query) ** 0.5).softmax(dim=0)[None] @ x
         x = x @ t["weight0"][seed] + t["bias0"][seed]
         if "weight1" in t:
             x = x.relu() @ t["weight1"][seed] + t["bias1"][seed]

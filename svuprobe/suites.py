@@ -153,9 +153,14 @@ def _make(
     group: Sequence[Part], data: Data, features: Path, results: Path, options: RunOptions
 ) -> list[str]:
     """Extract and probe what is missing on one dataset; every model looks at it in one go."""
-    models = list(dict.fromkeys(one.model for one in group))
-    tasks = list(dict.fromkeys(one.asked.typed for one in group))
-    failures = _extract(models, tasks, data, features, options)
+    failures: dict[str, str] = {}
+    # Heads that pool by attention read frames, the others of the same task don't.
+    for frames in (False, True):
+        of_level = [one for one in group if (one.protocol.pooling == "attention") == frames]
+        if of_level:
+            names = list(dict.fromkeys(one.model for one in of_level))
+            tasks = list(dict.fromkeys(one.asked.typed for one in of_level))
+            failures |= _extract(names, tasks, data, features, options, frames)
     # What is there was looked at, and is of something else.
     probing = replace(options, overwrite=True)
     for one in group:
@@ -176,11 +181,18 @@ def _make(
 
 
 def _extract(
-    models: list[str], tasks: list[str], data: Data, features: Path, options: RunOptions
+    models: list[str],
+    tasks: list[str],
+    data: Data,
+    features: Path,
+    options: RunOptions,
+    frames: bool,
 ) -> dict[str, str]:
     """Return why a model could not be run, for each that could not; one leaves the others alone."""
     try:
-        reports = api.extract(tasks, models, data=data, features=features, options=options)
+        reports = api.extract(
+            tasks, models, data=data, features=features, frames=frames, options=options
+        )
     except TaskError as error:
         return dict.fromkeys(models, str(error))
     except UserError as error:
@@ -188,7 +200,7 @@ def _extract(
             return {models[0]: str(error)}
         failures: dict[str, str] = {}
         for model in models:
-            failures |= _extract([model], tasks, data, features, options)
+            failures |= _extract([model], tasks, data, features, options, frames)
         return failures
     for report in reports:
         for clip, reason in report.failures:

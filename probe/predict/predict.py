@@ -115,7 +115,8 @@ class HeadsPredictor:
             )
         self.extractor.to(device, DTYPES[self._dtype()])
         self.batch_seconds = batch_seconds_for(device)
-        self.level = kinds.of(self.task).level
+        # Of what the model gives: heads that pool by attention read frames.
+        self.level = "frame" if heads.pooling == "attention" else kinds.of(self.task).level
         self.input_spec = input_spec(self.extractor, self.level)
 
     def _dtype(self) -> str:
@@ -141,7 +142,7 @@ class HeadsPredictor:
         found = [
             self.heads(s[:n].cpu(), self.seed).numpy() for s, n in zip(states, frames, strict=True)
         ]
-        return found if self.level == "frame" else [one[0] for one in found]
+        return found if kinds.of(self.task).level == "frame" else [one[0] for one in found]
 
     def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
         """Return the centres of frames, seconds."""

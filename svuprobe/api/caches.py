@@ -139,12 +139,14 @@ def _folder_of(features: Path, name: str, model: str) -> Path:
     return folders[0]
 
 
-def caches_of(features: Path, clips: ClipList, model: str = "*") -> list[Path]:
+def caches_of(
+    features: Path, clips: ClipList, model: str = "*", level: str | None = None
+) -> list[Path]:
     """Return the folders of the caches a task reads from, of every revision of a model, or of all
-    models.
+    models; of the task's own level, or of another.
     """
     # What a cache depends on beside the model: tasks that agree in it share one.
-    key = (clips.dataset, clips.task.windowing.key, kinds.of(clips.task).level)
+    key = (clips.dataset, clips.task.windowing.key, level or kinds.of(clips.task).level)
     return find(features, "*" if model == "*" else slug(model), *key)
 
 

@@ -27,6 +27,7 @@ def extract(
     features: str | Path,
     shard: tuple[int, int] = (1, 1),
     replace_changed: bool = False,
+    frames: bool = False,
     options: RunOptions | None = None,
 ) -> list[ExtractionReport]:
     """Run each model once over the datasets of the tasks; what a cache holds already is left alone.
@@ -48,6 +49,9 @@ def extract(
         ``(i, n)``: do the i-th of n parts, for several processes on one cache.
     replace_changed
         Make the shards again that hold clips whose audio, start or end is another now.
+    frames
+        Keep every frame also for tasks of whole windows, which heads with ``pooling = attention``
+        read.
     options
         ``device``, ``dtype``, ``jobs``, ``batch_s``, ``decode_timeout_s``, ``compiled`` and
         ``reporter`` are used.
@@ -76,14 +80,14 @@ def extract(
     options = options or RunOptions()
     place = Data.of(data)
     lists = [clips_of(name, place, options.reporter) for name in dict.fromkeys(tasks)]
-    caches = _by_cache(lists)
+    caches = _by_cache(lists, frames)
     # Loaded before any audio is decoded: a model that can't be is said at once.
     extractors = [load_extractor(name) for name in dict.fromkeys(models)]
     reports = []
     for key, clips in caches.items():
         dataset, windowing, level = key
         # The lists are written when nothing speaks against the work, and not before.
-        sharing = [each for each in lists if _cache_key(each) == key]
+        sharing = [each for each in lists if _cache_key(each, frames) == key]
         done = fill_caches(
             extractors,
             Corpus(dataset, windowing, level, clips),
@@ -104,17 +108,18 @@ def _save_lists(features: Path, lists: Sequence[ClipList]) -> None:
         manifest.save(features, clips)
 
 
-def _cache_key(clips: ClipList) -> _CacheKey:
-    return clips.dataset, clips.task.windowing, kinds.of(clips.task).level
+def _cache_key(clips: ClipList, frames: bool) -> _CacheKey:
+    level = "frame" if frames else kinds.of(clips.task).level
+    return clips.dataset, clips.task.windowing, level
 
 
-def _by_cache(lists: Sequence[ClipList]) -> dict[_CacheKey, list[Clip]]:
+def _by_cache(lists: Sequence[ClipList], frames: bool) -> dict[_CacheKey, list[Clip]]:
     """Return the clips wanted of each cache, each once, whatever the number of tasks that want
     them.
     """
     groups: dict[_CacheKey, dict[str, Clip]] = {}
     for clips in lists:
-        wanted = groups.setdefault(_cache_key(clips), {})
+        wanted = groups.setdefault(_cache_key(clips, frames), {})
         for clip in clips.clips:
             # Ids name rows of a cache, so within one dataset an id is one piece of audio.
             other = wanted.setdefault(clip.id, clip)

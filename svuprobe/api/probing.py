@@ -17,7 +17,7 @@ from svuprobe.probe import identity, result_file
 from svuprobe.probe.probing import probe as train_and_score
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.result import Result
-from svuprobe.tasks import manifest
+from svuprobe.tasks import kinds, manifest
 from svuprobe.tasks.manifest import ClipList
 
 
@@ -83,7 +83,7 @@ def probe(
         for clips in lists:
             # What can't be probed holds up no other: it is said at the end.
             try:
-                folders = _caches(features, clips, models)
+                folders = _caches(features, clips, models, protocol)
             except UserError as error:
                 problems.append(str(error))
                 continue
@@ -119,23 +119,29 @@ def _lists(features: Path, name: str | None) -> tuple[list[ClipList], list[str]]
     return lists, problems
 
 
-def _caches(features: Path, clips: ClipList, models: Sequence[str]) -> list[Path]:
+def _caches(
+    features: Path, clips: ClipList, models: Sequence[str], protocol: Protocol
+) -> list[Path]:
     """Return the folders of the caches of some models, or of all, for a task."""
-    of_all = caches_of(features, clips)
+    own = kinds.of(clips.task).level
+    level = protocol.level(own)
+    # Frames of a task of whole windows have to be asked for.
+    what, more = ("features", "") if level == own else ("frames", " --frames")
+    of_all = caches_of(features, clips, level=level)
     if not models and not of_all:
         raise ProbeError(
-            f"{features}: no features for task {clips.task.name}; run svuprobe extract --task "
+            f"{features}: no {what} for task {clips.task.name}; run svuprobe extract{more} --task "
             f"{clips.task.name}"
         )
     folders: list[Path] = []
     for model in models or ["*"]:
-        of_model = caches_of(features, clips, model)
+        of_model = caches_of(features, clips, model, level)
         if not of_model:
             # Folders are named by model and revision: either may be what is misspelt.
             have = ", ".join(sorted(folder.parent.name for folder in of_all)) or "none"
             raise ProbeError(
-                f"{features}: no features of {model} for task {clips.task.name} (there are: "
-                f"{have}); run svuprobe extract --model {model} --task "
+                f"{features}: no {what} of {model} for task {clips.task.name} (there are: "
+                f"{have}); run svuprobe extract{more} --model {model} --task "
                 f"{clips.task.source or clips.task.name}"
             )
         folders += of_model

@@ -60,6 +60,11 @@ from svuprobe.cli.shared import MODEL, TASK, data_of, data_option, device_option
         "Delete and make again the shards that hold clips whose audio, start or end is another now."
     ),
 )
+@click.option(
+    "--frames",
+    is_flag=True,
+    help="Keep every frame also for tasks of whole windows (for probe --pooling attention).",
+)
 def extract(
     model_names: tuple[str, ...],
     task_names: tuple[str, ...],
@@ -73,6 +78,7 @@ def extract(
     shard: tuple[int, int],
     compiled: bool,
     replace_changed: bool,
+    frames: bool,
 ) -> None:
     """Run frozen models once over the datasets of tasks and cache every layer."""
     from svuprobe import api
@@ -94,6 +100,7 @@ def extract(
         features=features,
         shard=shard,
         replace_changed=replace_changed,
+        frames=frames,
         options=options,
     )
     # A clip that can't be decoded fails for every model: it is listed once.

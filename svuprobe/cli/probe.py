@@ -57,7 +57,10 @@ OF_HEADS = whole(RANGES)
 @click.option(
     "--pooling",
     type=click.Choice(POOLINGS),
-    help="What heads read of a window's frames: the mean, or mean and deviation.",
+    help=(
+        "What heads read of a window's frames: mean, mean and deviation, or a mean by weights that "
+        "they learn (of a cache made with extract --frames)."
+    ),
 )
 @click.option(
     "--train-fraction",
