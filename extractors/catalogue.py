@@ -58,6 +58,37 @@ _OMAR_MEL = {
     "norm_std": 1.268292820667291,
 }
 
+# Of transformers' own networks: what differs from the defaults of their configuration classes, and
+# the settings of their feature extractors.
+_CLAP = {
+    "model_type": "clap",
+    "audio_config": {},
+    "feature_extractor": {"truncation": "rand_trunc"},
+}
+_CLAP_FUSED = {
+    **_CLAP,
+    "audio_config": {"enable_fusion": True},
+    "feature_extractor": {"truncation": "fusion"},
+}
+_CLAP_LARGER = {
+    **_CLAP,
+    "audio_config": {
+        "patch_embeds_hidden_size": 128,
+        "hidden_size": 1024,
+        "depths": (2, 2, 12, 2),
+    },
+}
+_TOWER = {"audio_config": {}, "feature_extractor": {"feature_size": 128}}
+_ENCODEC_MUSIC = {
+    "model_type": "encodec",
+    "sampling_rate": 32000,
+    "num_filters": 64,
+    "upsampling_ratios": (8, 5, 4, 4),
+    "use_causal_conv": False,
+    "use_conv_shortcut": False,
+}
+_DAC_SMALLER = {"model_type": "dac", "downsampling_ratios": (2, 4, 5, 8)}
+
 _WAV2VEC2 = "Baevski et al. 2020, wav2vec 2.0, arXiv:2006.11477"
 _WAVLM = "Chen et al. 2022, WavLM, arXiv:2110.13900"
 _HUBERT = "Hsu et al. 2021, HuBERT, arXiv:2106.07447"
@@ -71,6 +102,10 @@ _CHEN = "Chen et al. 2023, BEATs, arXiv:2212.09058"
 _OPENBEATS = "Bharadwaj et al. 2025, OpenBEATs, arXiv:2507.14129"
 _OPENBEATS_LICENCE = "CC-BY-4.0 (as ESPnet's fine-tuned ones)"
 _OMAR = "Alonso-Jimenez et al. 2025, OMAR-RQ, arXiv:2507.03482"
+_WU = "Wu et al. 2023, CLAP, arXiv:2211.06687"
+_ENCODEC = "Defossez et al. 2022, EnCodec, arXiv:2210.13438"
+_KUMAR = "Kumar et al. 2023, DAC, arXiv:2306.06546"
+_NVIDIA = "NVIDIA OneWay Noncommercial"
 _UNILM = "of github.com/microsoft/unilm/tree/master/beats"
 _MUQ = "Zhu et al. 2025, MuQ, arXiv:2501.01108"
 _MUSICFM = "Won et al. 2024, MusicFM, arXiv:2311.03318"
@@ -160,6 +195,38 @@ _CARDS = (
               25, 1024, 581_000_000, False, _NC_SA, _OMAR),
     ModelCard("omar-rq-multifeature-25hz-fsq", "mtg-upf/omar-rq-multifeature-25hz-fsq", "omar-rq",
               24000, 25, 1024, 581_000_000, False, _NC_SA, _OMAR),
+    ModelCard("clap-htsat-unfused", "laion/clap-htsat-unfused", "clap", 48000, 14, 1536, 27_500_000,
+              False, "Apache-2.0", _WU, config=_CLAP),
+    ModelCard("clap-htsat-fused", "laion/clap-htsat-fused", "clap", 48000, 14, 1536, 27_500_000,
+              False, "Apache-2.0", _WU, config=_CLAP_FUSED),
+    ModelCard("clap-music", "laion/larger_clap_music", "clap", 48000, 20, 2048, 67_800_000, False,
+              "Apache-2.0", _WU, config=_CLAP_LARGER),
+    ModelCard("clap-music-speech", "laion/larger_clap_music_and_speech", "clap", 48000, 20, 2048,
+              67_800_000, False, "Apache-2.0", _WU, config=_CLAP_LARGER),
+    # Of language models of 8,000 million weights, the encoder.
+    ModelCard("qwen2-audio", "Qwen/Qwen2-Audio-7B", "audio-tower", 16000, 33, 1280, 637_000_000,
+              False, "Apache-2.0", "Chu et al. 2024, Qwen2-Audio, arXiv:2407.10759",
+              config={"model_type": "qwen2_audio", **_TOWER}),
+    ModelCard("audio-flamingo-3", "nvidia/audio-flamingo-3-hf", "audio-tower", 16000, 33, 1280,
+              637_000_000, False, _NVIDIA, "Goel et al. 2025, Audio Flamingo 3, arXiv:2507.08128",
+              config={"model_type": "audioflamingo3", **_TOWER}),
+    ModelCard("music-flamingo", "nvidia/music-flamingo-hf", "audio-tower", 16000, 33, 1280,
+              637_000_000, False, _NVIDIA, "Ghosh et al. 2025, Music Flamingo, arXiv:2511.10289",
+              config={"model_type": "audioflamingo3", **_TOWER}),
+    # Of codecs, the encoder.
+    ModelCard("encodec-24khz", "facebook/encodec_24khz", "codec", 24000, 1, 128, 7_430_000, False,
+              "MIT (repository)", _ENCODEC, config={"model_type": "encodec"}),
+    ModelCard("encodec-32khz", "facebook/encodec_32khz", "codec", 32000, 1, 128, 28_400_000, False,
+              "CC-BY-NC-4.0 (as MusicGen's)",
+              "Copet et al. 2023, MusicGen, arXiv:2306.05284", config=_ENCODEC_MUSIC),
+    ModelCard("dac-16khz", "descript/dac_16khz", "codec", 16000, 1, 1024, 21_500_000, False, "MIT",
+              _KUMAR, config={**_DAC_SMALLER, "sampling_rate": 16000}),
+    ModelCard("dac-24khz", "descript/dac_24khz", "codec", 24000, 1, 1024, 21_500_000, False, "MIT",
+              _KUMAR, config={**_DAC_SMALLER, "sampling_rate": 24000}),
+    ModelCard("dac-44khz", "descript/dac_44khz", "codec", 44100, 1, 1024, 22_300_000, False, "MIT",
+              _KUMAR, config={"model_type": "dac", "sampling_rate": 44100}),
+    ModelCard("mimi", "kyutai/mimi", "codec", 24000, 1, 512, 38_900_000, False, "CC-BY-4.0",
+              "Defossez et al. 2024, Moshi, arXiv:2410.00037", config={"model_type": "mimi"}),
     # Pre-trained by `svuprobe pretrain small` on the audio of `svuprobe.pretrain.open_audio`.
     ModelCard("svuprobe-small", None, "mel-conformer", 16000, 5, 192, 2_670_000, False,
               "CC-BY-SA-4.0", "recipe small of svuprobe", folder="svuprobe-small"),

@@ -10,10 +10,21 @@ _OF_FAMILY = {
     "mel-conformer": 320,
     "beats-encoder": 2560,
     **dict.fromkeys(("muq", "musicfm"), 960),
+    "audio-tower": 320,
+    "clap": 15_000,
+}
+# Codecs differ.
+_OF_MODEL = {
+    "encodec-24khz": 320,
+    "encodec-32khz": 640,
+    "dac-16khz": 320,
+    "dac-24khz": 320,
+    "dac-44khz": 512,
+    "mimi": 1920,
 }
 
 
 def frame_rate(card: ModelCard) -> float | None:
     """Return the frames per second of a model; None of a family that the table lacks."""
-    hop = _OF_FAMILY.get(card.family)
+    hop = _OF_MODEL.get(card.name) or _OF_FAMILY.get(card.family)
     return card.sample_rate / hop if hop else None

@@ -200,7 +200,8 @@ class Trial:
                 float(self.grid.centres(len(before))[int(difference.argmax())]) - start / self.rate
             )
         # A frame's centre may be a hop beside the change, and its field reaches half of it further.
-        allowed = (2 * self.hop + self.field / 2) / self.rate
+        sees = getattr(self.extractor, "sees", self.field)
+        allowed = (2 * self.hop + sees / 2) / self.rate
         return _require(
             max(map(abs, off)) <= allowed,
             f"a change shows most in frames {' and '.join(f'{1000 * o:+.0f}' for o in off)} ms "

@@ -210,9 +210,13 @@ _GENERAL = {
         "Chu et al. 2024, arXiv:2407.10759; Chu et al. 2023, arXiv:2311.07919", 30.0, "as Whisper",
         may_hold={"nsynth": "Qwen-Audio has notes of music among its tasks and is tested on it"},
         published=False, read=False),
-    "nvidia/audio-flamingo-3": TrainingData(
+    "nvidia/audio-flamingo-3-hf": TrainingData(
         "general audio", None, "Whisper large-v3's, then open sets of speech, sound and music",
         "Goel et al. 2025, Audio Flamingo 3, arXiv:2507.08128", 30.0, "windows of its model card",
+        published=False, read=False),
+    "nvidia/music-flamingo-hf": TrainingData(
+        "music", None, "audio-flamingo-3's, then MF-Skills: songs of many cultures; not listed",
+        "Ghosh et al. 2025, Music Flamingo, arXiv:2511.10289", 30.0, "windows of its model card",
         published=False, read=False),
 }
 

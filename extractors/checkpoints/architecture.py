@@ -233,7 +233,7 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], family: str, name:
     # The names of the weight norm in the file are older than the model's.
     names = {*wanted, *(_old_key(key) for key in wanted)}
     stored = select(state, names, _PREFIXES[family], kind=family, name=name)
-    current = {_current_key(key): tensor for key, tensor in stored.items()}
+    current = {current_key(key): tensor for key, tensor in stored.items()}
     _check_state(current, wanted, family, name)
     check_values({key: current[key] for key in wanted}, wanted, name)
     model.load_state_dict(
@@ -242,7 +242,7 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], family: str, name:
     _check_weight_norm(model, stored, name)
 
 
-def _current_key(key: str) -> str:
+def current_key(key: str) -> str:
     """Return the name in today's transformers of a weight in a checkpoint."""
     for old, new in _WEIGHT_NORM.items():
         if key.endswith(old):

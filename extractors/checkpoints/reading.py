@@ -18,6 +18,7 @@ import torch
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints.files import placeholder
+from svuprobe.extractors.checkpoints.parts import belongs
 from svuprobe.extractors.checkpoints.source import Source
 from svuprobe.extractors.checkpoints.weight_files import only_pickle
 
@@ -29,8 +30,20 @@ _NESTS = ("state_dict", "model", "module", "model_state_dict", "weights")
 _WRAPPERS = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
-def read_state(files: Iterable[Path], name: str) -> dict[str, torch.Tensor]:
-    """Read all tensors of a checkpoint's files, under the names saved, less those of wrappers.
+def read_state(
+    files: Iterable[Path], name: str, part: str | None = None
+) -> dict[str, torch.Tensor]:
+    """Read the tensors of a checkpoint's files, under the names saved, less those of wrappers.
+
+    Parameters
+    ----------
+    files
+        From `svuprobe.extractors.checkpoints.find_weights`.
+    name
+        Of the model, for messages.
+    part
+        From `svuprobe.extractors.checkpoints.part_of`: only weights with it in their names, unless
+        there are none; the others take no memory.
 
     Raises
     ------
@@ -38,24 +51,28 @@ def read_state(files: Iterable[Path], name: str) -> dict[str, torch.Tensor]:
         A file that is damaged, or no file of weights, or one that holds more than tensors.
     """
     state: dict[str, torch.Tensor] = {}
-    for path in files:
-        for saved, tensor in read_file(path, name).items():
+    paths = tuple(files)
+    for path in paths:
+        for saved, tensor in read_file(path, name, part).items():
             key = _WRAPPERS.sub("", saved)
             if key != saved and key in state:
                 raise ExtractError(f"{name}: {path.name} holds {key} twice, once as {saved}")
             state[key] = tensor
-    return state
+    return state if state or part is None else read_state(paths, name)
 
 
-def read_file(path: Path, name: str) -> dict[str, torch.Tensor]:
-    """Read the tensors of one file. Raises ExtractError as `read_state` does."""
-    from safetensors.torch import load_file
+def read_file(path: Path, name: str, part: str | None = None) -> dict[str, torch.Tensor]:
+    """Read the tensors of one file, all or a part's. Raises ExtractError as `read_state` does."""
+    from safetensors import safe_open
 
     if path.suffix != ".safetensors":
-        return _tensors_of(_unpickled(path, name), path, name)
+        tensors = _tensors_of(_unpickled(path, name), path, name)
+        return {key: tensor for key, tensor in tensors.items() if belongs(key, part)}
     check_whole(path, name)
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            keys = [key for key in file.keys() if belongs(key, part)]  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in keys}
     except MemoryError:
         raise
     except Exception as error:  # of whatever a damaged file makes the reader stumble over

@@ -39,6 +39,20 @@ _OWN_CODE = "its network is code of its own repository, which svuprobe never run
 
 REFUSED = (
     Refused(
+        "MusicGen, a language model over codes of EnCodec (Copet et al. 2023, arXiv:2306.05284)",
+        "it reads four streams of codes, each a step behind the one before, so a state belongs to "
+        "no one moment; its codec is encodec-32khz",
+        ("musicgen", "musicgen_melody", "musicgen_decoder", "musicgen_melody_decoder"),
+        ("facebook/musicgen-*", "musicgen-*"),
+    ),
+    Refused(
+        "Audio Flamingo 3 or Music Flamingo in its first layout, of several models in folders",
+        "use the one for transformers: nvidia/audio-flamingo-3-hf or nvidia/music-flamingo-hf, "
+        "audio-flamingo-3 and music-flamingo here",
+        ("llava_llama",),
+        ("nvidia/audio-flamingo-3", "nvidia/audio-flamingo-3-chat", "nvidia/music-flamingo"),
+    ),
+    Refused(
         "EAT, a transformer on patches of a mel spectrogram (Chen et al. 2024, arXiv:2401.03497)",
         _OWN_CODE,
         ("eat",),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints.files import read_json
+from svuprobe.extractors.checkpoints.parts import part_of, shards_with
 from svuprobe.extractors.checkpoints.source import (
     PICKLES,
     WEIGHT_FILES,
@@ -41,6 +42,8 @@ _FOREIGN = {
 def find_weights(source: Source) -> tuple[Path, ...]:
     """Find the file or files with the weights, safetensors before pickles.
 
+    Of a model of which only a part is used, the shards that hold it.
+
     Raises
     ------
     ExtractError
@@ -62,14 +65,15 @@ def find_weights(source: Source) -> tuple[Path, ...]:
             unreachable = unreachable or error
             continue
         if index is not None:
-            return tuple(_shard(source, shard, index.name) for shard in _shards(index, source.name))
+            wanted = shards_with(_weight_map(index, source.name), part_of(source))
+            return tuple(_shard(source, shard, index.name) for shard in wanted)
     if unreachable is not None:
         raise unreachable
     return (_other_weights(source),)
 
 
-def _shards(index: Path, name: str) -> list[str]:
-    """Return the files that an index names."""
+def _weight_map(index: Path, name: str) -> dict[str, str]:
+    """Return the file of each weight that an index names."""
     weight_map = read_json(index, name).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ExtractError(
@@ -82,7 +86,7 @@ def _shards(index: Path, name: str) -> list[str]:
             raise ExtractError(
                 f"{name}: {index.name} names {shard!r:.80}, which isn't a file of its own folder"
             )
-    return sorted(set(weight_map.values()))
+    return weight_map
 
 
 def _shard(source: Source, shard: str, index: str) -> Path:

@@ -115,7 +115,7 @@ def _prefixes(state: Iterable[str], wanted: Collection[str]) -> list[str]:
         key
         for key in wanted
         if not re.search(r"\.\d+\.", key) and not key.startswith("masked_spec_embed")
-    }
+    } or set(wanted)  # a codec's encoder has nothing outside its layers
     counts: dict[str, int] = {}
     for key in state:
         parts = key.split(".")

@@ -19,7 +19,6 @@ Conventions
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,7 @@ from typing import Any
 import torch
 
 from svuprobe.extractors.base import ExtractError, FrameGrid
-from svuprobe.extractors.checkpoints import NESTED_SETTINGS, SETTINGS, sample_rate_of, waveform_of
+from svuprobe.extractors.checkpoints import check_bands, feature_extractor, waveform_of
 from svuprobe.extractors.models.feature_encoder import conv_geometry, zero_mean_unit_variance
 
 # What a checkpoint's feature extractor says of itself; None where it has none.
@@ -92,8 +91,8 @@ def _moonshine(config: Any, settings: Settings, name: str, normalize: bool | Non
 
 def _wav2vec2_bert(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
     """Make log-mel frames normalised per band over the clip, ``stride`` of them stacked."""
-    extract = _feature_extractor("SeamlessM4TFeatureExtractor", settings, name, normalize)
-    _check_bands(extract.feature_size * extract.stride, config.feature_projection_input_dim, name)
+    extract = _extractor("SeamlessM4TFeatureExtractor", settings, name, normalize)
+    check_bands(extract.feature_size * extract.stride, config.feature_projection_input_dim, name)
 
     def inputs(clips: list[torch.Tensor]) -> torch.Tensor:
         spectrograms = extract(
@@ -110,8 +109,8 @@ def _wav2vec2_bert(config: Any, settings: Settings, name: str, normalize: bool |
 
 def _whisper(config: Any, settings: Settings, name: str, normalize: bool | None) -> Frontend:
     """Make log-mel frames of 30 s, centred; the second convolution halves their rate."""
-    extract = _feature_extractor("WhisperFeatureExtractor", settings, name, normalize)
-    _check_bands(extract.feature_size, config.num_mel_bins, name)
+    extract = _extractor("WhisperFeatureExtractor", settings, name, normalize)
+    check_bands(extract.feature_size, config.num_mel_bins, name)
     if extract.nb_max_frames != 2 * config.max_source_positions:
         raise ExtractError(
             f"{name}: the feature extractor makes {extract.nb_max_frames} frames of "
@@ -131,8 +130,8 @@ def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> 
     """Make square patches of Kaldi's log-mel frames (25 ms every 10 ms), rows of frequency in
     turn.
     """
-    extract = _feature_extractor("ASTFeatureExtractor", settings, name, normalize)
-    _check_bands(extract.num_mel_bins, config.num_mel_bins, name)
+    extract = _extractor("ASTFeatureExtractor", settings, name, normalize)
+    check_bands(extract.num_mel_bins, config.num_mel_bins, name)
     if extract.max_length != config.max_length:
         raise ExtractError(
             f"{name}: the feature extractor makes {extract.max_length} frames, and the encoder "
@@ -156,43 +155,11 @@ def _ast(config: Any, settings: Settings, name: str, normalize: bool | None) -> 
     )
 
 
-def _feature_extractor(
-    extractor_class: str, settings: Settings, name: str, normalize: bool | None
-) -> Any:
-    """Make transformers' object that computes a family's spectrograms, as the checkpoint says."""
-    import transformers
-
+def _extractor(kind: str, settings: Settings, name: str, normalize: bool | None) -> Any:
+    """Make what computes a family's spectrograms; there is no waveform to normalise."""
     if normalize:
         raise ExtractError(f"{name}: this model has no waveform normalisation to switch on")
-    if settings is None:
-        raise ExtractError(
-            f"{name}: there is no {SETTINGS}, which says how the spectrograms are made (nor is "
-            f"that in {NESTED_SETTINGS})"
-        )
-    kind = settings.get("feature_extractor_type", extractor_class)
-    if kind != extractor_class:
-        raise ExtractError(
-            f"{name}: this model takes the input of a {extractor_class}, not of {kind!r:.60}"
-        )
-    sample_rate_of(settings, "sampling_rate", name)
-    if settings.get("dither"):
-        raise ExtractError(
-            f"{name}: dither adds noise to every clip, so features would never be the same: set "
-            "it to 0"
-        )
-    with warnings.catch_warnings():
-        # AST was trained with such
-        warnings.filterwarnings("ignore", "At least one mel filter", UserWarning)
-        return getattr(transformers, extractor_class).from_dict(settings)
-
-
-def _check_bands(bands: int, wanted: int, name: str) -> None:
-    """Refuse a feature extractor that makes another number of features than the encoder takes."""
-    if bands != wanted:
-        raise ExtractError(
-            f"{name}: the feature extractor makes {bands} features a frame, and the encoder takes "
-            f"{wanted}"
-        )
+    return feature_extractor(kind, settings, name)
 
 
 def _numpy(clips: list[torch.Tensor]) -> list[Any]:

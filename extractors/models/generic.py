@@ -131,11 +131,12 @@ class GenericExtractor:
             return gathered(
                 groups, lambda rows: self._run([clips[row] for row in rows]), frames
             ), frames
-        step, field = self.at_once, self.frontend.grid.samples(self.at_once)
+        # All that it can see: also what comes after its last frame's field is heard.
+        step, longest = self.at_once, self.frontend.longest
         starts = [range(0, count, step) for count in frames.tolist()]
         pieces = []
         for clip, own in zip(clips, starts, strict=True):
-            pieces += [clip[self.hop * n :][:field] for n in own]
+            pieces += [clip[self.hop * n :][:longest] for n in own]
         states = self._run(pieces).transpose(1, 2)  # (pieces, frames, layers, dim)
         whole = [
             part.flatten(0, 1)[:n]

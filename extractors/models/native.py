@@ -25,6 +25,7 @@ from svuprobe.extractors.checkpoints import (
     check_values,
     digest_state,
     find_weights,
+    part_of,
     read_state,
     refuse_adapter,
     revision_of,
@@ -40,6 +41,10 @@ class NativeExtractor:
 
     Attributes
     ----------
+    at_once
+        Frames that it sees at once, None for any number.
+    sees
+        Samples that a frame really depends on (`Network.sees`).
     recipe
         By which svuprobe pre-trained it, empty of all others.
     """
@@ -53,6 +58,8 @@ class NativeExtractor:
         grid = network.grid
         self.sample_rate, self.hop = grid.sample_rate, grid.hop
         self.receptive_field = grid.receptive_field
+        self.sees = network.sees or grid.receptive_field
+        self.at_once = None if network.longest is None else grid.n_frames(network.longest)
         self.layer_names, self.dim = network.layer_names, network.dim
         self.parameters = sum(weights.numel() for weights in network.parameters())
 
@@ -102,11 +109,12 @@ class NativeExtractor:
 
     def _cut(self, clip: torch.Tensor, count: int) -> list[torch.Tensor]:
         """Cut a clip of so many frames to what the network sees at once; the grid goes on."""
-        longest, grid = self.network.longest, self.network.grid
-        if longest is None:
+        step, grid = self.at_once, self.network.grid
+        if step is None:
             return [clip]
-        step = grid.n_frames(longest)
-        return [clip[grid.hop * n :][: grid.samples(step)] for n in range(0, count, step)]
+        # All that it can see: also what comes after its last frame's field may be heard.
+        longest = self.network.longest
+        return [clip[grid.hop * n :][:longest] for n in range(0, count, step)]
 
     def _states(self, pieces: list[torch.Tensor]) -> list[torch.Tensor]:
         """Compute (frames, layers, dim) of each of several pieces of audio."""
@@ -154,7 +162,7 @@ def _load(
     network = _empty(architecture, described, name)  # before weights are downloaded in vain
     weights = find_weights(source)
     revision = revision_of(source, weights)
-    fill(network, read_state(weights, name), architecture, name)
+    fill(network, read_state(weights, name, part_of(source)), architecture, name)
     return NativeExtractor(network, name=name, revision=revision, recipe=source.recipe())
 
 
@@ -196,7 +204,8 @@ def fill(
     """
     wanted = network.state_dict()
     family = architecture.family
-    stored = select(state, wanted, architecture.prefixes, kind=family, name=name)
+    current = {architecture.rename(key): value for key, value in state.items()}
+    stored = select(current, wanted, architecture.prefixes, kind=family, name=name)
     unneeded = [re.compile(each.pattern) for each in architecture.unneeded]
     missing = [key for key in wanted if key not in stored]
     unknown = [

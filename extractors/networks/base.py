@@ -28,6 +28,9 @@ class Network(nn.Module):
     longest
         Samples that it can see at once; longer clips go through in pieces whose frames continue one
         grid. None for any number.
+    sees
+        Samples that a frame really depends on, where that reaches into padding at the ends; None
+        where it is the grid's receptive field.
     frontend
         What comes before the first learnt weight, such as a spectrogram. It is computed and never
         loaded, so it is made under ``torch.device("cpu")`` also where weights wait for a
@@ -42,6 +45,7 @@ class Network(nn.Module):
     dim: int
     padded_exactly: bool
     longest: int | None = None
+    sees: int | None = None
     frontend: nn.Module
     in_float32: tuple[str, ...] = ("frontend",)
 
@@ -106,6 +110,9 @@ class Architecture:
         Under which the weights may lie in a checkpoint, beside none.
     unneeded
         What else a checkpoint may hold.
+    rename
+        From the name of a weight in a checkpoint to that in the network, where torch or
+        transformers has changed names since it was published.
     """
 
     family: str
@@ -113,6 +120,7 @@ class Architecture:
     build: Callable[[Mapping[str, Any], str], Network]
     prefixes: tuple[str, ...] = ()
     unneeded: tuple[Unneeded, ...] = ()
+    rename: Callable[[str], str] = lambda key: key
 
 
 def by_model_type(*types: str) -> Callable[[Source], Mapping[str, Any] | None]:

@@ -13,13 +13,16 @@ if TYPE_CHECKING:  # torch is imported when a model is loaded, and not before
 
 # family -> module
 _MODULES = {
+    "audio-tower": "svuprobe.extractors.networks.audio_tower",
     "beats-encoder": "svuprobe.extractors.networks.beats",
+    "clap": "svuprobe.extractors.networks.clap",
+    "codec": "svuprobe.extractors.networks.codec",
     "dasheng": "svuprobe.extractors.networks.dasheng",
-    "omar-rq": "svuprobe.extractors.networks.omar_rq",
     "mel-conformer": "svuprobe.extractors.networks.mel_conformer",
     "mert2": "svuprobe.extractors.networks.mert2",
     "muq": "svuprobe.extractors.networks.muq",
     "musicfm": "svuprobe.extractors.networks.musicfm",
+    "omar-rq": "svuprobe.extractors.networks.omar_rq",
 }
 
 FAMILIES = tuple(_MODULES)
