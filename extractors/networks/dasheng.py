@@ -88,8 +88,8 @@ class DashengConfig:
     num_heads: int = 12
     mlp_ratio: float = 4.0
     target_length: int = 1008
-    patch_size: tuple[int, ...] = (64, 4)
-    patch_stride: tuple[int, ...] = (64, 4)
+    patch_size: tuple[int, int] = (64, 4)
+    patch_stride: tuple[int, int] = (64, 4)
     n_mels: int = 64
     n_fft: int = 512
     win_size: int = 512

@@ -140,7 +140,7 @@ class Mert2(Network):
     def states(self, audio: Tensor, lengths: Tensor) -> list[Tensor]:
         """Compute hidden states of every block, of clips of one length."""
         x = self.feature_extractor(self.frontend(audio)[:, :-1])
-        x = x.to(self.layers[0].final_layer_norm.weight.dtype)
+        x = x.to(next(self.layers.parameters()).dtype)
         for stage in self.subsampling_module:
             x = stage(x)
         heads = self.config.num_attention_heads
@@ -301,20 +301,28 @@ class Convolution(nn.Module):
         depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim, bias=False)
         self.conv_block = nn.ModuleDict(
             {
-                "1": nn.Conv1d(dim, 2 * dim, kernel_size=1, bias=False),
+                "1": Pointwise(dim, 2 * dim, kernel_size=1, bias=False),
                 "3": depthwise,
-                "4": nn.ModuleDict({"1": nn.LayerNorm(dim, eps=eps)}),
-                "6": nn.Conv1d(dim, dim, kernel_size=1, bias=False),
+                "4": nn.Sequential(nn.Identity(), nn.LayerNorm(dim, eps=eps)),
+                "6": Pointwise(dim, dim, kernel_size=1, bias=False),
             }
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute (batch, frames, dim) of (batch, frames, dim)."""
-        widen, depthwise, inner, narrow = self.conv_block.values()
-        # Convolutions over one frame are linear maps, which need no transposed copies.
-        gated = functional.glu(functional.linear(self.layer_norm(x), widen.weight[..., 0]), dim=-1)
-        mixed = inner["1"](depthwise(gated.transpose(1, 2)).transpose(1, 2))
-        return functional.linear(functional.gelu(mixed), narrow.weight[..., 0])
+        widen, depthwise, norm, narrow = self.conv_block.values()
+        gated = functional.glu(widen(self.layer_norm(x)), dim=-1)
+        mixed = norm(depthwise(gated.transpose(1, 2)).transpose(1, 2))
+        out: Tensor = narrow(functional.gelu(mixed))
+        return out
+
+
+class Pointwise(nn.Conv1d):
+    """A convolution over one frame, computed as the linear map it is, without transposed copies."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute (batch, frames, out) of (batch, frames, in)."""
+        return functional.linear(x, self.weight[..., 0])
 
 
 ARCHITECTURE = Architecture(
