@@ -37,6 +37,38 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         "max_distance": 24,
         "deep_norm": True,
     },
+    "audio-tower": {
+        "model_type": "qwen2_audio",
+        "audio_config": {
+            "d_model": 24,
+            "encoder_layers": 2,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 32,
+            "num_mel_bins": 20,
+            "max_source_positions": 50,
+        },
+        "feature_extractor": {"feature_size": 20, "chunk_length": 1},
+    },
+    "clap": {
+        "model_type": "clap",
+        "audio_config": {
+            "patch_embeds_hidden_size": 8,
+            "hidden_size": 16,
+            "depths": [2, 2],
+            "num_attention_heads": [2, 2],
+        },
+        "feature_extractor": {"max_length_s": 2, "truncation": "rand_trunc"},
+    },
+    "codec": {
+        "model_type": "mimi",
+        "num_filters": 2,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "intermediate_size": 24,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "upsample_groups": 16,
+    },
     "dasheng": {"embed_dim": 24, "depth": 2, "num_heads": 3, "target_length": 40},
     "mel-conformer": {"hidden_size": 32, "blocks": 2, "heads": 2, "inner_size": 48},
     "mert2": {
