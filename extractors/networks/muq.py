@@ -207,8 +207,25 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute (batch, channels, bands / 2, frames / 2) of (batch, channels, bands, frames)."""
-        inner = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
-        return functional.relu(inner + self.bn3(self.conv3(x)))
+        inner = functional.relu(_normed(self.conv1, self.bn1, x), inplace=True)
+        out = _normed(self.conv2, self.bn2, inner)
+        out += _normed(self.conv3, self.bn3, x)
+        return functional.relu(out, inplace=True)
+
+
+def _normed(convolution: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Convolve and normalise by the norm's statistics at once, which saves passes over large
+    arrays.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert convolution.bias is not None
+    scale = norm.weight.float() * (norm.running_var.float() + norm.eps).rsqrt()
+    weight = convolution.weight.float() * scale[:, None, None, None]
+    bias = (convolution.bias.float() - norm.running_mean.float()) * scale + norm.bias.float()
+    return functional.conv2d(
+        x, weight.to(x.dtype), bias.to(x.dtype), convolution.stride, convolution.padding
+    )
 
 
 class Conformer(nn.Module):
