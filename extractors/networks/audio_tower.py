@@ -10,7 +10,7 @@ average of two frames, the LayerNorm and the projection that follow are the lang
 **Frames** are Whisper's: centred on every 320th sample, ``ceil(samples / 320)`` of them. A piece
 lasts 30 s; a shorter one is followed by silence, which the convolutions see and attention doesn't,
 as in transformers' models. A frame's states therefore depend on no padded frame, and padded frames
-are left out after the convolutions: a window of 10 s takes a third of the time.
+are left out after the convolutions: a window of 10 s takes about a third of the time.
 """
 
 from __future__ import annotations
