@@ -19,6 +19,9 @@ from svuprobe.benchmarks.tables import (
 )
 from svuprobe.probe.stats.ranks import Ranks, ranks
 
+# Synthetic, protocol, its hash, windows.
+Key = tuple[bool, str, str, float | None]
+
 
 @dataclass(frozen=True)
 class ModelRank:
@@ -37,6 +40,8 @@ class Across:
 
     Attributes
     ----------
+    window_s
+        Of the windows that were asked for in place of the tasks' own; None for those.
     special
         What was done to the training set.
     columns
@@ -58,6 +63,7 @@ class Across:
     synthetic: bool
     protocol: str
     protocol_hash: str
+    window_s: float | None
     special: str
     columns: list[tuple[str, str]]
     scores: dict[str, list[CellScore | None]]
@@ -73,21 +79,24 @@ def across(tables: Sequence[Table], wanted: Sequence[Wanted] = ()) -> list[Acros
     """Return models x tasks of each protocol, with what a suite asks for and nobody has probed
     yet.
     """
-    keys = set()
-    for table in tables:
-        keys.add((table.synthetic, table.protocol, table.protocol_hash))
-    for one in wanted:
-        keys.add((one.synthetic, one.protocol, one.hash))
+    # Suites ask for the tasks' own windows.
+    keys = {(one.synthetic, one.protocol, one.hash, None) for one in wanted}
+    keys |= {_key(table) for table in tables}
     # Real recordings come before synthetic ones, the default protocol before the others.
-    ordered = sorted(keys, key=lambda key: (key[0], *protocol_key(key[1], key[2])))
+    ordered = sorted(
+        keys, key=lambda key: (key[0], *protocol_key(key[1], key[2]), key[3] is not None, key[3])
+    )
     return [_across(key, tables, wanted) for key in ordered]
 
 
-def _across(
-    key: tuple[bool, str, str], tables: Sequence[Table], wanted: Sequence[Wanted]
-) -> Across:
-    mine = [t for t in tables if (t.synthetic, t.protocol, t.protocol_hash) == key]
-    asked = [w for w in wanted if (w.synthetic, w.protocol, w.hash) == key]
+def _key(table: Table) -> Key:
+    """Return what the tables that stand side by side share."""
+    return table.synthetic, table.protocol, table.protocol_hash, table.window_s
+
+
+def _across(key: Key, tables: Sequence[Table], wanted: Sequence[Wanted]) -> Across:
+    mine = [table for table in tables if _key(table) == key]
+    asked = [w for w in wanted if (w.synthetic, w.protocol, w.hash, None) == key]
     rows = _rows(mine, asked)
     columns = [(t.title, t.ranked) for t in mine]
     typed = [t.argument for t in mine]

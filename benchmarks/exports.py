@@ -210,11 +210,11 @@ def _model_index(
                 scores.append(
                     EvalResult(
                         task_type="audio-classification" if result.task.labels else "other",
-                        task_name=result.task.name,
+                        task_name=result.task.label,
                         dataset_type=result.task.dataset,
                         dataset_name=_dataset_name(result),
                         # Scores of one dataset are told apart by this alone.
-                        dataset_config=result.task.name,
+                        dataset_config=result.task.label,
                         dataset_split="test",
                         metric_type=metric,
                         metric_name=_metric_name(result, metric),
@@ -253,7 +253,7 @@ def _eval_results(
                 rows.append(
                     EvalResultEntry(
                         dataset_id=options.hub_dataset,
-                        task_id=result.task.name,
+                        task_id=result.task.label,
                         value=round(result.ranked.mean, 6),
                         date=result.date,
                         notes=f"{result.task.ranked}, {_setup(result)}",
@@ -336,13 +336,13 @@ def _mteb(results: Path, entries: Sequence[Entry], out: Path, _: ExportOptions) 
                 scores[f"{metric}_ci95"] = list(score.interval)
         body = {
             "dataset_revision": result.task.split_sha256,
-            "task_name": result.task.name,
+            "task_name": result.task.label,
             "mteb_version": f"svuprobe {__version__}",
             "scores": {"test": [scores]},
             "evaluation_time": result.timings.total_s,
             "kg_co2_emissions": None,
         }
-        file = f"{result.task.name}{'.synthetic' * result.task.synthetic}.{path.stem}.json"
+        file = f"{result.task.label}{'.synthetic' * result.task.synthetic}.{path.stem}.json"
         name = tables.pretrained_by(result) or result.model.name
         folder = out / _file_name(name) / result.model.revision
         texts[folder / file] = json.dumps(body, indent=2, ensure_ascii=False) + "\n"

@@ -17,7 +17,7 @@ from svuprobe.benchmarks import suite, tables
 from svuprobe.benchmarks.across import Across, ModelRank, across as across_tasks
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.benchmarks.table_notes import MARKS
-from svuprobe.benchmarks.tables import CellScore, Row, Table, label, pretrained_by
+from svuprobe.benchmarks.tables import CellScore, Row, Table, label, pretrained_by, windows_of
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
@@ -100,8 +100,9 @@ def markdown(several: Sequence[Table], across: Sequence[Across], about: str = ""
 
 
 def task_title(result: Result) -> str:
-    """Return the name of a task, with a mark where its data are synthetic."""
-    return result.task.name + (" (synthetic)" if result.task.synthetic else "")
+    """Return the name of a task, with a mark where its data are synthetic or its windows others."""
+    task = result.task
+    return task.name + (" (synthetic)" if task.synthetic else "") + windows_of(task.window_s)
 
 
 def model_title(result: Result) -> str:
@@ -210,7 +211,7 @@ def _selectivity(ranked: str, row: Row) -> str:
 
 def _across_text(across: Across) -> str:
     """Return the Markdown of models x tasks under one protocol."""
-    mark = " (synthetic)" if across.synthetic else ""
+    mark = (" (synthetic)" if across.synthetic else "") + windows_of(across.window_s)
     grouped = any(rank.group for rank in across.ranks.values())
     head = ["model"]
     # Pipe tables have no line breaks of their own, but HTML's.
@@ -253,6 +254,8 @@ def _to_run(across: Across) -> str:
     if len(models) + len(typed) > _MOST_WORDS:
         return f"{_NOTHING}: no result yet; `svuprobe extract` and `svuprobe probe` make it."
     words = " ".join([_option("--task", typed), _option("--model", models)])
+    if across.window_s is not None:
+        words += f" --window {across.window_s:g}"
     extract = code(f"svuprobe extract {words} --data DATA")
     probe = code(f"svuprobe probe {words} --protocol {shlex.quote(across.protocol)}")
     return f"{_NOTHING}: no result yet; {extract} and {probe} make it."
@@ -266,7 +269,8 @@ def as_csv(several: Sequence[Table]) -> str:
     """Return one line for each score: table, row, metric."""
     columns = [
         "task", "synthetic", "version", "split_sha256", "protocol", "protocol_hash", "file",
-        "train_fraction", "shuffled_labels", "kind", "rank", "model", "revision", "control",
+        "window_s", "train_fraction", "shuffled_labels", "kind", "rank", "model", "revision",
+        "control",
         "finetuned", "saw", "group", "source", "metric", "ranked", "mean", "std", "ci95_low",
         "ci95_high", "mean_shuffled",
     ]  # fmt: skip

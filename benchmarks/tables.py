@@ -84,6 +84,7 @@ class Table:
     split_sha256: str
     protocol: str
     protocol_hash: str
+    window_s: float | None  # asked for in place of the task's own
     train_fraction: float
     shuffled_labels: bool
     pooling: str
@@ -108,6 +109,7 @@ class Table:
             self.task
             + (" (synthetic)" if self.synthetic else "")
             + pooled_by(self.pooling)
+            + windows_of(self.window_s)
             + part_of(self.train_fraction)
             + labels
         )
@@ -163,6 +165,11 @@ def protocol_key(name: str, digest: str) -> tuple[Any, ...]:
     return name != "svuprobe", name, digest
 
 
+def windows_of(window_s: float | None) -> str:
+    """Word windows that were asked for in place of a task's own; none for those."""
+    return "" if window_s is None else f", windows of {window_s:g} s"
+
+
 def part_of(fraction: float) -> str:
     """Word a share of the training set for a heading; none for the whole of it."""
     return f", {100 * fraction:g} % of the training set" if fraction < 1 else ""
@@ -208,6 +215,7 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
         split_sha256=task.split_sha256,
         protocol=first.protocol.name,
         protocol_hash=first.protocol.hash,
+        window_s=task.window_s,
         train_fraction=first.protocol.train_fraction,
         shuffled_labels=first.protocol.shuffle_labels,
         pooling=first.protocol.pooling,
@@ -260,6 +268,9 @@ def _missing(first: Result, rows: Sequence[Row], wanted: Sequence[Wanted]) -> li
     here = first.task.name, first.task.synthetic, first.protocol.hash
     # Any revision fills the gap: a suite asks for models by name.
     there = {row.model for row in rows}
+    # Suites ask for the tasks' own windows.
+    if first.task.window_s is not None:
+        return []
     asked = sorted({w.model for w in wanted if (w.task, w.synthetic, w.hash) == here})
     return [Row("missing", model, {}) for model in asked if model not in there]
 

@@ -145,12 +145,13 @@ class Extractor(Protocol):
     It owns its waveform normalisation; it never resamples, chunks or chooses a device. A clip's
     states never depend on what else is in its batch.
 
-    Four more members are optional: ``pooled(audio, lengths) -> (batch, layers, dim)`` float32,
+    Five more members are optional: ``pooled(audio, lengths) -> (batch, layers, dim)`` float32,
     where there is a better answer at clip level than the mean over the valid frames (it has no
     deviation); ``moments(audio, lengths) -> (batch, 2, layers, dim)`` float32, where mean and
     population standard deviation over the valid frames are known faster than from the states;
-    ``compile()``, which makes later calls faster where few shapes occur; and ``recipe``, by which
-    svuprobe pre-trained it.
+    ``compile()``, which makes later calls faster where few shapes occur; ``at_once_s``, the seconds
+    that it sees at once, where longer clips go through in pieces; and ``recipe``, by which svuprobe
+    pre-trained it.
 
     Attributes
     ----------

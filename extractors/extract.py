@@ -38,6 +38,7 @@ from svuprobe.extractors.jobs import (
     caches_of,
     jobs_for,
     refuse_full_disk,
+    remarks,
 )
 from svuprobe.extractors.progress import Estimate
 from svuprobe.extractors.writer import ExtractionReport, ShardFile, Writer
@@ -105,6 +106,8 @@ def extract(
         to_do = jobs_for(caches, seconds_of, shard)
         if to_do:
             reporter.say(announcement(to_do, seconds_of, windowing))
+            for remark in remarks(to_do, seconds_of, windowing):
+                reporter.say(remark)
             refuse_full_disk(features, to_do, seconds_of, windowing)
         begun()
         if to_do:

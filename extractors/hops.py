@@ -9,9 +9,10 @@ _OF_FAMILY = {
     **dict.fromkeys(("wav2vec2", "wavlm", "hubert", "data2vec", "mert", "handmade"), 320),
     "mel-conformer": 320,
     "beats-encoder": 2560,
-    **dict.fromkeys(("muq", "musicfm"), 960),
+    **dict.fromkeys(("muq", "musicfm", "mert2"), 960),
     "audio-tower": 320,
     "clap": 15_000,
+    "dasheng": 640,
 }
 # Codecs differ.
 _OF_MODEL = {

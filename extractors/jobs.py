@@ -30,6 +30,7 @@ from svuprobe.extractors.cache import (
     read_shards,
     tidy,
 )
+from svuprobe.extractors.context import Context
 from svuprobe.extractors.pooling import pooling_of
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks.types import Clip, Windowing
@@ -41,6 +42,7 @@ def header_for(
     extractor: Extractor, dataset: str, windowing: Windowing, level: str, dtype: str = "float32"
 ) -> Header:
     """Return the header of the cache that ``extractor`` fills."""
+    context = Context.of(extractor)
     return Header(
         model=extractor.name,
         revision=extractor.revision,
@@ -58,6 +60,8 @@ def header_for(
         level=level,
         recipe=getattr(extractor, "recipe", ""),
         pooling=pooling_of(extractor, level),
+        trained_s=context.trained_s,
+        at_once_s=context.at_once_s,
     )
 
 
@@ -287,6 +291,21 @@ def announcement(jobs: Sequence[Job], seconds_of: Mapping[str, float], windowing
         f"through {', '.join(names)}: {gib(size)} of features ({gib(_free(caches[0].directory))} "
         "free)"
     )
+
+
+def remarks(
+    jobs: Sequence[Job], seconds_of: Mapping[str, float], windowing: Windowing
+) -> list[str]:
+    """Return a line for each model that is not used to such windows."""
+    longest = max((seconds_of[clip_id] for clip_id in _clips_of(jobs)), default=0.0)
+    window_s = windowing.longest_s(longest)
+    lines = []
+    for cache in caches_of(jobs):
+        header = cache.header
+        remark = Context(header.trained_s, header.at_once_s).remark(header.model, window_s)
+        if remark:
+            lines.append(remark)
+    return lines
 
 
 def refuse_full_disk(

@@ -139,10 +139,10 @@ _MUSIC = {
     "m-a-p/MERT-v1-330M": _map(160_000, "music of the internet that is not listed", 5.0),
     "m-a-p/music2vec-v1": _map(1_000, "music that is not listed", 30.0),
     "m-a-p/MERT-v2-30s": TrainingData(
-        "music", None, "not said", "model card of MERT-v2-30s",
+        "music", None, "music that is not named", "model card of MERT-v2-30s",
         30.0, "its name; MERT-v2-FullSong continues it to complete songs", published=False),
     "m-a-p/MERT-v2-FullSong": TrainingData(
-        "music", None, "not said", "model card of MERT-v2-FullSong",
+        "music", None, "music that is not named", "model card of MERT-v2-FullSong",
         360.0, "songs of 30 to 360 s (model card)", published=False),
     "OpenMuQ/MuQ-large-msd-iter": TrainingData(
         "music", None, "Million Song Dataset (the paper's 160,000 h are of another model)", _MUQ,

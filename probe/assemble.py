@@ -134,6 +134,7 @@ def _task_info(listed: ClipList) -> TaskInfo:
         ranked=task.metrics[0],
         scored=task.scored,
         windowing=task.windowing.key,
+        window_s=listed.window_s,
         class_weight_alpha=float(task.class_weight_alpha),
         beat_decoder=kinds.of(task).decoder(task),
         labels=tuple(listed.labels),

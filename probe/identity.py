@@ -43,8 +43,11 @@ SCORING = 3
 # change no score: the clips are told apart by themselves.
 _NOT_OF_A_TASK = {"clips", "source", "expected", "hours", "labels"}
 # The name may hold a path, and revisions have folders of their own; the format and what is pooled
-# say what else the file holds: what heads read of it is a field of the protocol.
-_NOT_OF_FEATURES = {"model", "revision", "parameters", "format", "recipe", "pooling"}
+# say what else the file holds: what heads read of it is a field of the protocol. How the model was
+# trained is a fact about it, and in its weights.
+_NOT_OF_FEATURES = {
+    "model", "revision", "parameters", "format", "recipe", "pooling", "trained_s", "at_once_s"
+}  # fmt: skip
 
 
 def of_task(task: Task, labels: Sequence[str]) -> str:

@@ -56,6 +56,8 @@ class TaskInfo:
         Whether each ``window`` or each ``clip`` is one answer.
     windowing
         How long clips are cut, as in the name of the cache's folder.
+    window_s
+        Seconds of windows that were asked for in place of the task's own; None for its own.
     class_weight_alpha
         Exponent of the weights of the classes in the loss, see `svuprobe.tasks.types.Task`.
     beat_decoder
@@ -76,6 +78,7 @@ class TaskInfo:
     ranked: Name
     scored: Unit
     windowing: Text
+    window_s: float | None = None
     class_weight_alpha: float
     beat_decoder: Text | None = None
     labels: tuple[str, ...]
@@ -97,6 +100,11 @@ class TaskInfo:
         "scored",
         "class_weight_alpha",
     )
+
+    @property
+    def label(self) -> str:
+        """Return the name, with the windows that were asked for: ``technique.window5s``."""
+        return self.name + ("" if self.window_s is None else f".window{self.window_s:g}s")
 
     @property
     def comparable(self) -> tuple[Any, ...]:

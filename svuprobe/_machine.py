@@ -14,6 +14,7 @@ MOST_JOBS = 256  # processes; each takes some 100 MB
 MOST_SEED = 2**63 - 1
 MOST_BATCH_S = 86_400.0  # of audio
 MOST_TIMEOUT_S = 86_400.0
+MOST_WINDOW_S = 3_600.0
 LEAST_MEMORY, MOST_MEMORY = 1 << 20, 1 << 50  # bytes
 
 

@@ -1,14 +1,15 @@
 """Keep the clips of a task as extraction saw them, so that probing never needs the dataset.
 
-``FEATURES/tasks/<task>[.synthetic].json``, written by ``svuprobe extract``.
+``FEATURES/tasks/<task>[.window<seconds>s][.synthetic].json``, written by ``svuprobe extract``.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 class ClipList:
     """Hold a task, its clips and labels, and whether they are of a synthetic copy of the dataset.
 
-    ``saved_at`` is when extraction wrote the list, in seconds since 1970; None for one that was
-    just made.
+    ``window_s`` is the length of windows that was asked for in place of the task's own, which the
+    task has then; None for its own. ``saved_at`` is when extraction wrote the list, in seconds
+    since 1970; None for one that was just made.
     """
 
     task: Task
@@ -30,6 +32,7 @@ class ClipList:
     labels: tuple[str, ...]
     synthetic: bool
     saved_at: float | None = None
+    window_s: float | None = None
 
     @property
     def dataset(self) -> str:
@@ -39,7 +42,14 @@ class ClipList:
     @property
     def folder(self) -> str:
         """Return the name of the task's folder in results."""
-        return f"{self.task.name}{'.synthetic' if self.synthetic else ''}"
+        return folder_of(self.task.name, self.synthetic, self.window_s)
+
+    def with_window(self, window_s: float | None) -> ClipList:
+        """Return the same list with windows of another length; None, or its own, change nothing."""
+        if window_s is None or window_s == self.task.windowing.window_s:
+            return self
+        task = replace(self.task, windowing=self.task.windowing.with_window(window_s))
+        return replace(self, task=task, window_s=float(window_s))
 
     def untouched(self, clip: Clip) -> bool:
         """Tell whether a clip's file is as it was when extraction wrote the list: no need to read
@@ -54,6 +64,12 @@ class ClipList:
             return False
         # Either time may lag: a copied file keeps the one, a renamed one the other.
         return max(status.st_mtime, status.st_ctime) < self.saved_at
+
+
+def folder_of(task: str, synthetic: bool, window_s: float | None = None) -> str:
+    """Return the name of a task's folder in results, and of its list of clips."""
+    window = "" if window_s is None else f".window{window_s:g}s"
+    return f"{task}{window}{'.synthetic' if synthetic else ''}"
 
 
 def listed(task: Task, clips: Sequence[Clip], synthetic: bool) -> ClipList:
@@ -88,6 +104,8 @@ def save(features: Path, found: ClipList) -> None:
         "labels": found.labels,
         "clips": [asdict(clip) for clip in found.clips],
     }
+    if found.window_s is not None:
+        body["window_s"] = found.window_s
     # A line for each value: two versions of a list can be compared line by line.
     text = json.dumps(body, indent=0)
     if not holds(path, text):
@@ -118,11 +136,13 @@ def read(path: Path) -> ClipList:
             f"{path}: of version {body['version']} of task {task.name}, this is version "
             f"{task.version}; run svuprobe extract again (features are kept)"
         )
+    window_s = body.get("window_s")
     if task.source:
-        return listed(task, task.clips(Path()), False)
+        return listed(task, task.clips(Path()), False).with_window(window_s)
     # JSON knows lists only; targets are tuples.
     clips = [Clip(**clip | {"target": _tuples(clip["target"])}) for clip in body["clips"]]
-    return ClipList(task, tuple(clips), tuple(body["labels"]), body["synthetic"], saved_at)
+    found = ClipList(task, tuple(clips), tuple(body["labels"]), body["synthetic"], saved_at)
+    return found.with_window(window_s)
 
 
 _TYPES = {
@@ -158,6 +178,8 @@ def _body(path: Path) -> dict[str, Any]:
         isinstance(body.get(key), kind) for key, kind in _TYPES.items()
     ):
         raise TaskError(f"{path}: is no list of a task's clips; {again}")
+    if not _is_window(body.get("window_s")):
+        raise TaskError(f"{path}: damaged (window_s {body['window_s']!r}); {again}")
     for clip in body["clips"]:
         # Checked here, once: whatever else reads clips relies on their types.
         whole = isinstance(clip, dict) and clip.keys() == _CLIP_TYPES.keys()
@@ -169,6 +191,10 @@ def _body(path: Path) -> dict[str, Any]:
         if clip["split"] not in SPLITS:
             raise TaskError(f"{path}: damaged (split {clip['split']!r}); {again}")
     return body
+
+
+def _is_window(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 0 < value < math.inf)
 
 
 def _source(path: Path, body: dict[str, Any]) -> str:
@@ -192,27 +218,34 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def find(features: Path, name: str | None = None) -> tuple[list[ClipList], list[str]]:
+def find(
+    features: Path, name: str | None = None, window_s: float | None = None
+) -> tuple[list[ClipList], list[str]]:
     """Find the saved lists of one task (of its real and its synthetic dataset), or of every task.
+
+    ``window_s`` finds those whose clips were cut to such windows; None, those with the task's own.
 
     Returns the lists, and a line for each file that can't be used; one bad file hides no other
     task. Hidden files, such as macOS leaves on other file systems, are no lists.
     """
     if name is not None and name.endswith(".toml"):
         task = load(name)
-        return [listed(task, task.clips(Path()), False)], []
-    # (Names of tasks have no characters that mean something to glob.)
-    pattern = "*" if name is None else name
-    paths = {
-        *features.glob(f"tasks/{pattern}.json"),
-        *features.glob(f"tasks/{pattern}.synthetic.json"),
-    }
+        return [listed(task, task.clips(Path()), False).with_window(window_s)], []
+    # A task's own windows may be those asked for.
+    endings = {folder_of("", synthetic) for synthetic in (False, True)}
+    if window_s is not None:
+        endings |= {folder_of("", synthetic, window_s) for synthetic in (False, True)}
     found, problems = [], []
-    for path in sorted(paths):
-        if path.name.startswith("."):
+    for path in sorted(features.glob("tasks/*.json")):
+        task_name, dot, ending = path.name.removesuffix(".json").partition(".")
+        # (Names of tasks have no dots; a hidden file has none before its first.)
+        if not task_name or name not in (None, task_name) or dot + ending not in endings:
             continue
         try:
-            found.append(read(path))
+            one = read(path)
         except TaskError as error:
             problems.append(str(error))
+            continue
+        if window_s is None or one.task.windowing.window_s == window_s:
+            found.append(one)
     return found, problems

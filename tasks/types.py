@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,16 @@ class Windowing:
         if self.min_rms:
             parts.append(f"rms{self.min_rms:g}")
         return "-".join(parts)
+
+    def with_window(self, window_s: float) -> Windowing:
+        """Return the same with windows of another length; no rest has to be longer than they."""
+        return replace(self, window_s=window_s, tail_s=min(self.tail_s, window_s))
+
+    def longest_s(self, clip_s: float) -> float:
+        """Return how long the longest window of clips of up to ``clip_s`` seconds is."""
+        if self.window_s is not None:
+            return min(self.window_s, clip_s)
+        return clip_s / max(1, math.ceil(clip_s / _LONGEST_S))
 
     def spans(self, n_samples: int, sample_rate: int) -> list[tuple[int, int]]:
         """Return start and stop sample of every window of a clip of ``n_samples`` at

@@ -162,6 +162,8 @@ def _named_group(kind: str, result: Result, results: Sequence[Result], of_task: 
     """Return ``layer-curves-technique-linear`` with as much more as tells groups apart."""
     task, protocol = result.task, result.protocol
     parts = [kind, *[task.name] * of_task, protocol.name]
+    if of_task and task.window_s is not None:
+        parts.append(f"window{task.window_s:g}s")
     # A protocol that was changed by options keeps its name: only its hash tells.
     if len({r.protocol.hash for r in results if r.protocol.name == protocol.name}) > 1:
         parts.append(protocol.hash[:8])

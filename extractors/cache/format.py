@@ -50,8 +50,10 @@ from svuprobe.extractors.pooling import MEAN_STD
 HDF5 = {"libver": ("v110", "v110"), "rdcc_nbytes": 32 << 20}
 TEXT = h5py.string_dtype("utf-8")
 TEXT_COLUMNS = ("clip_id", "fingerprint")  # the others are numbers
+# Fields that are in a file only where they say something; no feature depends on them.
+_FACTS = ("trained_s", "at_once_s")
 # Fields of a header that older caches lack; they are read as their defaults.
-_LATER = ("recipe", "pooling")
+_LATER = ("recipe", "pooling", *_FACTS)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Header:
         What is kept of a window at clip level: ``mean_std``, its mean in ``features`` and its
         deviation in ``std``; ``own``, what the model makes of a whole window itself. Empty at frame
         level, and in caches that are older than the field: there it is the mean or the model's own.
+    trained_s, at_once_s
+        What windows the model is used to (`svuprobe.extractors.context`), as far as that was known.
     """
 
     model: str
@@ -86,6 +90,8 @@ class Header:
     format: int = 2
     recipe: str = ""
     pooling: str = ""
+    trained_s: float = 0.0
+    at_once_s: float = 0.0
 
     @property
     def has_std(self) -> bool:
@@ -108,7 +114,13 @@ class Header:
 
     def attributes(self) -> dict[str, Any]:
         """Return the fields for HDF5 or JSON: layer names as a list."""
-        return asdict(self) | {"layer_names": list(self.layer_names)}
+        silent = {name for name in _FACTS if not getattr(self, name)}
+        body = asdict(self) | {"layer_names": list(self.layer_names)}
+        return {name: value for name, value in body.items() if name not in silent}
+
+    def determining(self) -> dict[str, Any]:
+        """Return the attributes that features depend on."""
+        return {name: v for name, v in self.attributes().items() if name not in _FACTS}
 
     @classmethod
     def read(cls, attributes: Any) -> Header:
@@ -121,12 +133,12 @@ class Header:
 
     def require(self, other: Header, where: Path) -> None:
         """Raise ExtractError naming both values where ``other``, found at ``where``, differs."""
-        for f in fields(self):
-            mine, theirs = getattr(self, f.name), getattr(other, f.name)
+        for name in self.determining():
+            mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise ExtractError(
-                    f"{where}: made with {f.name} = {theirs!r}, asked for {mine!r}; nothing was "
-                    "mixed: choose another --features folder"
+                    f"{where}: made with {name} = {theirs!r}, asked for {mine!r}; nothing "
+                    "was mixed: choose another --features folder"
                 )
 
 

@@ -150,8 +150,8 @@ def _unplanned(clips: dict[str, str], planned: list[str] | None) -> str:
 
 def _difference(truth: Header, header: Header) -> str:
     """Say in what a file was made otherwise than the cache."""
-    for name, mine in truth.attributes().items():
-        theirs = header.attributes()[name]
+    for name, mine in truth.determining().items():
+        theirs = header.determining()[name]
         if mine != theirs:
             return f"was made with {name} = {theirs!r}, the cache with {mine!r}"
     return ""

@@ -65,6 +65,8 @@ class GenericExtractor:
     ----------
     at_once
         Frames that it sees at once, None for any number.
+    at_once_s
+        The same in seconds.
     """
 
     def __init__(
@@ -86,7 +88,9 @@ class GenericExtractor:
             grid.hop,
             grid.receptive_field,
         )
-        self.at_once = None if frontend.longest is None else grid.n_frames(frontend.longest)
+        longest = frontend.longest
+        self.at_once = None if longest is None else grid.n_frames(longest)
+        self.at_once_s = None if longest is None else longest / grid.sample_rate
         # Moonshine has two
         blocks: int = getattr(config, "encoder_num_hidden_layers", config.num_hidden_layers)
         self.layer_names = ("input", *(f"block{i:02d}" for i in range(1, blocks + 1)))

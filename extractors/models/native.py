@@ -47,6 +47,8 @@ class NativeExtractor:
         Samples that a frame really depends on (`Network.sees`).
     recipe
         By which svuprobe pre-trained it, empty of all others.
+    at_once_s
+        Seconds that it sees at once, None for any number.
     """
 
     normalization = "none"
@@ -62,6 +64,7 @@ class NativeExtractor:
         self.at_once = None if network.longest is None else grid.n_frames(network.longest)
         self.layer_names, self.dim = network.layer_names, network.dim
         self.parameters = sum(weights.numel() for weights in network.parameters())
+        self.at_once_s = None if network.longest is None else network.longest / grid.sample_rate
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
         """Move the weights; outputs are then computed there, in that type."""

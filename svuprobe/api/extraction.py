@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from svuprobe._machine import MOST_WINDOW_S, check_real
 from svuprobe._run_options import RunOptions
 from svuprobe.api.data import Data, clips_of
 from svuprobe.extractors.extract import extract as fill_caches
@@ -25,6 +26,7 @@ def extract(
     *,
     data: Data | str | Path,
     features: str | Path,
+    window_s: float | None = None,
     shard: tuple[int, int] = (1, 1),
     replace_changed: bool = False,
     frames: bool = False,
@@ -45,6 +47,9 @@ def extract(
         The folder that holds the datasets, or a `Data`.
     features
         The folder of all caches.
+    window_s
+        Cut clips into windows of so many seconds, whatever a task says. They have caches and
+        results of their own; `svuprobe.probe` takes the same number.
     shard
         ``(i, n)``: do the i-th of n parts, for several processes on one cache.
     replace_changed
@@ -69,6 +74,8 @@ def extract(
     ExtractError
         A model can't be loaded, or a cache is another model's, is damaged, or won't fit on the
         disk.
+    OptionError
+        The window is no number of seconds.
 
     Example
     -------
@@ -79,7 +86,10 @@ def extract(
     """
     options = options or RunOptions()
     place = Data.of(data)
-    lists = [clips_of(name, place, options.reporter) for name in dict.fromkeys(tasks)]
+    check_real("window", window_s, MOST_WINDOW_S)
+    lists = []
+    for name in dict.fromkeys(tasks):
+        lists.append(clips_of(name, place, options.reporter).with_window(window_s))
     caches = _by_cache(lists, frames)
     # Loaded before any audio is decoded: a model that can't be is said at once.
     extractors = [load_extractor(name) for name in dict.fromkeys(models)]

@@ -28,6 +28,7 @@ def probe(
     features: str | Path,
     results: str | Path,
     protocol: Protocol | None = None,
+    window_s: float | None = None,
     options: RunOptions | None = None,
 ) -> list[Probed]:
     """Probe every model that has a cache on every task that has one, or the named ones.
@@ -46,6 +47,8 @@ def probe(
     protocol
         How heads are trained and chosen; None for the default, `svuprobe.probe.protocol.preset` has
         others.
+    window_s
+        Of windows that extraction was asked for in place of the tasks' own; None for their own.
     options
         ``device``, ``dtype`` (of the products of training), ``memory``, ``allow_missing``,
         ``overwrite`` and ``reporter`` are used.
@@ -78,7 +81,7 @@ def probe(
     probed: list[Probed] = []
     problems: list[str] = []
     for name in names:
-        lists, unreadable = _lists(features, name)
+        lists, unreadable = _lists(features, name, window_s)
         problems += unreadable
         for clips in lists:
             # What can't be probed holds up no other: it is said at the end.
@@ -105,18 +108,28 @@ def probe(
     return probed
 
 
-def _lists(features: Path, name: str | None) -> tuple[list[ClipList], list[str]]:
+def _lists(
+    features: Path, name: str | None, window_s: float | None
+) -> tuple[list[ClipList], list[str]]:
     """Return the clips of a task, or of all, that extraction wrote, and a line for each list that
     is none.
     """
-    lists, problems = manifest.find(features, name)
+    lists, problems = manifest.find(features, name, window_s)
     if not lists and not problems:
         what = f"task {name}" if name else "any task"
         raise ProbeError(
-            f"{features}: no features of {what}; run svuprobe extract --task {name or 'T'} "
-            "--model M first"
+            f"{features}: no features of {what}{_of_window(window_s)}; run svuprobe extract "
+            f"--task {name or 'T'} --model M{_option(window_s)} first"
         )
     return lists, problems
+
+
+def _of_window(window_s: float | None) -> str:
+    return "" if window_s is None else f" in windows of {window_s:g} s"
+
+
+def _option(window_s: float | None) -> str:
+    return "" if window_s is None else f" --window {window_s:g}"
 
 
 def _caches(
@@ -130,8 +143,8 @@ def _caches(
     of_all = caches_of(features, clips, level=level)
     if not models and not of_all:
         raise ProbeError(
-            f"{features}: no {what} for task {clips.task.name}; run svuprobe extract{more} --task "
-            f"{clips.task.name}"
+            f"{features}: no {what} for task {clips.task.name}{_of_window(clips.window_s)}; run "
+            f"svuprobe extract{more} --task {clips.task.name}{_option(clips.window_s)}"
         )
     folders: list[Path] = []
     for model in models or ["*"]:
@@ -142,7 +155,7 @@ def _caches(
             raise ProbeError(
                 f"{features}: no {what} of {model} for task {clips.task.name} (there are: "
                 f"{have}); run svuprobe extract{more} --model {model} --task "
-                f"{clips.task.source or clips.task.name}"
+                f"{clips.task.source or clips.task.name}{_option(clips.window_s)}"
             )
         folders += of_model
     return list(dict.fromkeys(folders))

@@ -10,7 +10,15 @@ import click
 from svuprobe._edge import TERMINAL, warn
 from svuprobe._machine import MOST_BATCH_S, MOST_JOBS, MOST_TIMEOUT_S
 from svuprobe._options import Number, Shard
-from svuprobe.cli.shared import MODEL, TASK, data_of, data_option, device_option, features_option
+from svuprobe.cli.shared import (
+    MODEL,
+    TASK,
+    data_of,
+    data_option,
+    device_option,
+    features_option,
+    window_option,
+)
 
 
 @click.command()
@@ -47,6 +55,7 @@ from svuprobe.cli.shared import MODEL, TASK, data_of, data_option, device_option
         "fails."
     ),
 )
+@window_option
 @click.option(
     "--shard", type=Shard(), default=(1, 1), help="Do the i-th of n parts (several processes)."
 )
@@ -75,6 +84,7 @@ def extract(
     batch_seconds: float | None,
     jobs: int | None,
     decode_timeout_s: float,
+    window_s: float | None,
     shard: tuple[int, int],
     compiled: bool,
     replace_changed: bool,
@@ -98,6 +108,7 @@ def extract(
         model_names,
         data=data_of(where),
         features=features,
+        window_s=window_s,
         shard=shard,
         replace_changed=replace_changed,
         frames=frames,

@@ -23,7 +23,8 @@ _LEGEND = (
     'Layers count what enters the first block. The hours are the authors\' own; "at once" is the '
     'longest stretch that training saw. "Holds" and "may hold" name the datasets of tasks '
     "(svuprobe tasks) whose audio is, or may be, in the training data; of any other they hold "
-    "nothing. --json adds the sources of all this, repositories and references."
+    "nothing. Of entries marked unchecked the source was not at hand. --json adds all sources, "
+    "repositories and references."
 )
 
 
@@ -113,7 +114,8 @@ def _trained_on(data: TrainingData) -> Iterator[str]:
     """Yield what a model heard, and what it has to do with the datasets of tasks."""
     hours = "unknown hours" if data.hours is None else f"{data.hours:,g} h"
     at_once = "" if data.crop_s is None else f"; {data.crop_s:g} s at once"
-    yield f"trained on {hours}: {data.sets}{at_once}"
+    unchecked = "" if data.read else " (unchecked)"
+    yield f"trained on {hours}: {data.sets}{at_once}{unchecked}"
     if data.holds:
         yield f"holds {', '.join(data.holds)}"
     if not data.published:

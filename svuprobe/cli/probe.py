@@ -10,7 +10,14 @@ import click
 from svuprobe._edge import TERMINAL, warn
 from svuprobe._machine import LEAST_MEMORY, MOST_MEMORY
 from svuprobe._options import RATE, Checked, Number, whole
-from svuprobe.cli.shared import MODEL, TASK, device_option, features_option, results_option
+from svuprobe.cli.shared import (
+    MODEL,
+    TASK,
+    device_option,
+    features_option,
+    results_option,
+    window_option,
+)
 from svuprobe.probe.protocol import POOLINGS, RANGES, preset
 
 PROTOCOL = Checked("protocol", lambda name: None if preset(name) else None)
@@ -34,6 +41,7 @@ OF_HEADS = whole(RANGES)
 )
 @features_option
 @results_option
+@window_option
 @click.option(
     "--protocol",
     type=PROTOCOL,
@@ -109,6 +117,7 @@ def probe(
     rates: tuple[float, ...],
     fractions: tuple[float, ...],
     memory: float | None,
+    window_s: float | None,
     **fields: Any,
 ) -> None:
     """Train heads on cached features; select on validation, score the test split once."""
@@ -138,6 +147,7 @@ def probe(
                 features=features,
                 results=results,
                 protocol=each,
+                window_s=window_s,
                 options=options,
             )
         except api.PartlyDone as error:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from svuprobe._edge import echo, one_line, warn
-from svuprobe._options import DEVICE, Checked
+from svuprobe._machine import MOST_WINDOW_S
+from svuprobe._options import DEVICE, Checked, Number
 from svuprobe.extractors.names import check_name as check_model_name
 from svuprobe.tasks import check_name
 
@@ -36,6 +37,12 @@ results_option = click.option(
     envvar="SVUPROBE_RESULTS",
     show_default=True,
     help="Results.",
+)
+window_option = click.option(
+    "--window",
+    "window_s",
+    type=Number(0, MOST_WINDOW_S, min_open=True),
+    help="Seconds of the windows that clips are cut into; each task's own if not given.",
 )
 device_option = click.option(
     "--device", type=DEVICE, help="cpu, cuda, cuda:1, ...; the GPU where there is one."

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from svuprobe import api, cli
 from svuprobe.benchmarks import real_audio, suite
+from svuprobe.benchmarks.published import FILE
 from svuprobe.extractors import names
 from svuprobe.probe.protocol import ProbeError, preset
 from svuprobe.tasks import TABLE
@@ -89,6 +90,39 @@ def test_the_suites_of_the_papers_are_theirs():
     assert mir.protocols_of("key") == (preset("ma2023"), preset("svuprobe"))
     for plan in (svu, mir):
         assert {"logmel", "mfcc"} < set(plan.controls)
+
+
+def test_marble15_has_the_fifteen_metrics_of_the_table_that_stands_beside_it():
+    plan = suite.load("marble15")
+    with FILE.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["source"].startswith("MERT-v2 model")]
+    assert len({(row["task"], row["metric"]) for row in rows}) == 15
+    assert {row["task"] for row in rows} == set(plan.tasks)
+    weighted, best = plan.protocols
+    assert (weighted, weighted.select, weighted.seeds) == (preset("svuprobe"), "sum", 5)
+    assert (best, best.select) == (preset("marble", seeds=5), "best")
+    assert {"muq-large", "mert-v2-30s", "mert-v2-fullsong", "musicfm-msd", "musicfm-fma"} <= set(
+        plan.models
+    )
+
+
+def test_marble15_runs_to_its_end_at_tiny_scale(tmp_path):
+    plan = suite.load("marble15")
+    quick = "seeds = 2, max_epochs = 2, learning_rates = [0.01]"
+    protocols = ", ".join(f'{{ base = "{one.name}", {quick} }}' for one in plan.protocols)
+    toml = tmp_path / "small.toml"
+    toml.write_text(
+        'name = "small"\nprepare = "synth"\ntasks = ["emotion"]\n'
+        'models = ["svuprobe-small"]\ncontrols = ["logmel"]\n'
+        f"protocols = [{protocols}]\n[synth_clips]\nemotion = 12\n"
+    )
+    done = call("run", toml, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    board = (tmp_path / "out" / "leaderboard.md").read_text()
+    for name in ("svuprobe", "marble"):
+        assert f"## Across tasks (synthetic): protocol `{name}`" in board
+    files = [path.parent.parent.name.split("@")[0] for path in results(tmp_path / "out")]
+    assert sorted(files) == ["logmel", "logmel", "svuprobe-small", "svuprobe-small"]
 
 
 def test_a_protocol_may_be_a_preset_with_fields_changed(tmp_path):
