@@ -17,6 +17,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from svuprobe._errors import did_you_mean
 from svuprobe.benchmarks import leaderboard, suite, tables
 from svuprobe.benchmarks.across import across as across_tasks
@@ -109,10 +111,10 @@ def _protocol(table: Table) -> tuple[Any, ...]:
 
 def _latex_table(several: Sequence[Table], spread: str) -> str:
     """Return one LaTeX table: a row for each model, a column for each task."""
-    names = dict.fromkeys(label(row) for table in several for row in table.models())
+    known = dict.fromkeys(label(row) for table in several for row in table.models())
     controls = {label(row) for table in several for row in table.models() if row.control}
     # Models first, then the controls that they have to beat.
-    names = [*(n for n in names if n not in controls), *(n for n in names if n in controls)]
+    names = [n for n in known if n not in controls] + [n for n in known if n in controls]
     columns = [_latex_column(table, spread) for table in several]
     lines = []
     for place, name in enumerate(names):
@@ -238,8 +240,6 @@ def _eval_results(
             "eval-results needs a newer huggingface_hub: pip install --upgrade huggingface_hub, "
             "or use --format model-index"
         ) from None
-    from huggingface_hub.utils import yaml_dump
-
     if options.hub_dataset.count("/") != 1 or not all(options.hub_dataset.split("/")):
         raise ProbeError(
             f"hub dataset {options.hub_dataset!r}: eval-results names the repository of the "
@@ -259,7 +259,7 @@ def _eval_results(
                         notes=f"{result.task.ranked}, {_setup(result)}",
                     )
                 )
-        text = yaml_dump(eval_result_entries_to_yaml(rows))
+        text = yaml.safe_dump(eval_result_entries_to_yaml(rows), sort_keys=False)
         texts[out / _file_name(name) / ".eval_results" / "svuprobe.yaml"] = text
     return texts
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from svuprobe._files import holds, write_text
-from svuprobe.benchmarks.exports import ExportOptions, export as export_files
+from svuprobe.benchmarks.exports import ExportOptions as ExportOptions, export as export_files
 from svuprobe.benchmarks.leaderboard import files
-from svuprobe.benchmarks.pairwise import Difference, differences
+from svuprobe.benchmarks.pairwise import Difference as Difference, differences
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
 

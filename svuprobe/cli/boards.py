@@ -121,7 +121,7 @@ def compare(first: str, second: str, results: Path, as_json: bool) -> None:
     if as_json:
         echo(json.dumps([asdict(row) for row in rows], indent=1))
     elif rows:
-        columns = ("task", "protocol", first, second, "difference", "95 % interval", "p (Holm)")
+        columns = ["task", "protocol", first, second, "difference", "95 % interval", "p (Holm)"]
         show_table([_compared(row, first, second) for row in rows], columns, as_json=False)
         for caveat in dict.fromkeys(row.caveat for row in rows if row.caveat):
             echo(f"{caveat[0].upper()}{caveat[1:]}.")
