@@ -63,11 +63,13 @@ def lines(found: Iterable[tuple[Entry, Entry]]) -> list[str]:
         "|" + "---|" * 7,
     ]
     for (result, one), corrected in zip(tested, p, strict=True):
-        low, high = one.low[1, 0], one.high[1, 0]
+        interval = f"{one.low[1, 0]:+.3f} to {one.high[1, 0]:+.3f} | {corrected:.3f}"
+        if not np.isfinite(corrected):  # of a few speakers nothing can be said about others
+            interval = f"groups: {one.groups}, too few | -"
         table.append(
             f"| {result.task.name} ({result.task.ranked}) | {result.model.name} | "
             f"{one.mean[0]:.3f} | {one.mean[1]:.3f} | {one.mean[1] - one.mean[0]:+.3f} | "
-            f"{low:+.3f} to {high:+.3f} | {corrected:.3f} |"
+            f"{interval} |"
         )
     return table
 
