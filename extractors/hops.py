@@ -14,8 +14,11 @@ _OF_FAMILY = {
     "clap": 15_000,
     "dasheng": 640,
 }
-# Codecs differ.
+# Codecs differ, and what OMAR-RQ reads.
 _OF_MODEL = {
+    **dict.fromkeys(("omar-rq-base", "omar-rq-multicodebook"), 1024),
+    "omar-rq-multifeature": 1280,
+    **dict.fromkeys(("omar-rq-multifeature-25hz", "omar-rq-multifeature-25hz-fsq"), 960),
     "encodec-24khz": 320,
     "encodec-32khz": 640,
     "dac-16khz": 320,

@@ -11,7 +11,8 @@ from svuprobe._edge import one_line
 from svuprobe.extractors import names
 from svuprobe.extractors.base import ModelCard
 from svuprobe.extractors.hops import frame_rate
-from svuprobe.extractors.training_data import TrainingData, of_card
+from svuprobe.extractors.training_data import of_card
+from svuprobe.extractors.training_table import TrainingData
 
 WIDTH = 80
 # In the order of the listing.

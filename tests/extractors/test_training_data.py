@@ -31,11 +31,13 @@ def test_every_claim_has_its_source_and_names_datasets_that_there_are(key):
 def test_what_is_on_record_of_a_model_is_that_of_its_card(name):
     card = CATALOGUE[name]
     data = of_card(card)
-    if data is not None:
-        assert data.crop_s
+    if card.family == "handmade" or name == "wav2vec2-tiny":
+        assert data is None
     else:
-        assert training_data(name) is None
-    if card.family in FAMILIES and frame_rate(card):
+        assert data is not None, f"{name}: add what it was trained on to training_table.py"
+        assert data.crop_s
+    assert frame_rate(card), f"{name}: add its hop to hops.py"
+    if card.family in FAMILIES:
         with torch.device("meta"):
             network = architecture_of(card.family).build(card.config, name)
         assert frame_rate(card) == network.grid.frame_rate
