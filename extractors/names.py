@@ -4,7 +4,8 @@ A model name is one of
 
 - a name of the catalogue: ``wavlm-base-plus``, ``mert-v1-95m``, ``logmel``, ...
 - ``hf:ORG/NAME[@REVISION]``: a checkpoint on the Hugging Face hub,
-- ``hf:/local/folder``, ``hf:./folder``, ``hf:~/folder``: a checkpoint in a folder,
+- ``hf:/local/folder``, ``hf:./folder``, ``hf:~/folder``: a checkpoint in a folder; or, of a model
+  that is published as one file which says itself what it is, that ``.pt``, ``.pth`` or ``.ckpt``,
 - ``random:NAME[#SEED]``: the architecture of a catalogue entry with random weights, a control,
 - ``hear:MODULE[,WEIGHTS]``: a Python module with the HEAR 2021 API, and the file that its
   ``load_model`` takes,

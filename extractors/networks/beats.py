@@ -153,7 +153,7 @@ class PatchEncoder(nn.Module):
         far = exact + (far * (half - exact)).clamp(min=0).long()
         bucket = torch.where(distance.abs() < exact, distance.abs(), far.clamp(max=half - 1))
         bucket += half * (distance > 0)
-        table = self.layers[0].self_attn.relative_attention_bias.weight
+        table = self.layers[0].get_parameter("self_attn.relative_attention_bias.weight")
         return table[bucket.to(table.device)].T.contiguous()
 
 
@@ -266,6 +266,9 @@ class Attention(nn.Module):
 def recognise(source: Source) -> Mapping[str, Any] | None:
     """Return the ``cfg`` that lies beside the weights.
 
+    Of a repository on the hub the weights are downloaded for that only where a name in it has
+    "beats", and not where ESPnet's config.yaml says that they have none.
+
     Raises
     ------
     ExtractError
@@ -273,17 +276,34 @@ def recognise(source: Source) -> Mapping[str, Any] | None:
     """
     if source.find_if_known("config.json") is not None:
         return None
+    text = _espnet_of(source)
+    tuned = re.search(r"(?m)^encoder: beats\b", text) is not None
+    if source.hub is not None:
+        named = any(re.search("(?i)beats", name) for name in (source.hub, *source.names()))
+        if not named or (tuned and "encoder_embed_dim:" not in text):
+            _refuse_tuned(tuned, source)
+            return None
     cfg = entries_beside_weights(source).get("cfg")
     if isinstance(cfg, Mapping) and {"encoder_embed_dim", "conv_pos"} <= set(cfg):
         return cfg
+    _refuse_tuned(tuned, source)
+    return None
+
+
+def _espnet_of(source: Source) -> str:
+    """Return the text of ESPnet's config.yaml; nothing where there is none."""
     path = source.find_anywhere("config.yaml")
-    if path is None or not re.search(r"(?m)^encoder: beats\b", path.read_text(encoding="utf-8")):
-        return None
-    raise ExtractError(
-        f"{source.name}: this model was fine-tuned by ESPnet from an OpenBEATs, and its files "
-        "don't say of which sizes; use the OpenBEATs it began with, such as "
-        "hf:shikhar7ssu/OpenBEATs-Large-i2, whose checkpoint does"
-    )
+    return "" if path is None else path.read_text(encoding="utf-8", errors="replace")
+
+
+def _refuse_tuned(tuned: bool, source: Source) -> None:
+    """Raise what there is to say of a fine-tuned model, if it is one."""
+    if tuned:
+        raise ExtractError(
+            f"{source.name}: this model was fine-tuned by ESPnet from an OpenBEATs, and its files "
+            "don't say of which sizes; use the OpenBEATs it began with, such as "
+            "hf:shikhar7ssu/OpenBEATs-Large-i2, whose checkpoint does"
+        )
 
 
 ARCHITECTURE = Architecture(

@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.catalogue import CATALOGUE
 from svuprobe.extractors.check_model import check
+from svuprobe.extractors.checkpoints import Source
 from svuprobe.extractors.loading import load, local_revision
 from svuprobe.extractors.models.native import from_random
-from svuprobe.extractors.networks.beats import Beats
+from svuprobe.extractors.networks.beats import Beats, recognise
 from svuprobe.extractors.networks.beats_config import BeatsConfig
 
 REFERENCE = np.load(Path(__file__).parents[2] / "data" / "networks" / "beats.npz")
@@ -197,6 +198,21 @@ def test_a_model_that_espnet_fine_tuned_says_which_one_to_use(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 1\nencoder: beats\nencoder_conf:\n    x: 1\n")
     with pytest.raises(ExtractError, match="use the OpenBEATs it began with"):
         load(f"hf:{tmp_path}")
+
+
+def test_nothing_of_the_hub_is_downloaded_to_see_whether_it_is_one(monkeypatch, tmp_path):
+    def find(source, file):
+        assert file == "exp/config.yaml", f"{file} would be downloaded"
+        (tmp_path / "config.yaml").write_text("encoder: beats\nencoder_conf:\n    x: 1\n")
+        return tmp_path / "config.yaml"
+
+    monkeypatch.setattr(Source, "find_if_known", lambda source, file: None)
+    monkeypatch.setattr(Source, "find", find)
+    files = ("README.md", "exp/11epoch.pth")
+    assert recognise(Source("hf:org/other", hub="org/other", commit="c", files=files)) is None
+    tuned = Source("hf:espnet/OpenBEATS-x", hub="espnet/OpenBEATS-x", commit="c")
+    with pytest.raises(ExtractError, match="use the OpenBEATs it began with"):
+        recognise(replace(tuned, files=(*files, "exp/config.yaml")))
 
 
 def test_pickles_that_run_code_are_refused_before_their_configuration_is_read(tmp_path):

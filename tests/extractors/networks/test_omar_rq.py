@@ -14,7 +14,8 @@ from svuprobe.extractors.check_model import check
 from svuprobe.extractors.loading import load, local_revision
 from svuprobe.extractors.models.native import from_random
 from svuprobe.extractors.networks.gin import read_gin
-from svuprobe.extractors.networks.omar_rq import OmarConfig, OmarRq, described_by_gin
+from svuprobe.extractors.networks.omar_rq import OmarRq
+from svuprobe.extractors.networks.omar_rq_config import OmarConfig, described_by_gin
 
 DATA = Path(__file__).parents[2] / "data" / "networks"
 REFERENCE = np.load(DATA / "omar_rq.npz")
