@@ -80,8 +80,8 @@ def across(tables: Sequence[Table], wanted: Sequence[Wanted] = ()) -> list[Acros
     yet.
     """
     # Suites ask for the tasks' own windows.
-    keys = {(one.synthetic, one.protocol, one.hash, None) for one in wanted}
-    keys |= {_key(table) for table in tables}
+    keys: set[tuple[bool, str, str, float | None]] = {_key(table) for table in tables}
+    keys |= {(one.synthetic, one.protocol, one.hash, None) for one in wanted}
     # Real recordings come before synthetic ones, the default protocol before the others.
     ordered = sorted(
         keys, key=lambda key: (key[0], *protocol_key(key[1], key[2]), key[3] is not None, key[3])

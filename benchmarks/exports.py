@@ -22,15 +22,15 @@ import yaml
 from svuprobe._errors import did_you_mean
 from svuprobe.benchmarks import leaderboard, suite, tables
 from svuprobe.benchmarks.across import across as across_tasks
-from svuprobe.benchmarks.leaderboard import is_share, number
-from svuprobe.benchmarks.tables import CellScore, Row, Table, label
+from svuprobe.benchmarks.latex import latex_table
+from svuprobe.benchmarks.leaderboard import number
+from svuprobe.benchmarks.tables import Table
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
 from svuprobe.probe.result_file import Entry
 
 SPREADS = ("std", "interval", "none")
-_DAGGER = r"$^\dagger$"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _latex(
     """Return a table of models and tasks for each protocol."""
     texts = []
     for _, same in groupby(_tables(results, entries), key=_protocol):
-        texts.append(_latex_table(list(same), options.spread))
+        texts.append(latex_table(list(same), options.spread))
     head = "% Written by svuprobe export --format latex; it needs \\usepackage{booktabs}.\n"
     return {out: head + "\n".join(texts)}
 
@@ -107,90 +107,6 @@ def _protocol(table: Table) -> tuple[Any, ...]:
     """Return what the columns of one LaTeX table agree in."""
     first, *rest = tables.protocol_key(table.protocol, table.protocol_hash)
     return (first, *rest, table.synthetic, table.train_fraction, table.shuffled_labels)
-
-
-def _latex_table(several: Sequence[Table], spread: str) -> str:
-    """Return one LaTeX table: a row for each model, a column for each task."""
-    known = dict.fromkeys(label(row) for table in several for row in table.models())
-    controls = {label(row) for table in several for row in table.models() if row.control}
-    # Models first, then the controls that they have to beat.
-    names = [n for n in known if n not in controls] + [n for n in known if n in controls]
-    columns = [_latex_column(table, spread) for table in several]
-    lines = []
-    for place, name in enumerate(names):
-        if place and name in controls and names[place - 1] not in controls:
-            lines.append(r"\midrule")
-        cells = [column.get(name, "--") for column in columns]
-        lines.append(" & ".join([escape(name), *cells]) + r" \\")
-    first = several[0]
-    head = [r"\textbf{Model}"]
-    for table in several:
-        unit = r" (\%)" if is_share(table.ranked) else ""
-        head.append(rf"\shortstack{{{escape(table.title)}\\{escape(table.ranked)}{unit}}}")
-    said = {
-        "std": "Mean over seeds with its standard deviation.",
-        "interval": r"Mean over seeds with the 95\,\% interval over groups of the test split.",
-        "none": "Mean over seeds.",
-    }
-    synthetic = " Synthetic audio: no score of a real singer." if first.synthetic else ""
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{Protocol {escape(first.protocol)} ({first.protocol_hash}). "
-            rf"{said[spread]} Bold: best of a column; $\dagger$: not told apart from it (paired "
-            rf"bootstrap with Holm's correction, 5\,\%).{synthetic}}}",
-            rf"\begin{{tabular}}{{l{'r' * len(several)}}}",
-            r"\toprule",
-            " & ".join(head) + r" \\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def _latex_column(table: Table, spread: str) -> dict[str, str]:
-    """Return the cells of one task, by model."""
-    cells = {}
-    ranked, models = table.ranked, table.models()
-    best = [row for row in models if row.rank == 1]
-    letters = set("".join(row.group for row in best))
-    for row in models:
-        score = row.scores.get(ranked, CellScore(None))
-        if score.mean is None:
-            cells[label(row)] = "--"
-            continue
-        text = number(ranked, score.mean).replace("-", "$-$")
-        if row in best:
-            text = rf"\textbf{{{text}}}"
-        elif letters & set(row.group):
-            text += _DAGGER
-        cells[label(row)] = text + _latex_spread(ranked, row, spread)
-    return cells
-
-
-def _latex_spread(ranked: str, row: Row, spread: str) -> str:
-    """Return what stands behind a score; nothing where it is not known."""
-    score = row.scores[ranked]
-    if spread == "std" and score.std is not None:
-        return rf" $\pm$ {number(ranked, score.std)}"
-    if spread == "interval" and score.ci95 is not None:
-        low, high = (number(ranked, end) for end in score.ci95)
-        return f" [{low}, {high}]".replace("-", "$-$")
-    return ""
-
-
-def escape(text: str) -> str:
-    """Return text as LaTeX prints it, letter for letter."""
-    special = {
-        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    }  # fmt: skip
-    return "".join(special.get(sign, sign) for sign in text)
 
 
 # -- of each model: one file -----------------------------------------------------------------------

@@ -8,12 +8,11 @@ these types, and `svuprobe.probe.assemble` builds a result from trained heads or
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from svuprobe.probe.finetune_info import FineTuneInfo
+from svuprobe.probe.result_words import Date, Digest, Matrix, Name, Text, Unit
 from svuprobe.probe.score import Interval, PerSeed, Score
 
 if TYPE_CHECKING:
@@ -21,27 +20,6 @@ if TYPE_CHECKING:
 
 # Version of the layout of the file: it rises when a key changes its meaning.
 SCHEMA = 3
-
-
-# As Python reads ISO 8601; 3.10 takes no Z, which no result has.
-def _is_date(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
-
-# What a text has to be, and the words for one that is not.
-Text = Annotated[str, bool, "text"]
-# Becomes part of a path.
-Name = Annotated[str, re.compile(r"[^\x00-\x1f/\\]{1,300}").fullmatch, "name"]
-Digest = Annotated[str, re.compile("[0-9a-f]{1,128}").fullmatch, "digest"]
-# Each type carries its test: whoever reads a file checks it without another list of keys.
-Unit = Annotated[str, ("clip", "window").__contains__, "word of clip and window"]
-Date = Annotated[str, _is_date, "date"]
-
-Matrix = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)

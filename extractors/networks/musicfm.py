@@ -13,12 +13,8 @@ from typing import Any
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints import Source, read_json
 from svuprobe.extractors.networks.base import Architecture
-from svuprobe.extractors.networks.muq import (
-    SIZES,
-    UNNEEDED,
-    MuQ,
-    described_statistics,
-)
+from svuprobe.extractors.networks.muq import UNNEEDED, MuQ
+from svuprobe.extractors.networks.muq_config import SIZES, described_statistics
 
 # weights -> statistics
 FILES = {"pretrained_msd.pt": "msd_stats.json", "pretrained_fma.pt": "fma_stats.json"}

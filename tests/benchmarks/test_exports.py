@@ -11,7 +11,8 @@ from made import made, saved
 import svuprobe
 from svuprobe import cli
 from svuprobe.api import ExportOptions, LeftOut
-from svuprobe.benchmarks.exports import FORMATS, escape
+from svuprobe.benchmarks.exports import FORMATS
+from svuprobe.benchmarks.latex import escape
 from svuprobe.probe.protocol import ProbeError, Protocol
 
 
