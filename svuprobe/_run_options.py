@@ -54,6 +54,10 @@ class RunOptions:
         Leave out clips that can't be read, and say so in the result.
     overwrite
         Make results again that are there.
+    shard
+        ``(i, n)``: extraction does the i-th of n parts, for several processes on one cache.
+    replace_changed
+        Make the shards of a cache again that hold clips whose audio, start or end is another now.
     reporter
         Who is told what goes on.
 
@@ -72,6 +76,8 @@ class RunOptions:
     compiled: bool = False
     allow_missing: bool = False
     overwrite: bool = False
+    shard: tuple[int, int] = (1, 1)
+    replace_changed: bool = False
     reporter: Reporter = SILENT
 
     def __post_init__(self) -> None:

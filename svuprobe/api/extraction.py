@@ -27,8 +27,6 @@ def extract(
     data: Data | str | Path,
     features: str | Path,
     window_s: float | None = None,
-    shard: tuple[int, int] = (1, 1),
-    replace_changed: bool = False,
     frames: bool = False,
     options: RunOptions | None = None,
 ) -> list[ExtractionReport]:
@@ -50,16 +48,12 @@ def extract(
     window_s
         Cut clips into windows of so many seconds, whatever a task says. They have caches and
         results of their own; `svuprobe.probe` takes the same number.
-    shard
-        ``(i, n)``: do the i-th of n parts, for several processes on one cache.
-    replace_changed
-        Make the shards again that hold clips whose audio, start or end is another now.
     frames
         Keep every frame also for tasks of whole windows, which heads with ``pooling = attention``
         read.
     options
-        ``device``, ``dtype``, ``jobs``, ``batch_s``, ``decode_timeout_s``, ``compiled`` and
-        ``reporter`` are used.
+        ``device``, ``dtype``, ``jobs``, ``batch_s``, ``decode_timeout_s``, ``compiled``, ``shard``,
+        ``replace_changed`` and ``reporter`` are used.
 
     Returns
     -------
@@ -103,8 +97,8 @@ def extract(
             Corpus(dataset, windowing, level, clips),
             Path(features),
             options,
-            shard=shard,
-            replace_changed=replace_changed,
+            shard=options.shard,
+            replace_changed=options.replace_changed,
             begun=functools.partial(_save_lists, Path(features), sharing),
         )
         for report in done:

@@ -100,6 +100,8 @@ def extract(
         batch_s=batch_seconds,
         decode_timeout_s=decode_timeout_s,
         compiled=compiled,
+        shard=shard,
+        replace_changed=replace_changed,
         reporter=TERMINAL,
     )
     # (Options that are not given are None and found there, alike for Python and the command line.)
@@ -109,8 +111,6 @@ def extract(
         data=data_of(where),
         features=features,
         window_s=window_s,
-        shard=shard,
-        replace_changed=replace_changed,
         frames=frames,
         options=options,
     )

@@ -300,8 +300,8 @@ def test_checkpoints_that_are_not_their_configuration_are_refused(tmp_path):
 
 
 def test_an_unsupported_kind_is_refused_with_those_that_are(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "clap"}')
-    told = refused(f"hf:{tmp_path}", "model_type 'clap' isn't supported", "py:FILE.py:CLASS")
+    (tmp_path / "config.json").write_text('{"model_type": "speecht5"}')
+    told = refused(f"hf:{tmp_path}", "model_type 'speecht5' isn't supported", "py:FILE.py:CLASS")
     for model_type in (*FAMILIES, "wavlm", "data2vec-audio"):
         assert model_type in told
 

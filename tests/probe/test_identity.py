@@ -243,6 +243,7 @@ VALUES = {  # of the fields of a protocol that other rules bind
     "train_fraction": 0.5,
     "plateau_factor": 1.0,
     "dropout": 0.1,
+    "pooling": "mean_std",
 }
 
 
