@@ -24,6 +24,7 @@ from svuprobe.benchmarks import leaderboard, suite, tables
 from svuprobe.benchmarks.across import across as across_tasks
 from svuprobe.benchmarks.latex import latex_table
 from svuprobe.benchmarks.leaderboard import number
+from svuprobe.benchmarks.suite import Wanted
 from svuprobe.benchmarks.tables import Table
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
@@ -68,39 +69,44 @@ def export(
     entries, problems = result_file.read_all(results)
     if not entries:
         raise ProbeError(f"{results}: no results to export; run svuprobe probe first")
-    return FORMATS[kind](results, entries, out, options), problems
+    wanted, unread = suite.read_wanted(results)
+    several = tables.build(entries, wanted)
+    several.sort(key=lambda table: (*_protocol(table), table.task, table.version))
+    texts = FORMATS[kind](Board(entries, several, wanted), out, options)
+    return texts, [*problems, *unread, *(line for table in several for line in table.problems)]
+
+
+@dataclass(frozen=True)
+class Board:
+    """Hold what there is to export: results, their tables by protocol and task, and what suites
+    ask for.
+    """
+
+    entries: Sequence[Entry]
+    tables: Sequence[Table]
+    wanted: Sequence[Wanted]
 
 
 # -- of all results: one file ----------------------------------------------------------------------
 
 
-def _csv(results: Path, entries: Sequence[Entry], out: Path, _: ExportOptions) -> dict[Path, str]:
+def _csv(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
     """Return a line for each score: what pandas reads at once."""
-    return {out: leaderboard.as_csv(_tables(results, entries))}
+    return {out: leaderboard.as_csv(board.tables)}
 
 
-def _json(results: Path, entries: Sequence[Entry], out: Path, _: ExportOptions) -> dict[Path, str]:
+def _json(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
     """Return everything in the leaderboard's tables."""
-    wanted, _unread = suite.read_wanted(results)
-    several = tables.build(entries, wanted)
-    return {out: leaderboard.as_json(several, across_tasks(several, wanted))}
+    return {out: leaderboard.as_json(board.tables, across_tasks(board.tables, board.wanted))}
 
 
-def _latex(
-    results: Path, entries: Sequence[Entry], out: Path, options: ExportOptions
-) -> dict[Path, str]:
+def _latex(board: Board, out: Path, options: ExportOptions) -> dict[Path, str]:
     """Return a table of models and tasks for each protocol."""
     texts = []
-    for _, same in groupby(_tables(results, entries), key=_protocol):
+    for _, same in groupby(board.tables, key=_protocol):
         texts.append(latex_table(list(same), options.spread))
     head = "% Written by svuprobe export --format latex; it needs \\usepackage{booktabs}.\n"
     return {out: head + "\n".join(texts)}
-
-
-def _tables(results: Path, entries: Sequence[Entry]) -> list[Table]:
-    """Return the leaderboard's tables by protocol and task."""
-    wanted, _unread = suite.read_wanted(results)
-    return sorted(tables.build(entries, wanted), key=lambda t: (*_protocol(t), t.task, t.version))
 
 
 def _protocol(table: Table) -> tuple[Any, ...]:
@@ -112,14 +118,12 @@ def _protocol(table: Table) -> tuple[Any, ...]:
 # -- of each model: one file -----------------------------------------------------------------------
 
 
-def _model_index(
-    results: Path, entries: Sequence[Entry], out: Path, _: ExportOptions
-) -> dict[Path, str]:
+def _model_index(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
     """Return the metadata of a model card for each model."""
     from huggingface_hub import EvalResult, ModelCardData
 
     texts = {}
-    for name, same in _by_model(entries):
+    for name, same in _by_model(board.entries):
         scores = []
         for result in same:
             for metric, score in result.scores.items():
@@ -145,9 +149,7 @@ def _model_index(
     return texts
 
 
-def _eval_results(
-    results: Path, entries: Sequence[Entry], out: Path, options: ExportOptions
-) -> dict[Path, str]:
+def _eval_results(board: Board, out: Path, options: ExportOptions) -> dict[Path, str]:
     """Return a file of ``.eval_results/`` for each model: the ranked metric of each task."""
     try:
         from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
@@ -162,7 +164,7 @@ def _eval_results(
             "benchmark on the Hugging Face hub; give --hub-dataset ORG/NAME"
         )
     texts = {}
-    for name, same in _by_model(entries):
+    for name, same in _by_model(board.entries):
         rows = []
         for result in same:
             if result.ranked.mean is not None:
@@ -230,12 +232,12 @@ def _setup(result: Result) -> str:
 # -- of each result: one file ----------------------------------------------------------------------
 
 
-def _mteb(results: Path, entries: Sequence[Entry], out: Path, _: ExportOptions) -> dict[Path, str]:
+def _mteb(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
     """Return a file a result: folders of model and revision, as mteb has them."""
     from svuprobe import __version__
 
     texts = {}
-    for result, path in entries:
+    for result, path in board.entries:
         if result.ranked.mean is None or result.protocol.shuffle_labels:
             continue
         scores: dict[str, Any] = {
@@ -265,7 +267,7 @@ def _mteb(results: Path, entries: Sequence[Entry], out: Path, _: ExportOptions) 
     return texts
 
 
-Export = Callable[[Path, Sequence[Entry], Path, ExportOptions], dict[Path, str]]
+Export = Callable[[Board, Path, ExportOptions], dict[Path, str]]
 FORMATS: dict[str, Export] = {
     "csv": _csv,
     "latex": _latex,

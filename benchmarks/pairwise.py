@@ -25,8 +25,12 @@ class Difference:
 
     Attributes
     ----------
+    task
+        With the windows that were asked for in place of its own, where they were.
     synthetic
         Whether the audio is, so that the difference is of no real recording.
+    protocol
+        With all that was changed in it, as files of results are named.
     first, second
         Scores in the ranked ``metric``, means over seeds on the clips that both have.
     difference, low, high
@@ -108,9 +112,9 @@ def _difference(one: Entry, other: Entry) -> Difference:
     comparison = compare([one, other])
     result = one[0]
     return Difference(
-        task=result.task.name,
+        task=result.task.label,
         synthetic=result.task.synthetic,
-        protocol=result.protocol.name,
+        protocol=one[1].stem,
         metric=result.task.ranked,
         first=float(comparison.mean[0]),
         second=float(comparison.mean[1]),

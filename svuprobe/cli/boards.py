@@ -115,6 +115,8 @@ def compare(first: str, second: str, results: Path, as_json: bool) -> None:
     Both see the same test clips: a paired bootstrap over their groups and over seeds, corrected by
     Holm over all rows.
     """
+    if first == second:
+        raise click.UsageError(f"name two models, not {first} twice")
     from svuprobe import api
 
     rows, problems = api.compare(first, second, results)

@@ -177,3 +177,11 @@ def test_the_command_names_what_it_wrote(results, tmp_path, kind):
     done = CliRunner().invoke(cli.main, [*words, "--hub-dataset", "org/benchmark"])
     assert done.exit_code == 0, done.output
     assert str(tmp_path / "out") in done.output.replace("\n", "")
+
+
+def test_predictions_that_are_damaged_are_named(tmp_path):
+    entries = saved(tmp_path / "results", made("hubert-base", 0.8), made("wavlm-base", 0.7))
+    entries[0][1].with_suffix(".npz").write_bytes(b"damaged")
+    with pytest.raises(LeftOut, match=r"\.npz"):
+        svuprobe.export("latex", tmp_path / "results", tmp_path / "table.tex")
+    assert "hubert-base" in (tmp_path / "table.tex").read_text()

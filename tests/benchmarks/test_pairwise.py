@@ -8,7 +8,7 @@ from made import made, saved
 
 import svuprobe
 from svuprobe import cli
-from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.stats.compare import compare
 from svuprobe.probe.stats.pairs import holm
 
@@ -71,6 +71,20 @@ def test_the_command_prints_a_table_and_json(world):
     (line,) = [line for line in table.output.splitlines() if line.startswith("technique")]
     rows, _ = svuprobe.compare("wavlm-base-plus", "logmel", world[0])
     shown = [f"{100 * value:.1f}" for value in (rows[1].first, rows[1].second)]
-    assert line.split()[2:6] == ["svuprobe", *shown, f"+{100 * rows[1].difference:.1f}"]
+    assert line.split()[3:6] == [*shown, f"+{100 * rows[1].difference:.1f}"]
     rows = json.loads(CliRunner().invoke(cli.main, [*words, "--json"]).output)
     assert [row["task"] for row in rows] == ["genre", "technique"]
+    twice = CliRunner().invoke(cli.main, ["compare", "logmel", "logmel"])
+    assert twice.exit_code == 2
+    assert "name two models, not logmel twice" in twice.output
+
+
+def test_shares_of_the_training_set_are_rows_of_their_own(tmp_path):
+    for protocol in (Protocol(), Protocol(train_fraction=0.5)):
+        saved(
+            tmp_path,
+            made("hubert-base", 0.9, protocol=protocol),
+            made("logmel", 0.5, layers=1, protocol=protocol),
+        )
+    rows, _ = svuprobe.compare("hubert-base", "logmel", tmp_path)
+    assert len({row.protocol for row in rows}) == 2
