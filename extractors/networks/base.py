@@ -14,7 +14,7 @@ from svuprobe.extractors.checkpoints import Source
 
 
 class Network(nn.Module):
-    """An encoder whose names of weights are those of its published checkpoints.
+    """Encode audio with weights that go by the names of their published checkpoints.
 
     Attributes
     ----------

@@ -97,7 +97,7 @@ class Beats(Network):
 
 
 class PatchEncoder(nn.Module):
-    """The positional convolution and the blocks."""
+    """Add positions by a convolution over patches, and apply the blocks."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class PatchEncoder(nn.Module):
 
 
 class PositionalConvolution(nn.Module):
-    """A convolution over patches, with a weight norm for each position in its kernel."""
+    """Convolve over patches, with a weight norm for each position in the kernel."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()

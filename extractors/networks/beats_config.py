@@ -22,7 +22,7 @@ _ALWAYS = {
 
 @dataclass(frozen=True)
 class BeatsConfig:
-    """What a checkpoint's ``cfg`` says of the architecture; the defaults are those of BEATs' code.
+    """Hold what a checkpoint's ``cfg`` says of the architecture; defaults are those of BEATs' code.
 
     Attributes
     ----------

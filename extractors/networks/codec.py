@@ -46,7 +46,7 @@ _CLASSES = {
 
 
 class Codec(Network):
-    """The encoder of a codec.
+    """Encode audio into a codec's latents, before they are quantised.
 
     Parameters
     ----------

@@ -124,7 +124,7 @@ class DashengConfig:
 
 
 class Dasheng(Network):
-    """The encoder of Dasheng."""
+    """Encode audio with Dasheng: patches of four mel frames and a vision transformer."""
 
     padded_exactly = False
     in_float32 = ("frontend", "init_bn")
@@ -169,7 +169,7 @@ class Dasheng(Network):
 
 
 class PatchEmbedding(nn.Module):
-    """A linear map of four frames with all their bands."""
+    """Map four frames with all their bands to one patch, linearly."""
 
     def __init__(self, config: DashengConfig) -> None:
         super().__init__()

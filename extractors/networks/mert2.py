@@ -104,7 +104,7 @@ class Mert2Config:
 
 
 class Mert2(Network):
-    """The encoder of MERT-v2."""
+    """Encode audio with MERT-v2: two stages of ConvNeXt-V2 blocks and a conformer."""
 
     padded_exactly = False
     in_float32 = ("frontend", "feature_extractor")
@@ -173,7 +173,7 @@ class BandStatistics(nn.Module):
 
 
 class Stage(nn.Module):
-    """A convolution that makes the sequence shorter, where there is one, and ConvNeXt-V2 blocks."""
+    """Shorten the sequence by a convolution, where there is one, and apply ConvNeXt-V2 blocks."""
 
     def __init__(self, width: int, channels: int, depth: int, stride: int, eps: float) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class Stage(nn.Module):
 
 
 class ConvNextBlock(nn.Module):
-    """A convolution of each feature, then two linear maps with response normalisation between."""
+    """Convolve each feature, then apply two linear maps with response normalisation between."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -293,7 +293,7 @@ class Attention(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A gated linear map, a convolution of each feature, a norm, and another linear map."""
+    """Apply a gated linear map, a convolution of each feature, a norm, and another linear map."""
 
     def __init__(self, dim: int, kernel: int, eps: float) -> None:
         super().__init__()
@@ -318,7 +318,7 @@ class Convolution(nn.Module):
 
 
 class Pointwise(nn.Conv1d):
-    """A convolution over one frame, computed as the linear map it is, without transposed copies."""
+    """Convolve over one frame: a linear map, computed as such, without transposed copies."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute (batch, frames, out) of (batch, frames, in)."""

@@ -239,7 +239,7 @@ class Attention(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A gate, a convolution over time of each feature alone, and a projection."""
+    """Apply a gate, a convolution over time of each feature alone, and a projection."""
 
     def __init__(self, config: MuQConfig) -> None:
         super().__init__()

@@ -144,7 +144,7 @@ def slaney_bank(rate: int, n_fft: int, bands: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """A feed-forward part, causal attention, a convolution, another feed-forward part, a norm."""
+    """Apply a feed-forward part, causal attention, a convolution, a feed-forward part, a norm."""
 
     def __init__(self, config: OmarConfig) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class Block(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """A norm and two products."""
+    """Apply a norm and two products."""
 
     def __init__(self, config: OmarConfig) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ class Attention(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A gated convolution over frames, with a batch norm of fixed statistics."""
+    """Convolve over frames behind a gate, with a batch norm of fixed statistics."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

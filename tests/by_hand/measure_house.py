@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-FOLDERS = ("tasks", "extractors", "probe", "benchmarks", "svuprobe")
+FOLDERS = ("tasks", "extractors", "pretrain", "probe", "benchmarks", "svuprobe")
 KINDS = {"multiclass", "multilabel", "regression", "notes", "beats"}
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 # What a docstring begins with that is no verb in the imperative, among those that stood here.
