@@ -73,6 +73,11 @@ def export(
     several = tables.build(entries, wanted)
     several.sort(key=lambda table: (*_protocol(table), table.task, table.version))
     texts = FORMATS[kind](Board(entries, several, wanted), out, options)
+    if not texts:
+        raise ProbeError(
+            f"{results}: no result goes into {kind}: it takes defined scores of models, not of "
+            "controls; --format csv takes all"
+        )
     return texts, [*problems, *unread, *(line for table in several for line in table.problems)]
 
 

@@ -16,6 +16,7 @@ from svuprobe.api.models import LoadedModel, load_model
 from svuprobe.extractors.audio import ClipEnd, Decoders, Window
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.batching import input_spec, window_features
+from svuprobe.extractors.cache.checksums import Sink
 from svuprobe.tasks.types import Clip, Windowing
 
 SUFFIXES = (".npz", ".h5", ".parquet")
@@ -202,14 +203,16 @@ def _hdf5(out: Path, loaded: LoadedModel, done: Sequence[Embedding], level: str)
     """Write a dataset a file, with its path as an attribute."""
     import h5py
 
-    with replacing(out) as path, h5py.File(path, "w") as content:
-        content.attrs["model"] = f"{loaded.name}@{loaded.revision}"
-        content.attrs["layers"] = list(loaded.layer_names)
-        content.attrs["level"] = level
-        for number, each in enumerate(done):
-            dataset = content.create_dataset(f"features/{number:06d}", data=each.features)
-            dataset.attrs["path"] = str(each.path)
-            dataset.attrs["frames"] = each.frames
+    with replacing(out) as path, Sink(path, out) as sink:
+        with h5py.File(sink, "w") as content:
+            content.attrs["model"] = f"{loaded.name}@{loaded.revision}"
+            content.attrs["layers"] = list(loaded.layer_names)
+            content.attrs["level"] = level
+            for number, each in enumerate(done):
+                dataset = content.create_dataset(f"features/{number:06d}", data=each.features)
+                dataset.attrs["path"] = str(each.path)
+                dataset.attrs["frames"] = each.frames
+        sink.check()
 
 
 def _parquet(out: Path, loaded: LoadedModel, done: Sequence[Embedding], level: str) -> None:

@@ -161,6 +161,15 @@ def test_nothing_to_export_and_unknown_formats_are_one_line(results, tmp_path):
         svuprobe.export("latx", results, tmp_path / "x.tex")
 
 
+@pytest.mark.parametrize("kind", ["model-index", "eval-results"])
+def test_a_card_of_controls_alone_is_refused(tmp_path, kind):
+    saved(tmp_path / "results", made("logmel", 0.2, layers=1))
+    options = ExportOptions(hub_dataset="org/benchmark")
+    with pytest.raises(ProbeError, match="not of controls; --format csv takes all"):
+        svuprobe.export(kind, tmp_path / "results", tmp_path / "out", options=options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_damaged_result_is_left_out_and_named(tmp_path):
     saved(tmp_path / "results", made("hubert-base", 0.8))
     bad = tmp_path / "results" / "x@1" / "technique" / "bad.json"
