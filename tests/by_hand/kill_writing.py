@@ -125,8 +125,11 @@ def content(folder: Path) -> dict[str, Any]:
                 seconds=0, epochs=0, stages=0, peak_memory_mib=0
             )
             found[name] = body
-        elif "yamamoto" in name:  # trained networks hold the seconds of their training
-            found[name] = "a network"
+        elif "yamamoto" in name or name == "m/run/checkpoint.safetensors":
+            found[name] = "a network"  # that holds the seconds of its training
+        elif name == "m/run/curve.csv":
+            with path.open(newline="", encoding="utf-8") as file:
+                found[name] = [{**row, "seconds": ""} for row in csv.DictReader(file)]
         else:
             found[name] = path.read_bytes()
     return found
@@ -234,6 +237,7 @@ _TUNE = (
     "finetune --task own.toml --model random:wav2vec2-tiny --frozen-epochs 1 --epochs 1 --seeds "
     "2 --jobs 0"
 )
+_PRETRAIN = f"{full_disks.PRETRAIN} --audio audio --out m"
 _EXTRACT = "extract --model logmel --task own.toml --jobs 0"
 _SUITE = "run mine.toml --out out --device cpu"
 _SUNG = "--task sung.toml --features sung"
@@ -273,6 +277,9 @@ COMMANDS = {
     "data prepare": Case("data prepare --task technique --data d"),
     "cache verify": Case("cache verify --remove", (), (more_clips, _EXTRACT, damage), finds=True),
     "cache prune": Case("cache prune", (), (_EXTRACT, write_litter)),
+    "export": Case("export --format mteb --out e", (_EXTRACT, _PROBE), (_PROBE,)),
+    "embed": Case("embed audio --model logmel --level frame --out e.h5 --device cpu"),
+    "pretrain": Case(_PRETRAIN, again=f"{_PRETRAIN} --resume"),
     "cache prune --model": Case("cache prune --model logmel --yes", (), (more_clips, _EXTRACT)),
 }
 

@@ -11,11 +11,14 @@ import test_audio_tower
 import test_checkpoint_files
 import test_clap
 import test_codec
+import test_dasheng
 import test_mert2
+import test_muq
 import torch
 from safetensors.torch import load_file, save_file
 
 from svuprobe.extractors.loading import load
+from svuprobe.extractors.networks.mel_conformer import MelConformer, MelConformerConfig
 
 
 def _writes(kind):
@@ -33,6 +36,15 @@ def _writes(kind):
     )
 
 
+def _mel_conformer(folder):
+    """Write a network of svuprobe's own, as pre-training does."""
+    torch.manual_seed(0)
+    config = MelConformerConfig(hidden_size=32, blocks=2, heads=2, inner_size=48, kernel=5)
+    (folder / "config.json").write_text(json.dumps(config.json()))
+    save_file(MelConformer(config).state_dict(), folder / "model.safetensors")
+
+
+# BEATs, OMAR-RQ and MusicFM are published as one pickle each, whose forms their own tests try.
 FAMILIES = {
     **{
         kind: _writes(kind)
@@ -46,6 +58,9 @@ FAMILIES = {
         folder, test_clap.made(True), test_clap.feature_extractor(True)
     ),
     "mert2": test_mert2.published,
+    "muq": lambda folder: test_muq.published("muq", folder),
+    "dasheng": test_dasheng.on_hub,
+    "mel-conformer": _mel_conformer,
 }
 
 
