@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import shutil
+import subprocess
 
 import pytest
 from click.testing import CliRunner
@@ -80,6 +82,30 @@ def test_latex_is_balanced_and_names_print_as_they_are(results, tmp_path):
             (columns,) = {len(m) for m in re.findall(r"\{l(r+)\}", bare.split("midrule")[0])}
             break
     assert all(len(cells) in (columns, 1) for cells in rows(text).values())
+
+
+@pytest.mark.skipif(
+    not shutil.which("pdflatex"), reason="no LaTeX here (texlive-latex-recommended)"
+)
+def test_latex_compiles_in_a_minimal_document(tmp_path):
+    saved(
+        tmp_path / "results",
+        made(r"hf:a/b_c#1%&$~^{\x}", 0.9),
+        made("wavlm-base-plus", 0.8),
+        made("naïve-ß-model", 0.7),
+    )
+    (path,) = svuprobe.export("latex", tmp_path / "results", tmp_path / "table.tex")
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table}"
+    (tmp_path / "paper.tex").write_text(document + r"\end{document}", encoding="utf-8")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "paper.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "paper.pdf").is_file()
 
 
 def test_csv_is_read_by_pandas_in_one_line(results, tmp_path):
