@@ -4,7 +4,8 @@
 the YAML block at the top of a Hugging Face model card, ``eval-results`` the newer file in
 ``.eval_results/`` of a model's repository (huggingface_hub writes and checks both); ``mteb`` is one
 file a result in the layout of mteb's results (Muennighoff et al. 2023, arXiv:2210.07316; `mteb`
-``results/task_result.py``); ``csv`` and ``json`` are the leaderboard's own tables.
+``results/task_result.py``); ``csv`` and ``json`` are the leaderboard's own tables;
+``labels`` is a CSV of every class, tag or target alone.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from typing import Any
 import yaml
 
 from svuprobe._errors import did_you_mean
+from svuprobe._text import as_csv as csv_text
 from svuprobe.benchmarks import leaderboard, suite, tables
 from svuprobe.benchmarks.across import across as across_tasks
 from svuprobe.benchmarks.latex import latex_table
 from svuprobe.benchmarks.leaderboard import number
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.benchmarks.tables import Table
-from svuprobe.probe import result_file
+from svuprobe.probe import per_label, result_file
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
 from svuprobe.probe.result_file import Entry
@@ -98,6 +100,33 @@ class Board:
 def _csv(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
     """Return a line for each score: what pandas reads at once."""
     return {out: leaderboard.as_csv(board.tables)}
+
+
+def _labels(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
+    """Return a line for each label, metric and result: scores of each class, tag or target."""
+    columns = [
+        "task", "synthetic", "protocol", "protocol_hash", "file", "model", "revision", "control",
+        "label", "metric", "mean", "std",
+    ]  # fmt: skip
+    lines = []
+    for result, path in board.entries:
+        about = {
+            "task": result.task.label,
+            "synthetic": result.task.synthetic,
+            "protocol": result.protocol.name,
+            "protocol_hash": result.protocol.hash,
+            "file": path.stem,
+            "model": result.model.name,
+            "revision": result.model.revision,
+            "control": result.model.control,
+        }
+        try:
+            lines += [about | row for row in per_label.rows(result, path)]
+        except ProbeError:
+            continue  # predictions that are missing or damaged, which the tables have named
+    if not lines:
+        raise ProbeError("no result here has labels that are scored one by one")
+    return {out: csv_text(lines, columns)}
 
 
 def _json(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
@@ -275,6 +304,7 @@ def _mteb(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
 Export = Callable[[Board, Path, ExportOptions], dict[Path, str]]
 FORMATS: dict[str, Export] = {
     "csv": _csv,
+    "labels": _labels,
     "latex": _latex,
     "json": _json,
     "mteb": _mteb,

@@ -126,8 +126,10 @@ def number(metric: str, value: float | None) -> str:
 
 
 def is_share(metric: str) -> bool:
-    """Tell whether a metric is a share, which is shown in per cent; R2 and errors are not."""
-    return not metric.startswith(("r2", "mae"))
+    """Tell whether a metric is a share, which is shown in per cent; R2, errors and correlations are
+    not.
+    """
+    return not metric.startswith(("r2", "mae", "rmse", "pearson", "spearman"))
 
 
 def _mean_std(metric: str, score: CellScore | None) -> str:

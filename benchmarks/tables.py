@@ -188,8 +188,10 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
     )
     results = [result for result, _ in entries]
     first, task = results[0], results[0].task
-    # All results of a table have the same metrics, since they share the task's version.
-    metrics = [task.ranked, *(name for name in first.scores if name != task.ranked)]
+    # Results of an older svuprobe may lack some that are scored beside the task's own.
+    names = dict.fromkeys(name for result in results for name in result.scores)
+    metrics = [task.ranked, *(name for name in names if name != task.ranked)]
+    chance = {name: value for result in results for name, value in result.chance.items()}
     significance = compare_models(entries)
     rows = []
     for rank, ((result, path), letters) in enumerate(
@@ -201,7 +203,7 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
         )
     rows += _missing(first, rows, wanted)
     rows.append(
-        Row("chance", "chance", {metric: CellScore(first.chance.get(metric)) for metric in metrics})
+        Row("chance", "chance", {metric: CellScore(chance.get(metric)) for metric in metrics})
     )
     # A paper's number beside synthetic data would compare nothing.
     others = [] if task.synthetic else published(task.name, metrics)

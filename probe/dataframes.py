@@ -17,10 +17,16 @@ def scores(result: Result) -> pandas.DataFrame:
     rows: list[dict[str, Any]] = []
     for metric, score in result.scores.items():
         low, high = score.ci95 or (None, None)
+        chance = result.chance.get(metric)  # of recordings no chance is known
         for seed, value in enumerate(score.per_seed):
             rows.append(
                 _about(result)
-                | {"metric": metric, "seed": seed, "value": value, "chance": result.chance[metric]}
+                | {
+                    "metric": metric,
+                    "seed": seed,
+                    "value": value,
+                    "chance": chance,
+                }
                 | {"ci95_low": low, "ci95_high": high}
             )
     return _pandas().DataFrame(rows)

@@ -15,10 +15,10 @@ from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import Bank
 from svuprobe.probe.splits import ClipSplits, FrameSplits, majority_vote, pool_windows
-from svuprobe.probe.stats.intervals import interval
+from svuprobe.probe.stats.intervals import correlation_interval, interval
 from svuprobe.probe.train import Fitted
 from svuprobe.tasks.kinds.frames import Answer
-from svuprobe.tasks.kinds.metrics import Metric, mean_of
+from svuprobe.tasks.kinds.metrics import CORRELATIONS, Metric, mean_of
 
 Features = ClipFeatures | FrameFeatures
 
@@ -169,7 +169,7 @@ def score_clips(
     intervals.
     """
     task, rows = data.task, data.splits["test"]
-    names = task.metrics if full else task.metrics[:1]
+    names = data.kind.scored_names(task) if full else task.metrics[:1]
     units = data.scored(outputs, "test")
     scores, intervals = _score_units(names, data, deals, units, *data.units("test"))
     # The same by recording: mean of the logits of its windows, and vote.
@@ -212,7 +212,8 @@ def _score_units(
         scores[name] = of_seeds(np.ones((1, n_groups)))[:, 0].tolist()
         draws = scores[name] if deals else None
         mean = partial(_mean_over_seeds, of_seeds)
-        intervals[name] = interval(mean, n_groups, share=data.kind.shares, draws=draws)
+        find = correlation_interval if name in CORRELATIONS else interval
+        intervals[name] = find(mean, n_groups, share=data.kind.shares, draws=draws)
     return scores, intervals
 
 
@@ -316,7 +317,7 @@ def chance(data: ClipSplits | FrameSplits) -> dict[str, float]:
     draws = data.kind.chance(data.clip_targets["train"], data.labels, len(target))
     everyone = np.ones((1, len(data.splits["test"].groups)))
     scores = {}
-    for name in data.task.metrics:
+    for name in data.kind.scored_names(data.task):
         metric = data.kind.metric(name, data.labels)
         scores[name] = float(np.mean(_of_seeds(metric, target, draws, group, everyone)[:, 0]))
     return scores

@@ -30,7 +30,7 @@ import numpy as np
 
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result, TaskInfo
-from svuprobe.probe.result_file import predictions_of
+from svuprobe.probe.stats import units
 from svuprobe.probe.stats.intervals import (
     CONFIDENCE,
     MIN_GROUPS,
@@ -188,31 +188,12 @@ def read(result: Result, path: Path, clips: frozenset[str] | None = None) -> Jac
     Raises ProbeError where they are not there, not what was written with the result, or of another
     shape.
     """
-    stored = predictions_of(result, path)
-    if reason := _wrong_shape(result, stored):
-        raise ProbeError(
-            f"{path.with_suffix('.npz')}: {reason}; run svuprobe probe --overwrite again"
-        )
+    stored = units.predictions(result, path)
     clips = frozenset(stored["clip_id"].tolist()) if clips is None else clips
     rows = np.isin(stored["clip_id"], list(clips))
     names, group = np.unique(stored["group"][rows], return_inverse=True)
     scores = _at_deletions(result, stored, rows, group, deletions(len(names)))
     return JackknifeScores(clips, len(names), scores)
-
-
-def _wrong_shape(result: Result, stored: dict[str, np.ndarray]) -> str:
-    """Say which array of the predictions is missing or of another length; empty where none is."""
-    whole = f"score_{result.task.ranked}"  # notes and beats: a score per clip
-    needed = ["clip_id", "group", *([whole] if whole in stored else ["outputs", "target"])]
-    for name in needed:
-        if name not in stored:
-            return f"has no array {name!r}"
-        of_seeds = name in (whole, "outputs")
-        if stored[name].ndim < 1 + of_seeds or stored[name].shape[of_seeds] != len(
-            stored["clip_id"]
-        ):
-            return f"its array {name!r} is not of as many clips as 'clip_id'"
-    return "" if len(stored["clip_id"]) else "holds no test clip"
 
 
 def _at_deletions(
@@ -228,13 +209,7 @@ def _at_deletions(
         return np.stack(
             [mean_of(seed, group, counts) for seed in stored[f"score_{ranked}"][:, rows]]
         )
-    outputs, target = stored["outputs"][:, rows], stored["target"][rows]
-    if result.task.scored == "clip":  # as probe.splits.pool_windows, without importing torch
-        starts = np.unique(stored["clip_id"][rows], return_index=True)[1]
-        starts.sort()
-        sizes = np.diff(np.r_[starts, len(target)])
-        outputs = np.add.reduceat(outputs, starts, axis=1) / sizes[:, None]
-        target, group = target[starts], group[starts]
+    target, outputs, group = units.of_rows(result, stored, rows, group)
     kind = kinds.named(result.task.kind)
     assert isinstance(kind, ClipKind)  # others store the score of each clip
     function = kind.metric(ranked, result.task.labels)

@@ -176,3 +176,31 @@ def interval(
     else:
         low, high = whole + reach
     return float(low), float(high)
+
+
+def correlation_interval(
+    score: Callable[[np.ndarray], np.ndarray],
+    n_groups: int,
+    *,
+    share: bool = False,
+    draws: Sequence[float] | None = None,
+) -> tuple[float, float] | None:
+    """Return an interval at 95 % of a correlation, as `interval` does, on the scale of Fisher's z.
+
+    Correlations near 1 are skewed; z = artanh(r) is not, and the ends stay within -1 to 1 (Fisher,
+    "On the probable error of a coefficient of correlation deduced from a small sample", Metron 1,
+    1921). Parameters as `interval`; correlations are no shares, so ``share`` changes nothing.
+    """
+
+    def as_z(counts: np.ndarray) -> np.ndarray:
+        return _z(score(counts))
+
+    found = interval(
+        as_z, n_groups, share=False, draws=None if draws is None else _z(np.array(draws)).tolist()
+    )
+    return None if found is None else (float(np.tanh(found[0])), float(np.tanh(found[1])))
+
+
+def _z(correlation: np.ndarray) -> np.ndarray:
+    """Return artanh, finite also where every prediction is right."""
+    return np.asarray(np.arctanh(np.clip(correlation, -1 + 1e-12, 1 - 1e-12)))

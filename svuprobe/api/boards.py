@@ -126,8 +126,8 @@ def export(
     Parameters
     ----------
     format
-        ``csv``, ``json`` or ``latex``, one file; ``model-index`` and ``eval-results``, a file a
-        model; ``mteb``, a file a result.
+        ``csv``, ``json``, ``latex`` or ``labels`` (each class, tag or target alone), one file;
+        ``model-index`` and ``eval-results``, a file a model; ``mteb``, a file a result.
     results
         The folder of results.
     out

@@ -66,7 +66,7 @@ def plot(kind: str, results: Path, out: Path) -> None:
 @click.option(
     "--format",
     "style",
-    type=click.Choice(["csv", "latex", "json", "mteb", "model-index", "eval-results"]),
+    type=click.Choice(["csv", "labels", "latex", "json", "mteb", "model-index", "eval-results"]),
     required=True,
 )
 @click.option(
@@ -89,7 +89,10 @@ def plot(kind: str, results: Path, out: Path) -> None:
     help="The benchmark's repository, which eval-results has to name.",
 )
 def export(results: Path, style: str, out: Path, spread: str, hub_dataset: str) -> None:
-    """Write results for a paper, a model card, pandas or another benchmark."""
+    """Write results for a paper, a model card, pandas or another benchmark.
+
+    ``csv`` has a line for each score, ``labels`` for each class, tag or target alone.
+    """
     from svuprobe import api
 
     problems: list[str] = []

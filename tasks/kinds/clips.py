@@ -39,12 +39,15 @@ class ClipKind(Kind):
         Whether windows may vote for a clip: their outputs are of classes of which one is right.
     undefined
         Why the ranked metric may have no value on a split.
+    more_metrics
+        What is scored of every task of the kind, whatever metrics it names.
     """
 
     level = "clip"
     shares: ClassVar[bool] = True
     votes: ClassVar[bool] = False
     undefined: ClassVar[str] = "no clip has a score"
+    more_metrics: ClassVar[tuple[str, ...]] = ()
 
     def tail_s(self, window_s: float) -> float:
         """Return a second: of less, little can be told."""
@@ -112,6 +115,24 @@ class ClipKind(Kind):
     def metric(self, name: str, labels: Sequence[str]) -> metrics.Metric:
         """Return a metric by its name."""
         return metrics.metric(name)
+
+    def by_label(self, targets: np.ndarray, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the scores of each label alone, (C,) by metric, NaN where one is undefined; none
+        of kinds whose labels have none.
+
+        Parameters
+        ----------
+        targets
+            Encoded, (N,) or (N, C).
+        outputs
+            (N, C) of one head.
+        """
+        return {}
+
+    def scored_names(self, task: Task) -> tuple[str, ...]:
+        """Return the metrics of a task, the ranked one first, then what is scored beside them."""
+        more = tuple(name for name in self.more_metrics if name not in task.metrics)
+        return tuple(task.metrics) + more
 
     @abstractmethod
     def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:

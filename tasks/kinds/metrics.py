@@ -22,8 +22,8 @@ Metrics
 -------
 * multiclass: ``accuracy``, ``macro_f1``, ``balanced_accuracy``, ``top2``, ``top3``
 * multilabel: ``roc_auc``, ``ap`` (both macro)
-* regression: ``r2`` (mean over targets), ``mae``, and ``r2_<target>`` of each
-  (`svuprobe.tasks.kinds.regression`)
+* regression: ``r2``, ``mae``, ``rmse``, ``pearson``, ``spearman`` (means over targets), and
+  ``r2_<target>`` of each (`svuprobe.tasks.kinds.regression`)
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def accuracy(
     return mean_of((output.argmax(axis=1) == target).astype(float), group, counts)
 
 
-def _confusion(
+def confusion(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count true positives, units of the class, units predicted as the class: each (R, C)."""
@@ -104,7 +104,7 @@ def macro_f1(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
     """Average the F1 of the classes that occur among targets or predictions, (R,)."""
-    hits, actual, guessed = _confusion(target, output, group, counts)
+    hits, actual, guessed = confusion(target, output, group, counts)
     return _nanmean(_ratio(2 * hits, actual + guessed))
 
 
@@ -112,7 +112,7 @@ def balanced_accuracy(
     target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
     """Average the recall of the classes that occur among targets, (R,)."""
-    hits, actual, _ = _confusion(target, output, group, counts)
+    hits, actual, _ = confusion(target, output, group, counts)
     return _nanmean(_ratio(hits, actual))
 
 
@@ -189,6 +189,67 @@ def mae(
     return mean_of(np.abs(target - output).mean(axis=1), group, counts)
 
 
+def rmse(
+    target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Compute the root of the mean squared error of each target, mean over the targets, (R,).
+
+    Smaller is better, so it is never a ranked metric.
+    """
+    squares = [mean_of(each, group, counts) for each in ((target - output) ** 2).T]
+    return np.asarray(np.sqrt(np.stack(squares, axis=-1)).mean(axis=-1))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Correlate (R, N) or (N,) values under weights (R, N): (R,); NaN where one is constant."""
+    total = weights.sum(axis=1, keepdims=True)
+    parts = []
+    for values in (a, b):
+        mean = _ratio((weights * values).sum(axis=1, keepdims=True), total)
+        parts.append(values - mean)
+    covariance = (weights * parts[0] * parts[1]).sum(axis=1)
+    spreads = [(weights * part**2).sum(axis=1) for part in parts]
+    for values, part in zip((a, b), spreads, strict=True):
+        # Of values that are all the same only rounding is left.
+        part[part <= 1e-12 * (weights * values**2).sum(axis=1)] = 0
+    return _ratio(covariance, np.sqrt(spreads[0] * spreads[1]))
+
+
+def _pearson(target: np.ndarray, output: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    # Less their means a correlation is the same, and the sums keep their digits.
+    return _correlation(target - target.mean(), output - output.mean(), weights)
+
+
+def _spearman(target: np.ndarray, output: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    ranks = [_ranks(values, weights) for values in (target, output)]
+    return _correlation(*ranks, weights)
+
+
+def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Rank values (N,) in each resampling, (R, N), about the middle: equal ones share their mean
+    rank, and a unit that is drawn twice is two equal ones.
+    """
+    _, place = np.unique(values, return_inverse=True)
+    same = np.zeros((len(weights), place.max() + 1))
+    np.add.at(same.T, place, weights.T)
+    ranks = np.cumsum(same, axis=1) - same / 2 - same.sum(axis=1, keepdims=True) / 2
+    return np.asarray(ranks[:, place])
+
+
+def _over_targets(one: Callable[..., np.ndarray]) -> Metric:
+    def metric(
+        target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+    ) -> np.ndarray:
+        weights = counts[:, group].astype(float)  # (R, N)
+        values = []
+        for column in range(target.shape[1]):
+            truth = target[:, column].astype(float)
+            values.append(one(truth, output[:, column].astype(float), weights))
+        return _nanmean(np.stack(values, axis=-1))
+
+    return metric
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,
@@ -199,7 +260,12 @@ METRICS: dict[str, Metric] = {
     "ap": _over_tags(_average_precision),
     "r2": r2,
     "mae": mae,
+    "rmse": rmse,
+    "pearson": _over_targets(_pearson),
+    "spearman": _over_targets(_spearman),
 }
+# Whose intervals are computed on the scale of Fisher's z (1921), which keeps them within -1 to 1.
+CORRELATIONS = ("pearson", "spearman")
 # Metrics that belong to one task, and stand in its file.
 OF_ONE_TASK = {
     "key_weighted": "svuprobe.tasks.key:weighted_score",

@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from svuprobe.tasks.kinds.base import named_some, softmax_less_hot
 from svuprobe.tasks.kinds.clips import SPLIT_NAMES, ClipKind
+from svuprobe.tasks.kinds.metrics import confusion
 from svuprobe.tasks.sheets import Cell, Numbers, normal
 from svuprobe.tasks.types import Clip, Task
 
@@ -80,6 +81,18 @@ class Multiclass(ClipKind):
         share = outputs.new_full((rows,), 1 / rows) if weights is None else weights[targets]
         gradient *= share / share.sum()
         return gradient
+
+    def by_label(self, targets: np.ndarray, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return recall, precision and F1 of each class, and its units, (C,)."""
+        once, group = np.ones((1, len(targets))), np.arange(len(targets))
+        hits, actual, guessed = (n[0] for n in confusion(targets, outputs, group, once))
+        with np.errstate(invalid="ignore"):  # 0 / 0 is a score that is undefined: NaN
+            return {
+                "recall": hits / actual,
+                "precision": hits / guessed,
+                "f1": 2 * hits / (actual + guessed),
+                "support": actual,
+            }
 
     def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
         """Draw classes with their frequencies, a hundred times: (draws, n, C).

@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from svuprobe.tasks.kinds.base import named_some
 from svuprobe.tasks.kinds.clips import ClipKind
+from svuprobe.tasks.kinds.metrics import METRICS
 from svuprobe.tasks.sheets import Cell, Numbers, normal
 from svuprobe.tasks.types import Clip, Task, TaskError
 
@@ -75,6 +76,18 @@ class Multilabel(ClipKind):
         # In place, as nobody needs the outputs again. Heads are the second axis here.
         # here.
         return outputs.sigmoid_().sub_(targets.T[:, None]).div_(outputs.numel() / outputs.shape[1])
+
+    def by_label(self, targets: np.ndarray, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return ROC-AUC and average precision of each tag, and its positives, (C,)."""
+        once, group = np.ones((1, len(targets))), np.arange(len(targets))
+        scores = {}
+        for name in self.metrics:
+            each = []
+            for tag in range(targets.shape[1]):
+                part = slice(tag, tag + 1)
+                each.append(METRICS[name](targets[:, part], outputs[:, part], group, once)[0])
+            scores[name] = np.array(each)
+        return scores | {"support": targets.sum(axis=0).astype(float)}
 
     def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
         """Return each tag's frequency in the training split, alike for all: (1, n, C)."""

@@ -32,6 +32,7 @@ class Regression(ClipKind):
 
     name = "regression"
     metrics = ("r2", "mae")
+    more_metrics = ("mae", "rmse", "pearson", "spearman")
     shares = False
     undefined = "no target has two different values"
 
@@ -132,6 +133,18 @@ class Regression(ClipKind):
             return METRICS["r2"](target[:, column], output[:, column], group, counts)
 
         return of_target
+
+    def by_label(self, targets: np.ndarray, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return R2, errors and correlations of each target, (C,)."""
+        once, group = np.ones((1, len(targets))), np.arange(len(targets))
+        scores = {}
+        for name in ("r2", *self.more_metrics):
+            each = []
+            for column in range(targets.shape[1]):
+                part = slice(column, column + 1)
+                each.append(METRICS[name](targets[:, part], outputs[:, part], group, once)[0])
+            scores[name] = np.array(each)
+        return scores
 
     def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
         """Return the mean of the training split, alike for all: (1, n, C)."""

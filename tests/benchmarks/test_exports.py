@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from made import made, saved
@@ -15,6 +16,7 @@ from svuprobe import cli
 from svuprobe.api import ExportOptions, LeftOut
 from svuprobe.benchmarks.exports import FORMATS
 from svuprobe.benchmarks.latex import escape
+from svuprobe.probe.per_label import confusion_matrix
 from svuprobe.probe.protocol import ProbeError, Protocol
 
 
@@ -117,6 +119,25 @@ def test_csv_is_read_by_pandas_in_one_line(results, tmp_path):
     assert chosen["mean"].tolist() == [0.93]
     (again,) = svuprobe.export("json", results, tmp_path / "scores.json")
     assert {t["task"] for t in json.loads(again.read_text())["tables"]} == {"technique", "genre"}
+
+
+def test_each_label_has_its_own_scores(results, tmp_path):
+    import pandas
+
+    (path,) = svuprobe.export("labels", results, tmp_path / "labels.csv")
+    frame = pandas.read_csv(path)
+    of_one = frame[(frame.model == "logmel") & (frame.task == "genre")]
+    assert sorted(of_one.label.unique()) == ["a", "b"]
+    assert set(of_one.metric) == {"recall", "precision", "f1", "support"}
+    # Both classes have thirty clips, so the mean recall is the share of clips that are right.
+    files = [p for p in results.rglob("*.json") if "genre" in str(p) and "logmel" in str(p)]
+    with np.load(files[0].with_suffix(".npz")) as stored:
+        right = (stored["outputs"].argmax(axis=2) == stored["target"]).mean()
+    assert of_one[of_one.metric == "recall"]["mean"].mean() == pytest.approx(right)
+    assert of_one[of_one.metric == "support"]["mean"].tolist() == [30, 30]
+    matrix = confusion_matrix(svuprobe.load_result(files[0]), files[0])
+    assert matrix.sum(axis=1).tolist() == pytest.approx([30, 30])
+    assert np.trace(matrix) / 60 == pytest.approx(right)
 
 
 def test_the_model_index_is_read_back_by_the_hub_library(results, tmp_path):

@@ -16,6 +16,7 @@ from svuprobe.benchmarks.published import FILE, published
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.result_json import to_json
 from svuprobe.tasks import TABLE, load
 
 
@@ -60,6 +61,16 @@ def test_rows_are_ranked_with_spread_and_interval_apart_and_controls_marked():
     assert rows[0][2:5] == ["70.0", "1.4", "60.0 to 80.0"]
     assert [row[0] for row in rows] == ["1", "2", "3", ""]
     assert rows[-1][2] == "10.0"
+
+
+def test_scores_that_older_results_lack_are_columns_all_the_same():
+    more = made("hubert-base", 0.6)
+    body = {"scores.rmse": to_json(more)["scores"]["accuracy"], "chance.rmse": 2.0}
+    (table,) = sections(shown(made("wavlm-base-plus", 0.7), changed(more, body)))
+    by_name = {row[1].split("@")[0]: row[-1] for row in cells(table)}
+    assert by_name["hubert-base"] == "0.600 ± 0.014"
+    assert by_name["wavlm-base-plus"] == "–"
+    assert by_name["*chance*"] == "2.000"
 
 
 def test_the_best_layer_is_the_one_that_validation_chose():
@@ -348,7 +359,7 @@ def test_check_fails_when_any_of_the_three_files_was_edited(tmp_path, suffix):
 
 def test_shares_are_per_cent_and_errors_are_not():
     assert number("accuracy", 0.1234) == "12.3"
-    assert number("r2", 0.1234) == number("mae", 0.1234) == "0.123"
+    assert number("r2", 0.1234) == number("mae", 0.1234) == number("pearson", 0.1234) == "0.123"
     assert number("accuracy", None) == "–"
 
 

@@ -13,6 +13,7 @@ from svuprobe.probe.stats.intervals import (
     MAX_BLOCKS,
     MIN_GROUPS,
     RESAMPLINGS,
+    correlation_interval,
     deletions,
     influence,
     interval,
@@ -209,7 +210,7 @@ def clip_mean(target, output, group, counts):
     return mean_of(output, group, counts)
 
 
-def coverage(made, function, n_groups, share, unit_of=None, n_sets=N_SETS):
+def coverage(made, function, n_groups, share, unit_of=None, n_sets=N_SETS, find=interval):
     """Share of simulated test sets whose interval has the score of a test set a thousand times as
     large.
     """
@@ -219,7 +220,7 @@ def coverage(made, function, n_groups, share, unit_of=None, n_sets=N_SETS):
     for _ in range(n_sets):
         target, output, group = made(rng, n_groups)
         unit = group if unit_of is None else unit_of(group)
-        low, high = interval(
+        low, high = find(
             lambda c, t=target, o=output, u=unit: function(t, o, u, c), unit.max() + 1, share=share
         )
         hits += low <= truth <= high
@@ -242,6 +243,25 @@ def test_the_interval_covers_the_truth_in_92_to_98_per_cent_of_test_sets(
     made, function, n_groups, share
 ):
     assert 0.92 <= coverage(made, function, n_groups, share) <= 0.98
+
+
+def test_the_interval_of_a_correlation_covers_the_truth_and_stays_below_1():
+    found = coverage(
+        values_set, metric("pearson"), 15, False, n_sets=200, find=correlation_interval
+    )
+    assert 0.91 <= found <= 0.985
+    near = 0.999 + 0.001 * np.sin(np.arange(11))
+
+    def score(counts):
+        return counts @ near[: counts.shape[1]] / counts.sum(axis=1)
+
+    low, high = correlation_interval(score, 10)
+    assert low < 0.999 < high < 1
+    # Where all is right, or seeds differ in what they learnt.
+    assert correlation_interval(lambda counts: np.ones(len(counts)), 10) == pytest.approx((1, 1))
+    wide = correlation_interval(score, 10, draws=[0.99, 0.995, 0.999])
+    assert wide[0] < low
+    assert correlation_interval(score, 3) is None
 
 
 def test_the_interval_covers_the_truth_clearly_less_if_clips_are_the_units():

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sk
 
 from svuprobe.tasks import kinds
@@ -19,7 +20,9 @@ from svuprobe.tasks.kinds.regression import REGRESSION
 
 N, C, GROUPS, RESAMPLINGS = 120, 5, 12, 20
 CLIP_KINDS = [name for name in kinds.TABLE if kinds.named(name).level == "clip"]
-KIND = {metric: kind for kind in CLIP_KINDS for metric in kinds.named(kind).metrics}
+KIND = {}
+for kind in map(kinds.named, CLIP_KINDS):
+    KIND |= dict.fromkeys((*kind.metrics, *kind.more_metrics), kind.name)
 Score = Callable[[np.ndarray, np.ndarray], float]
 
 
@@ -59,6 +62,12 @@ def over_tags(one: Score) -> Score:
     return mean
 
 
+def over_targets(correlation: Callable) -> Score:
+    return lambda t, o: float(
+        np.mean([correlation(t[:, c], o[:, c]).statistic for c in range(t.shape[1])])
+    )
+
+
 def top(k: int) -> Score:
     return lambda t, o: sk.top_k_accuracy_score(t, o, k=k, labels=np.arange(o.shape[1]))
 
@@ -73,6 +82,9 @@ SKLEARN: dict[str, Score] = {
     "ap": over_tags(sk.average_precision_score),
     "r2": sk.r2_score,
     "mae": sk.mean_absolute_error,
+    "rmse": sk.root_mean_squared_error,
+    "pearson": over_targets(pearsonr),
+    "spearman": over_targets(spearmanr),
 }
 
 
@@ -204,7 +216,7 @@ def test_perfect_predictions_score_1_and_have_no_error(name):
     target, _, group = units(KIND[name], 1)
     output = np.eye(C)[target] if KIND[name] == "multiclass" else target
     values = METRICS[name](target, output, group, draws(1))
-    np.testing.assert_allclose(values, 0.0 if name == "mae" else 1.0, atol=1e-12)
+    np.testing.assert_allclose(values, 0.0 if name in ("mae", "rmse") else 1.0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +242,41 @@ def test_float32_scores_are_as_good_as_float64(name):
     )
     expected = METRICS[name](exact[1], exact[0], group, draws(2))
     np.testing.assert_allclose(METRICS[name](target, output, group, draws(2)), expected, rtol=1e-4)
+
+
+def test_equal_values_share_their_rank_and_constant_ones_have_no_correlation():
+    target = np.array([1.0, 1.0, 2.0, 5.0, 5.0, 7.0])[:, None]
+    output = np.array([0.0, 3.0, 3.0, 3.0, 4.0, 9.0])[:, None]
+    expected = spearmanr(target[:, 0], output[:, 0]).statistic
+    assert plain("spearman", target, output) == pytest.approx(expected)
+    for name in ("pearson", "spearman"):
+        assert np.isnan(plain(name, target, np.full_like(target, 0.1)))
+        # Of several targets, one that is constant is left out of the mean.
+        both = np.hstack([target, np.full_like(target, 0.3)])
+        assert plain(name, both, np.hstack([output, output])) == plain(name, target, output)
+
+
+def test_scores_of_each_label_are_those_of_scikit_learn():
+    target, output, _ = units("multiclass", 1)
+    found = kinds.named("multiclass").by_label(target, output)
+    answer = output.argmax(axis=1)
+    precision, recall, f1, support = sk.precision_recall_fscore_support(target, answer)
+    for name, values in zip(
+        ("precision", "recall", "f1", "support"), (precision, recall, f1, support), strict=True
+    ):
+        np.testing.assert_allclose(found[name], values)
+    target, output, _ = units("multilabel", 1)
+    found = kinds.named("multilabel").by_label(target, output)
+    np.testing.assert_allclose(found["roc_auc"], sk.roc_auc_score(target, output, average=None))
+    np.testing.assert_allclose(
+        found["ap"], sk.average_precision_score(target, output, average=None)
+    )
+    np.testing.assert_allclose(found["support"], target.sum(axis=0))
+    target, output, _ = units("regression", 1)
+    found = kinds.named("regression").by_label(target, output)
+    np.testing.assert_allclose(found["r2"], sk.r2_score(target, output, multioutput="raw_values"))
+    for name, values in found.items():
+        assert values.mean() == pytest.approx(plain(name, target, output))
 
 
 @pytest.mark.parametrize("column", range(C))
