@@ -6,7 +6,7 @@ SETUP := setup.cfg pyproject.toml constraints.txt
 # index can't be reached, what pip finds elsewhere has to do.
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/.installed
 	$(BIN)/svuprobe demo --out demo
@@ -24,6 +24,12 @@ lint: .venv/.installed-dev
 	$(BIN)/python -m pip install --quiet --no-deps --target build/plain .
 	cd build/plain && ../../$(BIN)/mypy --config-file ../../setup.cfg -p svuprobe
 
+# The documentation, to be read from the disk: site/index.html. A warning is an error.
+docs: .venv/.installed-docs
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --no-deps --target build/plain .
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 .venv/.torch: constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --retries 0 --timeout 15 --index-url $(TORCH_CPU) \
@@ -39,5 +45,9 @@ lint: .venv/.installed-dev
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
 	touch $@ .venv/.installed
 
+.venv/.installed-docs: .venv/.torch $(SETUP)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[docs]"
+	touch $@ .venv/.installed
+
 clean:
-	rm -rf .venv build demo
+	rm -rf .venv build demo site

@@ -38,5 +38,4 @@ Next, with a pretrained model (downloads it once):
 --features {out / "features"}
   svuprobe probe --task technique --features {out / "features"} --results {out / "results"}
   svuprobe leaderboard --results {out / "results"} --out {out / "leaderboard.md"}
-or with your own audio: a TOML and a CSV file in place of the task's name (README, \
-"Your own data").""".splitlines()
+or with your own audio, a TOML and a CSV file in place of the task: docs/own-data.md""".splitlines()
