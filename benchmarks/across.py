@@ -139,7 +139,8 @@ def _rows(tables: Sequence[Table], asked: Sequence[Wanted]) -> dict[str, Row]:
     with_results = {row.model for row in rows.values()}
     for w in asked:
         if w.model not in with_results:
-            rows[w.model] = Row("missing", w.model, {}, control=w.control)
+            row = Row("missing", w.model, {}, control=w.control, display=w.display)
+            rows[label(row)] = row
     return dict(sorted(rows.items(), key=lambda item: (item[1].control, item[0])))
 
 

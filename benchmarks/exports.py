@@ -22,13 +22,15 @@ import yaml
 
 from svuprobe._errors import did_you_mean
 from svuprobe._text import as_csv as csv_text
-from svuprobe.benchmarks import leaderboard, suite, tables
+from svuprobe.benchmarks import leaderboard, tables
 from svuprobe.benchmarks.across import across as across_tasks
 from svuprobe.benchmarks.latex import latex_table
 from svuprobe.benchmarks.leaderboard import number
+from svuprobe.benchmarks.selection import ALL, Selection
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.benchmarks.tables import Table
-from svuprobe.probe import per_label, result_file
+from svuprobe.probe import per_label
+from svuprobe.probe.naming import shown_name
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
 from svuprobe.probe.result_file import Entry
@@ -55,7 +57,7 @@ class ExportOptions:
 
 
 def export(
-    results: Path, kind: str, out: Path, options: ExportOptions
+    results: Path, kind: str, out: Path, options: ExportOptions, selection: Selection = ALL
 ) -> tuple[dict[Path, str], list[str]]:
     """Return the files of an export with their texts, and a line for each unusable result.
 
@@ -68,19 +70,19 @@ def export(
         raise ProbeError(f"no format {kind!r}; {did_you_mean(kind, FORMATS)}")
     if options.spread not in SPREADS:
         raise ProbeError(f"spread {options.spread!r}; it is one of {', '.join(SPREADS)}")
-    entries, problems = result_file.read_all(results)
-    if not entries:
+    chosen = selection.read(results)
+    if not chosen.entries:
         raise ProbeError(f"{results}: no results to export; run svuprobe probe first")
-    wanted, unread = suite.read_wanted(results)
-    several = tables.build(entries, wanted)
+    several = tables.build(chosen.entries, chosen.wanted)
     several.sort(key=lambda table: (*_protocol(table), table.task, table.version))
-    texts = FORMATS[kind](Board(entries, several, wanted), out, options)
+    texts = FORMATS[kind](Board(chosen.entries, several, chosen.wanted), out, options)
     if not texts:
         raise ProbeError(
             f"{results}: no result goes into {kind}: it takes defined scores of models, not of "
             "controls; --format csv takes all"
         )
-    return texts, [*problems, *unread, *(line for table in several for line in table.problems)]
+    unusable = [line for table in several for line in table.problems]
+    return texts, [*chosen.problems, *chosen.unread, *unusable]
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def _labels(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
             "protocol": result.protocol.name,
             "protocol_hash": result.protocol.hash,
             "file": path.stem,
-            "model": result.model.name,
+            "model": shown_name(result),
             "revision": result.model.revision,
             "control": result.model.control,
         }
@@ -224,7 +226,7 @@ def _by_model(entries: Sequence[Entry]) -> list[tuple[str, list[Result]]]:
     models: dict[tuple[str, str], list[Result]] = {}
     for result, _ in entries:
         if not result.protocol.shuffle_labels and not result.model.control:
-            name = tables.pretrained_by(result) or result.model.name
+            name = shown_name(result)
             models.setdefault((name, result.model.revision), []).append(result)
     several = len({name for name, _ in models}) < len(models)
     named = []
@@ -295,7 +297,7 @@ def _mteb(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
             "kg_co2_emissions": None,
         }
         file = f"{result.task.label}{'.synthetic' * result.task.synthetic}.{path.stem}.json"
-        name = tables.pretrained_by(result) or result.model.name
+        name = shown_name(result)
         folder = out / _file_name(name) / result.model.revision
         texts[folder / file] = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     return texts

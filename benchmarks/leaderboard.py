@@ -13,12 +13,13 @@ from typing import Any
 from tabulate import tabulate
 
 from svuprobe._text import as_csv as csv_text, code, markdown as escaped, prose
-from svuprobe.benchmarks import suite, tables
+from svuprobe.benchmarks import tables
 from svuprobe.benchmarks.across import Across, ModelRank, across as across_tasks
+from svuprobe.benchmarks.selection import ALL, Selection
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.benchmarks.table_notes import MARKS
-from svuprobe.benchmarks.tables import CellScore, Row, Table, label, pretrained_by, windows_of
-from svuprobe.probe import result_file
+from svuprobe.benchmarks.tables import CellScore, Row, Table, label, windows_of
+from svuprobe.probe.naming import shown_title, without_folders
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
 from svuprobe.probe.result_file import Entry
@@ -51,25 +52,27 @@ _NOTHING = "–"
 _MOST_WORDS = 40  # of a command that a reader is told
 
 
-def files(results: Path, out: Path) -> tuple[dict[Path, str], list[str]]:
-    """Make the leaderboard of a folder of results.
+def files(
+    results: Path, out: Path, selection: Selection = ALL
+) -> tuple[dict[Path, str], list[str]]:
+    """Make the leaderboard of a folder of results, or of some of them.
 
     Returns
     -------
     What ``out`` (Markdown) and the CSV and JSON beside it have to hold, and a line for each file of
     results that could not be used; everything else is in the tables.
     """
-    entries, problems = result_file.read_all(results)
-    wanted, unread = suite.read_wanted(results)
+    chosen = selection.read(results)
     about = _about(results)
-    several = tables.build(entries, wanted)
-    across = across_tasks(several, wanted)
+    several = tables.build(chosen.entries, chosen.wanted)
+    across = across_tasks(several, chosen.wanted)
     texts = {
         out: markdown(several, across, about),
         out.with_suffix(".csv"): as_csv(several),
         out.with_suffix(".json"): as_json(several, across),
     }
-    return texts, [*problems, *unread, *(line for table in several for line in table.problems)]
+    unusable = [line for table in several for line in table.problems]
+    return texts, [*chosen.problems, *chosen.unread, *unusable]
 
 
 def render(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> str:
@@ -110,12 +113,7 @@ def model_title(result: Result) -> str:
 
     A model in a folder that svuprobe pre-trained is named by its recipe, wherever the folder lies.
     """
-    model = result.model
-    if model.control:
-        return f"{model.name} (control)"
-    recipe = pretrained_by(result)
-    name = f"pretrained:{recipe}" if recipe else model.name
-    return f"{name}@{model.revision[:8]}"
+    return shown_title(result) + (" (control)" if result.model.control else "")
 
 
 def number(metric: str, value: float | None) -> str:
@@ -276,12 +274,17 @@ def as_csv(several: Sequence[Table]) -> str:
         "finetuned", "saw", "group", "source", "metric", "ranked", "mean", "std", "ci95_low",
         "ci95_high", "mean_shuffled",
     ]  # fmt: skip
+    # Most models go by their own names.
+    if any(row.display for table in several for row in table.rows):
+        columns.insert(columns.index("revision"), "display")
     lines = []
     for table in several:
         for row in table.rows:
             # A model that is missing has a line, too, without a score.
             for metric, score in (row.scores or {table.ranked: CellScore(None)}).items():
-                lines.append(vars(table) | vars(row) | _csv_score(table, row, metric, score))
+                name = {"model": without_folders(row.model)}
+                score_columns = _csv_score(table, row, metric, score)
+                lines.append(vars(table) | vars(row) | name | score_columns)
     return csv_text(lines, columns)
 
 
@@ -300,6 +303,9 @@ def as_json(several: Sequence[Table], across: Sequence[Across]) -> str:
     for table in body["tables"]:
         del table["problems"]  # of the files on this machine
         for row in table["rows"]:
+            row["model"] = without_folders(row["model"])
+            if not row["display"]:  # most models go by their own names
+                del row["display"]
             # Of chance and of published systems a mean is all that is known.
             if row["kind"] != "model":
                 for metric, score in row["scores"].items():

@@ -10,9 +10,9 @@ import numpy as np
 
 from svuprobe._errors import did_you_mean
 from svuprobe.benchmarks import tables
-from svuprobe.probe import result_file
+from svuprobe.benchmarks.selection import ALL, Selection
+from svuprobe.probe.naming import as_kept, known_as
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
 from svuprobe.probe.result_file import Entry
 from svuprobe.probe.score import defined
 from svuprobe.probe.stats.compare import compare
@@ -59,7 +59,9 @@ class Difference:
     caveat: str
 
 
-def differences(results: Path, first: str, second: str) -> tuple[list[Difference], list[str]]:
+def differences(
+    results: Path, first: str, second: str, selection: Selection = ALL
+) -> tuple[list[Difference], list[str]]:
     """Compare two models wherever both have a result; and a line for each unusable result.
 
     Raises
@@ -67,8 +69,9 @@ def differences(results: Path, first: str, second: str) -> tuple[list[Difference
     ProbeError
         A model has no result, several revisions have, or the two share no task.
     """
-    entries, problems = result_file.read_all(results)
-    usable = [entry for entry in entries if not entry[0].protocol.shuffle_labels]
+    chosen = selection.read(results)
+    problems = chosen.problems
+    usable = [entry for entry in chosen.entries if not entry[0].protocol.shuffle_labels]
     of_first, of_second = (_of_model(usable, name, results) for name in (first, second))
     compared: list[Difference] = []
     for key, one in of_first.items():
@@ -87,8 +90,9 @@ def differences(results: Path, first: str, second: str) -> tuple[list[Difference
 
 def _of_model(entries: Sequence[Entry], name: str, results: Path) -> dict[tables.Key, Entry]:
     """Return the results of a model by what two that are compared agree in."""
-    names = sorted({each for result, _ in entries for each in _names(result)})
-    mine = [entry for entry in entries if name in _names(entry[0])]
+    names = sorted({each for result, _ in entries for each in known_as(result)})
+    kept = as_kept(name)
+    mine = [entry for entry in entries if kept in known_as(entry[0])]
     if not mine:
         raise ProbeError(f"{results}: no result of a model {name!r}; {did_you_mean(name, names)}")
     revisions = sorted({result.model.revision[:8] for result, _ in mine})
@@ -98,13 +102,6 @@ def _of_model(entries: Sequence[Entry], name: str, results: Path) -> dict[tables
             + ", ".join(f"{name}@{revision}" for revision in revisions)
         )
     return {tables.table_key(result): (result, path) for result, path in mine}
-
-
-def _names(result: Result) -> tuple[str, ...]:
-    """Return by what a model can be called: with or without its revision, or by its recipe."""
-    name = tables.pretrained_by(result) or result.model.name
-    revision = result.model.revision[:8]
-    return name, f"{name}@{revision}", result.model.name, f"{result.model.name}@{revision}"
 
 
 def _difference(one: Entry, other: Entry) -> Difference:

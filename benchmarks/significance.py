@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from svuprobe._text import markdown
 from svuprobe.benchmarks.table_notes import listed
+from svuprobe.probe.naming import shown_name
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result_file import Entry, require_unchanged
 from svuprobe.probe.score import defined
@@ -82,7 +83,7 @@ def _read_predictions(
     undefined, unusable = [], []
     for n, (result, path) in enumerate(entries):
         if result.ranked.mean is None:
-            undefined.append(result.model.name)
+            undefined.append(shown_name(result))
             continue
         try:
             # Entries come best first, so the best are those that are compared.
@@ -93,7 +94,7 @@ def _read_predictions(
                 untested += 1
         except ProbeError as error:
             significance.problems.append(str(error))
-            unusable.append(result.model.name)
+            unusable.append(shown_name(result))
     if undefined:
         significance.notes.append(f"No rank, as the score is undefined: {listed(undefined)}.")
     if unusable:

@@ -198,12 +198,17 @@ class Wanted:
     synthetic: bool
     protocol: str
     hash: str
+    display: str = ""
 
 
 def save_wanted(results: Path, suite: str, wanted: Sequence[Wanted]) -> Path:
     """Write what a suite asks for beside its results: a leaderboard is made from them alone."""
     path = results / f"{suite}{_WANTED}"
-    text = json.dumps([asdict(one) for one in wanted], indent=1) + "\n"
+    bodies = [asdict(one) for one in wanted]
+    for body in bodies:
+        if not body["display"]:
+            del body["display"]
+    text = json.dumps(bodies, indent=1) + "\n"
     # Written only where it changes: results may lie where nothing can be written.
     if not holds(path, text):
         write_text(path, text)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from svuprobe._text import code, markdown
 from svuprobe.benchmarks.published import Published
 from svuprobe.probe import contamination
+from svuprobe.probe.naming import shown_name
 from svuprobe.probe.result import Result
 from svuprobe.probe.stats.intervals import MIN_GROUPS
 
@@ -66,7 +67,7 @@ def of_results(results: Sequence[Result]) -> list[str]:
     lacking = []
     for result in results:
         if result.counts.missing:
-            lacking.append(f"{markdown(result.model.name)} {result.counts.missing}")
+            lacking.append(f"{markdown(shown_name(result))} {result.counts.missing}")
     if lacking:
         further = len(lacking) - MOST_NAMED
         more = f" and of {further} more models" if further > 0 else ""
@@ -82,7 +83,7 @@ def _caveats(results: Sequence[Result]) -> list[str]:
     for result in results:
         # In their order, each once: seeds may repeat one.
         for caveat in dict.fromkeys(result.caveats):
-            said.setdefault(caveat, []).append(result.model.name)
+            said.setdefault(caveat, []).append(shown_name(result))
     lines = []
     for caveat, names in said.items():
         whose = "" if len(names) == len(results) else f" ({listed(names)})"
@@ -98,7 +99,7 @@ def of_contacts(results: Sequence[Result]) -> list[str]:
     for result in results:
         met = contamination.of_result(result)
         if met is not None:
-            said.setdefault((met.kind, met.why), []).append(result.model.name)
+            said.setdefault((met.kind, met.why), []).append(shown_name(result))
     lines = []
     for kind, meaning in _MEANINGS.items():
         reasons = []

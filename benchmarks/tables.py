@@ -19,6 +19,7 @@ from svuprobe.benchmarks.published import Published, published
 from svuprobe.benchmarks.significance import compare_models
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.probe import contamination
+from svuprobe.probe.naming import pretrained_by, without_folders
 from svuprobe.probe.result import Result
 from svuprobe.probe.result_file import Entry
 from svuprobe.probe.score import Score, mean_over_seeds
@@ -56,6 +57,7 @@ class Row:
     rank: int | None = None
     revision: str = ""
     control: bool = False
+    display: str = ""  # what it is called in place of model and revision
     finetuned: bool = False
     group: str = ""  # letters: models that share one are not told apart
     best_layer: str = ""
@@ -256,6 +258,7 @@ def _row(
         revision="" if model.control else model.revision[:8],
         recipe=pretrained_by(result) or "",
         control=model.control,
+        display=model.display or "",
         finetuned=result.protocol.finetunes,
         group=letters,
         best_layer=best,
@@ -273,8 +276,12 @@ def _missing(first: Result, rows: Sequence[Row], wanted: Sequence[Wanted]) -> li
     # Suites ask for the tasks' own windows.
     if first.task.window_s is not None:
         return []
-    asked = sorted({w.model for w in wanted if (w.task, w.synthetic, w.hash) == here})
-    return [Row("missing", model, {}) for model in asked if model not in there]
+    asked = {w.model: w for w in wanted if (w.task, w.synthetic, w.hash) == here}
+    missing = []
+    for model, one in sorted(asked.items()):
+        if model not in there:
+            missing.append(Row("missing", model, {}, display=one.display))
+    return missing
 
 
 def _published_row(one: Published, metrics: Sequence[str], dataset: str) -> Row:
@@ -284,16 +291,8 @@ def _published_row(one: Published, metrics: Sequence[str], dataset: str) -> Row:
 
 
 def label(row: Row) -> str:
-    """Return a model with its revision, so that two revisions of one model stay apart."""
-    name = f"pretrained:{row.recipe}" if row.recipe else row.model
+    """Return what a model is called, with its revision, so that two of one model stay apart."""
+    if row.display:
+        return row.display
+    name = f"pretrained:{row.recipe}" if row.recipe else without_folders(row.model)
     return f"{name}@{row.revision}" if row.revision else name
-
-
-def pretrained_by(result: Result) -> str | None:
-    """Return the recipe of a model in a folder that svuprobe pre-trained, None of others.
-
-    It is the model's name wherever that folder lies.
-    """
-    model = result.model
-    of_folder = model.name.startswith("hf:") and not result.protocol.finetunes
-    return model.recipe if of_folder else None

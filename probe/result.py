@@ -103,6 +103,8 @@ class ModelInfo:
         In Hz; None where a baseline answers for whole clips alone.
     control
         Whether the weights are random or the features made by hand.
+    display
+        What tables and pictures call it in place of its name (``--as``); no part of the identity.
     recipe
         How a supervised baseline is trained, or svuprobe pre-trained a model; else None.
     finetune
@@ -120,6 +122,7 @@ class ModelInfo:
     dtype: Text
     layer_names: tuple[Text, ...]
     control: bool
+    display: Text | None = None
     recipe: Text | None = None
     finetune: FineTuneInfo | None = None
 

@@ -13,6 +13,7 @@ import click
 from svuprobe._errors import UserError
 from svuprobe._machine import checked_device
 from svuprobe.probe.finetune.protocol import RANGES
+from svuprobe.probe.naming import check_display
 
 MOST_SHARDS = 10_000
 
@@ -61,6 +62,24 @@ class Shard(click.ParamType):
         if len(numbers) < 2 or not 1 <= numbers[0] <= numbers[1] <= MOST_SHARDS:
             self.fail(f"{value!r} is not i/n with 1 <= i <= n <= {MOST_SHARDS:,}", param, ctx)
         return tuple(numbers)
+
+
+class DisplayName(click.ParamType):
+    """Accept ``NAME=MODEL``: what a model is called, and the model."""
+
+    name = "name=model"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        # Of the first sign: a model's name may hold a path, and that another.
+        name, sign, model = value.partition("=")
+        if not sign or not model.strip():
+            self.fail(f'{value!r} is not NAME=MODEL, as in "MERT 95M=mert-v1-95m"', param, ctx)
+        try:
+            return check_display(name), model.strip()
+        except UserError as error:
+            self.fail(str(error), param, ctx)
 
 
 def whole(ranges: Mapping[str, tuple[float, float]]) -> dict[str, click.IntRange]:

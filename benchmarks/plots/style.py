@@ -17,6 +17,7 @@ import numpy as np
 from svuprobe._text import FONT, picture
 from svuprobe.benchmarks.leaderboard import is_share, model_title, task_title
 from svuprobe.benchmarks.tables import part_of, pooled_by
+from svuprobe.probe.naming import shown_name
 from svuprobe.probe.result import Result
 from svuprobe.probe.score import Score
 
@@ -185,6 +186,6 @@ def named(result: Result) -> dict[str, Any]:
     """Return the columns that every line of a CSV begins with."""
     return {
         "task": task_title(result),
-        "model": result.model.name,
+        "model": shown_name(result),
         "revision": result.model.revision,
     }

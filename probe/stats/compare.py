@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from svuprobe.probe.naming import shown_name
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result, TaskInfo
 from svuprobe.probe.stats import units
@@ -168,7 +169,7 @@ def between(
         for (result, path), each in zip(results, tested, strict=True)
     ]
     missing = max(len(each.clips) for each in tested) - len(common)
-    names = [result.model.name for result, _ in results]
+    names = [shown_name(result) for result, _ in results]
     return from_scores(
         names, [each.scores for each in shared], len(common), shared[0].groups, missing
     )

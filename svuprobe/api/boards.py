@@ -8,7 +8,7 @@ from svuprobe._files import holds, write_text
 from svuprobe.benchmarks.exports import ExportOptions as ExportOptions, export as export_files
 from svuprobe.benchmarks.leaderboard import files
 from svuprobe.benchmarks.pairwise import Difference as Difference, differences
-from svuprobe.probe import result_file
+from svuprobe.benchmarks.selection import ALL, Selection as Selection
 from svuprobe.probe.protocol import ProbeError
 
 
@@ -34,8 +34,14 @@ class LeftOut(ProbeError):
         super().__init__(message)
 
 
-def leaderboard(results: str | Path, out: str | Path, *, check: bool = False) -> str:
-    """Write the leaderboard of all results, with CSV and JSON beside it.
+def leaderboard(
+    results: str | Path,
+    out: str | Path,
+    *,
+    check: bool = False,
+    selection: Selection | None = None,
+) -> str:
+    """Write the leaderboard of all results, or of some, with CSV and JSON beside it.
 
     Parameters
     ----------
@@ -45,6 +51,8 @@ def leaderboard(results: str | Path, out: str | Path, *, check: bool = False) ->
         The Markdown file.
     check
         Write nothing, and raise ProbeError for the first file that is not what the results say.
+    selection
+        Which results, and what models are called; None for all, by their own names.
 
     Returns
     -------
@@ -54,7 +62,8 @@ def leaderboard(results: str | Path, out: str | Path, *, check: bool = False) ->
     Raises
     ------
     ProbeError
-        ``out`` is no name of a Markdown file, or with ``check`` a file is not what the results say.
+        ``out`` is no name of a Markdown file, nothing is chosen, or with ``check`` a file is not
+        what the results say.
     LeftOut
         Results, or predictions beside them, can't be used; the leaderboard of the others is
         written.
@@ -66,35 +75,39 @@ def leaderboard(results: str | Path, out: str | Path, *, check: bool = False) ->
     >>> "logmel" in text
     True
     """
-    results, out = Path(results), Path(out)
+    results, out, selection = Path(results), Path(out), selection or ALL
     # The tables beside it would be written over the Markdown itself.
     if out.suffix in (".csv", ".json"):
         raise ProbeError(
             f"{out}: the leaderboard is Markdown, with a .csv and a .json of that name beside it; "
             "name a .md"
         )
-    texts, problems = files(results, out)
+    texts, problems = files(results, out, selection)
     for path, text in texts.items():
         if not check:
             write_text(path, text)
         elif not holds(path, text):
             state = "is not what the results say" if path.is_file() else "is missing"
-            again = f"svuprobe leaderboard --results {results} --out {out}"
+            again = f"svuprobe leaderboard --results {results}{selection.words} --out {out}"
             raise ProbeError(f"{path}: {state}; run {again} and commit it")
     if problems:
         raise LeftOut([] if check else list(texts), problems)
     return texts[out]
 
 
-def compare(first: str, second: str, results: str | Path) -> tuple[list[Difference], list[str]]:
+def compare(
+    first: str, second: str, results: str | Path, *, selection: Selection | None = None
+) -> tuple[list[Difference], list[str]]:
     """Say whether one model beats another: a difference, its interval and p-value for every task.
 
     Parameters
     ----------
     first, second
-        Models as results name them, with ``@REVISION`` where there are several.
+        Models as results name them, with ``@REVISION`` where there are several; or display names.
     results
         The folder of results.
+    selection
+        Which results, and what models are called; None for all, by their own names.
 
     Returns
     -------
@@ -115,11 +128,16 @@ def compare(first: str, second: str, results: str | Path) -> tuple[list[Differen
     >>> rows[0].difference
     0.0
     """
-    return differences(Path(results), first, second)
+    return differences(Path(results), first, second, selection or ALL)
 
 
 def export(
-    format: str, results: str | Path, out: str | Path, *, options: ExportOptions | None = None
+    format: str,
+    results: str | Path,
+    out: str | Path,
+    *,
+    options: ExportOptions | None = None,
+    selection: Selection | None = None,
 ) -> list[Path]:
     """Write results in the form that a paper, a model card or another benchmark takes.
 
@@ -134,6 +152,8 @@ def export(
         The file, or the folder of several.
     options
         What stands beside the scores.
+    selection
+        Which results, and what models are called; None for all, by their own names.
 
     Returns
     -------
@@ -153,7 +173,9 @@ def export(
     >>> svuprobe.export("latex", "results", "table.tex")
     [PosixPath('table.tex')]
     """
-    texts, problems = export_files(Path(results), format, Path(out), options or ExportOptions())
+    texts, problems = export_files(
+        Path(results), format, Path(out), options or ExportOptions(), selection or ALL
+    )
     for path, text in texts.items():
         write_text(path, text)
     if problems:
@@ -161,7 +183,9 @@ def export(
     return list(texts)
 
 
-def plot(kind: str, results: str | Path, out: str | Path) -> list[Path]:
+def plot(
+    kind: str, results: str | Path, out: str | Path, *, selection: Selection | None = None
+) -> list[Path]:
     """Draw results as PNG, SVG and CSV.
 
     Parameters
@@ -172,6 +196,8 @@ def plot(kind: str, results: str | Path, out: str | Path) -> list[Path]:
         The folder of results.
     out
         Folder of the pictures.
+    selection
+        Which results, and what models are called; None for all, by their own names.
 
     Returns
     -------
@@ -195,9 +221,10 @@ def plot(kind: str, results: str | Path, out: str | Path) -> list[Path]:
 
     if kind not in KINDS:
         raise ProbeError(f"no plot {kind!r}; there are {', '.join(KINDS)}")
-    entries, problems = result_file.read_all(Path(results))
+    chosen = (selection or ALL).read(Path(results))
+    problems = chosen.problems
     try:
-        written = KINDS[kind]([result for result, _ in entries], Path(out))
+        written = KINDS[kind](chosen.results, Path(out))
     except ProbeError as error:
         if not problems:
             raise

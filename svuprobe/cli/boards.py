@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING
 import click
 
 from svuprobe._edge import echo, say
-from svuprobe.cli.shared import FOLDER, fail_for, json_option, results_option, show_table
+from svuprobe.cli.shared import (
+    FOLDER,
+    fail_for,
+    json_option,
+    results_option,
+    selection_options,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from svuprobe.benchmarks.pairwise import Difference
+    from svuprobe.benchmarks.selection import Selection
 
 
 @click.command()
 @results_option
+@selection_options()
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -27,12 +36,12 @@ if TYPE_CHECKING:
 @click.option(
     "--check", is_flag=True, help="Write nothing; fail if the file is not what the results say."
 )
-def leaderboard(results: Path, out: Path, check: bool) -> None:
+def leaderboard(results: Path, out: Path, check: bool, selection: Selection) -> None:
     """Write leaderboard.md from the result files, with CSV and JSON beside it."""
     from svuprobe import api
 
     try:
-        api.leaderboard(results, out, check=check)
+        api.leaderboard(results, out, check=check, selection=selection)
     except api.LeftOut as error:
         if not check:
             echo(f"{out}: written without what is listed below")
@@ -45,14 +54,15 @@ def leaderboard(results: Path, out: Path, check: bool) -> None:
     "kind", type=click.Choice(["scores", "layer-weights", "layer-curves", "data-efficiency"])
 )
 @results_option
+@selection_options()
 @click.option("--out", type=FOLDER, default="plots", show_default=True)
-def plot(kind: str, results: Path, out: Path) -> None:
+def plot(kind: str, results: Path, out: Path, selection: Selection) -> None:
     """Draw scores, layer weights, layer curves or scores over training data: PNG, SVG and CSV."""
     from svuprobe import api
 
     problems: list[str] = []
     try:
-        paths = api.plot(kind, results, out)
+        paths = api.plot(kind, results, out, selection=selection)
     except api.LeftOut as error:
         paths, problems = error.written, error.problems
     for path in paths:
@@ -63,6 +73,7 @@ def plot(kind: str, results: Path, out: Path) -> None:
 
 @click.command()
 @results_option
+@selection_options()
 @click.option(
     "--format",
     "style",
@@ -88,7 +99,9 @@ def plot(kind: str, results: Path, out: Path) -> None:
     metavar="ORG/NAME",
     help="The benchmark's repository, which eval-results has to name.",
 )
-def export(results: Path, style: str, out: Path, spread: str, hub_dataset: str) -> None:
+def export(
+    results: Path, style: str, out: Path, spread: str, hub_dataset: str, selection: Selection
+) -> None:
     """Write results for a paper, a model card, pandas or another benchmark.
 
     ``csv`` has a line for each score, ``labels`` for each class, tag or target alone.
@@ -98,7 +111,7 @@ def export(results: Path, style: str, out: Path, spread: str, hub_dataset: str) 
     problems: list[str] = []
     options = api.ExportOptions(spread=spread, hub_dataset=hub_dataset)
     try:
-        paths = api.export(style, results, out, options=options)
+        paths = api.export(style, results, out, options=options, selection=selection)
     except api.LeftOut as error:
         paths, problems = error.written, error.problems
     for path in paths:
@@ -111,8 +124,9 @@ def export(results: Path, style: str, out: Path, spread: str, hub_dataset: str) 
 @click.argument("first")
 @click.argument("second")
 @results_option
+@selection_options(models=False)
 @json_option
-def compare(first: str, second: str, results: Path, as_json: bool) -> None:
+def compare(first: str, second: str, results: Path, as_json: bool, selection: Selection) -> None:
     """Say on which tasks the model FIRST beats SECOND: difference, interval and p-value.
 
     Both see the same test clips: a paired bootstrap over their groups and over seeds, corrected by
@@ -122,7 +136,7 @@ def compare(first: str, second: str, results: Path, as_json: bool) -> None:
         raise click.UsageError(f"name two models, not {first} twice")
     from svuprobe import api
 
-    rows, problems = api.compare(first, second, results)
+    rows, problems = api.compare(first, second, results, selection=selection)
     if as_json:
         echo(json.dumps([asdict(row) for row in rows], indent=1))
     elif rows:

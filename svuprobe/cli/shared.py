@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from svuprobe._edge import echo, one_line, warn
 from svuprobe._machine import MOST_WINDOW_S
-from svuprobe._options import DEVICE, Checked, Number
+from svuprobe._options import DEVICE, Checked, DisplayName, Number
 from svuprobe.extractors.names import check_name as check_model_name
 from svuprobe.tasks import check_name
 
@@ -56,6 +57,64 @@ data_option = click.option(
     show_default=True,
     help="The folder that holds the datasets, or DATASET=PATH; repeatable.",
 )
+
+
+names_option = click.option(
+    "--as",
+    "names",
+    type=DisplayName(),
+    multiple=True,
+    help="What tables and pictures call a model; repeatable.",
+)
+
+
+def selection_options(*, models: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add ``--task``, ``--model``, ``--protocol`` and ``--as``: the command gets a `Selection`.
+
+    Parameters
+    ----------
+    models
+        Whether models are chosen by an option; not of a command whose arguments are models.
+    """
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def selecting(*args: Any, **options: Any) -> Any:
+            # Here, as it reads results with numpy and --help has to be quick.
+            from svuprobe.benchmarks.selection import Selection
+
+            options["selection"] = Selection(
+                tasks=options.pop("task_patterns"),
+                models=options.pop("model_patterns", ()),
+                protocols=options.pop("protocol_patterns"),
+                names=display_names(options.pop("names")),
+            )
+            return command(*args, **options)
+
+        selecting = names_option(selecting)
+        # The last that is added comes first in --help.
+        for kind in ("protocol", "model", "task") if models else ("protocol", "task"):
+            selecting = click.option(
+                f"--{kind}",
+                f"{kind}_patterns",
+                metavar="NAME",
+                multiple=True,
+                help=f"Only results of this {kind}; * for any letters, repeatable.",
+            )(selecting)
+        return selecting
+
+    return add
+
+
+def display_names(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return display names by model; two for one model are a usage error."""
+    names: dict[str, str] = {}
+    for name, model in pairs:
+        if names.setdefault(model, name) != name:
+            raise click.UsageError(
+                f"--as was given two names for {model}, {names[model]!r} and {name!r}"
+            )
+    return names
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -106,7 +106,7 @@ def saved(results, *several, clips=60, groups=12):
         }
         model, protocol = result.model, result.protocol
         task = result.task.name + ".synthetic" * result.task.synthetic
-        folder = f"{model.name.replace(':', '-')}@{model.revision[:8]}"
+        folder = f"{model.name.replace(':', '-').replace('/', '-')}@{model.revision[:8]}"
         name = f"{protocol.name}-{protocol.hash[:8]}-{result.task.split_sha256[:4]}.json"
         path = results / folder / task / name
         result_file.save(result, path, predictions)
