@@ -27,6 +27,7 @@ TABLE = {
     "regression": "svuprobe.tasks.kinds.regression:REGRESSION",
     "notes": "svuprobe.tasks.kinds.notes:NOTES",
     "beats": "svuprobe.tasks.kinds.beats:BEATS",
+    "melody": "svuprobe.tasks.kinds.melody:MELODY",
 }
 
 

@@ -154,8 +154,10 @@ def test_no_part_asks_which_kind_a_task_has():
     names = set(kinds.TABLE)
     assert len(names) >= 5
     asking = []
+    # What synthesisers play has names of its own, "melody" and "chords" among them.
+    apart = ("svuprobe.tasks.kinds", "svuprobe.tasks.synth", "svuprobe.pretrain.open_audio")
     for name, path in modules().items():
-        if not name.startswith("svuprobe.tasks.kinds"):
+        if not name.startswith(apart):
             nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             asking += [
                 f"{path.relative_to(ROOT)}:{node.lineno}"

@@ -19,6 +19,7 @@ from svuprobe.tasks.kinds.notes import NOTES as NOTE_KIND
 from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
+FRAME_KINDS = ("notes", "beats", "melody")
 NOTES = "onset_s,offset_s,midi\n2.5,3.5,62\n0.5,1.5,60\n1.5,2.5,61.5\n"
 BEATS = "# Beats of a waltz\n0.5 1\n1.0 2\n\n1.5\t3\n2.0 1\n"
 THREE = "a.wav,x,train\nb.wav,y,valid\nc.wav,x,test\n"
@@ -90,24 +91,25 @@ def refused(path: Path, *parts: str) -> None:
         ),
         ("notes", "", "n.csv", ((0.5, 1.5, 60.0), (1.5, 2.5, 61.5), (2.5, 3.5, 62.0)), ()),
         ("beats", "", "b.beats", (0.5, 1.0, 1.5, 2.0), ()),
+        ("melody", "", "f.csv", ((0.0, 0.0), (0.01, 220.0)), ()),
     ],
 )
 def test_every_kind_has_its_target(tmp_path, kind, extra, target, expected, labels):
-    files = {"n_dot_csv": NOTES, "b_dot_beats": BEATS}
+    files = {"n_dot_csv": NOTES, "b_dot_beats": BEATS, "f_dot_csv": "0.0,0.0\n0.01,220.0\n"}
     task, clips = found(write(tmp_path, toml(kind, extra), given(target), **files))
     assert [clip.target for clip in clips] == [expected] * 3
     assert labels_of(task, clips) == labels
     assert (task.name, task.dataset, task.kind, task.version) == ("mine", "mine", kind, 1)
-    assert kinds.of(task).level == ("frame" if kind in ("notes", "beats") else "clip")
+    assert kinds.of(task).level == ("frame" if kind in FRAME_KINDS else "clip")
 
 
 @pytest.mark.parametrize("kind", kinds.TABLE)
 def test_keys_set_the_task_and_defaults_are_stated(tmp_path, kind):
     plain = load(str(write(tmp_path, toml(kind))))
-    assert plain.windowing.window_s == (5.0 if kind == "notes" else 30.0)
+    assert plain.windowing.window_s == (5.0 if kind in ("notes", "melody") else 30.0)
     assert (plain.scored, plain.class_weight_alpha, plain.disjoint_groups) == ("clip", 0.0, True)
     assert plain.source == str((tmp_path / "mine.toml").resolve())
-    scored = "clip" if kind in ("notes", "beats") else "window"
+    scored = "clip" if kind in FRAME_KINDS else "window"
     keys = (
         f'dataset = "d"\nwindow_s = 2\nscored = "{scored}"\nclass_weight_alpha = 1\nlicence = '
         '"CC0"\nreference = "me"'
@@ -129,7 +131,7 @@ def test_a_clip_keeps_a_tail_of_a_second_and_never_asks_for_more_than_a_window(
     assert load(str(write(tmp_path, toml(extra=f"window_s = {window}")))).windowing.tail_s == tail
 
 
-@pytest.mark.parametrize("kind", ["notes", "beats"])
+@pytest.mark.parametrize("kind", FRAME_KINDS)
 def test_frames_are_never_dropped_at_the_end(tmp_path, kind):
     assert load(str(write(tmp_path, toml(kind)))).windowing.tail_s == 0.0
 

@@ -20,6 +20,7 @@ TARGETS = {
     "regression": ("0.5|2", "-1|1"),
     "notes": ("low.csv", "high.csv"),
     "beats": ("slow.txt", "fast.txt"),
+    "melody": ("contour.csv", "silence.csv"),
 }
 DECLARED = {
     "multiclass": (["a", "b"], ["never", "a", "b"], ["a", "b", "never", "nor"]),
@@ -27,6 +28,7 @@ DECLARED = {
     "regression": (["valence", "arousal"],),
     "notes": (),
     "beats": (),
+    "melody": (),
 }
 CASES = [(kind, names) for kind in kinds.TABLE for names in (None, *DECLARED[kind])]
 
@@ -43,6 +45,8 @@ def folder(tmp_path_factory):
         "high.csv": "0.2,0.9,70\n",
         "slow.txt": "0.2\n0.8\n",
         "fast.txt": "0.1\n0.3\n",
+        "contour.csv": "0.0,300\n0.5,600\n0.51,0\n",
+        "silence.csv": "0.0,0\n0.9,0\n",
     }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
