@@ -115,7 +115,8 @@ class Selection:
         chosen = self._chosen(candidates, results, beside)
         picked = [entry for entry, keep in zip(entries, chosen, strict=False) if keep]
         asked = [one for one, keep in zip(wanted, chosen[len(entries) :], strict=True) if keep]
-        return Selected(_told_apart(picked), asked, problems, unread)
+        everyone = [result for result, _ in entries]
+        return Selected(_told_apart(picked), asked, problems, unread, everyone)
 
     def _named(
         self, entries: Sequence[Entry], wanted: Sequence[Wanted], results: Path
@@ -190,12 +191,15 @@ class Selected:
         What suites ask for.
     problems, unread
         A line for each file of results, or of what suites ask for, that can't be read.
+    everyone
+        All results that there are: a model has one colour, whatever is chosen beside it.
     """
 
     entries: list[Entry]
     wanted: list[Wanted]
     problems: list[str]
     unread: list[str]
+    everyone: list[Result]
 
     @property
     def results(self) -> list[Result]:

@@ -1,4 +1,4 @@
-"""Draw results: PNG and SVG, with the numbers as CSV beside them.
+"""Draw results: PNG and SVG, or one file of a chosen form, with the numbers as CSV beside them.
 
 scores
     A dot for each model with the 95 % interval over test groups (thin) and the spread over seeds
@@ -21,16 +21,17 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from svuprobe._files import replacing, write_text
-from svuprobe._text import as_csv
 from svuprobe.benchmarks.leaderboard import model_title, task_title
-from svuprobe.benchmarks.plots import curves, dots, efficiency, heatmap, style
+from svuprobe.benchmarks.plots import curves, dots, efficiency, heatmap, saving
+from svuprobe.benchmarks.plots.looks import Looks
 from svuprobe.benchmarks.tables import protocol_key
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
@@ -38,40 +39,56 @@ from svuprobe.probe.result import Result
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Characters of a file's name; with a suffix and a temporary one's more, systems take 255 bytes.
-_LONGEST = 120
-Key = tuple[Any, ...]
 Rows = list[dict[str, Any]]
 
 
-def scores(results: Sequence[Result], out: Path) -> list[Path]:
+@dataclass(frozen=True)
+class Picture:
+    """Hold what becomes one picture: its name, results that may be compared, and how it is drawn
+    and written as numbers.
+    """
+
+    name: str
+    results: list[Result]
+    draw: Callable[[Figure, list[Result], Looks], None]
+    table: Callable[[list[Result]], Rows]
+
+
+# Characters of a file's name; with a suffix and a temporary one's more, systems take 255 bytes.
+_LONGEST = 120
+Key = tuple[Any, ...]
+
+
+def scores(results: Sequence[Result], out: Path, everyone: Sequence[Result] = ()) -> list[Path]:
     """Draw a picture per protocol: a panel per task with every model, the best at the top."""
-    groups = []
+    pictures = []
     for same in _grouped(results, _protocol):
-        groups.append((_named_group("scores", same[0], results, False), same))
-    if not groups:
+        name = _named_group("scores", same[0], results, False)
+        pictures.append(Picture(name, same, dots.draw, dots.rows))
+    if not pictures:
         raise ProbeError("no result to draw scores of; run svuprobe probe first")
-    return _pictures(groups, out, dots.draw, dots.rows)
+    return _save_all(pictures, out, everyone or results)
 
 
-def layer_weights(results: Sequence[Result], out: Path) -> list[Path]:
+def layer_weights(
+    results: Sequence[Result], out: Path, everyone: Sequence[Result] = ()
+) -> list[Path]:
     """Draw a picture per protocol: models x layers of each task, mean mixing weights in per cent.
 
     Where the states were mixed unscaled, a second picture shows the weight times the RMS of what it
     weighs, which is what a layer contributes; otherwise the two are the same.
     """
-    groups, times_rms = [], []
+    pictures, times_rms = [], []
     mixed = [r for r in results if len(r.layer_weights.softmax[0]) > 1]
     for same in _grouped(_some(mixed, "layer-weights"), _protocol):
-        groups.append((_named_group("layer-weights", same[0], results, False), same))
+        name = _named_group("layer-weights", same[0], results, False)
+        draw = partial(heatmap.draw, quantity="softmax")
+        pictures.append(Picture(name, same, draw, heatmap.rows))
         if any(_differs_by_rms(result) for result in same):
-            times_rms.append(
-                (_named_group("layer-weights-times-rms", same[0], results, False), same)
-            )
-    written = _pictures(groups, out, lambda f, g: heatmap.draw(f, g, "softmax"), heatmap.rows)
-    return written + _pictures(
-        times_rms, out, lambda f, g: heatmap.draw(f, g, "times_rms"), heatmap.rows
-    )
+            name = _named_group("layer-weights-times-rms", same[0], results, False)
+            draw = partial(heatmap.draw, quantity="times_rms")
+            times_rms.append(Picture(name, same, draw, heatmap.rows))
+    return _save_all(pictures + times_rms, out, everyone or results)
 
 
 def _differs_by_rms(result: Result) -> bool:
@@ -81,7 +98,9 @@ def _differs_by_rms(result: Result) -> bool:
     return bool(np.abs(plain - sized).max() > 0.005)
 
 
-def layer_curves(results: Sequence[Result], out: Path) -> list[Path]:
+def layer_curves(
+    results: Sequence[Result], out: Path, everyone: Sequence[Result] = ()
+) -> list[Path]:
     """Draw a picture per task and protocol: test score of a head on each layer, a panel per model.
 
     Front ends of one layer are horizontal lines in every panel.
@@ -89,14 +108,17 @@ def layer_curves(results: Sequence[Result], out: Path) -> list[Path]:
     layered = [result for result in results if len(result.layer_curve) > 1]
     _some(layered, "layer-curves")
     # A group of front ends alone would be a picture without any curve.
-    groups = []
+    pictures = []
     for same in _grouped(results, _task_protocol):
         if any(len(result.layer_curve) > 1 for result in same):
-            groups.append((_named_group("layer-curves", same[0], results, True), same))
-    return _pictures(groups, out, curves.draw, curves.rows)
+            name = _named_group("layer-curves", same[0], results, True)
+            pictures.append(Picture(name, same, curves.draw, curves.rows))
+    return _save_all(pictures, out, everyone or results)
 
 
-def data_efficiency(results: Sequence[Result], out: Path) -> list[Path]:
+def data_efficiency(
+    results: Sequence[Result], out: Path, everyone: Sequence[Result] = ()
+) -> list[Path]:
     """Draw a picture per task and protocol: score over the share of training, a line per model."""
     several = []
     for same in _grouped(results, _any_fraction):
@@ -109,13 +131,15 @@ def data_efficiency(results: Sequence[Result], out: Path) -> list[Path]:
         )
     # A group has a protocol for each share; it is named by that of the largest.
     whole = [max(same, key=_train_fraction) for same in several]
-    groups = []
+    pictures = []
     for largest, same in zip(whole, several, strict=True):
-        groups.append((_named_group("data-efficiency", largest, whole, True), same))
-    return _pictures(groups, out, efficiency.draw, efficiency.rows)
+        name = _named_group("data-efficiency", largest, whole, True)
+        pictures.append(Picture(name, same, efficiency.draw, efficiency.rows))
+    return _save_all(pictures, out, everyone or results)
 
 
-KINDS: dict[str, Callable[[Sequence[Result], Path], list[Path]]] = {
+# Each is given results, where to write, and all results of the folder: a model has one look in it.
+KINDS: dict[str, Callable[[Sequence[Result], Path, Sequence[Result]], list[Path]]] = {
     "scores": scores,
     "layer-weights": layer_weights,
     "layer-curves": layer_curves,
@@ -181,36 +205,26 @@ def _file_name(name: str) -> str:
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _pictures(
-    groups: Sequence[tuple[str, list[Result]]],
-    out: Path,
-    draw: Callable[[Figure, list[Result]], None],
-    table: Callable[[list[Result]], Rows],
-) -> list[Path]:
-    import matplotlib
-    from matplotlib.figure import Figure
-
+def _save_all(pictures: Sequence[Picture], out: Path, everyone: Sequence[Result]) -> list[Path]:
+    """Write pictures into a folder, or the only one as the file that was named."""
+    drawn = [result for picture in pictures for result in picture.results]
+    looks = Looks(drawn, everyone)
+    one_file = saving.is_file_name(out)
+    if one_file and len(pictures) > 1:
+        names = ", ".join(picture.name for picture in pictures)
+        raise ProbeError(
+            f"{out}: one file, but there are {len(pictures)} pictures ({names}); name a folder"
+        )
     written: list[Path] = []
-    # Settings hold within this block alone: a caller's own pictures are left as they are.
-    with matplotlib.rc_context(style.STYLE):
-        for name, same in groups:
-            # Not through pyplot, which keeps figures until they are closed, and may open windows.
-            figure = Figure()
-            draw(figure, same)
-            stem = out / name
-            # Groups that differ in what the name does not say.
-            while stem.with_name(f"{stem.name}.png") in written:
-                stem = stem.with_name(f"{stem.name}-more")
-            written += _save(figure, stem, table(same))
+    for picture in pictures:
+        stem = out / picture.name
+        # Groups that differ in what the name does not say.
+        while not one_file and stem.with_name(f"{stem.name}.png") in written:
+            stem = stem.with_name(f"{stem.name}-more")
+
+        def draw(figure: Figure, picture: Picture = picture) -> None:
+            picture.draw(figure, picture.results, looks)
+
+        rows = picture.table(picture.results)
+        written += saving.save(draw, out if one_file else stem, rows, one_file=one_file)
     return written
-
-
-def _save(figure: Figure, stem: Path, rows: Rows) -> list[Path]:
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".svg", ".csv")]
-    with replacing(paths[0]) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
-    with replacing(paths[1]) as temporary:
-        # A date would make the same picture another file each time.
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
-    write_text(paths[2], as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))))
-    return paths

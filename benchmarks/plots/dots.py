@@ -7,67 +7,85 @@ from typing import TYPE_CHECKING, Any
 
 from svuprobe._text import picture
 from svuprobe.benchmarks.leaderboard import task_title
-from svuprobe.benchmarks.plots import style
+from svuprobe.benchmarks.plots import layout, style
+from svuprobe.benchmarks.plots.looks import Looks
 from svuprobe.probe.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_ROW = 0.3  # inches of a model; of many, which a reader looks for and not through, less
+_ROW_OF_MANY = 0.2
+_MANY = 20
+_DOTS = 3.6  # inches of an axis of scores
+_UNDEFINED = "undefined"
 
-def draw(figure: Figure, results: list[Result]) -> None:
+
+def draw(figure: Figure, results: list[Result], looks: Looks) -> None:
     """Draw a panel per task with every model, the best at the top."""
     tasks = [style.best_first(same) for same in style.by_task(results)]
     shown = [same[: style.MOST_ROWS] for same in tasks]
+    titles = [
+        _panel_title(same, len(everyone)) for same, everyone in zip(shown, tasks, strict=True)
+    ]
     most = max(map(len, shown))
-    # Inches; long names of models take room from the dots otherwise.
-    width = 5.4 + style.extra_width(style.title(r) for r in results)
-    for axes, same, everyone in zip(
-        style.grid(figure, len(tasks), 2, width, 0.7 + 0.32 * most), shown, tasks, strict=True
-    ):
+    row, size = (_ROW, layout.TITLE) if most <= _MANY else (_ROW_OF_MANY, layout.SMALL)
+    width = _DOTS + layout.widest(map(looks.name, results), size) + 0.4
+    height = 0.75 + row * most + layout.title_height(titles, _DOTS)
+    columns = layout.columns_for(len(tasks), width, height, min(2, len(tasks)))
+    panels = layout.grid(figure, len(tasks), columns, width, height)
+    for axes, same, title in zip(panels, shown, titles, strict=True):
         factor, label = style.unit(same[0].task.ranked)
         # The y axis grows upwards: the best comes last.
         for at, result in enumerate(same[::-1]):
-            _score(axes, result, at, factor)
+            _score(axes, result, at, factor, looks)
         if (chance := style.chance(same[0])) is not None:
-            axes.axvline(factor * chance, color="0.5", lw=1, ls="--", zorder=0)
-        axes.set_yticks(range(len(same)), [style.title(r) for r in same[::-1]])
+            axes.axvline(factor * chance, **style.CHANCE, zorder=0)
+        axes.set_yticks(range(len(same)), [looks.name(r) for r in same[::-1]], fontsize=size)
+        style.grey_controls(axes.get_yticklabels(), [r.model.control for r in same[::-1]])
         axes.set_ylim(-0.6, len(same) - 0.4)
-        # Else a reader would take missing bars for certainty.
-        few = "" if any(r.ranked.ci95 for r in same) else "  (too few test groups for intervals)"
-        part = f"  (best {len(same)} of {len(everyone)}; the others are in the CSV)" * (
-            len(everyone) > len(same)
-        )
-        axes.set_title(picture(task_title(same[0])) + few + part, loc="left", fontsize=10)
+        layout.panel_title(axes, title, _DOTS)
         axes.set_xlabel(label)
         axes.grid(axis="x", color="0.9", lw=0.8)
         axes.set_axisbelow(True)
-    style.headline(figure, f"Scores: {style.conditions(results[0])}")
-    style.legend(figure, _legend_entries(results))
+    layout.headline(figure, f"Scores: {style.conditions(results[0])}")
+    layout.legend(figure, _legend_entries(results))
 
 
-def _score(axes: Axes, result: Result, at: float, factor: float) -> None:
+def _panel_title(shown: list[Result], everyone: int) -> str:
+    """Return the task, with what a reader has to know of what is not drawn."""
+    words = [picture(task_title(shown[0]))]
+    # Else a reader would take missing bars for certainty.
+    if not any(result.ranked.ci95 for result in shown):
+        words.append("(too few test groups for intervals)")
+    if everyone > len(shown):
+        words.append(f"(best {len(shown)} of {everyone}; the others are in the CSV)")
+    return "  ".join(words)
+
+
+def _score(axes: Axes, result: Result, at: float, factor: float, looks: Looks) -> None:
     """Draw one model at its height; in words where its score is undefined."""
     if math.isnan(style.ranked_mean(result)):
         there = axes.get_yaxis_transform()
-        axes.text(0.01, at, "undefined", transform=there, va="center", fontsize=9, color="0.35")
+        axes.text(0.01, at, _UNDEFINED, transform=there, va="center", fontsize=8, color="0.35")
         return
-    style.draw_interval(axes, result.ranked, at, factor, style.COLOURS[0], vertical=False)
-    face = "white" if result.model.control else style.COLOURS[0]
-    axes.plot(factor * style.ranked_mean(result), at, "o", color=style.COLOURS[0], mfc=face, ms=6)
+    look = looks.of(result)
+    style.draw_interval(axes, result.ranked, at, factor, look.colour, vertical=False)
+    mean = factor * style.ranked_mean(result)
+    axes.plot(mean, at, "o", color=look.colour, mfc=look.face, ms=6)
 
 
-def _legend_entries(results: list[Result]) -> style.Look:
+def _legend_entries(results: list[Result]) -> layout.Entries:
     """Return the legend's entries, of what is drawn alone."""
-    items: style.Look = {}
-    if any(r.ranked.ci95 for r in results):
-        items["thin"] = "95 % interval over test groups", {"color": style.COLOURS[0], "lw": 1.2}
-    if any(r.ranked.std is not None for r in results):
-        items["thick"] = "± std over seeds", {"color": style.COLOURS[0], "lw": 6, "alpha": 0.35}
-    dot: dict[str, Any] = {"color": style.COLOURS[0], "ls": "", "marker": "o"}
-    items["model"] = "model", dot
-    items["control"] = "control", dot | {"mfc": "white"}
-    items["chance"] = "chance", {"color": "0.5", "lw": 1, "ls": "--"}
+    items: dict[str, tuple[str, dict[str, Any]]] = dict(style.interval_entries(results))
+    dot: dict[str, Any] = {"color": style.NEUTRAL, "ls": "", "marker": "o"}
+    if not all(r.model.control for r in results):
+        items["model"] = "model", dot
+    if any(r.model.control for r in results):
+        items["control"] = "control", dot | {"mfc": "white"}
+    if any(style.chance(r) is not None for r in results):
+        items["chance"] = "chance", style.CHANCE
     return items
 
 

@@ -10,17 +10,23 @@ import numpy as np
 
 from svuprobe._text import picture
 from svuprobe.benchmarks.leaderboard import task_title
-from svuprobe.benchmarks.plots import style
+from svuprobe.benchmarks.plots import layout, style
+from svuprobe.benchmarks.plots.looks import COLOURS, Looks
 from svuprobe.probe.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 QUANTITIES = {"softmax": "weights", "times_rms": "weights × RMS of what they weigh"}
 # One hue, whose lightness falls from 98 to 21 (CIE L*): it survives greyscale.
 COLOUR_MAP = "Blues"
+FRAME = COLOURS[1]  # told apart from every shade of the map
 _MOST_NUMBERS = 2000  # in the cells of a picture
+_ROW, _CELL = 0.3, 0.37  # inches of a model, and of a layer
+_ROW_OF_MANY, _MANY = 0.2, 20
+_LEAST_CELLS = 2.4  # inches of a panel, in which a title has room
 
 
 def _axis_of(layers: Sequence[str]) -> str:
@@ -30,17 +36,14 @@ def _axis_of(layers: Sequence[str]) -> str:
     return "layer"
 
 
-def draw(figure: Figure, results: list[Result], quantity: str) -> None:
+def draw(figure: Figure, results: list[Result], looks: Looks, quantity: str) -> None:
     """Draw models x layers for each task.
 
     Every panel has the same rows, so that a model is found at one height; what is not there stays
     white.
     """
     tasks = style.by_task(results)
-    # Models before controls, each group by name; a model of several tasks has one row.
-    rows_of = sorted({(result.model.control, style.title(result)) for result in results})
-    titles = [title for _, title in rows_of]
-    several, titles = len(titles), titles[: style.MOST_ROWS]
+    names, controls, several = _rows_of(results, looks)
     # The axis of the deepest model has room for the layers of all.
     longest = max((r.model.layer_names for r in results), key=len)
     # One axis for all: where models name their layers otherwise, by number.
@@ -55,46 +58,59 @@ def draw(figure: Figure, results: list[Result], quantity: str) -> None:
     top = 1e-12
     for result in results:
         top = max(top, float(np.mean(getattr(result.layer_weights, quantity), axis=0).max()))
-    columns = 1 if len(tasks) < 4 else 2
-    # A panel is as wide as its layers, and at least as its title.
-    title = max(len(picture(task_title(r))) for r in results)
-    width = (
-        max(0.37 * len(longest), 0.085 * title)
-        + (2.6 if columns == 1 else 1.3)
-        + style.extra_width(titles)
-        + 0.8 * style.are_long(labels)
-    )
-    # Beyond, they would be too small to read and slow to draw.
-    numbers = len(tasks) * len(titles) * len(longest) <= _MOST_NUMBERS
-    height = 0.75 + 0.3 * len(titles) + 0.8 * style.are_long(labels)
-    panels = style.grid(figure, len(tasks), columns, width, height, sharex=True, sharey=True)
-    for axes, same in zip(panels, tasks, strict=True):
+    # Beyond, they would be too small to read and slow to draw; then colours alone tell.
+    numbers = len(tasks) * len(names) * len(longest) <= _MOST_NUMBERS
+    row, size = (_ROW, layout.TITLE) if len(names) <= _MANY else (_ROW_OF_MANY, layout.SMALL)
+    cells = max(_CELL * len(longest), _LEAST_CELLS)
+    titles = [picture(task_title(same[0])) for same in tasks]
+    width = cells + layout.widest(names, size) + 0.4
+    height = 0.55 + row * len(names) + layout.title_height(titles, cells)
+    height += 0.6 * style.are_long(labels)
+    columns = layout.columns_for(len(tasks), width, height, 1 if len(tasks) < 4 else 2)
+    panels = layout.grid(figure, len(tasks), columns, width, height, sharex=True, sharey=True)
+    for axes, same, title in zip(panels, tasks, titles, strict=True):
         # NaN is drawn as nothing: a layer that a model does not have is no weight of 0.
-        table = np.full((len(titles), len(longest)), np.nan)
+        table = np.full((len(names), len(longest)), np.nan)
         for r in same:
-            if style.title(r) not in titles:
+            if looks.name(r) not in names:
                 continue
             share = np.mean(getattr(r.layer_weights, quantity), axis=0)  # over seeds
-            row = titles.index(style.title(r))
-            table[row, : len(share)] = share
-            _weights_row(axes, r, row, share if numbers else [], top)
+            at = names.index(looks.name(r))
+            table[at, : len(share)] = share
+            _weights_row(axes, r, at, share if numbers else [], top)
         image = axes.imshow(table, cmap=COLOUR_MAP, vmin=0, vmax=top, aspect="auto")
-        axes.set_title(picture(task_title(same[0])), loc="left", fontsize=10)
-        style.set_layer_ticks(axes, labels)
-        axes.set_yticks(range(len(titles)), titles)
+        layout.panel_title(axes, title, cells)
+        style.set_layer_ticks(axes, labels, cells / len(longest))
+        axes.set_yticks(range(len(names)), names, fontsize=size)
+        style.grey_controls(axes.get_yticklabels(), controls)
         axes.tick_params(length=0, labelbottom=True)
         axes.spines[:].set_visible(False)
+    if not numbers:
+        _colour_bar(figure, image, panels)
+    if any(result.best_layer for result in results):
+        words += "; framed: best single layer on validation"
+    layout.footnote(figure, words)
+    part = f"; {len(names)} of {several} models, the others are in the CSV" * (several > len(names))
+    layout.headline(
+        figure, f"Layer {QUANTITIES[quantity]} in per cent: {style.conditions(results[0])}{part}"
+    )
+
+
+def _rows_of(results: list[Result], looks: Looks) -> tuple[list[str], list[bool], int]:
+    """Return the names of the rows, which of them are controls, and how many models there are."""
+    # Models before controls, each group by name; a model of several tasks has one row.
+    rows_of = sorted({(result.model.control, looks.name(result)) for result in results})
+    shown = rows_of[: style.MOST_ROWS]
+    return [name for _, name in shown], [control for control, _ in shown], len(rows_of)
+
+
+def _colour_bar(figure: Figure, image: AxesImage, panels: Sequence[Axes]) -> None:
+    """Draw the scale of colours beside the panels."""
     bar = figure.colorbar(image, ax=panels, shrink=0.6, aspect=30, pad=0.02)
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
     bar.set_label("%")
     bar.outline.set_visible(False)
-    part = f"; {len(titles)} of {several} models, the others are in the CSV" * (
-        several > len(titles)
-    )
-    style.headline(
-        figure, f"Layer {QUANTITIES[quantity]} in per cent: {style.conditions(results[0])}{part}"
-    )
-    figure.supxlabel(f"{words}; framed: best single layer on validation", fontsize=9)
+    figure.set_figwidth(figure.get_figwidth() + 0.9)
 
 
 def _weights_row(axes: Axes, result: Result, row: int, share: Iterable[float], top: float) -> None:
@@ -108,9 +124,7 @@ def _weights_row(axes: Axes, result: Result, row: int, share: Iterable[float], t
     # None where single layers had no heads of their own, as in fine-tuning.
     if best := result.best_layer:
         corner = result.model.layer_names.index(best) - 0.46, row - 0.46
-        axes.add_patch(
-            Rectangle(corner, 0.92, 0.92, fill=False, ec=style.COLOURS[1], lw=1.8, zorder=3)
-        )
+        axes.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, ec=FRAME, lw=1.8, zorder=3))
 
 
 def rows(results: list[Result]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Share what all pictures have: colours, titles, panels, intervals, legends, names of layers.
+"""Share what pictures of results have: conditions, intervals, names of layers, columns of a CSV.
 
 Layers stand under their own names: ``input`` and the numbers of blocks for a transformer.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svuprobe._text import FONT, picture
-from svuprobe.benchmarks.leaderboard import is_share, model_title, task_title
+from svuprobe.benchmarks.leaderboard import is_share, task_title
+from svuprobe.benchmarks.plots import layout
 from svuprobe.benchmarks.tables import part_of, pooled_by
 from svuprobe.probe.naming import shown_name
 from svuprobe.probe.result import Result
@@ -23,29 +23,24 @@ from svuprobe.probe.score import Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 STYLE: dict[Any, Any] = {
-    "font.size": 10,
+    "font.size": layout.TITLE,
     "font.family": FONT,
     "text.parse_math": False,  # a dollar in a name is a dollar
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.hashsalt": "svuprobe",
+    "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,
 }
-# Okabe & Ito's colours: told apart with any colour
-# vision; line styles and markers tell them apart in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Of marks in a legend that stand for those of every model.
+NEUTRAL = "0.25"
+CHANCE: dict[str, Any] = {"color": "0.5", "lw": 1.8, "ls": (0, (1, 1.2))}
 # As many stay readable, and are drawn in seconds.
 MOST_ROWS = 60
-MOST_TICKS = 30
-# An entry of a legend: its words, and how the mark beside them looks.
-Look = dict[str, tuple[str, dict[str, Any]]]
-
-
-def title(result: Result) -> str:
-    return picture(model_title(result))
 
 
 def ranked_mean(result: Result) -> float:
@@ -93,33 +88,6 @@ def conditions(result: Result, of_part: bool = True) -> str:
     )
 
 
-def grid(
-    figure: Figure, n: int, columns: int, width: float, height: float, **options: Any
-) -> list[Axes]:
-    """Return ``n`` panels in rows of up to ``columns``, each ``width`` x ``height`` inches.
-
-    Titles and legends are extra.
-    """
-    columns = min(columns, n)
-    rows = -(-n // columns)
-    figure.set_size_inches(max(columns * width, 6.0), rows * height + 1.0)
-    panels = figure.subplots(rows, columns, squeeze=False, **options).ravel()
-    for empty in panels[n:]:
-        empty.set_visible(False)
-    return list(panels[:n])
-
-
-def headline(figure: Figure, text: str) -> None:
-    """Write the title of the whole picture, on as many lines as its width needs."""
-    # Inches that a letter takes at this size, about.
-    figure.suptitle(textwrap.fill(text, int(figure.get_figwidth() / 0.095)), fontsize=11)
-
-
-def extra_width(titles: Iterable[str]) -> float:
-    """Return the inches that long names take beside an axis, beyond those of common ones."""
-    return 0.09 * max(0, max(map(len, titles)) - 20)
-
-
 def draw_interval(
     axes: Axes, score: Score, at: float, factor: float, colour: str, vertical: bool = True
 ) -> None:
@@ -137,11 +105,21 @@ def draw_interval(
         axes.plot(*places, across, color=colour, ms=7)
 
 
-def legend(figure: Figure, items: Look) -> None:
-    from matplotlib.lines import Line2D
+def interval_entries(results: Sequence[Result]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the entries of a legend for what `draw_interval` draws, where there is any."""
+    items: dict[str, tuple[str, dict[str, Any]]] = {}
+    if any(r.ranked.interval for r in results):
+        items["thin"] = "95 % interval over test groups", {"color": NEUTRAL, "lw": 1.2}
+    if any(r.ranked.std is not None for r in results):
+        items["thick"] = "± std over seeds", {"color": NEUTRAL, "lw": 6, "alpha": 0.35}
+    return items
 
-    handles = [Line2D([], [], label=text, **look) for text, look in items.values()]
-    figure.legend(handles=handles, frameon=False, ncols=3, loc="outside lower center", fontsize=9)
+
+def grey_controls(labels: Sequence[Text], controls: Sequence[bool]) -> None:
+    """Set the names of controls in grey, beside an axis of models."""
+    # Inner panels of a shared axis have no labels.
+    for text, control in zip(labels, controls, strict=False):
+        text.set_color("0.4" if control else "black")
 
 
 def chance(result: Result) -> float | None:
@@ -160,21 +138,28 @@ def layer_ticks(names: Sequence[str]) -> list[str]:
 def set_layer_ticks(
     axes: Axes,
     labels: Sequence[str],
-    most: int = MOST_TICKS,
-    end: int = 0,
+    unit_width: float,
+    size: float = layout.LABEL,
     more: Sequence[Any] = (),
 ) -> None:
-    """Set ticks of layers, thinned where there are many, slanted where the names are long.
+    """Set ticks of layers, slanted where the names are long, thinned where they would touch.
 
-    The axis reaches to layer ``end``, if that is more than there are; ``more`` is one tick more,
-    place and name.
+    ``unit_width`` is the inches from one layer to the next; ``more`` is one tick more, place and
+    name.
     """
-    step = max(1, -(-max(len(labels), end) // most))
+    long = are_long(labels)
+    step = layout.step_that_fits(labels, unit_width, size, slanted=long)
     places, names = [*range(0, len(labels), step)], [*labels[::step]]
     if more:
         places, names = [*places, more[0]], [*names, more[1]]
-    long = are_long(labels)
-    axes.set_xticks(places, names, rotation=45 if long else 0, ha="right" if long else "center")
+    axes.set_xticks(
+        places,
+        names,
+        fontsize=size,
+        rotation=45 if long else 0,
+        ha="right" if long else "center",
+        rotation_mode="anchor" if long else None,
+    )
 
 
 def are_long(labels: Sequence[str]) -> bool:

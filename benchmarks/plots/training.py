@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from svuprobe._files import replacing
 from svuprobe._text import picture
-from svuprobe.benchmarks.plots import style
+from svuprobe.benchmarks.plots import layout, style
+from svuprobe.benchmarks.plots.looks import COLOURS, DASHES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NOT_DRAWN = {"step", "hours", "seconds", "learning rate", "gradient norm"}
-_LINES = ("-", "--", "-.", ":")
 
 
 def save_training_curve(rows: Sequence[Mapping[str, float]], path: Path, name: str) -> None:
@@ -52,12 +52,12 @@ def draw(figure: Figure, rows: Sequence[Mapping[str, float]], name: str) -> None
             axes.plot(
                 hours,
                 [row[key] for row in rows],
-                color=style.COLOURS[number % len(style.COLOURS)],
-                ls=_LINES[number % len(_LINES)],
+                color=COLOURS[number % len(COLOURS)],
+                ls=DASHES[number % len(DASHES)],
                 label=picture(key),
             )
         axes.set_ylabel(label)
         if keys:
             axes.legend(frameon=False, fontsize=9)
     axes.set_xlabel("hours of audio seen")
-    style.headline(figure, f"Pre-training {picture(name)}")
+    layout.headline(figure, f"Pre-training {picture(name)}")

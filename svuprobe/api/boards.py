@@ -186,7 +186,7 @@ def export(
 def plot(
     kind: str, results: str | Path, out: str | Path, *, selection: Selection | None = None
 ) -> list[Path]:
-    """Draw results as PNG, SVG and CSV.
+    """Draw results as PNG, SVG and CSV, or as one file.
 
     Parameters
     ----------
@@ -195,7 +195,8 @@ def plot(
     results
         The folder of results.
     out
-        Folder of the pictures.
+        Folder of the pictures; or, for one picture, a file that ends in ``.pdf``, ``.svg`` or
+        ``.png``.
     selection
         Which results, and what models are called; None for all, by their own names.
 
@@ -207,7 +208,7 @@ def plot(
     Raises
     ------
     ProbeError
-        There is nothing of that kind to draw.
+        There is nothing of that kind to draw, or several pictures for one file.
     LeftOut
         Results can't be read; those of the others are drawn.
 
@@ -224,7 +225,7 @@ def plot(
     chosen = (selection or ALL).read(Path(results))
     problems = chosen.problems
     try:
-        written = KINDS[kind](chosen.results, Path(out))
+        written = KINDS[kind](chosen.results, Path(out), chosen.everyone)
     except ProbeError as error:
         if not problems:
             raise

@@ -11,7 +11,6 @@ import click
 
 from svuprobe._edge import echo, say
 from svuprobe.cli.shared import (
-    FOLDER,
     fail_for,
     json_option,
     results_option,
@@ -55,7 +54,13 @@ def leaderboard(results: Path, out: Path, check: bool, selection: Selection) -> 
 )
 @results_option
 @selection_options()
-@click.option("--out", type=FOLDER, default="plots", show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="plots",
+    show_default=True,
+    help="Folder of pictures; or one picture's file, which ends in .pdf, .svg or .png.",
+)
 def plot(kind: str, results: Path, out: Path, selection: Selection) -> None:
     """Draw scores, layer weights, layer curves or scores over training data: PNG, SVG and CSV."""
     from svuprobe import api

@@ -49,6 +49,22 @@ def test_plots_come_as_png_svg_and_csv_and_the_same_each_time(tmp_path, kind):
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
 
 
+def test_one_picture_is_a_file_of_its_ending_and_the_same_each_time(tmp_path):
+    results = [made(), made("logmel", 0.3, layers=1)]
+    for ending, start in ((".pdf", b"%PDF"), (".svg", b"<?xml"), (".PNG", b"\x89PNG")):
+        out = tmp_path / f"figure{ending}"
+        assert plots.scores(results, out) == [out, tmp_path / "figure.csv"]
+        first = out.read_bytes()
+        assert first.startswith(start)
+        plots.scores(results, out)
+        assert out.read_bytes() == first
+    two = [made(), made(protocol=preset("linear"))]
+    with pytest.raises(ProbeError, match="2 pictures .*scores-linear.*; name a folder"):
+        plots.scores(two, tmp_path / "figure.pdf")
+    with pytest.raises(ProbeError, match=r"figure.jpg: .* as .png, .svg, .pdf"):
+        plots.scores(results, tmp_path / "figure.jpg")
+
+
 def test_the_command_line_knows_every_kind():
     assert list(boards.plot.params[0].type.choices) == list(plots.KINDS)
 

@@ -1,0 +1,84 @@
+"""Write pictures: PNG and SVG into a folder, or one file whose ending says its form.
+
+The same picture is the same file each time: nothing in it depends on when it was drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from svuprobe._files import replacing, write_text
+from svuprobe._text import as_csv
+from svuprobe.benchmarks.plots import style
+from svuprobe.probe.protocol import ProbeError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# By the ending of a file, what keeps dates out of it.
+_FORMS: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+# Of pictures, too: nobody means a folder by them.
+_OTHERS = {".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".eps", ".ps", ".pgf"}
+_IN_FOLDER = (".png", ".svg")
+_DPI = 150
+
+
+def is_file_name(out: Path) -> bool:
+    """Tell whether a path names one picture, and not a folder of them.
+
+    Raises ProbeError for a form of pictures that is not written.
+    """
+    if out.is_dir():
+        return False
+    if out.suffix.lower() in _OTHERS:
+        raise ProbeError(
+            f"{out}: pictures are written as {', '.join(_FORMS)}; name one, or a folder"
+        )
+    return out.suffix.lower() in _FORMS
+
+
+def save(
+    draw: Callable[[Figure], None],
+    out: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    one_file: bool = False,
+) -> list[Path]:
+    """Draw a picture and write it, with its numbers as CSV beside it.
+
+    Parameters
+    ----------
+    draw
+        Draws on an empty figure.
+    out
+        The file, if it is ``one_file``; else a path that gets the endings of all.
+    rows
+        The lines of the CSV.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    if one_file:
+        paths, table = [out], out.with_suffix(".csv")
+    else:
+        paths = [out.with_name(out.name + suffix) for suffix in _IN_FOLDER]
+        table = out.with_name(f"{out.name}.csv")
+    # Settings hold within this block alone: a caller's own pictures are left as they are.
+    with matplotlib.rc_context(style.STYLE):
+        # Not through pyplot, which keeps figures until they are closed, and may open windows.
+        figure = Figure()
+        draw(figure)
+        for path in paths:
+            suffix = path.suffix.lower()
+            with replacing(path) as temporary:
+                figure.savefig(
+                    temporary, format=suffix[1:], dpi=_DPI, metadata=_FORMS[suffix] or None
+                )
+    write_text(table, as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))))
+    return [*paths, table]
