@@ -28,6 +28,7 @@ TABLE = {
     "notes": "svuprobe.tasks.kinds.notes:NOTES",
     "beats": "svuprobe.tasks.kinds.beats:BEATS",
     "melody": "svuprobe.tasks.kinds.melody:MELODY",
+    "chords": "svuprobe.tasks.kinds.chords:CHORDS",
 }
 
 

@@ -84,6 +84,10 @@ class FrameKind(Kind):
     def begins(self, target: Sequence[Any]) -> list[float]:
         """Return when each event begins, seconds."""
 
+    def as_events(self, target: Sequence[Any]) -> np.ndarray:
+        """Return the events of a target as an estimate has them: what gets everything right."""
+        return np.array(target, dtype=float)
+
     @abstractmethod
     def rasterise(self, target: Sequence[Any], times: np.ndarray) -> np.ndarray:
         """Return the targets (F, ...) of the frames at ``times`` (F,), in seconds."""

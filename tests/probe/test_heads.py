@@ -18,7 +18,7 @@ from svuprobe.probe.train import Run, fit, make_banks
 from svuprobe.probe.workers import Workers, matmul_precision_for, matmul_rounding
 from svuprobe.tasks import kinds
 
-KINDS = ["multiclass", "multilabel", "regression", "notes", "beats", "melody"]
+KINDS = ["multiclass", "multilabel", "regression", "notes", "beats", "melody", "chords"]
 
 
 def run_for(features, bank, protocol, epochs):
@@ -110,7 +110,7 @@ def test_a_bank_is_torchs_own_layers_and_adam(tmp_path, hidden, layer):
 )
 def test_gradients_are_those_of_the_losses(kind, weighted):
     generator = torch.Generator().manual_seed(0)
-    n, classes = 40, {"notes": 20, "beats": 1, "melody": 361}.get(kind, 6)
+    n, classes = 40, {"notes": 20, "beats": 1, "melody": 361, "chords": 61}.get(kind, 6)
     outputs = torch.randn((3, n, classes), generator=generator) * 3
     targets = {
         "multiclass": lambda: torch.randint(0, 6, (n,), generator=generator),
@@ -121,6 +121,7 @@ def test_gradients_are_those_of_the_losses(kind, weighted):
         ),
         "beats": lambda: torch.randint(0, 2, (n,), generator=generator).float(),
         "melody": lambda: torch.rand(n, generator=generator) * 400 - 40,
+        "chords": lambda: torch.randint(-1, 61, (n,), generator=generator),
     }[kind]()
     weights = torch.rand(6, generator=generator) + 0.1 if weighted else None
     asked = outputs.clone().requires_grad_()

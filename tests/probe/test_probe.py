@@ -121,6 +121,7 @@ def kind_of_task(tmp_path, kind):
         "notes": lambda n: f"t{n}.csv",
         "beats": lambda n: f"t{n}.txt",
         "melody": lambda n: f"f{n}.csv",
+        "chords": lambda n: f"c{n}.lab",
     }[kind]
     rows = [
         {"path": f"{n}.wav", "target": target(n), "split": splits[n % 5], "group": n}
@@ -129,6 +130,7 @@ def kind_of_task(tmp_path, kind):
     for n in range(40):
         (tmp_path / f"t{n}.csv").write_text("onset_s,offset_s,midi\n0.1,0.5,60\n0.6,1.1,64\n")
         (tmp_path / f"t{n}.txt").write_text("0.2\n0.7\n1.2\n")
+        (tmp_path / f"c{n}.lab").write_text("0.1 0.5 C\n0.5 1.1 A:min\n")
         (tmp_path / f"f{n}.csv").write_text("0.1,220\n0.15,230\n0.2,0\n0.9,440\n")
     toml = write_task(tmp_path, "some", kind, rows)
     task = api.load_task(str(toml))

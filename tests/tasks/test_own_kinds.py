@@ -21,6 +21,7 @@ TARGETS = {
     "notes": ("low.csv", "high.csv"),
     "beats": ("slow.txt", "fast.txt"),
     "melody": ("contour.csv", "silence.csv"),
+    "chords": ("minor.lab", "none.lab"),
 }
 DECLARED = {
     "multiclass": (["a", "b"], ["never", "a", "b"], ["a", "b", "never", "nor"]),
@@ -29,6 +30,7 @@ DECLARED = {
     "notes": (),
     "beats": (),
     "melody": (),
+    "chords": (),
 }
 CASES = [(kind, names) for kind in kinds.TABLE for names in (None, *DECLARED[kind])]
 
@@ -47,6 +49,8 @@ def folder(tmp_path_factory):
         "fast.txt": "0.1\n0.3\n",
         "contour.csv": "0.0,300\n0.5,600\n0.51,0\n",
         "silence.csv": "0.0,0\n0.9,0\n",
+        "minor.lab": "0 0.5 A:min\n0.5 1 E:sus4\n",
+        "none.lab": "0 1 N\n",
     }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
