@@ -43,6 +43,11 @@ def prose(text: str) -> str:
     text = re.sub(r"``(.+?)``", r"`\1`", text, flags=re.DOTALL)
     # Sphinx's roles are the same to a reader.
     text = re.sub(r":(?:mod|class|func):`(.+?)`", r"`\1`", text)
+    # A heading in it would end the part of the page it stands in; two colons begin code.
+    text = re.sub(r"^(\S.*)\n-{3,}$", r"**\1**\n", text, flags=re.MULTILINE)
+    text = re.sub(r"::$", ":", text, flags=re.MULTILINE)
+    # A name on a line of its own, and below it, indented, what it means.
+    text = re.sub(r"^(`[^`]+`)\n    (?=\S)", r"\n\1\n:   ", text, flags=re.MULTILINE)
     return text.strip()
 
 
@@ -117,6 +122,7 @@ def tasks() -> str:
     from svuprobe.tasks import TABLE, load
 
     rows, notes = [], []
+    described: dict[str, str] = {}  # module -> the first of its tasks
     for name, place in TABLE.items():
         task = load(name)
         clips = f"{sum(task.expected.values()):,}" if task.expected else ""
@@ -128,7 +134,10 @@ def tasks() -> str:
             )
         )  # fmt: skip
         module = importlib.import_module(place.split(":")[0])
+        first = described.setdefault(module.__name__, name)
         about = prose(module.__doc__ or "")
+        if first != name:
+            about = f"See [{code(first)}](#{first}), whose text is of both."
         notes.append(
             f"### {name}\n\n{about}\n\n"
             f"Metrics: {', '.join(code(metric) for metric in task.metrics)}. "
