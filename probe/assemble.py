@@ -147,8 +147,12 @@ def _task_info(listed: ClipList) -> TaskInfo:
 
 def digests(clips: Sequence[Clip]) -> dict[str, str]:
     """Return ``split_sha256`` and ``target_sha256`` of a task's clips, whatever their order."""
+    places = []
+    for c in clips:
+        # Without folds it is the digest that results had before there were any.
+        places.append(f"{c.id}\t{c.split}\t{c.group}" + (f"\t{c.fold}" if c.fold else ""))
     return {
-        "split_sha256": _sha256_of_lines(f"{c.id}\t{c.split}\t{c.group}" for c in clips),
+        "split_sha256": _sha256_of_lines(places),
         "target_sha256": _sha256_of_lines(f"{c.id}\t{json.dumps(c.target)}" for c in clips),
     }
 

@@ -7,7 +7,7 @@ A result is made again unless all of these agree:
     metrics, labels, windowing, what is scored, weights of the classes, decoder, version, licence,
     reference. Not where its files are.
 ``clips``
-    Id, split, group, target, start and end of every clip, whatever their order and their paths.
+    Id, split, group, target, start, end and fold of every clip, whatever their order and paths.
 ``audio``
     What the audio of every clip with features was: the size of its file and a hash of its ends
     (`svuprobe.extractors.audio.windows.fingerprint`).
@@ -29,7 +29,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields as fields_of
 from typing import Any
 
 from svuprobe.extractors.audio import fingerprint, identity_of
@@ -52,15 +52,18 @@ _NOT_OF_FEATURES = {
 
 def of_task(task: Task, labels: Sequence[str]) -> str:
     """Digest a task as it is scored."""
-    named = {f.name: getattr(task, f.name) for f in fields(task) if f.name not in _NOT_OF_A_TASK}
+    named = {f.name: getattr(task, f.name) for f in fields_of(task) if f.name not in _NOT_OF_A_TASK}
     return _digest(named | {"windowing": asdict(task.windowing), "labels": list(labels)})
 
 
 def of_clips(clips: Sequence[Clip]) -> str:
     """Digest clips, whatever their order."""
-    return _digest(
-        sorted(json.dumps([c.id, c.split, c.group, c.target, c.start, c.end]) for c in clips)
-    )
+    lines = []
+    for c in clips:
+        fields = [c.id, c.split, c.group, c.target, c.start, c.end]
+        # Without folds it is the digest that results had before there were any.
+        lines.append(json.dumps([*fields, c.fold] if c.fold else fields))
+    return _digest(sorted(lines))
 
 
 def of_audio(marks: Mapping[str, str]) -> str:

@@ -110,7 +110,7 @@ def find_clips(task: Task, root: Path) -> list[Clip]:
     data).
 
     Raises TaskError where the folder is absent, unfinished or holds no clip, and where ids repeat
-    or a group that must not cross splits does.
+    or a group that must not cross splits or folds does.
     """
     if not task.source and not root.is_dir():
         raise TaskError(f"{root}: no such folder; {_how_to_get(task, root)}")
@@ -126,6 +126,8 @@ def find_clips(task: Task, root: Path) -> list[Clip]:
 
 
 def _check(task: Task, clips: list[Clip]) -> None:
+    from svuprobe.tasks import folds
+
     ids: set[str] = set()
     split_of: dict[str, str] = {}
     for clip in clips:
@@ -141,3 +143,4 @@ def _check(task: Task, clips: list[Clip]) -> None:
                 f"task {task.name}: group {clip.group!r} is in both {other} and {clip.split}; "
                 f"a group may not cross splits"
             )
+    folds.check(task, clips)

@@ -102,7 +102,7 @@ def save(features: Path, found: ClipList) -> None:
         "relative_source": _relative(task.source, path.parent),
         "synthetic": found.synthetic,
         "labels": found.labels,
-        "clips": [asdict(clip) for clip in found.clips],
+        "clips": [_stored(clip) for clip in found.clips],
     }
     if found.window_s is not None:
         body["window_s"] = found.window_s
@@ -110,6 +110,14 @@ def save(features: Path, found: ClipList) -> None:
     text = json.dumps(body, indent=0)
     if not holds(path, text):
         write_text(path, text)
+
+
+def _stored(clip: Clip) -> dict[str, Any]:
+    """Return a clip as JSON values; a fold is named where there are folds, as in older lists."""
+    stored = asdict(clip)
+    if not clip.fold:
+        del stored["fold"]
+    return stored
 
 
 def _relative(source: str, folder: Path) -> str:
@@ -161,6 +169,7 @@ _CLIP_TYPES = {
     "start": (int, float),
     "end": (int, float, type(None)),
     "target": object,
+    "fold": str,
 }
 assert _CLIP_TYPES.keys() == {f.name for f in fields(Clip)}
 
@@ -182,10 +191,10 @@ def _body(path: Path) -> dict[str, Any]:
         raise TaskError(f"{path}: damaged (window_s {body['window_s']!r}); {again}")
     for clip in body["clips"]:
         # Checked here, once: whatever else reads clips relies on their types.
-        whole = isinstance(clip, dict) and clip.keys() == _CLIP_TYPES.keys()
+        whole = isinstance(clip, dict) and clip.keys() | {"fold"} == _CLIP_TYPES.keys()
         if not whole or not all(
-            isinstance(clip[key], kind)  # type: ignore[arg-type]
-            for key, kind in _CLIP_TYPES.items()
+            isinstance(clip[key], _CLIP_TYPES[key])  # type: ignore[arg-type]
+            for key in clip
         ):
             raise TaskError(f"{path}: damaged (a clip {json.dumps(clip)[:80]}); {again}")
         if clip["split"] not in SPLITS:

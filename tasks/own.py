@@ -7,6 +7,7 @@ line.
     kind = "multiclass"            # multiclass | multilabel | regression | notes | beats
     metadata = "digits.csv"        # columns: path, target, optional id, start, end, split, group
     window_s = 3.0                 # optional
+    folds = 5                      # optional: cross-validation in place of a split
 
 Paths are relative to the TOML file. ``target`` (or ``label``) is a label; labels joined by ``|``
 (multilabel); numbers joined by ``|`` (regression); a CSV of ``onset_s,offset_s,midi`` (notes) or a
@@ -17,15 +18,14 @@ Labels and groups are compared as composed characters with single blanks.
 
 Without a ``split`` column clips are split 60/20/20 at random but reproducibly, with every ``group``
 whole in one split and, for multiclass, classes spread evenly. Without a ``group`` column the file
-is the group.
+is the group. The key ``folds`` deals clips to so many folds in the same way, and a column ``fold``
+says which fold each is in: then every clip is tested once (`svuprobe.tasks.folds`).
 """
 
 from __future__ import annotations
 
 import functools
 import re
-import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +35,7 @@ import numpy as np
 
 from svuprobe._errors import did_you_mean
 from svuprobe._files import parse_toml
-from svuprobe.tasks import kinds
+from svuprobe.tasks import folds, kinds
 from svuprobe.tasks.kinds.base import Kind
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.kinds.frames import FrameKind
@@ -110,10 +110,11 @@ KEYS = {
     "split_seed": Key(
         (int,), lambda value: 0 <= value < 1 << 32, "a whole number from 0 to 4294967295"
     ),
+    "folds": Key((int,), lambda value: 2 <= value <= 1000, "a whole number from 2 to 1000"),
     "licence": _LINE,
     "reference": _LINE,
 }
-COLUMNS = ("path", "target", "id", "start", "end", "split", "group")
+COLUMNS = ("path", "target", "id", "start", "end", "split", "group", "fold")
 
 
 def load_toml(path: Path) -> Task:
@@ -144,7 +145,12 @@ def load_toml(path: Path) -> Task:
     )
     # The CSV file is read when clips are asked for: a list of tasks needs none.
     read = functools.partial(
-        _clips, path.parent, path.parent / spec["metadata"], task, spec.get("split_seed", 0)
+        _clips,
+        path.parent,
+        path.parent / spec["metadata"],
+        task,
+        spec.get("split_seed", 0),
+        spec.get("folds", 0),
     )
     return replace(task, clips=lambda root: read())
 
@@ -199,7 +205,7 @@ def _refuse_contradictions(path: Path, spec: dict[str, Any]) -> None:
         raise TaskError(f"{path}: name = {spec['name']!r} is a built-in task; choose another name")
 
 
-def _clips(base: Path, metadata: Path, task: Task, split_seed: int) -> list[Clip]:
+def _clips(base: Path, metadata: Path, task: Task, seed: int, n_folds: int) -> list[Clip]:
     kind = kinds.of(task)
     separator, lines = _rows(metadata)
     read = _Rows(base, task, _numbers(metadata, separator, lines, kind))
@@ -208,13 +214,15 @@ def _clips(base: Path, metadata: Path, task: Task, split_seed: int) -> list[Clip
     if not rows:
         raise TaskError(f"{metadata}: no clips in it, only a header")
     kind.check_targets(metadata, places, [clip.target for clip in rows], task.labels or ())
+    if n_folds or any(clip.fold for clip in rows):
+        return _in_folds(metadata, rows, task, seed, n_folds)
     # Dealing out the rest alone would put parts of one singer on both sides.
     given = [bool(clip.split) for clip in rows]
     if any(given) and not all(given):
         raise TaskError(
             f"{metadata}: {given.count(False)} clips have no split; give all of them one, or none"
         )
-    clips = rows if all(given) else _split(metadata, rows, task, split_seed)
+    clips = rows if all(given) else _split(metadata, rows, task, seed)
     there = {clip.split for clip in clips}
     absent = [split for split in SPLITS if split not in there]
     if absent:
@@ -295,7 +303,8 @@ class _Rows:
         clip_id = row.get("id") or row["path"] + part
         target = self._target(where, row["target"], start, end)
         group = normal(row.get("group", "")) or row["path"]
-        return Clip(clip_id, str(self.base / row["path"]), split, target, group, start, end)
+        fold = normal(row.get("fold", ""))
+        return Clip(clip_id, str(self.base / row["path"]), split, target, group, start, end, fold)
 
     def _time(self, where: str, name: str, text: str) -> float:
         return self.numbers.read(Cell(where, text), name, 0.0, LATEST_S, " s")
@@ -311,25 +320,32 @@ class _Rows:
         return self.kind.cut(self.events[path], start, np.inf if end is None else end)
 
 
+def _in_folds(metadata: Path, clips: list[Clip], task: Task, seed: int, n_folds: int) -> list[Clip]:
+    """Return clips in the folds of their column, or dealt out to ``n_folds``."""
+    if any(clip.split for clip in clips):
+        raise TaskError(
+            f"{metadata}: clips have a split and folds; with folds every clip is tested once, so "
+            "leave out one of the two"
+        )
+    if n_folds and any(clip.fold for clip in clips):
+        raise TaskError(
+            f"{metadata}: has a column fold, and the TOML says folds = {n_folds}; leave out one of "
+            "the two"
+        )
+    if n_folds:
+        return folds.dealt(clips, task, n_folds, seed)
+    folds.check(task, clips)
+    return [replace(clip, split="test") for clip in clips]
+
+
 def _split(metadata: Path, clips: list[Clip], task: Task, seed: int) -> list[Clip]:
     """Split 60/20/20 by groups, classes spread evenly: three, one and one of five folds."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
     # A group is whole in one fold, so five are needed for five folds.
-    groups = [clip.group for clip in clips]
-    if len(set(groups)) < 5:
+    n_groups = len({clip.group for clip in clips})
+    if n_groups < 5:
         raise TaskError(
-            f"{metadata}: {len(set(groups))} groups are too few to split 60/20/20; give a split "
-            "column"
+            f"{metadata}: {n_groups} groups are too few to split 60/20/20; give a split column"
         )
-    kind = kinds.of(task)
-    classes = [kind.stratum(clip.target) or "" for clip in clips]
-    if max(Counter(classes).values()) < 5:  # no class can be in every fold
-        classes = [""] * len(clips)
-    folds = StratifiedGroupKFold(n_splits=5, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # a class with fewer than five clips is fine here
-        warnings.simplefilter("ignore", UserWarning)
-        parts = [test for _, test in folds.split(clips, classes, groups)]
-    split = np.full(len(clips), "train", dtype=object)
-    split[parts[3]], split[parts[4]] = "valid", "test"
-    return [replace(clip, split=s) for clip, s in zip(clips, split, strict=True)]
+    split_of = ("train", "train", "train", "valid", "test")
+    part = folds.parts_of(clips, task, 5, seed).tolist()
+    return [replace(clip, split=split_of[n]) for clip, n in zip(clips, part, strict=True)]

@@ -25,7 +25,9 @@ class Clip:
 
     ``target`` depends on the kind of the task, whose file in `svuprobe.tasks.kinds` says what it
     is. ``group`` is the unit that may not cross splits and that intervals take as one: singer,
-    artist, album, song. ``end`` is None for the end of the file; times are in seconds.
+    artist, album, song. ``end`` is None for the end of the file; times are in seconds. ``fold``
+    names the fold of a clip where a task is scored by cross-validation (`svuprobe.tasks.folds`),
+    and is empty elsewhere; ``split`` is ``test`` then, since every clip is tested once.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Clip:
     group: str
     start: float = 0.0
     end: float | None = None
+    fold: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,4 +131,4 @@ class Task:
 
 def natural_key(text: str) -> list[Any]:
     """Return a sort key under which ``male2`` comes before ``male10``."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
