@@ -1,7 +1,7 @@
 """Say what is asked of frozen features: datasets, splits, targets, decoders and metrics.
 
 A new task is one file that makes a :class:`~svuprobe.tasks.types.Task` and one line in ``TABLE``; a
-task on your own data is a TOML file (see :mod:`svuprobe.tasks.own`).
+task on your own data is a TOML file or a folder (see :mod:`svuprobe.tasks.own`).
 """
 
 from __future__ import annotations
@@ -52,22 +52,29 @@ TABLE = {
 
 
 def check_name(name: str) -> None:
-    """Raise TaskError, with the close matches, for what is neither in the table nor a TOML file."""
-    if name in TABLE or name.endswith(".toml"):
+    """Raise TaskError, with the close matches, for what is neither in the table nor own data."""
+    if name in TABLE:
         return
+    from svuprobe.tasks import own
+
+    if own.is_own(name):
+        return
+    if Path(name).is_dir():
+        raise TaskError(f"unknown task {name!r}; of the folder that is there: folder:{name}")
     hint = did_you_mean(name, sorted(TABLE), most=3, alike=0.5)
     raise TaskError(
-        f"unknown task {name!r}: {hint} (your own data: a path to a .toml file; see svuprobe tasks)"
+        f"unknown task {name!r}: {hint} (your own data: a path to a .toml file, or "
+        "folder:PATH; see svuprobe tasks)"
     )
 
 
 def load(name: str) -> Task:
-    """Return the task of that name, or the one that a TOML file describes."""
-    check_name(name)
-    if name.endswith(".toml"):
-        from svuprobe.tasks.own import load_toml
+    """Return the task of that name, or the one that a TOML file or a folder describes."""
+    from svuprobe.tasks import own
 
-        return load_toml(Path(name))
+    check_name(name)
+    if own.is_own(name):
+        return own.load(name)
     module, attribute = TABLE[name].split(":")
     task: Task = getattr(importlib.import_module(module), attribute)
     return task

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from svuprobe._files import holds, write_text
-from svuprobe.tasks import dataset_id, kinds, load
+from svuprobe.tasks import dataset_id, kinds, load, own
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
 
@@ -91,8 +91,8 @@ def save(features: Path, found: ClipList) -> None:
 
     It may be there where nothing can be written.
 
-    The file of a task on the user's own data is kept by its path, and by the path from here to it,
-    which survives moving a project as a whole.
+    The file or folder of a task on the user's own data is kept by its path, and by the path from
+    here to it, which survives moving a project as a whole.
     """
     task, path = found.task, features / "tasks" / f"{found.folder}.json"
     body = {
@@ -124,7 +124,10 @@ def _relative(source: str, folder: Path) -> str:
     """Return the path from a folder to a file; empty where there is none, as between two drives."""
     try:
         # With slashes, so that a list made on Windows is read elsewhere.
-        return Path(os.path.relpath(source, folder.resolve())).as_posix() if source else ""
+        if not source:
+            return ""
+        relative = os.path.relpath(own.path_of(source), folder.resolve())
+        return own.at(source, Path(relative).as_posix())
     except ValueError:
         return ""
 
@@ -132,10 +135,10 @@ def _relative(source: str, folder: Path) -> str:
 def read(path: Path) -> ClipList:
     """Read a saved list.
 
-    For own data the TOML and CSV are read again, so that edited labels are never stale.
+    Own data are read again, so that edited labels are never stale.
 
-    Raises TaskError naming the file where it is damaged, of another version, or made from a TOML
-    that is gone.
+    Raises TaskError naming the file where it is damaged, of another version, or made from own data
+    that are gone.
     """
     body, saved_at = _body(path), path.stat().st_mtime
     task = load(_source(path, body) or body["task"])
@@ -207,19 +210,21 @@ def _is_window(value: Any) -> bool:
 
 
 def _source(path: Path, body: dict[str, Any]) -> str:
-    """Return the TOML file a list was made from: where it was or lies from here; empty for built-in
-    tasks.
+    """Return the name of the own data a list was made from: where they were or lie from here.
+
+    It is empty for built-in tasks.
     """
     source = str(body["source"])
-    if not source or Path(source).is_file():
+    if not source or own.is_there(source):
         return source
     # A path with a null character is no file: it stands for "there is none".
-    moved = path.parent / str(body.get("relative_source") or "\0")
-    if "\0" not in str(moved) and moved.is_file():
-        return str(moved)
+    relative = str(body.get("relative_source") or "\0")
+    moved = own.at(relative, path.parent / own.path_of(relative))
+    if "\0" not in moved and own.is_there(moved):
+        return moved
     raise TaskError(
         f"{path}: was made from {source}, which is gone; run svuprobe extract --task with the "
-        f"file where it is now (features are kept), or delete {path} to forget the task"
+        f"data where they are now (features are kept), or delete {path} to forget the task"
     )
 
 
@@ -237,7 +242,7 @@ def find(
     Returns the lists, and a line for each file that can't be used; one bad file hides no other
     task. Hidden files, such as macOS leaves on other file systems, are no lists.
     """
-    if name is not None and name.endswith(".toml"):
+    if name is not None and own.is_own(name):
         task = load(name)
         return [listed(task, task.clips(Path()), False).with_window(window_s)], []
     # A task's own windows may be those asked for.

@@ -54,24 +54,32 @@ class Cell:
     text: str
 
 
-def read_text(path: Path, missing: str, form: str = "CSV") -> str:
-    """Read a text file of a ``form``; ``missing`` says what names it, where it is not there.
+def read_bytes(path: Path, missing: str) -> bytes:
+    """Read a file; ``missing`` says what names it, where it is not there.
 
-    Raises TaskError where it is no regular file, can't be read, is a workbook, or is text of an
-    unknown encoding.
+    Raises TaskError where it is no regular file or can't be read.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise TaskError(
                 f"{path}: is {'a folder' if path.is_dir() else 'a device or pipe'}, not a file"
             )
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise TaskError(f"{path}: no such file; {missing}") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise TaskError(
             f"{path}: can't be read ({getattr(error, 'strerror', None) or error})"
         ) from None
+
+
+def read_text(path: Path, missing: str, form: str = "CSV") -> str:
+    """Read a text file of a ``form``; ``missing`` says what names it, where it is not there.
+
+    Raises TaskError where it is no regular file, can't be read, is a workbook, or is text of an
+    unknown encoding.
+    """
+    content = read_bytes(path, missing)
     save = f"save it as {form} in UTF-8"
     for start, what in _WORKBOOKS.items():
         if content.startswith(start):
@@ -262,6 +270,11 @@ class Numbers:
                 f"{most:g}{unit}"
             )
         return value
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number with a decimal point or none."""
+    return _NUMBER.fullmatch(text) is not None
 
 
 def normal(text: str) -> str:

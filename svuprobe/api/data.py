@@ -216,11 +216,16 @@ def clips_of(name: str, data: Data, reporter: Reporter) -> ClipList:
     them.
     """
     from svuprobe.tasks.data.doubts import doubts
+    from svuprobe.tasks.own.statement import sentences
 
     task = load(name)
     root = data.folder(task.dataset)
     clips = listed(task, find_clips(task, root), not task.source and is_synthetic(root))
     reporter.say(f"{task.name}: {_counted(task, clips)}{' (synthetic)' if clips.synthetic else ''}")
+    if task.source:
+        # What is in the folder or the list was found, not told: it is said before work starts.
+        for sentence in sentences(task, clips.clips):
+            reporter.say(f"{task.name}: {sentence}")
     for doubt in doubts(task, clips.clips):
         reporter.say(f"{task.name}: {doubt}")
     return clips

@@ -2,24 +2,30 @@
 
 Only heads of files are read, side by side, so even 300,000 files take minutes. A synthetic copy is
 compared with its ``SYNTHETIC.json`` instead of the official numbers, and a dataset that lists
-checksums, as the one that comes with svuprobe, with those too.
+checksums, as the one that comes with svuprobe, with those too. Of own data it is said what was
+understood of them, and which recordings stand on two sides of a split.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Protocol
 
 from tabulate import tabulate
 
 from svuprobe._progress import SILENT, Reporter
+from svuprobe._text import one_line
 from svuprobe.tasks import is_synthetic, kinds
 from svuprobe.tasks.data.checksums import against_list, against_marker, short
 from svuprobe.tasks.data.doubts import SLACK_S, beyond, doubts
+from svuprobe.tasks.data.leaks import leaks
 from svuprobe.tasks.datasets import DATASETS
+from svuprobe.tasks.own.statement import first_rows, sentences
 from svuprobe.tasks.types import SPLITS, Clip, Task
 
 MOST_LABELS = 24  # more than these are summed up in one line
@@ -59,8 +65,9 @@ class CheckReport:
     """Hold what :func:`check` found; ``ok`` where nothing is missing, damaged or contradictory.
 
     ``labels`` counts clips per label and split (empty for regression, notes and beats).
-    ``shortest`` and ``longest`` are ``(seconds, clip id)``. ``doubts`` are sentences on what is
-    there and may not be meant.
+    ``shortest`` and ``longest`` are ``(seconds, clip id)``, ``median_s`` is of the clips whose
+    length is known. ``doubts`` are sentences on what is there and may not be meant. ``understood``
+    are sentences on what was read of own data, ``first`` their first rows with a header.
     """
 
     task: Task
@@ -71,8 +78,11 @@ class CheckReport:
     forms: Mapping[str, int]
     shortest: tuple[float, str] | None = None
     longest: tuple[float, str] | None = None
+    median_s: float = 0.0
     problems: tuple[str, ...] = field(default=())
     doubts: tuple[str, ...] = field(default=())
+    understood: tuple[str, ...] = field(default=())
+    first: Sequence[Sequence[str]] = ()
 
     @property
     def ok(self) -> bool:
@@ -87,7 +97,12 @@ class CheckReport:
     def lines(self, most: int = 20) -> list[str]:
         """Return the report for a terminal; of the problems the first ``most``."""
         copy = " (a synthetic copy)" if self.synthetic else ""
-        lines = [f"{self.task.name} on {self.task.dataset}{copy} in {self.root}", ""]
+        lines = [self._title(copy), ""]
+        if self.understood:
+            lines += [*self.understood, ""]
+            rows, header = self.first[1:], self.first[0]
+            table = tabulate([map(one_line, row) for row in rows], header, disable_numparse=True)
+            lines += [*table.splitlines(), ""]
         lines += [*self._split_lines(), "", *self._label_lines(), *self._file_lines(), ""]
         lines += [f"note: {doubt}" for doubt in self.doubts]
         if self.ok:
@@ -99,6 +114,12 @@ class CheckReport:
         if len(self.problems) > most:
             lines.append(f"  ... and {len(self.problems) - most} more")
         return lines
+
+    def _title(self, copy: str) -> str:
+        # Own data lie where they are described, not in a folder of datasets.
+        if self.task.source:
+            return f"{self.task.name} ({self.task.source})"
+        return f"{self.task.name} on {self.task.dataset}{copy} in {self.root}"
 
     def _split_lines(self) -> list[str]:
         events = kinds.of(self.task).level == "frame"
@@ -137,10 +158,13 @@ class CheckReport:
         about = (
             f" of about {self.task.hours:,.1f} h of the whole dataset" if self.task.hours else ""
         )
-        lines.append(f"audio      {self.hours:.2f} h{about if not self.synthetic else ''}")
+        length = f"{self.hours:.2f} h" if self.hours >= 0.1 else f"{self.hours * 3600:.1f} s"
+        lines.append(f"audio      {length}{about if not self.synthetic else ''}")
         if self.shortest and self.longest:
             ends = (f"{seconds:.2f} s ({name})" for seconds, name in (self.shortest, self.longest))
-            lines.append(f"clips      {' to '.join(ends)}")
+            lines.append(
+                f"clips      {' to '.join(ends)}, half of them under {self.median_s:.2f} s"
+            )
         return lines
 
 
@@ -193,6 +217,11 @@ def check(
     known = {clip.id: seconds[clip.id] for clip in clips if not headers[clip.path].problem}
     problems += [late] if (late := beyond(task, clips, known)) else []
     # A file that can't be read has no length, and is named above.
+    understood, first, more = (), [], []
+    if task.source:
+        understood, first = tuple(sentences(task, clips)), first_rows(task, clips)
+        across, more = leaks(clips, lambda path: short(path, _common(paths)))
+        problems += across
     lengths = sorted((s, name) for name, s in seconds.items() if s > 0)
     return CheckReport(
         task=task,
@@ -203,9 +232,20 @@ def check(
         forms=Counter(header.form for header in headers.values() if header.form),
         shortest=lengths[0] if lengths else None,
         longest=lengths[-1] if lengths else None,
+        median_s=median(length for length, _ in lengths) if lengths else 0.0,
         problems=tuple(problems),
-        doubts=tuple(doubts(task, clips)),
+        doubts=(*doubts(task, clips), *more),
+        understood=understood,
+        first=first,
     )
+
+
+def _common(paths: Sequence[str]) -> Path:
+    """Return the folder that all files lie in; the current one where drives differ."""
+    try:
+        return Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
+    except ValueError:
+        return Path()
 
 
 def _seconds(clip: Clip, head: Head) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from svuprobe.tasks.kinds.prediction import Prediction
+from svuprobe.tasks.sheets import normal
 from svuprobe.tasks.types import Clip, Task
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ class Kind(ABC):
         Whether labels are classes, which clips carry; else they name values, or there are none.
     may_be_empty
         Whether a clip of own data may have nothing in the column ``target``.
+    namespaces
+        Of annotations in JAMS files that hold targets of the kind; ``*`` stands for anything.
+    sidecars
+        Ends of the names of files that may lie beside a recording and hold its target.
     """
 
     name: ClassVar[str]
@@ -43,6 +48,8 @@ class Kind(ABC):
     window_s: ClassVar[float] = 30.0
     has_classes: ClassVar[bool] = False
     may_be_empty: ClassVar[bool] = False
+    namespaces: ClassVar[tuple[str, ...]] = ()
+    sidecars: ClassVar[tuple[str, ...]] = ()
 
     # -- own data: a TOML file and the column target of a CSV file ---------------------------------
 
@@ -56,6 +63,14 @@ class Kind(ABC):
         self, path: Path, spec: Mapping[str, Any]
     ) -> None:
         """Raise TaskError naming the TOML file where its keys do not go with this kind."""
+
+    def names_of(self, targets: Sequence[str], columns: Sequence[str]) -> list[str]:
+        """Return the names of labels or values, from the TOML's ``targets`` or its columns."""
+        return [normal(name) for name in targets]
+
+    def suits(self, cells: Sequence[str]) -> bool:
+        """Tell whether a column ``target`` looks like the kind's, where nobody says the kind."""
+        return False
 
     def declared(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the labels that the TOML's key ``targets`` declares, as a task holds them."""

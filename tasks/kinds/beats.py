@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svuprobe.tasks.kinds import beat_tracking
+from svuprobe.tasks.kinds.annotations import JAMS, Observation
 from svuprobe.tasks.kinds.formats import jams
 from svuprobe.tasks.kinds.frames import INK, FrameKind
 from svuprobe.tasks.kinds.prediction import Prediction
@@ -33,8 +34,18 @@ class Beats(FrameKind):
     metrics = beat_tracking.METRICS
     activation_name = "P(beat)"
     pooled = "beat_f_pooled"
+    namespaces = ("beat", "beat_position")
+    sidecars = (JAMS, ".beats")
 
     # -- own data ----------------------------------------------------------------------------------
+
+    def suits(self, cells: Sequence[str]) -> bool:
+        """Tell whether all cells name ``.beats`` files."""
+        return bool(cells) and all(cell.lower().endswith(".beats") for cell in cells)
+
+    def of_jams(self, path: Path, observations: Sequence[Observation]) -> tuple[float, ...]:
+        """Return the times of an annotation."""
+        return tuple(sorted(observation.time for observation in observations))
 
     def read(self, path: Path) -> tuple[float, ...]:
         """Return the times in the first column of a text file, as in ``.beats`` files."""

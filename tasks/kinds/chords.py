@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svuprobe.tasks.kinds import chord_labels
+from svuprobe.tasks.kinds.annotations import JAMS, Observation
 from svuprobe.tasks.kinds.base import softmax_less_hot
 from svuprobe.tasks.kinds.formats import jams
 from svuprobe.tasks.kinds.frames import INK, FrameKind
@@ -33,6 +34,8 @@ class Chords(FrameKind):
     name = "chords"
     metrics = chord_labels.METRICS
     activation_name = "P(no chord)"
+    namespaces = ("chord", "chord_harte")
+    sidecars = (JAMS, ".lab")
 
     # -- own data ----------------------------------------------------------------------------------
 
@@ -51,7 +54,7 @@ class Chords(FrameKind):
             for text in cells[:2]
         ]
         numbers = Numbers(separator, times)
-        chords = []
+        chords: list[tuple[float, float, str]] = []
         for place, start, end, (_, cells) in zip(
             places, times[::2], times[1::2], rows, strict=True
         ):
@@ -61,15 +64,18 @@ class Chords(FrameKind):
                 raise TaskError(f"{place}: end {ends:g} s is not after start {begins:g} s")
             chord_labels.check(place, cells[2])
             chords.append((begins, ends, cells[2]))
-        chords.sort()
-        for (_, end, label), (start, _, other) in zip(chords, chords[1:], strict=False):
-            # Published files overlap by rounding.
-            if start < end - 0.01:
-                raise TaskError(
-                    f"{path}: {other} begins at {start:g} s, while {label} lasts to {end:g} s; "
-                    "one chord sounds at a time"
-                )
-        return tuple(chords)
+        return _ordered(path, chords)
+
+    def of_jams(
+        self, path: Path, observations: Sequence[Observation]
+    ) -> tuple[tuple[float, float, str], ...]:
+        """Return the chords of an annotation; those that do not last are none."""
+        chords = []
+        for where, start, duration, label in observations:
+            chord_labels.check(where, str(label))
+            if duration > 0:
+                chords.append((start, start + duration, str(label)))
+        return _ordered(path, chords)
 
     def cut(self, events: Sequence[Any], start: float, end: float) -> tuple[Any, ...]:
         """Return the chords between ``start`` and ``end``, cut there."""
@@ -202,6 +208,21 @@ def _named(prediction: Prediction) -> list[tuple[float, float, str]]:
         (start, end, chord_labels.CLASSES[int(label)])
         for start, end, label in prediction.events.reshape(-1, 3).tolist()
     ]
+
+
+def _ordered(
+    path: Path, chords: list[tuple[float, float, str]]
+) -> tuple[tuple[float, float, str], ...]:
+    """Return chords by start. Raises TaskError where two sound at a time."""
+    chords.sort()
+    for (_, end, label), (start, _, other) in zip(chords, chords[1:], strict=False):
+        # Published files overlap by rounding.
+        if start < end - 0.01:
+            raise TaskError(
+                f"{path}: {other} begins at {start:g} s, while {label} lasts to {end:g} s; "
+                "one chord sounds at a time"
+            )
+    return tuple(chords)
 
 
 CHORDS = Chords()

@@ -53,6 +53,13 @@ class ClipKind(Kind):
         """Return a second: of less, little can be told."""
         return min(1.0, window_s)
 
+    def cell_of(self, where: str, values: Sequence[str]) -> str:
+        """Return values of an annotation as a cell of own data has them.
+
+        Raises TaskError naming the file where a clip can't have so many.
+        """
+        return "|".join(values)
+
     @abstractmethod
     def parse(self, cell: Cell, numbers: Numbers, labels: Sequence[str]) -> Any:
         """Return the target in a cell of own data. Raises TaskError naming the cell.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from svuprobe.tasks.kinds.annotations import JAMS, MIDI, Observation, read_jams
 from svuprobe.tasks.kinds.base import Kind
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.types import Task, TaskError
@@ -68,11 +69,33 @@ class FrameKind(Kind):
 
     @abstractmethod
     def read(self, path: Path) -> Sequence[Any]:
-        """Read the events of a file a column ``target`` names, ascending, in seconds of the audio
-        file.
+        """Read the events of a text file a column ``target`` names, ascending, in seconds of the
+        audio file.
 
         Raises TaskError naming the file, and the line where a line is wrong.
         """
+
+    def of_jams(self, path: Path, observations: Sequence[Observation]) -> Sequence[Any]:
+        """Return the events of a JAMS annotation, ascending; kinds with `namespaces` have it."""
+        raise TaskError(f"{path}: {self.name} are not read from JAMS here; a text file has them")
+
+    def of_midi(self, path: Path) -> Sequence[Any]:
+        """Return the events of a MIDI file, ascending."""
+        raise TaskError(f"{path}: MIDI has notes, and no {self.name}")
+
+    def events(self, path: Path, namespace: str = "") -> Sequence[Any]:
+        """Return the events of a file, as `read`: of text, JAMS or MIDI, by its suffix.
+
+        ``namespace`` chooses an annotation of a JAMS file, where the kind's own are not meant.
+        """
+        suffix = path.suffix.lower()
+        if suffix in MIDI:
+            return self.of_midi(path)
+        if suffix == JAMS:
+            if not self.namespaces:
+                return self.of_jams(path, ())
+            return self.of_jams(path, read_jams(path, self.namespaces, namespace))
+        return self.read(path)
 
     @abstractmethod
     def cut(self, events: Sequence[Any], start: float, end: float) -> tuple[Any, ...]:

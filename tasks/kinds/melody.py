@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svuprobe.tasks.kinds import f0
+from svuprobe.tasks.kinds.annotations import JAMS, Observation, checked
 from svuprobe.tasks.kinds.formats import jams
 from svuprobe.tasks.kinds.frames import INK, FrameKind
 from svuprobe.tasks.kinds.prediction import Prediction
@@ -33,6 +34,8 @@ class Melody(FrameKind):
     metrics = f0.METRICS
     window_s = 5.0
     activation_name = "P(voice)"
+    namespaces = ("pitch_contour",)
+    sidecars = (JAMS, ".f0.csv")
 
     # -- own data ----------------------------------------------------------------------------------
 
@@ -47,16 +50,24 @@ class Melody(FrameKind):
                 raise TaskError(f"{path}:{number}: {len(cells)} field; a row is time_s,f0_hz")
         placed = [Cell(f"{path}:{number}", text) for number, cells in rows for text in cells[:2]]
         numbers = Numbers(separator, placed)
-        contour = []
+        contour: list[tuple[float, float]] = []
         for when, pitch in zip(placed[::2], placed[1::2], strict=True):
             time = numbers.read(when, "time", 0.0, LATEST_S, " s")
             hz = numbers.read(pitch, "frequency", -_HIGHEST_HZ, _HIGHEST_HZ, " Hz")
             contour.append((time, max(hz, 0.0)))
-        contour.sort()
-        for (time, _), (following, _) in zip(contour, contour[1:], strict=False):
-            if time == following:
-                raise TaskError(f"{path}: two frequencies at {time:g} s; a melody is one voice")
-        return tuple(contour)
+        return _ordered(path, contour)
+
+    def of_jams(
+        self, path: Path, observations: Sequence[Observation]
+    ) -> tuple[tuple[float, float], ...]:
+        """Return the contour of an annotation; what is not voiced is 0 Hz."""
+        contour = []
+        for where, time, _, value in observations:
+            if not isinstance(value, dict):
+                raise TaskError(f"{where}: value {ascii(value)[:40]} has no frequency and voiced")
+            hz = checked(where, "frequency", value.get("frequency"), -_HIGHEST_HZ, _HIGHEST_HZ)
+            contour.append((time, max(hz, 0.0) if value.get("voiced", True) else 0.0))
+        return _ordered(path, contour)
 
     def cut(self, events: Sequence[Any], start: float, end: float) -> tuple[Any, ...]:
         """Return the contour from ``start`` to ``end``."""
@@ -163,6 +174,15 @@ class Melody(FrameKind):
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
         axes.set_ylabel("f0 (Hz)")
         self.draw_activation(axes, prediction, top=3)
+
+
+def _ordered(path: Path, contour: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Return a contour by time. Raises TaskError where it has two voices."""
+    contour.sort()
+    for (time, _), (following, _) in zip(contour, contour[1:], strict=False):
+        if time == following:
+            raise TaskError(f"{path}: two frequencies at {time:g} s; a melody is one voice")
+    return tuple(contour)
 
 
 MELODY = Melody()

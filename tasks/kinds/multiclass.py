@@ -12,7 +12,7 @@ from svuprobe.tasks.kinds.base import named_some, softmax_less_hot
 from svuprobe.tasks.kinds.clips import SPLIT_NAMES, ClipKind
 from svuprobe.tasks.kinds.metrics import confusion
 from svuprobe.tasks.sheets import Cell, Numbers, normal
-from svuprobe.tasks.types import Clip, Task
+from svuprobe.tasks.types import Clip, Task, TaskError
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,22 @@ class Multiclass(ClipKind):
     has_classes = True
     metrics = ("accuracy", "macro_f1", "balanced_accuracy", "top2", "top3")
     votes = True
+
+    namespaces = ("tag_*", "key_mode", "mood_*")
+
+    def suits(self, cells: Sequence[str]) -> bool:
+        """Return true: whatever is written may be a label."""
+        return True
+
+    def cell_of(self, where: str, values: Sequence[str]) -> str:
+        """Return the one label. Raises TaskError naming the file where there are several."""
+        different = list(dict.fromkeys(values))
+        if len(different) > 1:
+            raise TaskError(
+                f"{where}: {len(different)} labels ({named_some(different)}); a clip of a "
+                f"{self.name} task has one"
+            )
+        return different[0]
 
     def parse(self, cell: Cell, numbers: Numbers, labels: Sequence[str]) -> str:
         """Return the label in a cell, composed and with single blanks."""

@@ -30,6 +30,12 @@ class Multilabel(ClipKind):
     may_be_empty = True
     undefined = "no tag has both a clip with it and one without it"
 
+    namespaces = ("tag_*",)
+
+    def suits(self, cells: Sequence[str]) -> bool:
+        """Tell whether any cell has several labels."""
+        return any("|" in cell for cell in cells)
+
     def parse(self, cell: Cell, numbers: Numbers, labels: Sequence[str]) -> tuple[str, ...]:
         """Return the labels in a cell, which are joined by ``|``; sorted, each once."""
         tags = {normal(tag) for tag in cell.text.split("|")}

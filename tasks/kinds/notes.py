@@ -12,6 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svuprobe.tasks.kinds import transcription
+from svuprobe.tasks.kinds.annotations import (
+    JAMS,
+    MIDI,
+    Observation,
+    checked,
+    midi_of,
+    read_midi,
+)
 from svuprobe.tasks.kinds.base import softmax_less_hot
 from svuprobe.tasks.kinds.formats import jams, midi
 from svuprobe.tasks.kinds.frames import INK, FrameKind
@@ -39,35 +47,38 @@ class Notes(FrameKind):
     metrics = transcription.METRICS
     window_s = 5.0
     activation_name = "P(onset)"
+    namespaces = ("note_midi", "note_hz")
+    sidecars = (JAMS, *MIDI, ".notes.csv")
 
     # -- own data ----------------------------------------------------------------------------------
+
+    def suits(self, cells: Sequence[str]) -> bool:
+        """Tell whether all cells name MIDI files."""
+        return bool(cells) and all(cell.lower().endswith(MIDI) for cell in cells)
 
     def read(self, path: Path) -> tuple[tuple[float, float, float], ...]:
         """Read the notes of a file ``onset_s,offset_s,midi``, by onset; a header line is
         skipped.
         """
-        separator, rows = columns_of_numbers(path, read_text(path, NAMED_BY), "onset_s")
-        for number, cells in rows:
-            if len(cells) != 3:
-                hint = (
-                    "; a decimal comma needs columns separated by ; or tabs"
-                    if separator == ","
-                    else ""
-                )
-                raise TaskError(
-                    f"{path}:{number}: {len(cells)} fields; a note is onset_s,offset_s,midi{hint}"
-                )
-        placed = [Cell(f"{path}:{number}", text) for number, cells in rows for text in cells]
-        numbers = Numbers(separator, placed)
+        return _ordered(_of_table(path))
+
+    def of_jams(
+        self, path: Path, observations: Sequence[Observation]
+    ) -> tuple[tuple[float, float, float], ...]:
+        """Return the notes of an annotation; values of ``note_hz`` are frequencies."""
         notes = []
-        for on, off, pitch in zip(placed[::3], placed[1::3], placed[2::3], strict=True):
-            onset = numbers.read(on, "note", 0.0, LATEST_S, " s")
-            offset = numbers.read(off, "note", 0.0, LATEST_S, " s")
-            midi_number = numbers.read(pitch, "MIDI number (69 is 440 Hz) of a note", 0.0, 127.0)
-            if offset <= onset:
-                raise TaskError(f"{on.where}: offset {offset:g} s is not after onset {onset:g} s")
-            notes.append((onset, offset, midi_number))
-        return tuple(sorted(notes))
+        for where, onset, duration, value in observations:
+            if where.endswith("_hz"):
+                # From the lowest to the highest MIDI number.
+                pitch = midi_of(checked(where, "frequency", value, 8.1757, 12543.9))
+            else:
+                pitch = checked(where, "MIDI number", value, 0.0, 127.0)
+            notes.append((where, onset, onset + duration, pitch))
+        return _ordered(notes)
+
+    def of_midi(self, path: Path) -> tuple[tuple[float, float, float], ...]:
+        """Return the notes of a MIDI file."""
+        return _ordered(read_midi(path))
 
     def cut(
         self, events: Sequence[Any], start: float, end: float
@@ -203,6 +214,38 @@ class Notes(FrameKind):
         axes.set_ylim(low, high + 0.5)
         axes.set_ylabel(f"notes ({len(notes)})")
         self.draw_activation(axes, prediction, top=3)
+
+
+def _of_table(path: Path) -> list[tuple[str, float, float, float]]:
+    """Read ``onset_s,offset_s,midi`` a line: where, onset and offset in seconds, MIDI number."""
+    separator, rows = columns_of_numbers(path, read_text(path, NAMED_BY), "onset_s")
+    for number, cells in rows:
+        if len(cells) != 3:
+            hint = (
+                "; a decimal comma needs columns separated by ; or tabs" if separator == "," else ""
+            )
+            raise TaskError(
+                f"{path}:{number}: {len(cells)} fields; a note is onset_s,offset_s,midi{hint}"
+            )
+    placed = [Cell(f"{path}:{number}", text) for number, cells in rows for text in cells]
+    numbers = Numbers(separator, placed)
+    notes = []
+    for on, off, pitch in zip(placed[::3], placed[1::3], placed[2::3], strict=True):
+        onset = numbers.read(on, "note", 0.0, LATEST_S, " s")
+        offset = numbers.read(off, "note", 0.0, LATEST_S, " s")
+        midi_number = numbers.read(pitch, "MIDI number (69 is 440 Hz) of a note", 0.0, 127.0)
+        notes.append((on.where, onset, offset, midi_number))
+    return notes
+
+
+def _ordered(
+    notes: Sequence[tuple[str, float, float, float]],
+) -> tuple[tuple[float, float, float], ...]:
+    """Return notes by onset. Raises TaskError where one does not last, with its place."""
+    for where, onset, offset, _ in notes:
+        if offset <= onset:
+            raise TaskError(f"{where}: offset {offset:g} s is not after onset {onset:g} s")
+    return tuple(sorted((onset, offset, pitch) for _, onset, offset, pitch in notes))
 
 
 NOTES = Notes()

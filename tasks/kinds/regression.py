@@ -15,7 +15,7 @@ from svuprobe.tasks.kinds.base import named_some
 from svuprobe.tasks.kinds.clips import CLASSES_SHOWN, SPLIT_NAMES, ClipKind
 from svuprobe.tasks.kinds.metrics import METRICS, Metric
 from svuprobe.tasks.kinds.prediction import Prediction
-from svuprobe.tasks.sheets import Cell, Numbers
+from svuprobe.tasks.sheets import Cell, Numbers, is_number
 from svuprobe.tasks.types import Clip, Task, TaskError
 
 if TYPE_CHECKING:
@@ -37,6 +37,17 @@ class Regression(ClipKind):
     undefined = "no target has two different values"
 
     # -- own data ----------------------------------------------------------------------------------
+
+    namespaces = ("mood_thayer", "tempo")
+
+    def names_of(self, targets: Sequence[str], columns: Sequence[str]) -> list[str]:
+        """Return the names in ``targets``, or of the columns where there are several."""
+        return super().names_of(targets or (columns if len(columns) > 1 else ()), ())
+
+    def suits(self, cells: Sequence[str]) -> bool:
+        """Tell whether all cells are numbers and any has a point: whole ones may name classes."""
+        texts = [text for cell in cells for text in cell.split("|")]
+        return all(map(is_number, texts)) and any("." in text for text in texts)
 
     def declared(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the names as they stand: the columns of values have this order."""

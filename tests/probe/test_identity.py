@@ -134,6 +134,7 @@ TOML_CHANGES = {
     "licence": "CC0",
     "reference": "another",
     "dataset": "another",
+    "metric": "macro_f1",
 }
 NOT_OF_A_RESULT = {
     "name",
@@ -142,6 +143,7 @@ NOT_OF_A_RESULT = {
     "split_seed",
     "beat_decoder",
     "folds",
+    *("folder", "columns", "group_pattern", "namespace"),
 }  # other files; no split is drawn; beats alone; in place of a split
 
 
