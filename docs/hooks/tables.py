@@ -137,7 +137,7 @@ def tasks() -> str:
         first = described.setdefault(module.__name__, name)
         about = prose(module.__doc__ or "")
         if first != name:
-            about = f"See [{code(first)}](#{first}), whose text is of both."
+            about = f"See [{code(first)}](#{first}): the text there is about both."
         notes.append(
             f"### {name}\n\n{about}\n\n"
             f"Metrics: {', '.join(code(metric) for metric in task.metrics)}. "

@@ -74,11 +74,16 @@ def test_every_page_is_run_or_has_nothing_to_run():
         assert not fenced.blocks_of(DOCS / name), name
 
 
-@pytest.mark.parametrize(
-    "page",
-    [fenced.ROOT / "README.md", fenced.ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))],
-    ids=lambda page: page.stem,
-)
+EVERY = [fenced.ROOT / "README.md", fenced.ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", EVERY, ids=lambda page: page.stem)
+def test_commands_and_options_in_the_text_are_there(page):
+    for span in fenced.spans_of(page):
+        fenced.check_span(page.name, span)
+
+
+@pytest.mark.parametrize("page", EVERY, ids=lambda page: page.stem)
 def test_what_a_page_links_to_is_there(page):
     for link in fenced.links_of(page):
         target, _, anchor = link.partition("#")

@@ -159,6 +159,42 @@ def check_python(block: Block) -> None:
             inspect.signature(function).bind_partial(*node.args, **keywords)
 
 
+# -- code in a line of text ------------------------------------------------------------------------
+
+
+def spans_of(path: Path) -> list[str]:
+    """Return the pieces of code within the text of a page, each on one line."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [" ".join(span.split()) for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
+
+
+def check_span(place: str, span: str) -> None:
+    """Check that a command, or an option alone, is one that there is."""
+    known: dict[str, set[str]] = {"": {"--help", "--version"}}
+    for name, command in _commands(cli.main, ""):
+        known[name] = {option for each in command.params for option in each.opts}
+        known[name] |= {option for each in command.params for option in each.secondary_opts}
+    if span.startswith("svuprobe "):
+        words = span.split()[1:]
+        name = " ".join(words[:2]) if " ".join(words[:2]) in known else words[0]
+        assert name in known, f"{place}: no command {name!r}"
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert options <= known[name] | known[""], f"{place}: {span}"
+    elif re.match(r"--[a-z]", span):
+        option = re.split(r"[ =]", span)[0]
+        assert any(option in options for options in known.values()), f"{place}: {span}"
+
+
+def _commands(group: click.Group, before: str) -> list[tuple[str, click.Command]]:
+    """Return all commands by their names, those of groups as ``data check``."""
+    found: list[tuple[str, click.Command]] = []
+    for name, command in group.commands.items():
+        found.append((f"{before}{name}", command))
+        if isinstance(command, click.Group):
+            found += _commands(command, f"{before}{name} ")
+    return found
+
+
 # -- links -----------------------------------------------------------------------------------------
 
 
