@@ -179,7 +179,13 @@ def part_of(fraction: float) -> str:
 
 def pooled_by(pooling: str) -> str:
     """Word what heads read of the frames of a window for a heading; none for the mean."""
-    words = {"mean": "", "mean_std": ", mean and deviation", "attention": ", attention"}
+    words = {
+        "mean": "",
+        "mean_std": ", mean and deviation",
+        "max": ", maximum of frames",
+        "first": ", first frame",
+        "attention": ", attention",
+    }
     return words[pooling]
 
 

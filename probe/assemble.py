@@ -18,15 +18,14 @@ import numpy as np
 from svuprobe.probe import caveats, evaluate
 from svuprobe.probe.result import (
     Counts,
-    LayerWeights,
     ModelInfo,
     ProtocolInfo,
     Result,
-    Selected,
     SplitCounts,
     TaskInfo,
     Timings,
 )
+from svuprobe.probe.result_layers import LayerWeights, Selected
 from svuprobe.probe.score import Score, defined
 from svuprobe.probe.splits import ClipSplits, FrameSplits, Rows
 from svuprobe.tasks import kinds
@@ -44,7 +43,7 @@ def assemble(
     *,
     model: ModelInfo,
     protocol: ProtocolInfo,
-    layer_weights: LayerWeights,
+    layer_weights: LayerWeights | None,
     selected: Selected,
     missing: Sequence[str],
     environment: Mapping[str, str],
@@ -65,8 +64,8 @@ def assemble(
     environment
         What training ran on; the versions of ``libraries``, beside those of all results, are added.
     layers
-        ``layer_curve``, ``layer_ci95`` and ``layer_drop`` where single layers have heads of their
-        own.
+        ``layer_curve``, ``layer_ci95``, ``layer_drop`` and ``layer_sets`` where single layers and
+        sets of them have heads of their own.
     """
     scores = {}
     for metric, per_seed in test.scores.items():

@@ -65,7 +65,7 @@ class FrameBlock:
 
     def read(self, bank: Bank, rows: Tensor | slice) -> Any:
         """Return the `Windows` that a bank reads of some rows."""
-        layers = slice(None) if bank.sums else slice(bank.layers[0], bank.layers[-1] + 1)
+        layers = bank.reads
         every = torch.arange(len(self))
         chosen = every[rows] if isinstance(rows, slice) else rows.cpu()
         return Windows(self, layers, chosen.tolist())

@@ -35,10 +35,12 @@ def scores(result: Result) -> pandas.DataFrame:
 def layers(result: Result) -> pandas.DataFrame:
     """Return one row for each layer and seed: what `Result.layers_frame` returns."""
     rows: list[dict[str, Any]] = []
+    seeds = len(result.ranked.per_seed)
     for place, layer in enumerate(result.model.layer_names):
         # A layer of a protocol without heads of its own has no curve; one layer has no weights.
         curve, drop = result.layer_curve.get(layer, ()), result.layer_drop.get(layer, ())
-        for seed, weights in enumerate(result.layer_weights.softmax):
+        rows_of_seeds = result.layer_weights.softmax if result.layer_weights else ((),) * seeds
+        for seed, weights in enumerate(rows_of_seeds):
             rows.append(
                 _about(result)
                 | {"layer": layer, "place": place, "seed": seed}

@@ -25,13 +25,15 @@ Features = ClipFeatures | FrameFeatures
 
 @dataclass(frozen=True)
 class Choice:
-    """Hold the learning rate selected for one layer (or the weighted sum), and its validation
-    score.
+    """Hold the learning rate selected for one layer (or set of layers), and its validation score.
+
+    ``setting`` says what was selected of heads that have no learning rate.
     """
 
     layer: int
     learning_rate: float
     valid: float
+    setting: str = ""
 
 
 class TestScores(NamedTuple):

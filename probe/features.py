@@ -93,7 +93,7 @@ class Block:
         """Return what a bank reads of some rows, (l, B, D) float32: its first layer to its last, or
         all.
         """
-        layers = slice(None) if bank.sums else slice(bank.layers[0], bank.layers[-1] + 1)
+        layers = bank.reads
         # Sliced before the rows are picked, so that only what is needed is copied.
         chosen = self.states[:, layers][rows].transpose(0, 1)
         made = torch.empty(chosen.shape, device=chosen.device).copy_(chosen)
@@ -141,8 +141,10 @@ class Features(Splits):
         listed: ClipList,
         protocol: Protocol,
         device: str,
+        memory: int | None = None,
     ):
         self.cache, self.protocol, self.device = cache, protocol, device
+        self.memory = memory
         self.dim = cache.header.dim
         super().__init__(listed, splits)
 
@@ -173,7 +175,7 @@ class ClipFeatures(Features, ClipSplits):
         device: str,
         memory: int | None = None,
     ) -> None:
-        super().__init__(cache, splits, listed, protocol, device)
+        super().__init__(cache, splits, listed, protocol, device, memory)
         read = self._read(splits, memory)
         self.feature_stats = FeatureStats.over(
             self._means(read["train"]), protocol.standardize, protocol.own_scale
@@ -224,6 +226,16 @@ class ClipFeatures(Features, ClipSplits):
         windows = self.blocks["train"].targets.cpu().numpy()
         weights = self.kind.class_weights(windows, len(self.labels), self.task.class_weight_alpha)
         return None if weights is None else torch.from_numpy(weights).to(self.device)
+
+    @property
+    def n_training_rows(self) -> int:
+        """Return the windows that the seed with the most of them learns from."""
+        return max(len(rows) for _, rows, _ in self.own)
+
+    def training(self, seed: int) -> Iterator[tuple[Block, torch.Tensor]]:
+        """Yield what a seed learns from, once: a block and its rows."""
+        block, mine, _ = self.own[seed if self.protocol.deals else 0]
+        yield block, torch.from_numpy(mine).to(self.device)
 
     def epoch(self, number: int, seed: int) -> Iterator[tuple[Block, Steps]]:
         """Yield the training split with the rows of each step, in a seed's order; then the

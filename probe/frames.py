@@ -66,7 +66,7 @@ class FrameFeatures(Features, FrameSplits):
         device: str,
         memory: int | None = None,
     ) -> None:
-        super().__init__(cache, splits, listed, protocol, device)
+        super().__init__(cache, splits, listed, protocol, device, memory)
         self.one_order = not protocol.deals
         memory = memory or memory_allowed(device)
         self._per_frame = 2 * int(np.prod(cache.features.shape[1:]))
@@ -193,6 +193,21 @@ class FrameFeatures(Features, FrameSplits):
                 yield block, states
 
     # -- what the trainer asks for -----------------------------------------------------------------
+
+    @property
+    def n_training_rows(self) -> int:
+        """Return the frames that the seed with the most of them learns from."""
+        lengths = []
+        for seed in range(len(self._targets)):
+            lengths.append(int(self.cache.n_frames[self.splits["train"].of(seed).row].sum()))
+        return max(lengths)
+
+    def training(self, seed: int) -> Iterator[tuple[Block, slice]]:
+        """Yield what a seed learns from, once: blocks, of which every row counts."""
+        seed = 0 if self.one_order else seed
+        runs = self._runs(self.splits["train"].of(seed))
+        for block, states in self._stream(self._blocks(runs)):
+            yield self._block(block, states, seed), slice(None)
 
     def epoch(self, number: int, seed: int = 0) -> Iterator[tuple[Block, Steps]]:
         """Yield the blocks of an epoch and the frames of each step; then those of validation.

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 import torch
 
-WEIGHTED_SUM = -1
+# What a head reads in place of one layer: a sum by learnt weights, all layers one after the other,
+# or their mean (`svuprobe.probe.layer_sets`).
+WEIGHTED_SUM, CONCAT, MEAN = -1, -2, -3
 # Of an input that heads share: a batched product on a CPU copies more of them for every head.
 _FEW_ROWS = 128
 Tensors = dict[str, torch.Tensor]
@@ -23,8 +25,8 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Spec:
-    """Name one head: the layer it reads (``WEIGHTED_SUM`` for all), its learning rate and its
-    seed.
+    """Name one head: the layer it reads (or ``WEIGHTED_SUM``, ``CONCAT``, ``MEAN``), its learning
+    rate (of logistic heads C) and its seed.
     """
 
     layer: int
@@ -125,6 +127,15 @@ class Bank:
 
     def __len__(self) -> int:
         return len(self.specs)
+
+    @property
+    def reads(self) -> slice:
+        """Return the layers of the hidden states that the heads are given."""
+        return slice(None) if self.sums else slice(self.layers[0], self.layers[-1] + 1)
+
+    def mixing(self) -> torch.Tensor | None:
+        """Return what each head weighs the layers by, (H, L); None where it mixes none."""
+        return self.mix_weights() if self.sums else torch.eye(self.shape.layers)[self.layer.cpu()]
 
     def mix_weights(self) -> torch.Tensor:
         """Return the softmax of the layer scalars, (H, L)."""

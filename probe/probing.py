@@ -13,23 +13,19 @@ import torch
 from svuprobe._run_options import RunOptions
 from svuprobe.extractors.cache import FeatureCache, Header
 from svuprobe.extractors.names import is_control
-from svuprobe.probe import caveats, evaluate
+from svuprobe.probe import caveats, classic, evaluate
 from svuprobe.probe.assemble import assemble, weights_of_layers
 from svuprobe.probe.attention import ClipFrames
+from svuprobe.probe.classic.neighbours import NeighbourBank
 from svuprobe.probe.features import ClipFeatures, FeatureStats
 from svuprobe.probe.frames import FrameFeatures
-from svuprobe.probe.heads import WEIGHTED_SUM, Bank
+from svuprobe.probe.heads import CONCAT, MEAN, WEIGHTED_SUM, Bank
 from svuprobe.probe.identity import of_probe
+from svuprobe.probe.layer_sets import name_of
+from svuprobe.probe.pooled import PooledFrames
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.probe.result import (
-    LayerChoice,
-    LayerWeights,
-    ModelInfo,
-    ProtocolInfo,
-    Result,
-    Selected,
-    Timings,
-)
+from svuprobe.probe.result import ModelInfo, ProtocolInfo, Result, Timings
+from svuprobe.probe.result_layers import LayerChoice, LayerWeights, Selected
 from svuprobe.probe.score import PerSeed, defined
 from svuprobe.probe.splits import rows_by_split
 from svuprobe.probe.train import fit
@@ -77,18 +73,25 @@ def _probe(
     started = time.perf_counter()
     splits, missing = rows_by_split(cache, listed, options.allow_missing, protocol)
     kind = _features_for(listed.task, protocol)
+    _require_layer(protocol, cache.header.layer_names)
     # Some protocols have exceptions for tasks; the hash is of the protocol as it is named.
     trained_as = protocol.for_task(listed.task.name)
     features = kind(cache, splits, listed, trained_as, device, options.memory)
     # Before training, which may take hours: a head can't be chosen without a score on validation.
     caveats.require_selection(features)
     loaded = time.perf_counter()
-    fitted = fit(features, trained_as, features.dim, reporter, matmul_precision)
-    trained = time.perf_counter()
-    choices = evaluate.select(features, fitted, reporter)
+    if protocol.head == "network":
+        fitted = fit(features, trained_as, features.dim, reporter, matmul_precision)
+        trained = time.perf_counter()
+        choices = evaluate.select(features, fitted, reporter)
+        # Of the whole grid only the chosen heads see the test split, once.
+        banks = {layer: evaluate.chosen_bank(fitted, choice) for layer, choice in choices.items()}
+    else:
+        chosen = classic.train(features, reporter)
+        trained = time.perf_counter()
+        choices, banks = chosen.choices, chosen.banks
+        matmul_precision = "float64"
     head = _ranked_head(choices, protocol)
-    # Of the whole grid only the chosen heads see the test split, once.
-    banks = {layer: evaluate.chosen_bank(fitted, choice) for layer, choice in choices.items()}
     scored = evaluate.test(
         features, list(banks.values()), [layer == head for layer in banks], reporter
     )
@@ -102,7 +105,9 @@ def _probe(
         tested[head],
         model=_model_info(cache.header),
         protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=protocol.fields),
-        layer_weights=_layer_weights(summed, len(banks[head]), features.feature_stats),
+        layer_weights=_layer_weights(summed, len(banks[head]), features.feature_stats)
+        if protocol.head == "network"
+        else None,
         selected=_selected(choices, head, cache.header.layer_names),
         missing=missing,
         environment={"device": device, "products": matmul_precision},
@@ -121,7 +126,8 @@ def _probe(
 def _features_for(task: Task, protocol: Protocol) -> type[ClipFeatures] | type[FrameFeatures]:
     """Return what reads the cache for a task; ProbeError where there is nothing to pool."""
     if kinds.of(task).level == "clip":
-        return ClipFrames if protocol.pooling == "attention" else ClipFeatures
+        of_frames = PooledFrames if protocol.pooling in ("max", "first") else ClipFeatures
+        return ClipFrames if protocol.pooling == "attention" else of_frames
     if protocol.pooling != "mean":
         raise ProbeError(
             f"task {task.name}: pooling = {protocol.pooling!r} is of the frames of a window, and "
@@ -131,15 +137,27 @@ def _features_for(task: Task, protocol: Protocol) -> type[ClipFeatures] | type[F
     return FrameFeatures
 
 
-def _ranked_head(choices: dict[int, evaluate.Choice], protocol: Protocol) -> int:
-    """Choose the weighted sum; or what validation likes best; or the only layer there is.
+def _require_layer(protocol: Protocol, names: Sequence[str]) -> None:
+    """Raise ProbeError where the layer that a protocol ranks is none of the model's."""
+    if protocol.select.isdigit() and int(protocol.select) >= len(names):
+        raise ProbeError(
+            f"select = {protocol.select!r}: the model has layers 0 ({names[0]}) to "
+            f"{len(names) - 1} ({names[-1]})"
+        )
 
-    The sum comes first among equals.
+
+def _ranked_head(choices: dict[int, evaluate.Choice], protocol: Protocol) -> int:
+    """Choose what the protocol ranks; or what validation likes best; or the only layer there is.
+
+    Among equals the weighted sum comes first, then single layers, then other sets of layers.
     """
+    if protocol.select.isdigit():
+        return int(protocol.select)
     if protocol.select == "best":
-        # The sum is -1, so it stands first and wins ties.
-        return max(sorted(choices), key=lambda layer: choices[layer].valid)
-    return WEIGHTED_SUM if WEIGHTED_SUM in choices else 0
+        order = sorted(choices, key=lambda layer: (layer < WEIGHTED_SUM, layer))
+        return max(order, key=lambda layer: choices[layer].valid)
+    wanted = {"sum": WEIGHTED_SUM, "concat": CONCAT, "mean": MEAN}[protocol.select]
+    return wanted if wanted in choices else 0
 
 
 def _model_info(header: Header) -> ModelInfo:
@@ -160,12 +178,15 @@ def _model_info(header: Header) -> ModelInfo:
 
 
 def _selected(choices: Mapping[int, evaluate.Choice], head: int, names: Sequence[str]) -> Selected:
-    """Return what validation chose, by the layers' names; the weighted sum is called ``sum``."""
+    """Return what validation chose, by the names of layers and of sets of them."""
     named = {}
     for layer, choice in choices.items():
-        name = "sum" if layer == WEIGHTED_SUM else names[layer]
-        valid = defined(choice.valid)
-        named[layer] = LayerChoice(layer=name, learning_rate=choice.learning_rate, valid=valid)
+        named[layer] = LayerChoice(
+            layer=name_of(layer, names),
+            learning_rate=None if choice.setting else choice.learning_rate,
+            valid=defined(choice.valid),
+            setting=choice.setting or None,
+        )
     layers = {}
     for layer in _single(choices):
         layers[names[layer]] = named[layer]
@@ -178,7 +199,7 @@ def _layer_scores(
     metric: str,
     names: Sequence[str],
 ) -> dict[str, Any]:
-    """Return ``layer_curve``, ``layer_ci95`` and ``layer_drop`` of a result, by the layers' names.
+    """Return ``layer_curve``, ``layer_ci95``, ``layer_drop`` and ``layer_sets`` of a result.
 
     ``without`` holds what the weighted sum scores, per seed, when a layer is left out of it.
     """
@@ -189,12 +210,17 @@ def _layer_scores(
     for layer, scores in without.items():
         lost = np.array(tested[WEIGHTED_SUM].scores[metric]) - scores
         drop[names[layer]] = _per_seed(lost.tolist())
-    return {"layer_curve": curve, "layer_ci95": intervals, "layer_drop": drop}
+    sets = {}
+    for layer in sorted(tested):
+        if layer < WEIGHTED_SUM:
+            sets[name_of(layer, names)] = _per_seed(tested[layer].scores[metric])
+    parts = {"layer_curve": curve, "layer_ci95": intervals, "layer_drop": drop}
+    return parts | {"layer_sets": sets or None}
 
 
 def _single(by_layer: Mapping[int, Any]) -> list[int]:
     """Return the layers that have heads of their own, the first one first."""
-    return [layer for layer in sorted(by_layer) if layer != WEIGHTED_SUM]
+    return [layer for layer in sorted(by_layer) if layer >= 0]
 
 
 def _per_seed(scores: Sequence[float]) -> PerSeed:
@@ -215,18 +241,12 @@ def _trained(
     protocol: Protocol,
 ) -> TrainedHeads:
     # Tensors of the bank and what features were standardised with: together they answer alone.
-    p, moments = bank.parameters, features.feature_stats
-    # Of no meaning for weighted sums.
-    one_hot = torch.eye(len(moments.rms), device=bank.device)[bank.layer]
-    names = ("weight0", "bias0") if bank.shape.hidden else ()
-    last = len(names) // 2
+    moments, mix = features.feature_stats, bank.mixing()
     tensors = {
         "mean": moments.mean if moments.used else torch.zeros_like(moments.mean),
         "scale": moments.scale if moments.used else torch.ones_like(moments.scale),
-        "mix": bank.mix_weights() if bank.sums else one_hot,
-        **{name: p[name] for name in (*names, *(["query"] if "query" in p else []))},
-        f"weight{last}": p["weight"].mT,
-        f"bias{last}": p["bias"].mT,
+        **({} if mix is None else {"mix": mix}),
+        **(bank.tensors() if isinstance(bank, NeighbourBank) else _linears(bank)),
         "offset": torch.from_numpy(features.offset),
         "spread": torch.from_numpy(features.spread),
     }
@@ -238,4 +258,17 @@ def _trained(
         protocol.file_name,
         tensors,
         protocol.pooling,
+        bank.about if isinstance(bank, NeighbourBank) else {},
     )
+
+
+def _linears(bank: Bank) -> dict[str, torch.Tensor]:
+    """Return the parameters of heads of Linear, in the order they are used in."""
+    p = bank.parameters
+    names = ("weight0", "bias0") if bank.shape.hidden else ()
+    last = len(names) // 2
+    return {
+        **{name: p[name] for name in (*names, *(["query"] if "query" in p else []))},
+        f"weight{last}": p["weight"].mT,
+        f"bias{last}": p["bias"].mT,
+    }

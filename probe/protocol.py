@@ -26,26 +26,34 @@ from svuprobe._files import parse_toml
 from svuprobe.probe.marble import MARBLE_STOPPING
 from svuprobe.probe.protocol_fields import (
     CHOICES,
+    FOREIGN,
+    FRAME_POOLINGS,
+    MOST_NEIGHBOURS,
     MOST_RATE,
+    MOST_STRENGTH,
     POOLINGS,
     RANGES,
-    WANTED,
     ProbeError,
-    require_rates,
+    as_field,
+    require_grid,
+    require_own_fields,
+    require_selection,
     require_type,
 )
 
-__all__ = ["MOST_RATE", "POOLINGS", "PRESETS", "RANGES", "ProbeError", "Protocol", "preset"]
+__all__ = [
+    "FOREIGN", "FRAME_POOLINGS", "MOST_RATE", "POOLINGS", "PRESETS", "RANGES", "ProbeError",
+    "Protocol", "preset",
+]  # fmt: skip
 
 # Fields that came after results were made: at their default they are left out of what is hashed and
 # stored, so that such results are still those of the protocol.
-_LATER = ("pooling",)
+_LATER = ("pooling", "head", "strengths", "neighbours", "pca")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Hold head, layer mixing, optimiser, grid, selection, seeds; defaults are the preset
-    ``svuprobe``.
+    """Hold all that heads are trained and chosen by; the defaults are the preset ``svuprobe``.
 
     Attributes
     ----------
@@ -70,15 +78,17 @@ class Protocol:
     mix_learning_rate
         Of these scalars; 0 gives them the head's.
     learning_rates
-        The grid. With one value nothing is selected.
+        The grid.
     margin
         Clips (windows, where these are scored) of validation by which a rate has to win over one
         nearer to the middle of the grid; 0 takes the best whatever it wins by.
     single_layers
         Also train a head on each single layer, for the layer curve.
     select
-        What is ranked, at its best learning rate on validation: the weighted ``sum``, or the
-        ``best`` of it and of the single layers.
+        What is ranked, at its best setting on validation: the weighted ``sum``; the ``best`` of all
+        that there is; all layers one after the other (``concat``); their plain ``mean``; or the
+        layer with a number, counted from 0. Heads of scikit-learn have no sum: their best is of the
+        single layers, the mean and the concatenation.
     batch_size, batch_clips, frame_batch_size
         Per step: windows at clip level, or clips with all their windows (``batch_clips``); windows
         at frame level (8, as Gu et al. 2022 take for transcription).
@@ -101,7 +111,9 @@ class Protocol:
         ``own``, or ``marble``: on the tasks that MARBLE has, its table replaces ``max_epochs``,
         ``patience`` and ``plateau_patience`` (see `for_task`).
     seeds
-        Heads of every grid point, which differ in their start, order of batches and dropout.
+        Heads of every grid point, which differ in their start, order of batches and dropout; and in
+        what they learn from where clips or targets are dealt. Heads of scikit-learn differ in
+        nothing else, so there is one where nothing is dealt.
     train_fraction
         Share of the training clips to learn from, drawn anew for each seed; smaller ones are nested
         in larger ones, and every class keeps its share and one clip at least.
@@ -109,12 +121,23 @@ class Protocol:
         A control: the targets of the training clips are dealt anew among them for each seed, and
         those of the validation clips, so what is learnt and chosen is chance.
     pooling
-        What a head reads of the frames of a window at clip level: their ``mean``, as all papers
-        here have it; ``mean_std``, the mean and after it the standard deviation of each feature,
-        twice as many inputs, each centred and scaled by itself, while a layer has one weight in the
-        weighted sum for both; or ``attention``, a mean weighted by the softmax of a query that each
-        head learns (`svuprobe.probe.attention`), which needs a cache of frames (``svuprobe extract
-        --frames``).
+        What a head reads of the frames of a window at clip level: their ``mean``, as papers have
+        it; ``mean_std``, the mean and after it the deviation of each feature, each scaled by
+        itself, while a layer has one weight in the weighted sum for both; their ``max``, feature by
+        feature; the ``first`` frame; or ``attention``, a mean weighted by the softmax of a query
+        that each head learns (`svuprobe.probe.attention`). The last three need a cache of frames
+        (``svuprobe extract --frames``).
+    head
+        A ``network``, which is trained by gradient descent; or one of scikit-learn's: ``logistic``
+        regression, which is ridge regression where targets are values, or the nearest neighbours,
+        ``knn`` (`svuprobe.probe.classic`).
+    strengths
+        Of ``logistic``: the grid of C, the inverse of the regularisation; ridge's alpha is 1 / C.
+    neighbours
+        Of ``knn``: the grid of how many are asked; each is tried by Euclidean distance and cosine.
+    pca
+        Of ``logistic`` and ``knn``: the principal components of the training rows that are kept of
+        what a head reads; 0 keeps it as it is.
     """
 
     name: str = "svuprobe"
@@ -144,9 +167,13 @@ class Protocol:
     train_fraction: float = 1.0
     shuffle_labels: bool = False
     pooling: str = "mean"
+    head: str = "network"
+    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+    neighbours: tuple[float, ...] = (1.0, 3.0, 5.0, 10.0, 20.0, 50.0)
+    pca: int = 0
 
     def __post_init__(self) -> None:
-        # Dataclasses check nothing, and a TOML file may hold anything.
+        # A TOML file may hold anything.
         for field in fields(self):
             require_type(field.name, getattr(self, field.name), str(field.type))
         if not re.fullmatch(r"[\w.-]{1,100}", self.name):
@@ -164,15 +191,16 @@ class Protocol:
                 raise ProbeError(
                     f"{name} = {getattr(self, name)!r}; it is one of {', '.join(allowed)}"
                 )
-        require_rates(self.learning_rates)
+        require_grid("learning_rates", self.learning_rates, MOST_RATE)
+        require_grid("strengths", self.strengths, MOST_STRENGTH)
+        require_grid("neighbours", self.neighbours, MOST_NEIGHBOURS, whole=True)
         if not 0 <= self.dropout < 1:
             raise ProbeError(f"dropout = {self.dropout}; 0 <= dropout < 1")
         if not 0 < self.train_fraction <= 1:
             raise ProbeError(f"train_fraction = {self.train_fraction}; 0 < train_fraction <= 1")
-        if self.select == "best" and not self.single_layers:
-            raise ProbeError(
-                "select = 'best' chooses among single layers; set single_layers = true"
-            )
+        require_selection(self.head, self.select, self.single_layers, self.pooling)
+        changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        require_own_fields(self.head, changed)
 
     @property
     def deals(self) -> bool:
@@ -180,25 +208,30 @@ class Protocol:
         return self.shuffle_labels or self.train_fraction < 1
 
     def level(self, task_level: str) -> str:
-        """Return the level of the cache that heads for a task of some level read."""
-        return "frame" if self.pooling == "attention" else task_level
+        """Return the level of the cache that heads for a task of a level read."""
+        return "frame" if self.pooling in FRAME_POOLINGS else task_level
+
+    @property
+    def draws(self) -> int:
+        """Return how many heads there are of every grid point."""
+        return self.seeds if self.head == "network" or self.deals else 1
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Return every field, as results store them; without later ones that are at their
-        default.
-        """
+        """Return the fields of the head, as results store them; without later ones at default."""
         defaults = {f.name: f.default for f in fields(self)}
-        stored = asdict(self)
-        for name in _LATER:
-            if stored[name] == defaults[name]:
+        stored = asdict(self) | {"seeds": self.draws}
+        of_others = FOREIGN[self.head]
+        for name in of_others:
+            del stored[name]
+        for name in _LATER if self.head == "network" else ():
+            if stored.get(name) == defaults[name]:
                 del stored[name]
         return stored
 
     @property
     def hash(self) -> str:
-        """Return a digest over every field, hexadecimal; different hashes never share a table."""
-        # Sorted by name, so that the order of fields in the code may change.
+        """Return a digest over every field by name; different hashes never share a table."""
         return hashlib.sha256(json.dumps(self.fields, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -206,20 +239,22 @@ class Protocol:
         """Return ``svuprobe`` for a preset as published, ``svuprobe-1a2b3c4d`` where a field was
         changed.
 
-        What is done to the training set and another pooling are spelt out:
-        ``svuprobe-train0.05-1a2b3c4d``, ``svuprobe-shuffled-...``, ``svuprobe-mean_std-...``.
+        What is done to the training set, another pooling and chosen layers are spelt out:
+        ``svuprobe-train0.05-1a2b3c4d``, ``svuprobe-shuffled-...``, ``svuprobe-concat-...``.
         """
-        if self == PRESETS.get(self.name):
+        published = PRESETS.get(self.name)
+        if published is not None and self.hash == published.hash:
             return self.name
         share = f"-train{self.train_fraction:g}" if self.train_fraction < 1 else ""
         shuffled = "-shuffled" if self.shuffle_labels else ""
         pooled = f"-{self.pooling}" if self.pooling != "mean" else ""
+        pooled += f"-pca{self.pca}" if self.pca else ""
+        if self.select not in ("sum", "best"):
+            pooled += f"-{'layer' * self.select.isdigit()}{self.select}"
         return f"{self.name}{pooled}{share}{shuffled}-{self.hash[:8]}"
 
     def for_task(self, task: str) -> Protocol:
-        """Return the protocol as trained on a task: with the stopping of MARBLE's table, if it asks
-        for that.
-        """
+        """Return the protocol as trained on a task, by MARBLE's table if it stops by that."""
         if self.stopping == "own" or task not in MARBLE_STOPPING:
             return self
         max_epochs, plateau, patience = MARBLE_STOPPING[task]
@@ -229,11 +264,13 @@ class Protocol:
     @classmethod
     def read(cls, values: dict[str, Any]) -> Protocol:
         """Read a protocol from JSON."""
-        return cls(**values | {"learning_rates": tuple(values["learning_rates"])})
+        for name, value in values.items():
+            if isinstance(value, list):
+                values = values | {name: tuple(value)}
+        return cls(**values)
 
 
-# Ma et al. 2023: MLP of 512, softmax over 13 raw
-# states with the head's learning rate, lr 1e-3 fixed.
+# Ma et al. 2023: MLP of 512, softmax over 13 raw states, one learning rate for all.
 _MA2023 = Protocol(
     name="ma2023",
     dropout=0.0,
@@ -265,11 +302,14 @@ _MARBLE = Protocol(
     stopping="marble",
     seeds=1,
 )
-# Logistic regression wants larger steps than an MLP.
+# Linear heads want larger steps than an MLP.
 _LINEAR = Protocol(
     name="linear", hidden=0, dropout=0.0, learning_rates=(3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 )
-PRESETS = {p.name: p for p in (Protocol(), _LINEAR, _MA2023, _MARBLE)}
+# scikit-learn's, on features of deviation 1; the layer is chosen on validation.
+_LOGISTIC = Protocol(name="logistic", head="logistic", own_scale=1.0, select="best")
+_KNN = Protocol(name="knn", head="knn", own_scale=1.0, select="best")
+PRESETS = {p.name: p for p in (Protocol(), _LINEAR, _MA2023, _MARBLE, _LOGISTIC, _KNN)}
 
 
 def preset(name: str, **changes: Any) -> Protocol:
@@ -303,21 +343,8 @@ def _from_toml(path: Path) -> Protocol:
     for key, value in values.items():
         if key not in known:
             raise ProbeError(f"{path}: unknown key {key!r}; {did_you_mean(key, ['base', *known])}")
-        values[key] = _as(type(getattr(base, key)), value, f"{path}: {key} = {value!r}")
+        values[key] = as_field(type(getattr(base, key)), value, f"{path}: {key} = {value!r}")
     try:
         return replace(base, **{"name": path.stem} | values)
     except ProbeError as error:
         raise ProbeError(f"{path}: {error}") from None
-
-
-def _as(kind: type, value: Any, said: str) -> Any:
-    """Return a TOML value as a field's type: whole numbers may stand for fractions, nothing else
-    for others.
-    """
-    if kind is tuple and isinstance(value, list):
-        return tuple(_as(float, v, said) for v in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise ProbeError(f"{said}; it is {WANTED[kind]}")
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from svuprobe._errors import UserError
@@ -11,15 +12,20 @@ class ProbeError(UserError):
     """Report a probe that can't be run as asked, in one line for the user."""
 
 
-POOLINGS = ("mean", "mean_std", "attention")
+POOLINGS = ("mean", "mean_std", "max", "first", "attention")
+# Of what lies in a cache of frames alone.
+FRAME_POOLINGS = ("max", "first", "attention")
+HEADS = ("network", "logistic", "knn")
+# What a head may read of all layers; or the number of one layer.
+SELECTIONS = ("sum", "best", "concat", "mean")
 CHOICES = {
     "mix_layers": ("all", "blocks"),
     "mix_start": ("zeros", "normal"),
     "start": ("zeros", "torch"),
     "ties": ("last", "first"),
-    "select": ("sum", "best"),
     "stopping": ("own", "marble"),
     "pooling": POOLINGS,
+    "head": HEADS,
 }
 MOST_RATE = 1000.0  # of learning
 # Least and most of the numbers. The most is far above any use: it ends typing errors, not memory.
@@ -36,8 +42,22 @@ RANGES = {
     "plateau_patience": (1, 1_000_000),
     "plateau_factor": (0, 1),
     "seeds": (1, 1000),
+    "pca": (0, 100_000),
 }
-_MOST_RATES = 100
+MOST_STRENGTH = 1e6  # of C
+MOST_NEIGHBOURS = 1000
+_MOST_VALUES = 100  # of a grid
+# Fields that only heads trained by gradient descent have, and fields that only the others have.
+_OF_NETWORKS = (
+    "hidden", "dropout", "start", "mix_layers", "mix_start", "mix_learning_rate", "learning_rates",
+    "batch_size", "epoch_updates", "batch_clips", "frame_batch_size", "max_epochs", "patience",
+    "ties", "plateau_patience", "plateau_factor", "stopping",
+)  # fmt: skip
+FOREIGN = {
+    "network": ("strengths", "neighbours", "pca"),
+    "logistic": (*_OF_NETWORKS, "neighbours"),
+    "knn": (*_OF_NETWORKS, "strengths"),
+}
 WANTED = {
     bool: "true or false",
     int: "a whole number",
@@ -59,18 +79,68 @@ def require_type(name: str, value: Any, declared: str) -> None:
         raise ProbeError(f"{name} = {value!r}; it is {WANTED[accepted[0]]}")
 
 
-def require_rates(rates: tuple[float, ...]) -> None:
-    """Raise ProbeError for a grid that can't be trained: a rate not positive, or there twice."""
-    if not 1 <= len(rates) <= _MOST_RATES:
-        raise ProbeError(f"learning_rates has {len(rates)} values; it has from 1 to {_MOST_RATES}")
-    for rate in rates:
-        require_type("learning_rates", rate, "float")
-        if not 0 < rate <= MOST_RATE:  # NaN is in no range
+def require_grid(name: str, values: tuple[float, ...], most: float, *, whole: bool = False) -> None:
+    """Raise ProbeError for a grid that can't be tried: a value not positive, or there twice."""
+    if not 1 <= len(values) <= _MOST_VALUES:
+        raise ProbeError(f"{name} has {len(values)} values; it has from 1 to {_MOST_VALUES}")
+    for value in values:
+        require_type(name, value, "float")
+        if not 0 < value <= most:  # NaN is in no range
             raise ProbeError(
-                f"learning_rates = {rate!r}; each is a number greater than 0, at most {MOST_RATE:g}"
+                f"{name} = {value!r}; each is a number greater than 0, at most {most:g}"
             )
-    # Twice the same rate would win twice, and change the middle of the grid.
-    if len(set(rates)) < len(rates):
+        if whole and value != round(value):
+            raise ProbeError(f"{name} = {value!r}; each is a whole number")
+    # Twice the same value would win twice, and change the middle of the grid.
+    if len(set(values)) < len(values):
+        raise ProbeError(f"{name} = {', '.join(f'{v:g}' for v in values)}; each stands there once")
+
+
+def require_selection(head: str, select: str, single_layers: bool, pooling: str) -> None:
+    """Raise ProbeError for a choice of layers that is none, or that a head can't make."""
+    if not (select in SELECTIONS or re.fullmatch(r"\d{1,4}", select)):
         raise ProbeError(
-            f"learning_rates = {', '.join(f'{r:g}' for r in rates)}; each stands there once"
+            f"select = {select!r}; it is one of {', '.join(SELECTIONS)}, or the number of a layer"
         )
+    if head == "network" and select == "mean":
+        raise ProbeError(
+            "select = 'mean' is of head = 'logistic' or 'knn'; a network has select = 'sum', whose "
+            "weights start at the mean of layers"
+        )
+    if head != "network" and select == "sum":
+        raise ProbeError(
+            f"select = 'sum' needs weights that are learnt by gradient descent; head = {head!r} "
+            "has best, concat, mean or the number of a layer"
+        )
+    if not single_layers and (select.isdigit() or select == "best"):
+        raise ProbeError(
+            f"select = {select!r} chooses among single layers; set single_layers = true"
+        )
+    if pooling == "attention" and (head != "network" or select == "concat"):
+        raise ProbeError(
+            "pooling = 'attention' is learnt by networks, a query for each layer or sum; take "
+            "another pooling, or head = 'network' and select = 'sum'"
+        )
+
+
+def require_own_fields(head: str, changed: list[str]) -> None:
+    """Raise ProbeError for a field with another value than its default that a head hasn't got."""
+    for name in FOREIGN[head]:
+        if name in changed:
+            others = [other for other in HEADS if name not in FOREIGN[other]]
+            raise ProbeError(
+                f"{name} is of head = {' or '.join(map(repr, others))}; head = {head!r} has none"
+            )
+
+
+def as_field(kind: type, value: Any, said: str) -> Any:
+    """Return a TOML value as a field's type: whole numbers may stand for fractions, nothing else
+    for others.
+    """
+    if kind is tuple and isinstance(value, list):
+        return tuple(as_field(float, v, said) for v in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ProbeError(f"{said}; it is {WANTED[kind]}")
+    return value

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from svuprobe.probe.finetune_info import FineTuneInfo
-from svuprobe.probe.result_words import Date, Digest, Matrix, Name, Text, Unit
+from svuprobe.probe.result_layers import LayerWeights, Selected
+from svuprobe.probe.result_words import Date, Digest, Name, Text, Unit
 from svuprobe.probe.score import Interval, PerSeed, Score
 
 if TYPE_CHECKING:
@@ -148,6 +149,11 @@ class ProtocolInfo:
         return str(self.fields.get("pooling", "mean"))
 
     @property
+    def head(self) -> str:
+        """Return what kind of heads there are: ``network``, ``logistic`` or ``knn``."""
+        return str(self.fields.get("head", "network"))
+
+    @property
     def train_fraction(self) -> float:
         """Return the share of the training set heads were trained on; fine-tuning takes all of
         it.
@@ -163,46 +169,6 @@ class ProtocolInfo:
     def finetunes(self) -> bool:
         """Return whether a pretrained model itself was trained, not only a head on it."""
         return bool(self.fields.get("finetune", False))
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerWeights:
-    """Say what the weighted sum weighs, whatever is ranked.
-
-    Attributes
-    ----------
-    softmax
-        (seeds, layers) as learnt.
-    times_rms
-        (seeds, layers) weight times the layer's RMS as the head sees it, normalised to a sum of 1.
-    rms
-        (layers,) over the training set.
-    entropy
-        (seeds,) of the weights in nats: the logarithm of the number of layers where all weigh the
-        same.
-    """
-
-    softmax: Matrix
-    times_rms: Matrix
-    rms: tuple[float, ...]
-    entropy: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerChoice:
-    """Say what validation chose of one head: ``layer`` is ``sum`` or a layer's name."""
-
-    layer: Text
-    learning_rate: float
-    valid: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selected:
-    """Say what validation chose: of the ranked head, and of each single layer by its name."""
-
-    head: LayerChoice
-    layers: dict[str, LayerChoice]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +239,11 @@ class Result:
         By layer that the weighted sum sums, per seed: what it loses of the ranked metric on test
         when that layer is left out and the other weights are scaled up to 1, with nothing trained
         again.
+    layer_weights
+        None where no head learns a weighted sum.
+    layer_sets
+        By ``concat`` or ``mean``, the ranked metric on test of a head on all layers, per seed; None
+        where there are no such heads.
     identity
         Digests of everything that determines the result, and ``digest`` over them
         (`svuprobe.probe.identity`).
@@ -289,7 +260,7 @@ class Result:
     protocol: ProtocolInfo
     scores: dict[str, Score]
     chance: dict[str, float | None]
-    layer_weights: LayerWeights
+    layer_weights: LayerWeights | None = None
     layer_curve: dict[str, PerSeed] = field(default_factory=dict)
     selected: Selected
     counts: Counts
@@ -301,6 +272,7 @@ class Result:
     identity: dict[str, Text] = field(default_factory=dict)
     files: dict[str, Digest] = field(default_factory=dict)
     caveats: tuple[Text, ...] = ()
+    layer_sets: dict[str, PerSeed] | None = None
     schema: int = SCHEMA
 
     @property

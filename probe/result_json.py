@@ -58,8 +58,10 @@ def from_json(body: Any) -> Result:
     """
     if not isinstance(body, dict):
         raise ShapeError("it is no mapping")
-    # Of the whole file every key is needed: one without is of an older layout.
-    wrong = sorted({each.name for each in fields(Result)} ^ set(body))
+    # Of the whole file every key is needed that is not optional: one without is of an older layout.
+    names = {each.name for each in fields(Result)}
+    optional = {each.name for each in fields(Result) if each.default is None}
+    wrong = sorted((set(body) - names) | (names - optional - set(body)))
     if wrong:
         raise ShapeError(f"unknown or missing key {wrong[0]!r}")
     result: Result = _read_fields(Result, body, "")
@@ -174,6 +176,8 @@ def _require_consistent(result: Result) -> None:
         has_scores = name in result.layer_curve
         _require(has_scores, f"selected.layers has a layer {name!r} that layer_curve has not")
     weights = result.layer_weights
+    if weights is None:
+        return
     _require(len(weights.rms) > 0, "layer_weights.rms has 0 values")
     for key, matrix in (("softmax", weights.softmax), ("times_rms", weights.times_rms)):
         _require(len(matrix) > 0, f"layer_weights.{key} has 0 values")
@@ -188,11 +192,14 @@ def _require_probe_fields(protocol: ProtocolInfo) -> None:
     """
     kinds = {
         "seeds": int,
-        "learning_rates": tuple[float, ...],
         "train_fraction": float,
         "shuffle_labels": bool,
     }
     for name, kind in kinds.items():
         _require(name in protocol.fields, f"protocol.fields lacks the key {name!r}")
         _read(kind, protocol.fields[name], f"protocol.fields.{name}")
-    _require(bool(protocol.fields["learning_rates"]), "protocol.fields.learning_rates has 0 values")
+    if protocol.head == "network":
+        rates = protocol.fields.get("learning_rates")
+        _require(rates is not None, "protocol.fields lacks the key 'learning_rates'")
+        _read(tuple[float, ...], rates, "protocol.fields.learning_rates")
+        _require(bool(rates), "protocol.fields.learning_rates has 0 values")

@@ -19,7 +19,8 @@ from svuprobe.probe.adam import Adam
 from svuprobe.probe.attention import AttentionBank
 from svuprobe.probe.features import Block, ClipFeatures, Steps
 from svuprobe.probe.frames import FrameFeatures
-from svuprobe.probe.heads import WEIGHTED_SUM, Bank, Shape, Spec
+from svuprobe.probe.heads import CONCAT, WEIGHTED_SUM, Bank, Shape, Spec
+from svuprobe.probe.layer_sets import bank_of
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.workers import Workers, matmul_rounding, unthreaded
 
@@ -138,10 +139,11 @@ class Run:
 def specs(protocol: Protocol, n_layers: int) -> list[Spec]:
     """Return the grid: weighted sum and single layers x learning rates x seeds.
 
-    One layer needs no weighted sum.
+    One layer needs no weighted sum. All layers one after the other are read where that is ranked.
     """
     layers = list(range(n_layers)) if protocol.single_layers or n_layers == 1 else []
     layers += [WEIGHTED_SUM] if n_layers > 1 else []
+    layers += [CONCAT] if n_layers > 1 and protocol.select == "concat" else []
     grid = itertools.product(layers, protocol.learning_rates, range(protocol.seeds))
     return [Spec(*point) for point in grid]
 
@@ -178,15 +180,18 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
 
     def family(spec: Spec) -> tuple[int, int]:
         return (
-            spec.layer * parts // n_layers if spec.layer >= 0 else -1,
+            spec.layer * parts // n_layers if spec.layer >= 0 else spec.layer,
             spec.seed if by_seed else 0,
         )
 
     grid = sorted(specs(protocol, n_layers), key=family)
-    kind = AttentionBank if protocol.pooling == "attention" else Bank
-    return [
-        kind(list(heads), shape, source.device) for _, heads in itertools.groupby(grid, key=family)
-    ]
+    banks: list[Bank] = []
+    for _, heads in itertools.groupby(grid, key=family):
+        if protocol.pooling == "attention":
+            banks.append(AttentionBank(list(heads), shape, source.device))
+        else:
+            banks.append(bank_of(list(heads), shape, source.device))
+    return banks
 
 
 def fit(

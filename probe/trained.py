@@ -6,29 +6,37 @@ Tensors
 ``mean``, ``scale`` (layers, dim), or (layers, 2 dim) with ``pooling = mean_std``
     Subtracted from and dividing the hidden states; 0 and 1 where the protocol leaves them as they
     are.
-``mix`` (seeds, layers)
-    Weights of the layers, after the softmax.
+``mix`` (seeds, layers), where layers are not read one after the other
+    Weights of the layers, after the softmax; the first is 1 and the others 0 of a head on one.
 ``weight0``, ``bias0`` and, with a hidden layer, ``weight1``, ``bias1``
     (seeds, in, out) and (seeds, 1, out).
 ``query``, with ``pooling = attention``
     (seeds, dim): frames are weighted by the softmax of their product with it, over sqrt(dim).
+``rows<seed>``, ``said<seed>``, of nearest neighbours in place of weights
+    (rows, D) what heads read of the training rows, and (rows, out) the class, tags or values of
+    each; with ``pca`` also ``centre<seed>`` (in,) and ``components<seed>`` (D, in).
 ``offset``, ``spread``
     What regression outputs are scaled back with.
 
 The metadata's key ``about`` holds JSON: ``task`` (with windowing and labels), ``model`` (name,
-digest, type), ``protocol`` and, where it is not the mean, ``pooling``.
+digest, type), ``protocol`` and, where it is not the mean, ``pooling``; of nearest neighbours
+``neighbours`` (``k``, ``metric`` and what they ``answer``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from svuprobe._tensors import damaged, read_tensors, write_tensors
 from svuprobe.extractors.names import code_of
 from svuprobe.probe import result_file
+from svuprobe.probe.classic import votes
+from svuprobe.probe.pooled import pool
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.stored_task import stored_task, task_from
 from svuprobe.tasks.types import Task
@@ -43,29 +51,48 @@ class TrainedHeads:
     protocol: str
     tensors: dict[str, torch.Tensor]
     pooling: str = "mean"
+    neighbours: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
         """Return how many heads there are."""
-        return len(self.tensors["mix"])
+        if self.neighbours:
+            return sum(name.startswith("rows") for name in self.tensors)
+        return len(self.tensors["weight0"])
 
     def __call__(self, states: torch.Tensor, seed: int) -> torch.Tensor:
         """Return outputs (rows, C) float32 of a seed's head for hidden states (rows, layers, dim);
-        (1, C) with ``pooling = attention``, where the rows are the frames of a window.
+        (1, C) where the rows are the frames of a window, which the pooling makes one of.
         """
         t = self.tensors
+        if self.pooling in ("max", "first"):
+            states = pool(states, self.pooling)
         # States come as float16, in which differences of loud features would lose digits.
         scaled = (states.float() - t["mean"]) / t["scale"]
         # The same order as in training: scale, mix, head.
-        x = torch.einsum("l,rld->rd", t["mix"][seed], scaled)
+        x = scaled.flatten(1)
+        if "mix" in t:
+            x = torch.einsum("l,rld->rd", t["mix"][seed], scaled)
         if "query" in t:
             query = t["query"][seed]
             x = (x @ query / len(query) ** 0.5).softmax(dim=0)[None] @ x
-        x = x @ t["weight0"][seed] + t["bias0"][seed]
+        if self.neighbours:
+            x = self._asked(x, seed)
+        else:
+            x = x @ t["weight0"][seed] + t["bias0"][seed]
         if "weight1" in t:
             x = x.relu() @ t["weight1"][seed] + t["bias1"][seed]
         # 1 and 0 but for regressions.
         return x * t["spread"] + t["offset"]
+
+    def _asked(self, x: torch.Tensor, seed: int) -> torch.Tensor:
+        """Return what the nearest training rows say of inputs (rows, D)."""
+        t, how = self.tensors, self.neighbours
+        if f"components{seed}" in t:
+            x = (x - t[f"centre{seed}"]) @ t[f"components{seed}"].T
+        places = votes.nearest(t[f"rows{seed}"].numpy(), x.numpy(), how["k"], how["metric"])
+        said = votes.outputs(t[f"said{seed}"].numpy(), places, how["answers"])
+        return torch.from_numpy(said)
 
     def write(self, path: Path) -> None:
         """Write the file; `svuprobe.probe.result_file.save` gives it its place."""
@@ -73,6 +100,8 @@ class TrainedHeads:
         about = {"task": task, "model": self.model, "protocol": self.protocol}
         if self.pooling != "mean":
             about["pooling"] = self.pooling
+        if self.neighbours:
+            about["neighbours"] = dict(self.neighbours)
         write_tensors(path, {name: t.detach().cpu() for name, t in self.tensors.items()}, about)
 
 
@@ -97,7 +126,12 @@ def load(result: Path) -> TrainedHeads:
     try:
         pooling = about.get("pooling", "mean")
         return TrainedHeads(
-            task_from(about["task"]), about["model"], about["protocol"], tensors, pooling
+            task_from(about["task"]),
+            about["model"],
+            about["protocol"],
+            tensors,
+            pooling,
+            about.get("neighbours", {}),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(path, error, remedy) from None

@@ -20,7 +20,7 @@ from svuprobe.api import Data
 from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
 from svuprobe.benchmarks.plots import KINDS
 from svuprobe.extractors.names import canonical
-from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.protocol import FRAME_POOLINGS, ProbeError
 from svuprobe.suite_models import pretrain_models
 from svuprobe.suite_parts import Part, is_there, parts_of, revision_now, wanted
 from svuprobe.tasks import TaskError
@@ -154,9 +154,9 @@ def _make(
 ) -> list[str]:
     """Extract and probe what is missing on one dataset; every model looks at it in one go."""
     failures: dict[str, str] = {}
-    # Heads that pool by attention read frames, the others of the same task don't.
+    # Heads that pool frames themselves read these, the others of the same task don't.
     for frames in (False, True):
-        of_level = [one for one in group if (one.protocol.pooling == "attention") == frames]
+        of_level = [one for one in group if (one.protocol.pooling in FRAME_POOLINGS) == frames]
         if of_level:
             names = list(dict.fromkeys(one.model for one in of_level))
             tasks = list(dict.fromkeys(one.asked.typed for one in of_level))

@@ -79,7 +79,12 @@ def layer_weights(
     weighs, which is what a layer contributes; otherwise the two are the same.
     """
     pictures, times_rms = [], []
-    mixed = [r for r in results if len(r.layer_weights.softmax[0]) > 1]
+    mixed = [r for r in results if r.layer_weights and len(r.layer_weights.softmax[0]) > 1]
+    if not mixed and any(r.layer_weights is None for r in results):
+        raise ProbeError(
+            "no result with weights of layers to draw: heads of scikit-learn learn none; draw "
+            "layer-curves, or probe with --protocol svuprobe or linear"
+        )
     for same in _grouped(_some(mixed, "layer-weights"), _protocol):
         name = _named_group("layer-weights", same[0], results, False)
         draw = partial(heatmap.draw, quantity="softmax")
@@ -93,6 +98,7 @@ def layer_weights(
 
 def _differs_by_rms(result: Result) -> bool:
     """Tell whether a layer's share differs by half a per cent when its size is counted in."""
+    assert result.layer_weights is not None  # others have nothing to draw
     plain = np.mean(result.layer_weights.softmax, axis=0)
     sized = np.mean(result.layer_weights.times_rms, axis=0)
     return bool(np.abs(plain - sized).max() > 0.005)

@@ -131,6 +131,7 @@ def rows(results: list[Result]) -> list[dict[str, Any]]:
     """Return the lines of the CSV: one for each layer of each seed."""
     lines = []
     for r in results:
+        assert r.layer_weights is not None  # others have nothing to draw
         by_seed = zip(r.layer_weights.softmax, r.layer_weights.times_rms, strict=False)
         for seed, (weights, times) in enumerate(by_seed):
             for name, weight, sized in zip(r.model.layer_names, weights, times, strict=True):

@@ -23,16 +23,14 @@ from svuprobe.probe import result_file
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.result import (
     Counts,
-    LayerChoice,
-    LayerWeights,
     ModelInfo,
     ProtocolInfo,
     Result,
-    Selected,
     SplitCounts,
     TaskInfo,
     Timings,
 )
+from svuprobe.probe.result_layers import LayerChoice, LayerWeights, Selected
 from svuprobe.probe.score import Score
 from svuprobe.tasks.types import SPLITS
 

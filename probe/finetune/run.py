@@ -32,7 +32,8 @@ from svuprobe.probe.finetune.saved import RunFolder
 from svuprobe.probe.finetune.seeds import SeedRunner, TrainedSeed
 from svuprobe.probe.finetune_info import FineTuneInfo
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import LayerChoice, ModelInfo, ProtocolInfo, Result, Selected, Timings
+from svuprobe.probe.result import ModelInfo, ProtocolInfo, Result, Timings
+from svuprobe.probe.result_layers import LayerChoice, Selected
 from svuprobe.probe.score import defined
 from svuprobe.probe.trained import TrainedHeads
 from svuprobe.tasks.manifest import ClipList
@@ -163,6 +164,13 @@ def _from_probe(
         raise ProbeError(
             f"{start}: its heads read pooling = {heads.pooling!r}, and fine-tuning pools by the "
             "mean; give --from a probe with pooling = 'mean'"
+        )
+    head = probe.protocol.fields.get("head", "network")
+    if head != "network" or "mix" not in heads.tensors:
+        kind = f"are {head}" if head != "network" else "read all layers one after the other"
+        raise ProbeError(
+            f"{start}: its heads {kind}, and fine-tuning goes on with a network on a sum of "
+            "layers; give --from a probe under --protocol svuprobe or linear"
         )
     if protocol.seeds > heads.seeds:
         raise ProbeError(

@@ -34,7 +34,7 @@ from svuprobe.extractors.batching import (
 )
 from svuprobe.extractors.loading import load as load_model
 from svuprobe.probe import trained
-from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.protocol import FRAME_POOLINGS, ProbeError
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.kinds.frames import FrameKind
@@ -115,8 +115,9 @@ class HeadsPredictor:
             )
         self.extractor.to(device, DTYPES[self._dtype()])
         self.batch_seconds = batch_seconds_for(device)
-        # Of what the model gives: heads that pool by attention read frames.
-        self.level = "frame" if heads.pooling == "attention" else kinds.of(self.task).level
+        # Of what the model gives: some poolings are of frames.
+        in_frames = heads.pooling in FRAME_POOLINGS
+        self.level = "frame" if in_frames else kinds.of(self.task).level
         self.input_spec = input_spec(self.extractor, self.level)
 
     def _dtype(self) -> str:

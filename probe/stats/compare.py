@@ -170,9 +170,10 @@ def between(
     ]
     missing = max(len(each.clips) for each in tested) - len(common)
     names = [shown_name(result) for result, _ in results]
-    return from_scores(
-        names, [each.scores for each in shared], len(common), shared[0].groups, missing
-    )
+    # Heads of scikit-learn would be the same for every seed: nothing depends on it.
+    seedless = all(result.protocol.head != "network" for result, _ in results)
+    scores = [each.scores for each in shared]
+    return from_scores(names, scores, len(common), shared[0].groups, missing, seedless=seedless)
 
 
 def _must_agree(result: Result, first: Result) -> list[tuple[str, Any, Any]]:
@@ -218,10 +219,16 @@ def _at_deletions(
 
 
 def from_scores(
-    models: Sequence[str], seeds: Sequence[np.ndarray], clips: int, n_groups: int, missing: int = 0
+    models: Sequence[str],
+    seeds: Sequence[np.ndarray],
+    clips: int,
+    n_groups: int,
+    missing: int = 0,
+    *,
+    seedless: bool = False,
 ) -> Comparison:
     """Compare models by their scores per seed, each (S, 1 + B) at the rows of
-    ``stats.deletions``.
+    ``stats.deletions``; ``seedless`` says that one seed is all there could be.
     """
     size = len(models)
     mean = np.array([s[:, 0].mean() for s in seeds])
@@ -253,7 +260,8 @@ def from_scores(
         top = tested[int(np.argmax(mean[tested]))]
         for model, letter in zip(tested, shown, strict=True):
             groups[model], best[model] = letter, not different[top, model]
-    told = [_caveat(n_groups, min(len(s) for s in seeds), missing), crowded]
+    fewest = 2 if seedless else min(len(s) for s in seeds)
+    told = [_caveat(n_groups, fewest, missing), crowded]
     return Comparison(
         models=tuple(models),
         mean=mean,

@@ -49,8 +49,8 @@ def extract(
         Cut clips into windows of so many seconds, whatever a task says. They have caches and
         results of their own; `svuprobe.probe` takes the same number.
     frames
-        Keep every frame also for tasks of whole windows, which heads with ``pooling = attention``
-        read.
+        Keep every frame also for tasks of whole windows, which heads with ``pooling`` = ``max``,
+        ``first`` or ``attention`` read.
     options
         ``device``, ``dtype``, ``jobs``, ``batch_s``, ``decode_timeout_s``, ``compiled``, ``shard``,
         ``replace_changed`` and ``reporter`` are used.

@@ -136,7 +136,7 @@ def at_the_edge(probed: Sequence[Probed]) -> list[str]:
         tried = result.protocol.learning_rates
         chosen = result.selected.head.learning_rate
         # A grid of one value has no edge: nothing was chosen.
-        if len(tried) > 1 and not tried[0] < chosen < tried[-1]:
+        if chosen and len(tried) > 1 and not tried[0] < chosen < tried[-1]:
             end = "largest" if chosen >= tried[-1] else "smallest"
             names.append(f"{result.title} ({chosen:g}, the {end})")
     if not names:

@@ -72,7 +72,10 @@ from svuprobe.cli.shared import (
 @click.option(
     "--frames",
     is_flag=True,
-    help="Keep every frame also for tasks of whole windows (for probe --pooling attention).",
+    help=(
+        "Keep every frame also for tasks of whole windows (for probe --pooling max, first or "
+        "attention)."
+    ),
 )
 def extract(
     model_names: tuple[str, ...],

@@ -11,7 +11,7 @@ from svuprobe._edge import TERMINAL, echo
 from svuprobe.cli import model_table
 from svuprobe.cli.shared import MODEL, device_option, json_option, show_table
 from svuprobe.extractors import catalogue
-from svuprobe.probe.protocol import PRESETS
+from svuprobe.probe.protocol import FOREIGN, PRESETS
 from svuprobe.tasks import TABLE
 
 
@@ -83,5 +83,11 @@ def tasks(as_json: bool) -> None:
 def protocols(as_json: bool) -> None:
     """List the presets of how heads are trained and chosen."""
     # The hash is what results and tables carry.
-    rows = [asdict(p) | {"hash": p.hash} for p in PRESETS.values()]
-    show_table(rows, ["name", "hidden", "standardize", "learning_rates", "seeds", "hash"], as_json)
+    rows = []
+    for made in PRESETS.values():
+        # A field that its head has not is left empty.
+        own = dict.fromkeys(FOREIGN[made.head], "") if not as_json else {}
+        known = asdict(made) | {"seeds": made.draws} | own | {"hash": made.hash}
+        rows.append({k: v for k, v in known.items() if not as_json or k not in FOREIGN[made.head]})
+    columns = ["name", "head", "hidden", "select", "learning_rates", "seeds", "hash"]
+    show_table(rows, columns, as_json)

@@ -47,7 +47,7 @@ OF_HEADS = whole(RANGES)
     type=PROTOCOL,
     default="svuprobe",
     show_default=True,
-    help="A preset, or a TOML file.",
+    help="A preset (svuprobe protocols), or a TOML file.",
 )
 @click.option(
     "--seeds", type=OF_HEADS["seeds"], help="Instead of the protocol's; changes its hash."
@@ -66,9 +66,22 @@ OF_HEADS = whole(RANGES)
     "--pooling",
     type=click.Choice(POOLINGS),
     help=(
-        "What heads read of a window's frames: mean, mean and deviation, or a mean by weights that "
-        "they learn (of a cache made with extract --frames)."
+        "What heads read of a window's frames: mean, mean and deviation; and of a cache made with "
+        "extract --frames: maximum, first frame, or a mean by weights that they learn."
     ),
+)
+@click.option(
+    "--select",
+    metavar="[sum|best|concat|mean|NUMBER]",
+    help=(
+        "What is ranked: the weighted sum, the best of all on validation, all layers one after the "
+        "other, their mean, or one layer."
+    ),
+)
+@click.option(
+    "--pca",
+    type=OF_HEADS["pca"],
+    help="Principal components that logistic and knn read; 0 for the features as they are.",
 )
 @click.option(
     "--train-fraction",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.sheets import normal
@@ -14,6 +16,28 @@ from svuprobe.tasks.types import Clip, Task
 if TYPE_CHECKING:
     import torch
     from matplotlib.axes import Axes
+
+
+class Problem(NamedTuple):
+    """Hold one question that some outputs of a head answer, as heads of scikit-learn learn it.
+
+    Attributes
+    ----------
+    columns
+        Of the outputs.
+    answers
+        ``classes``, of which one is right; a ``tag``, which is there or not; or ``values``.
+    targets
+        (N,) int64 classes or 0 and 1; (N, C) values.
+    weights
+        (N,) of the rows in the loss, of which a row of weight 0 is no part; None where all weigh
+        alike.
+    """
+
+    columns: slice
+    answers: str
+    targets: np.ndarray
+    weights: np.ndarray | None = None
 
 
 class Kind(ABC):
@@ -171,6 +195,14 @@ class Kind(ABC):
 
         ``outputs`` may be overwritten.
         """
+
+    def problems(self, targets: np.ndarray, weights: np.ndarray | None = None) -> list[Problem]:
+        """Return what scikit-learn has to learn, which together is what `loss` is of; none of kinds
+        that only gradient descent can learn.
+
+        Parameters are those of `loss`, as arrays.
+        """
+        return []
 
     # -- predictions -------------------------------------------------------------------------------
 

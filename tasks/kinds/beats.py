@@ -12,6 +12,7 @@ import numpy as np
 
 from svuprobe.tasks.kinds import beat_tracking
 from svuprobe.tasks.kinds.annotations import JAMS, Observation
+from svuprobe.tasks.kinds.base import Problem
 from svuprobe.tasks.kinds.formats import jams
 from svuprobe.tasks.kinds.frames import INK, FrameKind
 from svuprobe.tasks.kinds.prediction import Prediction
@@ -88,6 +89,10 @@ class Beats(FrameKind):
     ) -> torch.Tensor:
         """Return sigmoid less the label, over frames."""
         return outputs.sigmoid_().sub_(targets).div_(len(targets))
+
+    def problems(self, targets: np.ndarray, weights: np.ndarray | None = None) -> list[Problem]:
+        """Return one problem: whether there is a beat."""
+        return [Problem(slice(0, 1), "tag", targets.reshape(-1).astype(np.int64))]
 
     # -- decoding and scores -----------------------------------------------------------------------
 

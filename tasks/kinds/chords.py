@@ -10,7 +10,7 @@ import numpy as np
 
 from svuprobe.tasks.kinds import chord_labels
 from svuprobe.tasks.kinds.annotations import JAMS, Observation
-from svuprobe.tasks.kinds.base import softmax_less_hot
+from svuprobe.tasks.kinds.base import Problem, softmax_less_hot
 from svuprobe.tasks.kinds.formats import jams
 from svuprobe.tasks.kinds.frames import INK, FrameKind
 from svuprobe.tasks.kinds.prediction import Prediction
@@ -129,6 +129,11 @@ class Chords(FrameKind):
         """Return softmax less the label in frames that have a class, over all frames."""
         known = (targets >= 0).to(outputs.dtype)
         return softmax_less_hot(outputs, targets.clamp(min=0)).mul_(known).div_(len(targets))
+
+    def problems(self, targets: np.ndarray, weights: np.ndarray | None = None) -> list[Problem]:
+        """Return one problem, of the frames that have a class."""
+        known = (targets >= 0).astype(float)
+        return [Problem(slice(None), "classes", np.maximum(targets, 0).astype(np.int64), known)]
 
     # -- decoding and scores -----------------------------------------------------------------------
 

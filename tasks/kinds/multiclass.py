@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import softmax
 
-from svuprobe.tasks.kinds.base import named_some, softmax_less_hot
+from svuprobe.tasks.kinds.base import Problem, named_some, softmax_less_hot
 from svuprobe.tasks.kinds.clips import SPLIT_NAMES, ClipKind
 from svuprobe.tasks.kinds.metrics import confusion
 from svuprobe.tasks.sheets import Cell, Numbers, normal
@@ -97,6 +97,11 @@ class Multiclass(ClipKind):
         share = outputs.new_full((rows,), 1 / rows) if weights is None else weights[targets]
         gradient *= share / share.sum()
         return gradient
+
+    def problems(self, targets: np.ndarray, weights: np.ndarray | None = None) -> list[Problem]:
+        """Return one problem, whose rows weigh what their classes do."""
+        each = None if weights is None else weights[targets]
+        return [Problem(slice(None), "classes", targets, each)]
 
     def by_label(self, targets: np.ndarray, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return recall, precision and F1 of each class, and its units, (C,)."""

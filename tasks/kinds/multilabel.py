@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import expit
 
-from svuprobe.tasks.kinds.base import named_some
+from svuprobe.tasks.kinds.base import Problem, named_some
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.kinds.metrics import METRICS
 from svuprobe.tasks.sheets import Cell, Numbers, normal
@@ -82,6 +82,13 @@ class Multilabel(ClipKind):
         # In place, as nobody needs the outputs again. Heads are the second axis here.
         # here.
         return outputs.sigmoid_().sub_(targets.T[:, None]).div_(outputs.numel() / outputs.shape[1])
+
+    def problems(self, targets: np.ndarray, weights: np.ndarray | None = None) -> list[Problem]:
+        """Return a problem a tag: one against the rest."""
+        return [
+            Problem(slice(tag, tag + 1), "tag", column.astype(np.int64))
+            for tag, column in enumerate(targets.T)
+        ]
 
     def by_label(self, targets: np.ndarray, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return ROC-AUC and average precision of each tag, and its positives, (C,)."""

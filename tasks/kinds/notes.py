@@ -20,7 +20,7 @@ from svuprobe.tasks.kinds.annotations import (
     midi_of,
     read_midi,
 )
-from svuprobe.tasks.kinds.base import softmax_less_hot
+from svuprobe.tasks.kinds.base import Problem, softmax_less_hot
 from svuprobe.tasks.kinds.formats import jams, midi
 from svuprobe.tasks.kinds.frames import INK, FrameKind
 from svuprobe.tasks.kinds.prediction import Prediction
@@ -146,6 +146,17 @@ class Notes(FrameKind):
         gradient[2:7] = softmax_less_hot(outputs[2:7], targets[:, 2])
         gradient[7:] = softmax_less_hot(outputs[7:], targets[:, 3])
         return gradient.div_(len(targets))
+
+    def problems(self, targets: np.ndarray, weights: np.ndarray | None = None) -> list[Problem]:
+        """Return onset, whose frames weigh 15, silence, octave and pitch class."""
+        onset, silence, octave, pitch_class = targets.T.astype(np.int64)
+        heavy = np.where(onset > 0, transcription.ONSET_WEIGHT, 1.0)
+        return [
+            Problem(slice(0, 1), "tag", onset, heavy),
+            Problem(slice(1, 2), "tag", silence),
+            Problem(slice(2, 7), "classes", octave),
+            Problem(slice(7, 20), "classes", pitch_class),
+        ]
 
     # -- decoding and scores -----------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svuprobe._text import picture
-from svuprobe.tasks.kinds.base import named_some
+from svuprobe.tasks.kinds.base import Problem, named_some
 from svuprobe.tasks.kinds.clips import CLASSES_SHOWN, SPLIT_NAMES, ClipKind
 from svuprobe.tasks.kinds.metrics import METRICS, Metric
 from svuprobe.tasks.kinds.prediction import Prediction
@@ -129,6 +129,10 @@ class Regression(ClipKind):
     ) -> torch.Tensor:
         """Return twice the error, over windows and targets."""
         return outputs.sub_(targets.T[:, None]).mul_(2 * outputs.shape[1] / outputs.numel())
+
+    def problems(self, targets: np.ndarray, weights: np.ndarray | None = None) -> list[Problem]:
+        """Return one problem: all values at once."""
+        return [Problem(slice(None), "values", targets)]
 
     # -- scores ------------------------------------------------------------------------------------
 

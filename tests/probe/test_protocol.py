@@ -2,7 +2,8 @@
 field.
 """
 
-from dataclasses import fields
+import json
+from dataclasses import fields, replace
 
 import pytest
 from click.testing import CliRunner
@@ -27,6 +28,12 @@ def test_the_hash_covers_every_field():
             "shuffle_labels": True, "pooling": "mean_std",
         }.items()
     ]  # fmt: skip
+    # What heads of scikit-learn have alone.
+    logistic, knn = PRESETS["logistic"], PRESETS["knn"]
+    changed += [
+        replace(logistic, head="knn", name="other"), replace(logistic, strengths=(1.0,)),
+        replace(knn, neighbours=(1.0,)), replace(knn, pca=3),
+    ]  # fmt: skip
     assert len(changed) == len(Protocol.__dataclass_fields__)
     assert len({p.hash for p in [*changed, *PRESETS.values()]}) == len(changed) + len(PRESETS)
 
@@ -38,16 +45,42 @@ def test_results_of_before_a_field_are_still_those_of_their_protocol():
         "ma2023": "fec04fe42d9581bd",
         "marble": "ca7fd67b0f3fef3b",
     }  # as they were before there was a pooling
-    assert {name: made.hash for name, made in PRESETS.items()} == hashes
+    assert {name: PRESETS[name].hash for name in hashes} == hashes
     assert {made.pooling for made in PRESETS.values()} == {"mean"}
     assert "pooling" not in Protocol().fields
     assert Protocol(pooling="mean_std").fields["pooling"] == "mean_std"
+    for made in PRESETS.values():
+        again = Protocol.read(json.loads(json.dumps(made.fields)))
+        assert (again.hash, again.file_name) == (made.hash, made.name)
     assert Protocol.read(Protocol().fields) == Protocol()
 
 
+def test_a_head_has_its_own_fields_alone():
+    knn = PRESETS["knn"]
+    assert not {"hidden", "learning_rates", "strengths"} & set(knn.fields)
+    # There is one head, unless clips or targets are dealt to seeds.
+    assert (knn.draws, knn.fields["seeds"], replace(knn, seeds=3).hash) == (1, 1, knn.hash)
+    assert replace(knn, shuffle_labels=True, seeds=3).draws == 3
+    for changes, said in (
+        ({"hidden": 8}, "hidden is of head = 'network'; head = 'knn' has none"),
+        ({"strengths": (1.0,)}, "strengths is of head = 'logistic'; head = 'knn' has none"),
+        ({"select": "sum"}, "select = 'sum' needs weights that are learnt by gradient descent"),
+        ({"pooling": "attention"}, "pooling = 'attention' is learnt by networks"),
+        ({"neighbours": (1.5,)}, "neighbours = 1.5; each is a whole number"),
+    ):
+        with pytest.raises(ProbeError, match=said):
+            replace(knn, **changes)
+    with pytest.raises(ProbeError, match="pca is of head = 'logistic' or 'knn'; head = 'network'"):
+        Protocol(pca=4)
+    with pytest.raises(ProbeError, match="select = 'mean' is of head = 'logistic' or 'knn'"):
+        Protocol(select="mean")
+
+
 def test_presets():
-    assert list(PRESETS) == ["svuprobe", "linear", "ma2023", "marble"]
-    ours, linear, ma, marble = PRESETS.values()
+    assert list(PRESETS) == ["svuprobe", "linear", "ma2023", "marble", "logistic", "knn"]
+    ours, linear, ma, marble, logistic, knn = PRESETS.values()
+    assert (logistic.head, logistic.select, logistic.own_scale) == ("logistic", "best", 1.0)
+    assert (knn.head, knn.select, knn.own_scale) == ("knn", "best", 1.0)
     assert (ours.hidden, ours.dropout, ours.standardize, ours.mix_learning_rate) == (
         512,
         0.2,
@@ -56,11 +89,11 @@ def test_presets():
     )
     assert ours.learning_rates == (5e-4, 2e-3, 1e-2, 5e-2, 2e-1)
     assert linear.learning_rates == (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-    assert [p.ties for p in PRESETS.values()] == ["last"] * 2 + ["first"] * 2
+    assert [p.ties for p in (ours, linear, ma, marble)] == ["last"] * 2 + ["first"] * 2
     assert (ours.margin, linear.margin, ma.margin, marble.margin) == (2, 2, 0, 0)
-    assert [(p.start, p.epoch_updates) for p in PRESETS.values()] == [("zeros", 15)] * 2 + [
-        ("torch", 1)
-    ] * 2
+    assert [(p.start, p.epoch_updates) for p in (ours, linear, ma, marble)] == [
+        *[("zeros", 15)] * 2, *[("torch", 1)] * 2
+    ]  # fmt: skip
     assert (ours.batch_size, ours.max_epochs, ours.patience, ours.seeds) == (64, 100, 10, 5)
     assert (linear.hidden, linear.seeds) == (0, 5)
     assert (ma.hidden, ma.dropout, ma.standardize, ma.mix_learning_rate, ma.learning_rates) == (
@@ -98,10 +131,12 @@ def test_file_names_tell_protocols_apart():
         for changes in (
             {}, {"seeds": 3}, {"train_fraction": 0.05}, {"train_fraction": 0.01},
             {"shuffle_labels": True}, {"train_fraction": 0.05, "shuffle_labels": True},
-            {"pooling": "mean_std"},
+            {"pooling": "mean_std"}, {"select": "concat"}, {"select": "3"},
         )
     }  # fmt: skip
-    assert len(names) == 7
+    assert len(names) == 9
+    assert sum(name.startswith(("linear-concat-", "linear-layer3-")) for name in names) == 2
+    assert preset("knn", pca=8).file_name.startswith("knn-pca8-")
     assert sum(name.startswith("linear-mean_std-") for name in names) == 1
     assert sum(name.startswith("linear-train0.05-shuffled-") for name in names) == 1
     assert sum("-shuffled-" in name for name in names) == 2
@@ -126,7 +161,7 @@ def test_a_protocol_of_your_own(tmp_path):
         ("dropout = 'much'", "dropout = 'much'; it is a number"),
         ("learning_rates = ['a']", "learning_rates = .'a'.; it is a number"),
         ("learning_rates = 0.1", "learning_rates = 0.1; it is a list"),
-        ("select = 'sums'", "select = 'sums'; it is one of sum, best"),
+        ("select = 'sums'", "select = 'sums'; it is one of sum, best, concat, mean, or"),
         ("train_fraction = 0", "own.toml: train_fraction = 0.0; 0 < train_fraction <= 1"),
         ("base = 'linaer'", "unknown protocol 'linaer'; did you mean linear?"),
         ("name = 'a/b'", "name = 'a/b'; it is part of a file's name"),
