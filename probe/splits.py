@@ -182,7 +182,7 @@ class Splits:
 
     def __init__(self, listed: ClipList, splits: dict[str, Rows]) -> None:
         self.task, self.labels, self.splits = listed.task, listed.labels, splits
-        self.kind = kinds.of(listed.task)
+        self.kind = kinds.of(listed.task, listed.labels)
         # Neutral values, so that other kinds scale back, too, without being asked.
         self.offset, self.spread = np.zeros(1, np.float32), np.ones(1, np.float32)
 

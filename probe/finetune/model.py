@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ def build(
     ProbeError
         A model that can't be trained, or a baseline that can't do the task.
     """
+    task = replace(task, labels=tuple(labels) or None)  # also of one that finds them in its data
     n_outputs = kinds.of(task).n_outputs(labels)
     # default_generator, because torch.manual_seed would also seed the accelerators.
     with torch.random.fork_rng(devices=[]):

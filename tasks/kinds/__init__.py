@@ -13,6 +13,7 @@ names of metrics, and no network.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ TABLE = {
     "beats": "svuprobe.tasks.kinds.beats:BEATS",
     "melody": "svuprobe.tasks.kinds.melody:MELODY",
     "chords": "svuprobe.tasks.kinds.chords:CHORDS",
+    "segments": "svuprobe.tasks.kinds.segments:SEGMENTS",
+    "structure": "svuprobe.tasks.kinds.structure:STRUCTURE",
 }
 
 
@@ -39,6 +42,6 @@ def named(name: str) -> Kind:
     return kind
 
 
-def of(task: Task) -> Kind:
-    """Return the kind of a task."""
-    return named(task.kind)
+def of(task: Task, labels: Sequence[str] | None = None) -> Kind:
+    """Return the kind of a task; of one whose labels are found in its data, with these."""
+    return named(task.kind).with_labels(tuple(labels if labels is not None else task.labels or ()))

@@ -41,8 +41,8 @@ class Problem(NamedTuple):
 
 
 class Kind(ABC):
-    """Define a kind of task. Its objects hold nothing: all that is known of a task is handed to
-    them.
+    """Define a kind of task. Its objects hold nothing, or the labels of a task: all else that is
+    known of a task is handed to them.
 
     Attributes
     ----------
@@ -74,6 +74,10 @@ class Kind(ABC):
     may_be_empty: ClassVar[bool] = False
     namespaces: ClassVar[tuple[str, ...]] = ()
     sidecars: ClassVar[tuple[str, ...]] = ()
+
+    def with_labels(self, labels: tuple[str, ...]) -> Kind:
+        """Return what does the work for a task with these labels: of most kinds the kind itself."""
+        return self
 
     # -- own data: a TOML file and the column target of a CSV file ---------------------------------
 

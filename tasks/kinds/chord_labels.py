@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svuprobe.tasks.kinds.note_labels import as_times
+from svuprobe.tasks.kinds.intervals import on_one_span
 from svuprobe.tasks.types import TaskError
 
 METRICS = ("majmin", "root", "sevenths")
@@ -75,45 +75,6 @@ def class_of(label: str) -> int:
     return 1 + len(_ROOTS) * quality + int(root)
 
 
-def rasterise(chords: Sequence[Any], times: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Label the frames of any model with chords.
-
-    Parameters
-    ----------
-    chords
-        Rows of start and end in s, and label, ascending.
-    times
-        ``(F,)`` frame times in s, ascending.
-
-    Returns
-    -------
-    ``(F,)`` int16: the class of the chord that sounds at a frame's centre, 0 where none does, -1
-    where no class says it.
-    """
-    grid = as_times(times)
-    labels = np.zeros(len(grid), np.int16)
-    for start, end, label in chords:
-        first, last = np.searchsorted(grid, (start, end))
-        labels[first:last] = class_of(label)
-    return labels
-
-
-def decode(classes: NDArray[Any], times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return chords (n, 3), start, end and class, from the class of each frame, (F,).
-
-    A frame reaches half way to its neighbours; the first from 0 s where it is that near.
-    """
-    if not len(times):
-        return np.zeros((0, 3))
-    hop = float(np.diff(times).mean()) if len(times) > 1 else 0.0
-    edges = np.concatenate(
-        [[max(0.0, times[0] - hop / 2)], (times[1:] + times[:-1]) / 2, [times[-1] + hop / 2]]
-    )
-    begins = np.flatnonzero(np.diff(classes, prepend=classes[0] - 1))
-    ends = np.append(begins[1:], len(classes))
-    return np.stack([edges[begins], edges[ends], classes[begins].astype(float)], axis=1)
-
-
 def score(reference: Sequence[Any], estimate: NDArray[np.float64]) -> dict[str, float]:
     """Score one clip by mir_eval, weighted by duration.
 
@@ -135,13 +96,9 @@ def score(reference: Sequence[Any], estimate: NDArray[np.float64]) -> dict[str, 
     if not len(reference):  # nothing said to sound: silence is right
         quiet = not len(estimate) or not estimate[:, 2].any()
         return dict.fromkeys(METRICS, float(quiet))
-    named = [(row[0], row[1], CLASSES[int(row[2])]) for row in estimate]
-    ref_spans, ref_names = _without_gaps(reference)
-    est_spans, est_names = mir_eval.util.adjust_intervals(
-        *_without_gaps(named), ref_spans.min(), ref_spans.max(), "N", "N"
-    )
+    named = [(start, end, CLASSES[int(number)]) for start, end, number in estimate.tolist()]
     spans, ref_names, est_names = mir_eval.util.merge_labeled_intervals(
-        ref_spans, ref_names, est_spans, est_names
+        *on_one_span(reference, named, "N")
     )
     seconds = mir_eval.util.intervals_to_durations(spans)
     found = {}
@@ -154,22 +111,3 @@ def score(reference: Sequence[Any], estimate: NDArray[np.float64]) -> dict[str, 
             else 1.0
         )
     return found
-
-
-def _without_gaps(chords: Sequence[Any]) -> tuple[NDArray[np.float64], list[str]]:
-    """Return intervals (n, 2) and names of chords, with ``N`` where nothing sounds between two.
-
-    mir_eval lets a chord go on until the next. Published files overlap by rounding: there a chord
-    begins where the one before it ends.
-    """
-    spans: list[tuple[float, float]] = []
-    names: list[str] = []
-    for start, end, name in chords:
-        before = spans[-1][1] if spans else start
-        if start > before:
-            spans.append((before, start))
-            names.append("N")
-        if end > before:
-            spans.append((max(start, before), end))
-            names.append(name)
-    return np.array(spans, dtype=float).reshape(-1, 2), names

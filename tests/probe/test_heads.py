@@ -18,7 +18,17 @@ from svuprobe.probe.train import Run, fit, make_banks
 from svuprobe.probe.workers import Workers, matmul_precision_for, matmul_rounding
 from svuprobe.tasks import kinds
 
-KINDS = ["multiclass", "multilabel", "regression", "notes", "beats", "melody", "chords"]
+KINDS = [
+    "multiclass",
+    "multilabel",
+    "regression",
+    "notes",
+    "beats",
+    "melody",
+    "chords",
+    "segments",
+    "structure",
+]
 
 
 def run_for(features, bank, protocol, epochs):
@@ -122,6 +132,8 @@ def test_gradients_are_those_of_the_losses(kind, weighted):
         "beats": lambda: torch.randint(0, 2, (n,), generator=generator).float(),
         "melody": lambda: torch.rand(n, generator=generator) * 400 - 40,
         "chords": lambda: torch.randint(-1, 61, (n,), generator=generator),
+        "segments": lambda: torch.randint(0, 2, (n, 6), generator=generator).float(),
+        "structure": lambda: torch.randint(-1, 6, (n,), generator=generator),
     }[kind]()
     weights = torch.rand(6, generator=generator) + 0.1 if weighted else None
     asked = outputs.clone().requires_grad_()

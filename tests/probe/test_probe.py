@@ -121,7 +121,7 @@ def kind_of_task(tmp_path, kind):
         "notes": lambda n: f"t{n}.csv",
         "beats": lambda n: f"t{n}.txt",
         "melody": lambda n: f"f{n}.csv",
-        "chords": lambda n: f"c{n}.lab",
+        **dict.fromkeys(("chords", "segments", "structure"), lambda n: f"c{n}.lab"),
     }[kind]
     rows = [
         {"path": f"{n}.wav", "target": target(n), "split": splits[n % 5], "group": n}

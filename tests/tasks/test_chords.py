@@ -15,7 +15,6 @@ from planted import write_task
 from svuprobe import api
 from svuprobe.probe.protocol import Protocol
 from svuprobe.tasks import kinds
-from svuprobe.tasks.kinds import chord_labels
 from svuprobe.tasks.kinds.chord_labels import CLASSES, METRICS, class_of
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.types import Clip, TaskError
@@ -74,12 +73,12 @@ def test_frames_have_the_chord_at_their_centre():
     times = np.array([0.5, 1.0, 2.9, 3.5, 4.5, 9.0])
     names = ["N", "C:maj", "C:maj", "A:min7", None, "N"]
     expected = [-1 if name is None else CLASSES.index(name) for name in names]
-    assert chord_labels.rasterise(SONG, times).tolist() == expected
+    assert CHORDS.rasterise(SONG, times).tolist() == expected
 
 
 def test_labels_decode_to_what_they_were_made_of():
     times = np.arange(0.01, 4.0, 0.02)
-    classes = chord_labels.rasterise(SONG, times)
+    classes = CHORDS.rasterise(SONG, times)
     logits = 9.0 * torch.eye(61)[torch.from_numpy(classes.astype(int))][None]
     (found,) = CHORDS.decode(None, logits, times)
     expected = estimate((0, 1, "N"), (1, 3, "C:maj"), (3, 4, "A:min7"))
@@ -128,7 +127,7 @@ def test_nothing_sounds_in_a_gap():
     song = ((0.0, 1.0, "C"), (3.0, 4.0, "C"))
     assert CHORDS.score(song, estimate((0, 4, "C:maj")))["majmin"] == 0.5
     times = np.array([0.5, 2.0, 3.5])
-    assert (chord_labels.rasterise(song, times) > 0).tolist() == [True, False, True]
+    assert (CHORDS.rasterise(song, times) > 0).tolist() == [True, False, True]
 
 
 # -- own data and predictions ----------------------------------------------------------------------
@@ -163,7 +162,7 @@ def test_much_time_without_a_class_is_said():
 
 
 def test_what_is_written_comes_in_again(tmp_path):
-    task = type("", (), {"name": "song", "kind": "chords"})()
+    task = type("", (), {"name": "song", "kind": "chords", "labels": None})()
     prediction = Prediction(tmp_path / "a.wav", task, 4.0, events=CHORDS.as_events(SONG))
     files = CHORDS.files(prediction)
     (tmp_path / "a.lab").write_text(files[".lab"])

@@ -203,7 +203,7 @@ def test_contours_are_read_as_mirex_and_vocadito_write_them(tmp_path, text):
 
 
 def test_what_is_written_comes_in_again(tmp_path):
-    task = type("", (), {"name": "tune", "kind": "melody"})()
+    task = type("", (), {"name": "tune", "kind": "melody", "labels": None})()
     events = np.array([[0.0, 220.0], [0.02, -219.0]])
     files = MELODY.files(Prediction(tmp_path / "a.wav", task, 0.04, events=events))
     (tmp_path / "a.f0.csv").write_text(files[".f0.csv"])

@@ -22,6 +22,8 @@ TARGETS = {
     "beats": ("slow.txt", "fast.txt"),
     "melody": ("contour.csv", "silence.csv"),
     "chords": ("minor.lab", "none.lab"),
+    "segments": ("ab.lab", "b.lab"),
+    "structure": ("ab.lab", "b.lab"),
 }
 DECLARED = {
     "multiclass": (["a", "b"], ["never", "a", "b"], ["a", "b", "never", "nor"]),
@@ -31,6 +33,8 @@ DECLARED = {
     "beats": (),
     "melody": (),
     "chords": (),
+    "segments": (["a", "b", "never"],),
+    "structure": (["a", "b", "never"],),
 }
 CASES = [(kind, names) for kind in kinds.TABLE for names in (None, *DECLARED[kind])]
 
@@ -51,6 +55,8 @@ def folder(tmp_path_factory):
         "silence.csv": "0.0,0\n0.9,0\n",
         "minor.lab": "0 0.5 A:min\n0.5 1 E:sus4\n",
         "none.lab": "0 1 N\n",
+        "ab.lab": "0 0.5 a\n0.5 1 b\n",
+        "b.lab": "0 1 b\n",
     }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -83,7 +89,8 @@ def test_every_kind_is_probed_whatever_labels_are_declared(folder, kind, names):
     )
     each = ["r2_valence", "r2_arousal"] if kind == "regression" and names else []
     # Of the whole split, not of a clip.
-    scores = [name for name in done.result.scores if name != "beat_f_pooled"]
-    assert scores == [*kinds.named(kind).metrics, *each]
-    if kind in ("multiclass", "multilabel"):
+    scores = [name for name in done.result.scores if not name.endswith("_pooled")]
+    more = {"rmse", "pearson", "spearman"} if kind == "regression" else set()
+    assert set(scores) == {*kinds.named(kind).metrics, *each, *more}
+    if kind in ("multiclass", "multilabel", "segments", "structure"):
         assert done.result.task.labels == tuple(sorted(names or ["a", "b"]))
