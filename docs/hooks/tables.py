@@ -156,15 +156,28 @@ def kinds() -> str:
     for name in room.TABLE:
         kind = room.named(name)
         metrics = ", ".join(code(metric) for metric in kind.metrics)
-        rows.append((code(name), metrics))
-    return table(("kind", "metrics"), rows)
+        beside = ", ".join(code(suffix) for suffix in kind.sidecars)
+        rows.append((code(name), metrics, beside))
+    return table(("kind", "metrics", "file beside a recording in a folder"), rows)
 
 
 def own_data_keys() -> str:
     """Write every key of the TOML file of a task on one's own data, with its rule."""
-    from svuprobe.tasks.own import KEYS
+    from svuprobe.tasks.own.keys import KEYS
 
-    return table(("key", "it is"), [(code(name), key.rule) for name, key in KEYS.items()])
+    rows = [(code(name), key.meaning, key.rule) for name, key in KEYS.items()]
+    return table(("key", "what it is for", "it is"), rows)
+
+
+def own_data_columns() -> str:
+    """Write every column of a list of clips, and the names under which it is known."""
+    from svuprobe.tasks.own import COLUMNS
+
+    rows = []
+    for name, column in COLUMNS.items():
+        known = ", ".join(code(each) for each in column.names if each != name)
+        rows.append((code(name), column.meaning, known, "needed" if column.needed else ""))
+    return table(("column", "what it holds", "also called", ""), rows)
 
 
 # -- protocols -------------------------------------------------------------------------------------
@@ -316,6 +329,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "tasks": tasks,
     "kinds": kinds,
     "own-data-keys": own_data_keys,
+    "own-data-columns": own_data_columns,
     "protocols": protocols,
     "suites": suites,
     "finetuning": finetuning,

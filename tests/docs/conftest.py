@@ -31,10 +31,12 @@ def desk(tmp_path_factory):
     time = np.arange(16000) / 16000
     (folder / "recordings").mkdir()
     for name in ("cat", "dog"):
-        for n in range(4):
+        for n in range(5):
             pitch = (220 if name == "cat" else 440) * (1 + n / 50)
             tone = 0.3 * np.sin(2 * np.pi * pitch * time)
             soundfile.write(folder / "recordings" / f"{name}-{n}.wav", tone, 16000)
+            (folder / "pets" / name).mkdir(parents=True, exist_ok=True)
+            soundfile.write(folder / "pets" / name / f"{n}.wav", tone, 16000)
     soundfile.write(folder / "song.wav", 0.3 * np.sin(2 * np.pi * 262 * time), 16000)
     everything, as_published = data_stage.find_clips, Protocol.for_task
 
