@@ -185,16 +185,22 @@ def own_data_columns() -> str:
 
 def protocols() -> str:
     """Write every field of every preset, and what the fields mean."""
-    from svuprobe.probe.protocol import PRESETS, Protocol
+    from svuprobe.probe.protocol import FOREIGN, PRESETS, Protocol
 
     rows: list[tuple[object, ...]] = []
     for field in fields(Protocol):
         if field.name != "name":
-            values = [_shown(getattr(preset, field.name)) for preset in PRESETS.values()]
-            # What a preset changes stands out.
-            first, *others = values
-            marked = [value if value == first else f"**{value}**" for value in others]
-            rows.append((code(field.name), first, *marked))
+            # What a preset changes stands out; a field that its head hasn't got is left empty.
+            default = _shown(field.default)
+            cells = []
+            for preset in PRESETS.values():
+                value = _shown(getattr(preset, field.name))
+                if field.name in FOREIGN[preset.head]:
+                    value = ""
+                elif field.name == "seeds":
+                    value = str(preset.draws)
+                cells.append(value if value in ("", default) else f"**{value}**")
+            rows.append((code(field.name), *cells))
     rows.append(("hash", *(code(preset.hash) for preset in PRESETS.values())))
     meanings = []
     for names, meaning in _attributes(Protocol.__doc__ or ""):

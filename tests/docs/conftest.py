@@ -45,7 +45,10 @@ def desk(tmp_path_factory):
         return few_of(clips) if task.dataset == "starter" else clips
 
     def short(protocol, task):
-        return replace(as_published(protocol, task), max_epochs=2, epoch_updates=1)
+        found = as_published(protocol, task)
+        if found.head != "network":  # which has no epochs
+            return found
+        return replace(found, max_epochs=2, epoch_updates=1)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(data_stage, "find_clips", few_clips)
