@@ -17,7 +17,7 @@ from svuprobe.extractors.loading import local_revision
 from svuprobe.extractors.names import is_control, slug
 from svuprobe.probe import identity, result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task
+from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task, own
 from svuprobe.tasks.datasets import DATASETS, embedded_folder
 from svuprobe.tasks.manifest import labels_of
 
@@ -68,7 +68,8 @@ def parts_of(plan: suites.Suite, models: list[str], data: Data, folder: Path) ->
 def _asked(plan: suites.Suite, name: str, data: Data, folder: Path) -> Asked:
     """Return a task with its clips; an unknown name raises, absent data do not."""
     typed = f"{name}.toml" if plan.prepare == "real_audio" else name
-    typed = str(folder / typed) if typed.endswith(".toml") else typed
+    if own.is_own(typed):
+        typed = own.at(typed, folder / own.path_of(typed))
     task = load_task(typed)
     root = data.folder(task.dataset)
     # Recordings that come with svuprobe are real, also in a suite that makes its other data.

@@ -11,8 +11,10 @@ from svuprobe._machine import MOST_SEED, check_whole
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks import Task, TaskError, find_clips, is_synthetic, kinds, load
 from svuprobe.tasks.datasets import embedded_folder
+from svuprobe.tasks.folds import names
 from svuprobe.tasks.manifest import ClipList, listed
 from svuprobe.tasks.synth import CORPORA
+from svuprobe.tasks.types import SPLITS
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def load_task(task: str) -> Task:
     Parameters
     ----------
     task
-        Its name, or the TOML file of one on data of one's own.
+        Its name, or of one on data of one's own the TOML file or ``folder:PATH``.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def load_task(task: str) -> Task:
     Raises
     ------
     TaskError
-        There is no such task, or the file describes none.
+        There is no such task, or the file or folder describes none.
 
     Example
     -------
@@ -132,7 +134,8 @@ def check(
     Parameters
     ----------
     task
-        A task's name, or the TOML file of one on data of one's own.
+        A task's name, or of one on data of one's own the TOML file or ``folder:PATH``. Of these it
+        is said what was understood, and which recordings stand on two sides of a split.
     data
         The folder that holds the datasets, or a `Data`.
     thorough
@@ -232,11 +235,13 @@ def clips_of(name: str, data: Data, reporter: Reporter) -> ClipList:
 
 
 def _counted(task: Task, listed: ClipList) -> str:
-    """Return the number of clips, by split, and of notes or beats."""
-    per_split = dict.fromkeys(("train", "valid", "test"), 0)
+    """Return the number of clips, by split or fold, and of notes or beats."""
+    per_split = dict.fromkeys(SPLITS, 0)
     for clip in listed.clips:
         per_split[clip.split] += 1
     splits = ", ".join(f"{number} {split}" for split, number in per_split.items())
+    if folds := names(listed.clips):
+        splits = f"in {len(folds)} folds"
     events = ""
     if kinds.of(task).level == "frame":
         events = f", {sum(len(clip.target) for clip in listed.clips)} {task.kind}"

@@ -38,7 +38,7 @@ def extract(
     Parameters
     ----------
     tasks
-        Names of tasks, or TOML files of tasks on data of one's own.
+        Names of tasks; on data of one's own TOML files or ``folder:PATH``.
     models
         Names of models: of the catalogue, ``hf:``, ``random:``, ``py:`` or ``hear:``.
     data

@@ -36,7 +36,7 @@ def finetune(
     Parameters
     ----------
     tasks
-        Names of tasks, or TOML files of tasks on data of one's own.
+        Names of tasks; on data of one's own TOML files or ``folder:PATH``.
     models
         Models by name, or baselines (`svuprobe.probe.baselines`).
     data

@@ -55,13 +55,17 @@ def is_own(name: str) -> bool:
 
 def path_of(name: str) -> Path:
     """Return the TOML file or the folder that a name of own data is of."""
-    return Path(name.removeprefix(_FOLDER))
+    if not name.startswith(_FOLDER):
+        return Path(name)
+    # A shell leaves ~ as it is after the colon.
+    return Path(os.path.expanduser(name.removeprefix(_FOLDER)))
 
 
 def is_there(name: str) -> bool:
     """Tell whether what a name of own data is of can still be found."""
     path = path_of(name)
-    return path.is_dir() if name.startswith(_FOLDER) else path.is_file()
+    # (Unlike Path's, these are false for a name that no file can have.)
+    return os.path.isdir(path) if name.startswith(_FOLDER) else os.path.isfile(path)
 
 
 def at(name: str, path: str | os.PathLike[str]) -> str:

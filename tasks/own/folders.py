@@ -38,8 +38,8 @@ def read(folder: Path, kind: Kind | None, chosen: Mapping[str, Sequence[str]]) -
         There is no such folder, it holds no recordings, or it is none of the forms; names the
         file.
     """
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "no such folder"
+    if not os.path.isdir(folder):
+        what = "is a file" if os.path.exists(folder) else "no such folder"
         raise TaskError(f"{folder}: {what}; a folder of recordings, or of folders of them")
     if (folder / hear.METADATA).is_file():
         return hear.read(folder)
@@ -67,9 +67,9 @@ def _files(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if name[0] not in "._"]
+        # Apple's archives hold a second file for each, in a folder of its own or hidden.
+        folders[:] = [each for each in folders if each[0] != "." and each != "__MACOSX"]
         for name in names:
-            # Apple's archives hold a second, hidden file for each.
             if not name.startswith("."):
                 yield Path(parent, name).relative_to(folder)
 
@@ -222,9 +222,11 @@ def _audio_folder(
     _give_splits(rows)
     named = {os.path.normpath(row.cells["path"]) for row in rows}
     for row in rows:
-        if row.cells["path"] and not (folder / row.cells["path"]).is_file():
+        # (Unlike Path's, it is false for a name that no file can have.)
+        if row.cells["path"] and not os.path.isfile(folder / row.cells["path"]):
             raise TaskError(
-                f"{row.where}: {columns.FILE_NAME} {row.cells['path']!r} is no file in {folder}"
+                f"{row.where}: {columns.FILE_NAME} {row.cells['path'][:80]!r} is no file in "
+                f"{folder}"
             )
     notes = []
     unnamed = [path.as_posix() for path in recordings if os.path.normpath(path) not in named]
@@ -249,7 +251,7 @@ def _placed(folder: Path, parent: Path, row: Row) -> Row:
     cells = dict(row.cells)
     if cells["path"]:
         cells["path"] = (parent / cells["path"]).as_posix()
-    if parent != Path() and (folder / parent / cells["target"]).is_file():
+    if parent != Path() and os.path.isfile(folder / parent / cells["target"]):
         # A file of notes or beats, named as the recording is.
         cells["target"] = (parent / cells["target"]).as_posix()
     return Row(row.where, cells)

@@ -18,6 +18,7 @@ github.com/hearbenchmark/hear-preprocess.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.base import Kind
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.own import tables
+from svuprobe.tasks.own.keys import KEYS
 from svuprobe.tasks.own.listing import Listing, Row
 from svuprobe.tasks.sheets import normal, read_text
 from svuprobe.tasks.types import SPLITS, TaskError
@@ -61,7 +63,12 @@ def read(folder: Path) -> Listing:
         rows += _rows(folder, part, audio, kinds.named(metadata["prediction_type"]), set(labels))
     says: dict[str, Any] = {"kind": metadata["prediction_type"], "targets": labels}
     seconds = metadata.get("sample_duration")
-    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
+    if seconds is not None:  # else recordings differ in length
+        rule = KEYS["window_s"]
+        if type(seconds) not in rule.types or not rule.allowed(seconds):
+            raise TaskError(
+                f"{folder / METADATA}: sample_duration = {ascii(seconds)[:40]}; it is {rule.rule}"
+            )
         says["window_s"] = float(seconds)
     notes = []
     asked = metadata.get("evaluation")
@@ -145,7 +152,7 @@ def _rows(folder: Path, part: str, audio: Path, kind: Kind, labels: set[str]) ->
         raise TaskError(f"{path}: is no object of recordings with their labels")
     rows = []
     for name, values in body.items():
-        where = f"{path}: {name!r}"
+        where = f"{path}: {name[:80]!r}"
         carried = []
         for value in values if isinstance(values, list) else [values]:
             label = normal(str(value)) if isinstance(value, (str, int, float)) else ""
@@ -153,8 +160,9 @@ def _rows(folder: Path, part: str, audio: Path, kind: Kind, labels: set[str]) ->
                 raise TaskError(f"{where}: label {ascii(value)[:60]} is not in {_VOCABULARY}")
             carried.append(label)
         recording = audio / part / name
-        if not recording.is_file():
-            raise TaskError(f"{where}: no file {recording}")
+        # (Unlike Path's, it is false for a name that no file can have.)
+        if not os.path.isfile(recording):
+            raise TaskError(f"{where}: no such file in {recording.parent}")
         assert isinstance(kind, ClipKind)
         target = kind.cell_of(where, carried) if carried else ""
         cells = {"path": recording.relative_to(folder).as_posix(), "target": target}

@@ -50,7 +50,8 @@ def read(path: Path, base: Path, chosen: Mapping[str, Sequence[str]]) -> Listing
         rows.append(Row(where, cells))
     called = {}
     for name, theirs in found.items():
-        if theirs != [name]:
+        # What a list calls label or file_name needs no word.
+        if name in chosen:
             called[name] = ", ".join(theirs)
     beside = found["path"] == [columns.FILE_NAME]
     return Listing(

@@ -6,6 +6,7 @@ import random
 import re
 
 import pytest
+import test_own_forms as own_forms
 from planted import classes, header, planted_states, write_cache
 
 from svuprobe import api
@@ -14,7 +15,7 @@ from svuprobe.benchmarks import leaderboard, real_audio, suite
 from svuprobe.extractors import names
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import preset
-from svuprobe.tasks import find_clips, is_synthetic, load
+from svuprobe.tasks import find_clips, is_synthetic, kinds, load
 from svuprobe.tasks.synth import corpus
 
 TIMES = 500
@@ -114,6 +115,32 @@ def test_a_task_and_its_table(tmp_path, kind, suffix):
         find_clips(task, tmp_path)
 
     through(toml.with_suffix(suffix), use, TIMES // 2)
+
+
+def own_in(tmp_path, form):
+    """A name of own data in some form, and the file of it that is spoilt."""
+    (tmp_path / "digits").mkdir()
+    if form == "HEAR":
+        return own_forms.hear(tmp_path / "digits"), tmp_path / "digits" / "task_metadata.json"
+    if form == "Hugging Face":
+        name = own_forms.hugging_face(tmp_path / "digits", own_forms.as_csv)
+        return name, tmp_path / "digits" / "metadata.csv"
+    write = {"list.jsonl": own_forms.as_json_lines, "list.json": own_forms.as_json_array}[form]
+    return own_forms.listed(tmp_path, write, form), tmp_path / form
+
+
+@pytest.mark.parametrize("form", ["HEAR", "Hugging Face", "list.jsonl", "list.json"])
+def test_own_data_in_other_forms(tmp_path, form):
+    name, path = own_in(tmp_path, form)
+    through(path, lambda: find_clips(load(name), tmp_path), TIMES // 10)
+
+
+@pytest.mark.parametrize("namespace", ["note_midi", "pitch_contour"])
+def test_an_annotation(tmp_path, namespace):
+    value = 60 if namespace == "note_midi" else {"voiced": True, "frequency": 220.0}
+    path = own_forms.jams(tmp_path / "a.jams", (namespace, [own_forms.observation(1, value, 0.5)]))
+    kind = kinds.named("notes" if namespace == "note_midi" else "melody")
+    through(path, lambda: kind.events(path), TIMES // 10)
 
 
 def test_a_protocol(tmp_path):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -496,6 +497,10 @@ FOLDER_MISTAKES = {
         hear_edit("task_metadata.json", '"multiclass"', '"accdoa"'),
         ["task_metadata.json: prediction_type = 'accdoa'", "multiclass, multilabel"],
     ),
+    "no duration": (
+        hear_edit("task_metadata.json", "0.5", "1e308"),
+        ["task_metadata.json: sample_duration = 1e+308; it is a number from 0.01"],
+    ),
     "no vocabulary": (
         lambda folder: (hear(folder), (folder / "labelvocabulary.csv").unlink()),
         ["labelvocabulary.csv: no such file"],
@@ -510,7 +515,7 @@ FOLDER_MISTAKES = {
     ),
     "no such recording of HEAR": (
         hear_edit("test.json", "0_yweweler_0", "0_yweweler_9"),
-        ["test.json: '0_yweweler_9.flac': no file"],
+        ["test.json: '0_yweweler_9.flac': no such file in"],
     ),
     "a fold too few": (
         lambda folder: (hear_folds(folder), (folder / "fold03.json").unlink()),
@@ -684,3 +689,18 @@ def test_check_says_what_was_understood_and_finds_recordings_on_two_sides(tmp_pa
     ):
         assert part in done.output
     assert listing_of(load(f"folder:{folder}")).place == folder.resolve()
+
+
+def test_check_counts_by_folds_and_names_a_class_that_is_in_one_alone(tmp_path):
+    folder = tmp_path / "digits"
+    name = hear_folds(folder)
+    done = CliRunner().invoke(cli.main, ["data", "check", "--task", name])
+    assert done.exit_code == 0, done.output
+    assert "4 folds, as given" in done.output
+    assert re.search(r"fold +clips +groups +hours\n.*\nfold00 +4 +4", done.output)
+    assert re.search(r"label +fold00 +fold01", done.output)
+    edit(folder / "labelvocabulary.csv", "1,1", "1,1\n2,2")
+    edit(folder / "fold02.json", '["1"]', '["2"]')
+    done = CliRunner().invoke(cli.main, ["data", "check", "--task", name])
+    assert done.exit_code == 1
+    assert "2 is in fold fold02 alone: unknown when tested" in done.output
