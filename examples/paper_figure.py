@@ -17,12 +17,17 @@ import numpy as np
 
 import svuprobe
 
+PROTOCOL = "quick"  # of which_layer.py
+
 
 def figure(task: str, out: str) -> None:
     """Draw the layer curves of all models, and a map of the clips in the best layer."""
     results = []
-    for path in sorted(Path("results").glob(f"*/{task}/*.json")):
+    # One protocol alone: scores of two are not to be compared.
+    for path in sorted(Path("results").glob(f"*/{task}/{PROTOCOL}*.json")):
         results.append(svuprobe.load_result(path))
+    if not results:
+        sys.exit(f"results/: nothing on {task}; run python examples/which_layer.py {task} first")
     results.sort(key=lambda result: result.ranked.mean, reverse=True)
     best = next(result for result in results if result.best_layer)
 
