@@ -44,6 +44,8 @@ TABLE = {
     "mtg-moodtheme": "svuprobe.tasks.mtg_jamendo:MOODTHEME",
     "mtg-genre": "svuprobe.tasks.mtg_jamendo:GENRE",
     "mtg-top50": "svuprobe.tasks.mtg_jamendo:TOP50",
+    "melody": "svuprobe.tasks.melody:TASK",
+    "chords": "svuprobe.tasks.chords:TASK",
     "starter-digits": "svuprobe.tasks.starter:DIGITS",
     "starter-family": "svuprobe.tasks.starter:FAMILY",
     "starter-pitch": "svuprobe.tasks.starter:PITCH",

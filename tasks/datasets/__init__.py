@@ -215,6 +215,31 @@ _CARDS = (
         ),
     ),
     Dataset(
+        name="vocadito",
+        title="vocadito: 40 excerpts of solo singing with f0, notes and lyrics",
+        licence="CC BY 4.0",
+        homepage="https://zenodo.org/records/5578807",
+        hours=0.0,
+        archives=(
+            Archive(
+                "vocadito.zip",
+                ("https://zenodo.org/records/5578807/files/vocadito.zip?download=1",),
+                "md5:dea40fd18f14d899643c4ba221b33a46",  # as mirdata checks it
+            ),
+        ),
+    ),
+    Dataset(
+        name="chords1217",
+        title="Chords1217: 1,217 popular songs with chords",
+        licence="annotations of several projects; audio: commercial recordings, not distributed",
+        homepage="https://github.com/a43992899/MARBLE",
+        hours=0.0,
+        how=(
+            "Get Chords1217.train.jsonl, .val.jsonl and .test.jsonl as MARBLE distributes them, "
+            "and put the songs beside them as audio/<id>.flac or .mp3."
+        ),
+    ),
+    Dataset(
         name=starter.DATASET,
         title="Starter: 1,412 spoken digits, played and sung notes, which come with svuprobe",
         licence="per recording: CC BY-SA 4.0, CC BY 4.0 or MIT (sources.csv and LICENCES.md there)",

@@ -18,4 +18,6 @@ CORPORA: dict[str, str] = {
     "artist20": "svuprobe.tasks.synth.artist20:write",
     "magnatagatune": "svuprobe.tasks.synth.magnatagatune:write",
     "mtg-jamendo": "svuprobe.tasks.synth.mtg_jamendo:write",
+    "vocadito": "svuprobe.tasks.synth.vocadito:write",
+    "chords1217": "svuprobe.tasks.synth.chords1217:write",
 }

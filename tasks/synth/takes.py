@@ -13,7 +13,14 @@ import numpy as np
 
 from svuprobe.tasks.synth.techniques import TECHNIQUES, vibrated
 from svuprobe.tasks.synth.vocal_tract import render
-from svuprobe.tasks.synth.voice import VOWELS, Audio, Singer, Syllable, plain_singing
+from svuprobe.tasks.synth.voice import (
+    VOWELS,
+    Audio,
+    Singer,
+    Syllable,
+    frame_times,
+    plain_singing,
+)
 
 # Steps in semitones above the lowest note and lengths in beats; lengths are stretched to the clip.
 EXERCISES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -199,9 +206,29 @@ def melody(
     The labels are the score itself: a vowel starts at its onset and is silent, or at its next
     consonant, at its offset. Notes of 0.5 s and more carry a mild vibrato.
     """
+    audio, score, _ = _sung_melody(singer, seconds, rng, sample_rate)
+    return audio, [(s.onset_s, s.offset_s, round(s.midi)) for s in score]
+
+
+def contour(
+    singer: Singer, seconds: float, times: np.ndarray, rng: np.random.Generator, sample_rate: int
+) -> tuple[Audio, np.ndarray]:
+    """Sing a melody as `melody` does; return it with its f0 at ``times``, Hz, 0 in rests."""
+    audio, score, f0_hz = _sung_melody(singer, seconds, rng, sample_rate)
+    hz = np.interp(times, frame_times(seconds), f0_hz)
+    sung = np.zeros(len(times), bool)
+    for syllable in score:
+        sung |= (times >= syllable.onset_s) & (times < syllable.offset_s)
+    return audio, np.where(sung, hz, 0.0)
+
+
+def _sung_melody(
+    singer: Singer, seconds: float, rng: np.random.Generator, sample_rate: int
+) -> tuple[Audio, list[Syllable], np.ndarray]:
+    """Return a melody, its syllables and its f0 at the times of the controls, Hz."""
     score = _melody_score(singer, seconds, rng)
     controls = plain_singing(score, singer, seconds, rng)
     held = [s for s in score if s.seconds >= 0.5]
     controls = vibrated(controls, held, singer.vibrato_hz, 0.5 * singer.vibrato_cents, rng)
     audio = recorded(render(controls, singer, rng, sample_rate), rng.uniform(-6.0, -1.0), rng)
-    return audio, [(s.onset_s, s.offset_s, round(s.midi)) for s in score]
+    return audio, score, controls.f0_hz

@@ -157,7 +157,8 @@ def test_no_part_asks_which_kind_a_task_has():
     # What synthesisers play has names of its own, "melody" and "chords" among them.
     apart = ("svuprobe.tasks.kinds", "svuprobe.tasks.synth", "svuprobe.pretrain.open_audio")
     for name, path in modules().items():
-        if not name.startswith(apart):
+        # A task may be called as its kind: the table of tasks names them.
+        if name != "svuprobe.tasks" and not name.startswith(apart):
             nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             asking += [
                 f"{path.relative_to(ROOT)}:{node.lineno}"

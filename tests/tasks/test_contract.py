@@ -39,11 +39,15 @@ MARGIN = {
     "mtg-moodtheme": 0.15,
     "mtg-genre": 0.1,
     "mtg-top50": 0.1,
+    "melody": 0.2,
+    "chords": 0.2,
     "starter-digits": 0.1,
     "starter-family": 0.05,
     "starter-pitch": 0.4,
     "starter-pitch-height": 0.3,
 }
+# By how much an answer is late that is worth little, where it is not a quarter of a second.
+LATE_S = {"melody": 1.0, "chords": 0.6}
 # Tasks whose test split is one group: their results say that they have no interval.
 OF_ONE_VOICE = {"starter-digits"}
 
@@ -106,12 +110,14 @@ def test_perfect_predictions_score_1_on_every_metric_and_shuffled_ones_chance(ta
     clips = find_clips(task, folder(task))
     if kinds.of(task).level == "frame":
         for clip in clips[:3]:
-            estimate = np.array(clip.target, dtype=float)
-            scores = kinds.of(task).score(clip.target, estimate)
+            kind = kinds.of(task, manifest.labels_of(task, clips))
+            estimate = kind.as_events(clip.target)
+            scores = kind.score(clip.target, estimate)
             assert set(task.metrics) <= set(scores)
             assert all(scores[name] == pytest.approx(1.0) for name in task.metrics)
-            late = estimate + (0.25 if task.kind == "beats" else np.array([0.25, 0.25, 0.0]))
-            assert kinds.of(task).score(clip.target, late)[task.metrics[0]] < 0.6
+            times = {1: 1, 2: np.array([1, 0]), 3: np.array([1, 1, 0])}[estimate[:1].size]
+            late = estimate + LATE_S.get(task.kind, 0.25) * times
+            assert kind.score(clip.target, late)[task.metrics[0]] < 0.6
         return
     labels = manifest.labels_of(task, clips)
     target = kinds.of(task).encode(task, labels, clips)
