@@ -98,33 +98,72 @@ def note(
     t = np.arange(round(seconds * sample_rate)) / sample_rate
     made = timbre(family, instrument)
     f0 = 440 * 2 ** ((midi - 69) / 12)
-    # Vibrato as a shift of time, the integral of the shift of pitch.
-    wobble = (
-        made.vibrato_cents
-        / 1200
-        * np.log(2)
-        / (2 * np.pi * 5.5)
-        * np.sin(2 * np.pi * 5.5 * t + rng.uniform(0, 6))
-    )
-    phase = 2 * np.pi * f0 * (t + wobble)
-    audio = np.zeros_like(t)
-    for n in range(1, 41):
-        stretch = n * np.sqrt(1 + made.inharmonicity * n * n)
-        # Partials near the Nyquist rate would alias.
-        if f0 * stretch > 0.45 * sample_rate:
-            break
-        level = 10 ** (-made.tilt_db * np.log2(n) / 20) * (made.even if n % 2 == 0 else 1.0)
-        level *= _vocal_tract(f0 * stretch) if family == "vocal" else 1.0
+    start = rng.uniform(0, 6)  # of the vibrato
+    orders = np.arange(1, 41)
+    stretches = orders * np.sqrt(1 + made.inharmonicity * orders**2)
+    # Partials near the Nyquist rate would alias.
+    below = f0 * stretches <= 0.45 * sample_rate
+    orders, stretches = orders[below], stretches[below]
+    levels = 10 ** (-made.tilt_db * np.log2(orders) / 20)
+    levels[orders % 2 == 0] *= made.even
+    if family == "vocal":
+        levels *= [_vocal_tract(f0 * stretch) for stretch in stretches]
+    weights = levels * np.exp(1j * rng.uniform(0, 2 * np.pi, len(orders)))
+    if made.vibrato_cents:
+        # Vibrato as a shift of time, the integral of the shift of pitch.
+        depth = made.vibrato_cents / 1200 * np.log(2) / (2 * np.pi * 5.5)
+        wobble = depth * np.sin(2 * np.pi * 5.5 * t + start)
+        audio = _harmonics(2 * np.pi * f0 * (t + wobble), weights)
+    else:
         # Higher partials die sooner, as on strings; exp(-6.9) is -60 dB.
-        fall = np.exp(-6.9 * t * (1 + 0.1 * n) / made.decay_s) if made.decay_s else 1.0
-        audio += level * fall * np.sin(stretch * phase + rng.uniform(0, 2 * np.pi))
+        decays = 6.9 * (1 + 0.1 * orders) / made.decay_s if made.decay_s else 0.0
+        audio = _steady(len(t), 2j * np.pi * f0 * stretches - decays, weights, sample_rate)
     audio /= max(np.abs(audio).max(), 1e-9)
-    audio += (
-        made.noise
-        * rng.normal(size=len(t))
-        * (np.exp(-6.9 * t / made.decay_s) if made.decay_s else 1.0)
-    )
+    noise = made.noise * rng.normal(size=len(t))
+    audio += noise * np.exp(-6.9 * t / made.decay_s) if made.decay_s else noise
     return (audio * _envelope(len(t), made.attack_s, sample_rate)).astype(np.float32)
+
+
+def _harmonics(phase: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Add up the harmonics of a moving tone, (n,).
+
+    Harmonic ``k`` is the ``k``-th power of the first as a complex number, so the sum is a
+    polynomial, evaluated by Horner's rule: one multiplication a harmonic in place of a sine.
+
+    Parameters
+    ----------
+    phase
+        (n,) of the first harmonic, radians.
+    weights
+        (harmonics,) complex: level and starting phase of each.
+    """
+    first = np.exp(1j * phase)
+    total = np.zeros_like(first)
+    for weight in weights[::-1]:
+        total += weight
+        total *= first
+    return total.imag
+
+
+def _steady(n: int, rates: np.ndarray, weights: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Add up partials that keep their pitch while they decay, (n,).
+
+    Such a partial is ``exp(rate * time)``, and that of a sum of times is a product: that of the
+    time at which a block begins and that of the time within it. So all partials are one product of
+    two small matrices.
+
+    Parameters
+    ----------
+    rates
+        (partials,) complex, per second: less the decay, and 2 pi times the frequency in Hz.
+    weights
+        (partials,) complex: level and starting phase of each.
+    """
+    block = 256  # samples; near the root of n the two matrices are smallest
+    begins = np.arange(0, n, block) / sample_rate
+    within = np.arange(block) / sample_rate
+    starts = weights * np.exp(begins[:, None] * rates)  # (blocks, partials)
+    return (starts @ np.exp(rates[:, None] * within)).imag.ravel()[:n]
 
 
 def _vocal_tract(frequency: float) -> float:

@@ -5,7 +5,7 @@ said to be.
 import numpy as np
 import pytest
 
-from svuprobe.tasks.synth.instruments import FAMILIES, Style, note, track
+from svuprobe.tasks.synth.instruments import FAMILIES, Style, _harmonics, _steady, note, track
 
 RATE = 16000
 
@@ -27,6 +27,20 @@ def test_a_note_has_the_pitch_it_is_asked_for(family, midi):
     assert near.max() > 8 * below.max()
     assert np.isfinite(audio).all()
     assert np.abs(audio).max() < 2
+
+
+def test_partials_are_the_sum_of_their_sines():
+    time = np.arange(1000) / RATE
+    levels, starts = np.array([1.0, 0.5, 0.25]), np.array([0.1, 2.0, 4.0])
+    weights, orders = levels * np.exp(1j * starts), np.arange(1, 4)
+    phase = 2 * np.pi * 440 * time + np.sin(30 * time)
+    sines = levels * np.sin(np.outer(phase, orders) + starts)
+    assert np.allclose(_harmonics(phase, weights), sines.sum(1), atol=1e-12)
+    hz, decays = np.array([440.0, 881.0, 1325.5]), np.array([5.0, 8.0, 0.0])
+    fading = levels * np.exp(-np.outer(time, decays))
+    fading *= np.sin(2 * np.pi * np.outer(time, hz) + starts)
+    made = _steady(len(time), 2j * np.pi * hz - decays, weights, RATE)
+    assert np.allclose(made, fading.sum(1), atol=1e-12)
 
 
 def test_families_differ_more_than_their_instruments():
