@@ -28,7 +28,7 @@ _WRITTEN = (
     "<!-- Written by `svuprobe leaderboard`. "
     "Do not edit: `svuprobe leaderboard --check` fails if you do. -->"
 )
-_HOW_TO_READ = """
+HOW_TO_READ = """
 How to read it. *Score*: mean over seeds of the weighted-sum head (of the only layer of a hand-made
 front end; of the best layer on validation where the protocol ranks that), at the learning rate
 chosen on validation. *± seeds*: standard deviation over seeds. *95 % interval*: jackknife over the
@@ -40,10 +40,11 @@ validation*, with its test score. *Selectivity*: score minus the score of heads 
 labels. Rows marked *control* are random weights or hand-made features: a pretrained model has
 learnt something useful for the task only as far as it beats them. Rows in italics have no rank.
 Beside a score, † says that the model was trained on audio of this dataset, ‡ that it may have been,
-and ? that nobody says what it was trained on. The same as CSV and JSON lies beside this file.
+and ? that nobody says what it was trained on.
 """
+_BESIDE = "The same as CSV and JSON lies beside this file."
 # Filled to 118 columns, as the leaderboards that are kept were written.
-HEAD = f"# Leaderboard\n\n{_WRITTEN}\n\n{textwrap.fill(_HOW_TO_READ.strip(), 118)}\n"
+HEAD = f"# Leaderboard\n\n{_WRITTEN}\n\n{textwrap.fill(f'{HOW_TO_READ.strip()} {_BESIDE}', 118)}\n"
 SYNTHETIC = (
     "**Synthetic audio**: these scores say that the chain works, nothing about any real singer."
 )
@@ -63,7 +64,7 @@ def files(
     results that could not be used; everything else is in the tables.
     """
     chosen = selection.read(results)
-    about = _about(results)
+    about = about_of(results)
     several = tables.build(chosen.entries, chosen.wanted)
     across = across_tasks(several, chosen.wanted)
     texts = {
@@ -81,7 +82,7 @@ def render(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> str:
     return markdown(several, across_tasks(several, wanted))
 
 
-def _about(results: Path) -> str:
+def about_of(results: Path) -> str:
     """Return what the folder's ``about.md`` says of its results; empty where there is none."""
     path = results / ABOUT
     try:

@@ -125,12 +125,18 @@ def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table
     """Return every table; what a suite asks for and is not there becomes a row marked as
     missing.
     """
-    shuffled: dict[Key, Result] = {}
-    with_true_labels = set()
+    shuffled = {}
     for result, _ in entries:
         if result.protocol.shuffle_labels:
             shuffled[_model_key(result)] = result
-        else:
+    return [_table(same, shuffled, wanted) for same in grouped(entries)]
+
+
+def grouped(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Return the results of each table, best first, in the order of `build`."""
+    with_true_labels = set()
+    for result, _ in entries:
+        if not result.protocol.shuffle_labels:
             with_true_labels.add(_model_key(result))
     # A result on shuffled labels is a column beside the
     # one on true labels; alone it is a table of its own.
@@ -139,10 +145,18 @@ def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table
         if not result.protocol.shuffle_labels or _model_key(result) not in with_true_labels:
             of_tables.append((result, path))
     of_tables.sort(key=lambda entry: table_key(entry[0]))
-    return [
-        _table(list(same), shuffled, wanted)
-        for _, same in groupby(of_tables, key=lambda entry: table_key(entry[0]))
-    ]
+    groups = []
+    for _, same in groupby(of_tables, key=lambda entry: table_key(entry[0])):
+        groups.append(sorted(same, key=_best_first))
+    return groups
+
+
+def _best_first(entry: Entry) -> tuple[Any, ...]:
+    """Return a sort key; names break ties, so that a table is the same whatever order files were
+    found in.
+    """
+    result = entry[0]
+    return _descending(result.ranked.mean), *_name_and_revision(result)
 
 
 def table_key(result: Result) -> Key:
@@ -190,10 +204,6 @@ def pooled_by(pooling: str) -> str:
 
 
 def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[Wanted]) -> Table:
-    # Names break ties, so that a table is the same whatever order files were found in.
-    entries = sorted(
-        entries, key=lambda e: (_descending(e[0].ranked.mean), *_name_and_revision(e[0]))
-    )
     results = [result for result, _ in entries]
     first, task = results[0], results[0].task
     # Results of an older svuprobe may lack some that are scored beside the task's own.

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         prepare as prepare,
         pretrain as pretrain,
         probe as probe,
+        report as report,
         save_predictions as save_predictions,
         synth as synth,
     )
@@ -92,6 +93,7 @@ _FACE = dict.fromkeys(
         "prepare",
         "pretrain",
         "probe",
+        "report",
         "save_predictions",
         "synth",
     ),

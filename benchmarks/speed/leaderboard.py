@@ -37,13 +37,13 @@ from svuprobe.tasks.types import SPLITS
 TASKS, CLASSES, CLIPS, GROUPS = 5, 10, 200, 40
 
 
-def write(results: Path, n_models: int) -> None:
+def write(results: Path, n_models: int, n_tasks: int = TASKS) -> None:
     """Write results of models that are right more and more often, with predictions, on every
     task.
     """
     protocol = Protocol()
     for model in range(n_models):
-        for task in range(TASKS):
+        for task in range(n_tasks):
             rng = np.random.default_rng([model, task])
             target = np.arange(CLIPS) % CLASSES
             right = rng.random((protocol.seeds, CLIPS)) < 0.3 + 0.6 * model / n_models
@@ -98,10 +98,11 @@ def _result(model: str, task: str, per_seed: np.ndarray) -> Result:
             control=False,
         ),
         protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=protocol.fields),
-        scores={"accuracy": score},
-        chance={"accuracy": 1 / CLASSES},
+        scores=dict.fromkeys(("accuracy", "macro_f1", "top3"), score),
+        chance=dict.fromkeys(("accuracy", "macro_f1", "top3"), 1 / CLASSES),
         layer_weights=LayerWeights(softmax=weights, times_rms=weights, rms=(1.0,) * len(layers)),
         layer_curve=dict.fromkeys(layers, score.per_seed),
+        layer_ci95=dict.fromkeys(layers, (0.123456, 0.987654)),
         selected=Selected(
             head=choice, layers={name: replace(choice, layer=name) for name in layers}
         ),

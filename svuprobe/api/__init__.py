@@ -26,6 +26,7 @@ from svuprobe.api.models import LoadedModel, check_model, load_model
 from svuprobe.api.prediction import predict, save_predictions
 from svuprobe.api.pretraining import pretrain
 from svuprobe.api.probing import probe
+from svuprobe.api.reports import report
 from svuprobe.api.results import PartlyDone, Probed, load_result
 from svuprobe.extractors.base import ExtractError
 from svuprobe.pretrain.options import PretrainOptions
@@ -79,6 +80,7 @@ __all__ = [
     "prepare",
     "pretrain",
     "probe",
+    "report",
     "save_predictions",
     "synth",
 ]

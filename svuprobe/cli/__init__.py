@@ -22,6 +22,7 @@ from svuprobe.cli import (
     predict,
     pretrain,
     probe,
+    report,
     suites,
 )
 
@@ -51,6 +52,7 @@ for command in (
     boards.plot,
     boards.export,
     boards.compare,
+    report.report,
     suites.run,
     suites.demo,
 ):

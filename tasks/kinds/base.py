@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from svuprobe.tasks.kinds.answers import ClipAnswer
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.sheets import normal
 from svuprobe.tasks.types import Clip, Task
@@ -64,6 +65,8 @@ class Kind(ABC):
         Of annotations in JAMS files that hold targets of the kind; ``*`` stands for anything.
     sidecars
         Ends of the names of files that may lie beside a recording and hold its target.
+    wrongness
+        What `svuprobe.tasks.kinds.answers.ClipAnswer.wrong` is, as the heading of a column.
     """
 
     name: ClassVar[str]
@@ -78,6 +81,8 @@ class Kind(ABC):
     def with_labels(self, labels: tuple[str, ...]) -> Kind:
         """Return what does the work for a task with these labels: of most kinds the kind itself."""
         return self
+
+    wrongness: ClassVar[str] = "share of heads that are wrong"
 
     # -- own data: a TOML file and the column target of a CSV file ---------------------------------
 
@@ -207,6 +212,23 @@ class Kind(ABC):
         Parameters are those of `loss`, as arrays.
         """
         return []
+
+    # -- what was answered on the test split -------------------------------------------------------
+
+    @abstractmethod
+    def answers(
+        self, labels: Sequence[str], metric: str, stored: Mapping[str, np.ndarray]
+    ) -> list[ClipAnswer]:
+        """Return what the heads of a result answered for each test clip.
+
+        Parameters
+        ----------
+        metric
+            The one that ranks.
+        stored
+            The predictions kept beside the result, by name of the array
+            (`svuprobe.probe.stats.units` reads and checks them).
+        """
 
     # -- predictions -------------------------------------------------------------------------------
 

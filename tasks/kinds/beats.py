@@ -12,6 +12,7 @@ import numpy as np
 
 from svuprobe.tasks.kinds import beat_tracking
 from svuprobe.tasks.kinds.annotations import JAMS, Observation
+from svuprobe.tasks.kinds.answers import Mark
 from svuprobe.tasks.kinds.base import Problem
 from svuprobe.tasks.kinds.formats import jams
 from svuprobe.tasks.kinds.frames import INK, FrameKind
@@ -130,6 +131,10 @@ class Beats(FrameKind):
         Pooled over tracks they give the F of MARBLE's code.
         """
         return beat_tracking.matched(reference, estimate)
+
+    def marks(self, events: Sequence[Any] | np.ndarray) -> list[Mark]:
+        """Return the moment of each beat."""
+        return [(time, time, None) for time in np.ravel(events).tolist()]
 
     # -- predictions -------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from svuprobe._text import cell as csv_cell, picture
 from svuprobe.tasks.kinds import metrics
+from svuprobe.tasks.kinds.answers import ClipAnswer
 from svuprobe.tasks.kinds.base import Kind
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.sheets import Cell, Numbers
@@ -152,6 +153,46 @@ class ClipKind(Kind):
     def unscored(self, test: np.ndarray, labels: Sequence[str]) -> list[str]:
         """Return the labels that metrics leave out, from the encoded targets of the test split."""
         return []
+
+    # -- what was answered on the test split -------------------------------------------------------
+
+    def answers(
+        self, labels: Sequence[str], metric: str, stored: Mapping[str, np.ndarray]
+    ) -> list[ClipAnswer]:
+        """Return what the heads answered for each clip: by the mean of its windows' outputs."""
+        names, first, clip = np.unique(stored["clip_id"], return_index=True, return_inverse=True)
+        sizes = np.bincount(clip)
+        seeds = []
+        for own in stored["outputs"].astype(float):  # (windows, C)
+            total = np.zeros((len(names), own.shape[1]))
+            np.add.at(total, clip, own)
+            seeds.append(total / sizes[:, None])
+        outputs, target = np.stack(seeds), stored["target"][first]
+        wrong = self.wrong(target, outputs).mean(axis=0)
+        found = []
+        for n in np.argsort(first):  # in the order of the predictions
+            found.append(
+                ClipAnswer(
+                    id=str(names[n]),
+                    group=str(stored["group"][first[n]]),
+                    truth=self.in_words(labels, target[n]),
+                    answer=self.answer_in_words(labels, outputs[:, n]),
+                    wrong=float(wrong[n]),
+                )
+            )
+        return found
+
+    @abstractmethod
+    def wrong(self, target: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return how wrong each seed's answers (S, N, C) are: (S, N), 0 for right."""
+
+    @abstractmethod
+    def in_words(self, labels: Sequence[str], target: Any) -> str:
+        """Return an encoded target as a reader knows it."""
+
+    @abstractmethod
+    def answer_in_words(self, labels: Sequence[str], outputs: np.ndarray) -> str:
+        """Return what the seeds' outputs (S, C) for one clip say."""
 
     # -- predictions -------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import expit
 
 from svuprobe.tasks.kinds.annotations import JAMS, MIDI, Observation, read_jams
+from svuprobe.tasks.kinds.answers import ClipAnswer, Mark
 from svuprobe.tasks.kinds.base import Kind
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.types import Task, TaskError
@@ -48,6 +49,7 @@ class FrameKind(Kind):
     level = "frame"
     activation_name: ClassVar[str]
     pooled: ClassVar[str] = ""
+    wrongness = "1 − score, mean over seeds"
 
     # -- own data ----------------------------------------------------------------------------------
 
@@ -145,6 +147,33 @@ class FrameKind(Kind):
         `pooled`.
         """
         raise NotImplementedError
+
+    # -- what was answered on the test split -------------------------------------------------------
+
+    def answers(
+        self, labels: Sequence[str], metric: str, stored: Mapping[str, np.ndarray]
+    ) -> list[ClipAnswer]:
+        """Return how far each clip's score is from 1, and the events of the first seed's head."""
+        wrong = 1 - stored[f"score_{metric}"].mean(axis=0)
+        # Rows of events begin with the clip's number and the seed's.
+        rows = stored["estimate"]
+        found = []
+        for n, (name, group) in enumerate(zip(stored["clip_id"], stored["group"], strict=True)):
+            events = rows[(rows[:, 0] == n) & (rows[:, 1] == 0)][:, 2:]
+            words = f"{len(events)} {self.name}"
+            found.append(ClipAnswer(str(name), str(group), "", words, float(wrong[n]), events))
+        return found
+
+    @abstractmethod
+    def marks(self, events: Sequence[Any] | np.ndarray) -> list[Mark]:
+        """Return what a picture of events has: begin and end in seconds, and a height.
+
+        What has no height is a moment, and ends where it begins.
+        """
+
+    def height_name(self, height: int) -> str:
+        """Return the name of a height at an axis; empty for heights without one."""
+        return ""
 
     # -- predictions -------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svuprobe.tasks.kinds.annotations import JAMS, Observation
+from svuprobe.tasks.kinds.answers import Mark
 from svuprobe.tasks.kinds.base import Kind, Problem, softmax_less_hot
 from svuprobe.tasks.kinds.formats import jams
 from svuprobe.tasks.kinds.frames import INK, FrameKind
@@ -137,6 +138,18 @@ class IntervalKind(FrameKind):
     def chance(self, task: Task, times: np.ndarray) -> np.ndarray:
         """Return no interval, (0, 3)."""
         return np.zeros((0, 3))
+
+    def marks(self, events: Sequence[Any] | np.ndarray) -> list[Mark]:
+        """Return start, end and class of each interval, of references and of estimates."""
+        rows = list(events)
+        if rows and isinstance(rows[0][2], str):
+            rows = list(self.as_events(rows))
+        return [(float(start), float(end), float(label)) for start, end, label in rows]
+
+    def height_name(self, height: int) -> str:
+        """Return the name of a class."""
+        names = self.names()
+        return names[height] if 0 <= height < len(names) else ""
 
     # -- predictions -------------------------------------------------------------------------------
 

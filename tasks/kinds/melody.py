@@ -10,8 +10,10 @@ import numpy as np
 
 from svuprobe.tasks.kinds import f0
 from svuprobe.tasks.kinds.annotations import JAMS, Observation, checked
+from svuprobe.tasks.kinds.answers import Mark
 from svuprobe.tasks.kinds.formats import jams
 from svuprobe.tasks.kinds.frames import INK, FrameKind
+from svuprobe.tasks.kinds.pitch_names import white_key
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.sheets import LATEST_S, NAMED_BY, Cell, Numbers, columns_of_numbers, read_text
 from svuprobe.tasks.types import Clip, Task, TaskError
@@ -127,6 +129,26 @@ class Melody(FrameKind):
     def chance(self, task: Task, times: np.ndarray) -> np.ndarray:
         """Return silence, (F, 2)."""
         return np.stack([times, np.zeros(len(times))], axis=1)
+
+    def marks(self, events: Sequence[Any] | np.ndarray) -> list[Mark]:
+        """Return stretches of frames with a voice on one MIDI pitch, rounded to a semitone."""
+        rows = np.asarray(events, dtype=float).reshape(-1, 2)
+        step = float(np.median(np.diff(rows[:, 0]))) if len(rows) > 1 else 0.0
+        found: list[Mark] = []
+        for time, hz in rows.tolist():
+            if hz <= 0:
+                continue
+            pitch = float(round(69 + 12 * np.log2(hz / 440)))
+            # The frame after one of the same pitch makes it longer.
+            if found and found[-1][2] == pitch and time - found[-1][1] < step / 2:
+                found[-1] = (found[-1][0], time + step, pitch)
+            else:
+                found.append((time, time + step, pitch))
+        return found
+
+    def height_name(self, height: int) -> str:
+        """Return a pitch as musicians write it, ``C4`` for MIDI 60; only of white keys."""
+        return white_key(height)
 
     # -- predictions -------------------------------------------------------------------------------
 

@@ -146,6 +146,18 @@ class Multiclass(ClipKind):
                     effect = f": {unlearnt} of {counts['test'].sum()} test clips can't be right"
                 yield f"{subject} {named_some(lacking)} {verb} no {name} clip{effect}"
 
+    def wrong(self, target: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return 1 where the largest output is of another class, else 0."""
+        return np.asarray(outputs.argmax(axis=2) != target, dtype=float)
+
+    def in_words(self, labels: Sequence[str], target: Any) -> str:
+        """Return the label."""
+        return labels[int(target)]
+
+    def answer_in_words(self, labels: Sequence[str], outputs: np.ndarray) -> str:
+        """Return the label that most seeds give."""
+        return labels[int(np.bincount(outputs.argmax(axis=1)).argmax())]
+
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return the softmax over classes, (..., C)."""
         return np.asarray(softmax(logits, axis=-1))

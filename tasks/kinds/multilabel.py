@@ -20,6 +20,8 @@ from svuprobe.tasks.types import Clip, Task, TaskError
 if TYPE_CHECKING:
     import torch
 
+_TAGS_SHOWN = 3
+
 
 class Multilabel(ClipKind):
     """Take tuples of labels as targets; encoded, (N, C) float32 of 0 and 1."""
@@ -29,6 +31,7 @@ class Multilabel(ClipKind):
     metrics = ("roc_auc", "ap")
     may_be_empty = True
     undefined = "no tag has both a clip with it and one without it"
+    wrongness = "1 − average precision of the clip's tags"
 
     namespaces = ("tag_*",)
 
@@ -132,6 +135,26 @@ class Multilabel(ClipKind):
         shares = test.mean(axis=0)
         # ROC-AUC is undefined there; scikit-learn raises or warns, by version.
         return [label for label, share in zip(labels, shares, strict=True) if share in (0, 1)]
+
+    def wrong(self, target: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return 1 less the average precision of the clip's own tags among all; 0 without a tag."""
+        order = np.argsort(-outputs, axis=2, kind="stable")
+        carried = np.broadcast_to(target > 0.5, outputs.shape)
+        hits = np.take_along_axis(carried, order, axis=2).astype(float)
+        precision = hits.cumsum(axis=2) / np.arange(1, outputs.shape[2] + 1)
+        found, n_tags = (precision * hits).sum(axis=2), hits.sum(axis=2)
+        return np.asarray(np.where(n_tags > 0, 1 - found / np.maximum(n_tags, 1), 0.0))
+
+    def in_words(self, labels: Sequence[str], target: Any) -> str:
+        """Return the tags."""
+        carried = [label for label, there in zip(labels, target, strict=True) if there > 0.5]
+        return ", ".join(carried) or "no tag"
+
+    def answer_in_words(self, labels: Sequence[str], outputs: np.ndarray) -> str:
+        """Return the likeliest tags of the mean over seeds, with their probabilities."""
+        mean = self.probabilities(outputs).mean(axis=0)
+        likeliest = self.ranking(labels, mean)[:_TAGS_SHOWN]
+        return ", ".join(f"{label} {100 * value:.0f} %" for label, value in likeliest)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return the sigmoid of each tag, (..., C)."""

@@ -20,9 +20,11 @@ from svuprobe.tasks.kinds.annotations import (
     midi_of,
     read_midi,
 )
+from svuprobe.tasks.kinds.answers import Mark
 from svuprobe.tasks.kinds.base import Problem, softmax_less_hot
 from svuprobe.tasks.kinds.formats import jams, midi
 from svuprobe.tasks.kinds.frames import INK, FrameKind
+from svuprobe.tasks.kinds.pitch_names import WHITE_KEYS, pitch_name, white_key
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.sheets import LATEST_S, NAMED_BY, Cell, Numbers, columns_of_numbers, read_text
 from svuprobe.tasks.types import Clip, Task, TaskError
@@ -32,9 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _FRAME_S = 0.02  # of most models: a shorter note ends in the frame after it began
-_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 # Pitch classes that an axis names.
-_WHITE_KEYS, _TRIAD, _FIFTH = (0, 2, 4, 5, 7, 9, 11), (0, 4, 7), (0, 7)
+_TRIAD, _FIFTH = (0, 4, 7), (0, 7)
 
 
 class Notes(FrameKind):
@@ -172,6 +173,14 @@ class Notes(FrameKind):
         """Return no notes, (0, 3)."""
         return np.zeros((0, 3))
 
+    def marks(self, events: Sequence[Any] | np.ndarray) -> list[Mark]:
+        """Return onset, offset and pitch of each note, MIDI."""
+        return [(float(on), float(off), float(pitch)) for on, off, pitch in events]
+
+    def height_name(self, height: int) -> str:
+        """Return a pitch as musicians write it, ``C4`` for MIDI 60; only of white keys."""
+        return white_key(height)
+
     # -- predictions -------------------------------------------------------------------------------
 
     def files(self, prediction: Prediction) -> dict[str, str | bytes]:
@@ -219,9 +228,9 @@ class Notes(FrameKind):
             onset, offset, midi_number = notes.T
             axes.barh(midi_number, offset - onset, 0.8, onset, color=INK, edgecolor="white", lw=0.4)
         # The more octaves an axis shows, the fewer of its pitches it names.
-        shown = _WHITE_KEYS if high - low < 13 else _TRIAD if high - low < 25 else _FIFTH
+        shown = WHITE_KEYS if high - low < 13 else _TRIAD if high - low < 25 else _FIFTH
         ticks = [pitch for pitch in range(int(low), int(high) + 1) if pitch % 12 in shown]
-        axes.set_yticks(ticks, [f"{_NAMES[pitch % 12]}{pitch // 12 - 1}" for pitch in ticks])
+        axes.set_yticks(ticks, [pitch_name(pitch) for pitch in ticks])
         axes.set_ylim(low, high + 0.5)
         axes.set_ylabel(f"notes ({len(notes)})")
         self.draw_activation(axes, prediction, top=3)

@@ -35,6 +35,7 @@ class Regression(ClipKind):
     more_metrics = ("mae", "rmse", "pearson", "spearman")
     shares = False
     undefined = "no target has two different values"
+    wrongness = "mean absolute error"
 
     # -- own data ----------------------------------------------------------------------------------
 
@@ -178,6 +179,20 @@ class Regression(ClipKind):
                     else "R2 is undefined and left out of the mean"
                 )
                 yield f"{subject} {named_some(constant)} constant in the {name} split: {effect}"
+
+    # -- what was answered on the test split -------------------------------------------------------
+
+    def wrong(self, target: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return the absolute error, mean over targets."""
+        return np.asarray(np.abs(outputs - target).mean(axis=2))
+
+    def in_words(self, labels: Sequence[str], target: Any) -> str:
+        """Return the values."""
+        return ", ".join(f"{value:.4g}" for value in np.ravel(target))
+
+    def answer_in_words(self, labels: Sequence[str], outputs: np.ndarray) -> str:
+        """Return the values, means over seeds."""
+        return self.in_words(labels, outputs.mean(axis=0))
 
     # -- predictions -------------------------------------------------------------------------------
 
