@@ -61,6 +61,7 @@ def figure(task: str, out: str) -> None:
     labels = np.array([str(clips[name].target) for name in ids])
     for label in sorted(set(labels)):
         clouds.scatter(x[labels == label], y[labels == label], s=4, label=label)
+    clouds.legend(fontsize=5, ncols=2)
     clouds.set(title=f"{best.model.name}, {best.best_layer}", xticks=[], yticks=[])
     plt.savefig(out)
     print(out)

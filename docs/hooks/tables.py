@@ -155,7 +155,8 @@ def kinds() -> str:
     rows = []
     for name in room.TABLE:
         kind = room.named(name)
-        metrics = ", ".join(code(metric) for metric in kind.metrics)
+        every = dict.fromkeys((*kind.metrics, *getattr(kind, "more_metrics", ())))
+        metrics = ", ".join(code(metric) for metric in every)
         beside = ", ".join(code(suffix) for suffix in kind.sidecars)
         rows.append((code(name), metrics, beside))
     return table(("kind", "metrics", "file beside a recording in a folder"), rows)
