@@ -118,11 +118,14 @@ def test_every_generated_part_is_on_a_page_and_can_be_made():
             assert len(widths) == 1, (name, rows[:200])
 
 
-def test_the_readme_is_short_and_names_every_task():
+def test_the_readme_is_short_and_what_it_shows_is_there():
     text = (fenced.ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 110
-    missing = [name for name in TABLE if f"`{name}`" not in text]
-    assert not missing
+    # (All tasks are on a page that is made of the table; these are those of most use.)
+    cells = re.findall(r"^\| (`[^|]*) \|", text, flags=re.MULTILINE)
+    named = re.findall(r"`([^`]+)`", " ".join(cells))
+    assert len(named) > 10
+    assert set(named) <= {*TABLE, "folder:PATH", "mine.toml"}
     # What it shows of a leaderboard is what the leaderboard says.
     board = (fenced.ROOT / "leaderboard.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d .*?) \|$", text, flags=re.MULTILINE)
