@@ -66,13 +66,16 @@ def wrapped(text: str, width: float, size: float) -> str:
     """Return a text in lines of at most ``width`` inches: broken between words or parts of a name,
     and within one only where it does not fit on a line of its own.
     """
-    lines, line = [], ""
-    for piece in _pieces(text, width, size):
-        if line and width_of((line + piece).rstrip(), size) > width:
-            lines.append(line.rstrip())
-            line = ""
-        line += piece
-    return "\n".join([*lines, line.rstrip()])
+    lines = []
+    for whole in text.split("\n"):
+        line = ""
+        for piece in _pieces(whole, width, size):
+            if line and width_of((line + piece).rstrip(), size) > width:
+                lines.append(line.rstrip())
+                line = ""
+            line += piece
+        lines.append(line.rstrip())
+    return "\n".join(lines)
 
 
 def _pieces(text: str, width: float, size: float) -> list[str]:
@@ -137,10 +140,10 @@ def title_height(texts: Iterable[str], width: float, size: float = TITLE) -> flo
     return max(height_of(wrapped(text, width, size), size) for text in texts)
 
 
-def legend(figure: Figure, entries: Entries) -> None:
+def legend(figure: Figure, entries: Entries, note: str = "") -> None:
     """Explain the marks below all panels, in as many columns as there is room for.
 
-    An entry that is wider than the picture makes it wider.
+    An entry that is wider than the picture makes it wider. A ``note`` stands above the entries.
     """
     from matplotlib.lines import Line2D
 
@@ -149,6 +152,7 @@ def legend(figure: Figure, entries: Entries) -> None:
     column = widest(texts, LABEL) + _HANDLE + _BETWEEN
     figure.set_figwidth(max(figure.get_figwidth(), column + _MARGIN))
     columns = max(1, min(len(texts), int((figure.get_figwidth() - _MARGIN) / column)))
+    note = wrapped(note, figure.get_figwidth() - _MARGIN, LABEL)
     # As many rows as these columns need, in as few columns as fill them.
     rows = -(-len(texts) // columns)
     figure.legend(
@@ -157,8 +161,10 @@ def legend(figure: Figure, entries: Entries) -> None:
         ncols=-(-len(texts) // rows),
         loc="outside lower center",
         fontsize=LABEL,
+        title=note or None,
+        title_fontsize=LABEL,
     )
-    _grow(figure, (rows + 1) * LABEL * 1.5 / _POINTS)
+    _grow(figure, (rows + 1) * LABEL * 1.5 / _POINTS + bool(note) * height_of(note, LABEL))
 
 
 def _grow(figure: Figure, inches: float) -> None:

@@ -22,6 +22,7 @@ from svuprobe.api.data import Data, check, load_task, prepare, synth
 from svuprobe.api.embedding import Embedding, embed
 from svuprobe.api.extraction import extract
 from svuprobe.api.finetuning import finetune
+from svuprobe.api.maps import MapOptions, plot_map
 from svuprobe.api.models import LoadedModel, check_model, load_model
 from svuprobe.api.prediction import predict, save_predictions
 from svuprobe.api.pretraining import pretrain
@@ -47,6 +48,7 @@ __all__ = [
     "FinetuneProtocol",
     "LeftOut",
     "LoadedModel",
+    "MapOptions",
     "PartlyDone",
     "PretrainError",
     "PretrainOptions",
@@ -76,6 +78,7 @@ __all__ = [
     "load_result",
     "load_task",
     "plot",
+    "plot_map",
     "predict",
     "prepare",
     "pretrain",

@@ -81,12 +81,12 @@ def probe(
     probed: list[Probed] = []
     problems: list[str] = []
     for name in names:
-        lists, unreadable = _lists(features, name, window_s)
+        lists, unreadable = lists_of(features, name, window_s)
         problems += unreadable
         for clips in lists:
             # What can't be probed holds up no other: it is said at the end.
             try:
-                folders = _caches(features, clips, models, protocol)
+                folders = folders_of(features, clips, models, protocol)
             except UserError as error:
                 problems.append(str(error))
                 continue
@@ -108,7 +108,7 @@ def probe(
     return probed
 
 
-def _lists(
+def lists_of(
     features: Path, name: str | None, window_s: float | None
 ) -> tuple[list[ClipList], list[str]]:
     """Return the clips of a task, or of all, that extraction wrote, and a line for each list that
@@ -132,7 +132,7 @@ def _option(window_s: float | None) -> str:
     return "" if window_s is None else f" --window {window_s:g}"
 
 
-def _caches(
+def folders_of(
     features: Path, clips: ClipList, models: Sequence[str], protocol: Protocol
 ) -> list[Path]:
     """Return the folders of the caches of some models, or of all, for a task."""

@@ -49,34 +49,6 @@ def leaderboard(results: Path, out: Path, check: bool, selection: Selection) -> 
 
 
 @click.command()
-@click.argument(
-    "kind", type=click.Choice(["scores", "layer-weights", "layer-curves", "data-efficiency"])
-)
-@results_option
-@selection_options()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default="plots",
-    show_default=True,
-    help="Folder of pictures; or one picture's file, which ends in .pdf, .svg or .png.",
-)
-def plot(kind: str, results: Path, out: Path, selection: Selection) -> None:
-    """Draw scores, layer weights, layer curves or scores over training data: PNG, SVG and CSV."""
-    from svuprobe import api
-
-    problems: list[str] = []
-    try:
-        paths = api.plot(kind, results, out, selection=selection)
-    except api.LeftOut as error:
-        paths, problems = error.written, error.problems
-    for path in paths:
-        say(path)
-    if problems:
-        fail_for(problems)
-
-
-@click.command()
 @results_option
 @selection_options()
 @click.option(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from svuprobe.tasks.kinds.answers import ClipAnswer
+from svuprobe.tasks.kinds.colouring import Colouring
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.sheets import normal
-from svuprobe.tasks.types import Clip, Task
+from svuprobe.tasks.types import Clip, Task, TaskError
 
 if TYPE_CHECKING:
     import torch
@@ -161,6 +162,18 @@ class Kind(ABC):
     def decoder(self, task: Task) -> str | None:
         """Return the decoder that a task chose; None of kinds that have one way alone."""
         return None
+
+    def colourings(
+        self, task: Task, labels: Sequence[str], clips: Sequence[Clip]
+    ) -> Iterator[Colouring]:
+        """Yield what clips may be coloured by where each is a point, the most telling first.
+
+        Raises TaskError where a clip has no label and no value of its own.
+        """
+        raise TaskError(
+            f"task {task.name}: is of kind {self.name}, whose clips have no label or value of "
+            "their own to colour points by; choose a task of whole clips (svuprobe tasks)"
+        )
 
     # -- learning ----------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from svuprobe._text import cell as csv_cell, picture
 from svuprobe.tasks.kinds import metrics
 from svuprobe.tasks.kinds.answers import ClipAnswer
 from svuprobe.tasks.kinds.base import Kind
+from svuprobe.tasks.kinds.colouring import Colouring, by_value
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.sheets import Cell, Numbers
 from svuprobe.tasks.types import Clip, Task, TaskError
@@ -99,6 +100,12 @@ class ClipKind(Kind):
                     )
                 carried[row, index[label]] = 1
         return carried
+
+    def colourings(
+        self, task: Task, labels: Sequence[str], clips: Sequence[Clip]
+    ) -> Iterator[Colouring]:
+        """Yield a scale for each value of the targets."""
+        return by_value(labels, self.encode(task, labels, clips))
 
     def class_weights(self, targets: np.ndarray, n_classes: int, alpha: float) -> np.ndarray | None:
         """Return what each class weighs in the loss, (C,) float32; None where all weigh alike."""

@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from svuprobe.tasks.kinds.base import Problem, named_some, softmax_less_hot
 from svuprobe.tasks.kinds.clips import SPLIT_NAMES, ClipKind
+from svuprobe.tasks.kinds.colouring import Colouring, by_class
 from svuprobe.tasks.kinds.metrics import confusion
 from svuprobe.tasks.sheets import Cell, Numbers, normal
 from svuprobe.tasks.types import Clip, Task, TaskError
@@ -64,6 +65,12 @@ class Multiclass(ClipKind):
     def encode(self, task: Task, labels: Sequence[str], clips: Sequence[Clip]) -> np.ndarray:
         """Return the index of each clip's label, (N,) int64."""
         return self.one_hot(task, labels, clips).argmax(axis=1)
+
+    def colourings(
+        self, task: Task, labels: Sequence[str], clips: Sequence[Clip]
+    ) -> Iterator[Colouring]:
+        """Yield the classes."""
+        return by_class(labels, self.encode(task, labels, clips))
 
     def class_weights(self, targets: np.ndarray, n_classes: int, alpha: float) -> np.ndarray | None:
         """Return weights of the classes, (C,) float32; None for alpha 0, which weighs all alike."""

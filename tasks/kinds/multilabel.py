@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from svuprobe.tasks.kinds.base import Problem, named_some
 from svuprobe.tasks.kinds.clips import ClipKind
+from svuprobe.tasks.kinds.colouring import Colouring, by_tag
 from svuprobe.tasks.kinds.metrics import METRICS
 from svuprobe.tasks.sheets import Cell, Numbers, normal
 from svuprobe.tasks.types import Clip, Task, TaskError
@@ -65,6 +66,12 @@ class Multilabel(ClipKind):
     def encode(self, task: Task, labels: Sequence[str], clips: Sequence[Clip]) -> np.ndarray:
         """Return which labels each clip carries, (N, C) float32 of 0 and 1."""
         return self.one_hot(task, labels, clips)
+
+    def colourings(
+        self, task: Task, labels: Sequence[str], clips: Sequence[Clip]
+    ) -> Iterator[Colouring]:
+        """Yield whether a clip carries each tag, the most frequent tag first."""
+        return by_tag(labels, self.encode(task, labels, clips))
 
     def loss(
         self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None

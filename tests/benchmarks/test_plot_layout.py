@@ -41,16 +41,21 @@ def some(models, tasks=1, *, layers=13, long=True, fractions=(1.0,)):
     return found
 
 
+def drawing(draw):
+    """A figure, laid out."""
+    with matplotlib.rc_context(style.STYLE):
+        figure = Figure()
+        draw(figure)
+        figure.draw_without_rendering()
+    return figure
+
+
 def drawn(monkeypatch, tmp_path, kind, results):
     """The figures of a kind of picture, laid out."""
     figures = []
 
     def keep(draw, *_, **__):
-        with matplotlib.rc_context(style.STYLE):
-            figure = Figure()
-            draw(figure)
-            figure.draw_without_rendering()
-        figures.append(figure)
+        figures.append(drawing(draw))
         return []
 
     monkeypatch.setattr(plots.saving, "save", keep)

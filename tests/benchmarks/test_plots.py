@@ -12,7 +12,7 @@ from made import changed, made
 
 from svuprobe.benchmarks import plots
 from svuprobe.benchmarks.plots import heatmap
-from svuprobe.cli import boards
+from svuprobe.cli import plots as plots_cli
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 
 
@@ -66,7 +66,8 @@ def test_one_picture_is_a_file_of_its_ending_and_the_same_each_time(tmp_path):
 
 
 def test_the_command_line_knows_every_kind():
-    assert list(boards.plot.params[0].type.choices) == list(plots.KINDS)
+    assert list(plots_cli.KINDS) == list(plots.KINDS)
+    assert set(plots_cli.plot.commands) == {*plots.KINDS, "map"}
 
 
 def test_csv_files_hold_what_is_drawn(tmp_path):

@@ -46,6 +46,8 @@ TASKS = {"own": "multiclass", "sung": "notes", "tapped": "beats"}
 NOT_TRIED = {
     *("cache list", "compare", "data check", "models", "protocols", "tasks"),  # they write nothing
     "demo",
+    # Their pictures are written as those of scores are.
+    *("plot layer-weights", "plot layer-curves", "plot data-efficiency"),
 }
 PRETRAIN = (
     "pretrain small --size tiny --steps 3 --save-every 2 --crop-s 1 --least-s 0.5 "
@@ -122,6 +124,7 @@ def commands(project: Path, out: Path) -> dict[str, str]:
         "predict beats": predict("tapped"),
         "leaderboard": f"leaderboard --results {project}/r --out {out}/l/leaderboard.md",
         "plot": f"plot scores --results {project}/r --out {out}/p",
+        "plot map": f"plot map {task} --features {project}/fown --out {out}/m.pdf",
         "export": f"export --results {project}/r --format mteb --out {out}/mteb",
         "export csv": f"export --results {project}/r --format csv --out {out}/scores.csv",
         "embed": (
