@@ -11,7 +11,7 @@ from svuprobe.benchmarks.report.audio import Audio
 from svuprobe.benchmarks.report.gather import Content, Reviewed, TaskPart
 from svuprobe.benchmarks.report.html import Child, Html, join, tag
 from svuprobe.benchmarks.report.widgets import data_table, num
-from svuprobe.probe.clip_answers import ClipAnswer, has_events, wrongness
+from svuprobe.probe.clip_answers import ClipAnswer, has_events, marks, wrongness
 from svuprobe.probe.naming import shown_title
 
 MOST_CLIPS = 12
@@ -20,7 +20,7 @@ _DRAWN_CLIPS = 3
 
 def section(part: TaskPart, content: Content, audio: Audio) -> Html | None:
     """Return the hardest clips of a task; None where no predictions are at hand."""
-    chosen = _pretrained(part.reviewed)
+    chosen = _pretrained([each for each in part.reviewed if each.answers])
     if not chosen:
         return None
     drawn = None
@@ -111,6 +111,9 @@ def _drawings(
     several = _by_clip(reviewed)
     places = sorted({0, len(several) // 2, len(several) - 1})[:_DRAWN_CLIPS]
     figures = []
+    found = any(marks(task, each[1][0].events) for each in several)
+    if not found and not any(marks(task, clip.target) for clip in clips.values()):
+        return None  # a kind that is not drawn
     for place in places:
         answer = several[place][1][0]
         clip = clips.get(answer.id)

@@ -228,11 +228,11 @@ class Kind(ABC):
 
     # -- what was answered on the test split -------------------------------------------------------
 
-    @abstractmethod
     def answers(
         self, labels: Sequence[str], metric: str, stored: Mapping[str, np.ndarray]
     ) -> list[ClipAnswer]:
-        """Return what the heads of a result answered for each test clip.
+        """Return what the heads of a result answered for each test clip; none of kinds that don't
+        say how wrong an answer is.
 
         Parameters
         ----------
@@ -242,6 +242,7 @@ class Kind(ABC):
             The predictions kept beside the result, by name of the array
             (`svuprobe.probe.stats.units` reads and checks them).
         """
+        return []
 
     # -- predictions -------------------------------------------------------------------------------
 

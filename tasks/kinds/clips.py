@@ -175,7 +175,10 @@ class ClipKind(Kind):
             np.add.at(total, clip, own)
             seeds.append(total / sizes[:, None])
         outputs, target = np.stack(seeds), stored["target"][first]
-        wrong = self.wrong(target, outputs).mean(axis=0)
+        of_seeds = self.wrong(target, outputs)
+        if of_seeds is None:
+            return []
+        wrong = of_seeds.mean(axis=0)
         found = []
         for n in np.argsort(first):  # in the order of the predictions
             found.append(
@@ -189,17 +192,19 @@ class ClipKind(Kind):
             )
         return found
 
-    @abstractmethod
-    def wrong(self, target: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        """Return how wrong each seed's answers (S, N, C) are: (S, N), 0 for right."""
+    def wrong(self, target: np.ndarray, outputs: np.ndarray) -> np.ndarray | None:
+        """Return how wrong each seed's answers (S, N, C) are: (S, N), 0 for right; None of kinds
+        that don't say, whose clips are then not listed.
+        """
+        return None
 
-    @abstractmethod
     def in_words(self, labels: Sequence[str], target: Any) -> str:
         """Return an encoded target as a reader knows it."""
+        return ", ".join(f"{value:.4g}" for value in np.ravel(target))
 
-    @abstractmethod
     def answer_in_words(self, labels: Sequence[str], outputs: np.ndarray) -> str:
         """Return what the seeds' outputs (S, C) for one clip say."""
+        return self.in_words(labels, outputs.mean(axis=0))
 
     # -- predictions -------------------------------------------------------------------------------
 

@@ -164,12 +164,13 @@ class FrameKind(Kind):
             found.append(ClipAnswer(str(name), str(group), "", words, float(wrong[n]), events))
         return found
 
-    @abstractmethod
     def marks(self, events: Sequence[Any] | np.ndarray) -> list[Mark]:
-        """Return what a picture of events has: begin and end in seconds, and a height.
+        """Return what a picture of events has: begin and end in seconds, and a height; none of
+        kinds that are not drawn.
 
         What has no height is a moment, and ends where it begins.
         """
+        return []
 
     def height_name(self, height: int) -> str:
         """Return the name of a height at an axis; empty for heights without one."""

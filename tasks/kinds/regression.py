@@ -186,14 +186,6 @@ class Regression(ClipKind):
         """Return the absolute error, mean over targets."""
         return np.asarray(np.abs(outputs - target).mean(axis=2))
 
-    def in_words(self, labels: Sequence[str], target: Any) -> str:
-        """Return the values."""
-        return ", ".join(f"{value:.4g}" for value in np.ravel(target))
-
-    def answer_in_words(self, labels: Sequence[str], outputs: np.ndarray) -> str:
-        """Return the values, means over seeds."""
-        return self.in_words(labels, outputs.mean(axis=0))
-
     # -- predictions -------------------------------------------------------------------------------
 
     def ranking(self, labels: Sequence[str], outputs: np.ndarray) -> tuple[tuple[str, float], ...]:

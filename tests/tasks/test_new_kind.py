@@ -65,6 +65,7 @@ def test_a_new_kind_goes_from_a_table_to_a_prediction(tmp_path, count):
     board = (tmp_path / "board.md").read_text(encoding="utf-8")
     assert "voices" in board
     assert "exact" in board
+    assert "voices" in api.report(results, tmp_path / "report").read_text(encoding="utf-8")
     test = [row for row in rows if row["split"] == "test"]
     predictions = api.predict(mfcc.path, [tmp_path / row["path"] for row in test], options=here)
     written = list(api.save_predictions(predictions, tmp_path / "out", plots=True))
