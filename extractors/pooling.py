@@ -6,10 +6,10 @@ frames says how much it moves, which a mean can't: vibrato, a melody, a beat.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # a cache is read, listed and checked without torch
+    from torch import Tensor
 
 # What a clip-level cache holds of a window (`svuprobe.extractors.cache.format.Header.pooling`).
 MEAN_STD, OWN = "mean_std", "own"
@@ -39,6 +39,8 @@ def deviation(frames: Tensor, valid: Tensor | None = None) -> Tensor:
     Tensor
         (clips, dim) float32, never negative; 0 for a feature that is constant, and of one frame.
     """
+    import torch
+
     if valid is None and frames.device.type == "cpu":
         # Clip by clip, so that what is made on the way stays in the caches of the core.
         return torch.cat([_deviation(clip[None], None) for clip in frames])
@@ -46,6 +48,8 @@ def deviation(frames: Tensor, valid: Tensor | None = None) -> Tensor:
 
 
 def _deviation(frames: Tensor, valid: Tensor | None) -> Tensor:
+    import torch
+
     # Twice centred: less the first frame a constant is 0 to the last bit, which less its mean it
     # need not be; and then less the mean of what is left, as the mean of squares less the square of
     # the mean would lose a small deviation of large values, or end below 0.

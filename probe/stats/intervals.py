@@ -47,8 +47,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import t as student
+from scipy.special import expit, logit, stdtrit  # scipy.stats takes a second to import
 
 RESAMPLINGS = 9999
 CONFIDENCE = 0.95
@@ -169,7 +168,7 @@ def interval(
     if draws is not None:
         # Satterthwaite 1946: the degrees of freedom of a sum of two variances.
         freedom = error**4 / (of_groups**2 / freedom + of_draws**2 / (len(draws) - 1))
-    reach = np.array([-1, 1]) * error * student.ppf(1 - tail, freedom)
+    reach = np.array([-1, 1]) * error * stdtrit(freedom, 1 - tail)
     if share and 0 < whole < 1:
         # The delta method: on the logit scale an error is divided by p (1 - p).
         low, high = expit(logit(whole) + reach / (whole * (1 - whole)))

@@ -70,10 +70,12 @@ def _pulses(phase: Track, controls: Controls, sample_rate: int) -> Track:
     tables = _wavetables(controls.open_quotient, tops, sample_rate)
     frame = (np.arange(len(phase)) * (CONTROL_HZ / sample_rate)).astype(np.intp)
     row = (level - first)[np.minimum(frame, len(level) - 1)] * (TABLE_SIZE + 1)
-    position = (phase % 1.0) * TABLE_SIZE
-    at = position.astype(np.intp)
-    flat, at = tables.ravel(), np.minimum(at, TABLE_SIZE - 1) + row
-    return flat[at] + (position % 1.0) * (flat[at + 1] - flat[at])
+    position = (phase - np.floor(phase)) * TABLE_SIZE
+    at = np.minimum(position.astype(np.intp), TABLE_SIZE - 1)
+    between = position - np.floor(position)
+    flat, at = tables.ravel(), at + row
+    low = flat[at]
+    return low + between * (flat[at + 1] - low)
 
 
 def _wavetables(open_quotient: float, top_hz: Track, sample_rate: int) -> Track:

@@ -118,11 +118,14 @@ def test_nothing_imports_the_command_line():
             assert not any(name.startswith("svuprobe.cli") for name in imported(path)), path
 
 
-def test_help_answers_without_torch():
+def test_help_answers_and_a_cache_is_read_without_torch():
     heavy = {"torch", "numpy", "transformers", "librosa"}
-    code = f"import sys, svuprobe.cli; print(sorted({heavy} & set(sys.modules)))"
+    code = (
+        f"import sys, svuprobe.cli; print(sorted({heavy} & set(sys.modules))); "
+        "import svuprobe.extractors.cache; print('torch' in sys.modules)"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    assert out.stdout.splitlines() == ["[]", "False"]
 
 
 def names_a_kind(node, names):
