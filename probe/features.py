@@ -232,7 +232,7 @@ class ClipFeatures(Features, ClipSplits):
         """Return the windows that the seed with the most of them learns from."""
         return max(len(rows) for _, rows, _ in self.own)
 
-    def training(self, seed: int) -> Iterator[tuple[Block, torch.Tensor]]:
+    def training(self, seed: int) -> Iterator[tuple[Block, torch.Tensor | slice]]:
         """Yield what a seed learns from, once: a block and its rows."""
         block, mine, _ = self.own[seed if self.protocol.deals else 0]
         yield block, torch.from_numpy(mine).to(self.device)

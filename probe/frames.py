@@ -202,7 +202,7 @@ class FrameFeatures(Features, FrameSplits):
             lengths.append(int(self.cache.n_frames[self.splits["train"].of(seed).row].sum()))
         return max(lengths)
 
-    def training(self, seed: int) -> Iterator[tuple[Block, slice]]:
+    def training(self, seed: int) -> Iterator[tuple[Block, torch.Tensor | slice]]:
         """Yield what a seed learns from, once: blocks, of which every row counts."""
         seed = 0 if self.one_order else seed
         runs = self._runs(self.splits["train"].of(seed))

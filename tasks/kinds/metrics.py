@@ -221,8 +221,7 @@ def _pearson(target: np.ndarray, output: np.ndarray, weights: np.ndarray) -> np.
 
 
 def _spearman(target: np.ndarray, output: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    ranks = [_ranks(values, weights) for values in (target, output)]
-    return _correlation(*ranks, weights)
+    return _correlation(_ranks(target, weights), _ranks(output, weights), weights)
 
 
 def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
