@@ -42,9 +42,15 @@ def about(result: Result) -> str:
     )
     labels = ", **training labels shuffled**" if protocol.shuffle_labels else ""
     seeds = len(result.ranked.per_seed)
+    sizes = f"{clips['train']} train{trained}, {clips['valid']} validation, {clips['test']} test"
+    if task.folds:
+        sizes = (
+            f"{clips['test']} in **{task.folds} folds**, each tested by heads that learnt from "
+            f"others: {clips['train']} train{trained} and {clips['valid']} validation on average"
+        )
     return (
-        f"{markdown(task.reference)}. Clips: {clips['train']} train{trained}, {clips['valid']} "
-        f"validation, {clips['test']} test; scored on {getattr(test, unit):,} {unit} in {groups}. "
+        f"{markdown(task.reference)}. Clips: {sizes}; scored on {getattr(test, unit):,} {unit} in "
+        f"{groups}. "
         f"Protocol {code(protocol.name)} (`{protocol.hash}`){labels}, {seeds} "
         f"seed{'s' * (seeds > 1)}; split `{task.split_sha256[:8]}`, task version {task.version}."
     )

@@ -16,19 +16,13 @@ from typing import Any
 import numpy as np
 
 from svuprobe.probe import caveats, evaluate
-from svuprobe.probe.result import (
-    Counts,
-    ModelInfo,
-    ProtocolInfo,
-    Result,
-    SplitCounts,
-    TaskInfo,
-    Timings,
-)
+from svuprobe.probe.chance import chance as chance_of
+from svuprobe.probe.result import Counts, ModelInfo, ProtocolInfo, Result, TaskInfo, Timings
+from svuprobe.probe.result_folds import SplitCounts
 from svuprobe.probe.result_layers import LayerWeights, Selected
 from svuprobe.probe.score import Score, defined
 from svuprobe.probe.splits import ClipSplits, FrameSplits, Rows
-from svuprobe.tasks import kinds
+from svuprobe.tasks import folds, kinds
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip
 
@@ -71,7 +65,7 @@ def assemble(
     for metric, per_seed in test.scores.items():
         scores[metric] = Score.of_seeds(per_seed, test.intervals[metric])
     chance = {}
-    for metric, value in evaluate.chance(features).items():
+    for metric, value in chance_of(features).items():
         chance[metric] = defined(value)
     versions = {name: version(name) for name in (*_LIBRARIES, *libraries)}
     return Result(
@@ -124,6 +118,14 @@ def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
 def _task_info(listed: ClipList) -> TaskInfo:
     task = listed.task
     per_split = Counter(clip.split for clip in listed.clips)
+    n_folds = len(folds.names(listed.clips))
+    if n_folds:
+        # What heads of a fold learn from and are chosen by, the mean over folds.
+        of_folds: Counter[str] = Counter()
+        for fold in folds.names(listed.clips):
+            of_folds.update(c.split for c in folds.as_splits(task, listed.clips, fold))
+        for split in ("train", "valid"):
+            per_split[split] = round(of_folds[split] / n_folds)
     return TaskInfo(
         name=task.name,
         version=task.version,
@@ -140,6 +142,7 @@ def _task_info(listed: ClipList) -> TaskInfo:
         licence=task.licence,
         reference=task.reference,
         splits={name: per_split[name] for name in SPLITS},
+        folds=n_folds or None,
         **digests(listed.clips),
     )
 
@@ -162,9 +165,14 @@ def _sha256_of_lines(lines: Iterable[str]) -> str:
 
 
 def _counts(features: ClipSplits | FrameSplits, missing: Sequence[str]) -> Counts:
-    sizes = {}
-    for split, rows_by_seed in features.splits.items():
-        sizes[split] = _size(rows_by_seed)
+    sizes = {"test": size_of(features.splits["test"])}
+    for split in ("train", "valid"):
+        of_folds = [size_of(fold.splits[split]) for fold in features.folds]
+        sizes[split] = SplitCounts(
+            clips=_mean([size.clips for size in of_folds]),
+            windows=_mean([size.windows for size in of_folds]),
+            groups=_mean([size.groups for size in of_folds]),
+        )
     return Counts(
         **sizes,
         missing=len(missing),
@@ -173,7 +181,13 @@ def _counts(features: ClipSplits | FrameSplits, missing: Sequence[str]) -> Count
     )
 
 
-def _size(rows: Rows) -> SplitCounts:
+def _mean(counts: Sequence[int]) -> int:
+    """Return the mean over folds, rounded; the count itself of a single split."""
+    return round(sum(counts) / len(counts))
+
+
+def size_of(rows: Rows) -> SplitCounts:
+    """Count what of a split has features."""
     first = rows.of(0)  # seeds may draw clips of their own, but all as many
     return SplitCounts(clips=len(first.clips), windows=len(first.row), groups=len(first.groups))
 

@@ -18,10 +18,12 @@ import numpy as np
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.splits import ClipSplits, FrameSplits
 from svuprobe.tasks.data.doubts import beyond, doubts
+from svuprobe.tasks.kinds.base import named_some
 from svuprobe.tasks.kinds.clips import SPLIT_NAMES
 from svuprobe.tasks.types import Clip
 
 Features = ClipSplits | FrameSplits
+_FOLDS_SHOWN = 3  # sentences on single folds
 
 
 def caveats(features: Features) -> list[str]:
@@ -34,10 +36,30 @@ def caveats(features: Features) -> list[str]:
         The splits as the heads will see them: training clips that a protocol leaves out are not
         there.
     """
+    if len(features.folds) > 1:
+        return _over_folds(features)
     unlikely = doubts(features.task, _clips_of(features))
     if isinstance(features, FrameSplits):
         return [*_of_frames(features), *unlikely]
     return [*features.kind.caveats(features.clip_targets, features.labels), *unlikely]
+
+
+def _over_folds(features: Features) -> list[str]:
+    """Say what limits the scores of all folds once, and what limits a few by the folds' names."""
+    said: dict[str, list[str]] = {}
+    for name, fold in zip(features.fold_names, features.folds, strict=True):
+        assert isinstance(fold, ClipSplits | FrameSplits)
+        for sentence in caveats(fold):
+            said.setdefault(sentence, []).append(name)
+    of_all = [sentence for sentence, names in said.items() if len(names) == len(features.folds)]
+    of_some = []
+    for sentence, names in said.items():
+        if len(names) < len(features.folds):
+            subject = f"fold{'s' * (len(names) > 1)} {named_some(names)}"
+            of_some.append(f"{subject}: {sentence}")
+    further = len(of_some) - _FOLDS_SHOWN
+    more = [f"{further} more of single folds stand in the result's folds"] if further > 0 else []
+    return [*of_all, *of_some[:_FOLDS_SHOWN], *more]
 
 
 def require_selection(features: Features) -> None:

@@ -32,6 +32,17 @@ def scores(result: Result) -> pandas.DataFrame:
     return _pandas().DataFrame(rows)
 
 
+def folds(result: Result) -> pandas.DataFrame:
+    """Return one row for each fold, metric and seed: what `Result.folds_frame` returns."""
+    rows: list[dict[str, Any]] = []
+    for fold in result.folds or ():
+        for metric, per_seed in fold.scores.items():
+            for seed, value in enumerate(per_seed):
+                about = _about(result) | {"fold": fold.name, "metric": metric, "seed": seed}
+                rows.append(about | {"value": value, "test_clips": fold.test.clips})
+    return _pandas().DataFrame(rows)
+
+
 def layers(result: Result) -> pandas.DataFrame:
     """Return one row for each layer and seed: what `Result.layers_frame` returns."""
     rows: list[dict[str, Any]] = []

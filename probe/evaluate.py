@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -21,6 +21,8 @@ from svuprobe.tasks.kinds.frames import Answer
 from svuprobe.tasks.kinds.metrics import CORRELATIONS, Metric, mean_of
 
 Features = ClipFeatures | FrameFeatures
+# Of the heads of a choice, one a seed: outputs (S, N, C) of windows, or events ``[clip][seed]``.
+Answers = np.ndarray | list[list[Answer]]
 
 
 @dataclass(frozen=True)
@@ -117,48 +119,65 @@ def chosen_bank(fitted: Sequence[Fitted], choice: Choice) -> Bank:
     return Bank.join(parts)
 
 
-def test(
-    features: Features, banks: Sequence[Bank], full: Sequence[bool], reporter: Reporter
-) -> list[TestScores]:
-    """Score the heads of each bank on the test split, with the interval of the ranked metric.
+def test_answers(
+    features: Features, banks: Sequence[Bank], reporter: Reporter
+) -> Iterator[Answers]:
+    """Yield what the heads of each bank answer on the test split.
 
-    ``full`` says of which banks all metrics and the predictions are wanted. At frame level each
-    clip is read once.
+    At frame level each clip is read once.
     """
-    deals = features.protocol.deals
-    scores = []
     if isinstance(features, ClipFeatures):
-        for bank, whole in zip(reporter.watch(banks, unit="layer"), full, strict=True):
-            scores.append(score_clips(features, features.outputs(bank, "test"), whole, deals))
-        return scores
+        for bank in reporter.watch(banks, unit="layer"):
+            yield features.outputs(bank, "test")
+        return
     # The heads of all banks answer for a clip together, one bank after the other.
     answers = list(reporter.watch(features.answers(banks, "test"), unit="clip"))
     start = 0
-    for bank, whole in zip(banks, full, strict=True):
+    for bank in banks:
         stop = start + len(bank)
-        own = [heads[start:stop] for heads in answers]
-        scores.append(score_songs(features, own, whole, deals))
+        yield [heads[start:stop] for heads in answers]
         start = stop
-    return scores
+
+
+def score(
+    data: ClipSplits | FrameSplits, answers: Answers, full: bool, deals: bool = False
+) -> TestScores:
+    """Score answers on the test split, with the interval of each metric.
+
+    ``full`` says whether all metrics and the predictions are wanted, not the ranked one alone;
+    ``deals`` is as `Protocol.deals`, for intervals.
+    """
+    if isinstance(data, ClipSplits):
+        return score_clips(data, np.asarray(answers), full, deals)
+    return score_songs(data, list(answers), full, deals)
 
 
 def leave_one_out(
     features: Features, bank: Bank, reporter: Reporter = SILENT
-) -> dict[int, list[float]]:
-    """Score weighted sums that lack one layer, per seed, on test; nothing is trained again."""
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each layer and what weighted sums that lack it answer on test; nothing is trained
+    again.
+
+    Answers are outputs (S, N, C), or at frame level the ranked metric of each clip, (S, clips).
+    """
     layers = [n for n, left_out in enumerate(bank.mask.tolist()) if left_out == 0]
     if len(layers) < 2:
-        return {}
+        return
     banks = [bank.without(layer) for layer in layers]
-    values: list[list[float]] = []
     if isinstance(features, ClipFeatures):
-        for less in reporter.watch(banks, unit="layer"):
-            values.append(features.ranked(features.outputs(less, "test"), "test").tolist())
-    else:
-        answers = reporter.watch(features.answers(banks, "test"), unit="clip")
-        ranked = song_scores(features, answers)[features.task.metrics[0]].mean(axis=1)
-        values = ranked.reshape(len(banks), -1).tolist()
-    return dict(zip(layers, values, strict=True))
+        for layer, less in zip(layers, reporter.watch(banks, unit="layer"), strict=True):
+            yield layer, features.outputs(less, "test")
+        return
+    answers = reporter.watch(features.answers(banks, "test"), unit="clip")
+    ranked = song_scores(features, answers)[features.task.metrics[0]]  # (banks x S, clips)
+    yield from zip(layers, np.split(ranked, len(banks)), strict=True)
+
+
+def ranked_scores(data: ClipSplits | FrameSplits, answers: np.ndarray) -> np.ndarray:
+    """Return the ranked metric on test, (S,), of what `leave_one_out` yields of a layer."""
+    if isinstance(data, ClipSplits):
+        return data.ranked(answers, "test")
+    return np.asarray(answers.mean(axis=1))
 
 
 Scores = tuple[dict[str, list[float]], dict[str, "tuple[float, float] | None"]]
@@ -173,18 +192,18 @@ def score_clips(
     task, rows = data.task, data.splits["test"]
     names = data.kind.scored_names(task) if full else task.metrics[:1]
     units = data.scored(outputs, "test")
-    scores, intervals = _score_units(names, data, deals, units, *data.units("test"))
+    scores, intervals = _score_units(names, data, task.scored, deals, units, *data.units("test"))
     # The same by recording: mean of the logits of its windows, and vote.
     if full and task.scored == "window":
         by_clip = (data.clip_targets["test"], rows.clip_group)
         pooled = pool_windows(outputs, rows.clip)
-        more, wider = _score_units(task.metrics[:2], data, deals, pooled, *by_clip)
+        more, wider = _score_units(task.metrics[:2], data, "clip", deals, pooled, *by_clip)
         for name in more:
             scores[f"recording_{name}"] = more[name]
             intervals[f"recording_{name}"] = wider[name]
         if data.kind.votes:
             votes = majority_vote(outputs, rows.clip)
-            more, wider = _score_units(("accuracy",), data, deals, votes, *by_clip)
+            more, wider = _score_units(("accuracy",), data, "clip", deals, votes, *by_clip)
             scores["vote_accuracy"] = more["accuracy"]
             intervals["vote_accuracy"] = wider["accuracy"]
     windows = [rows.clips[n] for n in rows.clip]  # the clip of each window
@@ -200,17 +219,18 @@ def score_clips(
 def _score_units(
     names: Sequence[str],
     data: ClipSplits,
+    scored: str,
     deals: bool,
     outputs: np.ndarray,
     target: np.ndarray,
     group: np.ndarray,
 ) -> Scores:
-    """Score outputs (S, N, C) per seed, and the mean over seeds with its interval."""
+    """Score outputs (S, N, C) of windows or clips per seed, and their mean with its interval."""
     n_groups = len(data.splits["test"].groups)
     scores: dict[str, list[float]] = {}
     intervals: dict[str, tuple[float, float] | None] = {}
     for name in names:
-        of_seeds = partial(_of_seeds, data.kind.metric(name, data.labels), target, outputs, group)
+        of_seeds = partial(_of_seeds, data.metric(name, scored), target, outputs, group)
         scores[name] = of_seeds(np.ones((1, n_groups)))[:, 0].tolist()
         draws = scores[name] if deals else None
         mean = partial(_mean_over_seeds, of_seeds)
@@ -306,30 +326,3 @@ def _flat(decoded: list[list[np.ndarray]]) -> np.ndarray:
                 place = np.tile([clip, seed], (n, 1))
                 parts.append(np.hstack([place, np.reshape(events, (n, -1))]))
     return np.concatenate(parts) if parts else np.zeros((0, 5))
-
-
-def chance(data: ClipSplits | FrameSplits) -> dict[str, float]:
-    """Score guesses on test that know nothing but the training set.
-
-    Each kind says how it guesses; of several draws it is the mean.
-    """
-    if isinstance(data, FrameSplits):
-        return _chance_frames(data)
-    target, group = data.units("test")
-    draws = data.kind.chance(data.clip_targets["train"], data.labels, len(target))
-    everyone = np.ones((1, len(data.splits["test"].groups)))
-    scores = {}
-    for name in data.kind.scored_names(data.task):
-        metric = data.kind.metric(name, data.labels)
-        scores[name] = float(np.mean(_of_seeds(metric, target, draws, group, everyone)[:, 0]))
-    return scores
-
-
-def _chance_frames(data: FrameSplits) -> dict[str, float]:
-    """Score what the kind answers without hearing anything: the mean over the clips of the test
-    split.
-    """
-    values: list[dict[str, float]] = []
-    for clip, times in zip(data.splits["test"].clips, data.times["test"], strict=True):
-        values.append(data.kind.score(clip.target, data.kind.chance(data.task, times)))
-    return {name: float(np.mean([v[name] for v in values])) for name in data.task.metrics}

@@ -148,6 +148,10 @@ class Features(Splits):
         self.dim = cache.header.dim
         super().__init__(listed, splits)
 
+    def release(self) -> None:
+        """Let go of the features themselves: splits and targets stay, nothing can be trained."""
+        raise NotImplementedError
+
     def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
         """Return the rows of a step in the parts that are worked on at once."""
         return rows.split(_rows_at_once(bank))
@@ -187,6 +191,10 @@ class ClipFeatures(Features, ClipSplits):
             self.blocks[split] = self._block(read[split], targets)
         self.weights = self._class_weights()
         self.own = [self._own(seed) for seed in range(protocol.seeds if protocol.deals else 1)]
+
+    def release(self) -> None:
+        """Let go of the windows."""
+        self.blocks, self.own = {}, []
 
     def _read(self, splits: dict[str, Rows], memory: int | None) -> dict[str, Any]:
         """Return the windows of each split, (N, L, D) float16 on the device."""

@@ -88,6 +88,10 @@ class FrameFeatures(Features, FrameSplits):
         )
         self._held = {s: self._held_block(s) for s in ("train", "valid")} if self.resident else {}
 
+    def release(self) -> None:
+        """Let go of frames and their targets."""
+        self._held, self._targets = {}, []
+
     def window_times(self, row: int) -> np.ndarray:
         """Return the centres of the frames of a window, (F,) seconds of its clip."""
         return self.cache.header.grid.centres(

@@ -7,7 +7,7 @@ labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from svuprobe.probe.result import Result
 from svuprobe.probe.score import Score
-from svuprobe.probe.stats.units import read_units
+from svuprobe.probe.stats.units import Units, read_units
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.clips import ClipKind
 
@@ -44,14 +44,32 @@ def per_label(result: Result, path: Path) -> dict[str, dict[str, Score]]:
     kind = kinds.named(result.task.kind)
     if not isinstance(kind, ClipKind):
         return {}
-    target, outputs, _ = read_units(result, path)
-    of_seeds = [kind.by_label(target, seed) for seed in outputs]
+    units = read_units(result, path)
+    of_seeds = [kind.by_label(units.target, seed) for seed in units.outputs]
+    folds = [np.flatnonzero(units.fold == fold) for fold in np.unique(units.fold)]
     scores: dict[str, dict[str, Score]] = {label: {} for label in result.task.labels}
     for metric in of_seeds[0]:
-        table = np.stack([seed[metric] for seed in of_seeds])  # (S, C)
+        if kind.ranks(metric) and len(folds) > 1:
+            table = _over_folds(kind, metric, units, folds)
+        else:
+            table = np.stack([seed[metric] for seed in of_seeds])  # (S, C)
         for label, per_seed in zip(result.task.labels, table.T.tolist(), strict=True):
             scores[label][metric] = Score.of_seeds(per_seed, None)
     return scores if of_seeds[0] else {}
+
+
+def _over_folds(
+    kind: ClipKind, metric: str, units: Units, folds: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return the mean over folds of the scores of each label, (S, C); folds where one is undefined
+    are left out.
+    """
+    each = []
+    for own in folds:
+        of_seeds = [kind.by_label(units.target[own], seed[own]) for seed in units.outputs]
+        each.append([seed[metric] for seed in of_seeds])
+    values = np.ma.masked_invalid(np.array(each, dtype=float))  # (folds, S, C)
+    return np.asarray(values.mean(axis=0).filled(np.nan))
 
 
 def confusion_matrix(result: Result, path: Path) -> np.ndarray:
@@ -62,7 +80,7 @@ def confusion_matrix(result: Result, path: Path) -> np.ndarray:
     kind = kinds.named(result.task.kind)
     if not isinstance(kind, ClipKind) or not kind.votes:
         return np.zeros((0, 0))
-    target, outputs, _ = read_units(result, path)
+    target, outputs, *_ = read_units(result, path)
     n = outputs.shape[2]
     counts = np.zeros((n, n))
     for seed in outputs:

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
+from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.extractors.cache import FeatureCache, Header
 from svuprobe.extractors.names import is_control
-from svuprobe.probe import caveats, classic, evaluate
-from svuprobe.probe.assemble import assemble, weights_of_layers
-from svuprobe.probe.attention import ClipFrames
-from svuprobe.probe.classic.neighbours import NeighbourBank
-from svuprobe.probe.features import ClipFeatures, FeatureStats
-from svuprobe.probe.frames import FrameFeatures
-from svuprobe.probe.heads import CONCAT, MEAN, WEIGHTED_SUM, Bank
+from svuprobe.probe import caveats, cross_validation, evaluate
+from svuprobe.probe.assemble import assemble, size_of
+from svuprobe.probe.choosing import ChosenHeads, choose, single_layers
+from svuprobe.probe.evaluate import Answers, Features, TestScores
+from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.identity import of_probe
 from svuprobe.probe.layer_sets import name_of
-from svuprobe.probe.pooled import PooledFrames
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.result import ModelInfo, ProtocolInfo, Result, Timings
-from svuprobe.probe.result_layers import LayerChoice, LayerWeights, Selected
+from svuprobe.probe.result_folds import FoldInfo
+from svuprobe.probe.result_layers import LayerWeights, Selected
 from svuprobe.probe.score import PerSeed, defined
-from svuprobe.probe.splits import rows_by_split
-from svuprobe.probe.train import fit
-from svuprobe.probe.trained import TrainedHeads
+from svuprobe.probe.splits import ClipSplits, FrameSplits
+from svuprobe.probe.trained import FoldedHeads, TrainedHeads
 from svuprobe.probe.workers import matmul_precision_for, unthreaded
-from svuprobe.tasks import kinds
+from svuprobe.tasks import folds
 from svuprobe.tasks.manifest import ClipList
-from svuprobe.tasks.types import Task
 
 
 def probe(
@@ -41,7 +37,7 @@ def probe(
     listed: ClipList,
     protocol: Protocol,
     options: RunOptions,
-) -> tuple[Result, dict[str, np.ndarray], TrainedHeads]:
+) -> tuple[Result, dict[str, np.ndarray], TrainedHeads | FoldedHeads]:
     """Train every head of the protocol's grid on a cache, select on validation, score test once.
 
     ``options.dtype`` is what the matrix products of training are rounded to (``auto`` is what
@@ -59,105 +55,186 @@ def probe(
     )
 
 
+@dataclass(frozen=True)
+class _Tested:
+    """Hold what is said of chosen heads on the test split, or over all folds.
+
+    Attributes
+    ----------
+    data
+        The splits as the heads saw them.
+    ranked, by_layer
+        Scores of the ranked head, and of the heads of each layer and set of layers.
+    without
+        By layer, what the weighted sum scores, per seed, when the layer is left out of it.
+    """
+
+    data: ClipSplits | FrameSplits
+    ranked: TestScores
+    by_layer: dict[int, TestScores]
+    without: dict[int, list[float]]
+    layer_weights: LayerWeights | None
+    selected: Selected
+    heads: TrainedHeads | FoldedHeads
+    missing: list[str]
+    load_s: float
+    train_s: float
+    folds: tuple[FoldInfo, ...] | None = None
+
+
 def _probe(
     cache: FeatureCache,
     listed: ClipList,
     protocol: Protocol,
     options: RunOptions,
-) -> tuple[Result, dict[str, np.ndarray], TrainedHeads]:
-    device, reporter = (
-        options.runs_on,
-        options.reporter.titled(f"probe {listed.task.name} {cache.header.model}"),
-    )
-    matmul_precision = matmul_precision_for(protocol, device, options.dtype)
+) -> tuple[Result, dict[str, np.ndarray], TrainedHeads | FoldedHeads]:
     started = time.perf_counter()
-    splits, missing = rows_by_split(cache, listed, options.allow_missing, protocol)
-    kind = _features_for(listed.task, protocol)
-    _require_layer(protocol, cache.header.layer_names)
-    # Some protocols have exceptions for tasks; the hash is of the protocol as it is named.
-    trained_as = protocol.for_task(listed.task.name)
-    features = kind(cache, splits, listed, trained_as, device, options.memory)
-    # Before training, which may take hours: a head can't be chosen without a score on validation.
-    caveats.require_selection(features)
-    loaded = time.perf_counter()
+    run = _over_folds if folds.names(listed.clips) else _on_one_split
+    tested = run(cache, listed, protocol, options)
+    products = "float64"  # of scikit-learn
     if protocol.head == "network":
-        fitted = fit(features, trained_as, features.dim, reporter, matmul_precision)
-        trained = time.perf_counter()
-        choices = evaluate.select(features, fitted, reporter)
-        # Of the whole grid only the chosen heads see the test split, once.
-        banks = {layer: evaluate.chosen_bank(fitted, choice) for layer, choice in choices.items()}
-    else:
-        chosen = classic.train(features, reporter)
-        trained = time.perf_counter()
-        choices, banks = chosen.choices, chosen.banks
-        matmul_precision = "float64"
-    head = _ranked_head(choices, protocol)
-    scored = evaluate.test(
-        features, list(banks.values()), [layer == head for layer in banks], reporter
-    )
-    tested = dict(zip(banks, scored, strict=True))
-    summed = banks.get(WEIGHTED_SUM)
-    without = evaluate.leave_one_out(features, summed, reporter) if summed is not None else {}
-    finished = time.perf_counter()
+        products = matmul_precision_for(protocol, options.runs_on, options.dtype)
+    names = cache.header.layer_names
+    spent = time.perf_counter() - started
     result = assemble(
         listed,
-        features,
-        tested[head],
+        tested.data,
+        tested.ranked,
         model=_model_info(cache.header),
         protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=protocol.fields),
-        layer_weights=_layer_weights(summed, len(banks[head]), features.feature_stats)
-        if protocol.head == "network"
-        else None,
-        selected=_selected(choices, head, cache.header.layer_names),
-        missing=missing,
-        environment={"device": device, "products": matmul_precision},
+        layer_weights=tested.layer_weights,
+        selected=tested.selected,
+        missing=tested.missing,
+        environment={"device": options.runs_on, "products": products},
         timings=Timings(
-            load_s=loaded - started, train_s=trained - loaded, test_s=finished - trained
+            load_s=tested.load_s,
+            train_s=tested.train_s,
+            test_s=spent - tested.load_s - tested.train_s,
         ),
-        **_layer_scores(tested, without, listed.task.metrics[0], cache.header.layer_names),
+        folds=tested.folds,
+        **_layer_scores(tested.by_layer, tested.without, listed.task.metrics[0], names),
     )
-    return (
-        result,
-        tested[head].predictions,
-        _trained(features, banks[head], cache, listed, protocol),
+    return result, tested.ranked.predictions, tested.heads
+
+
+def _reporter(cache: FeatureCache, listed: ClipList, options: RunOptions) -> Reporter:
+    return options.reporter.titled(f"probe {listed.task.name} {cache.header.model}")
+
+
+def _on_one_split(
+    cache: FeatureCache, listed: ClipList, protocol: Protocol, options: RunOptions
+) -> _Tested:
+    """Train and choose heads, and score the test split once."""
+    reporter = _reporter(cache, listed, options)
+    chosen = choose(cache, listed, protocol, options, reporter)
+    data, deals = chosen.features, protocol.deals
+    by_layer = {}
+    answers = evaluate.test_answers(data, list(chosen.banks.values()), reporter)
+    for layer, answered in zip(chosen.banks, answers, strict=True):
+        by_layer[layer] = evaluate.score(data, answered, layer == chosen.head, deals)
+    without = {}
+    if chosen.sums is not None:
+        for layer, outputs in evaluate.leave_one_out(data, chosen.sums, reporter):
+            without[layer] = evaluate.ranked_scores(data, outputs).tolist()
+    return _Tested(
+        data,
+        by_layer[chosen.head],
+        by_layer,
+        without,
+        chosen.layer_weights(),
+        chosen.selected(cache.header.layer_names),
+        chosen.trained(cache, listed, protocol),
+        chosen.missing,
+        chosen.load_s,
+        chosen.train_s,
     )
 
 
-def _features_for(task: Task, protocol: Protocol) -> type[ClipFeatures] | type[FrameFeatures]:
-    """Return what reads the cache for a task; ProbeError where there is nothing to pool."""
-    if kinds.of(task).level == "clip":
-        of_frames = PooledFrames if protocol.pooling in ("max", "first") else ClipFeatures
-        return ClipFrames if protocol.pooling == "attention" else of_frames
-    if protocol.pooling != "mean":
-        raise ProbeError(
-            f"task {task.name}: pooling = {protocol.pooling!r} is of the frames of a window, and "
-            f"{task.kind} are found in single frames, which nothing pools; probe it with pooling = "
-            "'mean'"
-        )
-    return FrameFeatures
+def _over_folds(
+    cache: FeatureCache, listed: ClipList, protocol: Protocol, options: RunOptions
+) -> _Tested:
+    """Train and choose heads for each fold, and score the answers of all folds as one.
 
-
-def _require_layer(protocol: Protocol, names: Sequence[str]) -> None:
-    """Raise ProbeError where the layer that a protocol ranks is none of the model's."""
-    if protocol.select.isdigit() and int(protocol.select) >= len(names):
-        raise ProbeError(
-            f"select = {protocol.select!r}: the model has layers 0 ({names[0]}) to "
-            f"{len(names) - 1} ({names[-1]})"
-        )
-
-
-def _ranked_head(choices: dict[int, evaluate.Choice], protocol: Protocol) -> int:
-    """Choose what the protocol ranks; or what validation likes best; or the only layer there is.
-
-    Among equals the weighted sum comes first, then single layers, then other sets of layers.
+    `svuprobe.probe.cross_validation` says how. Features of one fold are in memory at a time.
     """
-    if protocol.select.isdigit():
-        return int(protocol.select)
-    if protocol.select == "best":
-        order = sorted(choices, key=lambda layer: (layer < WEIGHTED_SUM, layer))
-        return max(order, key=lambda layer: choices[layer].valid)
-    wanted = {"sum": WEIGHTED_SUM, "concat": CONCAT, "mean": MEAN}[protocol.select]
-    return wanted if wanted in choices else 0
+    names = cache.header.layer_names
+    reporter = _reporter(cache, listed, options)
+    # Of each fold, in their order; banks are not kept, as some hold what they learnt from.
+    features: dict[str, Features] = {}
+    trained: dict[str, TrainedHeads] = {}
+    weights: list[LayerWeights | None] = []
+    infos: list[FoldInfo] = []
+    ranked: list[Answers] = []
+    by_layer: dict[int, list[Answers]] = {}
+    without: dict[int, list[np.ndarray]] = {}
+    load_s = train_s = 0.0
+    for fold in folds.names(listed.clips):
+        part = replace(listed, clips=tuple(folds.as_splits(listed.task, listed.clips, fold)))
+        of_fold = reporter.titled(f"{reporter.title} fold {fold}")
+        try:
+            own = choose(cache, part, protocol, options, of_fold)
+        except ProbeError as error:
+            raise ProbeError(f"fold {fold}: {error}") from None
+        banks = list(own.banks.values())
+        answers = list(evaluate.test_answers(own.features, banks, of_fold))
+        answered = dict(zip(own.banks, answers, strict=True))
+        for layer, of_layer in answered.items():
+            by_layer.setdefault(layer, []).append(of_layer)
+        if own.sums is not None:
+            for layer, outputs in evaluate.leave_one_out(own.features, own.sums, of_fold):
+                without.setdefault(layer, []).append(outputs)
+        ranked.append(answered[own.head])
+        own.features.release()
+        features[fold] = own.features
+        trained[fold] = own.trained(cache, listed, protocol)
+        weights.append(own.layer_weights())
+        infos.append(_fold_info(fold, own, answered, names))
+        load_s, train_s = load_s + own.load_s, train_s + own.train_s
+    data = cross_validation.folded(listed, features)
+    tested = {}
+    for layer, parts in by_layer.items():
+        tested[layer] = cross_validation.score(data, parts, False, protocol.deals)
+    dropped = {}
+    for layer, outputs_of_folds in without.items():
+        whole = np.concatenate(outputs_of_folds, axis=1)
+        dropped[layer] = evaluate.ranked_scores(data, whole).tolist()
+    return _Tested(
+        data,
+        cross_validation.score(data, ranked, True, protocol.deals),
+        tested,
+        dropped,
+        cross_validation.layer_weights(weights),
+        cross_validation.selected([info.selected for info in infos]),
+        FoldedHeads(trained),
+        own.missing,
+        load_s,
+        train_s,
+        tuple(infos),
+    )
+
+
+def _fold_info(
+    name: str, own: ChosenHeads, answered: Mapping[int, Answers], layer_names: Sequence[str]
+) -> FoldInfo:
+    """Return what a fold gave alone, from what its heads answered on its own test clips."""
+    data = own.features
+    scores = evaluate.score(data, answered[own.head], full=True).scores
+    curve = {}
+    for layer in single_layers(answered):
+        of_layer = evaluate.score(data, answered[layer], full=False).scores
+        curve[layer_names[layer]] = _per_seed(of_layer[data.task.metrics[0]])
+    weights = own.layer_weights()
+    return FoldInfo(
+        name=name,
+        train=size_of(data.splits["train"]),
+        valid=size_of(data.splits["valid"]),
+        test=size_of(data.splits["test"]),
+        scores={metric: _per_seed(per_seed) for metric, per_seed in scores.items()},
+        selected=own.selected(layer_names),
+        layer_curve=curve,
+        softmax=None if weights is None else weights.softmax,
+        caveats=tuple(caveats.caveats(data)),
+    )
 
 
 def _model_info(header: Header) -> ModelInfo:
@@ -177,24 +254,8 @@ def _model_info(header: Header) -> ModelInfo:
     )
 
 
-def _selected(choices: Mapping[int, evaluate.Choice], head: int, names: Sequence[str]) -> Selected:
-    """Return what validation chose, by the names of layers and of sets of them."""
-    named = {}
-    for layer, choice in choices.items():
-        named[layer] = LayerChoice(
-            layer=name_of(layer, names),
-            learning_rate=None if choice.setting else choice.learning_rate,
-            valid=defined(choice.valid),
-            setting=choice.setting or None,
-        )
-    layers = {}
-    for layer in _single(choices):
-        layers[names[layer]] = named[layer]
-    return Selected(head=named[head], layers=layers)
-
-
 def _layer_scores(
-    tested: Mapping[int, evaluate.TestScores],
+    tested: Mapping[int, TestScores],
     without: Mapping[int, list[float]],
     metric: str,
     names: Sequence[str],
@@ -204,7 +265,7 @@ def _layer_scores(
     ``without`` holds what the weighted sum scores, per seed, when a layer is left out of it.
     """
     curve, intervals, drop = {}, {}, {}
-    for layer in _single(tested):
+    for layer in single_layers(tested):
         curve[names[layer]] = _per_seed(tested[layer].scores[metric])
         intervals[names[layer]] = tested[layer].intervals[metric]
     for layer, scores in without.items():
@@ -218,57 +279,5 @@ def _layer_scores(
     return parts | {"layer_sets": sets or None}
 
 
-def _single(by_layer: Mapping[int, Any]) -> list[int]:
-    """Return the layers that have heads of their own, the first one first."""
-    return [layer for layer in sorted(by_layer) if layer >= 0]
-
-
 def _per_seed(scores: Sequence[float]) -> PerSeed:
     return tuple(defined(score) for score in scores)
-
-
-def _layer_weights(bank: Bank | None, seeds: int, stats: FeatureStats) -> LayerWeights:
-    """Return what a weighted sum weighs; of a model of one layer, that layer has all of it."""
-    softmax = np.ones((seeds, 1)) if bank is None else bank.mix_weights().double().cpu().numpy()
-    return weights_of_layers(softmax, stats.rms.cpu().numpy(), stats.seen.cpu().numpy())
-
-
-def _trained(
-    features: ClipFeatures | FrameFeatures,
-    bank: Bank,
-    cache: FeatureCache,
-    listed: ClipList,
-    protocol: Protocol,
-) -> TrainedHeads:
-    # Tensors of the bank and what features were standardised with: together they answer alone.
-    moments, mix = features.feature_stats, bank.mixing()
-    tensors = {
-        "mean": moments.mean if moments.used else torch.zeros_like(moments.mean),
-        "scale": moments.scale if moments.used else torch.ones_like(moments.scale),
-        **({} if mix is None else {"mix": mix}),
-        **(bank.tensors() if isinstance(bank, NeighbourBank) else _linears(bank)),
-        "offset": torch.from_numpy(features.offset),
-        "spread": torch.from_numpy(features.spread),
-    }
-    header = cache.header
-    model = {"name": header.model, "digest": header.digest, "dtype": header.dtype}
-    return TrainedHeads(
-        replace(listed.task, labels=listed.labels),
-        model,
-        protocol.file_name,
-        tensors,
-        protocol.pooling,
-        bank.about if isinstance(bank, NeighbourBank) else {},
-    )
-
-
-def _linears(bank: Bank) -> dict[str, torch.Tensor]:
-    """Return the parameters of heads of Linear, in the order they are used in."""
-    p = bank.parameters
-    names = ("weight0", "bias0") if bank.shape.hidden else ()
-    last = len(names) // 2
-    return {
-        **{name: p[name] for name in (*names, *(["query"] if "query" in p else []))},
-        f"weight{last}": p["weight"].mT,
-        f"bias{last}": p["bias"].mT,
-    }

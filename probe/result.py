@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from svuprobe.probe.finetune_info import FineTuneInfo
+from svuprobe.probe.result_folds import FoldInfo, SplitCounts
 from svuprobe.probe.result_layers import LayerWeights, Selected
 from svuprobe.probe.result_words import Date, Digest, Name, Text, Unit
 from svuprobe.probe.score import Interval, PerSeed, Score
@@ -42,9 +43,12 @@ class TaskInfo:
     beat_decoder
         How beats are found in activations; None of other kinds.
     splits
-        Clips per split.
+        Clips per split. With folds those of ``test`` are all clips, each of which is tested once,
+        and those of training and validation are a fold's, the mean over folds.
+    folds
+        How many; None of a single split.
     split_sha256
-        Digest of every clip's id, split and group.
+        Digest of every clip's id, split and group, and of its fold.
     target_sha256
         Digest of every clip's id and target.
     """
@@ -64,6 +68,7 @@ class TaskInfo:
     licence: Text
     reference: Text
     splits: dict[str, int]
+    folds: int | None = None
     split_sha256: Digest
     target_sha256: Digest
 
@@ -172,15 +177,6 @@ class ProtocolInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitCounts:
-    """Count what of a split has features."""
-
-    clips: int
-    windows: int
-    groups: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Counts:
     """Count each split, and what is not in it.
 
@@ -244,6 +240,9 @@ class Result:
     layer_sets
         By ``concat`` or ``mean``, the ranked metric on test of a head on all layers, per seed; None
         where there are no such heads.
+    folds
+        What each fold of a cross-validation gave, in their order; None of a single split. All else
+        is over all folds then (`svuprobe.probe.cross_validation`).
     identity
         Digests of everything that determines the result, and ``digest`` over them
         (`svuprobe.probe.identity`).
@@ -273,6 +272,7 @@ class Result:
     files: dict[str, Digest] = field(default_factory=dict)
     caveats: tuple[Text, ...] = ()
     layer_sets: dict[str, PerSeed] | None = None
+    folds: tuple[FoldInfo, ...] | None = None
     schema: int = SCHEMA
 
     @property
@@ -302,6 +302,14 @@ class Result:
         from svuprobe.probe import dataframes
 
         return dataframes.scores(self)
+
+    def folds_frame(self) -> pandas.DataFrame:
+        """Return one row for each fold, metric and seed of a cross-validation; none without
+        folds.
+        """
+        from svuprobe.probe import dataframes
+
+        return dataframes.folds(self)
 
     def layers_frame(self) -> pandas.DataFrame:
         """Return one row for each layer and seed: its weight in the weighted sum, the test score of

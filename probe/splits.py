@@ -21,6 +21,7 @@ from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.base import Kind
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.kinds.frames import FrameKind
+from svuprobe.tasks.kinds.metrics import Metric
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip, Task
 
@@ -187,6 +188,16 @@ class Splits:
         self.offset, self.spread = np.zeros(1, np.float32), np.ones(1, np.float32)
 
     @property
+    def folds(self) -> tuple[Splits, ...]:
+        """Return the splits of each fold of a cross-validation; else these alone."""
+        return (self,)
+
+    @property
+    def fold_names(self) -> tuple[str, ...]:
+        """Return the names of ``folds``; of a single split, an empty one."""
+        return ("",)
+
+    @property
     def n_outputs(self) -> int:
         """Return the outputs of a head, per window or frame."""
         return self.kind.n_outputs(self.labels)
@@ -213,6 +224,16 @@ class ClipSplits(Splits):
             self.clip_targets[split] = self.kind.encode(self.task, self.labels, rows.clips)
         # Of training alone: what is known of validation and test must not reach a head.
         self.offset, self.spread = self.kind.standard(self.clip_targets["train"])
+
+    def metric(self, name: str, scored: str) -> Metric:
+        """Return a metric of ``scored`` units, each a ``window`` or a ``clip``."""
+        return self.kind.metric(name, self.labels)
+
+    def guesses(self) -> np.ndarray:
+        """Return outputs of guessing what is scored of test, from the training split alone, (draws,
+        N, C).
+        """
+        return self.kind.chance(self.clip_targets["train"], self.labels, len(self.units("test")[0]))
 
     def units(self, split: str, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return targets (N, ...) and groups (N,) of what is scored, as they are or as dealt to a
@@ -243,7 +264,7 @@ class ClipSplits(Splits):
         target, group = self.units(split, seed)
         # One sample, in which every group counts once: the plain metric, as in the bootstrap.
         everyone = np.ones((1, len(self.splits[split].groups)))
-        score = self.kind.metric(self.task.metrics[0], self.labels)
+        score = self.metric(self.task.metrics[0], self.task.scored)
         values = [score(target, o, group, everyone)[0] for o in self.scored(outputs, split)]
         # An argmax of NaN is class 0, which would have a score: a diverged head must have none.
         return np.where(np.isfinite(outputs).all(axis=(1, 2)), values, np.nan)

@@ -20,7 +20,9 @@ Tensors
 
 The metadata's key ``about`` holds JSON: ``task`` (with windowing and labels), ``model`` (name,
 digest, type), ``protocol`` and, where it is not the mean, ``pooling``; of nearest neighbours
-``neighbours`` (``k``, ``metric`` and what they ``answer``).
+``neighbours`` (``k``, ``metric`` and what they ``answer``). Of a cross-validation each fold has
+heads of its own: the tensors of each are called ``<fold>/<name>``, and ``folds`` lists the folds'
+names, each with its ``neighbours``.
 """
 
 from __future__ import annotations
@@ -94,15 +96,68 @@ class TrainedHeads:
         said = votes.outputs(t[f"said{seed}"].numpy(), places, how["answers"])
         return torch.from_numpy(said)
 
-    def write(self, path: Path) -> None:
-        """Write the file; `svuprobe.probe.result_file.save` gives it its place."""
+    @property
+    def about(self) -> dict[str, Any]:
+        """Return what is kept of them beside their tensors, as JSON values."""
         task = stored_task(self.task, self.task.labels or ())
         about = {"task": task, "model": self.model, "protocol": self.protocol}
         if self.pooling != "mean":
             about["pooling"] = self.pooling
         if self.neighbours:
             about["neighbours"] = dict(self.neighbours)
-        write_tensors(path, {name: t.detach().cpu() for name, t in self.tensors.items()}, about)
+        return about
+
+    def write(self, path: Path) -> None:
+        """Write the file; `svuprobe.probe.result_file.save` gives it its place."""
+        tensors = {name: tensor.detach().cpu() for name, tensor in self.tensors.items()}
+        write_tensors(path, tensors, self.about)
+
+
+@dataclass(frozen=True)
+class FoldedHeads:
+    """Hold the heads of a cross-validation, by the fold that each was tested on.
+
+    New audio is in no fold, so all folds' heads answer for it together: with their mean.
+    """
+
+    folds: Mapping[str, TrainedHeads]
+
+    @property
+    def _first(self) -> TrainedHeads:
+        return next(iter(self.folds.values()))
+
+    @property
+    def task(self) -> Task:
+        """Return the task, with its labels and windowing."""
+        return self._first.task
+
+    @property
+    def model(self) -> dict[str, str]:
+        """Return the model that all heads are of: its name, digest and type."""
+        return self._first.model
+
+    @property
+    def pooling(self) -> str:
+        """Return what all heads read of the frames of a window."""
+        return self._first.pooling
+
+    @property
+    def seeds(self) -> int:
+        """Return how many heads there are of each fold."""
+        return self._first.seeds
+
+    def __call__(self, states: torch.Tensor, seed: int) -> torch.Tensor:
+        """Return the mean over folds of what the heads of a seed answer, as `TrainedHeads` does."""
+        return torch.stack([heads(states, seed) for heads in self.folds.values()]).mean(dim=0)
+
+    def write(self, path: Path) -> None:
+        """Write the file; `svuprobe.probe.result_file.save` gives it its place."""
+        tensors, folds = {}, []
+        for fold, heads in self.folds.items():
+            for name, tensor in heads.tensors.items():
+                tensors[f"{fold}/{name}"] = tensor.detach().cpu()
+            folds.append({"name": fold, "neighbours": dict(heads.neighbours)})
+        write_tensors(path, tensors, self._first.about | {"folds": folds})
 
 
 def beside(result: Path) -> Path:
@@ -110,7 +165,7 @@ def beside(result: Path) -> Path:
     return result.with_suffix(".safetensors")
 
 
-def load(result: Path) -> TrainedHeads:
+def load(result: Path) -> TrainedHeads | FoldedHeads:
     """Read a result's heads. Raises ProbeError where there are none, or others than were written
     with it.
     """
@@ -124,17 +179,27 @@ def load(result: Path) -> TrainedHeads:
     remedy = "make it again with svuprobe probe --overwrite"
     tensors, about = read_tensors(path, remedy)
     try:
-        pooling = about.get("pooling", "mean")
-        return TrainedHeads(
-            task_from(about["task"]),
-            about["model"],
-            about["protocol"],
-            tensors,
-            pooling,
-            about.get("neighbours", {}),
-        )
+        if "folds" not in about:
+            return _heads(about, tensors, about.get("neighbours", {}))
+        folds = {}
+        for fold in about["folds"]:
+            before = f"{fold['name']}/"
+            own = {}
+            for name, tensor in tensors.items():
+                if name.startswith(before):
+                    own[name.removeprefix(before)] = tensor
+            folds[fold["name"]] = _heads(about, own, fold["neighbours"])
+        return FoldedHeads(folds)
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(path, error, remedy) from None
+
+
+def _heads(
+    about: Mapping[str, Any], tensors: dict[str, torch.Tensor], neighbours: Mapping[str, Any]
+) -> TrainedHeads:
+    pooling = about.get("pooling", "mean")
+    task = task_from(about["task"])
+    return TrainedHeads(task, about["model"], about["protocol"], tensors, pooling, neighbours)
 
 
 def refuse_code(result: Path, model: str, run_code: bool) -> None:

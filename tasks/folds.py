@@ -28,6 +28,11 @@ def names(clips: Sequence[Clip]) -> tuple[str, ...]:
     return tuple(sorted({clip.fold for clip in clips} - {""}, key=natural_key))
 
 
+def side_of(clip: Clip) -> str:
+    """Return where a clip is, as a reader is told: its fold, or its split."""
+    return f"fold {clip.fold}" if clip.fold else clip.split
+
+
 def dealt(clips: Sequence[Clip], task: Task, n_folds: int, seed: int = 0) -> list[Clip]:
     """Deal clips out to folds 1 to ``n_folds``, groups whole and classes as even as they allow.
 

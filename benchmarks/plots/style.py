@@ -77,13 +77,14 @@ def unit(metric: str) -> tuple[float, str]:
 
 
 def conditions(result: Result, of_part: bool = True) -> str:
-    """Return protocol, pooling, seeds and share of the training set, for a title."""
+    """Return protocol, pooling, folds, seeds and share of the training set, for a title."""
     seeds = len(result.ranked.per_seed)
     part = part_of(result.protocol.train_fraction) if of_part else ""
     pooled = pooled_by(result.protocol.pooling)
     synthetic = ", synthetic audio" if result.task.synthetic else ""
+    folds = f", {result.task.folds} folds" if result.task.folds else ""
     return (
-        f"protocol {picture(result.protocol.name)}{pooled}, {seeds} "
+        f"protocol {picture(result.protocol.name)}{pooled}{folds}, {seeds} "
         f"seed{'s' * (seeds > 1)}{part}{synthetic}"
     )
 

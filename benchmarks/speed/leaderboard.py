@@ -21,15 +21,8 @@ import svuprobe
 from svuprobe.benchmarks import leaderboard  # noqa: F401 - imported before the clock starts
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.result import (
-    Counts,
-    ModelInfo,
-    ProtocolInfo,
-    Result,
-    SplitCounts,
-    TaskInfo,
-    Timings,
-)
+from svuprobe.probe.result import Counts, ModelInfo, ProtocolInfo, Result, TaskInfo, Timings
+from svuprobe.probe.result_folds import SplitCounts
 from svuprobe.probe.result_layers import LayerChoice, LayerWeights, Selected
 from svuprobe.probe.score import Score
 from svuprobe.tasks.types import SPLITS

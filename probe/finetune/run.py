@@ -35,7 +35,8 @@ from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import ModelInfo, ProtocolInfo, Result, Timings
 from svuprobe.probe.result_layers import LayerChoice, Selected
 from svuprobe.probe.score import defined
-from svuprobe.probe.trained import TrainedHeads
+from svuprobe.probe.trained import FoldedHeads, TrainedHeads
+from svuprobe.tasks import folds
 from svuprobe.tasks.manifest import ClipList
 
 
@@ -74,6 +75,13 @@ def finetune(
         What can't be run as asked, and a loss that is not finite.
     """
     options, runtime = options or FinetuneOptions(), runtime or Runtime()
+    n_folds = len(folds.names(listed.clips))
+    if n_folds:
+        raise ProbeError(
+            f"task {listed.task.name}: its clips are in {n_folds} folds, and fine-tuning trains on "
+            "one split; say train, valid or test in a column split in place of folds, or run "
+            "svuprobe probe"
+        )
     heads = None
     if start is not None:
         protocol, heads = _from_probe(start, protocol, listed, model)
@@ -160,6 +168,11 @@ def _from_probe(
             raise ProbeError(
                 f"{start}: its {what} is {got}, not {wanted}; give --from a probe of the same"
             )
+    if isinstance(heads, FoldedHeads):
+        raise ProbeError(
+            f"{start}: it has heads of {len(heads.folds)} folds, and fine-tuning trains on one "
+            "split; give --from a probe of a single split"
+        )
     if heads.pooling != "mean":
         raise ProbeError(
             f"{start}: its heads read pooling = {heads.pooling!r}, and fine-tuning pools by the "

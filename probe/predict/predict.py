@@ -1,7 +1,9 @@
 """Predict labels with probabilities, notes or beats of new audio, by what was trained.
 
 The audio goes the way of the training clips: the same decoding, windows, model, number format and
-float16 rounding, so a recording of the test split gets the very prediction that was scored.
+float16 rounding, so a recording of the test split gets the very prediction that was scored. With
+folds all of them answer, with the mean of their heads, for any recording: one of the data itself
+gets another prediction than was scored, which came from the one fold that had not learnt from it.
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ class HeadsPredictor:
 
     def __init__(
         self,
-        heads: trained.TrainedHeads,
+        heads: trained.TrainedHeads | trained.FoldedHeads,
         *,
         seed: int = 0,
         device: str = "cpu",

@@ -211,11 +211,11 @@ def _at_deletions(
         return np.stack(
             [mean_of(seed, group, counts) for seed in stored[f"score_{ranked}"][:, rows]]
         )
-    target, outputs, group = units.of_rows(result, stored, rows, group)
+    scored = units.of_rows(result, stored, rows, group)
     kind = kinds.named(result.task.kind)
     assert isinstance(kind, ClipKind)  # others store the score of each clip
-    function = kind.metric(ranked, result.task.labels)
-    return np.stack([function(target, seed, group, counts) for seed in outputs])
+    function = units.metric_of(kind, ranked, result.task.labels, scored.fold)
+    return np.stack([function(scored.target, o, scored.group, counts) for o in scored.outputs])
 
 
 def from_scores(

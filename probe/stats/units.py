@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.result import Result
 from svuprobe.probe.result_file import predictions_of
+from svuprobe.tasks.kinds.clips import ClipKind
+from svuprobe.tasks.kinds.metrics import Metric, mean_over_folds
 
 
-def read_units(result: Result, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what is scored of the predictions of a kind at clip level, windows or clips: targets
-    (N, ...), outputs (S, N, C) and groups (N,). Raises ProbeError as `predictions`.
+class Units(NamedTuple):
+    """Hold what is scored of the predictions of a kind at clip level, windows or clips.
+
+    Attributes
+    ----------
+    target, outputs, group
+        (N, ...), (S, N, C) and (N,).
+    fold
+        (N,) in a cross-validation the fold of each, whose heads gave its outputs; else all the
+        same.
+    """
+
+    target: np.ndarray
+    outputs: np.ndarray
+    group: np.ndarray
+    fold: np.ndarray
+
+
+def read_units(result: Result, path: Path) -> Units:
+    """Return what is scored of the predictions beside the JSON at ``path``. Raises ProbeError as
+    `predictions`.
     """
     stored = predictions(result, path)
     _, group = np.unique(stored["group"], return_inverse=True)
@@ -36,16 +58,23 @@ def predictions(result: Result, path: Path) -> dict[str, np.ndarray]:
 
 def of_rows(
     result: Result, stored: dict[str, np.ndarray], rows: np.ndarray, group: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return targets, outputs and groups of the windows at some rows, or of their clips."""
+) -> Units:
+    """Return what is scored of the windows at some rows, which are of these groups."""
     outputs, target = stored["outputs"][:, rows], stored["target"][rows]
+    fold = stored["fold"][rows] if "fold" in stored else np.zeros(len(target))
     if result.task.scored == "clip":  # as probe.splits.pool_windows, without importing torch
         starts = np.unique(stored["clip_id"][rows], return_index=True)[1]
         starts.sort()
         sizes = np.diff(np.r_[starts, len(target)])
         outputs = np.add.reduceat(outputs, starts, axis=1) / sizes[:, None]
-        target, group = target[starts], group[starts]
-    return target, outputs, group
+        target, group, fold = target[starts], group[starts], fold[starts]
+    return Units(target, outputs, group, fold)
+
+
+def metric_of(kind: ClipKind, name: str, labels: Sequence[str], fold: np.ndarray) -> Metric:
+    """Return a metric of units in some folds: one that ranks outputs is the mean over folds."""
+    metric = kind.metric(name, labels)
+    return mean_over_folds(metric, fold) if kind.ranks(name) else metric
 
 
 def _wrong_shape(result: Result, stored: dict[str, np.ndarray]) -> str:

@@ -98,10 +98,12 @@ def lines_of(probed: Probed) -> list[str]:
 
 
 def _special(result: Result) -> str:
-    """Return what was done to the training set, so that no control is taken for a score, and what
-    was pooled otherwise.
+    """Return what was done to the training set, so that no control is taken for a score, what was
+    pooled otherwise, and whether clips are in folds.
     """
     words = []
+    if result.task.folds:
+        words.append(f"{result.task.folds} folds")
     if result.protocol.pooling != "mean":
         words.append(f"pooling {result.protocol.pooling}")
     share = result.protocol.train_fraction

@@ -11,7 +11,8 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from svuprobe.tasks import kinds
+from svuprobe.tasks import folds, kinds
+from svuprobe.tasks.folds import side_of
 from svuprobe.tasks.kinds.frames import FrameKind
 from svuprobe.tasks.types import Clip, Task
 
@@ -65,13 +66,14 @@ def _spellings(task: Task, clips: Sequence[Clip]) -> Iterator[str]:
                 f"labels {_listed(alike)} differ in case, blanks or marks alone: are they one "
                 "class?"
             )
-    splits = defaultdict(set)
+    sides = defaultdict(set)
     for clip in clips:
-        splits[clip.group].add(clip.split)
-    for alike in _alike(splits, _letters):
-        if len(set().union(*(splits[group] for group in alike))) > 1:
+        sides[clip.group].add(side_of(clip))
+    several = "folds" if folds.names(clips) else "splits"
+    for alike in _alike(sides, _letters):
+        if len(set().union(*(sides[group] for group in alike))) > 1:
             yield (
-                f"groups {_listed(alike)} in several splits differ in case, blanks or marks "
+                f"groups {_listed(alike)} in several {several} differ in case, blanks or marks "
                 "alone: are they one?"
             )
     # macOS writes names decomposed, Linux as they were typed.

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from svuprobe._files import sha256_of
+from svuprobe.tasks.folds import side_of
 from svuprobe.tasks.types import Clip
 
 _BEGINNING = 1 << 16  # bytes
@@ -84,7 +85,7 @@ def leaks(clips: Sequence[Clip], short: Callable[[str], str]) -> tuple[list[str]
     of_group = defaultdict(set)
     labels = defaultdict(set)
     for clip in clips:
-        side = f"fold {clip.fold}" if clip.fold else clip.split
+        side = side_of(clip)
         sides[clip.path].add(side)
         of_group[clip.group].add(side)
         labels[clip.path].add(repr(clip.target))

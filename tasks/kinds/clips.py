@@ -149,6 +149,14 @@ class ClipKind(Kind):
         more = tuple(name for name in self.more_metrics if name not in task.metrics)
         return tuple(task.metrics) + more
 
+    def ranks(self, name: str) -> bool:
+        """Return whether a metric asks which of two clips has the larger output.
+
+        Outputs of one head alone can be put in an order, so in a cross-validation, where each fold
+        has heads of its own, such a metric is computed within each fold and averaged.
+        """
+        return False
+
     @abstractmethod
     def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
         """Return the outputs of guessing from the encoded training targets alone, (draws, n, C)."""

@@ -63,6 +63,27 @@ def mean_of(values: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.nda
     return _ratio(total[:, 0], total[:, 1])
 
 
+def mean_over_folds(metric: Metric, fold: np.ndarray) -> Metric:
+    """Return a metric that is computed within each fold of a cross-validation, and averaged.
+
+    Folds where it is undefined are left out of the mean; the value is NaN where all are.
+
+    Parameters
+    ----------
+    fold
+        (N,) the fold of each unit, any values.
+    """
+    parts = [np.flatnonzero(fold == own) for own in np.unique(fold)]
+
+    def averaged(
+        target: np.ndarray, output: np.ndarray, group: np.ndarray, counts: np.ndarray
+    ) -> np.ndarray:
+        values = [metric(target[own], output[own], group[own], counts) for own in parts]
+        return _nanmean(np.stack(values, axis=-1))
+
+    return averaged
+
+
 def top(k: int) -> Metric:
     """Return the share of units whose true class is among the k largest outputs.
 

@@ -112,6 +112,10 @@ class Multilabel(ClipKind):
             scores[name] = np.array(each)
         return scores | {"support": targets.sum(axis=0).astype(float)}
 
+    def ranks(self, name: str) -> bool:
+        """Return True of the area under the ROC curve and average precision."""
+        return name.startswith(("roc_auc", "ap"))
+
     def chance(self, train: np.ndarray, labels: Sequence[str], n: int) -> np.ndarray:
         """Return each tag's frequency in the training split, alike for all: (1, n, C)."""
         # A constant ranks nothing: ROC-AUC 0.5, average precision the share of positives.

@@ -16,7 +16,7 @@ from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
-from svuprobe.probe.result import SplitCounts
+from svuprobe.probe.result_folds import SplitCounts
 from svuprobe.probe.splits import rows_by_split
 from svuprobe.probe.train import fit, specs
 from svuprobe.probe.workers import matmul_precision_for
