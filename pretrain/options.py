@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from svuprobe._errors import OptionError
 from svuprobe._machine import check_real, check_whole
 from svuprobe._run_options import RunOptions
+from svuprobe._tracking import check_tracker
 
 WEIGHTS = ("float32", "float16")
 _MOST_STEPS = 1_000_000_000
@@ -33,6 +34,9 @@ class PretrainOptions(RunOptions):
         Type in which the model is stored, ``float32`` or ``float16``: half the size, and rounded.
     resume
         Go on from the checkpoint in the folder, to the same weights.
+    track
+        ``trackio``, ``wandb`` or ``tensorboard``, if it is installed: the rows of the curve are
+        logged there. Empty for none; the weights are the same with and without.
     """
 
     part_s: float | None = None
@@ -41,10 +45,12 @@ class PretrainOptions(RunOptions):
     keep_every: int = 0
     weights_dtype: str = "float32"
     resume: bool = False
+    track: str = ""
 
     def __post_init__(self) -> None:
         """Check every value, and find the device."""
         super().__post_init__()
+        check_tracker(self.track)
         check_real("part_s", self.part_s, _MOST_SECONDS)
         check_whole("log_every", self.log_every, 1, _MOST_STEPS)
         check_whole("save_every", self.save_every, 1, _MOST_STEPS)

@@ -15,13 +15,14 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from svuprobe._distributed import Distributed
 from svuprobe._files import locked, write_text, writing
+from svuprobe._tracking import tracking
 from svuprobe.extractors import loading
 from svuprobe.extractors.audio import Decoders
 from svuprobe.extractors.networks.kaldi import RATE
@@ -156,7 +157,13 @@ def _pretrain(
         run=_digest([recipe.hash, recordings.digest, *(each.digest for each in codes)]),
         keep=keep,
     )
-    state = training.run()
+    config = asdict(recipe) | {"hash": recipe.hash, "hours": recordings.hours}
+    # Of several processes the first one logs.
+    tracker = options.track if processes.first else ""
+    with tracking(
+        tracker, recipe.name, config, folder=run / "tensorboard", reporter=reporter
+    ) as training.tracker:
+        state = training.run()
     seen = _seen(state, recordings, audio)
     if processes.first:
         write_text(run / "curve.csv", curve_text(state.rows))

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from svuprobe._distributed import Distributed
 from svuprobe._tensors import read_tensors, save_tensors
+from svuprobe._tracking import NoTracker, Tracker
 from svuprobe.pretrain.clusters import Codes
 from svuprobe.pretrain.crops import Crops, Step
 from svuprobe.pretrain.masking import mask_frames
@@ -86,6 +87,11 @@ class Training:
         Digest of all that has to agree between a checkpoint and the run that goes on from it.
     keep
         Called where a model is to be kept, with the number of updates.
+
+    Attributes
+    ----------
+    tracker
+        Is told the rows of the curve.
     """
 
     def __init__(
@@ -105,6 +111,7 @@ class Training:
         self.recipe, self.options, self.processes = recipe, options, processes
         self.checkpoint, self.run_digest, self.keep = checkpoint, run, keep
         self.device = processes.device or options.runs_on
+        self.tracker: Tracker = NoTracker()
         self.state = State()
         self.learning = [p for p in objective.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
@@ -259,6 +266,7 @@ class Training:
             row = {"step": float(state.done), "hours": state.audio_s / 3600}
             row |= {name: total / state.counted for name, total in state.sums.items()}
             state.rows.append(row | {"seconds": state.seconds})
+            self.tracker.log({k: v for k, v in row.items() if k != "step"}, state.done)
             state.sums, state.counted = {}, 0
 
     def _keep(self) -> None:

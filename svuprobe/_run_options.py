@@ -21,6 +21,7 @@ from svuprobe._machine import (
     checked_device,
 )
 from svuprobe._progress import SILENT, Reporter
+from svuprobe._tracking import check_tracker
 
 # Decoding takes about a hundredth of the time that a
 # base model needs on a CPU, and more than on a GPU.
@@ -124,15 +125,20 @@ class FinetuneOptions(RunOptions):
         Steps between checkpoints within an epoch; there is one after each epoch anyway.
     resume
         Go on from what an unfinished run left, to the same result.
+    track
+        ``trackio``, ``wandb`` or ``tensorboard``, if it is installed: losses, learning rates and
+        validation scores are logged there. Empty for none; a result is the same with and without.
     """
 
     accumulate: int = 1
     checkpointing: bool = False
     checkpoint_steps: int = 0
     resume: bool = False
+    track: str = ""
 
     def __post_init__(self) -> None:
         """Check every value, and find the device."""
         super().__post_init__()
+        check_tracker(self.track)
         check_whole("accumulate", self.accumulate, 1, 100_000)
         check_whole("checkpoint_steps", self.checkpoint_steps, 0, 1_000_000_000)

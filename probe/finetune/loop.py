@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from svuprobe._tensors import read_tensors, save_tensors
+from svuprobe._tracking import NoTracker, Tracker
 from svuprobe.probe.baselines.base import Stage
 from svuprobe.probe.finetune.data import TaskData
 from svuprobe.probe.finetune.distributed import Runtime
@@ -79,6 +80,11 @@ class Training:
         Digest of all that has to agree between a checkpoint and the run that goes on from it.
     tick
         Called after every step with the loss.
+
+    Attributes
+    ----------
+    tracker
+        Is told losses and learning rates of every step, and the validation score of an epoch.
     """
 
     def __init__(
@@ -96,8 +102,10 @@ class Training:
         self.network, self.data, self.seed, self.runtime = network, data, seed, runtime
         self.checkpoint, self.run_digest, self.every, self.tick = checkpoint, run, every, tick
         self.state = State()
+        self.tracker: Tracker = NoTracker()
         # Names of the weights that any stage so far trains, and of buffers.
         self.trained: list[str] = []
+        self._logged = 0  # steps of all stages, as the tracker was told
         self._best: dict[str, Tensor] = {}
         self._waiting: dict[int, dict[str, Tensor]] = {}  # optimiser's state from a checkpoint
 
@@ -149,6 +157,7 @@ class Training:
         while state.epoch < stage.epochs and not (plan.patience and state.stale >= plan.patience):
             self._epoch(stage, optimiser, class_weights)
             self._validate(stage)
+            self._log_epoch()
             self._save(optimiser)
         if plan.select == "best" and self._best:  # the next stage starts from there
             self.network.load_state_dict(self._best, strict=False)
@@ -187,6 +196,7 @@ class Training:
             loss = self._step(optimiser, batches[state.step], class_weights)
             state.step, state.loss = state.step + 1, state.loss + loss
             self.tick(loss)
+            self._log_step(optimiser, loss, len(batches))
             if self.every and state.step % self.every == 0 and state.step < len(batches):
                 self._save(optimiser)
         state.epochs.append(EpochInfo(stage=state.stage + 1, loss=state.loss / len(batches)))
@@ -241,6 +251,23 @@ class Training:
             f"seed {self.seed} (clips {some}{more}); try a lower learning rate or --dtype "
             "float32, and listen to these clips"
         )
+
+    def _log_step(self, optimiser: torch.optim.Optimizer, loss: float, batches: int) -> None:
+        """Log a step, counted over all stages."""
+        values = {"loss": loss}
+        for number, group in enumerate(optimiser.param_groups):
+            values[f"learning rate/group {number}"] = float(group["lr"])
+        self._logged = batches * len(self.state.epochs) + self.state.step
+        self.tracker.log(values, self._logged)
+
+    def _log_epoch(self) -> None:
+        """Log an epoch that ended, at its last step."""
+        epoch = self.state.epochs[-1]
+        values = {"epoch/number": float(len(self.state.epochs)), "epoch/loss": epoch.loss}
+        if epoch.valid is not None:
+            name = self.data.recordings.listed.task.metrics[0]
+            values[f"epoch/validation {name}"] = float(epoch.valid)
+        self.tracker.log(values, self._logged)
 
     def _validate(self, stage: Stage) -> None:
         """Score the epoch that just ended, where the plan asks for it, and keep the best

@@ -59,7 +59,7 @@ def finetune(
     start
         Result of a probe whose heads are taken to start from.
     options
-        ``checkpointing``, ``checkpoint_steps``, ``resume``, ``overwrite``, ``jobs``,
+        ``checkpointing``, ``checkpoint_steps``, ``resume``, ``track``, ``overwrite``, ``jobs``,
         ``allow_missing`` and ``reporter`` are used.
     runtime
         Where networks run, and in what numbers; one CPU in float32 if not given.
@@ -126,8 +126,14 @@ def finetune(
         reporter=options.reporter,
     )
     decoded = time.perf_counter()
+    config = {
+        "task": listed.task.name,
+        "model": about["name"],
+        "revision": about["revision"],
+        "protocol": protocol.fields | {"hash": protocol.hash},
+    }
     runner = SeedRunner(
-        data_of(recordings, network), folder, options, runtime, run_identity["digest"]
+        data_of(recordings, network), folder, options, runtime, run_identity["digest"], config
     )
     seeds = []
     # Each seed begins with a network of its own; the first was made to name the run.

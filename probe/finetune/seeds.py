@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from svuprobe._run_options import FinetuneOptions
+from svuprobe._tracking import tracking
 from svuprobe.probe.finetune.data import ClipData, FrameData, Outputs
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.loop import State, Training
@@ -32,13 +35,17 @@ class TrainedSeed:
 
 @dataclass(frozen=True)
 class SeedRunner:
-    """Train seeds, by what all of a run have in common; ``digest`` is of the run's identity."""
+    """Train seeds, by what all of a run have in common.
+
+    ``digest`` is of the run's identity, ``config`` what a tracker is told of it.
+    """
 
     data: ClipData | FrameData
     folder: RunFolder
     options: FinetuneOptions
     runtime: Runtime
     digest: str
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, network: Network, seed: int) -> TrainedSeed:
         """Train a seed, or load it where that was done, and let it answer for the test split."""
@@ -74,7 +81,15 @@ class SeedRunner:
                 bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
 
             training.tick = tick
-            state = training.run()
+            # Of several processes the first one logs.
+            with tracking(
+                self.options.track if runtime.processes.first else "",
+                f"{self.folder.path.name}-{listed.task.name}-seed{seed}",
+                dict(self.config) | {"seed": seed},
+                folder=self.folder.path.parent / "tensorboard",
+                reporter=self.options.reporter,
+            ) as training.tracker:
+                state = training.run()
         if runtime.processes.first:
             save_network(
                 network,

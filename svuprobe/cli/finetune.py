@@ -11,7 +11,14 @@ import click
 from svuprobe._edge import TERMINAL
 from svuprobe._machine import MOST_JOBS
 from svuprobe._options import ALPHA, RATE, RATE_OR_0, SHARE, Checked, whole
-from svuprobe.cli.shared import TASK, data_of, data_option, device_option, results_option
+from svuprobe.cli.shared import (
+    TASK,
+    data_of,
+    data_option,
+    device_option,
+    results_option,
+    track_option,
+)
 from svuprobe.extractors.names import check_name as check_model_name
 from svuprobe.probe import baselines
 from svuprobe.probe.finetune import protocol as ft_protocol
@@ -127,6 +134,7 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Also save within an epoch.",
 )
 @click.option("--resume", is_flag=True, help="Go on where a run was interrupted.")
+@track_option
 @click.option(
     "--jobs", type=click.IntRange(0, MOST_JOBS), help="Decoding processes; 0 decodes in this one."
 )

@@ -13,7 +13,7 @@ import click
 from svuprobe._edge import TERMINAL
 from svuprobe._machine import MOST_BATCH_S, MOST_JOBS, MOST_TIMEOUT_S
 from svuprobe._options import Checked, Number
-from svuprobe.cli.shared import FOLDER, device_option
+from svuprobe.cli.shared import FOLDER, device_option, track_option
 from svuprobe.pretrain.options import WEIGHTS
 from svuprobe.pretrain.presets import PRESETS
 from svuprobe.pretrain.recipe import CHOICES, RANGES, SPEEDS, Recipe, load_recipe
@@ -101,6 +101,7 @@ def _type_of(name: str, default: Any) -> click.ParamType:
     help="In which the model is stored.",
 )
 @click.option("--resume", is_flag=True, help="Go on where a run was interrupted.")
+@track_option
 def pretrain(recipe: str, audio: tuple[Path, ...], out: Path, **given: Any) -> None:
     """Pre-train a model on recordings without labels; several GPUs with accelerate launch.
 

@@ -48,6 +48,12 @@ window_option = click.option(
 device_option = click.option(
     "--device", type=DEVICE, help="cpu, cuda, cuda:1, ...; the GPU where there is one."
 )
+track_option = click.option(
+    "--track",
+    type=click.Choice(["trackio", "wandb", "tensorboard"]),
+    default="",
+    help="Log losses, learning rates and scores there too; needs that package.",
+)
 data_option = click.option(
     "--data",
     "where",

@@ -26,6 +26,7 @@ GROUND = {
     "_system_errors",
     "_tensors",
     "_text",
+    "_tracking",
 }
 MAY_IMPORT = {
     "tasks": GROUND | {"tasks"},
