@@ -20,7 +20,7 @@ import torch
 from svuprobe import api
 from svuprobe.api import probing
 from svuprobe.probe import identity, result_file
-from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol
 from svuprobe.suites import run_suite
 from svuprobe.tasks import own
 from svuprobe.tasks.types import Task, Windowing
@@ -247,7 +247,12 @@ VALUES = {  # of the fields of a protocol that other rules bind
     "plateau_factor": 1.0,
     "dropout": 0.1,
     "pooling": "mean_std",
+    "head": "knn",
+    "strengths": (1.0,),
+    "neighbours": (1.0,),
 }
+# What heads of scikit-learn have alone, and the preset that has it.
+OF_PRESETS = {"head": "logistic", "strengths": "logistic", "neighbours": "knn", "pca": "knn"}
 
 
 def changed(value):
@@ -265,6 +270,8 @@ def changed(value):
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Protocol)])
 def test_every_field_of_a_protocol_has_a_digest_and_a_file_of_its_own(field):
     base = replace(PROTOCOL, single_layers=True)
+    if field in OF_PRESETS:
+        base = PRESETS[OF_PRESETS[field]]
     other = VALUES.get(field, changed(getattr(base, field)))
     if other == getattr(base, field):
         base = replace(base, single_layers=False)
