@@ -21,8 +21,9 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 # mypy sees the mapped folders (folder X is svuprobe.X) only in a plain install.
 	rm -rf build
-	$(BIN)/python -m pip install --quiet --no-deps --target build/plain .
-	cd build/plain && ../../$(BIN)/mypy --config-file ../../setup.cfg -p svuprobe
+	$(BIN)/python -m pip install --quiet --no-deps --no-compile --target build/plain .
+# Its cache lies outside build: the second time it reads torch's types from there, in seconds.
+	cd build/plain && ../../$(BIN)/mypy --cache-dir ../../.mypy_cache --config-file ../../setup.cfg -p svuprobe
 
 # The documentation, to be read from the disk: site/index.html. A warning is an error.
 docs: .venv/.installed-docs
@@ -50,4 +51,4 @@ docs: .venv/.installed-docs
 	touch $@ .venv/.installed
 
 clean:
-	rm -rf .venv build demo site
+	rm -rf .venv .mypy_cache build demo site
