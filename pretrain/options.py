@@ -36,7 +36,7 @@ class PretrainOptions(RunOptions):
         Go on from the checkpoint in the folder, to the same weights.
     track
         ``trackio``, ``wandb`` or ``tensorboard``, if it is installed: the rows of the curve are
-        logged there. Empty for none; the weights are the same with and without.
+        logged there. If None, nowhere; the weights are the same with and without.
     """
 
     part_s: float | None = None
@@ -45,7 +45,7 @@ class PretrainOptions(RunOptions):
     keep_every: int = 0
     weights_dtype: str = "float32"
     resume: bool = False
-    track: str = ""
+    track: str | None = None
 
     def __post_init__(self) -> None:
         """Check every value, and find the device."""

@@ -159,7 +159,7 @@ def _pretrain(
     )
     config = asdict(recipe) | {"hash": recipe.hash, "hours": recordings.hours}
     # Of several processes the first one logs.
-    tracker = options.track if processes.first else ""
+    tracker = options.track if processes.first else None
     with tracking(
         tracker, recipe.name, config, folder=run / "tensorboard", reporter=reporter
     ) as training.tracker:

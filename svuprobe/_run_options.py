@@ -127,14 +127,14 @@ class FinetuneOptions(RunOptions):
         Go on from what an unfinished run left, to the same result.
     track
         ``trackio``, ``wandb`` or ``tensorboard``, if it is installed: losses, learning rates and
-        validation scores are logged there. Empty for none; a result is the same with and without.
+        validation scores are logged there. If None, nowhere; a result is the same with and without.
     """
 
     accumulate: int = 1
     checkpointing: bool = False
     checkpoint_steps: int = 0
     resume: bool = False
-    track: str = ""
+    track: str | None = None
 
     def __post_init__(self) -> None:
         """Check every value, and find the device."""

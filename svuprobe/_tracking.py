@@ -101,12 +101,12 @@ TRACKERS: dict[str, Callable[[str, Mapping[str, Any], Path], Tracker]] = {
 }
 
 
-def check_tracker(name: str) -> None:
-    """Raise OptionError for a tracker that is unknown or not installed; none is named by nothing.
+def check_tracker(name: str | None) -> None:
+    """Raise OptionError for a tracker that is unknown or not installed; None is none.
 
     Before a training begins: hours later nobody could mend it.
     """
-    if not name:
+    if name is None:
         return
     if name not in TRACKERS:
         raise OptionError(f"track = {name!r}; {did_you_mean(name, TRACKERS)}")
@@ -145,14 +145,19 @@ class _Guarded:
 
 @contextmanager
 def tracking(
-    name: str, run: str, config: Mapping[str, Any], *, folder: Path, reporter: Reporter
+    name: str | None,
+    run: str,
+    config: Mapping[str, Any],
+    *,
+    folder: Path,
+    reporter: Reporter,
 ) -> Iterator[Tracker]:
     """Open a tracker for the time of a training.
 
     Parameters
     ----------
     name
-        Of the tracker; empty for none.
+        Of the tracker; None for none.
     run
         What is trained, in words; the time is added, as the same may be trained again.
     config
@@ -162,7 +167,7 @@ def tracking(
     reporter
         Is told where the files are, and the first error.
     """
-    if not name:
+    if name is None:
         yield NoTracker()
         return
     # A time, not a number: runs of several machines may meet in one project.

@@ -83,7 +83,7 @@ class SeedRunner:
             training.tick = tick
             # Of several processes the first one logs.
             with tracking(
-                self.options.track if runtime.processes.first else "",
+                self.options.track if runtime.processes.first else None,
                 f"{self.folder.path.name}-{listed.task.name}-seed{seed}",
                 dict(self.config) | {"seed": seed},
                 folder=self.folder.path.parent / "tensorboard",

@@ -51,7 +51,6 @@ device_option = click.option(
 track_option = click.option(
     "--track",
     type=click.Choice(["trackio", "wandb", "tensorboard"]),
-    default="",
     help="Log losses, learning rates and scores there too; needs that package.",
 )
 data_option = click.option(

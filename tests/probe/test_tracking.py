@@ -84,7 +84,7 @@ def tuned(tmp_path_factory):
         rows.append({"path": f"{n}.wav", "target": f"c{n % 2}", "split": split, "group": f"g{n}"})
     toml = write_task(folder, "tones", "multiclass", rows)
 
-    def run(name, track="", said=None):
+    def run(name, track=None, said=None):
         options = api.FinetuneOptions(
             device="cpu",
             jobs=0,
@@ -154,7 +154,7 @@ def test_a_tracker_that_can_not_begin_stops_nothing(monkeypatch, tmp_path):
 def test_pre_training_logs_its_curve_and_changes_no_bit(tmp_path, runs, monkeypatch):
     audio = melodies(tmp_path / "audio", 4)
 
-    def run(name, track=""):
+    def run(name, track=None):
         options = api.PretrainOptions(device="cpu", jobs=0, log_every=2, track=track)
         changes = TINY | {"targets": ("mfcc39:4",)}
         return api.pretrain("small", audio, out=tmp_path / name, changes=changes, options=options)
