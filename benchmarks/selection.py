@@ -116,7 +116,7 @@ class Selection:
         picked = [entry for entry, keep in zip(entries, chosen, strict=False) if keep]
         asked = [one for one, keep in zip(wanted, chosen[len(entries) :], strict=True) if keep]
         everyone = [result for result, _ in entries]
-        return Selected(_told_apart(picked), asked, problems, unread, everyone)
+        return Selected(told_apart(picked), asked, problems, unread, everyone)
 
     def _named(
         self, entries: Sequence[Entry], wanted: Sequence[Wanted], results: Path
@@ -263,7 +263,7 @@ def _hint(name: str, there: Iterable[str]) -> str:
     return hint
 
 
-def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+def told_apart(entries: Sequence[Entry]) -> list[Entry]:
     """Add revisions to names that stand for several models, and numbers where those are the same.
 
     Tables and pictures tell models apart by what they are called.

@@ -85,6 +85,11 @@ def save(
     return result
 
 
+def rewrite(result: Result, path: Path) -> None:
+    """Write the JSON of a result again, beside the files that belong to it: only words changed."""
+    _files.write_text(path, json.dumps(to_json(result), indent=1) + "\n")
+
+
 def sweep(path: Path) -> None:
     """Delete what killed processes left of a result: temporary files, and a lock that nobody
     holds.

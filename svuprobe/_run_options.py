@@ -7,7 +7,8 @@ object on. None of them is part of a protocol. Results name ``dtype`` and the cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from svuprobe._machine import (
     LEAST_MEMORY,
@@ -59,6 +60,8 @@ class RunOptions:
         ``(i, n)``: extraction does the i-th of n parts, for several processes on one cache.
     replace_changed
         Make the shards of a cache again that hold clips whose audio, start or end is another now.
+    names
+        What tables and pictures call models, by model: kept in results.
     reporter
         Who is told what goes on.
 
@@ -79,6 +82,7 @@ class RunOptions:
     overwrite: bool = False
     shard: tuple[int, int] = (1, 1)
     replace_changed: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
     reporter: Reporter = SILENT
 
     def __post_init__(self) -> None:

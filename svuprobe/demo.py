@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.extractors.base import ExtractError
-from svuprobe.suites import run_suite
+from svuprobe.probe.result_file import Entry
+from svuprobe.suites import make_suite
 
 
-def run(out: Path, reporter: Reporter) -> None:
-    """Run every stage under ``out``; what is there already is not done again."""
-    started = time.perf_counter()
+def run(out: Path, reporter: Reporter) -> list[Entry]:
+    """Run every stage under ``out``, and return the results; what is there already is not done
+    again.
+    """
     reporter.say(
         "The chain on small open recordings and synthetic singing: what svuprobe does, in minutes."
     )
     reporter.say("")
-    failures = run_suite("demo", data=out / "data", out=out, options=RunOptions(reporter=reporter))
-    if failures:
-        raise ExtractError(f"{failures[0]}; delete {out} and run the demo again")
-    text = (out / "leaderboard.md").read_text(encoding="utf-8")
-    for line in ["", *text.splitlines(), "", *_where_to_look(out, time.perf_counter() - started)]:
-        reporter.say(line)
+    made = make_suite("demo", data=out / "data", out=out, options=RunOptions(reporter=reporter))
+    if made.failures:
+        raise ExtractError(f"{made.failures[0]}; delete {out} and run the demo again")
+    return made.results
 
 
-def _where_to_look(out: Path, seconds: float) -> list[str]:
-    return f"""Done in {seconds:.0f} s. Look at
+def where_to_look(out: Path, seconds: float) -> list[str]:
+    """Return lines on what the demo made, and on what to do next."""
+    return f"""
+Done in {seconds:.0f} s. Look at
   {out / "leaderboard.md"}
   {out / "plots"} (scores, layer weights, layer curves)
   {out / "results"} (one JSON per model and task, predictions beside it)

@@ -151,7 +151,8 @@ def _agrees(path: Path, one: Part, allow_missing: bool) -> bool:
     return not identity.differing(old.identity, now)
 
 
-def wanted(suite: str, one: Part) -> suites.Wanted:
+def wanted(suite: str, one: Part, display: str = "") -> suites.Wanted:
+    """Return what a suite asks for, as its leaderboard waits for it."""
     asked, protocol = one.asked, one.protocol
     return suites.Wanted(
         suite=suite,
@@ -162,4 +163,5 @@ def wanted(suite: str, one: Part) -> suites.Wanted:
         synthetic=asked.synthetic,
         protocol=protocol.name,
         hash=protocol.hash,
+        display=display,
     )

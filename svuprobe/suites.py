@@ -8,7 +8,7 @@ run is over in seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from svuprobe import api
@@ -16,11 +16,13 @@ from svuprobe._errors import UserError
 from svuprobe._files import holds, write_text
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
-from svuprobe.api import Data
+from svuprobe.api import Data, display
 from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
 from svuprobe.benchmarks.plots import KINDS
 from svuprobe.extractors.names import canonical
+from svuprobe.probe import result_file
 from svuprobe.probe.protocol import FRAME_POOLINGS, ProbeError
+from svuprobe.probe.result_file import Entry
 from svuprobe.suite_models import pretrain_models
 from svuprobe.suite_parts import Part, is_there, parts_of, revision_now, wanted
 from svuprobe.tasks import TaskError
@@ -37,6 +39,8 @@ def run_suite(
 ) -> list[str]:
     """Extract and probe what is missing of a suite, then write leaderboard and plots.
 
+    `make_suite` does the same and returns the results too.
+
     Parameters
     ----------
     suite
@@ -49,7 +53,7 @@ def run_suite(
     results, features
         In place of ``out/results`` and ``out/features``.
     options
-        ``device``, ``allow_missing`` and ``reporter`` are used.
+        ``device``, ``allow_missing``, ``names`` and ``reporter`` are used.
 
     Returns
     -------
@@ -68,12 +72,43 @@ def run_suite(
     >>> svuprobe.run_suite("small.toml", data="data", out="all")
     []
     """
+    made = make_suite(
+        suite, data=data, out=out, results=results, features=features, options=options
+    )
+    return made.failures
+
+
+@dataclass(frozen=True)
+class SuiteRun:
+    """Hold what a run of a suite made or found: its results with their paths, and a line for each
+    that could not be made.
+    """
+
+    results: list[Entry]
+    failures: list[str]
+
+
+def make_suite(
+    suite: str,
+    *,
+    data: Data | str | Path,
+    out: str | Path,
+    results: str | Path | None = None,
+    features: str | Path | None = None,
+    options: RunOptions | None = None,
+) -> SuiteRun:
+    """Extract and probe what is missing of a suite, write leaderboard and plots, and return the
+    results; arguments and errors are those of `run_suite`.
+    """
     options = options or RunOptions()
     reporter = options.reporter
+    names = display.kept(options.names)
     data, out = api.Data.of(data), Path(out)
     plan = suites.load(suite)
     pretrained = pretrain_models(plan, out, options) if plan.pretrain else []
     models = [canonical(name) for name in (*pretrained, *plan.all_models)]
+    display.require_asked(names, models)
+    options = replace(options, names={})  # given to all results at the end, made now or before
     results = Path(results) if results else out / "results"
     features = Path(features) if features else out / "features"
     if plan.prepare == "synth":  # never among the user's own
@@ -95,7 +130,8 @@ def run_suite(
         # Again: the tasks have clips now.
         several = parts_of(plan, models, data, folder)
         missing = list(filter(absent, several))
-    suites.save_wanted(results, plan.name, [wanted(plan.name, one) for one in several])
+    asked = [wanted(plan.name, one, names.get(one.model, "")) for one in several]
+    suites.save_wanted(results, plan.name, asked)
     if plan.pretrain and not (results / "about.md").exists():
         write_text(results / "about.md", f"{plan.description}\n")
     reporter.say(
@@ -112,10 +148,24 @@ def run_suite(
             failures.append(problem)
     for group in groups.values():
         failures += _make(group, data, features, results, options)
+    display.rename_all(results, names)
     changed, problems = _show(results, out, reporter)
     if not changed and not groups:
         reporter.say(f"nothing to do: {out / 'leaderboard.md'} says what the results say")
-    return [*failures, *problems]
+    return SuiteRun(_of_suite(results, asked), [*failures, *problems])
+
+
+def _of_suite(results: Path, asked: Sequence[suites.Wanted]) -> list[Entry]:
+    """Return the results that a suite asks for and that are there."""
+    keys = {(one.model, one.task, one.synthetic, one.hash) for one in asked}
+    entries, _ = result_file.read_all(results)
+    mine = []
+    for result, path in entries:
+        task = result.task
+        key = (result.model.name, task.name, task.synthetic, result.protocol.hash)
+        if key in keys and task.window_s is None:
+            mine.append((result, path))
+    return mine
 
 
 def _synthesise(

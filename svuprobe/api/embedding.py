@@ -12,6 +12,7 @@ import torch
 
 from svuprobe._files import replacing
 from svuprobe._run_options import RunOptions
+from svuprobe.api.audio_files import audio_files
 from svuprobe.api.models import LoadedModel, load_model
 from svuprobe.extractors.audio import ClipEnd, Decoders, Window
 from svuprobe.extractors.base import ExtractError
@@ -46,7 +47,7 @@ class Embedding:
 
 def embed(
     model: str,
-    audio: Sequence[str | Path],
+    audio: str | Path | Sequence[str | Path],
     out: str | Path | None = None,
     *,
     level: str = "clip",
@@ -60,7 +61,7 @@ def embed(
     model
         Its name, as `load_model` takes it.
     audio
-        Files of any length and rate, or folders, which are searched for sound files.
+        Files of any length and rate; folders, which are searched for sound files; or patterns.
     out
         ``.npz`` (arrays ``features``, ``paths``, ``layers``, ``model``), ``.h5`` (a dataset a file
         under ``features``) or ``.parquet`` (a row a file and layer; needs pyarrow). None writes
@@ -96,7 +97,7 @@ def embed(
         raise ExtractError(f"level {level!r}; it is one of {', '.join(LEVELS)}")
     if target is not None:
         _check_format(target, level)
-    files = _files(audio)
+    files = [each.path for each in audio_files(audio)]
     loaded = load_model(model, options=options)
     with Decoders(options.decoders, options.decode_timeout_s) as decoders:
         found = _embedded(loaded, files, level, Windowing(window_s), options, decoders)
@@ -107,18 +108,6 @@ def embed(
     if target is not None:
         _WRITERS[target.suffix](target, loaded, usable, level)
     return done
-
-
-def _files(audio: Sequence[str | Path]) -> list[Path]:
-    """Return files, and the sound files in folders, in their order."""
-    from svuprobe.pretrain.recordings import find_audio
-
-    files: list[Path] = []
-    for place in map(Path, audio):
-        files += find_audio([place]) if place.is_dir() else [place]
-    if not files:
-        raise ExtractError("there is no audio: name files or folders")
-    return files
 
 
 def _embedded(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from svuprobe._machine import MOST_WINDOW_S, check_real
 from svuprobe._run_options import RunOptions
+from svuprobe.api import display
 from svuprobe.api.data import Data, clips_of
 from svuprobe.extractors.extract import extract as fill_caches
 from svuprobe.extractors.jobs import Corpus
@@ -53,7 +54,7 @@ def extract(
         ``first`` or ``attention`` read.
     options
         ``device``, ``dtype``, ``jobs``, ``batch_s``, ``decode_timeout_s``, ``compiled``, ``shard``,
-        ``replace_changed`` and ``reporter`` are used.
+        ``replace_changed``, ``names`` and ``reporter`` are used.
 
     Returns
     -------
@@ -81,6 +82,8 @@ def extract(
     options = options or RunOptions()
     place = Data.of(data)
     check_real("window", window_s, MOST_WINDOW_S)
+    names = display.kept(options.names)
+    display.require_asked(names, models)
     lists = []
     for name in dict.fromkeys(tasks):
         lists.append(clips_of(name, place, options.reporter).with_window(window_s))
@@ -104,6 +107,7 @@ def extract(
         for report in done:
             options.reporter.say(summary(dataset, level, report))
         reports += done
+    display.save_in_features(Path(features), names)
     return reports
 
 

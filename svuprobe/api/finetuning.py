@@ -9,6 +9,7 @@ from pathlib import Path
 from svuprobe._distributed import Distributed
 from svuprobe._progress import SILENT
 from svuprobe._run_options import FinetuneOptions
+from svuprobe.api import display
 from svuprobe.api.data import Data, clips_of
 from svuprobe.api.results import Probed, lines_of
 from svuprobe.extractors.batching import native_dtype
@@ -50,7 +51,8 @@ def finetune(
         Result of a probe whose heads are taken to start from.
     options
         ``device``, ``dtype`` (``auto``: bfloat16 autocast on a GPU that has it natively), ``jobs``,
-        ``allow_missing``, ``overwrite``, ``reporter`` and the fields of `FinetuneOptions` are used.
+        ``allow_missing``, ``overwrite``, ``names``, ``reporter`` and the fields of
+        `FinetuneOptions` are used.
 
     Returns
     -------
@@ -76,6 +78,8 @@ def finetune(
     ... )
     """
     options = options or FinetuneOptions()
+    names = display.kept(options.names)
+    display.require_asked(names, models)
     # Before a device is looked at: accelerate gives each process its own.
     processes = Distributed()
     device = processes.device or options.runs_on
@@ -101,7 +105,9 @@ def finetune(
                 options=options,
                 runtime=runtime,
             )
-            probed.append(Probed(result, path, was_there))
+            done = Probed(result, path, was_there)
+            # Of several processes the first one writes.
+            probed.append(display.named(done, names) if processes.first else done)
             for line in lines_of(probed[-1]):
                 options.reporter.say(line)
     return probed

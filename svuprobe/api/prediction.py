@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from svuprobe._machine import check_whole
 from svuprobe._run_options import RunOptions
+from svuprobe.api.audio_files import AudioFile, audio_files
 from svuprobe.probe.predict import draw, formats
 from svuprobe.probe.predict.predict import load_predictor, predict as predict_files, predict_samples
 from svuprobe.probe.protocol import ProbeError
@@ -35,7 +37,7 @@ def predict(
 @overload
 def predict(
     result: str | Path,
-    audio: Sequence[str | Path],
+    audio: str | Path | Sequence[str | Path],
     sr: None = None,
     *,
     seed: int = 0,
@@ -46,7 +48,7 @@ def predict(
 
 def predict(
     result: str | Path,
-    audio: np.ndarray | Sequence[str | Path],
+    audio: np.ndarray | str | Path | Sequence[str | Path],
     sr: float | None = None,
     *,
     seed: int = 0,
@@ -61,7 +63,7 @@ def predict(
         A result's JSON file, with its heads beside it.
     audio
         One recording, (samples,) or (channels, samples), floating point, full scale is 1; or files
-        of any length.
+        of any length, folders of them, or patterns such as ``songs/*.wav``.
     sr
         Sampling rate of the array, Hz; None for files.
     seed
@@ -102,8 +104,16 @@ def predict(
     predictor = load_predictor(Path(result), seed=seed, device=options.runs_on, run_code=run_code)
     if isinstance(audio, np.ndarray) and sr is not None:
         return predict_samples(predictor, audio, sr)
-    paths = [Path(path) for path in audio]
-    return predict_files(predictor, paths, jobs=options.decoders, reporter=options.reporter)
+    files = audio_files(audio)
+    paths = [each.path for each in files]
+    found = predict_files(predictor, paths, jobs=options.decoders, reporter=options.reporter)
+    return _named(found, files)
+
+
+def _named(predictions: Iterator[Prediction], files: Sequence[AudioFile]) -> Iterator[Prediction]:
+    """Yield predictions with where they lie in the folders that were named."""
+    for prediction, file in zip(predictions, files, strict=True):
+        yield replace(prediction, name=file.name)
 
 
 def save_predictions(
@@ -116,7 +126,8 @@ def save_predictions(
     predictions
         As `predict` gives them.
     out
-        Folder of the files. Each file of audio has a name of its own there.
+        Folder of the files. Each file of audio has a name of its own there, in folders as those
+        that it was found in.
     plots
         Draw a picture of each, too.
 
@@ -141,7 +152,7 @@ def save_predictions(
     """
     names = _Names()
     for prediction in predictions:
-        stem = names.take(prediction.path.stem)
+        stem = names.take_path(prediction.name or Path(prediction.path.name))
         paths: list[Path] = []
         # A failure is yielded like any other: the caller counts and names them.
         if not prediction.failure:
@@ -162,13 +173,23 @@ class _Names:
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
-    def take(self, stem: str) -> str:
-        """Return a name for a stem that no other has."""
-        # Windows takes no colon, and no dot or blank at the end.
-        plain = re.sub(r"[\x00-\x1f/\\:]", "_", stem).strip(". ")[:_LONGEST_STEM] or "audio"
+    def take_path(self, name: Path) -> str:
+        """Return a path for a file that no other has, without the suffix."""
+        folders = [_plain(part) for part in name.parent.parts]
+        return self.take(name.stem, "".join(f"{folder}/" for folder in folders))
+
+    def take(self, stem: str, folder: str = "") -> str:
+        """Return a name for a stem that no other in the folder has, and the folder before it."""
+        plain = folder + _plain(stem)
         name = plain
         numbers = itertools.count(2)
         while name.casefold() in self._taken:
             name = f"{plain}-{next(numbers)}"
         self._taken.add(name.casefold())
         return name
+
+
+def _plain(stem: str) -> str:
+    """Return what of a name every file system takes."""
+    # Windows takes no colon, and no dot or blank at the end.
+    return re.sub(r"[\x00-\x1f/\\:]", "_", stem).strip(". ")[:_LONGEST_STEM] or "audio"

@@ -10,6 +10,7 @@ from svuprobe._errors import UserError
 from svuprobe._files import locked, writing
 from svuprobe._progress import SILENT, Reporter
 from svuprobe._run_options import RunOptions
+from svuprobe.api import display
 from svuprobe.api.caches import caches_of
 from svuprobe.api.results import PartlyDone, Probed, at_the_edge, lines_of
 from svuprobe.extractors.cache import FeatureCache, require_place
@@ -51,7 +52,7 @@ def probe(
         Of windows that extraction was asked for in place of the tasks' own; None for their own.
     options
         ``device``, ``dtype`` (of the products of training), ``memory``, ``allow_missing``,
-        ``overwrite`` and ``reporter`` are used.
+        ``overwrite``, ``names`` and ``reporter`` are used.
 
     Returns
     -------
@@ -76,6 +77,8 @@ def probe(
     """
     options, protocol = options or RunOptions(), protocol or Protocol()
     features, results = Path(features), Path(results)
+    asked = display.kept(options.names)
+    shown = display.of_features(features) | asked
     # None stands for every task that has features.
     names: Sequence[str | None] = tasks or [None]
     probed: list[Probed] = []
@@ -98,11 +101,14 @@ def probe(
                 except UserError as error:
                     problems.append(str(error))
                     continue
+                done = display.named(done, shown)
                 probed.append(done)
                 for line in lines_of(done):
                     options.reporter.say(line)
     for line in at_the_edge(probed):
         options.reporter.say(line)
+    if not problems:
+        display.require_asked(asked, {each.result.model.name for each in probed})
     if problems:
         raise PartlyDone(probed, problems)
     return probed

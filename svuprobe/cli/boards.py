@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from svuprobe._edge import echo, say
+from svuprobe._edge import echo
+from svuprobe.cli.output import Output, files_document, output_options
 from svuprobe.cli.shared import (
     fail_for,
     json_option,
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 @click.option(
     "--check", is_flag=True, help="Write nothing; fail if the file is not what the results say."
 )
-def leaderboard(results: Path, out: Path, check: bool, selection: Selection) -> None:
+@output_options
+def leaderboard(
+    results: Path, out: Path, check: bool, selection: Selection, output: Output
+) -> None:
     """Write leaderboard.md from the result files, with CSV and JSON beside it."""
     from svuprobe import api
 
@@ -43,9 +47,12 @@ def leaderboard(results: Path, out: Path, check: bool, selection: Selection) -> 
         api.leaderboard(results, out, check=check, selection=selection)
     except api.LeftOut as error:
         if not check:
-            echo(f"{out}: written without what is listed below")
+            output.say(f"{out}: written without what is listed below")
+        output.document(files_document(error.written, error.problems))
         fail_for(error.problems)
-    echo(f"{out}: {'up to date' if check else 'written'}")
+    output.say(f"{out}: {'up to date' if check else 'written'}")
+    beside = [out.with_suffix(suffix) for suffix in (".csv", ".json")]
+    output.document(files_document([] if check else [out, *beside]))
 
 
 @click.command()
@@ -76,8 +83,15 @@ def leaderboard(results: Path, out: Path, check: bool, selection: Selection) -> 
     metavar="ORG/NAME",
     help="The benchmark's repository, which eval-results has to name.",
 )
+@output_options
 def export(
-    results: Path, style: str, out: Path, spread: str, hub_dataset: str, selection: Selection
+    results: Path,
+    style: str,
+    out: Path,
+    spread: str,
+    hub_dataset: str,
+    selection: Selection,
+    output: Output,
 ) -> None:
     """Write results for a paper, a model card, pandas or another benchmark.
 
@@ -91,8 +105,7 @@ def export(
         paths = api.export(style, results, out, options=options, selection=selection)
     except api.LeftOut as error:
         paths, problems = error.written, error.problems
-    for path in paths:
-        say(path)
+    output.written(paths, problems)
     if problems:
         fail_for(problems)
 

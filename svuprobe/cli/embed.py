@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from svuprobe._edge import TERMINAL, echo, warn
+from svuprobe._edge import warn
 from svuprobe._options import Number
+from svuprobe.cli.output import Output, files_document, output_options
 from svuprobe.cli.shared import device_option
 
 
@@ -34,6 +35,7 @@ from svuprobe.cli.shared import device_option
     help="Seconds that the model sees at once.  [default: the file, in parts over a minute]",
 )
 @device_option
+@output_options
 def embed(
     audio: tuple[Path, ...],
     model: str,
@@ -41,14 +43,16 @@ def embed(
     level: str,
     window_s: float | None,
     device: str | None,
+    output: Output,
 ) -> None:
-    """Compute every layer's features of AUDIO: files, or folders of them."""
+    """Compute every layer's features of AUDIO: files, folders of them, or patterns."""
     from svuprobe import api
 
-    options = api.RunOptions(device=device, reporter=TERMINAL)
+    options = api.RunOptions(device=device, reporter=output.reporter)
     done = api.embed(model, audio, out, level=level, window_s=window_s, options=options)
     failed = [each for each in done if each.failure]
-    echo(f"{out}: {len(done) - len(failed)} files")
+    output.say(f"{out}: {len(done) - len(failed)} files")
+    output.document(files_document([out], [each.failure for each in failed]))
     if failed:
         for each in failed:
             warn(f"  {each.failure}")

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from svuprobe._edge import TERMINAL, warn
+from svuprobe._edge import warn
 from svuprobe._machine import MOST_BATCH_S, MOST_JOBS, MOST_TIMEOUT_S
 from svuprobe._options import Number, Shard
+from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
     MODEL,
     TASK,
     data_of,
     data_option,
     device_option,
+    display_names,
     features_option,
+    names_option,
     window_option,
 )
+
+if TYPE_CHECKING:
+    from svuprobe.extractors.writer import ExtractionReport
 
 
 @click.command()
@@ -77,6 +85,8 @@ from svuprobe.cli.shared import (
         "attention)."
     ),
 )
+@names_option
+@output_options
 def extract(
     model_names: tuple[str, ...],
     task_names: tuple[str, ...],
@@ -92,6 +102,8 @@ def extract(
     compiled: bool,
     replace_changed: bool,
     frames: bool,
+    names: tuple[tuple[str, str], ...],
+    output: Output,
 ) -> None:
     """Run frozen models once over the datasets of tasks and cache every layer."""
     from svuprobe import api
@@ -105,7 +117,8 @@ def extract(
         compiled=compiled,
         shard=shard,
         replace_changed=replace_changed,
-        reporter=TERMINAL,
+        names=display_names(names),
+        reporter=output.reporter,
     )
     # (Options that are not given are None and found there, alike for Python and the command line.)
     reports = api.extract(
@@ -121,9 +134,17 @@ def extract(
     failures: dict[str, str] = {}
     for report in reports:
         failures |= dict(report.failures)
+    output.document({"caches": [_summary(each) for each in reports], "failures": failures})
     if failures:
         for clip, reason in failures.items():
             warn(f"  {json.dumps(clip, ensure_ascii=False)}: {reason}")
         raise click.ClickException(
             f"{len(failures)} clips failed, the others are done; mend them and run this again"
         )
+
+
+def _summary(report: ExtractionReport) -> dict[str, Any]:
+    """Return what was done of one cache; what failed is said once for all."""
+    summary = asdict(report) | {"directory": str(report.directory)}
+    del summary["failures"]
+    return summary

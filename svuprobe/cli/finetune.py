@@ -8,14 +8,16 @@ from typing import Any
 
 import click
 
-from svuprobe._edge import TERMINAL
 from svuprobe._machine import MOST_JOBS
 from svuprobe._options import ALPHA, RATE, RATE_OR_0, SHARE, Checked, whole
+from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
     TASK,
     data_of,
     data_option,
     device_option,
+    display_names,
+    names_option,
     results_option,
     track_option,
 )
@@ -142,6 +144,8 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--overwrite", is_flag=True, help="Start anew where a result, or a part of one, is there."
 )
+@names_option
+@output_options
 def finetune(
     task_names: tuple[str, ...],
     model_names: tuple[str, ...],
@@ -149,14 +153,16 @@ def finetune(
     preset_name: str,
     one_stage: bool,
     batch_size: int | None,
+    names: tuple[tuple[str, str], ...],
+    output: Output,
     **options: Any,
 ) -> None:
     """Train models end to end on tasks, or supervised baselines; several GPUs with accelerate
     launch.
     """
-    names = ft_protocol.FinetuneProtocol.__dataclass_fields__
+    fields = ft_protocol.FinetuneProtocol.__dataclass_fields__
     # Options are called as the protocol's fields, so that each is one.
-    changes = {k: options.pop(k) for k in list(options) if k in names and k != "start"}
+    changes = {k: options.pop(k) for k in list(options) if k in fields and k != "start"}
     changes = {k: value for k, value in changes.items() if value is not None}
     # Of a baseline its recipe says the rest.
     supervised: dict[str, Any] = {
@@ -177,12 +183,14 @@ def finetune(
     from svuprobe import api
 
     start = options.pop("start")
-    api.finetune(
+    shown = display_names(names)
+    tuned = api.finetune(
         task_names,
         model_names,
         data=data_of(where),
         results=options.pop("results"),
         protocols=[protocol, ft_protocol.RecipeProtocol(**supervised)],
         start=start,
-        options=api.FinetuneOptions(**options, reporter=TERMINAL),
+        options=api.FinetuneOptions(**options, names=shown, reporter=output.reporter),
     )
+    output.results([(each.result, each.path) for each in tuned])

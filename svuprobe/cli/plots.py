@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from svuprobe._edge import TERMINAL, say
+from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
     MODEL,
     TASK,
@@ -50,7 +50,8 @@ def _of_results(kind: str, words: str) -> click.Command:
     @results_option
     @selection_options()
     @out_option
-    def command(results: Path, out: Path, selection: Selection) -> None:
+    @output_options
+    def command(results: Path, out: Path, selection: Selection, output: Output) -> None:
         from svuprobe import api
 
         problems: list[str] = []
@@ -58,8 +59,7 @@ def _of_results(kind: str, words: str) -> click.Command:
             paths = api.plot(kind, results, out, selection=selection)
         except api.LeftOut as error:
             paths, problems = error.written, error.problems
-        for path in paths:
-            say(path)
+        output.written(paths, problems)
         if problems:
             fail_for(problems)
 
@@ -109,6 +109,7 @@ for kind, words in KINDS.items():
 @features_option
 @results_option
 @out_option
+@output_options
 def plot_map(
     task: str,
     model_names: tuple[str, ...],
@@ -121,6 +122,7 @@ def plot_map(
     split: str,
     seed: int,
     window_s: float | None,
+    output: Output,
 ) -> None:
     """Draw windows of a task as points in two dimensions, coloured by label or value.
 
@@ -143,7 +145,6 @@ def plot_map(
         out=out,
         results=results,
         options=options,
-        reporter=TERMINAL,
+        reporter=output.reporter,
     )
-    for path in paths:
-        say(path)
+    output.written(paths)

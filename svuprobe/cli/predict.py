@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from svuprobe._edge import TERMINAL, echo, warn
+from svuprobe._edge import echo, warn
+from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import FOLDER, device_option
 
 
@@ -20,7 +21,11 @@ from svuprobe.cli.shared import FOLDER, device_option
     help="A result's JSON file.",
 )
 @click.option(
-    "--audio", type=click.Path(path_type=Path), multiple=True, required=True, help="Repeatable."
+    "--audio",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="A file, a folder or a pattern such as 'songs/*.wav'; repeatable.",
 )
 @click.option("--out", type=FOLDER, help="Write MIDI, CSV, JAMS or beats here.")
 @click.option(
@@ -42,6 +47,7 @@ from svuprobe.cli.shared import FOLDER, device_option
     help="Run the py: or hear: model that the result names, if you trust it.",
 )
 @device_option
+@output_options
 def predict(
     run: Path,
     audio: tuple[Path, ...],
@@ -51,6 +57,7 @@ def predict(
     style: str,
     run_code: bool,
     device: str | None,
+    output: Output,
 ) -> None:
     """Use a trained probe: labels, notes or beats of any audio files."""
     from svuprobe import api
@@ -58,26 +65,31 @@ def predict(
 
     # Pictures have to lie somewhere: here, if nothing was said.
     where = out or (Path() if plots else None)
-    options = api.RunOptions(device=device, reporter=TERMINAL)
+    options = api.RunOptions(device=device, reporter=output.reporter)
     predictions = api.predict(run, audio, seed=seed, run_code=run_code, options=options)
     answered: list[Any] = []
     failed: list[Any] = []
-    for prediction in predictions if where is None else _saved(predictions, where, plots):
+    told = predictions if where is None else _saved(predictions, where, plots, output)
+    for prediction in told:
         # One bad file holds up no other; the exit code tells of it at the end.
         (failed if prediction.failure else answered).append(prediction)
-    if answered:
+    if output.as_json:
+        style = "json"
+    # The answers are what was asked for, also with --quiet.
+    if answered or output.as_json:
         echo(summary(answered, style), nl=style == "table")
     if failed:
         for prediction in failed:
             warn(f"  {prediction.failure}")
-        raise click.ClickException(f"{len(failed)} of {len(audio)} files failed")
+        raise click.ClickException(f"{len(failed)} of {len(failed) + len(answered)} files failed")
 
 
-def _saved(predictions: Iterable[Any], out: Path, plots: bool) -> Iterator[Any]:
+def _saved(predictions: Iterable[Any], out: Path, plots: bool, output: Output) -> Iterator[Any]:
     """Write the files of predictions as they come, and name them."""
     from svuprobe import api
 
     for prediction, paths in api.save_predictions(predictions, out, plots=plots):
-        for path in paths:
-            warn(path)
+        if not output.quiet:
+            for path in paths:
+                warn(path)
         yield prediction

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from svuprobe._edge import TERMINAL, warn
+from svuprobe._edge import warn
 from svuprobe._machine import LEAST_MEMORY, MOST_MEMORY
 from svuprobe._options import RATE, Checked, Number, whole
+from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
     MODEL,
     TASK,
     device_option,
+    display_names,
     features_option,
+    names_option,
     results_option,
     window_option,
 )
 from svuprobe.probe.protocol import POOLINGS, RANGES, preset
+
+if TYPE_CHECKING:
+    from svuprobe.api import Probed
 
 PROTOCOL = Checked("protocol", lambda name: None if preset(name) else None)
 OF_HEADS = whole(RANGES)
@@ -117,6 +123,8 @@ OF_HEADS = whole(RANGES)
 )
 @click.option("--allow-missing", is_flag=True, help="Leave out clips that the cache lacks.")
 @click.option("--overwrite", is_flag=True, help="Probe again where a result is there.")
+@names_option
+@output_options
 def probe(
     task_names: tuple[str, ...],
     model_names: tuple[str, ...],
@@ -131,6 +139,8 @@ def probe(
     fractions: tuple[float, ...],
     memory: float | None,
     window_s: float | None,
+    names: tuple[tuple[str, str], ...],
+    output: Output,
     **fields: Any,
 ) -> None:
     """Train heads on cached features; select on validation, score the test split once."""
@@ -149,12 +159,14 @@ def probe(
         memory=None if memory is None else round(memory * 2**30),
         allow_missing=allow_missing,
         overwrite=overwrite,
-        reporter=TERMINAL,
+        names=display_names(names),
+        reporter=output.reporter,
     )
     problems: dict[str, None] = {}  # what several protocols meet is said once
+    probed: list[Probed] = []
     for each in protocols:
         try:
-            api.probe(
+            probed += api.probe(
                 task_names,
                 model_names,
                 features=features,
@@ -164,7 +176,9 @@ def probe(
                 options=options,
             )
         except api.PartlyDone as error:
+            probed += error.done
             problems |= dict.fromkeys(error.problems)
+    output.results([(each.result, each.path) for each in probed], list(problems))
     if len(problems) == 1:
         raise click.ClickException(next(iter(problems)))
     if problems:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from svuprobe._edge import say
+from svuprobe.cli.output import Output, files_document, output_options
 from svuprobe.cli.shared import (
     FOLDER,
     data_of,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Clips to listen to: links to where they lie, or copies beside the page.",
 )
+@output_options
 def report(
     results: Path,
     out: Path,
@@ -47,6 +48,7 @@ def report(
     where: tuple[str, ...],
     audio: str,
     selection: Selection,
+    output: Output,
 ) -> None:
     """Write a page of all results that opens in a browser from the disk: OUT/index.html.
 
@@ -63,6 +65,7 @@ def report(
         )
     except api.LeftOut as error:
         (path,), problems = error.written, error.problems
-    say(f"{path}: written; open it in a browser")
+    output.say(f"{path}: written; open it in a browser")
+    output.document(files_document([path], problems))
     if problems:
         fail_for(problems)

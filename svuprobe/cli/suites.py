@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
-from svuprobe._edge import TERMINAL, warn
-from svuprobe.cli.shared import FOLDER, data_of, data_option, device_option
+from svuprobe._edge import warn
+from svuprobe.cli.output import Output, output_options
+from svuprobe.cli.shared import (
+    FOLDER,
+    data_of,
+    data_option,
+    device_option,
+    display_names,
+    names_option,
+)
 
 
 @click.command()
@@ -20,6 +29,8 @@ from svuprobe.cli.shared import FOLDER, data_of, data_option, device_option
 @click.option("--results", type=FOLDER, help="Results; OUT/results if not given.")
 @device_option
 @click.option("--allow-missing", is_flag=True, help="Leave out clips that can't be read.")
+@names_option
+@output_options
 def run(
     suite: str,
     where: tuple[str, ...],
@@ -28,23 +39,32 @@ def run(
     results: Path | None,
     device: str | None,
     allow_missing: bool,
+    names: tuple[tuple[str, str], ...],
+    output: Output,
 ) -> None:
     """Extract, probe and rank all of a SUITE: only what is missing.
 
     SUITE is starter, svu, mir13, real, demo or a TOML file.
     """
     from svuprobe._run_options import RunOptions
-    from svuprobe.suites import run_suite
+    from svuprobe.suites import make_suite
 
-    options = RunOptions(device=device, allow_missing=allow_missing, reporter=TERMINAL)
-    failures = run_suite(
+    options = RunOptions(
+        device=device,
+        allow_missing=allow_missing,
+        names=display_names(names),
+        reporter=output.reporter,
+    )
+    made = make_suite(
         suite, data=data_of(where), out=out, results=results, features=features, options=options
     )
-    if failures:
-        for failure in failures:
+    output.results(made.results, made.failures)
+    if made.failures:
+        for failure in made.failures:
             warn(f"  {' '.join(failure.split())}")
         raise click.ClickException(
-            f"{len(failures)} parts of the suite are missing, as listed above; the rest is done"
+            f"{len(made.failures)} parts of the suite are missing, as listed above; the rest is "
+            "done"
         )
 
 
@@ -52,6 +72,10 @@ def run(
 @click.option("--out", type=FOLDER, default="demo", show_default=True)
 def demo(out: Path) -> None:
     """Run the whole chain on what comes with svuprobe, in a few minutes."""
-    from svuprobe.demo import run
+    from svuprobe import demo as chain
 
-    run(out, TERMINAL)
+    output = Output()
+    started = time.perf_counter()
+    output.results(chain.run(out, output.reporter))
+    for line in chain.where_to_look(out, time.perf_counter() - started):
+        output.say(line)

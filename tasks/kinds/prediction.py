@@ -37,6 +37,8 @@ class Prediction:
         name says.
     failure
         Why there is nothing.
+    name
+        Its path below the folder that was asked about; None for the file's own name.
     """
 
     path: Path
@@ -52,3 +54,4 @@ class Prediction:
     activation: np.ndarray = field(default_factory=lambda: np.zeros(0))
     activation_name: str = ""
     failure: str = ""
+    name: Path | None = None
