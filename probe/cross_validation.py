@@ -58,6 +58,7 @@ from svuprobe.probe.score import mean_over_seeds
 from svuprobe.probe.splits import ClipSplits, FrameSplits, Rows
 from svuprobe.tasks.kinds.metrics import Metric, mean_over_folds
 from svuprobe.tasks.manifest import ClipList
+from svuprobe.tasks.types import Clip
 
 
 class FoldedClips(ClipSplits):
@@ -137,7 +138,8 @@ def fold_of_clips(folds: Mapping[str, ClipSplits | FrameSplits]) -> np.ndarray:
 
 def joined(parts: Sequence[Rows]) -> Rows:
     """Return the clips and windows of several splits as one, one split after the other."""
-    clips, row, clip = [], [], []
+    clips: list[Clip] = []
+    row, clip = [], []
     for part in parts:
         row.append(part.row)
         clip.append(part.clip + len(clips))
@@ -148,10 +150,10 @@ def joined(parts: Sequence[Rows]) -> Rows:
 def joined_answers(parts: Sequence[Answers]) -> Answers:
     """Return the answers of all folds: outputs (S, N, C), or ``[clip][seed]``."""
     if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts, axis=1)
+        return np.concatenate([np.asarray(part) for part in parts], axis=1)
     whole: list[Any] = []
     for part in parts:
-        whole += part
+        whole += list(part)
     return whole
 
 
