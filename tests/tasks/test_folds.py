@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from svuprobe.tasks import folds, load
+from svuprobe.tasks import find_clips, folds, load, manifest
+from svuprobe.tasks.datasets import embedded_folder
 from svuprobe.tasks.types import Clip, Task, TaskError, Windowing
 
 TASK = Task(
@@ -159,3 +160,19 @@ def test_contradictions_in_own_data_are_one_line(tmp_path, column, extra, words)
     with pytest.raises(TaskError, match=words) as caught:
         clips_in(toml_of(tmp_path, column, extra))
     assert "\n" not in str(caught.value)
+
+
+def test_a_saved_list_keeps_folds_and_one_without_folds_names_none(tmp_path):
+    task = load("starter-digits")
+    clips = find_clips(task, embedded_folder(task.dataset))[:4]
+    single = manifest.listed(task, clips, False)
+    manifest.save(tmp_path, single)
+    saved = tmp_path / "tasks" / "starter-digits.json"
+    assert '"fold"' not in saved.read_text()
+    assert manifest.read(saved).clips == single.clips
+    in_folds = manifest.listed(task, [replace(c, split="test", fold="é 1") for c in clips], False)
+    manifest.save(tmp_path, in_folds)
+    assert manifest.read(saved).clips == in_folds.clips
+    saved.write_text(saved.read_text().replace('"fold": "\\u00e9 1"', '"fold": 1', 1))
+    with pytest.raises(TaskError, match="damaged"):
+        manifest.read(saved)
