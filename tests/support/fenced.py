@@ -1,8 +1,8 @@
 """Take the fenced blocks out of Markdown, and run or check what stands in them.
 
 What a block is, is said by its first word: ``sh`` is run, command by command; ``python`` is run;
-``toml`` and ``csv``, and Python that begins with a file's name in a comment, are written to that
-file. ``{.checked}`` after it marks what would need a download, a GPU or hours: its commands and
+``toml`` and Python that begin with a file's name in a comment are written to that file, and so is
+``csv title="NAME"``. ``{.checked}`` after it marks what would need a download, a GPU or hours: its commands and
 options are checked against the command line's own parser, its calls against the functions'
 signatures. ``text``, ``bibtex`` and the like are nothing to run. Any other word is an error, so
 that no block is left out by mistake.
@@ -26,10 +26,14 @@ from svuprobe import cli
 
 ROOT = Path(__file__).parents[2]
 SILENT = ("text", "bibtex", "json", "md")
+_INFO = re.compile(
+    rf"(?P<language>sh|python|toml|csv|{'|'.join(SILENT)})"
+    r"(?P<checked> {\.checked})?(?: title=\"(?P<title>[\w./-]+)\")?"
+)
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<info>[^\n]*)\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
-_FILE = re.compile(r"^# ([\w./-]+\.(?:toml|csv|py))\n")
+_FILE = re.compile(r"^# ([\w./-]+\.(?:toml|py))\n")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Block:
     language: str
     checked: bool
     body: str
+    file: str = ""  # to which it is written
 
 
 def blocks_of(path: Path) -> list[Block]:
@@ -48,15 +53,14 @@ def blocks_of(path: Path) -> list[Block]:
     found = []
     for match in _FENCE.finditer(text):
         place = f"{path.relative_to(ROOT)}:{text[: match.start()].count(chr(10)) + 1}"
-        language, _, rest = match["info"].partition(" ")
-        if language not in ("sh", "python", "toml", "csv", *SILENT) or rest not in (
-            "",
-            "{.checked}",
-        ):
+        said = _INFO.fullmatch(match["info"])
+        if said is None:
             raise ValueError(f"{place}: nobody knows what to do with a block of {match['info']!r}")
         width = len(match["indent"])
         body = "".join(line[width:] or "\n" for line in match["body"].splitlines(keepends=True))
-        found.append(Block(place, language, bool(rest), body))
+        named = _FILE.match(body) if said["language"] in ("toml", "python") else None
+        file = said["title"] or (named[1] if named else "")
+        found.append(Block(place, said["language"], bool(said["checked"]), body, file))
     return found
 
 
@@ -75,13 +79,11 @@ def run(block: Block, names: dict[str, object]) -> None:
     """Run a block where we are, as a reader would, or check it; raise AssertionError with its
     place.
     """
-    file = _FILE.match(block.body)
     if block.language in SILENT:
         return
-    if block.language in ("toml", "csv") or (block.language == "python" and file):
-        assert file, f"{block.place}: its first line is a comment with the name of the file"
-        # A CSV file knows no comments.
-        Path(file[1]).write_text(block.body[file.end() :], encoding="utf-8")
+    if block.language in ("toml", "csv") or block.file:
+        assert block.file, f"{block.place}: the block does not say the name of its file"
+        Path(block.file).write_text(block.body, encoding="utf-8")
     elif block.language == "python":
         code = compile(block.body, block.place, "exec")
         if block.checked:
