@@ -2,10 +2,10 @@
 
 What a block is, is said by its first word: ``sh`` is run, command by command; ``python`` is run;
 ``toml`` and Python that begin with a file's name in a comment are written to that file, and so is
-``csv title="NAME"``. ``{.checked}`` after it marks what would need a download, a GPU or hours: its commands and
-options are checked against the command line's own parser, its calls against the functions'
-signatures. ``text``, ``bibtex`` and the like are nothing to run. Any other word is an error, so
-that no block is left out by mistake.
+``csv title="NAME"``. ``{.checked}`` after it marks what would need a download, a GPU or hours: its
+commands and options are checked against the command line's own parser, its calls against the
+functions' signatures. ``text``, ``bibtex`` and the like are nothing to run. Any other word is an
+error, so that no block is left out by mistake.
 """
 
 from __future__ import annotations
