@@ -79,7 +79,7 @@ class Looks:
 
     def named(self, name: str) -> Html:
         """Return a model's mark and name, and that it is a control."""
-        badge = tag("span", "control", class_="badge") if self.is_control(name) else None
+        badge = [" ", tag("span", "control", class_="badge")] if self.is_control(name) else None
         return tag(
             "span", self.swatch(name), tag("span", name, class_="name"), badge, class_="named"
         )

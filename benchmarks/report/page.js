@@ -93,7 +93,7 @@
   };
   const sheet = document.styleSheets[0];
   sheet.insertRule("[data-off] { display: none !important; }", sheet.cssRules.length);
-  filters.addEventListener("input", apply);
+  for (const name of ["input", "change"]) filters.addEventListener(name, apply);
   filters.addEventListener("submit", (event) => event.preventDefault());
   filters.hidden = false;
 
@@ -163,7 +163,7 @@
       if (!(event.key in steps) || points.length === 0 || event.target !== box) return undefined;
       event.preventDefault();
       place = Math.max(0, Math.min(points.length - 1, place + steps[event.key]));
-      points[place].scrollIntoView({ block: "nearest", inline: "nearest" });
+      points[place].scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
       const at = points[place].getBoundingClientRect();
       return show(points[place], at.left + at.width / 2, at.top, true);
     });

@@ -112,10 +112,10 @@ def _model(row: Row, looks: Looks) -> Html:
         words = join(tag("span", row.model, class_="name"), tag("small", f" {row.source}"))
     elif row.kind == "missing":
         words = join(
-            tag("span", row.model, class_="name"), tag("span", "no result", class_="badge")
+            tag("span", row.model, class_="name"), " ", tag("span", "no result", class_="badge")
         )
     else:
-        tuned = tag("span", "fine-tuned", class_="badge") if row.finetuned else None
+        tuned = [" ", tag("span", "fine-tuned", class_="badge")] if row.finetuned else None
         words = join(looks.named(label(row)), tuned)
     return tag("th", words, scope="row", class_="model")
 
