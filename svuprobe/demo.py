@@ -29,6 +29,7 @@ def where_to_look(out: Path, seconds: float) -> list[str]:
     """Return lines on what the demo made, and on what to do next."""
     return f"""
 Done in {seconds:.0f} s. Look at
+  {out / "report" / "index.html"} (open it in a browser)
   {out / "leaderboard.md"}
   {out / "plots"} (scores, layer weights, layer curves)
   {out / "results"} (one JSON per model and task, predictions beside it)

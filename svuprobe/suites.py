@@ -1,8 +1,8 @@
 """Run a suite: extract and probe what is missing, then leaderboard and plots.
 
-Everything is below OUT: ``features``, ``results``, ``plots``, ``leaderboard.md`` and, where the
-suite makes its data, ``data``. What there is already is found without loading a model, so a second
-run is over in seconds.
+Everything is below OUT: ``features``, ``results``, ``plots``, ``report``, ``leaderboard.md`` and,
+where the suite makes its data, ``data``. What there is already is found without loading a model, so
+a second run is over in seconds.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from svuprobe._files import holds, write_text
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import Data, display
-from svuprobe.benchmarks import leaderboard, real_audio, suite as suites
+from svuprobe.benchmarks import leaderboard, real_audio, report as pages, suite as suites
 from svuprobe.benchmarks.plots import KINDS
 from svuprobe.extractors.names import canonical
 from svuprobe.probe import result_file
+from svuprobe.probe.at_hand import AtHand
 from svuprobe.probe.protocol import FRAME_POOLINGS, ProbeError
 from svuprobe.probe.result_file import Entry
 from svuprobe.suite_models import pretrain_models
@@ -149,7 +150,7 @@ def make_suite(
     for group in groups.values():
         failures += _make(group, data, features, results, options)
     display.rename_all(results, names)
-    changed, problems = _show(results, out, reporter)
+    changed, problems = _show(results, out, AtHand(features, data.folder), reporter)
     if not changed and not groups:
         reporter.say(f"nothing to do: {out / 'leaderboard.md'} says what the results say")
     return SuiteRun(_of_suite(results, asked), [*failures, *problems])
@@ -258,8 +259,8 @@ def _extract(
     return {}
 
 
-def _show(results: Path, out: Path, reporter: Reporter) -> tuple[bool, list[str]]:
-    """Write plots, then the leaderboard, if it is not what the results say.
+def _show(results: Path, out: Path, at_hand: AtHand, reporter: Reporter) -> tuple[bool, list[str]]:
+    """Write plots and the page of results, then the leaderboard, if it is not what the results say.
 
     It comes last, as the mark of a whole run.
 
@@ -279,6 +280,11 @@ def _show(results: Path, out: Path, reporter: Reporter) -> tuple[bool, list[str]
         for path in paths:
             if path.suffix == ".png":
                 reporter.say(str(path))
+    try:
+        # What it could not use are the files that the leaderboard could not.
+        reporter.say(str(pages.write(results, out / "report", at_hand)[0]))
+    except ProbeError as error:  # a folder of that name that is something else
+        problems.append(str(error))
     for path, text in files.items():
         write_text(path, text)
     reporter.say(str(out / "leaderboard.md"))
