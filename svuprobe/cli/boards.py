@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,13 @@ from svuprobe.cli.shared import (
     selection_options,
     show_table,
 )
+from svuprobe.cli.table import Column, shortened, terminal_width
 
 if TYPE_CHECKING:
     from svuprobe.benchmarks.pairwise import Difference
     from svuprobe.benchmarks.selection import Selection
+
+_LONGEST_HEAD = 16
 
 
 @click.command()
@@ -130,16 +134,29 @@ def compare(first: str, second: str, results: Path, as_json: bool, selection: Se
     if as_json:
         echo(json.dumps([asdict(row) for row in rows], indent=1))
     elif rows:
-        columns = ["task", "protocol", first, second, "difference", "95 % interval", "p (Holm)"]
-        show_table([_compared(row, first, second) for row in rows], columns, as_json=False)
+        # Names of models head columns of numbers, which would be as wide.
+        heads = shortened([first, second], _LONGEST_HEAD) if terminal_width() else [first, second]
+        protocols = list(dict.fromkeys(row.protocol for row in rows))
+        columns = [
+            Column("task", least=14),
+            *([Column("protocol", least=8)] if len(protocols) > 1 else []),
+            Column(heads[0], right=True, dropped=2),
+            Column(heads[1], right=True, dropped=2),
+            Column("difference", right=True),
+            Column("95 % interval", dropped=1),
+            Column("p (Holm)", right=True),
+        ]
+        show_table([_compared(row, heads) for row in rows], columns, as_json=False)
+        if len(protocols) == 1:
+            echo(f"Protocol {protocols[0]}.")
         for caveat in dict.fromkeys(row.caveat for row in rows if row.caveat):
             echo(f"{caveat[0].upper()}{caveat[1:]}.")
     if problems:
         fail_for(problems)
 
 
-def _compared(row: Difference, first: str, second: str) -> dict[str, str]:
-    """Return the cells of a comparison, in per cent where the metric is a share."""
+def _compared(row: Difference, heads: Sequence[str]) -> dict[str, str]:
+    """Return the cells of a comparison by their heads, in per cent where the metric is a share."""
     from svuprobe.benchmarks.leaderboard import number
 
     gap = number(row.metric, row.difference)
@@ -149,8 +166,8 @@ def _compared(row: Difference, first: str, second: str) -> dict[str, str]:
     return {
         "task": f"{row.task}{' (synthetic)' * row.synthetic}: {row.metric}",
         "protocol": row.protocol,
-        first: number(row.metric, row.first),
-        second: number(row.metric, row.second),
+        heads[0]: number(row.metric, row.first),
+        heads[1]: number(row.metric, row.second),
         "difference": gap if gap.startswith("-") else f"+{gap}",
         "95 % interval": interval,
         "p (Holm)": "unknown" if row.p_holm is None else f"{row.p_holm:.3f}",

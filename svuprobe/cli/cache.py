@@ -10,6 +10,21 @@ import click
 from svuprobe._edge import TERMINAL, echo
 from svuprobe._files import size_text
 from svuprobe.cli.shared import FOLDER, MODEL, json_option, show_table
+from svuprobe.cli.table import Column
+from svuprobe.probe.naming import without_folders
+
+_OF_CACHES = (
+    Column("model", least=12),
+    Column("revision", dropped=4),
+    Column("dataset", least=8),
+    Column("windowing", least=8, dropped=3),
+    Column("level", dropped=2),
+    Column("dtype", dropped=6),
+    Column("clips", right=True, dropped=1),
+    Column("hours", right=True, dropped=5),
+    Column("size", right=True),
+    Column("state", least=12),
+)
 
 
 @click.group()
@@ -36,8 +51,9 @@ def cache_list(directory: Path, as_json: bool) -> None:
             # None where it is not known.
             row["hours"] = row["hours"] and round(row["hours"], 2)
             row["size"] = size_text(row["size"])
-    columns = "model revision dataset windowing level dtype clips hours size state"
-    show_table(rows, columns.split(), as_json)
+            # The folders of local models are long, and no help where caches are told apart.
+            row["model"] = without_folders(row["model"])
+    show_table(rows, _OF_CACHES, as_json)
 
 
 @cache.command("verify")

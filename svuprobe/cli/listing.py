@@ -10,9 +10,29 @@ import click
 from svuprobe._edge import TERMINAL, echo
 from svuprobe.cli import model_table
 from svuprobe.cli.shared import MODEL, device_option, json_option, show_table
+from svuprobe.cli.table import Column
 from svuprobe.extractors import catalogue
 from svuprobe.probe.protocol import FOREIGN, PRESETS
 from svuprobe.tasks import TABLE
+
+_OF_TASKS = (
+    Column("name"),  # whole, as it is what one types
+    Column("dataset", least=9, dropped=2),
+    Column("kind", dropped=4),
+    Column("ranked", dropped=1),
+    Column("clips", right=True, dropped=5),
+    Column("hours", right=True, dropped=3),
+    Column("licence", least=14, dropped=6),
+)
+_OF_PROTOCOLS = (
+    Column("name"),
+    Column("head", dropped=5),
+    Column("hidden", right=True, dropped=2),
+    Column("select", dropped=4),
+    Column("learning_rates", dropped=3),
+    Column("seeds", right=True, dropped=1),
+    Column("hash"),
+)
 
 
 @click.command()
@@ -70,7 +90,7 @@ def tasks(as_json: bool) -> None:
                 "reference": task.reference,
             }
         )
-    show_table(rows, ["name", "dataset", "kind", "ranked", "clips", "hours", "licence"], as_json)
+    show_table(rows, _OF_TASKS, as_json)
     if not as_json:
         # A first run needs no download: whoever lists tasks should see that.
         embedded = [card.name for card in DATASETS.values() if card.embedded]
@@ -89,5 +109,8 @@ def protocols(as_json: bool) -> None:
         own = dict.fromkeys(FOREIGN[made.head], "") if not as_json else {}
         known = asdict(made) | {"seeds": made.draws} | own | {"hash": made.hash}
         rows.append({k: v for k, v in known.items() if not as_json or k not in FOREIGN[made.head]})
-    columns = ["name", "head", "hidden", "select", "learning_rates", "seeds", "hash"]
-    show_table(rows, columns, as_json)
+    if not as_json:
+        for row in rows:
+            rates = row["learning_rates"]
+            row["learning_rates"] = " ".join(f"{rate:g}" for rate in rates or ())
+    show_table(rows, _OF_PROTOCOLS, as_json)

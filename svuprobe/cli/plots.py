@@ -10,7 +10,7 @@ import click
 from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
     MODEL,
-    TASK,
+    check_tasks,
     display_names,
     fail_for,
     features_option,
@@ -71,7 +71,7 @@ for kind, words in KINDS.items():
 
 
 @plot.command("map")
-@click.option("--task", type=TASK, required=True, help="Whose windows are the points.")
+@click.option("--task", metavar="TASK", required=True, help="Whose windows are the points.")
 @click.option(
     "--model",
     "model_names",
@@ -130,6 +130,7 @@ def plot_map(
     """
     from svuprobe import api
 
+    check_tasks([task], features)
     options = api.MapOptions(
         layer=layer,
         method=method,

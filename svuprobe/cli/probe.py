@@ -13,7 +13,7 @@ from svuprobe._options import RATE, Checked, Number, whole
 from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
     MODEL,
-    TASK,
+    check_tasks,
     device_option,
     display_names,
     features_option,
@@ -34,9 +34,9 @@ OF_HEADS = whole(RANGES)
 @click.option(
     "--task",
     "task_names",
-    type=TASK,
+    metavar="TASK",
     multiple=True,
-    help="Repeatable; every task that has features.",
+    help="Repeatable, by name or file; every task that has features.",
 )
 @click.option(
     "--model",
@@ -144,6 +144,7 @@ def probe(
     **fields: Any,
 ) -> None:
     """Train heads on cached features; select on validation, score the test split once."""
+    check_tasks(task_names, features)
     changes = {name: value for name, value in fields.items() if value is not None}
     if rates:
         changes["learning_rates"] = rates

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from svuprobe._edge import echo, one_line, warn
+from svuprobe._edge import echo, warn
+from svuprobe._errors import UserError
 from svuprobe._machine import MOST_WINDOW_S
 from svuprobe._options import DEVICE, Checked, DisplayName, Number
+from svuprobe.cli.table import Column, lines, print_lines, terminal_width
 from svuprobe.extractors.names import check_name as check_model_name
 from svuprobe.tasks import check_name
 
@@ -127,19 +129,31 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")(command)
 
 
-def show_table(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None:
-    """Print some columns of rows as a table, or all of them as JSON."""
+def show_table(rows: list[dict[str, Any]], columns: Sequence[Column], as_json: bool) -> None:
+    """Print some columns of rows, by their heads, as a table; or all of them as JSON."""
     if as_json:
         echo(json.dumps(rows, indent=1))
         return
-    # Imported here, so that commands without a table start without it.
-    from tabulate import tabulate
-
     cells = []
     for row in rows:
-        # Licences and names are of others: none may break a line or steer the terminal.
-        cells.append(["" if row[name] is None else one_line(row[name]) for name in columns])
-    echo(tabulate(cells, columns, disable_numparse=True))
+        cells.append(["" if row[each.head] is None else str(row[each.head]) for each in columns])
+    print_lines(lines(columns, cells, terminal_width()))
+
+
+def check_tasks(names: Sequence[str], features: Path) -> None:
+    """Refuse a task that neither svuprobe nor a folder of features knows.
+
+    A task on own data is known there by its name, once it was extracted by its file.
+    """
+    for name in names:
+        try:
+            check_name(name)
+        except UserError as error:
+            lists = sorted(features.glob("tasks/*.json"))
+            known = dict.fromkeys(path.name.partition(".")[0] for path in lists)
+            if name not in known:
+                have = f"; {features} has features of {', '.join(known)}" if known else ""
+                raise click.BadParameter(f"{error}{have}", param_hint="'--task'") from None
 
 
 def data_of(values: tuple[str, ...]) -> Data:

@@ -34,7 +34,8 @@ class Column:
     least
         Letters that cells may be shortened to, in the middle; None for cells that stay whole.
     dropped
-        Columns of the highest number are left out first where there is no room; 0 stays.
+        Columns of the highest number are left out first where there is no room, all of them; 0
+        stays.
     """
 
     head: str
@@ -57,10 +58,10 @@ def lay_out(
     kept = list(range(len(columns)))
     while True:
         widths = _widths(columns, cells, kept, width)
-        droppable = [place for place in kept if columns[place].dropped]
-        if widths is not None or not droppable:
+        first = max(columns[place].dropped for place in kept)
+        if widths is not None or not first:
             break
-        kept.remove(max(droppable, key=lambda place: (columns[place].dropped, place)))
+        kept = [place for place in kept if columns[place].dropped != first]
     if widths is None:  # nothing is left to leave out: as narrow as it gets
         widths = _narrowest(columns, cells, kept)
     shown = [[row[place] for place in kept] for row in cells]

@@ -234,3 +234,40 @@ def test_a_display_name_for_a_model_that_nobody_asked_for_is_one_line(tmp_path):
             features=tmp_path,
             options=svuprobe.RunOptions(names={"mfcc": "X"}),
         )
+
+
+# -- lists, and tasks by name ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("command", ["tasks", "protocols"])
+def test_lists_fit_the_terminal_and_names_stay_whole(command, width):
+    done = CliRunner().invoke(cli.main, [command], env={"COLUMNS": str(width)})
+    body = done.output.split("\n\n")[0].splitlines()
+    assert max(map(breadth, body)) <= width
+    rows = json.loads(CliRunner().invoke(cli.main, [command, "--json"]).output)
+    assert [line.split()[0] for line in body[2:]] == [row["name"] for row in rows]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_comparison_fits_the_terminal(entries, width):
+    first, second = LONG.format("one"), LONG.format("two")
+    words = ["compare", first, second, "--results", str(entries[0][1].parents[2])]
+    done = CliRunner().invoke(cli.main, words, env={"COLUMNS": str(width)})
+    body = done.output.splitlines()
+    assert max(map(breadth, body[:3])) <= width
+    ((row,), _) = svuprobe.compare(first, second, entries[0][1].parents[2])
+    assert f"+{100 * row.difference:.1f}" in body[2].split()
+    assert "Protocol svuprobe" in done.output
+
+
+def test_an_own_task_is_known_by_its_name_once_it_has_features(tmp_path):
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "digits.json").write_text("{}")
+    words = ["probe", "--features", str(tmp_path), "--results", str(tmp_path / "results")]
+    unknown = CliRunner().invoke(cli.main, [*words, "--task", "digit"])
+    assert unknown.exit_code == 2
+    assert f"{tmp_path} has features of digits" in unknown.output
+    known = CliRunner().invoke(cli.main, [*words, "--task", "digits"])
+    assert known.exit_code == 1  # this list is none, which is said of the list and not of the name
+    assert "digits.json: is no list of a task's clips" in known.output
