@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MOST_PANELS = 24  # and models of one layer beside them, which are lines in every panel
 _MOST_FLAT = 8
-_OTHER = {"color": "0.8", "lw": 1}
+_OTHER: dict[str, Any] = {"color": "0.8", "lw": 1}
 _LABELS = 0.75  # inches of a panel that its axis of scores takes
 
 

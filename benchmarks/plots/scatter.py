@@ -181,8 +181,9 @@ def _axes(axes: Axes, projection: Projection) -> None:
     axes.spines[:].set(visible=True, color="0.8")
     axes.set_aspect("equal", adjustable="datalim")
     if projection.shares is not None:
-        for label, share in zip((axes.set_xlabel, axes.set_ylabel), projection.shares, strict=True):
-            label(f"{100 * share:.0f} % of the variance", fontsize=layout.LABEL)
+        across, up = (f"{100 * share:.0f} % of the variance" for share in projection.shares)
+        axes.set_xlabel(across, fontsize=layout.LABEL)
+        axes.set_ylabel(up, fontsize=layout.LABEL)
 
 
 def _legend_entries(
