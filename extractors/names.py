@@ -97,6 +97,18 @@ def check_name(name: str) -> None:
     parse(name)
 
 
+def folder_here(name: str) -> str:
+    """Return ``hf:./models/x`` for ``hf:models/x`` where that folder is here; other names as they
+    are.
+
+    For names as they are typed, never for those in results: a folder may be called as a repository
+    of the hub. A name with a revision is the hub's.
+    """
+    rest = name.removeprefix("hf:")
+    plain = rest != name and rest and not rest.startswith((".", "~")) and not os.path.isabs(rest)
+    return f"hf:./{rest}" if plain and "@" not in rest and os.path.isdir(rest) else name
+
+
 def is_control(name: str) -> bool:
     """Return whether a model is a control: random weights, or a hand-made front end."""
     if name.startswith("random:"):

@@ -14,6 +14,7 @@ from svuprobe.benchmarks.selection import told_apart
 from svuprobe.benchmarks.tables import build
 from svuprobe.cli import results_table, table
 from svuprobe.cli.output import Output
+from svuprobe.cli.shared import MODEL
 from svuprobe.cli.table import Column, breadth, shortened
 from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
@@ -271,3 +272,16 @@ def test_an_own_task_is_known_by_its_name_once_it_has_features(tmp_path):
     known = CliRunner().invoke(cli.main, [*words, "--task", "digits"])
     assert known.exit_code == 1  # this list is none, which is said of the list and not of the name
     assert "digits.json: is no list of a task's clips" in known.output
+
+
+def test_a_folder_that_is_here_is_taken_and_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert MODEL.convert("hf:models/x", None, None) == "hf:models/x"
+    (tmp_path / "models" / "x").mkdir(parents=True)
+    assert MODEL.convert("hf:models/x", None, None) == "hf:./models/x"
+    assert "hf:models/x: taken as the folder here, hf:./models/x" in capsys.readouterr().err
+    assert MODEL.convert("hf:models", None, None) == "hf:./models"
+    capsys.readouterr()
+    for name in ("hf:models/x@main", "hf:./models/x", "logmel"):
+        assert MODEL.convert(name, None, None) == name
+    assert capsys.readouterr().err == ""
