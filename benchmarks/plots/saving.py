@@ -5,11 +5,12 @@ The same picture is the same file each time: nothing in it depends on when it wa
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from svuprobe._files import replacing, write_text
+from svuprobe._files import write_bytes, write_text
 from svuprobe._text import as_csv
 from svuprobe.benchmarks.plots import style
 from svuprobe.probe.protocol import ProbeError
@@ -76,9 +77,9 @@ def save(
         draw(figure)
         for path in paths:
             suffix = path.suffix.lower()
-            with replacing(path) as temporary:
-                figure.savefig(
-                    temporary, format=suffix[1:], dpi=_DPI, metadata=_FORMS[suffix] or None
-                )
+            # First into memory: on a full disk matplotlib's PDF ends in an error of its own.
+            content = io.BytesIO()
+            figure.savefig(content, format=suffix[1:], dpi=_DPI, metadata=_FORMS[suffix] or None)
+            write_bytes(path, content.getvalue())
     write_text(table, as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))))
     return [*paths, table]

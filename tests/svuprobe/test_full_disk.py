@@ -34,7 +34,7 @@ def project(tmp_path_factory):
     "name",
     [
         *("data prepare", "extract", "probe", "predict", "leaderboard", "plot", "cache verify"),
-        *("embed", "embed npz", "export csv"),
+        *("embed", "embed npz", "export csv", "plot map"),
     ],
 )
 def test_without_room_a_command_is_one_line_and_with_room_it_ends_well(
