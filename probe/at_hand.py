@@ -16,7 +16,8 @@ from pathlib import Path
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import manage
-from svuprobe.extractors.training_data import TrainingData, training_data
+from svuprobe.extractors.training_data import training_data
+from svuprobe.extractors.training_table import TrainingData
 from svuprobe.probe.assemble import digests
 from svuprobe.probe.result import Result, TaskInfo
 from svuprobe.tasks import TABLE, find_clips, is_synthetic, load, manifest

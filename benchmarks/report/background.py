@@ -99,8 +99,8 @@ def _costs(models: dict[str, list[Result]], content: Content) -> Html:
         caches[(cache.model, cache.revision)] = size + cache.size, hours + (cache.hours or 0.0)
     ranks: dict[str, float] = {}
     for across in content.across:
-        for name, rank in across.ranks.items():
-            ranks.setdefault(name, rank.mean_rank)
+        for name, ranked in across.ranks.items():
+            ranks.setdefault(name, ranked.mean_rank)
     rows = []
     for name, results in models.items():
         model = results[0].model

@@ -81,7 +81,7 @@ def _hardest(part: TaskPart, reviewed: Sequence[Reviewed], content: Content, aud
         f"The {len(rows)} hardest of {len(several)} test clips, over {len(reviewed)} models "
         f"({models}{more})"
     )
-    heads: list[Child] = ["clip", "group"] + ["truth"] * with_truth
+    heads: list[Child] = ["clip", "group", *["truth"] * with_truth]
     heads += ["answer", num(wrongness(task))] + ["audio"] * heard
     table = data_table(caption, heads, rows, classes="clips")
     if audio.playable and not heard:

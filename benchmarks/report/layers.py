@@ -15,7 +15,7 @@ from svuprobe.benchmarks.report.numbers import cell, exact, in_words, layer_scor
 from svuprobe.benchmarks.report.widgets import data_table, details, num
 from svuprobe.benchmarks.tables import CellScore
 from svuprobe.probe.naming import shown_title
-from svuprobe.probe.result import Result
+from svuprobe.probe.result import LayerWeights, Result
 
 MOST_PANELS = 12
 _MOST_TICKS = 9
@@ -25,7 +25,11 @@ _SHADES = 9  # of a table's cells, `.h1` to `.h9` in the style sheet
 def section(part: TaskPart, looks: Looks) -> Html | None:
     """Return curves and weights of the models with several layers; None where there is none."""
     layered = [result for result in part.results if len(result.layer_curve) > 1]
-    mixed = [result for result in part.results if len(result.layer_weights.softmax[0]) > 1]
+    mixed = []
+    for result in part.results:
+        weights = result.layer_weights  # None of heads that weigh no layers
+        if weights is not None and len(weights.softmax[0]) > 1:
+            mixed.append((result, weights))
     if not layered and not mixed:
         return None
     return tag(
@@ -189,15 +193,15 @@ def _score_table(layered: Sequence[Result], looks: Looks) -> Html:
 # -- weights ---------------------------------------------------------------------------------------
 
 
-def _weights(mixed: Sequence[Result], looks: Looks) -> Html:
+def _weights(mixed: Sequence[tuple[Result, LayerWeights]], looks: Looks) -> Html:
     """Return models x layers as a table whose cells are shaded by what the sum weighs."""
-    shares = [np.mean(result.layer_weights.softmax, axis=0) for result in mixed]
+    shares = [np.mean(weights.softmax, axis=0) for _, weights in mixed]
     most = max(map(len, shares))
     top = max(float(each.max()) for each in shares)
     rows = []
-    for result, each in zip(mixed, shares, strict=True):
+    for (result, weights), each in zip(mixed, shares, strict=True):
         name = shown_title(result)
-        sized = np.mean(result.layer_weights.times_rms, axis=0)
+        sized = np.mean(weights.times_rms, axis=0)
         cells = []
         for n, layer in enumerate(result.model.layer_names):
             share = float(each[n])

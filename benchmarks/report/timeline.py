@@ -105,11 +105,11 @@ def _roll(
 
     parts = [_time_axis(seconds, _TOP, bottom)]
     free = bottom + step  # the lowest place where a name would touch no other
-    for height in rows:
-        name = height_name(task, height)
-        if name and y(height) <= free:
-            free = y(height) - _LINE
-            parts.append(tag("text", name, x=_LEFT - 6, y=y(height) + 4, class_="tick end"))
+    for row in rows:
+        name = height_name(task, row)
+        if name and y(row) <= free:
+            free = y(row) - _LINE
+            parts.append(tag("text", name, x=_LEFT - 6, y=y(row) + 4, class_="tick end"))
     for several, classes, thick in ((true or (), "ref", 6.4), (found, "est", 3.2)):
         for begin, end, height in several:
             if height is None:

@@ -352,6 +352,13 @@ def test_axes_are_round_and_hold_what_is_drawn():
     assert charts.score_scale("accuracy", [0.5, 0.9], 0.25).holds(0.25)
 
 
+def test_heads_that_weigh_no_layers_have_curves_alone(tmp_path):
+    saved(tmp_path / "results", replace(made("wavlm", 0.7), layer_weights=None))
+    text = written(tmp_path / "results")
+    assert "Scores of each layer" in text
+    assert "Layer weights" not in text
+
+
 def test_no_results_is_a_page_too(tmp_path):
     (tmp_path / "results").mkdir()
     assert "No results yet" in written(tmp_path / "results")
