@@ -102,7 +102,8 @@ def predict(
             "predict takes an array with its sampling rate sr, or a list of files without one"
         )
     predictor = load_predictor(Path(result), seed=seed, device=options.runs_on, run_code=run_code)
-    if isinstance(audio, np.ndarray) and sr is not None:
+    if isinstance(audio, np.ndarray):
+        assert sr is not None  # as is checked above
         return predict_samples(predictor, audio, sr)
     files = audio_files(audio)
     paths = [each.path for each in files]
