@@ -105,6 +105,7 @@ def predict(
     if isinstance(audio, np.ndarray):
         assert sr is not None  # as is checked above
         return predict_samples(predictor, audio, sr)
+    assert not isinstance(audio, np.ndarray)
     files = audio_files(audio)
     paths = [each.path for each in files]
     found = predict_files(predictor, paths, jobs=options.decoders, reporter=options.reporter)

@@ -92,7 +92,9 @@ def check(
     known = {clip.id: seconds[clip.id] for clip in clips if not headers[clip.path].problem}
     problems += [late] if (late := beyond(task, clips, known)) else []
     # A file that can't be read has no length, and is named above.
-    understood, first, more = (), [], []
+    understood: tuple[str, ...] = ()
+    first: list[str] = []
+    more: list[str] = []
     if task.source:
         understood, first = tuple(sentences(task, clips)), first_rows(task, clips)
         across, more = leaks(clips, lambda path: short(path, _common(paths)))

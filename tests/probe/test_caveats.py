@@ -14,6 +14,7 @@ from svuprobe.probe.features import ClipFeatures
 from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.metrics import CORRELATIONS
 
 
 def _write_times(folder):
@@ -171,6 +172,12 @@ ODD = {
 ODD["beats"] = ODD["notes"]
 
 
+def answers_are_alike(result):
+    """Whether a head answers the same for all clips: it correlates with nothing."""
+    with np.load(result.with_suffix(".npz")) as stored:
+        return bool((np.ptp(stored["outputs"], axis=1) == 0).any())
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "changes"),
     [
@@ -213,6 +220,7 @@ def test_odd_tasks_of_all_kinds_give_a_result_or_a_line(tmp_path, kind, name, ch
         return
     for metric, score in result.scores.items():
         undefined = not np.isfinite([v if v is not None else np.nan for v in score.per_seed]).all()
-        assert not undefined or caveats(features), metric
+        alike = metric in CORRELATIONS and answers_are_alike(one.path)
+        assert not undefined or alike or caveats(features), metric
     assert result.chance[result.task.ranked] is not None or caveats(features)
     assert result_file.load(one.path)

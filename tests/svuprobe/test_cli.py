@@ -88,7 +88,7 @@ MISTAKES = {
     ),
     "missing TOML": ((*EXTRACT, "{tmp}/none.toml"), 1, ["{tmp}/none.toml", "no such file"]),
     "malformed TOML": ((*EXTRACT, "{tmp}/bad.toml"), 1, ["{tmp}/bad.toml", "line 1"]),
-    "malformed CSV": ((*EXTRACT, "{tmp}/csv.toml"), 1, ["{tmp}/csv.csv:3", "split 'training'"]),
+    "malformed CSV": ((*EXTRACT, "{tmp}/csv.toml"), 1, ["{tmp}/csv.csv:3", "split 'trane'"]),
     "local folder without a checkpoint": (
         (
             "extract",
@@ -160,7 +160,7 @@ MISTAKES = {
 def test_a_mistake_is_one_line_and_the_right_exit_code(cached, mistake):
     (cached / "bad.toml").write_text("name = \n")
     (cached / "csv.toml").write_text('name = "csv"\nkind = "multiclass"\nmetadata = "csv.csv"\n')
-    (cached / "csv.csv").write_text("path,target,split\na.wav,x,train\nb.wav,y,training\n")
+    (cached / "csv.csv").write_text("path,target,split\na.wav,x,train\nb.wav,y,trane\n")
     (cached / "stale.md").write_text("old")
     (cached / "real" / "vocalset").mkdir(parents=True)
     (cached / "real" / "vocalset" / "mine.wav").write_text("precious")
