@@ -95,7 +95,7 @@ def tasks(as_json: bool) -> None:
         # A first run needs no download: whoever lists tasks should see that.
         embedded = [card.name for card in DATASETS.values() if card.embedded]
         echo(f"\nThe recordings of {', '.join(embedded)} come with svuprobe: nothing to download.")
-        echo("Your own data: a path to a TOML file in place of the name (see the README).")
+        echo("Your own data: a path to a TOML file, or folder:PATH (see docs/own-data.md).")
 
 
 @click.command()
