@@ -30,10 +30,10 @@ from svuprobe.benchmarks.selection import ALL, Selection
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.benchmarks.tables import Table
 from svuprobe.probe import per_label
-from svuprobe.probe.naming import shown_name
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
-from svuprobe.probe.result_file import Entry
+from svuprobe.probe.results.naming import shown_name
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.result_file import Entry
 
 SPREADS = ("std", "interval", "none")
 

@@ -19,10 +19,10 @@ from svuprobe.benchmarks.selection import ALL, Selection
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.benchmarks.table_notes import MARKS
 from svuprobe.benchmarks.tables import CellScore, Row, Table, label, windows_of
-from svuprobe.probe.naming import shown_title, without_folders
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
-from svuprobe.probe.result_file import Entry
+from svuprobe.probe.results.naming import shown_title, without_folders
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.result_file import Entry
 
 _WRITTEN = (
     "<!-- Written by `svuprobe leaderboard`. "

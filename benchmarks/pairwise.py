@@ -11,10 +11,10 @@ import numpy as np
 from svuprobe._errors import did_you_mean
 from svuprobe.benchmarks import tables
 from svuprobe.benchmarks.selection import ALL, Selection
-from svuprobe.probe.naming import as_kept, known_as
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result_file import Entry
-from svuprobe.probe.score import defined
+from svuprobe.probe.results.naming import as_kept, known_as
+from svuprobe.probe.results.result_file import Entry
+from svuprobe.probe.results.score import defined
 from svuprobe.probe.stats.compare import compare
 from svuprobe.probe.stats.pairs import holm
 

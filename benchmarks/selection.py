@@ -15,8 +15,9 @@ from pathlib import Path
 from svuprobe._errors import did_you_mean
 from svuprobe.benchmarks import suite
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.probe import result_file
-from svuprobe.probe.naming import (
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.naming import (
     as_kept,
     check_display,
     known_as,
@@ -25,9 +26,8 @@ from svuprobe.probe.naming import (
     with_display,
     without_folders,
 )
-from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
-from svuprobe.probe.result_file import Entry
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.result_file import Entry
 
 _OWN_DATA = "own data, "  # and then the TOML file, as a task's reference has it
 _MOST_SAID = 20  # names in an error

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from svuprobe._text import markdown
 from svuprobe.benchmarks.table_notes import listed
-from svuprobe.probe.naming import shown_name
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result_file import Entry, require_unchanged
-from svuprobe.probe.score import defined
+from svuprobe.probe.results.naming import shown_name
+from svuprobe.probe.results.result_file import Entry, require_unchanged
+from svuprobe.probe.results.score import defined
 from svuprobe.probe.stats import compare
 from svuprobe.probe.stats.intervals import MIN_GROUPS, RESAMPLINGS
 

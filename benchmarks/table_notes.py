@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from svuprobe._text import code, markdown
 from svuprobe.benchmarks.published import Published
 from svuprobe.probe import contamination
-from svuprobe.probe.naming import shown_name
-from svuprobe.probe.result import Result
+from svuprobe.probe.results.naming import shown_name
+from svuprobe.probe.results.result import Result
 from svuprobe.probe.stats.intervals import MIN_GROUPS
 
 # At a score: the model was trained on the dataset's audio, may have been, or nobody says.

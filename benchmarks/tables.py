@@ -19,10 +19,10 @@ from svuprobe.benchmarks.published import Published, published
 from svuprobe.benchmarks.significance import compare_models
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.probe import contamination
-from svuprobe.probe.naming import pretrained_by, without_folders
-from svuprobe.probe.result import Result
-from svuprobe.probe.result_file import Entry
-from svuprobe.probe.score import Score, mean_over_seeds
+from svuprobe.probe.results.naming import pretrained_by, without_folders
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.result_file import Entry
+from svuprobe.probe.results.score import Score, mean_over_seeds
 
 Key = tuple[Any, ...]
 

@@ -17,11 +17,11 @@ import numpy as np
 
 from svuprobe.probe import caveats, evaluate
 from svuprobe.probe.chance import chance as chance_of
-from svuprobe.probe.result import Counts, ModelInfo, ProtocolInfo, Result, TaskInfo, Timings
-from svuprobe.probe.result_folds import SplitCounts
-from svuprobe.probe.result_layers import LayerWeights, Selected
-from svuprobe.probe.score import Score, defined
-from svuprobe.probe.splits import ClipSplits, FrameSplits, Rows
+from svuprobe.probe.results.result import Counts, ModelInfo, ProtocolInfo, Result, TaskInfo, Timings
+from svuprobe.probe.results.result_folds import SplitCounts
+from svuprobe.probe.results.result_layers import LayerWeights, Selected
+from svuprobe.probe.results.score import Score, defined
+from svuprobe.probe.training.splits import ClipSplits, FrameSplits, Rows
 from svuprobe.tasks import folds, kinds
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip

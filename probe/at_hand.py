@@ -19,7 +19,7 @@ from svuprobe.extractors.cache import manage
 from svuprobe.extractors.training_data import training_data
 from svuprobe.extractors.training_table import TrainingData
 from svuprobe.probe.assemble import digests
-from svuprobe.probe.result import Result, TaskInfo
+from svuprobe.probe.results.result import Result, TaskInfo
 from svuprobe.tasks import TABLE, find_clips, is_synthetic, load, manifest
 from svuprobe.tasks.datasets import DATASETS, Dataset, embedded_folder
 from svuprobe.tasks.types import Clip as Clip, TaskError

@@ -16,7 +16,7 @@ from itertools import chain
 import numpy as np
 
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.splits import ClipSplits, FrameSplits
+from svuprobe.probe.training.splits import ClipSplits, FrameSplits
 from svuprobe.tasks.data.doubts import beyond, doubts
 from svuprobe.tasks.kinds.base import named_some
 from svuprobe.tasks.kinds.clips import SPLIT_NAMES

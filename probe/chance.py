@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from svuprobe.probe.splits import ClipSplits, FrameSplits
+from svuprobe.probe.training.splits import ClipSplits, FrameSplits
 
 
 def chance(data: ClipSplits | FrameSplits) -> dict[str, float]:

@@ -15,21 +15,21 @@ from svuprobe._run_options import RunOptions
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe import caveats, classic, evaluate
 from svuprobe.probe.assemble import weights_of_layers
-from svuprobe.probe.attention import ClipFrames
 from svuprobe.probe.classic.neighbours import NeighbourBank
 from svuprobe.probe.evaluate import Choice, Features
-from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.frames import FrameFeatures
-from svuprobe.probe.heads import CONCAT, MEAN, WEIGHTED_SUM, Bank
-from svuprobe.probe.layer_sets import name_of
-from svuprobe.probe.pooled import PooledFrames
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.probe.result_layers import LayerChoice, LayerWeights, Selected
-from svuprobe.probe.score import defined
-from svuprobe.probe.splits import rows_by_split
-from svuprobe.probe.train import fit
+from svuprobe.probe.results.result_layers import LayerChoice, LayerWeights, Selected
+from svuprobe.probe.results.score import defined
 from svuprobe.probe.trained import TrainedHeads
-from svuprobe.probe.workers import matmul_precision_for
+from svuprobe.probe.training.attention import ClipFrames
+from svuprobe.probe.training.features import ClipFeatures
+from svuprobe.probe.training.frames import FrameFeatures
+from svuprobe.probe.training.heads import CONCAT, MEAN, WEIGHTED_SUM, Bank
+from svuprobe.probe.training.layer_sets import name_of
+from svuprobe.probe.training.pooled import PooledFrames
+from svuprobe.probe.training.splits import rows_by_split
+from svuprobe.probe.training.train import fit
+from svuprobe.probe.training.workers import matmul_precision_for
 from svuprobe.tasks import kinds
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Task

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result, TaskInfo
+from svuprobe.probe.results.result import Result, TaskInfo
 from svuprobe.probe.stats.units import predictions
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.answers import ClipAnswer as ClipAnswer, Mark as Mark

@@ -9,7 +9,7 @@ from typing import Any
 
 from svuprobe.probe.finetune.protocol import PRESETS as FINETUNE_PRESETS
 from svuprobe.probe.protocol import PRESETS, Protocol
-from svuprobe.probe.result import ProtocolInfo
+from svuprobe.probe.results.result import ProtocolInfo
 
 # Field of a protocol -> the option of svuprobe probe that sets it.
 _OPTIONS = {

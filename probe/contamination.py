@@ -9,7 +9,7 @@ from __future__ import annotations
 from svuprobe.extractors.catalogue import CATALOGUE
 from svuprobe.extractors.training_data import Contact, contact
 from svuprobe.probe import baselines
-from svuprobe.probe.result import Result
+from svuprobe.probe.results.result import Result
 from svuprobe.tasks.datasets import DATASETS
 
 

@@ -53,9 +53,9 @@ import numpy as np
 
 from svuprobe.probe import evaluate
 from svuprobe.probe.evaluate import Answers, TestScores
-from svuprobe.probe.result_layers import LayerChoice, LayerWeights, Selected
-from svuprobe.probe.score import mean_over_seeds
-from svuprobe.probe.splits import ClipSplits, FrameSplits, Rows
+from svuprobe.probe.results.result_layers import LayerChoice, LayerWeights, Selected
+from svuprobe.probe.results.score import mean_over_seeds
+from svuprobe.probe.training.splits import ClipSplits, FrameSplits, Rows
 from svuprobe.tasks.kinds.metrics import Metric, mean_over_folds
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.frames import FrameFeatures
-from svuprobe.probe.heads import Bank
-from svuprobe.probe.splits import ClipSplits, FrameSplits, majority_vote, pool_windows
 from svuprobe.probe.stats.intervals import correlation_interval, interval
-from svuprobe.probe.train import Fitted
+from svuprobe.probe.training.features import ClipFeatures
+from svuprobe.probe.training.frames import FrameFeatures
+from svuprobe.probe.training.heads import Bank
+from svuprobe.probe.training.splits import ClipSplits, FrameSplits, majority_vote, pool_windows
+from svuprobe.probe.training.train import Fitted
 from svuprobe.tasks.kinds.frames import Answer
 from svuprobe.tasks.kinds.metrics import CORRELATIONS, Metric, mean_of
 

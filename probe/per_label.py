@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from svuprobe.probe.result import Result
-from svuprobe.probe.score import Score
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.score import Score
 from svuprobe.probe.stats.units import Units, read_units
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.clips import ClipKind

@@ -17,17 +17,17 @@ from svuprobe.probe import caveats, cross_validation, evaluate
 from svuprobe.probe.assemble import assemble, size_of
 from svuprobe.probe.choosing import ChosenHeads, choose, single_layers
 from svuprobe.probe.evaluate import Answers, Features, TestScores
-from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.identity import of_probe
-from svuprobe.probe.layer_sets import name_of
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.probe.result import ModelInfo, ProtocolInfo, Result, Timings
-from svuprobe.probe.result_folds import FoldInfo
-from svuprobe.probe.result_layers import LayerWeights, Selected
-from svuprobe.probe.score import PerSeed, defined
-from svuprobe.probe.splits import ClipSplits, FrameSplits
+from svuprobe.probe.results.result import ModelInfo, ProtocolInfo, Result, Timings
+from svuprobe.probe.results.result_folds import FoldInfo
+from svuprobe.probe.results.result_layers import LayerWeights, Selected
+from svuprobe.probe.results.score import PerSeed, defined
 from svuprobe.probe.trained import FoldedHeads, TrainedHeads
-from svuprobe.probe.workers import matmul_precision_for, unthreaded
+from svuprobe.probe.training.heads import WEIGHTED_SUM
+from svuprobe.probe.training.layer_sets import name_of
+from svuprobe.probe.training.splits import ClipSplits, FrameSplits
+from svuprobe.probe.training.workers import matmul_precision_for, unthreaded
 from svuprobe.tasks import folds
 from svuprobe.tasks.manifest import ClipList
 
@@ -41,10 +41,10 @@ def probe(
     """Train every head of the protocol's grid on a cache, select on validation, score test once.
 
     ``options.dtype`` is what the matrix products of training are rounded to (``auto`` is what
-    `svuprobe.probe.workers.matmul_precision_for` finds); the test split is scored in float32.
-    ``options.memory`` bounds what is held of a frame-level cache (see `FrameFeatures`). Returns the
-    result and, of the ranked head, the predictions of every seed on the test split and what answers
-    for new audio.
+    `svuprobe.probe.training.workers.matmul_precision_for` finds); the test split is scored in
+    float32. ``options.memory`` bounds what is held of a frame-level cache (see `FrameFeatures`).
+    Returns the result and, of the ranked head, the predictions of every seed on the test split and
+    what answers for new audio.
     """
     with unthreaded(options.runs_on):
         result, predictions, heads = _probe(cache, listed, protocol, options)

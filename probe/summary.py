@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from svuprobe.probe.naming import shown_name
-from svuprobe.probe.result import Result
-from svuprobe.probe.score import mean_over_seeds
+from svuprobe.probe.results.naming import shown_name
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.score import mean_over_seeds
 
 
 def summary_of(result: Result, path: Path) -> dict[str, Any]:

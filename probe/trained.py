@@ -36,11 +36,11 @@ import torch
 
 from svuprobe._tensors import damaged, read_tensors, write_tensors
 from svuprobe.extractors.names import code_of
-from svuprobe.probe import result_file
 from svuprobe.probe.classic import votes
-from svuprobe.probe.pooled import pool
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.results import result_file
 from svuprobe.probe.stored_task import stored_task, task_from
+from svuprobe.probe.training.pooled import pool
 from svuprobe.tasks.types import Task
 
 
@@ -108,7 +108,7 @@ class TrainedHeads:
         return about
 
     def write(self, path: Path) -> None:
-        """Write the file; `svuprobe.probe.result_file.save` gives it its place."""
+        """Write the file; `svuprobe.probe.results.result_file.save` gives it its place."""
         tensors = {name: tensor.detach().cpu() for name, tensor in self.tensors.items()}
         write_tensors(path, tensors, self.about)
 
@@ -151,7 +151,7 @@ class FoldedHeads:
         return torch.stack([heads(states, seed) for heads in self.folds.values()]).mean(dim=0)
 
     def write(self, path: Path) -> None:
-        """Write the file; `svuprobe.probe.result_file.save` gives it its place."""
+        """Write the file; `svuprobe.probe.results.result_file.save` gives it its place."""
         tensors, folds = {}, []
         for fold, heads in self.folds.items():
             for name, tensor in heads.tensors.items():

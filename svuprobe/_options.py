@@ -13,7 +13,7 @@ import click
 from svuprobe._errors import UserError
 from svuprobe._machine import checked_device
 from svuprobe.probe.finetune.protocol import RANGES
-from svuprobe.probe.naming import check_display
+from svuprobe.probe.results.naming import check_display
 
 MOST_SHARDS = 10_000
 

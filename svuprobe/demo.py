@@ -7,7 +7,7 @@ from pathlib import Path
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.extractors.base import ExtractError
-from svuprobe.probe.result_file import Entry
+from svuprobe.probe.results.result_file import Entry
 from svuprobe.suites import make_suite
 
 

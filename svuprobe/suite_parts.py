@@ -15,8 +15,9 @@ from svuprobe.benchmarks import suite as suites
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.loading import local_revision
 from svuprobe.extractors.names import is_control, slug
-from svuprobe.probe import identity, result_file
+from svuprobe.probe import identity
 from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.probe.results import result_file
 from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task, own
 from svuprobe.tasks.datasets import DATASETS, embedded_folder
 from svuprobe.tasks.manifest import labels_of

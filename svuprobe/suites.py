@@ -20,10 +20,10 @@ from svuprobe.api import Data, display
 from svuprobe.benchmarks import leaderboard, real_audio, report as pages, suite as suites
 from svuprobe.benchmarks.plots import KINDS
 from svuprobe.extractors.names import canonical
-from svuprobe.probe import result_file
 from svuprobe.probe.at_hand import AtHand
 from svuprobe.probe.protocol import FRAME_POOLINGS, ProbeError
-from svuprobe.probe.result_file import Entry
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.result_file import Entry
 from svuprobe.suite_models import pretrain_models
 from svuprobe.suite_parts import Part, is_there, parts_of, revision_now, wanted
 from svuprobe.tasks import TaskError

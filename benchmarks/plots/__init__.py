@@ -34,7 +34,7 @@ from svuprobe.benchmarks.plots import curves, dots, efficiency, heatmap, saving
 from svuprobe.benchmarks.plots.looks import Looks
 from svuprobe.benchmarks.tables import protocol_key
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
+from svuprobe.probe.results.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,8 +12,8 @@ from svuprobe._text import picture
 from svuprobe.benchmarks.leaderboard import task_title
 from svuprobe.benchmarks.plots import layout, style
 from svuprobe.benchmarks.plots.looks import Looks
-from svuprobe.probe.result import Result
-from svuprobe.probe.score import both_ends, mean_over_seeds
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.score import both_ends, mean_over_seeds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from svuprobe._text import picture
 from svuprobe.benchmarks.leaderboard import task_title
 from svuprobe.benchmarks.plots import layout, style
 from svuprobe.benchmarks.plots.looks import Looks
-from svuprobe.probe.result import Result
+from svuprobe.probe.results.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

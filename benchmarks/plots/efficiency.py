@@ -11,7 +11,7 @@ from svuprobe._text import picture
 from svuprobe.benchmarks.leaderboard import model_title, task_title
 from svuprobe.benchmarks.plots import dots, layout, style
 from svuprobe.benchmarks.plots.looks import Looks
-from svuprobe.probe.result import Result
+from svuprobe.probe.results.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

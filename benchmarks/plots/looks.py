@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from svuprobe._text import picture
-from svuprobe.probe.naming import shown_name
-from svuprobe.probe.result import Result
+from svuprobe.probe.results.naming import shown_name
+from svuprobe.probe.results.result import Result
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREYS = ("0.3", "0.55")

@@ -17,9 +17,9 @@ from svuprobe._text import FONT, picture
 from svuprobe.benchmarks.leaderboard import is_share, task_title
 from svuprobe.benchmarks.plots import layout
 from svuprobe.benchmarks.tables import part_of, pooled_by
-from svuprobe.probe.naming import shown_name
-from svuprobe.probe.result import Result
-from svuprobe.probe.score import Score
+from svuprobe.probe.results.naming import shown_name
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.score import Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from svuprobe.benchmarks.report.html import Child, Html, join, tag
 from svuprobe.benchmarks.report.looks import Looks
 from svuprobe.benchmarks.report.numbers import cell
 from svuprobe.benchmarks.report.widgets import data_table, details, num
-from svuprobe.probe.naming import shown_title
+from svuprobe.probe.results.naming import shown_title
 
 MOST_LABELS = 60
 MOST_CLASSES = 24  # of a matrix; of more the commonest mistakes are listed

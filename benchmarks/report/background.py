@@ -16,8 +16,8 @@ from svuprobe.benchmarks.report.widgets import data_table, details, num
 from svuprobe.probe import contamination
 from svuprobe.probe.at_hand import dataset_card, training_of
 from svuprobe.probe.commands import extract_command, train_command
-from svuprobe.probe.naming import shown_title
-from svuprobe.probe.result import Result
+from svuprobe.probe.results.naming import shown_title
+from svuprobe.probe.results.result import Result
 
 _UNKNOWN = "unknown"
 _KINDS = ("holds", "may hold", "unknown")

@@ -12,7 +12,7 @@ from svuprobe.benchmarks.report.gather import Content, Reviewed, TaskPart
 from svuprobe.benchmarks.report.html import Child, Html, join, tag
 from svuprobe.benchmarks.report.widgets import data_table, num
 from svuprobe.probe.clip_answers import ClipAnswer, has_events, marks, wrongness
-from svuprobe.probe.naming import shown_title
+from svuprobe.probe.results.naming import shown_title
 
 MOST_CLIPS = 12
 _DRAWN_CLIPS = 3

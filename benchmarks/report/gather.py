@@ -16,12 +16,12 @@ from svuprobe.benchmarks.selection import Selection
 from svuprobe.benchmarks.tables import Table
 from svuprobe.probe.at_hand import AtHand
 from svuprobe.probe.clip_answers import ClipAnswer, clip_answers
-from svuprobe.probe.naming import shown_title
 from svuprobe.probe.per_label import confusion_matrix, per_label
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
-from svuprobe.probe.result_file import Entry
-from svuprobe.probe.score import Score
+from svuprobe.probe.results.naming import shown_title
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.result_file import Entry
+from svuprobe.probe.results.score import Score
 
 # Models of a task at most whose predictions are shown: the best, and the best controls.
 MOST_REVIEWED = 12

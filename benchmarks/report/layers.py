@@ -14,9 +14,9 @@ from svuprobe.benchmarks.report.looks import Looks
 from svuprobe.benchmarks.report.numbers import cell, exact, in_words, layer_score
 from svuprobe.benchmarks.report.widgets import data_table, details, num
 from svuprobe.benchmarks.tables import CellScore
-from svuprobe.probe.naming import shown_title
-from svuprobe.probe.result import Result
-from svuprobe.probe.result_layers import LayerWeights
+from svuprobe.probe.results.naming import shown_title
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.result_layers import LayerWeights
 
 MOST_PANELS = 12
 _MOST_TICKS = 9

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from svuprobe.benchmarks.report.html import Html, tag
-from svuprobe.probe.naming import shown_title
-from svuprobe.probe.result import Result
+from svuprobe.probe.results.naming import shown_title
+from svuprobe.probe.results.result import Result
 
 # As many as the style sheet has: `--m0` to `--m6` of models, `--k0` and `--k1` of controls.
 COLOURS, GREYS = 7, 2

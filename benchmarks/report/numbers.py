@@ -5,8 +5,8 @@ from __future__ import annotations
 from svuprobe.benchmarks.leaderboard import number
 from svuprobe.benchmarks.report.html import Child, Html, tag
 from svuprobe.benchmarks.tables import CellScore
-from svuprobe.probe.result import Result
-from svuprobe.probe.score import both_ends, mean_over_seeds
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.score import both_ends, mean_over_seeds
 
 NOTHING = "–"
 

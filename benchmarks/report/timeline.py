@@ -8,7 +8,7 @@ from typing import Any
 from svuprobe.benchmarks.report import charts
 from svuprobe.benchmarks.report.html import Child, Html, join, tag
 from svuprobe.probe.clip_answers import ClipAnswer, Mark, height_name, marks
-from svuprobe.probe.result import TaskInfo
+from svuprobe.probe.results.result import TaskInfo
 
 SHOWN_S = 30.0
 _PER_S = 30.0  # units of the picture a second

@@ -33,11 +33,11 @@ import click
 import numpy as np
 
 from svuprobe.extractors.cache import FeatureCache, Header, Row, ShardWriter, join, plan_shards
-from svuprobe.probe.features import Block, Steps
-from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import preset
-from svuprobe.probe.splits import rows_by_split
-from svuprobe.probe.train import fit
+from svuprobe.probe.training.features import Block, Steps
+from svuprobe.probe.training.frames import FrameFeatures
+from svuprobe.probe.training.splits import rows_by_split
+from svuprobe.probe.training.train import fit
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task, Windowing
 

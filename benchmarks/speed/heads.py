@@ -48,12 +48,12 @@ from svuprobe._files import write_text
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.extractors.names import slug
 from svuprobe.probe import evaluate
-from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.heads import WEIGHTED_SUM
 from svuprobe.probe.protocol import Protocol, preset
-from svuprobe.probe.splits import Rows
-from svuprobe.probe.train import fit
-from svuprobe.probe.workers import matmul_precision_for, unthreaded
+from svuprobe.probe.training.features import ClipFeatures
+from svuprobe.probe.training.heads import WEIGHTED_SUM
+from svuprobe.probe.training.splits import Rows
+from svuprobe.probe.training.train import fit
+from svuprobe.probe.training.workers import matmul_precision_for, unthreaded
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip, Task, Windowing
 

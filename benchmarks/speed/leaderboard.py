@@ -19,12 +19,12 @@ import numpy as np
 
 import svuprobe
 from svuprobe.benchmarks import leaderboard  # noqa: F401 - imported before the clock starts
-from svuprobe.probe import result_file
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.result import Counts, ModelInfo, ProtocolInfo, Result, TaskInfo, Timings
-from svuprobe.probe.result_folds import SplitCounts
-from svuprobe.probe.result_layers import LayerChoice, LayerWeights, Selected
-from svuprobe.probe.score import Score
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.result import Counts, ModelInfo, ProtocolInfo, Result, TaskInfo, Timings
+from svuprobe.probe.results.result_folds import SplitCounts
+from svuprobe.probe.results.result_layers import LayerChoice, LayerWeights, Selected
+from svuprobe.probe.results.score import Score
 from svuprobe.tasks.types import SPLITS
 
 TASKS, CLASSES, CLIPS, GROUPS = 5, 10, 200, 40

@@ -41,12 +41,12 @@ import torch
 from torch import nn
 
 from svuprobe.probe import evaluate
-from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.heads import WEIGHTED_SUM, Spec
 from svuprobe.probe.protocol import Protocol, preset
-from svuprobe.probe.splits import Rows
-from svuprobe.probe.train import fit, specs
-from svuprobe.probe.workers import matmul_precision_for, matmul_rounding
+from svuprobe.probe.training.features import ClipFeatures
+from svuprobe.probe.training.heads import WEIGHTED_SUM, Spec
+from svuprobe.probe.training.splits import Rows
+from svuprobe.probe.training.train import fit, specs
+from svuprobe.probe.training.workers import matmul_precision_for, matmul_rounding
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task, Windowing
 

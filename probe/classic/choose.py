@@ -10,7 +10,14 @@ import numpy as np
 from svuprobe._progress import Reporter
 from svuprobe.probe import evaluate
 from svuprobe.probe.classic import logistic, votes
-from svuprobe.probe.classic.inputs import Features, Table, bank_for, layers_of, read, training_table
+from svuprobe.probe.classic.inputs import (
+    Features,
+    Table,
+    bank_for,
+    layers_of,
+    read,
+    training_table,
+)
 from svuprobe.probe.classic.neighbours import (
     NeighbourBank,
     Setting,
@@ -20,10 +27,10 @@ from svuprobe.probe.classic.neighbours import (
     require_windows,
 )
 from svuprobe.probe.evaluate import Choice
-from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.heads import Bank, Spec
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.train import Fitted
+from svuprobe.probe.training.features import ClipFeatures
+from svuprobe.probe.training.heads import Bank, Spec
+from svuprobe.probe.training.train import Fitted
 
 
 @dataclass(frozen=True)

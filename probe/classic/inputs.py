@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from svuprobe._files import gib
-from svuprobe.probe.features import Block, ClipFeatures
-from svuprobe.probe.frames import FrameFeatures, memory_allowed
-from svuprobe.probe.heads import CONCAT, MEAN, Bank, Shape, Spec
-from svuprobe.probe.layer_sets import bank_of, name_of
 from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.probe.training.features import Block, ClipFeatures
+from svuprobe.probe.training.frames import FrameFeatures, memory_allowed
+from svuprobe.probe.training.heads import CONCAT, MEAN, Bank, Shape, Spec
+from svuprobe.probe.training.layer_sets import bank_of, name_of
 
 Features = ClipFeatures | FrameFeatures
 # Of float64: the table, a copy of it scaled or rotated, and what a solver holds of it.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from svuprobe.probe.classic.inputs import Features, Table, bank_for
-from svuprobe.probe.heads import Bank, Spec
+from svuprobe.probe.training.heads import Bank, Spec
 from svuprobe.tasks.kinds.base import Problem
 
 # Logit of a class without a training row: e to this is 0.

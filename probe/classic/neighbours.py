@@ -9,8 +9,8 @@ import torch
 
 from svuprobe.probe.classic import votes
 from svuprobe.probe.classic.inputs import Features, Table, bank_for
-from svuprobe.probe.heads import Bank, Spec, Tensors
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.training.heads import Bank, Spec, Tensors
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from svuprobe.extractors.audio import Decoders, InputSpec, Window
 from svuprobe.probe import evaluate
 from svuprobe.probe.finetune.network import Batch, Network
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.splits import ClipSplits, FrameSplits, Rows
+from svuprobe.probe.training.splits import ClipSplits, FrameSplits, Rows
 from svuprobe.tasks.kinds.frames import Answer
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import SPLITS, Clip

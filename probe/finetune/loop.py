@@ -26,8 +26,8 @@ from svuprobe.probe.baselines.base import Stage
 from svuprobe.probe.finetune.data import TaskData
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.network import Network, TrainingPlan
-from svuprobe.probe.finetune_info import EpochInfo, StageInfo
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.results.finetune_info import EpochInfo, StageInfo
 
 START_ANEW = "delete it, or start anew with --overwrite"  # after a file that is damaged
 _NAMED_CLIPS = 8  # in a message

@@ -21,7 +21,7 @@ import numpy as np
 from svuprobe._progress import Reporter
 from svuprobe._run_options import FinetuneOptions
 from svuprobe.extractors.names import is_control, slug
-from svuprobe.probe import baselines, identity, result_file, trained
+from svuprobe.probe import baselines, identity, trained
 from svuprobe.probe.assemble import assemble, weights_of_layers
 from svuprobe.probe.finetune.data import ClipData, FrameData, Recordings, data_of
 from svuprobe.probe.finetune.distributed import Runtime
@@ -30,11 +30,12 @@ from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.finetune.saved import RunFolder
 from svuprobe.probe.finetune.seeds import SeedRunner, TrainedSeed
-from svuprobe.probe.finetune_info import FineTuneInfo
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import ModelInfo, ProtocolInfo, Result, Timings
-from svuprobe.probe.result_layers import LayerChoice, Selected
-from svuprobe.probe.score import defined
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.finetune_info import FineTuneInfo
+from svuprobe.probe.results.result import ModelInfo, ProtocolInfo, Result, Timings
+from svuprobe.probe.results.result_layers import LayerChoice, Selected
+from svuprobe.probe.results.score import defined
 from svuprobe.probe.trained import FoldedHeads, TrainedHeads
 from svuprobe.tasks import folds
 from svuprobe.tasks.manifest import ClipList

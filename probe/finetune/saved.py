@@ -20,7 +20,7 @@ from svuprobe._files import sha256_of, writing
 from svuprobe._tensors import read_tensors, save_tensors
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.batching import batch_seconds_for
-from svuprobe.probe import result_file, trained
+from svuprobe.probe import trained
 from svuprobe.probe.finetune.baseline_model import BaselineModel
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.loop import START_ANEW, State
@@ -28,6 +28,7 @@ from svuprobe.probe.finetune.model import FineTunedModel, build
 from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.results import result_file
 from svuprobe.probe.stored_task import stored_task, task_from
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Task

@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from svuprobe.probe.naming import shown_name
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result, TaskInfo
+from svuprobe.probe.results.naming import shown_name
+from svuprobe.probe.results.result import Result, TaskInfo
 from svuprobe.probe.stats import units
 from svuprobe.probe.stats.intervals import (
     CONFIDENCE,

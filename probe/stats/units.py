@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
-from svuprobe.probe.result_file import predictions_of
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.result_file import predictions_of
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.kinds.metrics import Metric, mean_over_folds
 
@@ -62,7 +62,7 @@ def of_rows(
     """Return what is scored of the windows at some rows, which are of these groups."""
     outputs, target = stored["outputs"][:, rows], stored["target"][rows]
     fold = stored["fold"][rows] if "fold" in stored else np.zeros(len(target))
-    if result.task.scored == "clip":  # as probe.splits.pool_windows, without importing torch
+    if result.task.scored == "clip":  # as training.splits.pool_windows, without importing torch
         starts = np.unique(stored["clip_id"][rows], return_index=True)[1]
         starts.sort()
         sizes = np.diff(np.r_[starts, len(target)])

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from svuprobe._files import holds, write_text
 from svuprobe.api.results import Probed
-from svuprobe.probe import result_file
-from svuprobe.probe.naming import as_kept, check_display, with_display
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.naming import as_kept, check_display, with_display
 
 _FILE = "display-names.json"  # in the folder of all caches
 

@@ -18,10 +18,11 @@ from svuprobe.benchmarks.plots import saving, scatter, style
 from svuprobe.benchmarks.projection import METHODS, Projection, project
 from svuprobe.extractors.cache import FeatureCache, require_place
 from svuprobe.extractors.names import is_control
-from svuprobe.probe import identity, result_file
-from svuprobe.probe.naming import as_kept, without_folders
+from svuprobe.probe import identity
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.probe.splits import Rows
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.naming import as_kept, without_folders
+from svuprobe.probe.training.splits import Rows
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.colouring import Colouring
 from svuprobe.tasks.manifest import ClipList

@@ -14,10 +14,11 @@ from svuprobe.api import display
 from svuprobe.api.caches import caches_of
 from svuprobe.api.results import PartlyDone, Probed, at_the_edge, lines_of
 from svuprobe.extractors.cache import FeatureCache, require_place
-from svuprobe.probe import identity, result_file
+from svuprobe.probe import identity
 from svuprobe.probe.probing import probe as train_and_score
 from svuprobe.probe.protocol import ProbeError, Protocol
-from svuprobe.probe.result import Result
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.result import Result
 from svuprobe.tasks import kinds, manifest
 from svuprobe.tasks.manifest import ClipList
 

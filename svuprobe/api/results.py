@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
-from svuprobe.probe.score import Score
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.score import Score
 
 _NAMED_AT_THE_EDGE = 5
 

@@ -11,7 +11,7 @@ from svuprobe._edge import TERMINAL, echo
 from svuprobe._files import size_text
 from svuprobe.cli.shared import FOLDER, MODEL, json_option, show_table
 from svuprobe.cli.table import Column
-from svuprobe.probe.naming import without_folders
+from svuprobe.probe.results.naming import without_folders
 
 _OF_CACHES = (
     Column("model", least=12),

@@ -20,7 +20,7 @@ from svuprobe._edge import TERMINAL, bar, echo, say, warn
 from svuprobe._progress import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from svuprobe.probe.result_file import Entry
+    from svuprobe.probe.results.result_file import Entry
 
 
 @dataclass(frozen=True)

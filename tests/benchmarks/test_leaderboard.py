@@ -14,9 +14,9 @@ from svuprobe.benchmarks import suite, tables
 from svuprobe.benchmarks.leaderboard import number, render
 from svuprobe.benchmarks.published import FILE, published
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
-from svuprobe.probe.result_json import to_json
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.result_json import to_json
 from svuprobe.tasks import TABLE, load
 
 

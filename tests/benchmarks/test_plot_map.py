@@ -14,8 +14,8 @@ from svuprobe._errors import OptionError
 from svuprobe.api import maps
 from svuprobe.benchmarks import projection
 from svuprobe.benchmarks.plots import scatter
-from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.results import result_file
 from svuprobe.tasks import TaskError, load
 
 SPLITS = ["train", "valid", "test", "test"]

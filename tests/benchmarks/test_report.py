@@ -19,7 +19,7 @@ from svuprobe.benchmarks.report import charts, prose
 from svuprobe.benchmarks.report.html import tag
 from svuprobe.probe import at_hand, clip_answers, commands
 from svuprobe.probe.protocol import ProbeError, preset
-from svuprobe.probe.result import ProtocolInfo
+from svuprobe.probe.results.result import ProtocolInfo
 from svuprobe.tasks import kinds
 from svuprobe.tasks.types import Clip
 

@@ -11,9 +11,9 @@ import svuprobe
 from svuprobe import cli
 from svuprobe.benchmarks.selection import Selection
 from svuprobe.benchmarks.suite import Wanted, read_wanted, save_wanted
-from svuprobe.probe import result_file
-from svuprobe.probe.naming import without_folders
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.naming import without_folders
 
 LOCAL = "hf:/home/somebody/models/mine"
 

@@ -38,8 +38,8 @@ import full_disks
 import numpy as np
 import soundfile
 
-from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.results import result_file
 from svuprobe.tasks.datasets import DATASETS, Archive
 
 _EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}

@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import Result
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.result import Result
 from svuprobe.probe.stats import compare
 
 _POOLINGS = ("mean", "mean_std")

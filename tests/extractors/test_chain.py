@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from svuprobe import cli
 from svuprobe.benchmarks import real_audio
-from svuprobe.probe import result_file
+from svuprobe.probe.results import result_file
 from svuprobe.tasks.kinds import beat_tracking as beats, dbn, transcription as notes
 from svuprobe.tasks.kinds.beats import BEATS
 from svuprobe.tasks.kinds.notes import NOTES

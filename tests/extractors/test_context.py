@@ -16,7 +16,8 @@ from svuprobe.extractors.context import Context
 from svuprobe.extractors.extract import extract
 from svuprobe.extractors.jobs import Corpus, header_for
 from svuprobe.extractors.loading import load
-from svuprobe.probe import identity, result_file
+from svuprobe.probe import identity
+from svuprobe.probe.results import result_file
 from svuprobe.tasks import manifest
 from svuprobe.tasks.types import Windowing
 

@@ -15,10 +15,10 @@ from planted import classes, header, write_cache
 from svuprobe import api
 from svuprobe.cli import main
 from svuprobe.probe import trained
-from svuprobe.probe.attention import AttentionBank, FrameBlock, Frames, Windows
-from svuprobe.probe.features import Block, FeatureStats
-from svuprobe.probe.heads import WEIGHTED_SUM, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.training.attention import AttentionBank, FrameBlock, Frames, Windows
+from svuprobe.probe.training.features import Block, FeatureStats
+from svuprobe.probe.training.heads import WEIGHTED_SUM, Bank, Shape, Spec
 
 LENGTHS = [7, 1, 12, 5]
 LAYERS, DIM, OUTPUTS = 3, 4, 2
@@ -154,7 +154,7 @@ def test_a_short_event_is_found_that_the_mean_loses(tmp_path, monkeypatch):
         for clip_id, outputs in zip(stored["clip_id"], stored["outputs"][1], strict=True):
             own = torch.from_numpy(np.float16(frames[clip_id][0]))
             np.testing.assert_allclose(heads(own, 1)[0], outputs, rtol=1e-3, atol=1e-3)
-    monkeypatch.setattr("svuprobe.probe.attention.memory_allowed", lambda device: 100_000)
+    monkeypatch.setattr("svuprobe.probe.training.attention.memory_allowed", lambda device: 100_000)
     with pytest.raises(api.PartlyDone) as error:
         probe(tmp_path, toml, replace(QUICK, seeds=1))
     (said,) = error.value.problems

@@ -8,11 +8,11 @@ from planted import header, write_cache, write_task
 from test_probe import features_of
 
 from svuprobe import api
-from svuprobe.probe import result_file
 from svuprobe.probe.caveats import caveats, require_selection
-from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.probe.results import result_file
+from svuprobe.probe.training.features import ClipFeatures
+from svuprobe.probe.training.frames import FrameFeatures
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.metrics import CORRELATIONS
 

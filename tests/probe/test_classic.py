@@ -22,9 +22,9 @@ from svuprobe.benchmarks import plots
 from svuprobe.cli import main
 from svuprobe.probe import trained
 from svuprobe.probe.classic.logistic import ABSENT, solve
-from svuprobe.probe.heads import CONCAT, Bank, Shape, Spec
-from svuprobe.probe.layer_sets import bank_of
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.training.heads import CONCAT, Bank, Shape, Spec
+from svuprobe.probe.training.layer_sets import bank_of
 from svuprobe.tasks.kinds.base import Problem
 
 LAYERS, DIM = 3, 6

@@ -13,8 +13,8 @@ from planted import header, write_cache, write_task
 from scipy.stats import chi2
 
 from svuprobe import api
-from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.probe.results import result_file
 from svuprobe.probe.stats.compare import MOST_MODELS, between, compare, from_scores
 from svuprobe.probe.stats.intervals import MIN_GROUPS, RESAMPLINGS, deletions
 from svuprobe.probe.stats.pairs import holm, letters

@@ -14,12 +14,12 @@ from planted import classes, header, planted_states, write_cache, write_task
 from test_probe import features_of, kind_of_task, probe
 
 from svuprobe import api
-from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.frames import FrameFeatures
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.splits import training_clips, validation_clips
 from svuprobe.probe.stats.intervals import interval
-from svuprobe.probe.train import fit
+from svuprobe.probe.training.features import ClipFeatures
+from svuprobe.probe.training.frames import FrameFeatures
+from svuprobe.probe.training.splits import training_clips, validation_clips
+from svuprobe.probe.training.train import fit
 
 KINDS = ["multiclass", "multilabel", "regression", "notes", "beats"]
 QUICK = Protocol(

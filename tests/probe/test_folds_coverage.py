@@ -16,7 +16,7 @@ from scipy.stats import norm
 
 from svuprobe.probe.cross_validation import FoldedClips, score as score_folds
 from svuprobe.probe.evaluate import score
-from svuprobe.probe.splits import ClipSplits, Rows
+from svuprobe.probe.training.splits import ClipSplits, Rows
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task, Windowing
 

@@ -10,12 +10,12 @@ from test_probe import features_of, kind_of_task
 
 from svuprobe import api
 from svuprobe.extractors.batching import native_dtype
-from svuprobe.probe.adam import Adam
-from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.heads import WEIGHTED_SUM, Bank, Shape, Spec
 from svuprobe.probe.protocol import Protocol, preset
-from svuprobe.probe.train import Run, fit, make_banks
-from svuprobe.probe.workers import Workers, matmul_precision_for, matmul_rounding
+from svuprobe.probe.training.adam import Adam
+from svuprobe.probe.training.features import ClipFeatures
+from svuprobe.probe.training.heads import WEIGHTED_SUM, Bank, Shape, Spec
+from svuprobe.probe.training.train import Run, fit, make_banks
+from svuprobe.probe.training.workers import Workers, matmul_precision_for, matmul_rounding
 from svuprobe.tasks import kinds
 
 KINDS = [
@@ -197,7 +197,9 @@ def test_a_step_in_parts_is_the_step_as_a_whole(tmp_path, monkeypatch):
     features, cache = features_of(tmp_path, toml, protocol, kind)
     made = []
     for rows in (10**6, 50):
-        monkeypatch.setattr("svuprobe.probe.features._rows_at_once", lambda bank, rows=rows: rows)
+        monkeypatch.setattr(
+            "svuprobe.probe.training.features._rows_at_once", lambda bank, rows=rows: rows
+        )
         bank = Bank([Spec(WEIGHTED_SUM, 1e-2, 0)], make_banks(features, protocol, 8)[0].shape)
         made.append(run_for(features, bank, protocol, epochs=2).parameters)
     for name in made[0]:

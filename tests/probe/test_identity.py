@@ -19,8 +19,9 @@ import torch
 
 from svuprobe import api
 from svuprobe.api import probing
-from svuprobe.probe import identity, result_file
+from svuprobe.probe import identity
 from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol
+from svuprobe.probe.results import result_file
 from svuprobe.suites import run_suite
 from svuprobe.tasks import own
 from svuprobe.tasks.types import Task, Windowing

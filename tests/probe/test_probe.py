@@ -11,15 +11,17 @@ from planted import classes, header, planted_states, write_cache, write_task
 from svuprobe import api
 from svuprobe._progress import Reporter
 from svuprobe.extractors.cache import FeatureCache
-from svuprobe.probe import frames as frame_level, result_file, trained
-from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.frames import FrameFeatures
-from svuprobe.probe.heads import WEIGHTED_SUM
+from svuprobe.probe import trained
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
-from svuprobe.probe.result_folds import SplitCounts
-from svuprobe.probe.splits import rows_by_split
-from svuprobe.probe.train import fit, specs
-from svuprobe.probe.workers import matmul_precision_for
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.result_folds import SplitCounts
+from svuprobe.probe.training import frames as frame_level
+from svuprobe.probe.training.features import ClipFeatures
+from svuprobe.probe.training.frames import FrameFeatures
+from svuprobe.probe.training.heads import WEIGHTED_SUM
+from svuprobe.probe.training.splits import rows_by_split
+from svuprobe.probe.training.train import fit, specs
+from svuprobe.probe.training.workers import matmul_precision_for
 from svuprobe.tasks import kinds, manifest
 
 QUICK = Protocol(
@@ -506,7 +508,7 @@ def test_clips_are_decoded_and_scored_alike_on_one_core_and_on_all(tmp_path, mon
     features, cache = features_of(tmp_path, toml, protocol, frames)
     banks = [fitted.bank for fitted in fit(features, protocol, 8)]
     one = list(features.answers(banks, "test"))
-    monkeypatch.setattr("svuprobe.probe.frames._SERIAL_FRAMES", 0)
+    monkeypatch.setattr("svuprobe.probe.training.frames._SERIAL_FRAMES", 0)
     started = []
     real = frame_level.Parallel
     monkeypatch.setattr(

@@ -12,7 +12,7 @@ from planted import classes, header, planted_states, write_cache
 from svuprobe import api
 from svuprobe.cli import main
 from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol, preset
-from svuprobe.probe.splits import training_clips
+from svuprobe.probe.training.splits import training_clips
 
 
 def test_the_hash_covers_every_field():

@@ -9,9 +9,9 @@ from test_probe import features_of
 
 from svuprobe import api
 from svuprobe.probe.evaluate import best_rate
-from svuprobe.probe.features import ClipFeatures, FeatureStats
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.train import fit, make_banks
+from svuprobe.probe.training.features import ClipFeatures, FeatureStats
+from svuprobe.probe.training.train import fit, make_banks
 
 
 def states_of(n=500, seed=0):

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 
-from svuprobe.probe import result_file
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.result import SCHEMA
-from svuprobe.probe.result_json import from_json, to_json
+from svuprobe.probe.results import result_file
+from svuprobe.probe.results.result import SCHEMA
+from svuprobe.probe.results.result_json import from_json, to_json
 
 
 def made(

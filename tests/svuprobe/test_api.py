@@ -76,7 +76,7 @@ def test_probe_is_the_function_and_the_folder_whichever_comes_first(first):
         f"import inspect, svuprobe\n{first}\nprint(*inspect.signature(svuprobe.probe).parameters)\n"
     )
     code += (
-        "import svuprobe.probe.heads as heads\nfrom svuprobe.probe import "
+        "import svuprobe.probe.training.heads as heads\nfrom svuprobe.probe import "
         "protocol\nprint(callable(svuprobe.probe))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from planted import classes, header, planted_states, write_cache
 
 from svuprobe import api, cli
-from svuprobe.probe import result_file
 from svuprobe.probe.protocol import preset
+from svuprobe.probe.results import result_file
 
 
 def call(*words):

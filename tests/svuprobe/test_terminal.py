@@ -16,8 +16,8 @@ from svuprobe.cli import results_table, table
 from svuprobe.cli.output import Output
 from svuprobe.cli.shared import MODEL
 from svuprobe.cli.table import Column, breadth, shortened
-from svuprobe.probe import result_file
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.results import result_file
 
 LONG = "hf:organisation-of-somebody/a-model-with-a-name-of-many-letters-{}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svuprobe.probe.splits import majority_vote
+from svuprobe.probe.training.splits import majority_vote
 from svuprobe.tasks import find_clips, singer, singer_artist20, singer_cross_technique
 from svuprobe.tasks.datasets import vocalset
 from svuprobe.tasks.kinds.metrics import accuracy

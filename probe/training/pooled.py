@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from svuprobe.probe.features import ClipFeatures
-from svuprobe.probe.splits import Rows
+from svuprobe.probe.training.features import ClipFeatures
+from svuprobe.probe.training.splits import Rows
 
 
 def pool(frames: torch.Tensor, pooling: str) -> torch.Tensor:

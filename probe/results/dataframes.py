@@ -9,7 +9,7 @@ from svuprobe.probe.protocol import ProbeError
 if TYPE_CHECKING:
     import pandas
 
-    from svuprobe.probe.result import Result
+    from svuprobe.probe.results.result import Result
 
 
 def scores(result: Result) -> pandas.DataFrame:

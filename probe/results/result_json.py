@@ -14,7 +14,7 @@ import typing
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Annotated, Any
 
-from svuprobe.probe.result import ProtocolInfo, Result
+from svuprobe.probe.results.result import ProtocolInfo, Result
 
 
 class ShapeError(ValueError):

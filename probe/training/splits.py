@@ -1,8 +1,8 @@
 """Hold the splits of a task: their windows, their targets, and what is scored of outputs for them.
 
-Nothing here knows what gave the outputs: heads on cached features (`svuprobe.probe.features`) and
-networks that heard the audio (`svuprobe.probe.finetune.data`) are scored by the same code
-(`svuprobe.probe.evaluate`).
+Nothing here knows what gave the outputs: heads on cached features
+(`svuprobe.probe.training.features`) and networks that heard the audio
+(`svuprobe.probe.finetune.data`) are scored by the same code (`svuprobe.probe.evaluate`).
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 
 from svuprobe.extractors.cache import FeatureCache
-from svuprobe.probe.features import Block, Features, FeatureStats, Steps, chunks
-from svuprobe.probe.heads import Bank
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.splits import FrameSplits, Rows
+from svuprobe.probe.training.features import Block, Features, FeatureStats, Steps, chunks
+from svuprobe.probe.training.heads import Bank
+from svuprobe.probe.training.splits import FrameSplits, Rows
 from svuprobe.tasks.kinds.frames import Answer, FrameKind
 from svuprobe.tasks.manifest import ClipList
 

@@ -1,8 +1,8 @@
 """Read a cache into batches: what heads train on, and the clip level of it.
 
-`ClipFeatures` and `svuprobe.probe.frames.FrameFeatures` offer the same to the trainer: the blocks
-of an epoch, those to learn from with their steps, those of validation with none; the gradient of
-each head's loss; a validation score.
+`ClipFeatures` and `svuprobe.probe.training.frames.FrameFeatures` offer the same to the trainer: the
+blocks of an epoch, those to learn from with their steps, those of validation with none; the
+gradient of each head's loss; a validation score.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from svuprobe.extractors.cache import FeatureCache, JoinedFeatures
-from svuprobe.probe.heads import Bank
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.splits import ClipSplits, Rows, Splits
+from svuprobe.probe.training.heads import Bank
+from svuprobe.probe.training.splits import ClipSplits, Rows, Splits
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.manifest import ClipList
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import torch
 
-from svuprobe.probe.heads import Bank, Tensors
+from svuprobe.probe.training.heads import Bank, Tensors
 
 
 def _zeros_like(tensors: Tensors) -> Tensors:

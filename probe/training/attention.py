@@ -5,9 +5,9 @@ the softmax over the window's own frames of q . x_f / sqrt(dim), x_f being the f
 or of its weighted sum of layers. Queries start at 0, so every head starts as one on the mean, with
 the same scaling; what follows the pooling is the same head.
 
-Gradients are written out, as in `svuprobe.probe.heads`, and all heads of a bank share the products
-with the frames that they read. Frames are many: a batch goes through in chunks of windows, each
-read, scaled and padded when it is its turn, once on the way forward and once on the way back.
+Gradients are written out, as in `svuprobe.probe.training.heads`, and all heads of a bank share the
+products with the frames that they read. Frames are many: a batch goes through in chunks of windows,
+each read, scaled and padded when it is its turn, once on the way forward and once on the way back.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from svuprobe._files import gib
-from svuprobe.probe.features import TENSOR_BYTES, ClipFeatures, FeatureStats
-from svuprobe.probe.frames import memory_allowed
-from svuprobe.probe.heads import Bank, Tensors, put
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.splits import Rows
+from svuprobe.probe.training.features import TENSOR_BYTES, ClipFeatures, FeatureStats
+from svuprobe.probe.training.frames import memory_allowed
+from svuprobe.probe.training.heads import Bank, Tensors, put
+from svuprobe.probe.training.splits import Rows
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ class Frames:
 
 @dataclass(frozen=True)
 class FrameBlock:
-    """Hold windows with all their frames: what `svuprobe.probe.features.Block` is of windows."""
+    """Hold windows with all their frames, as `svuprobe.probe.training.features.Block` holds
+    windows.
+    """
 
     states: Frames
     targets: Tensor  # (N, ...)

@@ -3,8 +3,8 @@
 ``RESULTS/<model>@<revision8>/<task>[.synthetic]/<protocol>.json``, with ``<protocol>.npz``:
 everything that a table, a plot or a test of significance needs; and ``<protocol>.safetensors``, the
 heads (`svuprobe.probe.trained`). They appear together or not at all: the JSON comes last, goes
-first when it is replaced, and knows the checksums of the others. `svuprobe.probe.result` says what
-each key of the JSON holds.
+first when it is replaced, and knows the checksums of the others. `svuprobe.probe.results.result`
+says what each key of the JSON holds.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from svuprobe import _files
 from svuprobe._errors import UserError
 from svuprobe._files import clear_abandoned, refuse_special, sha256_of, sync, temporary_for, writing
 from svuprobe.probe.protocol import ProbeError
-from svuprobe.probe.result import SCHEMA, Result
-from svuprobe.probe.result_json import ShapeError, from_json, to_json
+from svuprobe.probe.results.result import SCHEMA, Result
+from svuprobe.probe.results.result_json import ShapeError, from_json, to_json
 
 Write = Callable[[Path], object]
 Entry = tuple[Result, Path]

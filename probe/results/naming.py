@@ -16,7 +16,7 @@ from svuprobe.extractors.names import canonical
 from svuprobe.probe.protocol import ProbeError
 
 if TYPE_CHECKING:  # with numpy, which --help does without
-    from svuprobe.probe.result import Result
+    from svuprobe.probe.results.result import Result
 
 _LONGEST = 80  # letters of a display name
 

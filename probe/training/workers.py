@@ -13,8 +13,8 @@ import torch
 from joblib import cpu_count
 
 from svuprobe.extractors.batching import native_dtype
-from svuprobe.probe.features import Block, Steps
 from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.training.features import Block, Steps
 
 # What a bank does with a block and its steps: it learns, or says its part of the validation scores.
 See = Callable[[Block, Steps], np.ndarray | None]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from svuprobe.probe.heads import CONCAT, MEAN, WEIGHTED_SUM, Bank, Shape, Spec
+from svuprobe.probe.training.heads import CONCAT, MEAN, WEIGHTED_SUM, Bank, Shape, Spec
 
 NAMES = {WEIGHTED_SUM: "sum", CONCAT: "concat", MEAN: "mean"}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from svuprobe.probe.result_layers import Selected
-from svuprobe.probe.result_words import Matrix, Text
-from svuprobe.probe.score import PerSeed
+from svuprobe.probe.results.result_layers import Selected
+from svuprobe.probe.results.result_words import Matrix, Text
+from svuprobe.probe.results.score import PerSeed
 
 
 @dataclass(frozen=True, kw_only=True)

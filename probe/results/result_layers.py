@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from svuprobe.probe.result_words import Matrix, Text
+from svuprobe.probe.results.result_words import Matrix, Text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Define the result of one model on one task under one protocol, as types with what their keys
 hold.
 
-`svuprobe.probe.result_file` writes and reads the files, `svuprobe.probe.result_json` the JSON of
-these types, and `svuprobe.probe.assemble` builds a result from trained heads or networks.
+`svuprobe.probe.results.result_file` writes and reads the files,
+`svuprobe.probe.results.result_json` the JSON of these types, and `svuprobe.probe.assemble` builds a
+result from trained heads or networks.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from svuprobe.probe.finetune_info import FineTuneInfo
-from svuprobe.probe.result_folds import FoldInfo, SplitCounts
-from svuprobe.probe.result_layers import LayerWeights, Selected
-from svuprobe.probe.result_words import Date, Digest, Name, Text, Unit
-from svuprobe.probe.score import Interval, PerSeed, Score
+from svuprobe.probe.results.finetune_info import FineTuneInfo
+from svuprobe.probe.results.result_folds import FoldInfo, SplitCounts
+from svuprobe.probe.results.result_layers import LayerWeights, Selected
+from svuprobe.probe.results.result_words import Date, Digest, Name, Text, Unit
+from svuprobe.probe.results.score import Interval, PerSeed, Score
 
 if TYPE_CHECKING:
     import pandas
@@ -299,7 +300,7 @@ class Result:
 
     def scores_frame(self) -> pandas.DataFrame:
         """Return one row for each metric and seed, with interval and chance, as pandas has it."""
-        from svuprobe.probe import dataframes
+        from svuprobe.probe.results import dataframes
 
         return dataframes.scores(self)
 
@@ -307,7 +308,7 @@ class Result:
         """Return one row for each fold, metric and seed of a cross-validation; none without
         folds.
         """
-        from svuprobe.probe import dataframes
+        from svuprobe.probe.results import dataframes
 
         return dataframes.folds(self)
 
@@ -315,6 +316,6 @@ class Result:
         """Return one row for each layer and seed: its weight in the weighted sum, the test score of
         its own head, and what the sum loses without it.
         """
-        from svuprobe.probe import dataframes
+        from svuprobe.probe.results import dataframes
 
         return dataframes.layers(self)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 # What a head reads in place of one layer: a sum by learnt weights, all layers one after the other,
-# or their mean (`svuprobe.probe.layer_sets`).
+# or their mean (`svuprobe.probe.training.layer_sets`).
 WEIGHTED_SUM, CONCAT, MEAN = -1, -2, -3
 # Of an input that heads share: a batched product on a CPU copies more of them for every head.
 _FEW_ROWS = 128

@@ -15,14 +15,14 @@ import torch
 from joblib import cpu_count
 
 from svuprobe._progress import SILENT, Reporter
-from svuprobe.probe.adam import Adam
-from svuprobe.probe.attention import AttentionBank
-from svuprobe.probe.features import Block, ClipFeatures, Steps
-from svuprobe.probe.frames import FrameFeatures
-from svuprobe.probe.heads import CONCAT, WEIGHTED_SUM, Bank, Shape, Spec
-from svuprobe.probe.layer_sets import bank_of
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.workers import Workers, matmul_rounding, unthreaded
+from svuprobe.probe.training.adam import Adam
+from svuprobe.probe.training.attention import AttentionBank
+from svuprobe.probe.training.features import Block, ClipFeatures, Steps
+from svuprobe.probe.training.frames import FrameFeatures
+from svuprobe.probe.training.heads import CONCAT, WEIGHTED_SUM, Bank, Shape, Spec
+from svuprobe.probe.training.layer_sets import bank_of
+from svuprobe.probe.training.workers import Workers, matmul_rounding, unthreaded
 
 Source = ClipFeatures | FrameFeatures
 

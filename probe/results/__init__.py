@@ -1,0 +1,1 @@
+"""Hold what a probe gives: the result, its scores and layers, and its file."""

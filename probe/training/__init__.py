@@ -1,0 +1,1 @@
+"""Train heads on cached features: splits, features, heads of a batch, and their optimiser."""
