@@ -93,7 +93,7 @@ def check(
     problems += [late] if (late := beyond(task, clips, known)) else []
     # A file that can't be read has no length, and is named above.
     understood: tuple[str, ...] = ()
-    first: list[str] = []
+    first: list[list[str]] = []
     more: list[str] = []
     if task.source:
         understood, first = tuple(sentences(task, clips)), first_rows(task, clips)

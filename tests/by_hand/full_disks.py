@@ -125,6 +125,7 @@ def commands(project: Path, out: Path) -> dict[str, str]:
         "leaderboard": f"leaderboard --results {project}/r --out {out}/l/leaderboard.md",
         "plot": f"plot scores --results {project}/r --out {out}/p",
         "plot map": f"plot map {task} --split all --features {project}/fown --out {out}/m.pdf",
+        "report": f"report --results {project}/r --features {project}/fown --out {out}/report",
         "export": f"export --results {project}/r --format mteb --out {out}/mteb",
         "export csv": f"export --results {project}/r --format csv --out {out}/scores.csv",
         "embed": (

@@ -277,6 +277,8 @@ COMMANDS = {
     "data prepare": Case("data prepare --task technique --data d"),
     "cache verify": Case("cache verify --remove", (), (more_clips, _EXTRACT, damage), finds=True),
     "cache prune": Case("cache prune", (), (_EXTRACT, write_litter)),
+    "report": Case("report", (_EXTRACT, _PROBE, "report"), (_PROBE,)),
+    "plot map": Case("plot map --task own.toml --split all --out m.pdf", (), (_EXTRACT,)),
     "export": Case("export --format mteb --out e", (_EXTRACT, _PROBE), (_PROBE,)),
     "embed": Case("embed audio --model logmel --level frame --out e.h5 --device cpu"),
     "pretrain": Case(_PRETRAIN, again=f"{_PRETRAIN} --resume"),
