@@ -297,7 +297,8 @@ def features_of(
         splits[split] = Rows(mine, np.arange(at, at + len(some)), np.arange(len(some)))
         clips += mine
         at += len(some)
-    held: Any = SimpleNamespace(features=np.concatenate(states))
+    joined = np.concatenate(states)
+    held: Any = SimpleNamespace(features=joined, header=SimpleNamespace(dim=joined.shape[-1]))
     return ClipFeatures(held, splits, ClipList(task, tuple(clips), labels, False), protocol, "cpu")
 
 

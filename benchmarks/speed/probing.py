@@ -101,7 +101,8 @@ def made_up(clips: int, protocol: Protocol, device: str) -> ClipFeatures:
     for split in ("train", "valid", "test"):
         rows = np.array([n for n in range(clips) if part[n % 5] == split])
         splits[split] = Rows(tuple(listed[n] for n in rows), rows, np.arange(len(rows)))
-    cache: Any = SimpleNamespace(features=states.astype(np.float16))
+    header = SimpleNamespace(dim=states.shape[-1])
+    cache: Any = SimpleNamespace(features=states.astype(np.float16), header=header)
     return ClipFeatures(
         cache, splits, ClipList(task, tuple(listed), labels, False), protocol, device
     )
