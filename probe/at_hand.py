@@ -42,10 +42,13 @@ class AtHand:
         The folder of caches, with the lists of clips; None where there is none.
     folder_of
         Gives the folder of a dataset by its name; None where no data are at hand.
+    problems
+        A line for each folder of data that is there and can't be used.
     """
 
     features: Path | None = None
     folder_of: FolderOf | None = None
+    problems: list[str] = field(default_factory=list)
     _clips: dict[tuple[str, str], dict[str, Clip]] = field(default_factory=dict, repr=False)
 
     def clips(self, task: TaskInfo) -> dict[str, Clip]:
@@ -87,7 +90,8 @@ class AtHand:
             return []
         try:
             return find_clips(load(task.name), folder)
-        except TaskError:
+        except TaskError as error:
+            self.problems.append(str(error))
             return []
 
     def caches(self) -> list[manage.CacheInfo]:

@@ -58,56 +58,86 @@ class Protocol:
     Attributes
     ----------
     hidden
-        Units of the hidden layer (Linear, ReLU, dropout, Linear); 0 for one Linear. standardize
+        Units of the hidden layer (Linear, ReLU, dropout, Linear); 0 for one Linear.
+    standardize
         Subtract each feature's mean over the training set and divide by a scale, so that neither
         the mixing weights trade off against the layers' scale nor learning against loud features.
-        own_scale The power of a feature's own deviation in its scale; the rest is its layer's. 1
-        gives every feature of a layer deviation 1, 0 keeps how loud they are among each other. Some
-        of that is worth keeping: over ten sets, the hand-made front ends and four splits, linear
-        heads at 0.75 were 0.3 points below a regression whose scaling is chosen on validation, at 1
-        they were 1.6 below. start Weights of the outputs at the start: ``zeros``, as logistic
-        regression's, or random as ``torch`` draws them. mix_layers, mix_start The weighted sum is
-        over ``all`` layers or over the ``blocks`` (without the first layer, their input); its
-        weights are a softmax over scalars that start at ``zeros`` or ``normal`` (standard normal).
-        mix_learning_rate Of these scalars; 0 gives them the head's. learning_rates The grid. margin
+    own_scale
+        The power of a feature's own deviation in its scale; the rest is its layer's. 1 gives every
+        feature of a layer deviation 1, 0 keeps how loud they are among each other. Some of that is
+        worth keeping: over ten sets, the hand-made front ends and four splits, linear heads at 0.75
+        were 0.3 points below a regression whose scaling is chosen on validation, at 1 they were 1.6
+        below.
+    start
+        Weights of the outputs at the start: ``zeros``, as logistic regression's, or random as
+        ``torch`` draws them.
+    mix_layers, mix_start
+        The weighted sum is over ``all`` layers or over the ``blocks`` (without the first layer,
+        their input); its weights are a softmax over scalars that start at ``zeros`` or ``normal``
+        (standard normal).
+    mix_learning_rate
+        Of these scalars; 0 gives them the head's.
+    learning_rates
+        The grid.
+    margin
         Clips (windows, where these are scored) of validation by which a rate has to win over one
-        nearer to the middle of the grid; 0 takes the best whatever it wins by. single_layers Also
-        train a head on each single layer, for the layer curve. select What is ranked, at its best
-        setting on validation: the weighted ``sum``; the ``best`` of all that there is; all layers
-        one after the other (``concat``); their plain ``mean``; or the layer with a number, counted
-        from 0. Heads of scikit-learn have no sum: their best is of the single layers, the mean and
-        the concatenation. batch_size, batch_clips, frame_batch_size Per step: windows at clip
-        level, or clips with all their windows (``batch_clips``); windows at frame level (8, as Gu
-        et al. 2022 take for transcription). epoch_updates Updates in an epoch at least: a small
-        training set is gone through several times between two looks at validation. max_epochs,
-        patience Epochs at most, and without a better validation score until a head stops; its best
-        state is kept. The score is the ranked metric at clip level and the loss at frame level,
-        where decoding every head in every epoch would cost more than training; the grid point is
-        always chosen by the ranked metric. ties Which of the states of a head with the same score
-        on validation is kept, the ``last`` or the ``first``. A small split gives the same accuracy
-        again and again while a head still learns from the training set. plateau_patience,
-        plateau_factor Epochs without a better score until a head's learning rate is multiplied;
-        factor 1 never changes it. stopping ``own``, or ``marble``: on the tasks that MARBLE has,
-        its table replaces ``max_epochs``, ``patience`` and ``plateau_patience`` (see `for_task`).
-        seeds Heads of every grid point, which differ in their start, order of batches and dropout;
-        and in what they learn from where clips or targets are dealt. Heads of scikit-learn differ
-        in nothing else, so there is one where nothing is dealt. train_fraction Share of the
-        training clips to learn from, drawn anew for each seed; smaller ones are nested in larger
-        ones, and every class keeps its share and one clip at least. shuffle_labels A control: the
-        targets of the training clips are dealt anew among them for each seed, and those of the
-        validation clips, so what is learnt and chosen is chance. pooling What a head reads of the
-        frames of a window at clip level: their ``mean``, as papers have it; ``mean_std``, the mean
-        and after it the deviation of each feature, each scaled by itself, while a layer has one
-        weight in the weighted sum for both; their ``max``, feature by feature; the ``first`` frame;
-        or ``attention``, a mean weighted by the softmax of a query that each head learns
-        (`svuprobe.probe.training.attention`). The last three need a cache of frames (``svuprobe
-        extract --frames``). head A ``network``, which is trained by gradient descent; or one of
-        scikit-learn's: ``logistic`` regression, which is ridge regression where targets are values,
-        or the nearest neighbours, ``knn`` (`svuprobe.probe.classic`). strengths Of
-        ``logistic``: the grid of C, the inverse of the regularisation; ridge's alpha is 1 / C.
-        neighbours Of ``knn``: the grid of how many are asked; each is tried by Euclidean distance
-        and cosine. pca Of ``logistic`` and ``knn``: the principal components of the training rows
-        that are kept of what a head reads; 0 keeps it as it is.
+        nearer to the middle of the grid; 0 takes the best whatever it wins by.
+    single_layers
+        Also train a head on each single layer, for the layer curve.
+    select
+        What is ranked, at its best setting on validation: the weighted ``sum``; the ``best`` of all
+        that there is; all layers one after the other (``concat``); their plain ``mean``; or the
+        layer with a number, counted from 0. Heads of scikit-learn have no sum: their best is of the
+        single layers, the mean and the concatenation.
+    batch_size, batch_clips, frame_batch_size
+        Per step: windows at clip level, or clips with all their windows (``batch_clips``); windows
+        at frame level (8, as Gu et al. 2022 take for transcription).
+    epoch_updates
+        Updates in an epoch at least: a small training set is gone through several times between two
+        looks at validation.
+    max_epochs, patience
+        Epochs at most, and without a better validation score until a head stops; its best state is
+        kept. The score is the ranked metric at clip level and the loss at frame level, where
+        decoding every head in every epoch would cost more than training; the grid point is always
+        chosen by the ranked metric.
+    ties
+        Which of the states of a head with the same score on validation is kept, the ``last`` or the
+        ``first``. A small split gives the same accuracy again and again while a head still learns
+        from the training set.
+    plateau_patience, plateau_factor
+        Epochs without a better score until a head's learning rate is multiplied; factor 1 never
+        changes it.
+    stopping
+        ``own``, or ``marble``: on the tasks that MARBLE has, its table replaces ``max_epochs``,
+        ``patience`` and ``plateau_patience`` (see `for_task`).
+    seeds
+        Heads of every grid point, which differ in their start, order of batches and dropout; and in
+        what they learn from where clips or targets are dealt. Heads of scikit-learn differ in
+        nothing else, so there is one where nothing is dealt.
+    train_fraction
+        Share of the training clips to learn from, drawn anew for each seed; smaller ones are nested
+        in larger ones, and every class keeps its share and one clip at least.
+    shuffle_labels
+        A control: the targets of the training clips are dealt anew among them for each seed, and
+        those of the validation clips, so what is learnt and chosen is chance.
+    pooling
+        What a head reads of the frames of a window at clip level: their ``mean``, as papers have
+        it; ``mean_std``, the mean and after it the deviation of each feature, each scaled by
+        itself, while a layer has one weight in the weighted sum for both; their ``max``, feature by
+        feature; the ``first`` frame; or ``attention``, a mean weighted by the softmax of a query
+        that each head learns (`svuprobe.probe.training.attention`). The last three need a cache of
+        frames (``svuprobe extract --frames``).
+    head
+        A ``network``, which is trained by gradient descent; or one of scikit-learn's: ``logistic``
+        regression, which is ridge regression where targets are values, or the nearest neighbours,
+        ``knn`` (`svuprobe.probe.classic`).
+    strengths
+        Of ``logistic``: the grid of C, the inverse of the regularisation; ridge's alpha is 1 / C.
+    neighbours
+        Of ``knn``: the grid of how many are asked; each is tried by Euclidean distance and cosine.
+    pca
+        Of ``logistic`` and ``knn``: the principal components of the training rows that are kept of
+        what a head reads; 0 keeps it as it is.
     """
 
     name: str = "svuprobe"

@@ -54,7 +54,7 @@ def write(
     if not holds(path, text):
         write_text(path, text)
     _clear_audio(out / FOLDER, players.copies)
-    return path, [*content.problems, *players.problems]
+    return path, [*content.problems, *at_hand.problems, *players.problems]
 
 
 def _require_ours(out: Path) -> None:

@@ -107,8 +107,7 @@ def synth(
     'vocalset'
     """
     check_whole("seed", seed, 0, MOST_SEED)
-    # Each once, in the order in which they were asked for.
-    datasets = dict.fromkeys(load(name).dataset for name in tasks)
+    datasets = _datasets_of(tasks, "of which there is no synthetic copy")
     written = []
     for dataset in datasets:
         if embedded_folder(dataset):
@@ -210,7 +209,7 @@ def prepare(tasks: Sequence[str], data: Data | str | Path, *, reporter: Reporter
     """
     from svuprobe.tasks.data.prepare import prepare as prepare_dataset
 
-    for dataset in dict.fromkeys(load(name).dataset for name in tasks):
+    for dataset in _datasets_of(tasks, "which nothing has to be downloaded for"):
         prepare_dataset(dataset, Data.of(data).folder(dataset), reporter=reporter)
 
 
@@ -246,3 +245,16 @@ def _counted(task: Task, listed: ClipList) -> str:
     if kinds.of(task).level == "frame":
         events = f", {sum(len(clip.target) for clip in listed.clips)} {task.kind}"
     return f"{len(listed.clips)} clips ({splits}){events}"
+
+
+def _datasets_of(tasks: Sequence[str], own: str) -> list[str]:
+    """Return the datasets of tasks, each once, in the order in which they were asked for.
+
+    Raises TaskError for a task on the user's own data; ``own`` says what that means here.
+    """
+    datasets: dict[str, None] = {}
+    for task in map(load, tasks):
+        if task.source:
+            raise TaskError(f"{task.source}: your own data, {own}")
+        datasets[task.dataset] = None
+    return list(datasets)

@@ -139,7 +139,5 @@ class CheckReport:
         lines.append(f"audio      {length}{about if not self.synthetic else ''}")
         if self.shortest and self.longest:
             ends = (f"{seconds:.2f} s ({name})" for seconds, name in (self.shortest, self.longest))
-            lines.append(
-                f"clips      {' to '.join(ends)}, half of them under {self.median_s:.2f} s"
-            )
+            lines.append(f"clips      {' to '.join(ends)}, median {self.median_s:.2f} s")
         return lines

@@ -278,6 +278,24 @@ def softmax_less_hot(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
     return outputs.softmax(0).sub_(hot)
 
 
+def tags_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the binary cross-entropy of tags, mean over rows and tags: (H, B, C) and (B, C) ->
+    (H,).
+    """
+    from torch.nn import functional
+
+    # Unreduced, since the heads of a bank must not share a mean.
+    each = functional.binary_cross_entropy_with_logits(
+        outputs, targets.expand_as(outputs), reduction="none"
+    )
+    return each.mean(dim=(1, 2))
+
+
+def less_tags(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the gradient of `tags_loss` for outputs (C, H, B), in their place."""
+    return outputs.sigmoid_().sub_(targets.T[:, None]).div_(targets.numel())
+
+
 def named_some(names: Sequence[str], most: int = 5) -> str:
     """Return names as part of a sentence, ``'a', 'b' and 3 more``."""
     shown = ", ".join(map(repr, names[:most]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import expit
 
-from svuprobe.tasks.kinds.base import Problem, named_some
+from svuprobe.tasks.kinds.base import Problem, less_tags, named_some, tags_loss
 from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.kinds.colouring import Colouring, by_tag
 from svuprobe.tasks.kinds.metrics import METRICS
@@ -77,21 +77,13 @@ class Multilabel(ClipKind):
         self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return the binary cross-entropy, mean over windows and tags."""
-        from torch.nn import functional
-
-        # Unreduced, since the heads of a bank must not share a mean.
-        each = functional.binary_cross_entropy_with_logits(
-            outputs, targets.expand_as(outputs), reduction="none"
-        )
-        return each.mean(dim=(1, 2))
+        return tags_loss(outputs, targets)
 
     def slope(
         self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
     ) -> torch.Tensor:
         """Return sigmoid less the tag, over windows and tags."""
-        # In place, as nobody needs the outputs again. Heads are the second axis here.
-        # here.
-        return outputs.sigmoid_().sub_(targets.T[:, None]).div_(outputs.numel() / outputs.shape[1])
+        return less_tags(outputs, targets)
 
     def problems(self, targets: np.ndarray, weights: np.ndarray | None = None) -> list[Problem]:
         """Return a problem a tag: one against the rest."""

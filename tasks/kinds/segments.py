@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svuprobe.tasks.kinds.base import Problem
+from svuprobe.tasks.kinds.base import Problem, less_tags, tags_loss
 from svuprobe.tasks.kinds.frames import INK
 from svuprobe.tasks.kinds.intervals import named, runs
 from svuprobe.tasks.kinds.labelled import LabelledIntervals
@@ -72,18 +72,13 @@ class Segments(LabelledIntervals):
         self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return the binary cross-entropy, mean over frames and labels."""
-        from torch.nn import functional
-
-        each = functional.binary_cross_entropy_with_logits(
-            outputs, targets.expand_as(outputs), reduction="none"
-        )
-        return each.mean(dim=(1, 2))
+        return tags_loss(outputs, targets)
 
     def slope(
         self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
     ) -> torch.Tensor:
         """Return sigmoid less the label, over frames and labels."""
-        return outputs.sigmoid_().sub_(targets.T[:, None]).div_(targets.numel())
+        return less_tags(outputs, targets)
 
     def problems(self, targets: np.ndarray, weights: np.ndarray | None = None) -> list[Problem]:
         """Return a problem for each label: whether a frame has it."""

@@ -126,8 +126,8 @@ def _classes(folder: Path, recordings: Sequence[Path]) -> Listing:
     notes = []
     if nested:
         notes.append(
-            f"{nested} recordings lie in folders within their class, which are no groups unless a "
-            "TOML's group_pattern says so"
+            f"{nested} recordings lie in folders within their class; a TOML's group_pattern "
+            "makes groups of such"
         )
     return Listing(
         f"a folder of {len(classes)} classes",

@@ -365,3 +365,11 @@ def test_no_results_is_a_page_too(tmp_path):
     with pytest.raises(api.ProbeError, match="no such folder"):
         svuprobe.report(tmp_path / "none", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_data_that_can_t_be_used_is_named_and_the_page_is_there(results, tmp_path):
+    (tmp_path / "data" / "vocalset").mkdir(parents=True)
+    with pytest.raises(api.LeftOut, match=r"vocalset: no .*") as told:
+        written(results, data=tmp_path / "data")
+    assert len(told.value.problems) == 1
+    assert (tmp_path / "report" / "index.html").is_file()

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -194,3 +195,20 @@ def test_every_folder_is_installed_under_its_name():
         # A stage lies beside svuprobe, its own parts in it.
         assert Path(folder) in (below, "svuprobe" / below)
         assert (ROOT / folder / "__init__.py").read_text().startswith('"""')
+
+
+def folded(doc, names):
+    """Whether the heading of a field stands within the sentences of the one before."""
+    return any(re.search(rf"[.;)] {name} [A-Z`]", " ".join(doc.split())) for name in names)
+
+
+def test_no_field_is_folded_into_what_is_said_of_another():
+    for path in modules().values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and "Attributes\n" in (ast.get_docstring(node) or ""):
+                names = [part.target.id for part in node.body if isinstance(part, ast.AnnAssign)]
+                doc = ast.get_docstring(node)
+                # With a heading on a line of its own the field is not within a sentence.
+                prose = "\n".join(line for line in doc.split("\n") if line.startswith((" ", "\t")))
+                assert not folded(prose, names), f"{path}: {node.name}"
+    assert folded("Units; 0 for one Linear. standardize Whether each is scaled.", ["standardize"])

@@ -685,7 +685,7 @@ def test_check_says_what_was_understood_and_finds_recordings_on_two_sides(tmp_pa
         "the same recording in test and train: test/1/other_name.flac = train/0/deeper/",
         "with different targets",
         "FLAC 8000 Hz mono",
-        "half of them under",
+        "median",
     ):
         assert part in done.output
     assert listing_of(load(f"folder:{folder}")).place == folder.resolve()
@@ -704,3 +704,11 @@ def test_check_counts_by_folds_and_names_a_class_that_is_in_one_alone(tmp_path):
     done = CliRunner().invoke(cli.main, ["data", "check", "--task", name])
     assert done.exit_code == 1
     assert "2 is in fold fold02 alone: unknown when tested" in done.output
+
+
+@pytest.mark.parametrize("ask", [api.synth, api.prepare])
+def test_own_data_are_neither_made_nor_downloaded(tmp_path, ask):
+    classes(tmp_path / "mine")
+    with pytest.raises(TaskError, match="mine: your own data, "):
+        ask([f"folder:{tmp_path / 'mine'}"], tmp_path / "data")
+    assert not (tmp_path / "data").exists()
