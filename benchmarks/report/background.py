@@ -123,7 +123,6 @@ def _costs(models: dict[str, list[Result]], content: Content) -> Html:
                 class_="num",
                 data_v=kept and kept[0],
             ),
-            tag("td", _UNKNOWN, class_="num none"),
         ]
         rows.append(tag("tr", cells, class_=f"row {content.looks.classes(name)}"))
     columns = (
@@ -133,7 +132,6 @@ def _costs(models: dict[str, list[Result]], content: Content) -> Html:
         "frames a second",
         "probing, s a task",
         "caches",
-        "real-time factor",
     )
     heads = ["model", *map(num, columns)]
     caption = (
@@ -141,8 +139,8 @@ def _costs(models: dict[str, list[Result]], content: Content) -> Html:
     )
     told = (
         "Probing is reading features, training heads and scoring, mean over tasks, as the results "
-        "recorded it. No result and no cache records how long extraction took, so the real-time "
-        "factor is unknown; svuprobe check-model NAME measures it on a machine."
+        "recorded it. How fast extraction is depends on the machine, and no result records it: "
+        "svuprobe check-model NAME measures it."
     )
     return join(data_table(caption, heads, rows), tag("p", told, class_="said"))
 
