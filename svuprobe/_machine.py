@@ -5,6 +5,7 @@ Nothing here imports torch before a device other than the CPU is asked about.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from typing import Any
 
@@ -16,6 +17,9 @@ MOST_BATCH_S = 86_400.0  # of audio
 MOST_TIMEOUT_S = 86_400.0
 MOST_WINDOW_S = 3_600.0
 LEAST_MEMORY, MOST_MEMORY = 1 << 20, 1 << 50  # bytes
+
+# Of glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def devices() -> list[str]:
@@ -31,6 +35,22 @@ def devices() -> list[str]:
     if torch.backends.mps.is_available():
         there.append("mps")
     return there
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees, where its C library is glibc.
+
+    glibc asks the system for each block over 32 MB and gives it back when it is freed, and the
+    system clears each page of the next one: a third of the time of a network that makes large
+    states, such as a codec (``benchmarks/speed/encoders.py encodec-32khz``). Memory that was
+    needed once stays with the process until it ends.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another C library, Windows
+        return
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_MMAP_THRESHOLD, 2**30)
 
 
 @functools.cache

@@ -5,8 +5,8 @@ catalogue random weights and runs, in turns and in one process,
 
 - *svuprobe*: clips of one length in batches of as many seconds as extraction takes;
 - *original*: a plain loop, one clip after the other, over an implementation that is installed.
-  FUNCTION takes the weights by name and returns a function from audio (1, samples) to hidden
-  states, each (1, frames, dim); `originals` has some. It stays in float32. ``difference`` is the
+  FUNCTION takes svuprobe's network, whose weights it copies, and returns a function from audio
+  (1, samples) to hidden states, each (1, frames, dim); `originals` has them. It stays in float32. ``difference`` is the
   largest relative one over clips and layers: the weights are the same;
 - *transformers*, where no original is given: a plain loop over as many blocks of its
   Wav2Vec2Conformer on random frames. The blocks aren't the encoder's and the spectrogram and
@@ -38,6 +38,7 @@ from extraction import in_turns, machine, product, ratio
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from svuprobe._machine import keep_freed_memory
 from svuprobe.extractors.batching import DTYPES, batch_seconds_for
 from svuprobe.extractors.catalogue import CATALOGUE
 from svuprobe.extractors.loading import load
@@ -82,7 +83,7 @@ def looped(plain: Plain, clips: Sequence[Tensor]) -> Tensor:
 def original(where: str, extractor: NativeExtractor) -> Plain:
     """Make the original with the weights of svuprobe's network."""
     module, _, function = where.partition(":")
-    made: Plain = getattr(import_module(module), function)(extractor.network.state_dict())
+    made: Plain = getattr(import_module(module), function)(extractor.network)
     return made
 
 
@@ -172,6 +173,7 @@ def main(
 ) -> None:
     """Measure, print, and write a JSON."""
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as the command line does; the plain loop gains from it, too
     extractor: Any = load(f"random:{model}")
     samples = round(seconds * extractor.sample_rate)
     sound = list(0.1 * torch.randn(clips, samples, generator=torch.Generator().manual_seed(0)))

@@ -11,6 +11,7 @@ import click
 
 from svuprobe import __version__
 from svuprobe._edge import OneLineErrors
+from svuprobe._machine import keep_freed_memory
 from svuprobe.cli import (
     boards,
     cache,
@@ -34,6 +35,7 @@ def main() -> None:
     """Find which frozen audio model, and which of its layers, to use for a singing or music
     task.
     """
+    keep_freed_memory()
 
 
 for command in (

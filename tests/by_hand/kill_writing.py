@@ -21,6 +21,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -127,6 +128,9 @@ def content(folder: Path) -> dict[str, Any]:
             found[name] = body
         elif "yamamoto" in name or name == "m/run/checkpoint.safetensors":
             found[name] = "a network"  # that holds the seconds of its training
+        elif path.name == "index.html":  # says what training took, in the section of costs
+            page = path.read_text(encoding="utf-8")
+            found[name] = re.sub('(?s)<section id="cost".*?</section>', "", page)
         elif name == "m/run/curve.csv":
             with path.open(newline="", encoding="utf-8") as file:
                 found[name] = [{**row, "seconds": ""} for row in csv.DictReader(file)]
