@@ -6,8 +6,8 @@ catalogue random weights and runs, in turns and in one process,
 - *svuprobe*: clips of one length in batches of as many seconds as extraction takes;
 - *original*: a plain loop, one clip after the other, over an implementation that is installed.
   FUNCTION takes svuprobe's network, whose weights it copies, and returns a function from audio
-  (1, samples) to hidden states, each (1, frames, dim); `originals` has them. It stays in float32. ``difference`` is the
-  largest relative one over clips and layers: the weights are the same;
+  (1, samples) to hidden states, each (1, frames, dim); `originals` has them. It stays in float32.
+  ``difference`` is the largest relative one over clips and layers: the weights are the same;
 - *transformers*, where no original is given: a plain loop over as many blocks of its
   Wav2Vec2Conformer on random frames. The blocks aren't the encoder's and the spectrogram and
   convolutions are missing, so that only operations per second compare;

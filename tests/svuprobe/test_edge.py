@@ -2,17 +2,19 @@
 its traceback.
 """
 
+import ctypes
 import errno
 import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
-from svuprobe import _edge, _files, _system_errors, api, cli
+from svuprobe import _edge, _files, _machine, _system_errors, api, cli
 from svuprobe._files import FileError
 
 STEERING = "\x1b[31m\x00\x07\r\x08\t\x7f\x9b\u202e\u2066\u2028\ud800"
@@ -171,3 +173,22 @@ def test_a_device_a_pipe_and_a_folder_are_never_replaced(tmp_path):
         with pytest.raises(FileError, match="choose another name"), _files.replacing(path):
             pytest.fail("a special file was opened")
         assert path.stat().st_mode == before
+
+
+def test_what_is_freed_is_kept_where_the_c_library_is_glibc_and_nothing_fails_elsewhere(
+    monkeypatch,
+):
+    asked = []
+    glibc = SimpleNamespace(mallopt=lambda option, value: asked.append((option, value)))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: glibc)
+    _machine.keep_freed_memory()
+    assert asked == [(-1, 2**31 - 1), (-3, 2**30)]  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())  # as musl's
+    _machine.keep_freed_memory()
+
+    def none(name):
+        raise TypeError  # as on Windows
+
+    monkeypatch.setattr(ctypes, "CDLL", none)
+    _machine.keep_freed_memory()
