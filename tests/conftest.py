@@ -1,6 +1,21 @@
-"""What holds for every test: a terminal of no width and no colours of its own."""
+"""What holds for every test: a terminal of no width and no colours of its own, and a disk that
+needn't be waited for.
+"""
+
+import gc
+import os
 
 import pytest
+
+# Reading libraries makes a million objects that stay: the collector of garbage sees none of them.
+gc.disable()
+
+
+def pytest_collection_finish():
+    """Collect garbage from here on, among what tests make, and not at every 700 objects."""
+    gc.freeze()
+    gc.set_threshold(20_000)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -8,3 +23,13 @@ def no_terminal(monkeypatch):
     """Take away what a shell, or a worker of pytest-xdist, says of the terminal."""
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """Leave out the wait until a disk has written: no test pulls a plug, and one of them sees that
+    every file is asked for (`test_identity`).
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda descriptor: None)
+        yield
