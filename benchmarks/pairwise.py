@@ -35,7 +35,7 @@ class Difference:
         Scores in the ranked ``metric``, means over seeds on the clips that both have.
     difference, low, high
         Of the first less the second, with its 95 % interval; the ends are None where there are too
-        few test groups to say.
+        few test groups to say, or the two differ in too few of them.
     p, p_holm
         Two-sided, and corrected by Holm over all the rows of the comparison.
     detectable
@@ -108,6 +108,12 @@ def _difference(one: Entry, other: Entry) -> Difference:
     """Compare two results of one task under one protocol."""
     comparison = compare([one, other])
     result = one[0]
+    low, high, p = (
+        defined(pairs[0, 1]) for pairs in (comparison.low, comparison.high, comparison.p)
+    )
+    told = [comparison.caveat]
+    if p is not None and low is None:
+        told.append("they differ in so few groups that the difference has no interval")
     return Difference(
         task=result.task.label,
         synthetic=result.task.synthetic,
@@ -116,14 +122,14 @@ def _difference(one: Entry, other: Entry) -> Difference:
         first=float(comparison.mean[0]),
         second=float(comparison.mean[1]),
         difference=float(comparison.difference[0, 1]),
-        low=defined(comparison.low[0, 1]),
-        high=defined(comparison.high[0, 1]),
-        p=defined(comparison.p[0, 1]),
+        low=low,
+        high=high,
+        p=p,
         p_holm=None,
         detectable=defined(comparison.detectable[0, 1]),
         clips=comparison.clips,
         groups=comparison.groups,
-        caveat=comparison.caveat,
+        caveat="; ".join(filter(None, told)),
     )
 
 

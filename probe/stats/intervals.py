@@ -96,8 +96,9 @@ def studentised(parts: Sequence[np.ndarray]) -> tuple[float, np.ndarray]:
     """Return the standard error of a sum of independent means, and |t| of its resamplings.
 
     Each part holds the deviations (n,) of one mean's units, as groups or seeds; all are resampled
-    at once. A part of one unit has no spread to resample and adds nothing. Resamplings without
-    spread are left out of the |t|.
+    at once. A part of one unit has no spread to resample and adds nothing. A resampling whose units
+    are all alike has no spread of its own: its |t| is infinite. They are many where few units
+    deviate at all, and without them two models that differ in two groups of ten were told apart.
     """
     total, mean, variance = 0.0, np.zeros(RESAMPLINGS), np.zeros(RESAMPLINGS)
     for number, deviations in enumerate(parts):
@@ -111,7 +112,9 @@ def studentised(parts: Sequence[np.ndarray]) -> tuple[float, np.ndarray]:
         mean += np.sqrt(shrunk) * drawn
         variance += shrunk * (squared - drawn**2) / (n - 1)
     spread = variance > 1e-9 * total
-    return float(np.sqrt(total)), np.abs(mean[spread]) / np.sqrt(variance[spread])
+    t = np.full(RESAMPLINGS, np.inf)
+    t[spread] = np.abs(mean[spread]) / np.sqrt(variance[spread])
+    return float(np.sqrt(total)), t
 
 
 def interval(

@@ -64,6 +64,41 @@ def test_equal_models_are_told_apart_in_at_most_5_per_cent_of_simulations(n_grou
     assert wrong <= 25
 
 
+def answers(right, n_seeds=1):
+    """Shares of right answers, (2, G) by model and group of one size, as ``from_scores`` takes
+    them.
+    """
+    n_groups = right.shape[1]
+    counts = deletions(n_groups)
+    seeds = [np.tile(model @ counts.T / counts.sum(axis=1), (n_seeds, 1)) for model in right]
+    return ["one", "other"], seeds, 6 * n_groups, n_groups
+
+
+@pytest.mark.parametrize(("n_groups", "accuracy"), [(10, 0.99), (10, 0.97), (20, 0.995)])
+def test_equal_models_that_are_nearly_perfect_are_not_told_apart_either(n_groups, accuracy):
+    """They differ in a few groups alone, and most resamplings hold none of these."""
+    rng = np.random.default_rng(9)
+    wrong = 0
+    for _ in range(100):
+        right = rng.binomial(6, accuracy, size=(2, n_groups)) / 6
+        wrong += bool(from_scores(*answers(right), seedless=True).p[0, 1] < 0.05)
+    assert wrong <= 5
+
+
+def test_one_more_mistake_in_each_of_two_groups_is_no_difference_between_models():
+    """By flipping signs p would be 1/2. There is no interval either."""
+    right = np.ones((2, 10))
+    p = []
+    for group in range(6):
+        right[1, group] -= 1 / 6
+        found = from_scores(*answers(right), seedless=True)
+        assert found.difference[0, 1] == pytest.approx((group + 1) / 60)
+        p.append(found.p[0, 1])
+        assert np.isnan(found.low[0, 1]) == (group < 2)
+    assert min(p[:3]) > 0.1
+    assert p[5] < 0.05
+
+
 def test_seeds_are_part_of_the_uncertainty():
     """One seed hides that part: equal models are then called different, and the table says that
     they may be.
