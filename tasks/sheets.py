@@ -277,6 +277,13 @@ def is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None
 
 
+def can_be_stored(text: str) -> bool:
+    """Tell whether our files can hold a text: without a null character, or a half of one, as names
+    of files that are not UTF-8 have.
+    """
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def normal(text: str) -> str:
     """Write a label in one way: composed characters (NFC), single blanks, none at the ends."""
     return " ".join(unicodedata.normalize("NFC", text).split())

@@ -20,7 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from svuprobe.tasks.sheets import LATEST_S, NAMED_BY, read_bytes, read_text
+from svuprobe.tasks.sheets import (
+    LATEST_S,
+    NAMED_BY,
+    can_be_stored,
+    normal,
+    read_bytes,
+    read_text,
+)
 from svuprobe.tasks.types import TaskError
 
 JAMS = ".jams"
@@ -128,15 +135,25 @@ def clip_values(path: Path, namespaces: Sequence[str], chosen: str = "") -> list
     for observation in read_jams(path, namespaces, chosen):
         parts = observation.value if isinstance(observation.value, list) else [observation.value]
         for part in parts:
-            if not isinstance(part, (str, int, float)) or "|" in str(part):
+            text = as_label(observation.where, part)
+            if "|" in text:
                 raise TaskError(
-                    f"{observation.where}: value {ascii(part)[:40]} is no text without | and no "
-                    "number"
+                    f"{observation.where}: value {ascii(part)[:40]} has a |, which joins labels"
                 )
-            values.append(str(part))
+            values.append(text)
     if not values:
         raise TaskError(f"{path}: its annotation holds no observation")
     return values
+
+
+def as_label(where: str, value: Any) -> str:
+    """Return a value of an annotation as a label. Raises TaskError where it is no text, and no
+    number.
+    """
+    text = normal(str(value)) if isinstance(value, (str, int, float)) else ""
+    if not text or value != value or not can_be_stored(text):
+        raise TaskError(f"{where}: value {ascii(value)[:40]} is no label; it is a text or a number")
+    return text
 
 
 def midi_of(hertz: float) -> float:

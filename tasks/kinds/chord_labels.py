@@ -48,9 +48,10 @@ def check(where: str, label: str) -> None:
 
     try:
         chord.encode(label)
-    except chord.InvalidChordException as error:
+    except chord.InvalidChordException:
         raise TaskError(
-            f"{where}: chord {label!r} ({error}); write it as C:maj7, Eb:min/b3 or N"
+            f"{where}: chord {label[:40]!r} is none that mir_eval knows; write it as C:maj7, "
+            "Eb:min/b3 or N"
         ) from None
 
 

@@ -20,14 +20,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from svuprobe.tasks.kinds.annotations import JAMS, Observation
+from svuprobe.tasks.kinds.annotations import JAMS, Observation, as_label
 from svuprobe.tasks.kinds.answers import Mark
 from svuprobe.tasks.kinds.base import Kind, Problem, softmax_less_hot
 from svuprobe.tasks.kinds.formats import jams
 from svuprobe.tasks.kinds.frames import INK, FrameKind
 from svuprobe.tasks.kinds.note_labels import as_times
 from svuprobe.tasks.kinds.prediction import Prediction
-from svuprobe.tasks.sheets import LATEST_S, NAMED_BY, Cell, Numbers, columns_of_numbers, read_text
+from svuprobe.tasks.sheets import (
+    LATEST_S,
+    NAMED_BY,
+    Cell,
+    Numbers,
+    columns_of_numbers,
+    normal,
+    read_text,
+)
 from svuprobe.tasks.types import Task, TaskError
 
 if TYPE_CHECKING:
@@ -72,7 +80,7 @@ class IntervalKind(FrameKind):
         for number, cells in rows:
             place = f"{path}:{number}"
             # Labels may hold blanks, also where blanks separate the columns.
-            label = " ".join(cells[2:]) if separator.isspace() else "".join(cells[2:3])
+            label = normal(" ".join(cells[2:]) if separator.isspace() else "".join(cells[2:3]))
             if not label or (len(cells) > 3 and not separator.isspace()):
                 raise TaskError(
                     f"{place}: {len(cells)} fields; a {self.noun} is start_s end_s label"
@@ -96,10 +104,11 @@ class IntervalKind(FrameKind):
     ) -> tuple[tuple[float, float, str], ...]:
         """Return the intervals of an annotation; those that do not last are none."""
         found = []
-        for where, start, duration, label in observations:
-            self.check_label(where, str(label))
+        for where, start, duration, value in observations:
+            label = as_label(where, value)
+            self.check_label(where, label)
             if duration > 0:
-                found.append((start, start + duration, str(label)))
+                found.append((start, start + duration, label))
         return self.ordered(path, found)
 
     def ordered(

@@ -98,6 +98,8 @@ def _of_folder(folder: Path) -> Task:
 
 def _spec_of(folder: Path) -> dict[str, Any]:
     """Return the keys of a TOML file that says no more than the folder."""
+    if "\0" in str(folder):
+        raise TaskError(f"{ascii(str(folder))}: no folder has a null character in its name")
     # The folder's own name, also of ".": what no name may hold becomes a hyphen.
     own = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", own).strip("-_")[:64]

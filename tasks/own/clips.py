@@ -16,7 +16,7 @@ from svuprobe.tasks.kinds.clips import ClipKind
 from svuprobe.tasks.kinds.frames import FrameKind
 from svuprobe.tasks.own import splits
 from svuprobe.tasks.own.listing import Listing, Row
-from svuprobe.tasks.sheets import LATEST_S, Cell, Numbers, normal
+from svuprobe.tasks.sheets import LATEST_S, Cell, Numbers, can_be_stored, normal
 from svuprobe.tasks.types import Clip, Task, TaskError
 
 
@@ -74,17 +74,23 @@ class _Rows:
         self.kind = kinds.of(task)
         self.namespace = spec.get("namespace", "")
         self.group = re.compile(spec["group_pattern"]) if "group_pattern" in spec else None
-        self.numbers = _numbers(listing, self.kind)
+        self.numbers = _numbers(listing, self.kind)  # of each list
         self.events: dict[Path, Sequence[Any]] = {}
 
     def clip(self, row: Row) -> Clip:
         """Return the clip of a row. Raises TaskError where a cell is wrong."""
         where, cells = row.where, row.cells
+        for name, text in cells.items():
+            if not can_be_stored(text):
+                raise TaskError(
+                    f"{where}: {name} {ascii(text)[:80]} has bytes that are not UTF-8, as names in "
+                    "old archives, or a null character; rename it"
+                )
         for needed in ("path", "target"):
             if not cells[needed] and not (needed == "target" and self.kind.may_be_empty):
                 raise TaskError(f"{where}: {needed} is empty")
-        start = self._time(where, "start", cells.get("start") or "0")
-        end = self._time(where, "end", cells["end"]) if cells.get("end") else None
+        start = self._time(row, "start", cells.get("start") or "0")
+        end = self._time(row, "end", cells["end"]) if cells.get("end") else None
         if end is not None and end <= start:
             raise TaskError(f"{where}: start {start:g} s, end {end} s; 0 <= start < end")
         # Parts of one file need ids that differ.
@@ -95,15 +101,15 @@ class _Rows:
             id=cells.get("id") or cells["path"] + part,
             path=str(self.listing.base / cells["path"]),
             split=splits.named(where, cells.get("split", "")),
-            target=self._target(where, cells["target"], start, end),
+            target=self._target(row, cells["target"], start, end),
             group=self._group(where, cells),
             start=start,
             end=end,
             fold=normal(cells.get("fold", "")),
         )
 
-    def _time(self, where: str, name: str, text: str) -> float:
-        return self.numbers.read(Cell(where, text), name, 0.0, LATEST_S, " s")
+    def _time(self, row: Row, name: str, text: str) -> float:
+        return self.numbers[row.table].read(Cell(row.where, text), name, 0.0, LATEST_S, " s")
 
     def _group(self, where: str, cells: Mapping[str, str]) -> str:
         if self.group is None:
@@ -121,13 +127,15 @@ class _Rows:
             )
         return normal(match[1])
 
-    def _target(self, where: str, text: str, start: float, end: float | None) -> Any:
-        path = self.listing.base / text
+    def _target(self, row: Row, text: str, start: float, end: float | None) -> Any:
+        where, path = row.where, self.listing.base / text
         if isinstance(self.kind, ClipKind):
             if text.lower().endswith(JAMS):
                 values = clip_values(path, self.kind.namespaces, self.namespace)
                 text, where = self.kind.cell_of(str(path), values), str(path)
-            return self.kind.parse(Cell(where, text), self.numbers, self.task.labels or ())
+            return self.kind.parse(
+                Cell(where, text), self.numbers[row.table], self.task.labels or ()
+            )
         assert isinstance(self.kind, FrameKind)
         # Many clips may be parts of one recording: its events are read once.
         if path not in self.events:
@@ -135,13 +143,16 @@ class _Rows:
         return self.kind.cut(self.events[path], start, math.inf if end is None else end)
 
 
-def _numbers(listing: Listing, kind: Kind) -> Numbers:
-    """Return the reader of a list's numbers: times, and targets that are numbers."""
-    cells = []
+def _numbers(listing: Listing, kind: Kind) -> dict[str, Numbers]:
+    """Return the reader of each list's numbers: times, and targets that are numbers."""
+    separators: dict[str, str] = {}
+    cells_of: dict[str, list[Cell]] = {}
     for row in listing.rows:
+        separators[row.table] = row.separator
+        cells = cells_of.setdefault(row.table, [])
         target = row.cells["target"]
         # (Numbers in a file of annotations are no cells of this one.)
         of_target = () if target.lower().endswith(JAMS) else kind.numbers_in(target)
         for text in (row.cells.get("start", ""), row.cells.get("end", ""), *of_target):
             cells.append(Cell(row.where, text))
-    return Numbers(listing.separator, cells)
+    return {name: Numbers(separators[name], cells) for name, cells in cells_of.items()}

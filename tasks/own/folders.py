@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from svuprobe.tasks import kinds
@@ -59,7 +60,11 @@ def read(folder: Path, kind: Kind | None, chosen: Mapping[str, Sequence[str]]) -
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files of a folder, relative to it, but hidden ones; links are followed once."""
+    """Yield all files of a folder, relative to it, but hidden ones.
+
+    Links to folders are followed, but no folder is read twice: of a folder and links to it, it
+    counts under its own name where it lies beside them, else under the first.
+    """
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -69,6 +74,8 @@ def _files(folder: Path) -> Iterator[Path]:
         seen.add(real)
         # Apple's archives hold a second file for each, in a folder of its own or hidden.
         folders[:] = [each for each in folders if each[0] != "." and each != "__MACOSX"]
+        # (The system's own order is another on every disk.)
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(parent, name)), name))
         for name in names:
             if not name.startswith("."):
                 yield Path(parent, name).relative_to(folder)
@@ -239,7 +246,6 @@ def _audio_folder(
         folder,
         rows,
         says={"kind": suiting([row.cells["target"] for row in rows]).name},
-        separator=first.separator,
         called=first.called,
         unused=first.unused,
         notes=tuple(notes),
@@ -254,7 +260,7 @@ def _placed(folder: Path, parent: Path, row: Row) -> Row:
     if parent != Path() and os.path.isfile(folder / parent / cells["target"]):
         # A file of notes or beats, named as the recording is.
         cells["target"] = (parent / cells["target"]).as_posix()
-    return Row(row.where, cells)
+    return replace(row, cells=cells)
 
 
 def _give_splits(rows: list[Row]) -> None:
@@ -269,7 +275,7 @@ def _give_splits(rows: list[Row]) -> None:
     if not all(given) or len({splits.NAMES[each.lower()] for each in given}) < 2:
         return
     for number, row in enumerate(rows):
-        rows[number] = Row(row.where, dict(row.cells) | {"split": given[number]})
+        rows[number] = replace(row, cells=dict(row.cells) | {"split": given[number]})
 
 
 def suiting(cells: Sequence[str]) -> Kind:

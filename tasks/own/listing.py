@@ -15,11 +15,19 @@ AUDIO = (".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus
 class Row:
     """Hold one clip as it is written: text under the names of `svuprobe.tasks.own.columns.COLUMNS`.
 
-    ``where`` is ``FILE:LINE``, or the recording itself where no list names it.
+    Attributes
+    ----------
+    where
+        ``FILE:LINE``, or the recording itself where no list names it.
+    table, separator
+        The list that it is from, if any, and what separates columns there: numbers of one list have
+        the same decimal mark.
     """
 
     where: str
     cells: Mapping[str, str]
+    table: str = ""
+    separator: str = "\t"
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,6 @@ class Listing:
         The folder that paths are relative to.
     says
         Keys of a TOML file that the form answers by itself, as its kind; a TOML's own come first.
-    separator
-        What separates columns: it tells which decimal mark is possible.
     called
         Columns that have other names in the list, by ours.
     unused
@@ -51,7 +57,6 @@ class Listing:
     base: Path
     rows: Sequence[Row]
     says: Mapping[str, Any] = field(default_factory=dict)
-    separator: str = "\t"
     called: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

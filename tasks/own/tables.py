@@ -47,7 +47,7 @@ def read(path: Path, base: Path, chosen: Mapping[str, Sequence[str]]) -> Listing
         cells = {}
         for name, theirs in found.items():
             cells[name] = _joined(where, theirs, values)
-        rows.append(Row(where, cells))
+        rows.append(Row(where, cells, str(path), whole.separator))
     called = {}
     for name, theirs in found.items():
         # What a list calls label or file_name needs no word.
@@ -59,7 +59,6 @@ def read(path: Path, base: Path, chosen: Mapping[str, Sequence[str]]) -> Listing
         path,
         path.parent if beside else base,
         rows,
-        separator=whole.separator,
         called=called,
         unused=columns.unused(whole.header, found),
     )
@@ -173,11 +172,27 @@ def _object(where: str, line: str) -> dict[str, Any]:
 
 
 def parsed(where: str, text: str) -> Any:
-    """Return what a JSON text holds. Raises TaskError naming where it stands."""
+    """Return what a JSON text holds, None for a NaN, as pandas writes what is missing.
+
+    Raises TaskError naming where it stands, also where an object has a key twice.
+    """
     try:
-        return json.loads(text)
+        return json.loads(
+            text,
+            parse_constant=lambda name: None if name == "NaN" else float(name),
+            object_pairs_hook=_with_each_key_once,
+        )
     except (ValueError, RecursionError) as error:
         raise TaskError(f"{where}: not JSON ({str(error).splitlines()[0][:80]})") from None
+
+
+def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{_shown(twice)} occurs twice in an object")
+    return values
 
 
 def _of_objects(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> _Table:

@@ -484,6 +484,33 @@ FOLDER_MISTAKES = {
         jsonl_edit('"label": "0"', '"label": [["a"]]'),
         ["metadata.jsonl:1: label holds ['a']"],
     ),
+    "a key twice": (
+        jsonl_edit('"label": "0"', '"label": "1", "label": "0"'),
+        ["metadata.jsonl:1: not JSON ('label' occurs twice in an object)"],
+    ),
+    "no number as pandas writes it": (
+        jsonl_edit('"label": "0"', '"label": NaN'),
+        ["metadata.jsonl:1: target is empty"],
+    ),
+    "half a character": (
+        jsonl_edit('"label": "0"', r'"label": "\ud800"'),
+        ["metadata.jsonl:1: target '\\ud800' has bytes that are not UTF-8"],
+    ),
+    "a null character": (
+        jsonl_edit('"label": "0"', r'"label": "0", "id": "a\u0000"'),
+        ["metadata.jsonl:1: id 'a\\x00' has", "a null character; rename it"],
+    ),
+    "a name of an old archive": (
+        lambda folder: (
+            classes(folder),
+            put(recordings()[0][0], folder / "0" / os.fsdecode(b"caf\xe9.flac")),
+        ),
+        ["path '0/caf\\udce9.flac' has bytes that are not UTF-8"],
+    ),
+    "a recording of HEAR twice": (
+        hear_edit("train.json", '"1_jackson_1.flac"', '"1_jackson_0.flac"'),
+        ["train.json: not JSON ('1_jackson_0.flac' occurs twice"],
+    ),
     "no label": (jsonl_edit('"label": "0", ', ""), ["metadata.jsonl:1: target is empty"]),
     "damaged metadata": (
         hear_edit("task_metadata.json", "{", ""),
@@ -570,6 +597,21 @@ ANNOTATION_MISTAKES = {
         "multiclass",
         ["a.jams: 2 labels ('a', 'b')"],
     ),
+    "no label": (
+        lambda p: jams(p, ("segment_open", [observation(0, {"label": "verse", "level": 0}, 1)])),
+        "structure",
+        ["a.jams: observation 1 of segment_open: value {'label': 'verse'", "a text or a number"],
+    ),
+    "an empty label": (
+        lambda p: jams(p, ("segment_open", [observation(0, " ", 1)])),
+        "segments",
+        ["observation 1 of segment_open: value ' ' is no label"],
+    ),
+    "a label of a clip that is none": (
+        lambda p: jams(p, ("tag_open", [observation(0, float("nan"))])),
+        "multiclass",
+        ["observation 1 of tag_open: value nan is no label"],
+    ),
     "no MIDI": (lambda p: p.write_bytes(b"MThd..."), "notes", [": can't be read as MIDI"]),
     "of another kind": (lambda p: p.write_bytes(b""), "beats", ["MIDI has notes, and no beats"]),
 }
@@ -633,6 +675,55 @@ def test_every_key_and_column_says_what_it_is_for():
         assert key.meaning, name
         assert key.rule, name
     assert all(column.meaning for column in COLUMNS.values())
+
+
+def test_each_list_of_a_folder_has_its_own_decimal_mark(tmp_path):
+    folder, targets = tmp_path / "ages", {"train": ",", "val": ";", "test": "\t"}
+    for path, _, speaker in recordings():
+        put(path, folder / SPLIT_OF[speaker] / path.name)
+    for split, separator in targets.items():
+        number = "1,500" if separator == ";" else "2.5"
+        names = sorted(path.name for path in (folder / split).glob("*.flac"))
+        rows = [{"file_name": name, "label": number} for name in names]
+        as_csv(folder / split, rows, separator)
+    (tmp_path / "m.toml").write_text('name = "m"\nkind = "regression"\nfolder = "ages"\n')
+    _, clips = found(tmp_path / "m.toml")
+    assert {(clip.split, clip.target) for clip in clips} == {
+        ("train", (2.5,)),
+        ("valid", (1.5,)),
+        ("test", (2.5,)),
+    }
+    # Quoted, between commas: thousands or a decimal comma, which a list of semicolons can't tell.
+    edit(folder / "train" / "metadata.csv", "2.5", '"2,500"')
+    refused(tmp_path / "m.toml", "train/metadata.csv:2: '2,500' has a comma")
+
+
+def test_a_folder_and_links_to_it_are_read_once_under_its_own_name(tmp_path, monkeypatch):
+    classes(tmp_path / "digits")
+    (tmp_path / "digits" / "00").symlink_to("0")
+    expected = {clip.id for clip in found(f"folder:{tmp_path / 'digits'}")[1]}
+    assert {name.partition("/")[0] for name in expected} == {"0", "1"}
+    real = os.walk
+
+    def backwards(top, **options):
+        for parent, folders, names in real(top, **options):
+            folders.sort(reverse=True)
+            yield parent, folders, names
+
+    # Whatever order the disk keeps its names in.
+    monkeypatch.setattr(os, "walk", backwards)
+    assert {clip.id for clip in found(f"folder:{tmp_path / 'digits'}")[1]} == expected
+
+
+def test_labels_of_intervals_are_compared_as_composed_characters(tmp_path):
+    for n, label in enumerate(("caf\u00e9", "cafe\u0301", "caf\u00e9", "cafe\u0301", "caf\u00e9")):
+        put(recordings()[n][0], tmp_path / "songs" / f"{n}.flac")
+        (tmp_path / "songs" / f"{n}.lab").write_text(f"0 0.2 {label}\n", encoding="utf-8")
+    (tmp_path / "m.toml").write_text(
+        'name = "m"\nkind = "segments"\nfolder = "songs"\n', encoding="utf-8"
+    )
+    task, clips = found(tmp_path / "m.toml")
+    assert manifest.labels_of(task, clips) == ("caf\u00e9",)
 
 
 # -- from the folder to the leaderboard -----------------------------------------------------------
