@@ -67,7 +67,9 @@ def assemble(
     chance = {}
     for metric, value in chance_of(features).items():
         chance[metric] = defined(value)
-    versions = {name: version(name) for name in (*_LIBRARIES, *libraries)}
+    versions = {
+        name: version(name) for name in (*_LIBRARIES, *libraries, *kinds.of(listed.task).libraries)
+    }
     return Result(
         task=_task_info(listed),
         model=model,

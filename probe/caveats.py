@@ -17,7 +17,7 @@ import numpy as np
 
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.training.splits import ClipSplits, FrameSplits
-from svuprobe.tasks.data.doubts import beyond, doubts
+from svuprobe.tasks.data.doubts import beyond, doubts, too_long
 from svuprobe.tasks.kinds.base import named_some
 from svuprobe.tasks.kinds.clips import SPLIT_NAMES
 from svuprobe.tasks.types import Clip
@@ -66,9 +66,10 @@ def require_selection(features: Features) -> None:
     """Raise ProbeError where the ranked metric is undefined on the validation split.
 
     At frame level it is always defined: heads stop by their loss, and a clip without notes or beats
-    has a score.
+    has a score; there `require_whole` is asked.
     """
     if isinstance(features, FrameSplits):
+        require_whole(features)
         return
     name = features.task.metrics[0]
     # Whether a metric is defined follows from the targets: any outputs will tell.
@@ -78,6 +79,27 @@ def require_selection(features: Features) -> None:
             f"({features.kind.undefined} there), so no head can be chosen by it; "
             f"give that split clips that differ, then run svuprobe extract and probe again"
         )
+
+
+def require_whole(features: FrameSplits) -> None:
+    """Raise ProbeError where a kind that learns from whole clips can't, as they were cut or framed:
+    from those of the training split, or be chosen by those of validation.
+    """
+    if not features.kind.by_window:
+        return
+    task, ends = features.task, {}
+    for split in features.splits:
+        frames = features.frames_of_windows(split)
+        for clip_id, seconds in _ends(features, split).items():
+            # Ends are known to a frame; that a clip has one window is known for sure.
+            ends[clip_id] = seconds if len(frames[clip_id]) > 1 else 0.0
+    reason = too_long(task, _clips_of(features), ends)
+    if reason:
+        raise ProbeError(f"task {task.name}: {reason}; set it, and run svuprobe extract again")
+    for split, name in SPLIT_NAMES[:2]:
+        reason = features.kind.unfit(features.splits[split].clips, _frames(features, split))
+        if reason:
+            raise ProbeError(f"task {task.name}: of the {name} split {reason}")
 
 
 def _any_score(features: ClipSplits, split: str) -> float:
@@ -97,14 +119,28 @@ def _of_frames(features: FrameSplits) -> Iterator[str]:
             yield f"no {features.kind.name} in the {name} split: silence alone is right there"
         elif empty:
             yield f"{empty} of {len(clips)} {name} clips have no {features.kind.name}"
+        if features.kind.by_window:
+            yield from features.kind.limits(name, clips, _frames(features, split))
     ends = {}
-    for split, rows in features.splits.items():
-        for clip, times in zip(rows.clips, features.times[split], strict=True):
-            # As long as its frames, the last of which lasts as long as those before it.
-            ends[clip.id] = times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1)
+    for split in features.splits:
+        ends |= _ends(features, split)
     late = beyond(features.task, _clips_of(features), ends)
     if late:
         yield late
+
+
+def _ends(features: FrameSplits, split: str) -> dict[str, float]:
+    """Return how long the clips of a split last, by their ids, seconds."""
+    ends = {}
+    for clip, times in zip(features.splits[split].clips, features.times[split], strict=True):
+        # As long as its frames, the last of which lasts as long as those before it.
+        ends[clip.id] = times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1)
+    return ends
+
+
+def _frames(features: FrameSplits, split: str) -> dict[str, int]:
+    """Return how many frames the clips of a split have, by their ids."""
+    return {name: sum(frames) for name, frames in features.frames_of_windows(split).items()}
 
 
 def _clips_of(features: Features) -> list[Clip]:

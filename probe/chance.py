@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from svuprobe.probe.song_scores import song_scores
 from svuprobe.probe.training.splits import ClipSplits, FrameSplits
 
 
@@ -25,10 +26,8 @@ def chance(data: ClipSplits | FrameSplits) -> dict[str, float]:
 
 
 def _chance_frames(data: FrameSplits) -> dict[str, float]:
-    """Score what the kind answers without hearing anything: the mean over the clips of the test
-    split.
-    """
-    values: list[dict[str, float]] = []
+    """Score what the kind answers for the test split without hearing anything."""
+    answers = []
     for clip, times in zip(data.splits["test"].clips, data.times["test"], strict=True):
-        values.append(data.kind.score(clip.target, data.kind.chance(data.task, times)))
-    return {name: float(np.mean([v[name] for v in values])) for name in data.task.metrics}
+        answers.append([data.kind.judged(clip.target, data.kind.chance(data.task, times))])
+    return {name: float(one.mean()[0]) for name, one in song_scores(data, answers).items()}

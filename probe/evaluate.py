@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from svuprobe._progress import SILENT, Reporter
+from svuprobe.probe.song_scores import over_clips, song_scores
 from svuprobe.probe.stats.intervals import correlation_interval, interval
 from svuprobe.probe.training.features import ClipFeatures
 from svuprobe.probe.training.frames import FrameFeatures
@@ -18,7 +19,7 @@ from svuprobe.probe.training.heads import Bank
 from svuprobe.probe.training.splits import ClipSplits, FrameSplits, majority_vote, pool_windows
 from svuprobe.probe.training.train import Fitted
 from svuprobe.tasks.kinds.frames import Answer
-from svuprobe.tasks.kinds.metrics import CORRELATIONS, Metric, mean_of
+from svuprobe.tasks.kinds.metrics import CORRELATIONS, Metric, ratio_of
 
 Features = ClipFeatures | FrameFeatures
 # Of the heads of a choice, one a seed: outputs (S, N, C) of windows, or events ``[clip][seed]``.
@@ -57,8 +58,7 @@ def validation_scores(
         return np.concatenate([one.score for one in fitted]).tolist()
     banks = [one.bank for one in fitted]
     answers = reporter.watch(features.answers(banks, "valid"), unit="clip")
-    by_clip = song_scores(features, answers)[features.task.metrics[0]]  # (H, clips)
-    scores: list[float] = by_clip.mean(axis=1).tolist()
+    scores: list[float] = song_scores(features, answers)[features.task.metrics[0]].mean().tolist()
     return scores
 
 
@@ -158,7 +158,7 @@ def leave_one_out(
     """Yield each layer and what weighted sums that lack it answer on test; nothing is trained
     again.
 
-    Answers are outputs (S, N, C), or at frame level the ranked metric of each clip, (S, clips).
+    Answers are outputs (S, N, C), or at frame level `SongScores.whole` of the ranked metric.
     """
     layers = [n for n, left_out in enumerate(bank.mask.tolist()) if left_out == 0]
     if len(layers) < 2:
@@ -169,15 +169,15 @@ def leave_one_out(
             yield layer, features.outputs(less, "test")
         return
     answers = reporter.watch(features.answers(banks, "test"), unit="clip")
-    ranked = song_scores(features, answers)[features.task.metrics[0]]  # (banks x S, clips)
-    yield from zip(layers, np.split(ranked, len(banks)), strict=True)
+    ranked = song_scores(features, answers)[features.task.metrics[0]]
+    yield from zip(layers, np.split(ranked.whole, len(banks)), strict=True)
 
 
 def ranked_scores(data: ClipSplits | FrameSplits, answers: np.ndarray) -> np.ndarray:
     """Return the ranked metric on test, (S,), of what `leave_one_out` yields of a layer."""
     if isinstance(data, ClipSplits):
         return data.ranked(answers, "test")
-    return np.asarray(answers.mean(axis=1))
+    return over_clips(answers)
 
 
 Scores = tuple[dict[str, list[float]], dict[str, "tuple[float, float] | None"]]
@@ -253,18 +253,6 @@ def _mean_over_seeds(
     return np.asarray(of_seeds(counts).mean(axis=0))
 
 
-def song_scores(data: FrameSplits, answers: Iterable[Sequence[Answer]]) -> dict[str, np.ndarray]:
-    """Collect every metric of every head in every clip, from ``[clip][head]``: name -> (H,
-    clips).
-    """
-    # The answers are seen once: they may come one by one, and hold a whole clip's events.
-    by_metric: dict[str, list[list[float]]] = {name: [] for name in data.task.metrics}
-    for heads in answers:
-        for name, by_clip in by_metric.items():
-            by_clip.append([answer.scores[name] for answer in heads])
-    return {name: np.array(by_clip).T for name, by_clip in by_metric.items()}
-
-
 def score_songs(
     data: FrameSplits, answers: Sequence[Sequence[Answer]], full: bool, deals: bool = False
 ) -> TestScores:
@@ -276,16 +264,21 @@ def score_songs(
     decoded = [[answer.estimate for answer in seeds] for seeds in answers]
     if not full:
         values = {data.task.metrics[0]: values[data.task.metrics[0]]}
-    scores = {name: v.mean(axis=1).tolist() for name, v in values.items()}
+    scores = {name: v.mean().tolist() for name, v in values.items()}
     intervals = {}
     for name, by_seed in values.items():
-        mean = partial(mean_of, by_seed.mean(axis=0), rows.clip_group)
+        # Seeds have the same references: the mean of their ratios is a ratio, too.
+        mean = partial(ratio_of, *by_seed.over_seeds(), rows.clip_group)
         draws = scores[name] if deals else None
         intervals[name] = interval(mean, len(rows.groups), draws=draws)
     if full and data.kind.pooled:
         name = data.kind.pooled
         scores[name], intervals[name] = _pooled(data, decoded, deals)
-    predictions = {f"score_{name}": v for name, v in values.items()}
+    predictions = {}
+    for name, of_metric in values.items():
+        predictions[f"score_{name}"] = of_metric.by_clip
+        if of_metric.parts is not None:
+            predictions[f"parts_{name}"] = of_metric.parts
     predictions["clip_id"] = np.array([c.id for c in rows.clips])
     predictions["group"] = np.array([c.group for c in rows.clips])
     predictions["estimate"] = _flat(decoded)

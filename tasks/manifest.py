@@ -83,7 +83,7 @@ def labels_of(task: Task, clips: Sequence[Clip]) -> tuple[str, ...]:
     """
     if task.labels is not None:
         return task.labels
-    return kinds.of(task).labels([clip.target for clip in clips])
+    return kinds.of(task).labels_of(task, clips)
 
 
 def save(features: Path, found: ClipList) -> None:

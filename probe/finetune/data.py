@@ -17,6 +17,7 @@ from svuprobe.extractors.audio import Decoders, InputSpec, Window
 from svuprobe.probe import evaluate
 from svuprobe.probe.finetune.network import Batch, Network
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.song_scores import song_scores
 from svuprobe.probe.training.splits import ClipSplits, FrameSplits, Rows
 from svuprobe.tasks.kinds.frames import Answer
 from svuprobe.tasks.manifest import ClipList
@@ -274,9 +275,8 @@ class FrameData(TaskData, FrameSplits):
         return self.network.reader.frame_loss(torch.cat(own), batch.targets)
 
     def ranked_score(self, outputs: Outputs, split: str) -> float:
-        score = evaluate.song_scores(self, self._answers([outputs], split))[
-            self.task.metrics[0]
-        ].mean()
+        by_clip = song_scores(self, self._answers([outputs], split))
+        score = by_clip[self.task.metrics[0]].mean()[0]
         return float(np.nan_to_num(score, nan=-np.inf))
 
     def test_scores(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.TestScores:
@@ -295,7 +295,7 @@ class FrameData(TaskData, FrameSplits):
             for outputs in outputs_of_seeds:
                 joined = np.concatenate([outputs[row] for row in windows.tolist()])
                 events = reader.decode(torch.from_numpy(joined), times, audio)
-                answers.append(Answer(events, self.kind.score(clip.target, events)))
+                answers.append(self.kind.judged(clip.target, events))
             yield answers
 
 

@@ -23,6 +23,7 @@ from svuprobe._run_options import FinetuneOptions
 from svuprobe.extractors.names import is_control, slug
 from svuprobe.probe import baselines, identity, trained
 from svuprobe.probe.assemble import assemble, weights_of_layers
+from svuprobe.probe.caveats import require_whole
 from svuprobe.probe.finetune.data import ClipData, FrameData, Recordings, data_of
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.model import AnyProtocol, build
@@ -133,9 +134,10 @@ def finetune(
         "revision": about["revision"],
         "protocol": protocol.fields | {"hash": protocol.hash},
     }
-    runner = SeedRunner(
-        data_of(recordings, network), folder, options, runtime, run_identity["digest"], config
-    )
+    task_data = data_of(recordings, network)
+    if isinstance(task_data, FrameData):
+        require_whole(task_data)
+    runner = SeedRunner(task_data, folder, options, runtime, run_identity["digest"], config)
     seeds = []
     # Each seed begins with a network of its own; the first was made to name the run.
     for seed in range(protocol.seeds):

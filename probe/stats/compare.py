@@ -45,7 +45,7 @@ from svuprobe.probe.stats.intervals import (
 from svuprobe.probe.stats.pairs import holm_of_pairs, letters
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.clips import ClipKind
-from svuprobe.tasks.kinds.metrics import mean_of
+from svuprobe.tasks.kinds.metrics import ratio_of
 
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
@@ -210,9 +210,11 @@ def _at_deletions(
     """Score every seed by the ranked metric at every row of ``counts``: (S, 1 + B)."""
     ranked = result.task.ranked
     if f"score_{ranked}" in stored:
-        return np.stack(
-            [mean_of(seed, group, counts) for seed in stored[f"score_{ranked}"][:, rows]]
-        )
+        of_clips = stored[f"score_{ranked}"][:, rows]
+        parts = np.stack([of_clips, np.ones_like(of_clips)], axis=-1)
+        if f"parts_{ranked}" in stored:
+            parts = stored[f"parts_{ranked}"][:, rows]
+        return np.stack([ratio_of(*each.T, group, counts) for each in parts])
     scored = units.of_rows(result, stored, rows, group)
     kind = kinds.named(result.task.kind)
     assert isinstance(kind, ClipKind)  # others store the score of each clip

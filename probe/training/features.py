@@ -107,7 +107,7 @@ class Block:
 Steps = list[torch.Tensor]  # rows of a block that each step learns from
 
 
-def _rows_at_once(bank: Bank) -> int:
+def rows_at_once(bank: Bank) -> int:
     """Return how many rows keep the largest tensor of a bank small."""
     shape, heads = bank.shape, len(bank)
     # The input of heads, one for each head where heads mix or hide layers of their own.
@@ -118,7 +118,7 @@ def _rows_at_once(bank: Bank) -> int:
 
 def chunks(n: int, bank: Bank) -> list[slice]:
     """Return rows 0 to n in parts that are worked on at once."""
-    size = _rows_at_once(bank)
+    size = rows_at_once(bank)
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
@@ -152,9 +152,11 @@ class Features(Splits):
         """Let go of the features themselves: splits and targets stay, nothing can be trained."""
         raise NotImplementedError
 
-    def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
-        """Return the rows of a step in the parts that are worked on at once."""
-        return rows.split(_rows_at_once(bank))
+    def parts(self, block: Block, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
+        """Return the rows of a step, which are of a block, in the parts that are worked on at
+        once.
+        """
+        return rows.split(rows_at_once(bank))
 
     def gradient(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return that of each head's mean loss, (H, B, C), for the targets (B, ...) that all
@@ -270,7 +272,7 @@ class ClipFeatures(Features, ClipSplits):
             batches.append(torch.from_numpy(np.concatenate(batch)))
         return batches
 
-    def parts(self, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
+    def parts(self, block: Block, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
         """Return one part: with class weights a batch's mean loss is no mean of parts."""
         return [rows]
 

@@ -19,7 +19,14 @@ from joblib import Parallel, cpu_count, delayed
 
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.training.features import Block, Features, FeatureStats, Steps, chunks
+from svuprobe.probe.training.features import (
+    Block,
+    Features,
+    FeatureStats,
+    Steps,
+    chunks,
+    rows_at_once,
+)
 from svuprobe.probe.training.heads import Bank
 from svuprobe.probe.training.splits import FrameSplits, Rows
 from svuprobe.tasks.kinds.frames import Answer, FrameKind
@@ -257,11 +264,39 @@ class FrameFeatures(Features, FrameSplits):
             steps.append(torch.cat(frames).to(self.device))
         return steps
 
+    def parts(self, block: Block, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
+        """Return the frames of a step in the parts that are worked on at once: as many as a core's
+        cache holds or, of a kind that learns from whole windows, as many of these, and one at
+        least.
+        """
+        if not self.kind.by_window:
+            return super().parts(block, rows, bank)
+        return rows.split(self._sizes(block.targets[rows], rows_at_once(bank)))
+
+    def _sizes(self, targets: torch.Tensor, most: int) -> list[int]:
+        """Return the frames of parts of whole windows, (N, ...) targets in all, each of up to
+        ``most`` frames or of a single window.
+        """
+        starts = self.kind.window_starts(targets).tolist()
+        sizes = [0]
+        for start, end in itertools.pairwise([*starts, len(targets)]):
+            if sizes[-1] and sizes[-1] + end - start > most:
+                sizes.append(0)
+            sizes[-1] += end - start
+        return sizes
+
+    def _chunks(self, block: Block, bank: Bank) -> list[slice]:
+        """Return the frames of a block in parts as `parts` does."""
+        if not self.kind.by_window:
+            return chunks(len(block), bank)
+        ends = np.cumsum([0, *self._sizes(block.targets, rows_at_once(bank))]).tolist()
+        return [slice(start, end) for start, end in itertools.pairwise(ends)]
+
     @torch.no_grad()
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
         """Return a block's part of minus the validation loss of each head, (H,)."""
         total = torch.zeros(len(bank), device=self.device)
-        for rows in chunks(len(block), bank):
+        for rows in self._chunks(block, bank):
             loss = self.kind.loss(bank(block.read(bank, rows)), block.targets[rows])
             total -= loss * (rows.stop - rows.start)
         return np.asarray((total / self._valid_frames).cpu().numpy())
@@ -295,6 +330,6 @@ class FrameFeatures(Features, FrameSplits):
         parts: list[list[torch.Tensor]] = [[] for _ in banks]
         for block in itertools.starmap(self._block, self._stream(self._blocks(mine))):
             for bank, logits in zip(banks, parts, strict=True):
-                for rows_at_once in chunks(len(block), bank):
-                    logits.append(bank(block.read(bank, rows_at_once)).cpu())
+                for frames in chunks(len(block), bank):
+                    logits.append(bank(block.read(bank, frames)).cpu())
         return [torch.cat(logits, dim=1).numpy() for logits in parts]

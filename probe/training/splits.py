@@ -283,6 +283,14 @@ class FrameSplits(Splits):
         """Return the centres of the frames of a window, (F,) seconds of its clip."""
         raise NotImplementedError
 
+    def frames_of_windows(self, split: str) -> dict[str, list[int]]:
+        """Return how many frames each window of the clips of a split has, by the clips' ids."""
+        rows = self.splits[split]
+        found: dict[str, list[int]] = {clip.id: [] for clip in rows.clips}
+        for row, clip in zip(rows.row.tolist(), rows.clip.tolist(), strict=True):
+            found[rows.clips[clip].id].append(len(self.window_times(row)))
+        return found
+
     def _times(self, rows: Rows) -> list[np.ndarray]:
         """Return the frame times of each clip, those of its windows joined."""
         times = []

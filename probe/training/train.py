@@ -90,7 +90,7 @@ class Run:
         if keep is not None and self.bank.seeds != self.seeds:  # all heads of a seed have stopped
             keep = keep[[self.seeds.index(seed) for seed in self.bank.seeds]]
         done = 0
-        for part in self.source.parts(rows, self.bank):
+        for part in self.source.parts(block, rows, self.bank):
             kept = None if keep is None else keep[:, done : done + len(part)]
             states = block.read(self.bank, part)
             logits, seen = self.bank.forward(states, kept)

@@ -19,7 +19,7 @@ from svuprobe._progress import SILENT, Reporter
 from svuprobe.tasks import is_synthetic, kinds
 from svuprobe.tasks.data.check_report import CheckReport, SplitCount
 from svuprobe.tasks.data.checksums import against_list, against_marker, short
-from svuprobe.tasks.data.doubts import SLACK_S, beyond, doubts
+from svuprobe.tasks.data.doubts import SLACK_S, beyond, doubts, too_long
 from svuprobe.tasks.data.leaks import leaks
 from svuprobe.tasks.datasets import DATASETS
 from svuprobe.tasks.folds import names
@@ -90,7 +90,8 @@ def check(
         problems += against_list(task, root, paths, reporter, jobs)
     # The length of a file that can't be read is unknown: no label lies beyond it.
     known = {clip.id: seconds[clip.id] for clip in clips if not headers[clip.path].problem}
-    problems += [late] if (late := beyond(task, clips, known)) else []
+    for problem in (beyond(task, clips, known), too_long(task, clips, known)):
+        problems += [problem] if problem else []
     # A file that can't be read has no length, and is named above.
     understood: tuple[str, ...] = ()
     first: list[list[str]] = []

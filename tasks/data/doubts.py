@@ -56,6 +56,12 @@ def beyond(task: Task, clips: Sequence[Clip], seconds: Mapping[str, float]) -> s
     )
 
 
+def too_long(task: Task, clips: Sequence[Clip], seconds: Mapping[str, float]) -> str:
+    """Say which clips would be cut into windows and may not be; parameters as of `beyond`."""
+    kind = kinds.of(task)
+    return kind.too_long(task, clips, seconds) if isinstance(kind, FrameKind) else ""
+
+
 def _spellings(task: Task, clips: Sequence[Clip]) -> Iterator[str]:
     """Yield labels, groups and paths that differ in what is hard to see alone."""
     if task.labels is None:

@@ -32,6 +32,7 @@ TABLE = {
     "chords": "svuprobe.tasks.kinds.chords:CHORDS",
     "segments": "svuprobe.tasks.kinds.segments:SEGMENTS",
     "structure": "svuprobe.tasks.kinds.structure:STRUCTURE",
+    "sequence": "svuprobe.tasks.kinds.sequence:SEQUENCE",
 }
 
 

@@ -64,6 +64,10 @@ class Kind(ABC):
         Whether a clip of own data may have nothing in the column ``target``.
     namespaces
         Of annotations in JAMS files that hold targets of the kind; ``*`` stands for anything.
+    keys
+        Keys of the TOML file that this kind has alone.
+    libraries
+        That count or decode for this kind alone: a result says which versions.
     sidecars
         Ends of the names of files that may lie beside a recording and hold its target.
     wrongness
@@ -78,6 +82,8 @@ class Kind(ABC):
     may_be_empty: ClassVar[bool] = False
     namespaces: ClassVar[tuple[str, ...]] = ()
     sidecars: ClassVar[tuple[str, ...]] = ()
+    keys: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     def with_labels(self, labels: tuple[str, ...]) -> Kind:
         """Return what does the work for a task with these labels: of most kinds the kind itself."""
@@ -97,6 +103,12 @@ class Kind(ABC):
         self, path: Path, spec: Mapping[str, Any]
     ) -> None:
         """Raise TaskError naming the TOML file where its keys do not go with this kind."""
+
+    def reading(self, spec: Mapping[str, Any]) -> Kind:
+        """Return what reads targets as the TOML's keys want them read: of most kinds the kind
+        itself.
+        """
+        return self
 
     def names_of(self, targets: Sequence[str], columns: Sequence[str]) -> list[str]:
         """Return the names of labels or values, from the TOML's ``targets`` or its columns."""
@@ -138,6 +150,10 @@ class Kind(ABC):
     def labels(self, targets: Sequence[Any]) -> tuple[str, ...]:
         """Return the labels of a task that declares none, from the targets of all its clips."""
         return ()
+
+    def labels_of(self, task: Task, clips: Sequence[Clip]) -> tuple[str, ...]:
+        """Return `labels` from the targets of those of a task's clips that may tell: all."""
+        return self.labels([clip.target for clip in clips])
 
     def classes(self, target: Any) -> Sequence[str]:
         """Return the labels that a clip carries, of kinds that `has_classes`."""

@@ -5,7 +5,7 @@ clip.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -16,7 +16,7 @@ from svuprobe.tasks.kinds.annotations import JAMS, MIDI, Observation, read_jams
 from svuprobe.tasks.kinds.answers import ClipAnswer, Mark
 from svuprobe.tasks.kinds.base import Kind
 from svuprobe.tasks.kinds.prediction import Prediction
-from svuprobe.tasks.types import Task, TaskError
+from svuprobe.tasks.types import Clip, Task, TaskError
 
 if TYPE_CHECKING:
     import torch
@@ -27,10 +27,20 @@ _CURVE = "#c8553d"
 
 
 class Answer(NamedTuple):
-    """Hold what a head makes of a whole clip: events as its kind has them, and what they score."""
+    """Hold what a head makes of a whole clip: events as its kind has them, and what they score.
+
+    Attributes
+    ----------
+    scores
+        Of the clip alone. Over a split, a metric is their mean;
+    ratios
+        but of those that are here it is a ratio of two sums over clips, to which the clip adds
+        these two: a rate of errors is over all symbols, not a mean over clips long and short.
+    """
 
     estimate: np.ndarray
     scores: dict[str, float]
+    ratios: Mapping[str, tuple[float, float]] = {}
 
 
 class FrameKind(Kind):
@@ -44,11 +54,14 @@ class FrameKind(Kind):
     pooled
         Name of an F over the events of all clips together, beside the means over clips; empty for
         none.
+    by_window
+        Whether a loss is of whole windows, whose frames stay together, and not of single frames.
     """
 
     level = "frame"
     activation_name: ClassVar[str]
     pooled: ClassVar[str] = ""
+    by_window: ClassVar[bool] = False
     wrongness = "1 − score, mean over seeds"
 
     # -- own data ----------------------------------------------------------------------------------
@@ -68,6 +81,12 @@ class FrameKind(Kind):
             raise TaskError(
                 f"{path}: targets names labels or the values of a regression; kind = {self.name!r}"
             )
+
+    def of_cell(self, where: str, text: str) -> tuple[Any, ...] | None:
+        """Return the target that a cell of own data holds; None where it names a file, as of most
+        kinds it does. Raises TaskError naming the cell.
+        """
+        return None
 
     @abstractmethod
     def read(self, path: Path) -> Sequence[Any]:
@@ -109,6 +128,10 @@ class FrameKind(Kind):
     def begins(self, target: Sequence[Any]) -> list[float]:
         """Return when each event begins, seconds."""
 
+    def in_words(self, target: Sequence[Any]) -> str:
+        """Return a target as a cell of a table: how many events there are."""
+        return f"{len(target)} {self.name}"
+
     def as_events(self, target: Sequence[Any]) -> np.ndarray:
         """Return the events of a target as an estimate has them: what gets everything right."""
         return np.array(target, dtype=float)
@@ -116,6 +139,28 @@ class FrameKind(Kind):
     @abstractmethod
     def rasterise(self, target: Sequence[Any], times: np.ndarray) -> np.ndarray:
         """Return the targets (F, ...) of the frames at ``times`` (F,), in seconds."""
+
+    def window_starts(self, targets: torch.Tensor) -> torch.Tensor:
+        """Return the rows at which windows begin, (W,), from rasterised targets (N, ...) of some;
+        kinds that learn `by_window` say it.
+        """
+        raise NotImplementedError
+
+    def too_long(self, task: Task, clips: Sequence[Clip], seconds: Mapping[str, float]) -> str:
+        """Say which clips may not be cut into windows and are, by their ids' seconds; empty where
+        none is, as of all kinds whose events have times.
+        """
+        return ""
+
+    def unfit(self, clips: Sequence[Clip], frames: Mapping[str, int]) -> str:
+        """Say why no head can learn from clips, or be chosen by them, that have so many frames, by
+        their ids; empty where one can.
+        """
+        return ""
+
+    def limits(self, split: str, clips: Sequence[Clip], frames: Mapping[str, int]) -> Iterator[str]:
+        """Say what limits the scores of a split of some name, a sentence each; else as `unfit`."""
+        return iter(())
 
     @abstractmethod
     def decode(self, task: Task, logits: torch.Tensor, times: np.ndarray) -> list[np.ndarray]:
@@ -136,7 +181,11 @@ class FrameKind(Kind):
         import torch
 
         estimates = self.decode(task, torch.from_numpy(logits), times)
-        return [Answer(estimate, self.score(target, estimate)) for estimate in estimates]
+        return [self.judged(target, estimate) for estimate in estimates]
+
+    def judged(self, reference: Sequence[Any], estimate: np.ndarray) -> Answer:
+        """Return the events of one clip with what they score."""
+        return Answer(estimate, self.score(reference, estimate))
 
     def chance(self, task: Task, times: np.ndarray) -> np.ndarray:
         """Return the events of a guess with nothing but the frame times: none."""

@@ -57,8 +57,15 @@ def _nanmean(values: np.ndarray) -> np.ndarray:
 
 def mean_of(values: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Average one value per unit (N,) over each resampling: (R,)."""
-    # Sums and counts of each group, drawn together: one product serves all resamplings.
-    stacked = np.stack([values, np.ones_like(values)], axis=1)
+    return ratio_of(values, np.ones_like(values), group, counts)
+
+
+def ratio_of(
+    values: np.ndarray, sizes: np.ndarray, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Divide the sum of values (N,) by that of sizes (N,) in each resampling: (R,)."""
+    # The sums of each group, drawn together: one product serves all resamplings.
+    stacked = np.stack([values, sizes], axis=1)
     total = counts @ group_totals(stacked, group, counts.shape[1])
     return _ratio(total[:, 0], total[:, 1])
 
@@ -286,6 +293,8 @@ METRICS: dict[str, Metric] = {
 }
 # Whose intervals are computed on the scale of Fisher's z (1921), which keeps them within -1 to 1.
 CORRELATIONS = ("pearson", "spearman")
+# Of which less is better: they never rank.
+ERRORS = ("mae", "rmse", "symbol_error_rate", "word_error_rate")
 # Metrics that belong to one task, and stand in its file.
 OF_ONE_TASK = {
     "key_weighted": "svuprobe.tasks.key:weighted_score",

@@ -7,7 +7,7 @@ TOML file:
 .. code-block:: toml
 
     name = "digits"
-    kind = "multiclass"            # multiclass | multilabel | regression | notes | beats
+    kind = "multiclass"            # or another of svuprobe.tasks.kinds
     metadata = "digits.csv"        # columns: path, target, optional id, start, end, split, group
     window_s = 3.0                 # optional
 
@@ -15,9 +15,9 @@ Its keys are in `svuprobe.tasks.own.keys.KEYS`, the columns of a list in
 `svuprobe.tasks.own.columns.COLUMNS`. Paths are relative to the TOML file. ``target`` (or ``label``)
 is a label; labels joined by ``|`` (multilabel); numbers joined by ``|`` (regression); a file of
 notes (CSV of ``onset_s,offset_s,midi``, JAMS, MIDI) or beats (a text file of times, JAMS), in
-seconds of the audio file. ``start`` and ``end``, in seconds, take a part of the file. How a CSV
-file may be written, in any locale: `svuprobe.tasks.sheets`. Labels and groups are compared as
-composed characters with single blanks.
+seconds of the audio file; a text (sequence). ``start`` and ``end``, in seconds, take a part of the
+file. How a CSV file may be written, in any locale: `svuprobe.tasks.sheets`. Labels and groups are
+compared as composed characters with single blanks.
 
 How clips without a split get one: `svuprobe.tasks.own.splits`. Without a ``group`` column the file
 is the group. The key ``folds`` deals clips to so many folds in the same way, and a column ``fold``
@@ -36,6 +36,7 @@ from typing import Any
 
 from svuprobe._errors import did_you_mean
 from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.metrics import ERRORS
 from svuprobe.tasks.own import folders, tables
 from svuprobe.tasks.own.clips import clips_of
 from svuprobe.tasks.own.columns import COLUMNS
@@ -114,7 +115,7 @@ def _spec_of(folder: Path) -> dict[str, Any]:
 def _task(path: Path, spec: Mapping[str, Any], source: str) -> Task:
     """Return the task that keys describe; ``path`` is what errors name."""
     _refuse_contradictions(path, spec)
-    kind = kinds.named(spec["kind"])
+    kind = kinds.named(spec["kind"]).reading(spec)
     window = float(spec.get("window_s", kind.window_s))
     tail = float(spec.get("tail_s", kind.tail_s(window)))
     names = kind.names_of(spec.get("targets", ()), columns_of(spec).get("target", ()))
@@ -150,6 +151,11 @@ def _ranked(path: Path, metrics: tuple[str, ...], first: str | None) -> tuple[st
         return metrics
     if first not in metrics:
         raise TaskError(f"{path}: metric = {first[:80]!r}; {did_you_mean(first, metrics)}")
+    if first.startswith(ERRORS):
+        raise TaskError(
+            f"{path}: metric = {first!r} is a measure of errors, of which less is better; what "
+            f"ranks is one of {', '.join(name for name in metrics if not name.startswith(ERRORS))}"
+        )
     return (first, *(name for name in metrics if name != first))
 
 
@@ -173,6 +179,13 @@ def listing_of(task: Task) -> Listing:
 def _refuse_contradictions(path: Path, spec: Mapping[str, Any]) -> None:
     """Raise TaskError where keys that are right alone do not go together."""
     kind = kinds.named(spec["kind"])
+    for name in kinds.TABLE:
+        for key in kinds.named(name).keys:
+            if key in spec and key not in kind.keys:
+                raise TaskError(
+                    f"{path}: {key} = {ascii(spec[key])[:80]}; the key is for kind = {name!r}, and "
+                    f"this is {kind.name!r}"
+                )
     kind.check_keys(path, spec)
     window = spec.get("window_s", kind.window_s)
     if spec.get("tail_s", 0) > window:

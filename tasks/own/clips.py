@@ -36,7 +36,7 @@ def clips_of(listing: Listing, task: Task, spec: Mapping[str, Any]) -> list[Clip
     """
     if not listing.rows:
         raise TaskError(f"{listing.place}: no clips in it, only a header")
-    kind = kinds.of(task)
+    kind = kinds.of(task).reading(spec)
     seed, n_folds = spec.get("split_seed", 0), spec.get("folds", 0)
     read = _Rows(listing, task, spec)
     clips = [read.clip(row) for row in listing.rows]
@@ -71,7 +71,7 @@ class _Rows:
 
     def __init__(self, listing: Listing, task: Task, spec: Mapping[str, Any]) -> None:
         self.listing, self.task = listing, task
-        self.kind = kinds.of(task)
+        self.kind = kinds.of(task).reading(spec)
         self.namespace = spec.get("namespace", "")
         self.group = re.compile(spec["group_pattern"]) if "group_pattern" in spec else None
         self.numbers = _numbers(listing, self.kind)  # of each list
@@ -137,6 +137,9 @@ class _Rows:
                 Cell(where, text), self.numbers[row.table], self.task.labels or ()
             )
         assert isinstance(self.kind, FrameKind)
+        written = self.kind.of_cell(where, text)
+        if written is not None:
+            return written
         # Many clips may be parts of one recording: its events are read once.
         if path not in self.events:
             self.events[path] = self.kind.events(path, self.namespace)

@@ -102,7 +102,11 @@ def _metadata(path: Path) -> dict[str, Any]:
             f"{path}: embedding_type = {body['embedding_type']!r}: events with labels, of several "
             "at a time, are no kind of task here; scene tasks are"
         )
-    known = [name for name in kinds.TABLE if kinds.named(name).has_classes]
+    known = []
+    for name in kinds.TABLE:
+        kind = kinds.named(name)
+        if isinstance(kind, ClipKind) and kind.has_classes:
+            known.append(name)
     if body["prediction_type"] not in known:
         raise TaskError(
             f"{path}: prediction_type = {body['prediction_type']!r}; it is one of "

@@ -11,6 +11,7 @@ from typing import Any
 from svuprobe._errors import did_you_mean
 from svuprobe._files import parse_toml
 from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.spelling import UNITS
 from svuprobe.tasks.own.columns import COLUMNS
 from svuprobe.tasks.sheets import normal, read_text
 from svuprobe.tasks.types import TaskError
@@ -114,7 +115,7 @@ KEYS = {
     "dataset": _NAME.means("tasks of one dataset share features; the name if not given"),
     "window_s": _range(0.01, _DAY_S).means(
         "length of the windows that clips are cut into, seconds; 30, or 5 for notes, or what a "
-        "HEAR task says"
+        "HEAR task says; a sequence has to lie in one"
     ),
     "tail_s": _range(0.0, _DAY_S).means(
         "shortest rest of a clip that is a window, seconds; 1, or 0 for notes and beats"
@@ -134,6 +135,12 @@ KEYS = {
     ),
     "disjoint_groups": _YES.means("refuse a group in two splits or folds; true"),
     "beat_decoder": _choice("dbn", "peaks").means("how beats are found in an activation; dbn"),
+    "unit": _choice(*UNITS).means("what a symbol of a sequence is; character"),
+    "casefold": _YES.means("drop the case of a sequence's texts; false"),
+    "alphabet": _LINE.means(
+        "the symbols of a sequence, as 'abc' or, of tokens, 'AA B CH'; else those of the training "
+        "split"
+    ),
     "namespace": _LINE.means("the namespace of JAMS files that is meant, as key_mode"),
     "split_seed": _whole(0, (1 << 32) - 1).means("of the splits or folds that are dealt out; 0"),
     "folds": _whole(2, 1000).means("deal clips out to so many folds: cross-validation"),

@@ -83,7 +83,7 @@ def first_rows(task: Task, clips: Sequence[Clip], most: int = 5) -> list[list[st
     in_folds = bool(fold_names(clips))
     rows = [["id", "fold" if in_folds else "split", "group", "from", "to", "target"]]
     for clip in clips[:most]:
-        target = f"{len(clip.target)} {kind.name}" if isinstance(kind, FrameKind) else clip.target
+        target = kind.in_words(clip.target) if isinstance(kind, FrameKind) else clip.target
         if isinstance(target, tuple):
             target = " | ".join(map(str, target))
         end = "end" if clip.end is None else f"{clip.end:g} s"

@@ -17,6 +17,7 @@ from svuprobe.probe.training.heads import WEIGHTED_SUM, Bank, Shape, Spec
 from svuprobe.probe.training.train import Run, fit, make_banks
 from svuprobe.probe.training.workers import Workers, matmul_precision_for, matmul_rounding
 from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds import ctc
 
 KINDS = [
     "multiclass",
@@ -28,6 +29,7 @@ KINDS = [
     "chords",
     "segments",
     "structure",
+    "sequence",
 ]
 
 
@@ -134,6 +136,9 @@ def test_gradients_are_those_of_the_losses(kind, weighted):
         "chords": lambda: torch.randint(-1, 61, (n,), generator=generator),
         "segments": lambda: torch.randint(0, 2, (n, 6), generator=generator).float(),
         "structure": lambda: torch.randint(-1, 6, (n,), generator=generator),
+        "sequence": lambda: torch.from_numpy(
+            np.concatenate([ctc.rasterise([1, 2, 2, 5], 25), ctc.rasterise([3], 15)])
+        ),
     }[kind]()
     weights = torch.rand(6, generator=generator) + 0.1 if weighted else None
     asked = outputs.clone().requires_grad_()

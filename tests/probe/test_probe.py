@@ -124,6 +124,7 @@ def kind_of_task(tmp_path, kind):
         "beats": lambda n: f"t{n}.txt",
         "melody": lambda n: f"f{n}.csv",
         **dict.fromkeys(("chords", "segments", "structure"), lambda n: f"c{n}.lab"),
+        "sequence": lambda n: "abba cab"[n % 4 :],
     }[kind]
     rows = [
         {"path": f"{n}.wav", "target": target(n), "split": splits[n % 5], "group": n}
@@ -138,7 +139,8 @@ def kind_of_task(tmp_path, kind):
     task = api.load_task(str(toml))
     frames = 60 if kinds.of(task).level == "frame" else 1
     states = {
-        c.id: [rng.normal(size=(frames, 4, 8)) for _ in range(2)] for c in task.clips(tmp_path)
+        c.id: [rng.normal(size=(frames, 4, 8)) for _ in range(1 if kind == "sequence" else 2)]
+        for c in task.clips(tmp_path)
     }
     write_cache(tmp_path / "f", header(task, layers=4, dim=8), states)
     return toml, FrameFeatures if kinds.of(task).level == "frame" else ClipFeatures

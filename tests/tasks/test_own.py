@@ -19,7 +19,7 @@ from svuprobe.tasks.kinds.notes import NOTES as NOTE_KIND
 from svuprobe.tasks.manifest import labels_of
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
-FRAME_KINDS = ("notes", "beats", "melody", "chords", "segments", "structure")
+FRAME_KINDS = ("notes", "beats", "melody", "chords", "segments", "structure", "sequence")
 NOTES = "onset_s,offset_s,midi\n2.5,3.5,62\n0.5,1.5,60\n1.5,2.5,61.5\n"
 BEATS = "# Beats of a waltz\n0.5 1\n1.0 2\n\n1.5\t3\n2.0 1\n"
 THREE = "a.wav,x,train\nb.wav,y,valid\nc.wav,x,test\n"
@@ -95,6 +95,8 @@ def refused(path: Path, *parts: str) -> None:
         ("chords", "", "c.lab", ((0.0, 1.5, "C:maj"),), ()),
         ("segments", "", "c.lab", ((0.0, 1.5, "C:maj"),), ("C:maj",)),
         ("structure", 'targets = ["A", "C:maj"]', "c.lab", ((0.0, 1.5, "C:maj"),), ("A", "C:maj")),
+        ("sequence", 'unit = "token"', "DH AH0", ("DH", "AH0"), ("AH0", "DH")),
+        ("sequence", "casefold = true", "c.txt", ("l", "a"), (" ", "a", "l")),
     ],
 )
 def test_every_kind_has_its_target(tmp_path, kind, extra, target, expected, labels):
@@ -103,6 +105,7 @@ def test_every_kind_has_its_target(tmp_path, kind, extra, target, expected, labe
         "b_dot_beats": BEATS,
         "f_dot_csv": "0.0,0.0\n0.01,220.0\n",
         "c_dot_lab": "0 1.5 C:maj\n",
+        "c_dot_txt": "La\n",
     }
     task, clips = found(write(tmp_path, toml(kind, extra), given(target), **files))
     assert [clip.target for clip in clips] == [expected] * 3

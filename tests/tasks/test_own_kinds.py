@@ -24,6 +24,7 @@ TARGETS = {
     "chords": ("minor.lab", "none.lab"),
     "segments": ("ab.lab", "b.lab"),
     "structure": ("ab.lab", "b.lab"),
+    "sequence": ("ab", "b"),
 }
 DECLARED = {
     "multiclass": (["a", "b"], ["never", "a", "b"], ["a", "b", "never", "nor"]),
@@ -35,6 +36,7 @@ DECLARED = {
     "chords": (),
     "segments": (["a", "b", "never"],),
     "structure": (["a", "b", "never"],),
+    "sequence": (),
 }
 CASES = [(kind, names) for kind in kinds.TABLE for names in (None, *DECLARED[kind])]
 
@@ -91,6 +93,7 @@ def test_every_kind_is_probed_whatever_labels_are_declared(folder, kind, names):
     # Of the whole split, not of a clip.
     scores = [name for name in done.result.scores if not name.endswith("_pooled")]
     more = {"rmse", "pearson", "spearman"} if kind == "regression" else set()
+    more |= {"word_error_rate"} if kind == "sequence" else set()
     assert set(scores) == {*kinds.named(kind).metrics, *each, *more}
     if kind in ("multiclass", "multilabel", "segments", "structure"):
         assert done.result.task.labels == tuple(sorted(names or ["a", "b"]))
