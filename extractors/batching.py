@@ -106,6 +106,32 @@ def window_features(
     return states.to(torch.float16).transpose(1, 2).contiguous(), frames
 
 
+def finite_features(
+    extractor: Extractor,
+    windows: Sequence[np.ndarray],
+    level: str,
+    device: str,
+    *,
+    std: bool = False,
+) -> tuple[torch.Tensor, list[int]]:
+    """Compute the features of some windows as `window_features` does, for who takes them at once.
+
+    Raises
+    ------
+    ExtractError
+        The model refuses a window, or features of one are not finite.
+    """
+    states, frames = window_features(extractor, windows, level, device, std=std)
+    for state, n in zip(states, frames, strict=True):
+        own = state[:n] if level == "frame" else state
+        if not own.isfinite().all():
+            raise ExtractError(
+                f"{extractor.name}: features are not finite in float16 (is the audio far beyond "
+                "full scale?)"
+            )
+    return states, frames
+
+
 class BatchFeatures:
     """Hold features of a batch; they come from the device once, when the writer asks for them."""
 

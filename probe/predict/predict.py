@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol as Interface
 
@@ -30,9 +31,9 @@ from svuprobe.extractors.base import ExtractError, Extractor, FrameGrid
 from svuprobe.extractors.batching import (
     DTYPES,
     batch_seconds_for,
+    finite_features,
     input_spec,
     native_dtype,
-    window_features,
 )
 from svuprobe.extractors.loading import load as load_model
 from svuprobe.probe import trained
@@ -136,7 +137,7 @@ class HeadsPredictor:
         level.
         """
         std = self.heads.pooling == "mean_std"
-        states, frames = window_features(self.extractor, windows, self.level, self.device, std=std)
+        states, frames = finite_features(self.extractor, windows, self.level, self.device, std=std)
         if self.level == "clip":
             # Of each layer the mean and, where the heads read it, the deviation behind it.
             states = states.transpose(1, 2).flatten(2)[:, None]  # (windows, 1, layers, 1 or 2 dim)
@@ -195,7 +196,7 @@ def predict(
     """Yield predictions of files, in their order; of a file of any length only its outputs are
     held.
 
-    A file that can't be decoded gives a Prediction with a ``failure``.
+    A file that can't be decoded, or that the model refuses, gives a Prediction with a ``failure``.
     """
     task, kind = predictor.task, kinds.of(predictor.task)
     # Numbers as ids: a file may be named twice.
@@ -258,18 +259,29 @@ def _by_file(
     outputs: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
     rate, context = predictor.input_spec.sample_rate, predictor.input_spec.context
-    for _, piece in pieces:
+    refused = ""
+    for clip, piece in pieces:
         if isinstance(piece, Window):
             places.append((piece.start_s, piece.start_s + (len(piece.samples) - context) / rate))
             waiting.append(piece.samples)
         # As much at once as fits the memory; windows of two files never go together.
         full = sum(map(len, waiting)) >= predictor.batch_seconds * rate
         if waiting and (full or (isinstance(piece, ClipEnd) and not piece.failure)):
-            outputs += predictor.logits(waiting)
+            try:
+                outputs += _finite(predictor.logits(waiting))
+            except ExtractError as error:  # which holds up no other file
+                refused = refused or f"{clip.path}: {error}"
             waiting = []
         if isinstance(piece, ClipEnd):
-            yield places, outputs, piece
-            places, outputs, waiting = [], [], []
+            yield places, outputs, replace(piece, failure=piece.failure or refused or None)
+            places, outputs, waiting, refused = [], [], [], ""
+
+
+def _finite(outputs: list[np.ndarray]) -> list[np.ndarray]:
+    for one in outputs:
+        if not np.isfinite(one).all():
+            raise ExtractError("answers are not finite (is the audio far beyond full scale?)")
+    return outputs
 
 
 def _labels(

@@ -16,7 +16,7 @@ from svuprobe.api.audio_files import audio_files
 from svuprobe.api.models import LoadedModel, load_model
 from svuprobe.extractors.audio import ClipEnd, Decoders, Window
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.batching import input_spec, window_features
+from svuprobe.extractors.batching import finite_features, input_spec
 from svuprobe.extractors.cache.checksums import Sink
 from svuprobe.tasks.types import Clip, Windowing
 
@@ -36,7 +36,7 @@ class Embedding:
     frames
         How many frames it has.
     failure
-        Why it can't be read, else nothing.
+        Why it can't be read, or has no features, else nothing.
     """
 
     path: Path
@@ -77,12 +77,14 @@ def embed(
     Returns
     -------
     list of Embedding
-        One a file, in their order; one that can't be read has a ``failure``.
+        One a file, in their order; one that can't be read, or that the model refuses, has a
+        ``failure``.
 
     Raises
     ------
     ExtractError
-        The model can't be loaded, there is no file, or none can be read; a format that is not here.
+        The model can't be loaded, there is no file, or none has features; a format that is not
+        here.
 
     Example
     -------
@@ -104,7 +106,7 @@ def embed(
         done = list(options.reporter.watch(found, "embed", len(files)))
     usable = [each for each in done if not each.failure]
     if not usable:
-        raise ExtractError(f"none of {len(files)} files can be read: {done[0].failure}")
+        raise ExtractError(f"none of {len(files)} files has features: {done[0].failure}")
     if target is not None:
         _WRITERS[target.suffix](target, loaded, usable, level)
     return done
@@ -124,18 +126,27 @@ def _embedded(
     clips = [Clip(str(file), str(file), "train", None, "") for file in files]
     parts: list[np.ndarray] = []
     counts: list[int] = []
+    refused = ""
     with torch.inference_mode():
         for clip, piece in decoders.windows(((clip, [spec]) for clip in clips), windowing):
             if isinstance(piece, Window):
-                states, frames = window_features(extractor, [piece.samples], level, options.runs_on)
+                # What the model refuses in one file holds up no other.
+                try:
+                    states, frames = finite_features(
+                        extractor, [piece.samples], level, options.runs_on
+                    )
+                except ExtractError as error:
+                    refused = refused or f"{clip.path}: {error}"
+                    continue
                 rows = 1 if level == "clip" else frames[0]
                 parts.append(states[0, :rows].float().cpu().numpy())  # (rows, layers, dim)
                 counts.append(frames[0])
                 continue
             assert isinstance(piece, ClipEnd)
             path = Path(clip.path)
-            if piece.failure or not parts:
-                reason = piece.failure or f"{path}: shorter than a frame of {loaded.name}"
+            if piece.failure or refused or not parts:
+                reason = piece.failure or refused
+                reason = reason or f"{path}: shorter than a frame of {loaded.name}"
                 yield Embedding(path, None, failure=reason)
             elif level == "clip":
                 # Each window counts as its frames do.
@@ -144,7 +155,7 @@ def _embedded(
             else:
                 every = np.concatenate(parts).transpose(1, 0, 2)
                 yield Embedding(path, np.ascontiguousarray(every), sum(counts))
-            parts, counts = [], []
+            parts, counts, refused = [], [], ""
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -188,6 +199,11 @@ def _npz(out: Path, loaded: LoadedModel, done: Sequence[Embedding], level: str) 
         )
 
 
+def _utf8(path: Path) -> str:
+    """Return a path as text that HDF5 and Parquet hold; bytes that are not UTF-8 as ``\\udce9``."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _hdf5(out: Path, loaded: LoadedModel, done: Sequence[Embedding], level: str) -> None:
     """Write a dataset a file, with its path as an attribute."""
     import h5py
@@ -199,7 +215,7 @@ def _hdf5(out: Path, loaded: LoadedModel, done: Sequence[Embedding], level: str)
             content.attrs["level"] = level
             for number, each in enumerate(done):
                 dataset = content.create_dataset(f"features/{number:06d}", data=each.features)
-                dataset.attrs["path"] = str(each.path)
+                dataset.attrs["path"] = _utf8(each.path)
                 dataset.attrs["frames"] = each.frames
         sink.check()
 
@@ -211,7 +227,7 @@ def _parquet(out: Path, loaded: LoadedModel, done: Sequence[Embedding], level: s
     for each in done:
         assert each.features is not None
         for layer, features in zip(loaded.layer_names, each.features, strict=True):
-            columns["path"].append(str(each.path))
+            columns["path"].append(_utf8(each.path))
             columns["layer"].append(layer)
             columns["frames"].append(each.frames)
             columns["features"].append(features)

@@ -9,7 +9,7 @@ from svuprobe._run_options import RunOptions
 from svuprobe.extractors import check_model as checking
 from svuprobe.extractors.audio import ClipEnd, Window, cut_samples
 from svuprobe.extractors.base import ExtractError, Extractor, FrameGrid
-from svuprobe.extractors.batching import DTYPES, input_spec, native_dtype, window_features
+from svuprobe.extractors.batching import DTYPES, finite_features, input_spec, native_dtype
 from svuprobe.extractors.loading import load as load_extractor
 from svuprobe.tasks.types import Windowing
 
@@ -60,15 +60,15 @@ class LoadedModel:
         Raises
         ------
         ExtractError
-            The audio is no such array, holds values that are not finite, or is shorter than a
-            frame.
+            The audio is no such array, holds values that are not finite or so large that its
+            features are not, or is shorter than a frame.
         """
         spec = input_spec(self.extractor, "frame")
         parts = []
         with torch.inference_mode():
             for piece in cut_samples(audio, sr, [spec], Windowing(window_s)):
                 if isinstance(piece, Window):
-                    states, frames = window_features(
+                    states, frames = finite_features(
                         self.extractor, [piece.samples], "frame", self._device
                     )
                     parts.append(states[0, : frames[0]].cpu().numpy())  # (frames, layers, dim)

@@ -20,6 +20,7 @@ from svuprobe import api, cli
 from svuprobe._files import sha256_of
 from svuprobe._tensors import save_tensors
 from svuprobe.api import prediction as prediction_files
+from svuprobe.extractors.base import ExtractError
 from svuprobe.probe.predict import formats
 from svuprobe.probe.protocol import ProbeError, preset
 from svuprobe.tasks import find_clips, load
@@ -145,6 +146,20 @@ def test_many_files_one_of_them_broken(runs, tmp_path):
     rows = json.loads(done.stdout)
     assert {row["path"] for row in rows} == {good}
     assert sum(row["probability"] for row in rows) == pytest.approx(2, abs=1e-4)
+
+
+def test_what_the_heads_can_not_answer_holds_up_no_other_file(runs, tmp_path):
+    path, clips, stored = runs["technique"]
+    good = clips[stored["clip_id"][0]].path
+    loud = tmp_path / "lo\nud.wav"
+    soundfile.write(loud, np.full(80_000, 1e30), 16_000, subtype="FLOAT")
+    done = predict("--run", path, "--audio", loud, "--audio", good)
+    assert done.exit_code == 1
+    assert "lo\\nud.wav: logmel: features are not finite" in done.output
+    assert "1 of 2 files failed" in done.output
+    assert good in done.output
+    with pytest.raises(ExtractError, match="not finite"):
+        api.predict(path, np.full(80_000, 1e30), 16_000)
 
 
 @pytest.mark.parametrize("task", ["technique", "transcription", "beat"])

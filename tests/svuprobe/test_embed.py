@@ -1,5 +1,7 @@
 """Features without a task: the numbers of load_model, in files that others read."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -101,6 +103,40 @@ def test_a_folder_is_searched_and_what_is_no_sound_is_named(songs, tmp_path):
         assert len(arrays["paths"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("level", "words"), [("clip", "shorter than one frame"), ("frame", "no window is long")]
+)
+def test_what_the_model_refuses_holds_up_no_other_file(songs, tmp_path, level, words):
+    soundfile.write(tmp_path / "short.wav", np.zeros(10), 16_000)
+    soundfile.write(tmp_path / "loud.wav", np.full(8_000, 1e30), 16_000, subtype="FLOAT")
+    several = [tmp_path / "short.wav", songs / "a.wav", tmp_path / "loud.wav"]
+    out = tmp_path / "x.npz"
+    short, good, loud = svuprobe.embed("svuprobe-small", several, out, level=level, options=HERE)
+    assert short.failure.startswith(f"{short.path}: ")
+    assert words in short.failure
+    assert loud.failure.startswith(f"{loud.path}: ")
+    assert "not finite" in loud.failure
+    assert not good.failure
+    with np.load(out) as arrays:
+        assert arrays["paths"].tolist() == [str(good.path)]
+    with pytest.raises(ExtractError, match="not finite"):
+        svuprobe.load_model("svuprobe-small")(np.full(8_000, 1e30), 16_000)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet"])
+def test_a_name_that_is_not_utf8_is_written_all_the_same(songs, tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    try:
+        path.write_bytes((songs / "a.wav").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    (done,) = svuprobe.embed("logmel", [path], tmp_path / f"x{suffix}", options=HERE)
+    assert not done.failure
+    assert (tmp_path / f"x{suffix}").stat().st_size
+
+
 def test_mistakes_are_one_line(songs, tmp_path):
     with pytest.raises(ExtractError, match=r"ends in one of \.npz, \.h5, \.parquet"):
         svuprobe.embed("logmel", files(songs), tmp_path / "x.csv", options=HERE)
@@ -108,6 +144,6 @@ def test_mistakes_are_one_line(songs, tmp_path):
         svuprobe.embed("logmel", files(songs), tmp_path / "x.parquet", level="frame", options=HERE)
     with pytest.raises(ExtractError, match="level 'frames'; it is one of clip, frame"):
         svuprobe.embed("logmel", files(songs), level="frames", options=HERE)
-    with pytest.raises(ExtractError, match="none of 1 files can be read"):
+    with pytest.raises(ExtractError, match="none of 1 files has features"):
         svuprobe.embed("logmel", [songs / "d.wav"], tmp_path / "x.npz", options=HERE)
     assert not (tmp_path / "x.npz").exists()
