@@ -21,6 +21,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -36,6 +37,7 @@ from svuprobe.extractors.jobs import (
     Job,
     announcement,
     caches_of,
+    close_cache,
     jobs_for,
     refuse_full_disk,
     remarks,
@@ -47,14 +49,39 @@ from svuprobe.tasks.types import Clip, Windowing
 Piece = tuple[Clip, Window | ClipEnd]
 
 
+@dataclass
+class Extraction:
+    """Hold what an extraction has to do, once it is planned.
+
+    Attributes
+    ----------
+    corpus
+        Every clip that a job names.
+    jobs
+        What is still to be written; `fill` does it, here or, in shares, elsewhere
+        (`svuprobe.extractors.shares`).
+    seconds_of
+        Of audio in each clip, by clip id; 0 where it is not known.
+    """
+
+    corpus: Corpus
+    caches: list[CacheToFill]
+    jobs: list[Job]
+    seconds_of: dict[str, float]
+
+    def close(self) -> list[ExtractionReport]:
+        """Join each cache, and return the report of each model."""
+        for cache in self.caches:
+            close_cache(cache.directory)
+        return [cache.report for cache in self.caches]
+
+
 def extract(
     extractors: Sequence[Extractor],
     corpus: Corpus,
     features: Path,
     options: RunOptions,
     *,
-    shard: tuple[int, int] = (1, 1),
-    replace_changed: bool = False,
     begun: Callable[[], object] = lambda: None,
 ) -> list[ExtractionReport]:
     """Run models once over every clip their caches don't hold yet, decoding each clip once for all.
@@ -68,12 +95,10 @@ def extract(
         ``batch_s=None`` is `batch_seconds_for` the device; a GPU that runs out of memory halves a
         batch. A clip whose decoding process gives no sign of life for ``decode_timeout_s`` fails by
         name; this process can't be given up (``jobs=0``). ``compiled`` compiles models that can be,
-        and pads batches to few lengths. The reporter is told the plan and the estimate, and shows a
-        bar of the seconds of audio.
-    shard
-        ``(i, n)``: do the i-th of n parts of the plan, for several processes on one cache.
-    replace_changed
-        Make shards again that hold clips whose audio, start or end is another now.
+        and pads batches to few lengths. ``shard`` is the part of the plan that is done, and
+        ``replace_changed`` has shards made again that hold clips whose audio, start or end is
+        another now. The reporter is told the plan and the estimate, and shows a bar of the seconds
+        of audio.
     begun
         Called before the work, once nothing speaks against it.
 
@@ -89,44 +114,62 @@ def extract(
         Nothing can be done: the cache is another model's, is damaged, can't be written or won't fit
         on the disk, or clips have other audio now.
     """
+    with Decoders(options.decoders, options.decode_timeout_s) as decoders:
+        extraction = plan_extraction(extractors, corpus, features, options, decoders)
+        begun()
+        fill(extraction, decoders, options)
+    return extraction.close()
+
+
+def plan_extraction(
+    extractors: Sequence[Extractor],
+    corpus: Corpus,
+    features: Path,
+    options: RunOptions,
+    decoders: Decoders,
+) -> Extraction:
+    """Find out what caches lack, write the plan of their shards, and say what is to be done.
+
+    Arguments and errors are those of `extract`: whatever speaks against the work is said here,
+    before any of it, and before a model takes memory on a device.
+    """
     # Clips are known by id from here on: shards and jobs name nothing else.
     by_id = {clip.id: clip for clip in corpus.clips}
-    windowing, device, reporter = corpus.windowing, options.runs_on, options.reporter
-    with Decoders(options.decoders, options.decode_timeout_s) as decoders:
-        caches = [CacheToFill.of(extractor, features, corpus, options) for extractor in extractors]
-        shards = [cache.shards for cache in caches]
-        changed = changed_shards(
-            decoders, by_id, shards, replace=replace_changed, reporter=reporter
-        )
-        for cache, changed_in_it in zip(caches, changed, strict=True):
-            cache.changed = changed_in_it
-        seconds_of = _durations(decoders, by_id, caches)
-        # Whatever speaks against the work is said before any
-        # of it, and before a model takes memory on a device.
-        to_do = jobs_for(caches, seconds_of, shard)
-        if to_do:
-            reporter.say(announcement(to_do, seconds_of, windowing))
-            for remark in remarks(to_do, seconds_of, windowing):
-                reporter.say(remark)
-            refuse_full_disk(features, to_do, seconds_of, windowing)
-        begun()
-        if to_do:
-            started = time.perf_counter()
-            batches = ModelBatches(
-                corpus.level, device, options.batch_s or batch_seconds_for(device), options.compiled
-            )
-            for cache in caches_of(to_do):
-                cache.prepare(device, options.compiled)
-            total = sum(job.seconds(seconds_of) for job in to_do)
-            names = ", ".join(extractor.name for extractor in extractors)
-            with reporter.bar(round(total), f"extract {names}", " s of audio", scaled=True) as bar:
-                _run_jobs(
-                    to_do, by_id, decoders, windowing, batches, Estimate(bar, total, reporter.say)
-                )
-            _share_time(caches, time.perf_counter() - started)
-    for cache in caches:
-        cache.close()
-    return [cache.report for cache in caches]
+    reporter = options.reporter
+    caches = [CacheToFill.of(extractor, features, corpus, options) for extractor in extractors]
+    shards = [cache.shards for cache in caches]
+    changed = changed_shards(
+        decoders, by_id, shards, replace=options.replace_changed, reporter=reporter
+    )
+    for cache, changed_in_it in zip(caches, changed, strict=True):
+        cache.changed = changed_in_it
+    seconds_of = _durations(decoders, by_id, caches)
+    to_do = jobs_for(caches, seconds_of, options.shard)
+    if to_do:
+        reporter.say(announcement(to_do, seconds_of, corpus.windowing))
+        for remark in remarks(to_do, seconds_of, corpus.windowing):
+            reporter.say(remark)
+        refuse_full_disk(features, to_do, seconds_of, corpus.windowing)
+    return Extraction(corpus, caches, to_do, seconds_of)
+
+
+def fill(extraction: Extraction, decoders: Decoders, options: RunOptions) -> None:
+    """Do the jobs of an extraction that no other process is at or has done meanwhile."""
+    if not extraction.jobs:
+        return
+    corpus, device, reporter = extraction.corpus, options.runs_on, options.reporter
+    started = time.perf_counter()
+    batch_s = options.batch_s or batch_seconds_for(device)
+    batches = ModelBatches(corpus.level, device, batch_s, options.compiled)
+    for cache in caches_of(extraction.jobs):
+        cache.prepare(device, options.compiled)
+    total = sum(job.seconds(extraction.seconds_of) for job in extraction.jobs)
+    names = ", ".join(cache.extractor.name for cache in extraction.caches)
+    by_id = {clip.id: clip for clip in corpus.clips}
+    with reporter.bar(round(total), f"extract {names}", " s of audio", scaled=True) as bar:
+        estimate = Estimate(bar, total, reporter.say)
+        _run_jobs(extraction.jobs, by_id, decoders, corpus.windowing, batches, estimate)
+    _share_time(extraction.caches, time.perf_counter() - started)
 
 
 def _durations(

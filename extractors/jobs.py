@@ -142,13 +142,14 @@ class CacheToFill:
         if compiled and hasattr(self.extractor, "compile"):
             self.extractor.compile()
 
-    def close(self) -> None:
-        """Join what there is and delete litter, also of an earlier run that was killed before it
-        could.
-        """
-        if any(self.directory.glob("shard-*.h5")) or (self.directory / "features.h5").exists():
-            join(self.directory)
-        tidy(self.directory)
+
+def close_cache(directory: Path) -> None:
+    """Join what there is of a cache and delete litter, also of an earlier run that was killed
+    before it could.
+    """
+    if any(directory.glob("shard-*.h5")) or (directory / "features.h5").exists():
+        join(directory)
+    tidy(directory)
 
 
 @dataclass(eq=False)

@@ -20,7 +20,7 @@ from svuprobe.extractors.batching import WindowFeatures
 from svuprobe.extractors.cache import Header, Row, ShardWriter
 
 # What can change a feature, and so stands in every shard.
-_LIBRARIES = ("torch", "transformers", "numpy", "soxr", "svuprobe")
+LIBRARIES = ("torch", "transformers", "numpy", "soxr", "svuprobe")
 
 
 @dataclass
@@ -45,6 +45,13 @@ class ExtractionReport:
     audio_s: float = 0.0
     wall_s: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, other: ExtractionReport) -> None:
+        """Count what another process did of the same extraction."""
+        for name in ("cached", "done", "windows", "quiet", "audio_s", "wall_s"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        # A clip may have failed twice, where a share was begun again.
+        self.failures = list(dict(self.failures + other.failures).items())
 
 
 class ShardFile:
@@ -94,7 +101,7 @@ class ShardFile:
         report.done += self.n_clips - len(self._failures)
         if self._writer is not None and self._writer.rows_written:
             report.windows += self._writer.rows_written
-            self._writer.commit(_versions())
+            self._writer.commit(versions())
         self.close()
 
     def close(self) -> None:
@@ -152,6 +159,6 @@ class Writer:
             raise self._error
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Return what a shard says it was made with."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}

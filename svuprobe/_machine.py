@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import re
 from typing import Any
 
 from svuprobe._errors import OptionError
@@ -16,6 +17,7 @@ MOST_SEED = 2**63 - 1
 MOST_BATCH_S = 86_400.0  # of audio
 MOST_TIMEOUT_S = 86_400.0
 MOST_WINDOW_S = 3_600.0
+MOST_WORKERS = 1024  # of a cluster on this machine
 LEAST_MEMORY, MOST_MEMORY = 1 << 20, 1 << 50  # bytes
 
 # Of glibc's malloc.h.
@@ -98,3 +100,31 @@ def check_real(name: str, value: Any, most: float) -> None:
     # NaN is in no range
     if value is not None and (type(value) not in (int, float) or not 0 < value <= most):
         raise OptionError(f"{name} = {value!r}; it is a number greater than 0 and at most {most:g}")
+
+
+def local_workers(address: str) -> int:
+    """Return how many workers on this machine a cluster's address asks for; 0 for a scheduler's.
+
+    Raises
+    ------
+    OptionError
+        It is no address.
+    """
+    local = re.fullmatch(r"local:([0-9]{1,9})", address)
+    number = int(local[1]) if local else 0
+    scheduler = re.fullmatch(r"(\w+://\S+|[\w.-]+:[0-9]{1,5})", address)
+    if not 1 <= number <= MOST_WORKERS and (local or address.startswith("local:") or not scheduler):
+        raise OptionError(
+            f"cluster {address!r}; it is local:N for 1 to {MOST_WORKERS:,} workers on this "
+            "machine, or the address of a Dask scheduler, as tcp://10.0.0.1:8786"
+        )
+    return number
+
+
+def check_cluster(address: str, device: str | None) -> None:
+    """Raise OptionError for what is no address of a cluster, or no device of workers."""
+    local_workers(address)
+    if device not in (None, "cpu", "cuda"):
+        raise OptionError(
+            f"device {device!r} on a cluster; it is cpu or cuda, which is each worker's own GPU"
+        )

@@ -82,6 +82,18 @@ class DisplayName(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class DeviceOfWorkers(Checked):
+    """Accept a device of this machine, or with ``--cluster`` what workers have."""
+
+    def __init__(self) -> None:
+        super().__init__("device", checked_device)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if ctx is not None and ctx.params.get("cluster"):
+            return value  # `RunOptions` knows what it may be
+        return super().convert(value, param, ctx)
+
+
 def whole(ranges: Mapping[str, tuple[float, float]]) -> dict[str, click.IntRange]:
     """Make types of the whole numbers that a protocol bounds, by the name of its field."""
     return {name: click.IntRange(int(low), int(high)) for name, (low, high) in ranges.items()}

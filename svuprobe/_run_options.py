@@ -16,6 +16,7 @@ from svuprobe._machine import (
     MOST_JOBS,
     MOST_MEMORY,
     MOST_TIMEOUT_S,
+    check_cluster,
     check_dtype,
     check_real,
     check_whole,
@@ -62,6 +63,10 @@ class RunOptions:
         Make the shards of a cache again that hold clips whose audio, start or end is another now.
     names
         What tables and pictures call models, by model: kept in results.
+    cluster
+        Address of a Dask scheduler, or ``local:N`` for N workers on this machine: there a suite's
+        parts run, and ``device`` is ``cpu`` or ``cuda``, each worker's own; if None, ``cuda`` where
+        a worker has the label ``gpu``.
     reporter
         Who is told what goes on.
 
@@ -83,6 +88,7 @@ class RunOptions:
     shard: tuple[int, int] = (1, 1)
     replace_changed: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
+    cluster: str | None = None
     reporter: Reporter = SILENT
 
     def __post_init__(self) -> None:
@@ -92,7 +98,12 @@ class RunOptions:
         check_whole("memory", self.memory, LEAST_MEMORY, MOST_MEMORY)
         check_real("batch_seconds", self.batch_s, MOST_BATCH_S)
         check_real("decode_timeout_s", self.decode_timeout_s, MOST_TIMEOUT_S)
-        device = checked_device(None if self.device == "auto" else self.device)
+        device = None if self.device == "auto" else self.device
+        if self.cluster is None:
+            device = checked_device(device)
+        else:
+            # Whether it is there is for the workers to say.
+            check_cluster(self.cluster, device)
         # The one assignment: a frozen object is filled here.
         object.__setattr__(self, "device", device)
 

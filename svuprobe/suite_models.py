@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from svuprobe import api
 from svuprobe._files import write_text
@@ -14,28 +16,51 @@ from svuprobe.pretrain.recipe import Recipe, load_recipe
 from svuprobe.tasks.datasets import starter
 
 
-def pretrain_models(plan: Suite, out: Path, options: RunOptions) -> list[str]:
-    """Pre-train the models of a suite that are not there yet, and return the names of all.
-
-    They lie in ``OUT/models``. One that was interrupted goes on where it was.
+class PretrainJob(NamedTuple):
+    """Name a model that is still to be pre-trained: its folder, and that of its teacher if it has
+    one.
     """
+
+    recipe: Recipe
+    manifest: Path
+    model: Path
+    teacher: Path | None
+
+
+def models_of(plan: Suite, out: Path) -> list[str]:
+    """Return the names of the models that a suite pre-trains; they lie in ``OUT/models``."""
+    return [f"hf:{(out / 'models' / name).absolute()}" for name in plan.pretrain.get("recipes", ())]
+
+
+def jobs_of(plan: Suite, out: Path) -> list[PretrainJob]:
+    """Return the models of a suite that are not there yet, or not whole, teachers first."""
     folder = out / "models"
     manifest = folder / "recordings.txt"
-    names = []
-    for name in plan.pretrain["recipes"]:
+    jobs = []
+    for name in plan.pretrain.get("recipes", ()):
         recipe, model = recipe_of(plan, name, folder), folder / name
         if not is_model_of(model, recipe):
-            write_text(manifest, _training_recordings())
-            api.pretrain(
-                recipe,
-                manifest,
-                out=model,
-                options=api.PretrainOptions(
-                    device=options.device, reporter=options.reporter, resume=True
-                ),
-            )
-        names.append(f"hf:{model.absolute()}")
-    return names
+            teacher = Path(recipe.teacher.removeprefix("hf:")) if recipe.teacher else None
+            jobs.append(PretrainJob(recipe, manifest, model, teacher))
+    if jobs:
+        write_text(manifest, _training_recordings())
+    return jobs
+
+
+def pretrain_models(jobs: Sequence[PretrainJob], options: RunOptions) -> None:
+    """Pre-train models here, one after the other.
+
+    One that was interrupted goes on where it was.
+    """
+    for job in jobs:
+        api.pretrain(
+            job.recipe,
+            job.manifest,
+            out=job.model,
+            options=api.PretrainOptions(
+                device=options.device, reporter=options.reporter, resume=True
+            ),
+        )
 
 
 def recipe_of(plan: Suite, name: str, folder: Path) -> Recipe:

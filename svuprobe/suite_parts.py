@@ -6,10 +6,13 @@ clips, audio and protocol; to know that, no model is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
+from svuprobe._errors import UserError
 from svuprobe.api import Data
 from svuprobe.benchmarks import suite as suites
 from svuprobe.extractors.base import ExtractError
@@ -21,6 +24,8 @@ from svuprobe.probe.results import result_file
 from svuprobe.tasks import Clip, Task, TaskError, find_clips, is_synthetic, load as load_task, own
 from svuprobe.tasks.datasets import DATASETS, embedded_folder
 from svuprobe.tasks.manifest import labels_of
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -166,3 +171,27 @@ def wanted(suite: str, one: Part, display: str = "") -> suites.Wanted:
         hash=protocol.hash,
         display=display,
     )
+
+
+def together_or_alone(
+    models: list[str], work: Callable[[list[str]], Made]
+) -> tuple[list[Made], dict[str, str]]:
+    """Work with all models at once; where that fails, with each alone, so that one leaves the
+    others alone.
+
+    Returns what was made, and why a model could not be used, for each that could not.
+    """
+    try:
+        return [work(models)], {}
+    except TaskError as error:
+        return [], dict.fromkeys(models, str(error))
+    except UserError as error:
+        if len(models) == 1:
+            return [], {models[0]: str(error)}
+    made: list[Made] = []
+    failures: dict[str, str] = {}
+    for model in models:
+        alone, why = together_or_alone([model], work)
+        made += alone
+        failures |= why
+    return made, failures

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from svuprobe import api
 from svuprobe._errors import UserError
@@ -19,13 +20,21 @@ from svuprobe._run_options import RunOptions
 from svuprobe.api import Data, display
 from svuprobe.benchmarks import leaderboard, real_audio, report as pages, suite as suites
 from svuprobe.benchmarks.plots import KINDS
+from svuprobe.cluster.suite import SuiteOnCluster
 from svuprobe.extractors.names import canonical
 from svuprobe.probe.at_hand import AtHand
 from svuprobe.probe.protocol import FRAME_POOLINGS, ProbeError
 from svuprobe.probe.results import result_file
 from svuprobe.probe.results.result_file import Entry
-from svuprobe.suite_models import pretrain_models
-from svuprobe.suite_parts import Part, is_there, parts_of, revision_now, wanted
+from svuprobe.suite_models import PretrainJob, jobs_of, models_of, pretrain_models
+from svuprobe.suite_parts import (
+    Part,
+    is_there,
+    parts_of,
+    revision_now,
+    together_or_alone,
+    wanted,
+)
 from svuprobe.tasks import TaskError
 
 
@@ -54,7 +63,7 @@ def run_suite(
     results, features
         In place of ``out/results`` and ``out/features``.
     options
-        ``device``, ``allow_missing``, ``names`` and ``reporter`` are used.
+        ``device``, ``allow_missing``, ``names``, ``cluster`` and ``reporter`` are used.
 
     Returns
     -------
@@ -102,16 +111,57 @@ def make_suite(
     results; arguments and errors are those of `run_suite`.
     """
     options = options or RunOptions()
+    data, out = api.Data.of(data), Path(out)
+    places = _Places(
+        data,
+        out,
+        features=Path(features) if features else out / "features",
+        results=Path(results) if results else out / "results",
+    )
+    plan = suites.load(suite)
+    if options.cluster is None:
+        return _make_suite(plan, places, options, _Here(options))
+    folders = [places.out, places.features, places.results]
+    with SuiteOnCluster(folders, data, options) as there:
+        return _make_suite(plan, places, options, there)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Say where a suite reads and writes."""
+
+    data: Data
+    out: Path
+    features: Path
+    results: Path
+
+
+class _Doer(Protocol):
+    """Do the parts of a suite: here, or on a cluster."""
+
+    def start(self) -> object:
+        """Be ready for work; what speaks against it is raised."""
+        ...
+
+    def pretrain(self, jobs: Sequence[PretrainJob]) -> object:
+        """Pre-train models."""
+        ...
+
+    def make(
+        self, groups: Sequence[Sequence[Part]], data: Data, features: Path, results: Path
+    ) -> list[str]:
+        """Extract and probe what is missing on each dataset; return a line for each failure."""
+        ...
+
+
+def _make_suite(plan: suites.Suite, places: _Places, options: RunOptions, doer: _Doer) -> SuiteRun:
     reporter = options.reporter
     names = display.kept(options.names)
-    data, out = api.Data.of(data), Path(out)
-    plan = suites.load(suite)
-    pretrained = pretrain_models(plan, out, options) if plan.pretrain else []
-    models = [canonical(name) for name in (*pretrained, *plan.all_models)]
+    data, out, features, results = places.data, places.out, places.features, places.results
+    models = [canonical(name) for name in (*models_of(plan, out), *plan.all_models)]
     display.require_asked(names, models)
-    options = replace(options, names={})  # given to all results at the end, made now or before
-    results = Path(results) if results else out / "results"
-    features = Path(features) if features else out / "features"
+    if jobs := jobs_of(plan, out):
+        doer.pretrain(jobs)
     if plan.prepare == "synth":  # never among the user's own
         data = replace(data, root=out / "data", elsewhere={})
     folder = plan.folder
@@ -126,6 +176,8 @@ def make_suite(
         return not is_there(results, one, revisions[one.model], options.allow_missing)
 
     missing = list(filter(absent, several))
+    if missing:
+        doer.start()
     if plan.prepare == "synth" and any(one.asked.problem for one in missing):
         _synthesise(plan, missing, data, reporter)
         # Again: the tasks have clips now.
@@ -147,8 +199,8 @@ def make_suite(
             groups.setdefault(one.asked.task.dataset, []).append(one)
         elif problem not in failures:  # once, though it is that of every model
             failures.append(problem)
-    for group in groups.values():
-        failures += _make(group, data, features, results, options)
+    if groups:
+        failures += doer.make(list(groups.values()), data, features, results)
     display.rename_all(results, names)
     changed, problems = _show(results, out, AtHand(features, data.folder), reporter)
     if not changed and not groups:
@@ -200,6 +252,30 @@ def _write_tasks(manifest: Path, folder: Path, plan: suites.Suite) -> None:
         )
 
 
+class _Here:
+    """Do the parts of a suite in this process, one after the other."""
+
+    def __init__(self, options: RunOptions) -> None:
+        # Names are given to all results at the end, made now or before.
+        self._options = replace(options, names={})
+
+    def start(self) -> None:
+        """Do nothing: this process is there."""
+
+    def pretrain(self, jobs: Sequence[PretrainJob]) -> None:
+        """Pre-train models."""
+        pretrain_models(jobs, self._options)
+
+    def make(
+        self, groups: Sequence[Sequence[Part]], data: Data, features: Path, results: Path
+    ) -> list[str]:
+        """Do one dataset after the other."""
+        failures: list[str] = []
+        for group in groups:
+            failures += _make(group, data, features, results, self._options)
+        return failures
+
+
 def _make(
     group: Sequence[Part], data: Data, features: Path, results: Path, options: RunOptions
 ) -> list[str]:
@@ -239,24 +315,18 @@ def _extract(
     options: RunOptions,
     frames: bool,
 ) -> dict[str, str]:
-    """Return why a model could not be run, for each that could not; one leaves the others alone."""
-    try:
-        reports = api.extract(
+    """Return why a model could not be run, for each that could not."""
+    several, failures = together_or_alone(
+        models,
+        lambda models: api.extract(
             tasks, models, data=data, features=features, frames=frames, options=options
-        )
-    except TaskError as error:
-        return dict.fromkeys(models, str(error))
-    except UserError as error:
-        if len(models) == 1:
-            return {models[0]: str(error)}
-        failures: dict[str, str] = {}
-        for model in models:
-            failures |= _extract([model], tasks, data, features, options, frames)
-        return failures
-    for report in reports:
-        for clip, reason in report.failures:
-            options.reporter.say(f"  {clip!r}: {reason}")
-    return {}
+        ),
+    )
+    for reports in several:
+        for report in reports:
+            for clip, reason in report.failures:
+                options.reporter.say(f"  {clip!r}: {reason}")
+    return failures
 
 
 def _show(results: Path, out: Path, at_hand: AtHand, reporter: Reporter) -> tuple[bool, list[str]]:

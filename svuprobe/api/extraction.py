@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from svuprobe._machine import MOST_WINDOW_S, check_real
 from svuprobe._run_options import RunOptions
 from svuprobe.api import display
 from svuprobe.api.data import Data, clips_of
-from svuprobe.extractors.extract import extract as fill_caches
+from svuprobe.extractors.audio import Decoders
+from svuprobe.extractors.base import Extractor
+from svuprobe.extractors.extract import Extraction, extract as fill_caches, plan_extraction
 from svuprobe.extractors.jobs import Corpus
 from svuprobe.extractors.loading import load as load_extractor
 from svuprobe.extractors.writer import ExtractionReport
@@ -80,35 +83,84 @@ def extract(
     []
     """
     options = options or RunOptions()
-    place = Data.of(data)
-    check_real("window", window_s, MOST_WINDOW_S)
     names = display.kept(options.names)
     display.require_asked(names, models)
+    request = _requested(tasks, models, Data.of(data), window_s, frames, options)
+    reports = []
+    for corpus, sharing in request.corpora:
+        done = fill_caches(
+            request.extractors,
+            corpus,
+            Path(features),
+            options,
+            # The lists are written when nothing speaks against the work, and not before.
+            begun=functools.partial(_save_lists, Path(features), sharing),
+        )
+        for report in done:
+            options.reporter.say(summary(corpus.dataset, corpus.level, report))
+        reports += done
+    display.save_in_features(Path(features), names)
+    return reports
+
+
+def plan(
+    tasks: Sequence[str],
+    models: Sequence[str],
+    *,
+    data: Data | str | Path,
+    features: str | Path,
+    frames: bool = False,
+    options: RunOptions | None = None,
+) -> list[Extraction]:
+    """Do what `extract` does before a model runs: plan the shards of every cache, and write the
+    lists of clips.
+
+    Arguments and errors are those of `extract`. Who does the jobs closes each extraction
+    afterwards.
+    """
+    options = options or RunOptions()
+    request = _requested(tasks, models, Data.of(data), None, frames, options)
+    extractions = []
+    with Decoders(options.decoders, options.decode_timeout_s) as decoders:
+        for corpus, sharing in request.corpora:
+            extractions.append(
+                plan_extraction(request.extractors, corpus, Path(features), options, decoders)
+            )
+            _save_lists(Path(features), sharing)
+    return extractions
+
+
+class _Request(NamedTuple):
+    """Hold what an extraction was asked for: models, and the clips of each cache with the lists
+    that share it.
+    """
+
+    extractors: list[Extractor]
+    corpora: list[tuple[Corpus, list[ClipList]]]
+
+
+def _requested(
+    tasks: Sequence[str],
+    models: Sequence[str],
+    place: Data,
+    window_s: float | None,
+    frames: bool,
+    options: RunOptions,
+) -> _Request:
+    """Find the clips of tasks and load models: before any audio is decoded, so that what can't be
+    is said at once.
+    """
+    check_real("window", window_s, MOST_WINDOW_S)
     lists = []
     for name in dict.fromkeys(tasks):
         lists.append(clips_of(name, place, options.reporter).with_window(window_s))
     caches = _by_cache(lists, frames)
-    # Loaded before any audio is decoded: a model that can't be is said at once.
     extractors = [load_extractor(name) for name in dict.fromkeys(models)]
-    reports = []
+    corpora = []
     for key, clips in caches.items():
-        dataset, windowing, level = key
-        # The lists are written when nothing speaks against the work, and not before.
         sharing = [each for each in lists if _cache_key(each, frames) == key]
-        done = fill_caches(
-            extractors,
-            Corpus(dataset, windowing, level, clips),
-            Path(features),
-            options,
-            shard=options.shard,
-            replace_changed=options.replace_changed,
-            begun=functools.partial(_save_lists, Path(features), sharing),
-        )
-        for report in done:
-            options.reporter.say(summary(dataset, level, report))
-        reports += done
-    display.save_in_features(Path(features), names)
-    return reports
+        corpora.append((Corpus(*key, clips), sharing))
+    return _Request(extractors, corpora)
 
 
 def _save_lists(features: Path, lists: Sequence[ClipList]) -> None:

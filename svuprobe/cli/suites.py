@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from svuprobe._edge import warn
+from svuprobe._options import DeviceOfWorkers
 from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
     FOLDER,
     data_of,
     data_option,
-    device_option,
     display_names,
     names_option,
 )
@@ -27,7 +27,15 @@ from svuprobe.cli.shared import (
 )
 @click.option("--features", type=FOLDER, help="Caches; OUT/features if not given.")
 @click.option("--results", type=FOLDER, help="Results; OUT/results if not given.")
-@device_option
+@click.option(
+    "--cluster",
+    is_eager=True,  # before --device, which means each worker's own then
+    metavar="ADDRESS",
+    help="Run parts on a Dask cluster: a scheduler's address, or local:N for N workers here.",
+)
+@click.option(
+    "--device", type=DeviceOfWorkers(), help="cpu, cuda, cuda:1, ...; the GPU where there is one."
+)
 @click.option("--allow-missing", is_flag=True, help="Leave out clips that can't be read.")
 @names_option
 @output_options
@@ -37,6 +45,7 @@ def run(
     out: Path,
     features: Path | None,
     results: Path | None,
+    cluster: str | None,
     device: str | None,
     allow_missing: bool,
     names: tuple[tuple[str, str], ...],
@@ -51,6 +60,7 @@ def run(
 
     options = RunOptions(
         device=device,
+        cluster=cluster,
         allow_missing=allow_missing,
         names=display_names(names),
         reporter=output.reporter,

@@ -25,6 +25,7 @@ PAGES = (
     DOCS / "python.md",
     DOCS / "finetuning.md",
     DOCS / "pretraining.md",
+    DOCS / "cluster.md",
 )
 # A page that only has what is made when the site is built, or prose.
 PROSE = (

@@ -54,7 +54,7 @@ WINDOWS = Windowing(1.0, 0.3)
 
 
 def run(clips, features, model="logmel", level="clip", windowing=WINDOWS, **options):
-    how = {key: options.pop(key) for key in ("shard", "replace_changed", "begun") if key in options}
+    how = {key: options.pop(key) for key in ("begun",) if key in options}
     options = RunOptions(**{"device": "cpu", "dtype": "float32", "jobs": 0} | options)
     extractor = load(model) if isinstance(model, str) else model
     return extract([extractor], Corpus("toy", windowing, level, clips), features, options, **how)[0]

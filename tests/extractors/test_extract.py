@@ -36,7 +36,7 @@ WINDOWS = Windowing(1.0, 0.3)
 def run(clips, features, models=("logmel",), level="clip", windowing=WINDOWS, **options):
     """Reports of an extraction in this process, in float32."""
     loaded = [load(model) if isinstance(model, str) else model for model in models]
-    how = {key: options.pop(key) for key in ("shard", "replace_changed", "begun") if key in options}
+    how = {key: options.pop(key) for key in ("begun",) if key in options}
     options = RunOptions(**{"device": "cpu", "dtype": "float32", "jobs": 0} | options)
     return extract(loaded, Corpus("toy", windowing, level, clips), features, options, **how)
 
