@@ -1,7 +1,7 @@
 """Kill workers and the scheduler of a cluster while a suite runs on it, and see that nothing is
 lost and nothing is done twice.
 
-``python tests/by_hand/cluster_kills.py`` runs a suite of three models and two tasks on noise
+``python tests/by_hand/cluster_kills.py`` runs a suite of two models and two tasks on noise
 
 1. without a cluster;
 2. on four Dask workers, processes of their own: one is killed with SIGKILL while it writes a shard,
@@ -37,13 +37,13 @@ import click
 import numpy as np
 import soundfile
 
-CLIPS, WORKERS = 48, 4
+CLIPS, WORKERS = 32, 4
 SUITE = """
 name = "noise"
 models = ["py:slow.py:Slow"]
-controls = ["logmel", "mfcc"]
+controls = ["mfcc"]
 tasks = ["beats.toml", "two.toml"]
-protocols = [{ base = "linear", seeds = 3, max_epochs = 60, patience = 60 }]
+protocols = [{ base = "linear", seeds = 2, max_epochs = 30, patience = 30 }]
 """
 # It takes its time, so that there is a middle to kill.
 MODEL = """
@@ -149,8 +149,9 @@ class Watch:
         """Return the shards in hand, and the results, with the processes."""
         shards, results = Begun(), Begun()
         for path in self.folder.glob("features/*/*/shard-*.h5.tmp-*"):
-            name = path.relative_to(self.folder).as_posix()
-            shards.add((name.partition(".tmp-")[0], int(name.rpartition("-")[2])))
+            name, _, writer = path.relative_to(self.folder).as_posix().partition(".tmp-")
+            if writer.rpartition("-")[2].isdigit():  # and not the checksum of one
+                shards.add((name, int(writer.rpartition("-")[2])))
         holders = {}
         for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines():
             if match := re.search(r"FLOCK\s+\S+\s+WRITE\s+(\d+)\s+\S+:(\d+) ", line):
@@ -165,7 +166,7 @@ class Watch:
         return shards, results
 
     def _look(self) -> None:
-        while not self._over.wait(0.01):
+        while not self._over.wait(0.02):
             shards, results = self.now()
             self.shards |= shards
             self.results |= results
@@ -181,7 +182,7 @@ def wait_for(what: Callable[[], object], process: subprocess.Popen[str]) -> obje
     while process.poll() is None:
         if found := what():
             return found
-        time.sleep(0.005)
+        time.sleep(0.02)
     told, _ = process.communicate()
     raise click.ClickException(f"it ended before it could be killed: {told}")
 
@@ -233,7 +234,6 @@ def kill_two_workers(folder: Path) -> None:
         killed = []
         for number, what in ((0, "writing"), (1, "training")):
             name, pid = wait_for(lambda number=number: victim(number), run)  # type: ignore[misc]
-            time.sleep(0.1)
             os.kill(pid, signal.SIGKILL)
             pids.remove(pid)
             killed.append(name)
