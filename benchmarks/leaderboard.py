@@ -128,7 +128,7 @@ def is_share(metric: str) -> bool:
     """Tell whether a metric is a share, which is shown in per cent; R2, errors and correlations are
     not.
     """
-    return not metric.startswith(("r2", "mae", "rmse", "pearson", "spearman"))
+    return not metric.startswith(("r2", "mae", "rmse", "pearson", "spearman", "system_"))
 
 
 def _mean_std(metric: str, score: CellScore | None) -> str:

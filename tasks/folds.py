@@ -61,6 +61,24 @@ def dealt(clips: Sequence[Clip], task: Task, n_folds: int, seed: int = 0) -> lis
     return [replace(clip, split="test", fold=str(number + 1)) for clip, number in numbered]
 
 
+def of_groups(groups: Sequence[str], n_folds: int) -> dict[str, int]:
+    """Return the fold, from 1, of each group that clips have (N,): the largest first, each into the
+    fold with the fewest clips.
+
+    Alike in every version of every library, as the folds of a shipped task have to be. Of fewer
+    groups than folds, each is a fold.
+    """
+    sizes = [0] * n_folds
+    fold_of = {}
+    # Groups of one size by name: their order must not be that of the list.
+    by_size = sorted(Counter(groups).items(), key=lambda item: (-item[1], item[0]))
+    for group, size in by_size:
+        smallest = sizes.index(min(sizes))
+        sizes[smallest] += size
+        fold_of[group] = smallest + 1
+    return fold_of
+
+
 def parts_of(clips: Sequence[Clip], task: Task, n_parts: int, seed: int) -> np.ndarray:
     """Return the part of each clip, (N,) from 0: groups whole, classes spread evenly."""
     from sklearn.model_selection import StratifiedGroupKFold

@@ -229,6 +229,17 @@ _CARDS = (
         ),
     ),
     Dataset(
+        name="medleydb-melody",
+        title="MedleyDB-Melody: 108 mixes with the f0 of their melody, by three definitions",
+        licence="CC BY-NC-SA 4.0, on request",
+        homepage="https://zenodo.org/records/2628782",
+        hours=0.0,
+        how=(
+            "Ask for access at the homepage and unpack MedleyDB-Melody.zip, so that "
+            "audio/<track>_MIX.wav and melody2/<track>_MELODY2.csv are there."
+        ),
+    ),
+    Dataset(
         name="chords1217",
         title="Chords1217: 1,217 popular songs with chords",
         licence="annotations of several projects; audio: commercial recordings, not distributed",
@@ -237,6 +248,50 @@ _CARDS = (
         how=(
             "Get Chords1217.train.jsonl, .val.jsonl and .test.jsonl as MARBLE distributes them, "
             "and put the songs beside them as audio/<id>.flac or .mp3."
+        ),
+    ),
+    Dataset(
+        name="gtsinger",
+        title="GTSinger: 20 singers in nine languages, six techniques marked phone by phone",
+        licence="CC BY-NC-SA 4.0",
+        homepage="https://huggingface.co/datasets/GTSinger/GTSinger",
+        hours=80.6,
+        how=(
+            "Download the dataset of the homepage (hf download GTSinger/GTSinger --repo-type "
+            "dataset --local-dir FOLDER), so that English/EN-Alto-1/... is there."
+        ),
+    ),
+    Dataset(
+        name="harmonix",
+        title="The Harmonix Set: 912 pop songs with sections, beats and downbeats",
+        licence="annotations MIT; audio: commercial recordings, not distributed",
+        homepage="https://github.com/urinieto/harmonixset",
+        hours=56.2,
+        how=(
+            "Put the songs into the folder as audio/<File>.mp3, .flac or .wav, named by the column "
+            "File of dataset/metadata.csv; dataset/youtube_urls.csv says which recordings they are."
+        ),
+        archives=(
+            # GitHub promises no checksum; the commit fixes the content.
+            Archive(
+                "harmonixset.zip",
+                (
+                    "https://github.com/urinieto/harmonixset/archive/"
+                    "e35da7accdf6155c87640160ddf9199da6d10493.zip",
+                ),
+                strip=1,
+            ),
+        ),
+    ),
+    Dataset(
+        name="singmos",
+        title="SingMOS: clips of singing, most of them synthetic, with mean opinion scores",
+        licence="CC BY 4.0",
+        homepage="https://huggingface.co/datasets/TangRain/SingMOS",
+        hours=0.0,
+        how=(
+            "Download the dataset of the homepage (hf download TangRain/SingMOS --repo-type "
+            "dataset --local-dir FOLDER), so that metadata.csv and wav/ are there."
         ),
     ),
     Dataset(

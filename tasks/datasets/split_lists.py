@@ -15,6 +15,7 @@ SHA256 = {
     "giantsteps_key.tsv": "305ea667fae2263e81612cc34136bfad95d278d09b92d1624cbef1e6bbc38164",
     "gtzan_fault_filtered.tsv": "8fbe93775d93d390f86a5a68ec2d60e3189094d9f0d2741e545bf000a0fffe84",
     "gtzan_rhythm_beats.tsv": "e4db53d61112b913715f11ff3b4e052ef554c3515c04ac358dff1e6a4c142648",
+    "medleydb_melody.tsv": "c37740b2c8e851a0dc483b2cb8014229f003fb434ab4aa98521089fc88f40e5e",
     "mtat_12_1_3.tsv": "1bbe034f4bcf67008320b870d19cfc1379c9f7620326adc56e653e0f86c9ded3",
 }
 

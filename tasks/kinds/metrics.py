@@ -292,14 +292,18 @@ METRICS: dict[str, Metric] = {
     "spearman": _over_targets(_spearman),
 }
 # Whose intervals are computed on the scale of Fisher's z (1921), which keeps them within -1 to 1.
-CORRELATIONS = ("pearson", "spearman")
+CORRELATIONS = ("pearson", "spearman", "system_srcc", "system_lcc", "system_ktau")
 # Of which less is better: they never rank.
-ERRORS = ("mae", "rmse", "symbol_error_rate", "word_error_rate")
+ERRORS = ("mae", "rmse", "symbol_error_rate", "word_error_rate", "system_mse")
 # Metrics that belong to one task, and stand in its file.
 OF_ONE_TASK = {
     "key_weighted": "svuprobe.tasks.key:weighted_score",
     "accuracy_semitone": "svuprobe.tasks.pitch:accuracy_semitone",
     "accuracy_pitch_class": "svuprobe.tasks.pitch:accuracy_pitch_class",
+    "system_srcc": "svuprobe.tasks.singing_quality:system_srcc",
+    "system_lcc": "svuprobe.tasks.singing_quality:system_lcc",
+    "system_ktau": "svuprobe.tasks.singing_quality:system_ktau",
+    "system_mse": "svuprobe.tasks.singing_quality:system_mse",
 }
 
 

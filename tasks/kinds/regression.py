@@ -13,7 +13,7 @@ import numpy as np
 from svuprobe._text import picture
 from svuprobe.tasks.kinds.base import Problem, named_some
 from svuprobe.tasks.kinds.clips import CLASSES_SHOWN, SPLIT_NAMES, ClipKind
-from svuprobe.tasks.kinds.metrics import METRICS, Metric
+from svuprobe.tasks.kinds.metrics import METRICS, Metric, metric
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.sheets import Cell, Numbers, is_number
 from svuprobe.tasks.types import Clip, Task, TaskError
@@ -139,8 +139,8 @@ class Regression(ClipKind):
 
     def metric(self, name: str, labels: Sequence[str]) -> Metric:
         """Return a metric by its name; ``r2_<target>`` is the R2 of one target."""
-        if name in METRICS:
-            return METRICS[name]
+        if not name.startswith("r2_"):
+            return metric(name)
         column = [labels.index(name.removeprefix("r2_"))]
 
         def of_target(

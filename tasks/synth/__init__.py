@@ -19,5 +19,9 @@ CORPORA: dict[str, str] = {
     "magnatagatune": "svuprobe.tasks.synth.magnatagatune:write",
     "mtg-jamendo": "svuprobe.tasks.synth.mtg_jamendo:write",
     "vocadito": "svuprobe.tasks.synth.vocadito:write",
+    "medleydb-melody": "svuprobe.tasks.synth.medleydb_melody:write",
     "chords1217": "svuprobe.tasks.synth.chords1217:write",
+    "gtsinger": "svuprobe.tasks.synth.gtsinger:write",
+    "harmonix": "svuprobe.tasks.synth.harmonix:write",
+    "singmos": "svuprobe.tasks.synth.singmos:write",
 }

@@ -12,7 +12,8 @@ from planted import write_task
 
 from svuprobe import api
 from svuprobe.probe.protocol import Protocol
-from svuprobe.tasks import kinds
+from svuprobe.tasks import find_clips, folds, kinds, melody
+from svuprobe.tasks.datasets import split_lists
 from svuprobe.tasks.kinds import f0
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.types import Clip, TaskError
@@ -211,6 +212,62 @@ def test_what_is_written_comes_in_again(tmp_path):
     (annotation,) = json.loads(files[".jams"])["annotations"]
     assert annotation["namespace"] == "pitch_contour"
     assert [one["value"]["voiced"] for one in annotation["data"]] == [True, False]
+
+
+# -- the tasks -------------------------------------------------------------------------------------
+
+
+def vocadito(root, singers):
+    """Lay excerpts out as vocadito's, one of each name in turn."""
+    for folder in ("Audio", "Annotations/F0"):
+        (root / folder).mkdir(parents=True)
+    rows = ["track_id,singer_id,average_pitch,language"]
+    for track, singer in enumerate(singers, start=1):
+        rows.append(f"{track},{singer},60,English")
+        (root / "Audio" / f"vocadito_{track}.wav").touch()
+        (root / "Annotations/F0" / f"vocadito_{track}_f0.csv").write_text("0.0,220.0\n0.1,0.0\n")
+    (root / melody.METADATA).write_text("\n".join(rows))
+    return root
+
+
+def test_all_of_vocadito_is_tested_in_five_folds_of_other_singers(tmp_path):
+    # 40 excerpts of 29 singers, some of whom sing two or three.
+    singers = [f"S{1 + n % 29}" for n in range(38)] + ["S1", "S1"]
+    clips = find_clips(melody.TASK, vocadito(tmp_path, singers))
+    sizes = [sum(clip.fold == name for clip in clips) for name in folds.names(clips)]
+    assert sizes == [8, 8, 8, 8, 8]
+    before = {clip.id: clip.fold for clip in clips}
+    (tmp_path / "Audio" / "vocadito_1.wav").unlink()
+    rest = find_clips(melody.TASK, tmp_path)
+    assert {clip.id: clip.fold for clip in rest} == {k: before[k] for k in before if k[-2:] != "_1"}
+
+
+def test_the_list_of_medleydb_keeps_artists_apart():
+    rows = split_lists.read(melody.MEDLEYDB_SPLIT)
+    counts = dict.fromkeys(melody.MEDLEYDB.expected, 0)
+    split_of = {}
+    for row in rows:
+        counts[row["split"]] += 1
+        assert split_of.setdefault(row["artist"], row["split"]) == row["split"]
+    assert counts == melody.MEDLEYDB.expected
+    assert len({row["track_id"] for row in rows}) == 107
+    assert len({artist for artist, split in split_of.items() if split == "test"}) == 14
+
+
+def test_songs_of_medleydb_are_found_with_the_second_melody(tmp_path):
+    for folder in ("audio", "melody2"):
+        (tmp_path / folder).mkdir()
+    # Of the last there is a melody in no split.
+    for track in ("AimeeNorwich_Child", "Phoenix_ScotchMorris", "MusicDelta_Rock"):
+        (tmp_path / "audio" / f"{track}_MIX.wav").touch()
+        (tmp_path / "melody2" / f"{track}_MELODY2.csv").write_text("0.0,0.0\n0.0058,256.65\n")
+    clips = {clip.id: clip for clip in find_clips(melody.MEDLEYDB, tmp_path)}
+    assert {name: clip.split for name, clip in clips.items()} == {
+        "AimeeNorwich_Child": "train",
+        "Phoenix_ScotchMorris": "test",
+    }
+    assert clips["Phoenix_ScotchMorris"].target == ((0.0, 0.0), (0.0058, 256.65))
+    assert clips["Phoenix_ScotchMorris"].group == "Phoenix"
 
 
 def test_planted_tones_are_found_from_audio_to_prediction(tmp_path):
