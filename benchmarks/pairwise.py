@@ -72,7 +72,13 @@ def differences(
     chosen = selection.read(results)
     problems = chosen.problems
     usable = [entry for entry in chosen.entries if not entry[0].protocol.shuffle_labels]
+    if not usable:
+        raise ProbeError(
+            problems[0] if problems else f"{results}: no results to compare; run svuprobe probe"
+        )
     of_first, of_second = (_of_model(usable, name, results) for name in (first, second))
+    if of_first == of_second:
+        raise ProbeError(f"{first} and {second} are the same model; name two")
     compared: list[Difference] = []
     for key, one in of_first.items():
         if key in of_second:

@@ -19,7 +19,7 @@ from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.results import result_file
 from svuprobe.probe.results.naming import (
     as_kept,
-    check_display,
+    display_names,
     known_as,
     shown_name,
     shown_title,
@@ -78,14 +78,7 @@ class Selection:
             # One name is a list of one: its letters would each be a pattern.
             patterns = [patterns] if isinstance(patterns, str) else patterns
             object.__setattr__(self, kind, tuple(patterns))
-        names = {as_kept(model): check_display(name) for model, name in self.names.items()}
-        owner: dict[str, str] = {}
-        for model, name in names.items():
-            if owner.setdefault(name, model) != model:
-                raise ProbeError(
-                    f"display name {name!r} stands for {owner[name]} and {model}; give each its own"
-                )
-        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "names", display_names(self.names))
 
     @property
     def words(self) -> str:

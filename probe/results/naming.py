@@ -7,6 +7,7 @@ the recipe that svuprobe pre-trained it with, or by its name without the folders
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -30,6 +31,21 @@ def check_display(name: str) -> str:
         raise ProbeError(
             f"display name {name!r:.100}: it is 1 to {_LONGEST} printable characters on one line"
         )
+    return shown
+
+
+def display_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Return display names by model as results carry it.
+
+    Raises ProbeError where one has no room in a table, or stands for two models.
+    """
+    shown = {as_kept(model): check_display(name) for model, name in names.items()}
+    owner: dict[str, str] = {}
+    for model, name in shown.items():
+        if owner.setdefault(name, model) != model:
+            raise ProbeError(
+                f"display name {name!r} stands for {owner[name]} and {model}; give each its own"
+            )
     return shown
 
 

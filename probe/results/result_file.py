@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -148,16 +149,30 @@ def paths(results: Path) -> list[Path]:
 def read_all(results: Path) -> tuple[list[Entry], list[str]]:
     """Read every result under a folder with its path, in order, and a line for each that is none.
 
+    A second result of the same model, task and protocol, as a copy that somebody kept, is none: it
+    would stand in tables and tests as one more model.
+
     Raises ProbeError where there is no such folder. One bad file keeps no other from being read.
     """
-    entries: list[Entry] = []
+    found: dict[tuple[Any, ...], Entry] = {}
     problems = []
-    for path in paths(results):
+    # What a copy is called is longer as a rule: "svuprobe (1).json", "old/svuprobe.json".
+    for path in sorted(paths(results), key=lambda path: (len(str(path)), path)):
         try:
-            entries.append((load(path), path))
+            result = load(path)
         except UserError as error:
             problems.append(str(error))
-    return entries, problems
+            continue
+        protocol, model = result.protocol, result.model
+        key = (*result.task.comparable, protocol.name, protocol.hash, model.name, model.revision)
+        if key in found:
+            problems.append(
+                f"{path}: is of the same model, task and protocol as {found[key][1]}; left out: "
+                "delete one of the two, or move it to a folder of its own"
+            )
+        else:
+            found[key] = result, path
+    return sorted(found.values(), key=lambda entry: entry[1]), sorted(problems)
 
 
 def predictions_of(result: Result, path: Path) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from svuprobe._errors import OptionError, did_you_mean
 from svuprobe._machine import check_whole
 from svuprobe._progress import SILENT, Reporter
 from svuprobe._text import picture
+from svuprobe.api import display
 from svuprobe.api.probing import folders_of, lists_of
 from svuprobe.benchmarks.plots import saving, scatter, style
 from svuprobe.benchmarks.projection import METHODS, Projection, project
@@ -21,7 +22,7 @@ from svuprobe.extractors.names import is_control
 from svuprobe.probe import identity
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.results import result_file
-from svuprobe.probe.results.naming import as_kept, without_folders
+from svuprobe.probe.results.naming import as_kept, display_names, without_folders
 from svuprobe.probe.training.splits import Rows
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.colouring import Colouring
@@ -57,6 +58,8 @@ class MapOptions:
     ------
     OptionError
         There is no such method or split, or the seed is none.
+    ProbeError
+        A display name is none, or stands for two models.
     """
 
     layer: str = ""
@@ -73,8 +76,7 @@ class MapOptions:
             if value not in known:
                 raise OptionError(f"{name} = {value!r}; {did_you_mean(value, known)}")
         check_whole("seed", self.seed, 0, 2**31)
-        names = {as_kept(model): name for model, name in self.names.items()}
-        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "names", display_names(self.names))
 
 
 def plot_map(
@@ -116,7 +118,8 @@ def plot_map(
     TaskError
         Clips of the task have no label or value of their own.
     ProbeError
-        There are no features, no such layer, or too few windows.
+        There are no features, no such layer, too few windows, or a display name is of no model
+        here.
 
     Example
     -------
@@ -135,7 +138,7 @@ def plot_map(
         raise ProbeError(f"{out}: one file, but there are features of {names}; name a folder")
     written: list[Path] = []
     for clips in lists:
-        reader = _Reader(clips, None if results is None else Path(results), options)
+        reader = _Reader(clips, None if results is None else Path(results), options, reporter)
         folders = folders_of(features, clips, [as_kept(name) for name in models], Protocol())
         if len(folders) > scatter.MOST_MODELS:
             raise ProbeError(
@@ -143,6 +146,7 @@ def plot_map(
                 f"to {scatter.MOST_MODELS}: choose some with --model"
             )
         shown = [reader.read(folder) for folder in reporter.watch(folders, "map", unit="model")]
+        display.require_asked(options.names, [one.about["model"] for one in shown])
         stem = out if one_file else out / f"map-{clips.folder}-{options.method}"
         written += _save(shown, reader, stem, one_file)
     return written
@@ -161,8 +165,10 @@ class _Read:
 class _Reader:
     """Read caches of one task into points."""
 
-    def __init__(self, listed: ClipList, results: Path | None, options: MapOptions) -> None:
-        self.listed, self.results, self.options = listed, results, options
+    def __init__(
+        self, listed: ClipList, results: Path | None, options: MapOptions, reporter: Reporter
+    ) -> None:
+        self.listed, self.results, self.options, self.reporter = listed, results, options, reporter
         # Before any features are read: a task may have nothing to colour by.
         clips = [c for c in listed.clips if options.split in (c.split, "all")]
         kind = kinds.of(listed.task)
@@ -235,7 +241,16 @@ class _Reader:
         paths = sorted(folder.glob("*.json"), key=lambda path: (len(path.stem), path.stem))
         default = folder / f"{Protocol().file_name}.json"
         for path in sorted(paths, key=lambda path: path != default):
-            result = result_file.load(path)
+            if path.name.startswith("."):
+                continue
+            try:
+                result = result_file.load(path)
+            except ProbeError as error:  # one bad file holds up no map
+                self.reporter.say(f"{error}: left out of what says the best layer")
+                continue
+            # With shuffled labels the best layer is chance's.
+            if result.protocol.shuffle_labels:
+                continue
             if result.best_layer in cache.header.layer_names:
                 return result.best_layer
         return ""

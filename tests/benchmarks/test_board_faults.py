@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from made import changed, made, saved
 from matplotlib.figure import Figure
 
+import svuprobe
 from svuprobe import api, cli
 from svuprobe._text import as_csv as csv_text, markdown, picture
 from svuprobe.benchmarks import plots, tables
@@ -361,6 +363,32 @@ def test_a_bad_file_is_named_and_the_rest_is_shown(tmp_path, how):
         assert plotted.exit_code == 1
         assert str(stem) in plotted.stderr.replace("\n", "")
         assert (tmp_path / "p" / "scores-svuprobe.png").is_file()
+
+
+def test_a_copy_of_a_result_is_no_other_model(tmp_path):
+    """In the same folder, in a copy of it, and as another task's: named, and counted once."""
+    ((_, path), _) = saved(tmp_path / "r", made("hubert-base", 0.8), made("logmel", 0.5, layers=1))
+    wanted = svuprobe.leaderboard(tmp_path / "r", tmp_path / "before.md")
+    copies = []
+    for folder, stem in (
+        (path.parent, f"{path.stem} (1)"),
+        (tmp_path / "r" / f"a{path.parent.parent.name}" / path.parent.name, path.stem),
+        (path.parent.with_name("another-task"), path.stem),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix in (".json", ".npz"):
+            shutil.copy(path.with_suffix(suffix), folder / f"{stem}{suffix}")
+        copies.append(folder / f"{stem}.json")
+    entries, problems = result_file.read_all(tmp_path / "r")
+    assert [kept for _, kept in entries].count(path) == 1
+    assert len(entries) == 2
+    assert problems == sorted(problems)
+    for copy, problem in zip(sorted(copies), problems, strict=True):
+        assert problem.startswith(f"{copy}: is of the same model, task and protocol as {path}")
+    with pytest.raises(api.LeftOut) as error:
+        svuprobe.leaderboard(tmp_path / "r", tmp_path / "after.md")
+    assert error.value.problems == problems
+    assert (tmp_path / "after.md").read_text() == wanted
 
 
 def test_where_nothing_is_left_to_draw_all_of_it_is_said(tmp_path):

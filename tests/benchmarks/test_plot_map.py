@@ -117,6 +117,16 @@ def test_the_layer_is_the_best_of_a_result_else_the_last(shapes, tmp_path, monke
         "logmel (control)": "layer 4 (the last)",
     }
     assert names == {"hf:made/up": "block02", "logmel": "block04"}
+    # What macOS leaves, damage and a control on shuffled labels say nothing, and hold up nothing.
+    path.with_name("._a.json").write_bytes(b"\0")
+    path.with_name("a.json").write_text("{")
+    control = changed(result, {"protocol.fields.shuffle_labels": True})
+    other = {"layer": "block01", "learning_rate": 1e-3, "valid": 0.99}
+    control = changed(control, {"selected.layers": {**vars_of(result), "block01": other}})
+    result_file.save(control, path.with_name("b.json"), predictions)
+    result_file.save(result, path.with_name("linear.json"), predictions)
+    result_file.remove(path)
+    assert layers(tmp_path / "results")[1] == names
 
 
 def vars_of(result):
@@ -227,6 +237,10 @@ def test_what_can_not_be_mapped_is_one_line(shapes, tmp_path):
         svuprobe.MapOptions(split="tests")
     with pytest.raises(ProbeError, match="no features of mfcc for task shapes"):
         draw(["mfcc"])
+    with pytest.raises(ProbeError, match="'X' is for mfcc, which is none of the models here"):
+        draw(names={"mfcc": "X"})
+    with pytest.raises(ProbeError, match="'X' stands for mfcc and logmel"):
+        svuprobe.MapOptions(names={"mfcc": "X", "logmel": "X"})
     with pytest.raises(ProbeError, match="4 points; a map takes 5 or more"):
         projection.project(np.eye(4), "pca", 0)
     with pytest.raises(ProbeError, match="no feature differs"):
