@@ -18,7 +18,11 @@ each layer, C chosen on validation: both test accuracies per layer, and whether 
 standard error of each other.
 
 *floor* is what no way to train these heads can do without: the large products of the training
-steps, and Adam's pass over the weights, which is bound by the speed of memory.
+steps, and Adam's pass over the weights, which is bound by the speed of memory; *floor, validated*
+has the large product of validation as well, which early stopping asks for after each epoch. A floor
+runs on as many cores at once as the grid does: threads of one core, and cores that share a cache,
+slow each other down. It is timed before and after the grid, since other work on a machine comes and
+goes, and the mean of both counts.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from joblib import cpu_count
 from torch import nn
 
 from svuprobe.probe import evaluate
@@ -46,7 +51,12 @@ from svuprobe.probe.training.features import ClipFeatures
 from svuprobe.probe.training.heads import WEIGHTED_SUM, Spec
 from svuprobe.probe.training.splits import Rows
 from svuprobe.probe.training.train import fit, specs
-from svuprobe.probe.training.workers import matmul_precision_for, matmul_rounding
+from svuprobe.probe.training.workers import (
+    Workers,
+    matmul_precision_for,
+    matmul_rounding,
+    unthreaded,
+)
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task, Windowing
 
@@ -185,18 +195,27 @@ def speed(clips: int, epochs: int, sample: int, device: str) -> dict[str, Any]:
         grid[n * each + (7 * k) % each] for k in range(max(1, sample // 14)) for n in range(14)
     ]
     fit(features, replace(protocol, max_epochs=1), DIM)  # what is made once is made
+    batches = len(next(features.epoch(0, 0))[1])
     rows: dict[str, Any] = {}
     for name, rounding in (
         ("svuprobe", "float32"),
         ("svuprobe, native", matmul_precision_for(protocol, device)),
     ):
         if name == "svuprobe" or rounding != "float32":
+            floors = partial(both_floors, features, protocol, batches, rounding)
+            before = floors() if device == "cpu" else {}
             fitted, wall, cpu = timed(
                 lambda r=rounding: fit(features, protocol, DIM, matmul_precision=r)
             )  # type: ignore[misc]
             valid = float(np.mean(np.concatenate([f.score for f in fitted])))
             about = {"heads": len(grid), "products": rounding, "valid": valid}
             rows[name] = about | {"wall_s": wall / len(grid), "cpu_s": cpu / len(grid)}
+            after = floors() if device == "cpu" else {}
+            for kind in before:
+                mean = {}
+                for unit in ("wall_s", "cpu_s"):
+                    mean[unit] = (before[kind][unit] + after[kind][unit]) / 2
+                rows[name.replace("svuprobe", kind)] = before[kind] | mean
     threads = torch.get_num_threads()
     for name, count in (("plain", threads), ("plain, one thread", 1)):
         torch.set_num_threads(count)
@@ -207,26 +226,32 @@ def speed(clips: int, epochs: int, sample: int, device: str) -> dict[str, Any]:
             "wall_s": statistics.mean(walls),
             "cpu_s": statistics.mean(cpus),
         }
-    batches = len(next(features.epoch(0, 0))[1])
-    if device == "cpu":  # with one thread
-        for name in [name for name in rows if name.startswith("svuprobe")]:
-            rows[name.replace("svuprobe", "floor")] = floor(
-                epochs * batches, protocol, rows[name]["products"]
-            )
     torch.set_num_threads(threads)
     return {"epochs": epochs, "batches": batches, "per_head": rows}
 
 
-def floor(steps: int, protocol: Protocol, rounding: str) -> dict[str, Any]:
-    """Seconds a head of what training can't leave out, on one core, and nothing else.
+def both_floors(
+    features: ClipFeatures, protocol: Protocol, batches: int, rounding: str
+) -> dict[str, dict[str, Any]]:
+    """Seconds a head of what training can't leave out, without and with validation's product."""
+    rows = len(features.blocks["valid"])
+    steps = protocol.max_epochs * batches
+    return {
+        "floor": floor(steps, protocol, rounding, 0, 0),
+        "floor, validated": floor(steps, protocol, rounding, rows, protocol.max_epochs),
+    }
 
-    In each step the two large products of a head's hidden layer and Adam's pass over its weights,
-    by torch's fused kernel; six heads at a time, as there are rates, on which both are fastest.
+
+def floor(
+    steps: int, protocol: Protocol, rounding: str, valid_rows: int, validations: int
+) -> dict[str, Any]:
+    """Seconds a head of some steps and validations, and nothing else.
+
+    In each step the two large products of a head's hidden layer, for a weighted sum the one that
+    goes on to its weights, and Adam's pass over the layer, by torch's fused kernel; in each
+    validation one product. A bank is the heads of a seed on one layer, a rate each, as in the grid.
     """
-    heads = len(protocol.learning_rates)
-    x = torch.randn(1, protocol.batch_size, DIM).expand(heads, -1, -1)
-    units = torch.randn(heads, protocol.batch_size, protocol.hidden)
-    weights, gradients, first, second = torch.randn(4, heads, DIM, protocol.hidden).abs().unbind()
+    heads, cores = len(protocol.learning_rates), cpu_count()
     adam: dict[str, Any] = {
         "lr": 1e-3,
         "beta1": 0.9,
@@ -234,19 +259,33 @@ def floor(steps: int, protocol: Protocol, rounding: str) -> dict[str, Any]:
         "weight_decay": 0.0,
         "eps": 1e-8,
     }
-    each = [list(t) for t in (weights, gradients, first, second)]
-    count = [torch.ones(())] * heads
 
-    def once() -> None:
+    def once(is_sum: bool) -> None:
+        x = torch.randn(1, protocol.batch_size, DIM).expand(heads, -1, -1)
+        valid = torch.randn(1, max(1, valid_rows), DIM).expand(heads, -1, -1)
+        units = torch.randn(heads, protocol.batch_size, protocol.hidden)
+        weights, gradients, first, second = torch.randn(4, heads, DIM, protocol.hidden).abs()
+        each = [list(t) for t in (weights, gradients, first, second)]
+        count = [torch.ones(())] * heads
         for _ in range(steps):
             torch.bmm(x, weights)
             gradients.baddbmm_(x.mT, units, beta=0)
+            if is_sum:
+                torch.bmm(units, weights.mT)
             torch._fused_adam_(*each, [], count, amsgrad=False, maximize=False, **adam)
+        for _ in range(validations):
+            torch.bmm(valid, weights)
 
-    with matmul_rounding(rounding):
-        once()
-        _, wall, cpu = timed(once)
-    return {"heads": heads, "products": rounding, "wall_s": wall / heads, "cpu_s": cpu / heads}
+    # Of the grid's layer choices one is the weighted sum.
+    share = {False: LAYERS / (LAYERS + 1), True: 1 / (LAYERS + 1)}
+    total = {"wall_s": 0.0, "cpu_s": 0.0}
+    with matmul_rounding(rounding), unthreaded("cpu"), Workers("cpu") as workers:
+        for is_sum, part in share.items():
+            list(workers.map(once, [is_sum] * cores))  # what is made once is made
+            _, wall, cpu = timed(lambda s=is_sum: list(workers.map(once, [s] * cores)))  # type: ignore[misc]
+            total["wall_s"] += part * wall / (heads * cores)
+            total["cpu_s"] += part * cpu / (heads * cores)
+    return {"heads": heads * cores, "products": rounding, **total}
 
 
 def against_sklearn(clips: int, device: str) -> dict[str, Any]:

@@ -120,7 +120,9 @@ class Run:
         self.score[place[kept]] = score[kept]
         self.epochs[place[kept]] = epoch + 1
         for name, value in self.bank.parameters.items():
-            self.whole.parameters[name][place[kept]] = value[np.flatnonzero(kept)]
+            # Head by head: an index with all of them would copy the weights twice.
+            for head in np.flatnonzero(kept).tolist():
+                self.whole.parameters[name][place[head]].copy_(value[head])
         stale = self.stale[place] = np.where(better, 0, self.stale[place] + 1)
         plateau = (stale > 0) & (stale % protocol.plateau_patience == 0)
         self.adam.scale(np.where(plateau, protocol.plateau_factor, 1.0).tolist())

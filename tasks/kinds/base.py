@@ -287,11 +287,10 @@ def softmax_less_hot(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
     """Return the gradient of summed cross-entropies: softmax over (C, H, B) less the labels
     (B,).
     """
-    from torch.nn import functional
-
-    hot = functional.one_hot(labels, len(outputs)).T[:, None]
-    # In place: the softmax is as large as the outputs of all heads.
-    return outputs.softmax(0).sub_(hot)
+    # In place, one number a row and head: labels written out would be as large as the softmax.
+    place = labels.expand(1, *outputs.shape[1:])
+    less = outputs.new_full((1, 1, 1), -1.0).expand_as(place)
+    return outputs.softmax(0).scatter_add_(0, place, less)
 
 
 def tags_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
