@@ -18,6 +18,7 @@ _OPTIONS = {
     "max_epochs": "--max-epochs",
     "hidden": "--hidden",
     "pooling": "--pooling",
+    "search": "--search",
     "train_fraction": "--train-fraction",
 }
 _FLAGS = {

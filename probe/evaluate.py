@@ -13,11 +13,12 @@ import numpy as np
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.probe.song_scores import over_clips, song_scores
 from svuprobe.probe.stats.intervals import correlation_interval, interval
+from svuprobe.probe.training.bank_run import Fitted
 from svuprobe.probe.training.features import ClipFeatures
 from svuprobe.probe.training.frames import FrameFeatures
 from svuprobe.probe.training.heads import Bank
+from svuprobe.probe.training.rates import best_rate
 from svuprobe.probe.training.splits import ClipSplits, FrameSplits, majority_vote, pool_windows
-from svuprobe.probe.training.train import Fitted
 from svuprobe.tasks.kinds.frames import Answer
 from svuprobe.tasks.kinds.metrics import CORRELATIONS, Metric, ratio_of
 
@@ -70,6 +71,9 @@ def select(
 
     ``reporter`` shows a bar: at frame level every head is decoded.
     """
+    # The whole grid: a rate that was stopped can't be chosen, and keeps its place.
+    is_network = features.protocol.head == "network"
+    grid = features.protocol.learning_rates if is_network else features.protocol.strengths
     # So many clips (or windows) of validation are what a score is known to.
     known_to = features.protocol.margin / features.n_scored("valid")
     specs = list(chain.from_iterable(one.bank.specs for one in fitted))
@@ -80,30 +84,13 @@ def select(
         table.setdefault(spec.layer, {}).setdefault(spec.learning_rate, []).append(score)
     choices = {}
     for layer, rates in sorted(table.items()):
-        means = {}
-        for rate, of_seeds in sorted(rates.items()):
+        means = dict.fromkeys(grid, -np.inf)
+        for rate, of_seeds in rates.items():
             # A rate at which the head of any seed diverged is never chosen.
             means[rate] = float(np.nan_to_num(np.mean(of_seeds), nan=-np.inf))
         best = best_rate(means, known_to)
         choices[layer] = Choice(layer, best, means[best])
     return choices
-
-
-def best_rate(means: dict[float, float], known_to: float = 0.0) -> float:
-    """Return the rate with the best score; of those within ``known_to`` of it, the grid's middle
-    one.
-
-    A small validation split gives many rates the same score, give or take a clip, and the best of
-    them by chance is as likely at the edge of the grid, where heads hardly learn or jump, as
-    anywhere.
-    """
-    rates = sorted(means)
-    best = max(rates, key=lambda rate: means[rate])
-    if not known_to:
-        return best
-    alike = [n for n, rate in enumerate(rates) if means[rate] >= means[best] - known_to]
-    middle = (len(rates) - 1) / 2
-    return rates[min(alike, key=lambda n: (abs(n - middle), -means[rates[n]]))]
 
 
 def chosen_bank(fitted: Sequence[Fitted], choice: Choice) -> Bank:

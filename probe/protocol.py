@@ -1,6 +1,4 @@
-"""Say how heads are trained and chosen.
-
-The presets are published protocols; the hash covers every field.
+"""Say how heads are trained and chosen: presets are published protocols, hashes are of every field.
 
 A protocol of your own is a TOML file with the fields that differ from a preset:
 
@@ -35,8 +33,10 @@ from svuprobe.probe.protocol_fields import (
     RANGES,
     ProbeError,
     as_field,
+    require_choice,
     require_grid,
     require_own_fields,
+    require_range,
     require_selection,
     require_type,
 )
@@ -48,7 +48,7 @@ __all__ = [
 
 # Fields that came after results were made: at their default they are left out of what is hashed and
 # stored, so that such results are still those of the protocol.
-_LATER = ("pooling", "head", "strengths", "neighbours", "pca")
+_LATER = ("pooling", "head", "strengths", "neighbours", "pca", "search")
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,9 @@ class Protocol:
     pca
         Of ``logistic`` and ``knn``: the principal components of the training rows that are kept of
         what a head reads; 0 keeps it as it is.
+    search
+        The whole ``grid`` of learning rates trains to its end, or rates that a layer's validation
+        can no longer choose stop early: ``halving`` (`svuprobe.probe.training.rates`).
     """
 
     name: str = "svuprobe"
@@ -171,6 +174,7 @@ class Protocol:
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
     neighbours: tuple[float, ...] = (1.0, 3.0, 5.0, 10.0, 20.0, 50.0)
     pca: int = 0
+    search: str = "grid"
 
     def __post_init__(self) -> None:
         # A TOML file may hold anything.
@@ -181,16 +185,10 @@ class Protocol:
                 f"name = {self.name!r}; it is part of a file's name: at most 100 letters, digits, "
                 "'_', '.' and '-'"
             )
-        for name, (low, high) in RANGES.items():
-            if not low <= getattr(self, name) <= high:  # NaN is in no range
-                raise ProbeError(
-                    f"{name} = {getattr(self, name)!r}; it is from {low:,} to {high:,}"
-                )
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ProbeError(
-                    f"{name} = {getattr(self, name)!r}; it is one of {', '.join(allowed)}"
-                )
+        for name in RANGES:
+            require_range(name, getattr(self, name))
+        for name in CHOICES:
+            require_choice(name, getattr(self, name))
         require_grid("learning_rates", self.learning_rates, MOST_RATE)
         require_grid("strengths", self.strengths, MOST_STRENGTH)
         require_grid("neighbours", self.neighbours, MOST_NEIGHBOURS, whole=True)
@@ -239,7 +237,7 @@ class Protocol:
         """Return ``svuprobe`` for a preset as published, ``svuprobe-1a2b3c4d`` where a field was
         changed.
 
-        What is done to the training set, another pooling and chosen layers are spelt out:
+        What is done to the training set, pooling, chosen layers and the search are spelt out:
         ``svuprobe-train0.05-1a2b3c4d``, ``svuprobe-shuffled-...``, ``svuprobe-concat-...``.
         """
         published = PRESETS.get(self.name)
@@ -251,6 +249,7 @@ class Protocol:
         pooled += f"-pca{self.pca}" if self.pca else ""
         if self.select not in ("sum", "best"):
             pooled += f"-{'layer' * self.select.isdigit()}{self.select}"
+        pooled += f"-{self.search}" if self.search != "grid" else ""
         return f"{self.name}{pooled}{share}{shuffled}-{self.hash[:8]}"
 
     def for_task(self, task: str) -> Protocol:

@@ -16,6 +16,7 @@ POOLINGS = ("mean", "mean_std", "max", "first", "attention")
 # Of what lies in a cache of frames alone.
 FRAME_POOLINGS = ("max", "first", "attention")
 HEADS = ("network", "logistic", "knn")
+SEARCHES = ("grid", "halving")
 # What a head may read of all layers; or the number of one layer.
 SELECTIONS = ("sum", "best", "concat", "mean")
 CHOICES = {
@@ -26,6 +27,7 @@ CHOICES = {
     "stopping": ("own", "marble"),
     "pooling": POOLINGS,
     "head": HEADS,
+    "search": SEARCHES,
 }
 MOST_RATE = 1000.0  # of learning
 # Least and most of the numbers. The most is far above any use: it ends typing errors, not memory.
@@ -51,7 +53,7 @@ _MOST_VALUES = 100  # of a grid
 _OF_NETWORKS = (
     "hidden", "dropout", "start", "mix_layers", "mix_start", "mix_learning_rate", "learning_rates",
     "batch_size", "epoch_updates", "batch_clips", "frame_batch_size", "max_epochs", "patience",
-    "ties", "plateau_patience", "plateau_factor", "stopping",
+    "ties", "plateau_patience", "plateau_factor", "stopping", "search",
 )  # fmt: skip
 FOREIGN = {
     "network": ("strengths", "neighbours", "pca"),
@@ -77,6 +79,19 @@ def require_type(name: str, value: Any, declared: str) -> None:
     }.get(declared, (tuple,))
     if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
         raise ProbeError(f"{name} = {value!r}; it is {WANTED[accepted[0]]}")
+
+
+def require_range(name: str, value: float) -> None:
+    """Raise ProbeError for a number out of the range of its field."""
+    low, high = RANGES[name]
+    if not low <= value <= high:  # NaN is in no range
+        raise ProbeError(f"{name} = {value!r}; it is from {low:,} to {high:,}")
+
+
+def require_choice(name: str, value: str) -> None:
+    """Raise ProbeError for a word that is none of its field's."""
+    if value not in CHOICES[name]:
+        raise ProbeError(f"{name} = {value!r}; it is one of {', '.join(CHOICES[name])}")
 
 
 def require_grid(name: str, values: tuple[float, ...], most: float, *, whole: bool = False) -> None:

@@ -28,9 +28,10 @@ from svuprobe.probe.classic.neighbours import (
 )
 from svuprobe.probe.evaluate import Choice
 from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.training.bank_run import Fitted
 from svuprobe.probe.training.features import ClipFeatures
 from svuprobe.probe.training.heads import Bank, Spec
-from svuprobe.probe.training.train import Fitted
+from svuprobe.probe.training.rates import best_rate
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _neighbours(features: ClipFeatures, reporter: Reporter) -> Heads:
         best: tuple[float, Setting] | None = None
         for metric in votes.METRICS:
             means = _scores(features, layer, tables, metric)
-            k = evaluate.best_rate(means, features.protocol.margin / features.n_scored("valid"))
+            k = best_rate(means, features.protocol.margin / features.n_scored("valid"))
             # Of two distances that are as good, the first.
             if best is None or means[k] > best[0]:
                 best = means[k], Setting(int(k), metric)

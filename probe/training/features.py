@@ -155,6 +155,11 @@ class Features(Splits):
         """Let go of the features themselves: splits and targets stay, nothing can be trained."""
         raise NotImplementedError
 
+    @property
+    def monitored_to(self) -> float:
+        """Return what of `monitor` a rate has to win by over one nearer to the grid's middle."""
+        raise NotImplementedError
+
     def parts(self, block: Block, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
         """Return the rows of a step, which are of a block, in the parts that are worked on at
         once.
@@ -286,6 +291,11 @@ class ClipFeatures(Features, ClipSplits):
         parts = [bank(block.read(bank, rows)) for rows in chunks(len(block), bank)]
         values = torch.cat(parts, dim=1).cpu().numpy()
         return self.kind.unscaled(values, self.offset, self.spread)
+
+    @property
+    def monitored_to(self) -> float:
+        """Return the protocol's margin: what is monitored is what is chosen by."""
+        return self.protocol.margin / self.n_scored("valid")
 
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
         """Return the validation score of each head, (H,); larger is better."""

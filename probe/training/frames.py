@@ -292,6 +292,11 @@ class FrameFeatures(Features, FrameSplits):
         ends = np.cumsum([0, *self._sizes(block.targets, rows_at_once(bank))]).tolist()
         return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
+    @property
+    def monitored_to(self) -> float:
+        """Return 0: the margin of the choice is of the ranked metric, and no loss."""
+        return 0.0
+
     @torch.no_grad()
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
         """Return a block's part of minus the validation loss of each head, (H,)."""

@@ -6,136 +6,19 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from joblib import cpu_count
 
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.probe.protocol import Protocol
-from svuprobe.probe.training.adam import Adam
 from svuprobe.probe.training.attention import AttentionBank
-from svuprobe.probe.training.features import Block, ClipFeatures, Steps
-from svuprobe.probe.training.frames import FrameFeatures
+from svuprobe.probe.training.bank_run import Fitted, Run, Source
 from svuprobe.probe.training.heads import CONCAT, WEIGHTED_SUM, Bank, Shape, Spec
 from svuprobe.probe.training.layer_sets import bank_of
+from svuprobe.probe.training.rates import looks, lost_rates
 from svuprobe.probe.training.workers import Workers, matmul_rounding, unthreaded
-
-Source = ClipFeatures | FrameFeatures
-
-
-@dataclass
-class Fitted:
-    """Hold a bank whose heads have their best state, with what the monitor said of it."""
-
-    bank: Bank
-    score: np.ndarray  # (H,)
-    epochs: np.ndarray  # (H,) epochs until the best state
-
-
-class Dropout:
-    """Draw masks of hidden units, a stream of random numbers for each seed."""
-
-    def __init__(self, rate: float, hidden: int, seeds: Iterable[int], device: str) -> None:
-        self.rate, self.hidden, self.device = rate, hidden, device
-        # Away from the seeds of weights and of batches, which count from 0.
-        self.generators = [torch.Generator(device).manual_seed(10_000 + seed) for seed in seeds]
-
-    def mask(self, rows: int) -> torch.Tensor | None:
-        """Draw (seeds, rows, hidden) of 0 and 1 / (1 - rate); None where nothing is dropped."""
-        if not self.rate or not self.hidden:
-            return None
-        drawn = torch.empty((len(self.generators), rows, self.hidden), device=self.device)
-        for one, generator in zip(drawn, self.generators, strict=True):
-            one.uniform_(generator=generator)
-        return drawn.ge_(self.rate).div_(1 - self.rate)
-
-
-class Run:
-    """Train a bank: the heads that still learn, and the best state of all."""
-
-    def __init__(self, bank: Bank, source: Source, protocol: Protocol) -> None:
-        self.source, self.protocol, self.whole = source, protocol, bank
-        self.adam = Adam(bank.part(range(len(bank))), protocol.mix_learning_rate)
-        self.dropout = Dropout(protocol.dropout, protocol.hidden, bank.seeds, bank.device)
-        self.seeds = bank.seeds
-        self.place = np.arange(len(bank))  # of the heads that still learn
-        self.score = np.full(len(bank), -np.inf)
-        self.epochs, self.stale = np.zeros((2, len(bank)), dtype=int)
-
-    @property
-    def bank(self) -> Bank:
-        """Return the heads that still learn."""
-        return self.adam.bank
-
-    def learn(self, block: Block, steps: Steps) -> None:
-        """Take one step of Adam for each batch of rows."""
-        for rows in steps:
-            self.step(block, rows)
-
-    def see(self, block: Block, steps: Steps) -> np.ndarray | None:
-        """Learn from a block; with no steps, return its part of the validation scores, (H,)."""
-        if not steps:
-            return self.source.monitor(self.bank, block)
-        self.learn(block, steps)
-        return None
-
-    @torch.no_grad()
-    def step(self, block: Block, rows: torch.Tensor) -> None:
-        """Take one step; what it holds at once is bounded, its gradients are of the whole batch."""
-        keep = self.dropout.mask(len(rows))
-        if keep is not None and self.bank.seeds != self.seeds:  # all heads of a seed have stopped
-            keep = keep[[self.seeds.index(seed) for seed in self.bank.seeds]]
-        done = 0
-        for part in self.source.parts(block, rows, self.bank):
-            kept = None if keep is None else keep[:, done : done + len(part)]
-            states = block.read(self.bank, part)
-            logits, seen = self.bank.forward(states, kept)
-            gradient = self.source.gradient(logits, block.targets[part])
-            # A part's gradient is of its own mean; in the batch it counts by its share.
-            if len(part) < len(rows):
-                gradient *= len(part) / len(rows)
-            self.bank.backward(states, seen, gradient, self.adam.gradients, add=done > 0)
-            done += len(part)
-        self.adam.step()
-
-    def update(self, parts: Iterable[np.ndarray | None], epoch: int) -> int:
-        """Take what an epoch's blocks said of the heads: keep best states, lower rates, drop the
-        finished.
-
-        Returns how many have finished.
-        """
-        score = np.nan_to_num(
-            np.sum([part for part in parts if part is not None], axis=0), nan=-np.inf
-        )
-        place, protocol = self.place, self.protocol
-        better = score > self.score[place]
-        # A tie is no progress, so patience runs on; but of equals the later state has learnt more.
-        kept = better | (score == self.score[place]) & (protocol.ties == "last") & np.isfinite(
-            score
-        )
-        self.score[place[kept]] = score[kept]
-        self.epochs[place[kept]] = epoch + 1
-        for name, value in self.bank.parameters.items():
-            # Head by head: an index with all of them would copy the weights twice.
-            for head in np.flatnonzero(kept).tolist():
-                self.whole.parameters[name][place[head]].copy_(value[head])
-        stale = self.stale[place] = np.where(better, 0, self.stale[place] + 1)
-        plateau = (stale > 0) & (stale % protocol.plateau_patience == 0)
-        self.adam.scale(np.where(plateau, protocol.plateau_factor, 1.0).tolist())
-        going = np.flatnonzero(stale < protocol.patience)
-        # Heads that have stopped take no more time: those left move together.
-        if len(going) < len(place):
-            self.place = place[going]
-            self.adam.select(going.tolist())
-        return len(place) - len(going)
-
-    def finished(self) -> Fitted:
-        """Return all heads of the bank, each with its best state."""
-        return Fitted(self.whole, self.score, self.epochs)
 
 
 def specs(protocol: Protocol, n_layers: int) -> list[Spec]:
@@ -207,7 +90,8 @@ def fit(
 
     With the features in memory each bank is trained from its first epoch to its last, while its
     weights are in the cache of a core. Else all banks learn from a block before the next one takes
-    its place.
+    its place. Where rates are searched by halving, banks of the same layers go from one look at the
+    rates to the next together, and heads of stopped rates are not returned.
     """
     banks = make_banks(source, protocol, dim)
     with (
@@ -217,11 +101,16 @@ def fit(
         Workers(source.device) as workers,
     ):
         told = bar.update
-        if source.resident:
-            return list(
-                workers.map(lambda bank: _alone(bank, source, protocol, workers.stop, told), banks)
-            )
-        return _together(banks, source, protocol, workers, told)
+        if not source.resident:
+            return _together(banks, source, protocol, workers, told)
+        if protocol.search == "halving":
+            fitted = []
+            for some in _of_same_layers(banks):
+                fitted += _raced(some, source, protocol, workers, told)
+            return fitted
+        return list(
+            workers.map(lambda bank: _alone(bank, source, protocol, workers.stop, told), banks)
+        )
 
 
 def _alone(
@@ -234,12 +123,51 @@ def _alone(
     """Train a bank from its first epoch to its last."""
     run = Run(bank, source, protocol)
     for epoch in range(protocol.max_epochs):
-        if stop.is_set() or not len(run.bank):
-            break
-        parts = [run.see(block, steps) for block, steps in source.epoch(epoch, bank.specs[0].seed)]
-        told(run.update(parts, epoch))
-    told(len(run.bank))
-    return run.finished()
+        told(run.advance(epoch + 1, stop))
+    return _finished([run], told)[0]
+
+
+def _of_same_layers(banks: Sequence[Bank]) -> Iterator[list[Bank]]:
+    """Yield banks that are trained side by side: all of some layers, enough to keep cores busy."""
+    some: list[Bank] = []
+    for _, of_layers in itertools.groupby(banks, key=lambda bank: bank.layers):
+        some += of_layers
+        if len(some) >= 2 * cpu_count():
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _raced(
+    banks: Sequence[Bank],
+    source: Source,
+    protocol: Protocol,
+    workers: Workers,
+    told: Callable[[int], Any],
+) -> list[Fitted]:
+    """Train banks side by side, from one look at their rates to the next."""
+    runs = [Run(bank, source, protocol) for bank in banks]
+    for until in looks(protocol.search, protocol.max_epochs):
+        for finished in workers.map(lambda run, n=until: run.advance(n, workers.stop), runs):
+            told(finished)
+        told(_stop_losers(runs, until))
+    return _finished(runs, told)
+
+
+def _stop_losers(runs: Sequence[Run], epoch: int) -> int:
+    """Stop rates that can no longer be chosen, in all runs; return how many heads still learnt."""
+    protocol = runs[0].protocol
+    if epoch == protocol.max_epochs:
+        return 0
+    heads = itertools.chain.from_iterable(run.so_far(epoch) for run in runs)
+    lost = lost_rates(heads, protocol.learning_rates, runs[0].source.monitored_to)
+    return sum(run.stop(lost) for run in runs)
+
+
+def _finished(runs: Sequence[Run], told: Callable[[int], Any]) -> list[Fitted]:
+    told(sum(len(run.bank) for run in runs))
+    return [run.finished() for run in runs]
 
 
 def _together(
@@ -249,22 +177,28 @@ def _together(
     workers: Workers,
     told: Callable[[int], Any],
 ) -> list[Fitted]:
-    """Train all banks in one pass over the disk per epoch, a seed at a time where each has its own
-    clips.
+    """Train all banks in one pass over the disk per epoch; where each seed has its own clips, a
+    seed at a time, or from one look at the rates to the next.
     """
+    seeds = [0] if source.one_order else list(range(protocol.seeds))
+    races = [seeds] if protocol.search == "halving" else [[seed] for seed in seeds]
     fitted = []
-    for seed in [0] if source.one_order else range(protocol.seeds):
-        runs = [
-            Run(bank, source, protocol) for bank in banks if source.one_order or seed in bank.seeds
-        ]
-        for epoch in range(protocol.max_epochs):
-            living = [run for run in runs if len(run.bank)]
-            if not living:
-                break
-            sees = [run.see for run in living]
-            said = zip(*workers.over(source.epoch(epoch, seed), sees), strict=True)
-            for run, parts in zip(living, said, strict=True):
-                told(run.update(parts, epoch))
-        told(sum(len(run.bank) for run in runs))
-        fitted += [run.finished() for run in runs]
+    for race in races:
+        runs: dict[int, list[Run]] = {seed: [] for seed in race}
+        for seed, bank in itertools.product(race, banks):
+            if source.one_order or seed in bank.seeds:
+                runs[seed].append(Run(bank, source, protocol))
+        everyone = list(itertools.chain.from_iterable(runs.values()))
+        epoch = 0
+        for until in looks(protocol.search, protocol.max_epochs):
+            for number, seed in itertools.product(range(epoch, until), race):
+                living = [run for run in runs[seed] if len(run.bank)]
+                if living:
+                    sees = [run.see for run in living]
+                    said = zip(*workers.over(source.epoch(number, seed), sees), strict=True)
+                    for run, parts in zip(living, said, strict=True):
+                        told(run.update(parts, number))
+            told(_stop_losers(everyone, until))
+            epoch = until
+        fitted += _finished(everyone, told)
     return fitted

@@ -22,6 +22,7 @@ from svuprobe.cli.shared import (
     window_option,
 )
 from svuprobe.probe.protocol import POOLINGS, RANGES, preset
+from svuprobe.probe.protocol_fields import SEARCHES
 
 if TYPE_CHECKING:
     from svuprobe.api import Probed
@@ -82,6 +83,14 @@ OF_HEADS = whole(RANGES)
     help=(
         "What is ranked: the weighted sum, the best of all on validation, all layers one after the "
         "other, their mean, or one layer."
+    ),
+)
+@click.option(
+    "--search",
+    type=click.Choice(SEARCHES),
+    help=(
+        "Train the whole grid of learning rates, or stop those that can no longer be chosen: in "
+        "half the time."
     ),
 )
 @click.option(

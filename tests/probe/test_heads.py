@@ -12,9 +12,10 @@ from svuprobe import api
 from svuprobe.extractors.batching import native_dtype
 from svuprobe.probe.protocol import Protocol, preset
 from svuprobe.probe.training.adam import Adam
+from svuprobe.probe.training.bank_run import Run
 from svuprobe.probe.training.features import ClipFeatures
 from svuprobe.probe.training.heads import WEIGHTED_SUM, Bank, Shape, Spec
-from svuprobe.probe.training.train import Run, fit, make_banks
+from svuprobe.probe.training.train import fit, make_banks
 from svuprobe.probe.training.workers import Workers, matmul_precision_for, matmul_rounding
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds import ctc

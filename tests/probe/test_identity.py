@@ -251,6 +251,7 @@ VALUES = {  # of the fields of a protocol that other rules bind
     "head": "knn",
     "strengths": (1.0,),
     "neighbours": (1.0,),
+    "search": "halving",
 }
 # What heads of scikit-learn have alone, and the preset that has it.
 OF_PRESETS = {"head": "logistic", "strengths": "logistic", "neighbours": "knn", "pca": "knn"}

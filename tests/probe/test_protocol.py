@@ -25,7 +25,7 @@ def test_the_hash_covers_every_field():
             "single_layers": False, "select": "best", "batch_size": 3, "batch_clips": True,
             "frame_batch_size": 3, "max_epochs": 3, "patience": 3, "plateau_patience": 3,
             "plateau_factor": 0.1, "stopping": "marble", "seeds": 3, "train_fraction": 0.5,
-            "shuffle_labels": True, "pooling": "mean_std",
+            "shuffle_labels": True, "pooling": "mean_std", "search": "halving",
         }.items()
     ]  # fmt: skip
     # What heads of scikit-learn have alone.
@@ -49,6 +49,9 @@ def test_results_of_before_a_field_are_still_those_of_their_protocol():
     assert {made.pooling for made in PRESETS.values()} == {"mean"}
     assert "pooling" not in Protocol().fields
     assert Protocol(pooling="mean_std").fields["pooling"] == "mean_std"
+    assert {made.search for made in PRESETS.values()} == {"grid"}
+    assert "search" not in Protocol().fields
+    assert Protocol(search="halving").fields["search"] == "halving"
     for made in PRESETS.values():
         again = Protocol.read(json.loads(json.dumps(made.fields)))
         assert (again.hash, again.file_name) == (made.hash, made.name)
@@ -66,6 +69,7 @@ def test_a_head_has_its_own_fields_alone():
         ({"strengths": (1.0,)}, "strengths is of head = 'logistic'; head = 'knn' has none"),
         ({"select": "sum"}, "select = 'sum' needs weights that are learnt by gradient descent"),
         ({"pooling": "attention"}, "pooling = 'attention' is learnt by networks"),
+        ({"search": "halving"}, "search is of head = 'network'; head = 'knn' has none"),
         ({"neighbours": (1.5,)}, "neighbours = 1.5; each is a whole number"),
     ):
         with pytest.raises(ProbeError, match=said):
@@ -136,6 +140,7 @@ def test_file_names_tell_protocols_apart():
     }  # fmt: skip
     assert len(names) == 9
     assert sum(name.startswith(("linear-concat-", "linear-layer3-")) for name in names) == 2
+    assert preset("linear", search="halving").file_name.startswith("linear-halving-")
     assert preset("knn", pca=8).file_name.startswith("knn-pca8-")
     assert sum(name.startswith("linear-mean_std-") for name in names) == 1
     assert sum(name.startswith("linear-train0.05-shuffled-") for name in names) == 1

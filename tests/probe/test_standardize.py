@@ -8,9 +8,9 @@ from planted import classes, header, planted_states, write_cache
 from test_probe import features_of
 
 from svuprobe import api
-from svuprobe.probe.evaluate import best_rate
 from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.training.features import ClipFeatures, FeatureStats
+from svuprobe.probe.training.rates import best_rate
 from svuprobe.probe.training.train import fit, make_banks
 
 
