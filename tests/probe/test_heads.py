@@ -204,7 +204,7 @@ def test_a_step_in_parts_is_the_step_as_a_whole(tmp_path, monkeypatch):
     made = []
     for rows in (10**6, 50):
         monkeypatch.setattr(
-            "svuprobe.probe.training.features._rows_at_once", lambda bank, rows=rows: rows
+            "svuprobe.probe.training.features.rows_at_once", lambda bank, rows=rows: rows
         )
         bank = Bank([Spec(WEIGHTED_SUM, 1e-2, 0)], make_banks(features, protocol, 8)[0].shape)
         made.append(run_for(features, bank, protocol, epochs=2).parameters)
