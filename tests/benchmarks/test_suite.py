@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import manifest
@@ -59,13 +60,20 @@ def results(folder):
     }
 
 
-@pytest.fixture
-def ran(tmp_path):
-    """A suite that was run once."""
-    toml = write(tmp_path)
-    done = call("run", toml, "--out", tmp_path / "out")
+@pytest.fixture(scope="module")
+def as_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ran")
+    done = call("run", write(folder), "--out", folder / "out")
     assert done.exit_code == 0, done.output
-    return toml, tmp_path / "out", done.output
+    return folder, done.output
+
+
+@pytest.fixture
+def ran(as_run, tmp_path):
+    """A suite that was run once, in a copy of each test's own."""
+    folder, said = as_run
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "small.toml", tmp_path / "out", said
 
 
 @pytest.mark.parametrize("name", suite.shipped())

@@ -3,6 +3,7 @@ keeps it.
 """
 
 import contextlib
+import copy
 import csv
 import dataclasses
 import json
@@ -114,12 +115,21 @@ class Project:
         return self.probe(**options)
 
 
-@pytest.fixture
-def project(tmp_path):
-    made = Project(tmp_path / "p")
+@pytest.fixture(scope="module")
+def as_made(tmp_path_factory):
+    made = Project(tmp_path_factory.mktemp("identity") / "p")
     assert not made.both().cached
     assert made.both().cached  # nothing changed
     return made
+
+
+@pytest.fixture
+def project(as_made, tmp_path):
+    """A copy, features and result with it, of which a test may change what it likes."""
+    mine = copy.deepcopy(as_made)
+    mine.root = tmp_path / "p"
+    shutil.copytree(as_made.root, mine.root)
+    return mine
 
 
 # -- what changes makes it again -------------------------------------------------------------------

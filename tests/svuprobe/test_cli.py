@@ -3,6 +3,7 @@ traceback.
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -36,15 +37,21 @@ def own_task(folder, name="tones", kind="multiclass", **changes):
     return folder / f"{name}.toml"
 
 
-@pytest.fixture
-def cached(tmp_path):
-    """A task with a cache and a result, and nothing behind it."""
-    toml, clips = classes(tmp_path)
+@pytest.fixture(scope="module")
+def as_cached(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cached")
+    toml, clips = classes(folder)
     task = api.load_task(str(toml))
-    write_cache(tmp_path / "f", header(task, layers=3), planted_states(clips, layer=1, layers=3))
+    write_cache(folder / "f", header(task, layers=3), planted_states(clips, layer=1, layers=3))
     quick = preset("linear", learning_rates=(1e-2,), seeds=2, max_epochs=2)
-    api.probe([str(toml)], features=tmp_path / "f", results=tmp_path / "r", protocol=quick)
-    return tmp_path
+    api.probe([str(toml)], features=folder / "f", results=folder / "r", protocol=quick)
+    return folder
+
+
+@pytest.fixture
+def cached(as_cached, tmp_path):
+    """A task with a cache and a result, and nothing behind it; each test has its own copy."""
+    return shutil.copytree(as_cached, tmp_path, dirs_exist_ok=True)
 
 
 EXTRACT = (
