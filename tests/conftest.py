@@ -33,3 +33,18 @@ def no_waiting_for_the_disk():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(scope="module")
+def sung_once(tmp_path_factory):
+    """Let a module's copies of VocalSet be of takes that no other test sings again."""
+    import singing
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers of this run
+    folder = folder / "sung"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(singing.vocalset, "technique_clip", singing.kept_in(folder))
+        yield

@@ -330,6 +330,7 @@ def test_all_models_see_a_dataset_in_one_go(tmp_path, monkeypatch):
     assert calls == [([str(tmp_path / "tones.toml")], ["mfcc", "logmel", "chroma"])]
 
 
+@pytest.mark.usefixtures("sung_once")
 def test_a_suite_of_synthetic_data_makes_its_own_and_marks_it(tmp_path):
     toml = write(
         tmp_path,

@@ -28,7 +28,7 @@ def call(*words):
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory):
+def chain(tmp_path_factory, sung_once):
     """Corpora, caches, results and a leaderboard of three tasks."""
     root = tmp_path_factory.mktemp("chain")
     call("data", "synth", "--task", "technique", "--out", root / "data", "--clips", 100)

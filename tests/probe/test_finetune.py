@@ -376,7 +376,7 @@ def test_four_songs_are_transcribed_after_training_on_them(tmp_path, model):
 
 
 @pytest.fixture(scope="module")
-def vocalset(tmp_path_factory):
+def vocalset(tmp_path_factory, sung_once):
     root = tmp_path_factory.mktemp("vocalset")
     api.synth(["technique"], root, clips=80)
     return root

@@ -55,10 +55,15 @@ def test_heads_in_a_batch_equal_heads_alone(tmp_path, kind, hidden):
         frame_batch_size=8,
     )
     features, cache = features_of(tmp_path, toml, protocol, features_kind)
-    banks = make_banks(features, protocol, 8)
+    looked_at = (Spec(WEIGHTED_SUM, 1e-2, 1), Spec(2, 1e-3, 0), Spec(0, 1e-2, 1))
+    banks = [
+        bank
+        for bank in make_banks(features, protocol, 8)
+        if not {*looked_at}.isdisjoint(bank.specs)
+    ]
     # More than 50 steps.
     together = [run_for(features, bank, protocol, epochs=13) for bank in banks]
-    for spec in (Spec(WEIGHTED_SUM, 1e-2, 1), Spec(2, 1e-3, 0), Spec(0, 1e-2, 1)):
+    for spec in looked_at:
         alone = run_for(features, Bank([spec], banks[0].shape), protocol, epochs=13)
         bank, n = next((b, b.specs.index(spec)) for b in together if spec in b.specs)
         for name, value in alone.parameters.items():
@@ -272,8 +277,8 @@ def test_products_may_be_rounded_and_heads_learn_the_same(tmp_path):
     toml, clips = classes(tmp_path, per_class=60)
     write_cache(
         tmp_path / "f",
-        header(api.load_task(str(toml)), dim=64),
-        planted_states(clips, layer=3, dim=64),
+        header(api.load_task(str(toml)), layers=5, dim=64),
+        planted_states(clips, layer=3, layers=5, dim=64),
     )
     protocol = Protocol(
         epoch_updates=1, hidden=64, learning_rates=(1e-3, 5e-3), seeds=2, max_epochs=15

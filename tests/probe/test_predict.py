@@ -35,7 +35,7 @@ QUICK = preset("linear", learning_rates=(5e-3,), seeds=2, max_epochs=30, single_
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, sung_once):
     """Results of three tasks of log-mel features: task -> (result file, clips by id,
     predictions).
     """

@@ -53,7 +53,9 @@ def test_the_planted_layer_has_the_largest_weight_and_the_best_curve(tmp_path, l
     write_cache(
         tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=layer)
     )
-    protocol = preset(name, seeds=2, max_epochs=40)
+    # Two of its rates: each takes as long as all layers.
+    rates = preset(name).learning_rates[1:3] or preset(name).learning_rates
+    protocol = preset(name, seeds=2, max_epochs=40, learning_rates=rates)
     result = probe(tmp_path, toml, protocol)[0].result
     weights = np.array(result.layer_weights.softmax)
     curve = {name: np.mean(scores) for name, scores in result.layer_curve.items()}
@@ -73,7 +75,11 @@ def test_the_planted_layer_has_the_largest_weight_and_the_best_curve(tmp_path, l
 
 def test_shuffled_labels_score_chance(tmp_path):
     toml, clips = classes(tmp_path, per_class=60)
-    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=3))
+    write_cache(
+        tmp_path / "f",
+        header(api.load_task(str(toml)), layers=5),
+        planted_states(clips, layer=3, layers=5),
+    )
     true = probe(tmp_path, toml)[0]
     control = probe(tmp_path, toml, replace(QUICK, shuffle_labels=True))[0]
     assert true.result.ranked.mean > 0.7
@@ -88,8 +94,8 @@ def test_scores_rise_with_the_training_fraction(tmp_path):
     toml, clips = classes(tmp_path, per_class=100)
     write_cache(
         tmp_path / "f",
-        header(api.load_task(str(toml))),
-        planted_states(clips, layer=3, strength=0.8),
+        header(api.load_task(str(toml)), layers=5),
+        planted_states(clips, layer=3, layers=5, strength=0.8),
     )
     made = [
         probe(tmp_path, toml, replace(QUICK, train_fraction=f))[0].result for f in (0.01, 0.1, 1.0)
@@ -137,7 +143,7 @@ def kind_of_task(tmp_path, kind):
         (tmp_path / f"f{n}.csv").write_text("0.1,220\n0.15,230\n0.2,0\n0.9,440\n")
     toml = write_task(tmp_path, "some", kind, rows)
     task = api.load_task(str(toml))
-    frames = 60 if kinds.of(task).level == "frame" else 1
+    frames = 25 if kinds.of(task).level == "frame" else 1  # two windows of half a second
     states = {
         c.id: [rng.normal(size=(frames, 4, 8)) for _ in range(1 if kind == "sequence" else 2)]
         for c in task.clips(tmp_path)
@@ -166,7 +172,11 @@ def test_every_kind_of_task_goes_from_cache_to_result(tmp_path, kind):
 
 def test_a_result_says_where_it_stands_and_is_not_made_twice(tmp_path):
     toml, clips = classes(tmp_path)
-    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
+    write_cache(
+        tmp_path / "f",
+        header(api.load_task(str(toml)), layers=4),
+        planted_states(clips, layer=2, layers=4),
+    )
     first = probe(tmp_path, toml)[0]
     again = probe(tmp_path, toml)[0]
     assert (first.cached, again.cached) == (False, True)
@@ -186,7 +196,9 @@ def test_learning_rates_at_the_edge_of_the_grid_are_said_once_at_the_end(tmp_pat
     for name in ("shapes", "colours"):
         toml, clips = classes(tmp_path, per_class=60, name=name)
         write_cache(
-            tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=5)
+            tmp_path / "f",
+            header(api.load_task(str(toml)), layers=6),
+            planted_states(clips, layer=5, layers=6),
         )
     both = [str(tmp_path / "shapes.toml"), str(tmp_path / "colours.toml")]
     lines = []
@@ -208,8 +220,8 @@ def test_results_do_not_depend_on_the_run(tmp_path):
     toml, clips = classes(tmp_path)
     write_cache(
         tmp_path / "f",
-        header(api.load_task(str(toml))),
-        planted_states(clips, layer=2, strength=0.3),
+        header(api.load_task(str(toml)), layers=4),
+        planted_states(clips, layer=2, layers=4, strength=0.3),
     )
     first, second = (probe(tmp_path, toml, overwrite=True)[0].result for _ in range(2))
     assert first.scores == second.scores
@@ -218,8 +230,8 @@ def test_results_do_not_depend_on_the_run(tmp_path):
 
 def test_windows_of_a_clip_are_scored_as_the_mean_of_their_logits(tmp_path):
     toml, clips = classes(tmp_path)
-    states = planted_states(clips, layer=1, strength=0.6, windows=3)
-    write_cache(tmp_path / "f", header(api.load_task(str(toml))), states)
+    states = planted_states(clips, layer=1, layers=3, strength=0.6, windows=3)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml)), layers=3), states)
     one = probe(tmp_path, toml)[0]
     saved = np.load(one.path.with_suffix(".npz"))
     ids = saved["clip_id"]
@@ -256,9 +268,9 @@ def test_the_grid_is_every_layer_rate_and_seed():
 
 def test_missing_clips_are_refused_unless_allowed(tmp_path):
     toml, clips = classes(tmp_path)
-    states = planted_states(clips, layer=2)
+    states = planted_states(clips, layer=2, layers=3)
     states.pop(clips[0].id)
-    write_cache(tmp_path / "f", header(api.load_task(str(toml))), states)
+    write_cache(tmp_path / "f", header(api.load_task(str(toml)), layers=3), states)
     with pytest.raises(ProbeError, match="1 of 120 clips are missing.*--allow-missing"):
         probe(tmp_path, toml)
     result = probe(tmp_path, toml, allow_missing=True)[0].result
@@ -267,7 +279,11 @@ def test_missing_clips_are_refused_unless_allowed(tmp_path):
 
 def test_a_result_with_unknown_keys_is_refused(tmp_path):
     toml, clips = classes(tmp_path)
-    write_cache(tmp_path / "f", header(api.load_task(str(toml))), planted_states(clips, layer=2))
+    write_cache(
+        tmp_path / "f",
+        header(api.load_task(str(toml)), layers=3),
+        planted_states(clips, layer=2, layers=3),
+    )
     path = probe(tmp_path, toml)[0].path
     body = json.loads(path.read_text())
     path.write_text(json.dumps(body | {"extra": 1}))

@@ -94,7 +94,7 @@ def test_probe_is_the_function_and_the_folder_whichever_comes_first(first):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory, sung_once):
     """A folder with data, features, a result and a song, as the examples of the docstrings have
     them.
     """

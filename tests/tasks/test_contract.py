@@ -86,8 +86,8 @@ CLIPS = {
 OF_ONE_VOICE = {"starter-digits"}
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, sung_once):
     """Where a task's dataset is: in the package, or a synthetic copy, made when first asked for."""
     root = tmp_path_factory.mktemp("data")
 
@@ -99,13 +99,13 @@ def data(tmp_path_factory):
     return place
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def folder(data):
     """The folder of a task's dataset."""
     return lambda task: data(task).folder(task.dataset)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def features(tmp_path_factory):
     """Where features are: tasks of one dataset and windowing share them, as everybody's do."""
     return tmp_path_factory.mktemp("features")
@@ -197,6 +197,7 @@ def test_every_task_goes_from_audio_to_a_score_above_chance(task, data, features
     assert one.result.task.synthetic == (embedded_folder(task.dataset) is None)
 
 
+@pytest.mark.usefixtures("sung_once")
 def test_the_example_in_contributing_works_as_it_stands(monkeypatch, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(), flags=re.DOTALL)
     # test_own_models.py runs the model.

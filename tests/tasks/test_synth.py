@@ -528,7 +528,7 @@ def log_mel(audio: Audio, sample_rate: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def windows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+def windows(tmp_path_factory: pytest.TempPathFactory, sung_once: None) -> dict[str, np.ndarray]:
     """Time means of the log-mel frames of 3 s windows of 200 clips, with singer and technique."""
     root = tmp_path_factory.mktemp("vocalset")
     vocalset.write(root, 200, 0)
