@@ -23,9 +23,9 @@ from svuprobe.extractors.models.transformer import TransformerExtractor
 KINDS = list(checkpoints.LAYOUTS)
 # With a group norm over time.
 BASE = ["wav2vec2", "wavlm", "hubert", "mert-v0", "mert-v1", "mert-330m"]
-# Samples at 16 kHz: 0.3 to 12 s, two of one length, two
+# Samples at 16 kHz: 0.3 to 5 s, two of one length, two
 # of as many frames, one that just makes another frame.
-LENGTHS = [192000, 4800, 16000, 16000, 16100, 16079, 16080, 50123]
+LENGTHS = [80000, 4800, 16000, 16000, 16100, 16079, 16080, 50123]
 DTYPES = [torch.float32, torch.bfloat16]
 Way = Callable[[Encoder, torch.Tensor, list[int]], torch.Tensor]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from places import PATHS
+from processes import CONTEXT
 from recordings import corpus
 
 from svuprobe import _files
@@ -247,26 +248,13 @@ def test_a_shard_that_another_process_writes_is_left_to_it(tmp_path):
 
 def test_two_runs_on_one_cache_by_accident_share_the_work(tmp_path):
     clips = corpus(tmp_path / "a", 200)
-    code = (
-        "import os, sys; from pathlib import Path; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
-        "import test_extract as t\n"
-        "clips = [t.Clip(f'clip{i}', f'{sys.argv[2]}/clip {i}.wav', 'train', 'x', 'g') for "
-        "i in range(200)]\n"
-        "r, = t.run(clips, Path(sys.argv[3]), ('mfcc',)); print(r.done, r.failures)"
-    )
-    words = [
-        sys.executable,
-        "-c",
-        code,
-        os.pathsep.join(PATHS),
-        str(tmp_path / "b"),
-        str(tmp_path / "g"),
-    ]
     # Once: audio that is written again while it is read is other audio.
     same = corpus(tmp_path / "b", 200)
-    both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate()[0].split() for process in both]
-    assert sum(int(done) for done, _ in said) == 200
+    with ProcessPoolExecutor(2, CONTEXT) as processes:
+        both = [processes.submit(run, same, tmp_path / "g", ("mfcc",)) for _ in range(2)]
+        reports = [report for one in both for report in one.result()]
+    assert sum(report.done for report in reports) == 200
+    assert not any(report.failures for report in reports)
     (alone,) = run(clips, tmp_path / "f", ("mfcc",))
     (joined,) = run(same, tmp_path / "g", ("mfcc",))
     assert joined.cached == 200
@@ -302,7 +290,7 @@ def test_an_error_while_writing_keeps_what_is_finished_and_leaves_nothing_behind
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_extraction_says_so_in_one_line_and_goes_on_later(tmp_path, number, code):
-    few = corpus(tmp_path / "a", 20, seconds=(8.0, 9.0))
+    few = corpus(tmp_path / "a", 20, seconds=(2.5, 3.0))
     for n in range(20, 200):  # the same audio under more names takes no time to write
         os.link(few[n % 20].path, tmp_path / "a" / f"clip {n}.wav")
     rows = ["path,target"] + [f"a/clip {n}.wav,{'xy'[n % 2]}" for n in range(200)]

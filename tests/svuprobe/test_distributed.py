@@ -1,13 +1,12 @@
 """Several processes share each step of a training, and leave what one process leaves."""
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
 from click.testing import CliRunner
+from processes import START
 from safetensors.torch import load_file
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -16,8 +15,6 @@ from svuprobe import cli
 WORDS = ("pretrain", "small", "--audio", "audio", "--targets", "mfcc39:5")
 WORDS += ("--cluster-inits", "1", "--crop-s", "0.5", "--batch-s", "4", "--steps", "3")
 WORDS += ("--mask-span", "4", "--part-seconds", "1", "--jobs", "0")
-# A fork has the libraries that this process has read; one with a GPU in use can't be forked.
-START = "fork" if sys.platform == "linux" and not torch.cuda.is_available() else "spawn"
 
 
 def trained(folder, out):
