@@ -50,6 +50,7 @@ SYNTHETIC = (
 )
 ABOUT = "about.md"  # in the folder of results: what the reader of all its tables has to know
 _NOTHING = "–"
+_OF_EXTRACTION = ["times_real_time", "machine", "cache_bytes"]
 _MOST_WORDS = 40  # of a command that a reader is told
 
 
@@ -273,8 +274,11 @@ def as_csv(several: Sequence[Table]) -> str:
         "window_s", "train_fraction", "shuffled_labels", "kind", "rank", "model", "revision",
         "control",
         "finetuned", "saw", "group", "source", "metric", "ranked", "mean", "std", "ci95_low",
-        "ci95_high", "mean_shuffled",
+        "ci95_high", "mean_shuffled", "parameters",
     ]  # fmt: skip
+    # Older results do not say what extraction took.
+    if any(row.machine for table in several for row in table.rows):
+        columns += _OF_EXTRACTION
     # Most models go by their own names.
     if any(row.display for table in several for row in table.rows):
         columns.insert(columns.index("revision"), "display")
@@ -307,6 +311,11 @@ def as_json(several: Sequence[Table], across: Sequence[Across]) -> str:
             row["model"] = without_folders(row["model"])
             if not row["display"]:  # most models go by their own names
                 del row["display"]
+            if row["kind"] != "model":
+                del row["parameters"]
+            if not row["machine"]:
+                for name in _OF_EXTRACTION:
+                    del row[name]
             # Of chance and of published systems a mean is all that is known.
             if row["kind"] != "model":
                 for metric, score in row["scores"].items():

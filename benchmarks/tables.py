@@ -69,6 +69,11 @@ class Row:
     saw: str = ""
     # Name of the result's file without its suffix: the protocol with all that was changed in it.
     file: str = ""
+    parameters: int | None = None
+    # What extraction took, where the cache said so; speeds of one machine alone can be compared.
+    times_real_time: float | None = None
+    machine: str = ""
+    cache_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -282,7 +287,21 @@ def _row(
         shuffled=shuffled.ranked.mean if shuffled else None,
         saw=met.kind if met else "",
         file=path.stem,
+        parameters=model.parameters,
+        **_cost(result),
     )
+
+
+def _cost(result: Result) -> dict[str, Any]:
+    """Return the fields of a row that say what extraction took; none where it is not known."""
+    took = result.timings.extraction
+    if took is None:
+        return {}
+    return {
+        "times_real_time": took.times_real_time,
+        "machine": took.machine,
+        "cache_bytes": took.cache_bytes,
+    }
 
 
 def _missing(first: Result, rows: Sequence[Row], wanted: Sequence[Wanted]) -> list[Row]:

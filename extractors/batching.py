@@ -207,11 +207,6 @@ class ModelBatches:
             self._run_batch(extractor, {row: block[row] for row in rows}, features, std)
         return [features[row] for row in range(len(block))]
 
-    def wait_for_device(self) -> None:
-        """Return when a GPU has done all it was asked."""
-        if self.device.startswith("cuda"):
-            torch.cuda.synchronize(self.device)
-
     def _run_batch(
         self,
         extractor: Extractor,

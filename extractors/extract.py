@@ -170,6 +170,8 @@ def fill(extraction: Extraction, decoders: Decoders, options: RunOptions) -> Non
         estimate = Estimate(bar, total, reporter.say)
         _run_jobs(extraction.jobs, by_id, decoders, corpus.windowing, batches, estimate)
     _share_time(extraction.caches, time.perf_counter() - started)
+    for cache in extraction.caches:
+        cache.keep_speed()
 
 
 def _durations(
@@ -188,10 +190,10 @@ def _durations(
 
 def _share_time(caches: Sequence[CacheToFill], wall_s: float) -> None:
     """Give each model its part of the time that all took together: as much as its batches took."""
-    in_models = sum(cache.report.wall_s for cache in caches)
+    in_models = sum(cache.clock.wall_s for cache in caches)
     for cache in caches:
-        if cache.report.wall_s:
-            cache.report.wall_s *= wall_s / in_models
+        if cache.clock.wall_s:
+            cache.report.wall_s = wall_s * cache.clock.wall_s / in_models
 
 
 @torch.inference_mode()
@@ -292,9 +294,7 @@ def _run_block(
     spec = block[0][1].spec
     for cache, shard in shards.items():
         if cache.input_spec == spec:
-            started = time.perf_counter()
-            features = batches.run(cache.extractor, block, cache.header.has_std)
-            if len(shards) > 1:
-                batches.wait_for_device()  # else its time would be counted as the next model's
-            cache.report.wall_s += time.perf_counter() - started
+            samples = sum(len(window.samples) for _, window in block)
+            with cache.clock.running(samples / spec.sample_rate):
+                features = batches.run(cache.extractor, block, cache.header.has_std)
             writer.do(shard.add, features)

@@ -28,10 +28,12 @@ from svuprobe.extractors.cache import (
     made_with,
     plan_shards,
     read_shards,
+    speed,
     tidy,
 )
 from svuprobe.extractors.context import Context
 from svuprobe.extractors.pooling import pooling_of
+from svuprobe.extractors.stopwatch import Stopwatch
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks.types import Clip, Windowing
 
@@ -92,6 +94,8 @@ class CacheToFill:
         The clips of each shard that was there at the beginning.
     changed
         Those of them that are to be made again, since their audio is another now.
+    clock
+        What its model's forward passes take.
     """
 
     extractor: Extractor
@@ -100,6 +104,7 @@ class CacheToFill:
     report: ExtractionReport
     shards: ShardClips
     changed: ShardClips = field(default_factory=dict)
+    clock: Stopwatch = field(default_factory=Stopwatch)
 
     @classmethod
     def of(
@@ -139,8 +144,16 @@ class CacheToFill:
     def prepare(self, device: str, compiled: bool) -> None:
         """Move the model to its device and number format."""
         self.extractor.to(device, DTYPES[self.header.dtype])
-        if compiled and hasattr(self.extractor, "compile"):
+        compiled = compiled and hasattr(self.extractor, "compile")
+        if compiled:
             self.extractor.compile()
+        self.clock = Stopwatch(device, self.header.dtype, compiled)
+
+    def keep_speed(self) -> None:
+        """Keep how fast the model was beside the cache, if it had anything to do."""
+        self.report.speed = self.clock.speed
+        if self.clock.speed is not None and self.directory.is_dir():
+            speed.add(self.directory, self.clock.speed)
 
 
 def close_cache(directory: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from svuprobe.extractors.batching import WindowFeatures
 from svuprobe.extractors.cache import Header, Row, ShardWriter
+from svuprobe.extractors.cache.speed import Speed
 
 # What can change a feature, and so stands in every shard.
 LIBRARIES = ("torch", "transformers", "numpy", "soxr", "svuprobe")
@@ -30,7 +31,8 @@ class ExtractionReport:
 
     ``busy`` clips are being done by another process, ``elsewhere`` ones belong to other parts
     (``shard``). ``quiet`` windows were dropped by the windowing's ``min_rms``. ``wall_s`` is the
-    model's own part of the time that the models of the call took, 0 where nothing was to be done.
+    model's own part of the time that the models of the call took, 0 where nothing was to be done;
+    ``speed`` says what its forward passes alone took, None where there were none.
     """
 
     directory: Path
@@ -44,6 +46,7 @@ class ExtractionReport:
     quiet: int = 0
     audio_s: float = 0.0
     wall_s: float = 0.0
+    speed: Speed | None = None
     failures: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, other: ExtractionReport) -> None:

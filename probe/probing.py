@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
-from svuprobe.extractors.cache import FeatureCache, Header
+from svuprobe.extractors.cache import FeatureCache, Header, size_of as size_of_cache, speed
 from svuprobe.extractors.names import is_control
 from svuprobe.probe import caveats, cross_validation, evaluate
 from svuprobe.probe.assemble import assemble, size_of
@@ -19,6 +19,7 @@ from svuprobe.probe.choosing import ChosenHeads, choose, single_layers
 from svuprobe.probe.evaluate import Answers, Features, TestScores
 from svuprobe.probe.identity import of_probe
 from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.probe.results.extraction_info import ExtractionInfo
 from svuprobe.probe.results.result import ModelInfo, ProtocolInfo, Result, Timings
 from svuprobe.probe.results.result_folds import FoldInfo
 from svuprobe.probe.results.result_layers import LayerWeights, Selected
@@ -110,6 +111,7 @@ def _probe(
             load_s=tested.load_s,
             train_s=tested.train_s,
             test_s=spent - tested.load_s - tested.train_s,
+            extraction=_extraction(cache),
         ),
         folds=tested.folds,
         **_layer_scores(tested.by_layer, tested.without, listed.task.metrics[0], names),
@@ -252,6 +254,15 @@ def _model_info(header: Header) -> ModelInfo:
         control=is_control(header.model),
         recipe=header.recipe or None,
     )
+
+
+def _extraction(cache: FeatureCache) -> ExtractionInfo | None:
+    """Return what making the cache took; None where it doesn't say."""
+    kept = speed.read(cache.directory)
+    if not kept:
+        return None
+    most = asdict(kept[0])  # of the machine that did most of it
+    return ExtractionInfo(**most, cache_bytes=size_of_cache(cache.directory))
 
 
 def _layer_scores(

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import platform
 import re
+from pathlib import Path
 from typing import Any
 
 from svuprobe._errors import OptionError
@@ -77,6 +79,28 @@ def checked_device(device: str | None) -> str:
             f"device {device!r}: there is none of this name here; there is {', '.join(there)}"
         )
     return device
+
+
+@functools.cache
+def device_name(device: str) -> str:
+    """Return what a device is called by its maker; ``cpu`` or ``mps`` where the system doesn't
+    say.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    if device != "cpu":
+        return device
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or device
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return " ".join(value.split())
+    return platform.processor() or device
 
 
 def check_dtype(dtype: str, *, auto: bool = True) -> None:

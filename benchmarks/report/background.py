@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from svuprobe._files import size_text
 from svuprobe._text import one_line
@@ -93,56 +94,119 @@ def _contacts(results: Sequence[Result]) -> Html:
 
 
 def _costs(models: dict[str, list[Result]], content: Content) -> Html:
-    caches: dict[tuple[str, str], tuple[int, float]] = {}
-    for cache in content.at_hand.caches():
-        size, hours = caches.get((cache.model, cache.revision), (0, 0.0))
-        caches[(cache.model, cache.revision)] = size + cache.size, hours + (cache.hours or 0.0)
     ranks: dict[str, float] = {}
     for across in content.across:
         for name, ranked in across.ranks.items():
             ranks.setdefault(name, ranked.mean_rank)
+    sizes = _cache_sizes(content)
+    speeds = {name: _speeds(results) for name, results in models.items()}
+    machines = {machine for of_model in speeds.values() for machine in of_model}
     rows = []
     for name, results in models.items():
         model = results[0].model
         seconds = sum(result.timings.total_s for result in results) / len(results)
-        kept = caches.get((model.name, model.revision))
-        rank = ranks.get(name)
         parameters = f"{model.parameters / 1e6:,.1f} M" if model.parameters else "none"
         shape = f"{len(model.layer_names)} × {model.dim}"
-        rate = _UNKNOWN if model.frame_rate is None else f"{model.frame_rate:g}"
+        rate, rank = model.frame_rate, ranks.get(name)
+        size = sizes.get((model.name, model.revision)) or _sizes_told(results)
         cells = [
-            tag("th", content.looks.named(name), scope="row", class_="model"),
-            tag("td", "–" if rank is None else f"{rank:.2f}", class_="num", data_v=rank),
-            tag("td", parameters, class_="num", data_v=model.parameters),
+            _number("–" if rank is None else f"{rank:.2f}", rank),
+            _number(parameters, model.parameters),
             tag("td", shape, class_="num"),
-            tag("td", rate, class_="num", data_v=model.frame_rate),
-            tag("td", f"{seconds:.1f}", class_="num", data_v=f"{seconds:.6g}"),
-            tag(
-                "td",
-                size_text(kept[0]) if kept else _UNKNOWN,
-                class_="num",
-                data_v=kept and kept[0],
-            ),
+            _number(_UNKNOWN if rate is None else f"{rate:g}", rate),
         ]
-        rows.append(tag("tr", cells, class_=f"row {content.looks.classes(name)}"))
-    columns = (
-        "mean rank",
-        "parameters",
-        "layers × dim",
-        "frames a second",
-        "probing, s a task",
-        "caches",
-    )
-    heads = ["model", *map(num, columns)]
+        if machines:
+            cells.append(_speed_cell(speeds[name], len(machines) > 1))
+        cells += [
+            _number(f"{seconds:.1f}", f"{seconds:.6g}"),
+            _number(size_text(size) if size else "–", size or None),
+        ]
+        head = tag("th", content.looks.named(name), scope="row", class_="model")
+        rows.append(tag("tr", head, cells, class_=f"row {content.looks.classes(name)}"))
+    heads = [num(words) for words in ("mean rank", "parameters", "layers × dim", "frames a second")]
+    # Speeds of several machines stand in no order, so their column is not one to sort by.
+    if machines:
+        heads.append(num("times real time", sortable=len(machines) == 1))
+    heads += [num("probing, s a task"), num("caches")]
     caption = (
         "What each model costs, beside its mean rank over the tasks (the first table that ranks it)"
     )
+    table = data_table(caption, ["model", *heads], rows)
+    return join(table, tag("p", _about_costs(sorted(machines)), class_="said"))
+
+
+def _number(words: str, value: Any) -> Html:
+    """Return the cell of a number, which is sorted by its value."""
+    return tag("td", words, class_="num", data_v=value)
+
+
+def _cache_sizes(content: Content) -> dict[tuple[str, str], int]:
+    """Return the bytes of all caches that are here, by model and revision."""
+    sizes: dict[tuple[str, str], int] = {}
+    for cache in content.at_hand.caches():
+        key = cache.model, cache.revision
+        sizes[key] = sizes.get(key, 0) + cache.size
+    return sizes
+
+
+def _sizes_told(results: Sequence[Result]) -> int:
+    """Return the bytes of a model's caches as its results tell them, each cache counted once."""
+    told: dict[tuple[str, str, float], int] = {}
+    for result in results:
+        took = result.timings.extraction
+        if took is not None:
+            told[(result.task.dataset, result.task.windowing, took.audio_s)] = took.cache_bytes
+    return sum(told.values())
+
+
+def _speeds(results: Sequence[Result]) -> dict[str, float]:
+    """Return how many times real time a model ran, by machine: over all of its caches there."""
+    sums: dict[str, dict[tuple[float, float], None]] = {}
+    for result in results:
+        took = result.timings.extraction
+        if took is not None and took.wall_s > 0:
+            # Tasks that share a cache tell the same of it: it counts once.
+            sums.setdefault(took.machine, {})[(took.audio_s, took.wall_s)] = None
+    speeds = {}
+    for machine, caches in sums.items():
+        audio_s, wall_s = (sum(values) for values in zip(*caches, strict=True))
+        speeds[machine] = audio_s / wall_s
+    return speeds
+
+
+def _speed_cell(speeds: dict[str, float], several: bool) -> Html:
+    """Return how fast a model ran, with each machine where there are several."""
+    if not speeds:
+        return _number("–", None)
+    if not several:
+        ((machine, speed),) = speeds.items()
+        words = f"{machine}: {speed:.4g} times real time"
+        return tag("td", _factor(speed), class_="num", data_v=f"{speed:.6g}", data_tip=words)
+    lines = [join(_factor(speeds[m]), " ", tag("small", m)) for m in sorted(speeds)]
+    return tag("td", [tag("div", line) for line in lines], class_="num")
+
+
+def _factor(speed: float) -> str:
+    return f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
+
+
+def _about_costs(machines: Sequence[str]) -> str:
     told = (
         "Probing is reading features, training heads and scoring, mean over tasks, as the results "
-        "recorded it. How fast extraction is depends on the machine, and no result records it: "
-        "svuprobe check-model NAME measures it."
+        "recorded it. "
     )
-    return join(data_table(caption, heads, rows), tag("p", told, class_="said"))
+    if not machines:
+        return told + (
+            "How fast extraction is depends on the machine, and no result here records it: "
+            "svuprobe check-model NAME measures it."
+        )
+    told += (
+        "Times real time are the seconds of audio for each second of the forward passes, without "
+        "decoding and writing, as extraction measured it"
+    )
+    if len(machines) == 1:
+        return f"{told} on {machines[0]}; a short extraction is mostly start-up."
+    return f"{told}; speeds of different machines can't be compared."
 
 
 # -- data ------------------------------------------------------------------------------------------

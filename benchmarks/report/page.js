@@ -40,7 +40,7 @@
   for (const table of all("table.sorts")) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
-      if (head.classList.contains("nosort") || !head.textContent.trim()) return;
+      if (head.matches(".nosort, .unsorted") || !head.textContent.trim()) return;
       const button = document.createElement("button");
       button.type = "button";
       button.className = "sort";

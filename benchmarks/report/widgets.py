@@ -43,9 +43,9 @@ def data_table(
     return tag("div", table, class_=box, tabindex=0, role="group", aria_label=named)
 
 
-def num(*words: Child) -> Html:
+def num(*words: Child, sortable: bool = True) -> Html:
     """Return the heading of a column of numbers, which stand at its right."""
-    return tag("th", *words, scope="col", class_="num")
+    return tag("th", *words, scope="col", class_="num" if sortable else "num unsorted")
 
 
 def details(summary: str, *children: Child, open_: bool = False) -> Html:

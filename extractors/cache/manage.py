@@ -18,7 +18,8 @@ from svuprobe.extractors.cache.shards import read_shard
 
 # What svuprobe itself writes into a cache; anything else in the folder is left alone.
 _OURS = re.compile(
-    r"(plan-\d{5,}\.json|shard-\d{5,}\.h5|features\.h5|plan)(\.tmp-.+|\.lock|\.sha256)?"
+    r"(plan-\d{5,}\.json|shard-\d{5,}\.h5|features\.h5|plan|speed\.json)"
+    r"(\.tmp-.+|\.lock|\.sha256)?"
 )
 _LITTER = re.compile(r"(.+)(\.tmp-.+|\.lock)")
 _OF_TASKS = re.compile(r"(.+\.json)(\.tmp-\w+-\d+|\.lock)")  # beside the lists of clips
@@ -148,8 +149,8 @@ def prune_cache(folder: Path, dry_run: bool) -> dict[Path, int]:
     """Do as `prune`, of one cache."""
     gone: dict[Path, int] = {}
     for path in _ours(folder):
-        # Plans are written under one lock, shards and the index each under its own.
-        guard = folder / "plan" if path.suffix == ".json" else path
+        # Plans are written under one lock, all else under its own.
+        guard = folder / "plan" if path.name.startswith("plan-") else path
         stale = {} if busy(guard) else _stale(path, lock_of(guard))
         if stale and not dry_run:
             with locked(guard, wait=False) as mine, writing(path):

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from svuprobe.probe.results.extraction_info import ExtractionInfo
 from svuprobe.probe.results.finetune_info import FineTuneInfo
 from svuprobe.probe.results.result_folds import FoldInfo, SplitCounts
 from svuprobe.probe.results.result_layers import LayerWeights, Selected
@@ -199,16 +200,20 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """Count seconds: reading a cache or decoding audio; training; scoring the test split."""
+    """Count seconds: reading a cache or decoding audio; training; scoring the test split.
+
+    ``extraction`` is what making the features took, None where no cache says it.
+    """
 
     load_s: float | None = None
     decode_s: float | None = None
     train_s: float
     test_s: float
+    extraction: ExtractionInfo | None = None
 
     @property
     def total_s(self) -> float:
-        """Return the sum of all, seconds."""
+        """Return the sum of all but extraction, seconds."""
         return (self.load_s or 0.0) + (self.decode_s or 0.0) + self.train_s + self.test_s
 
 

@@ -10,7 +10,7 @@ import pytest
 from made import changed, made, saved
 
 from svuprobe import api
-from svuprobe.benchmarks import suite, tables
+from svuprobe.benchmarks import leaderboard, suite, tables
 from svuprobe.benchmarks.leaderboard import number, render
 from svuprobe.benchmarks.published import FILE, published
 from svuprobe.benchmarks.suite import Wanted
@@ -317,6 +317,28 @@ def test_the_order_of_results_does_not_matter(tmp_path):
     results = [made(), made("mfcc", 0.7), made("logmel", 0.2, task="singer"), made("chroma", 0.3)]
     entries = saved(tmp_path, *results)
     assert render(entries) == render(entries[::-1])
+
+
+def test_csv_and_json_say_what_extraction_took_where_a_result_does(tmp_path):
+    took = {
+        "device": "Some GPU", "threads": 0, "dtype": "bfloat16", "compiled": True,
+        "audio_s": 90.0, "wall_s": 0.5, "cpu_s": 0.5, "cache_bytes": 4096,
+    }  # fmt: skip
+    known = changed(made("wavlm-base-plus", 0.9), {"timings.extraction": took})
+    older = made("logmel", 0.6, layers=1)
+    for several, columns in (((known, older), True), ((older,), False)):
+        tables_made = tables.build(saved(tmp_path / str(columns), *several))
+        rows = list(csv.DictReader(leaderboard.as_csv(tables_made).splitlines()))
+        in_json = json.loads(leaderboard.as_json(tables_made, []))["tables"][0]["rows"]
+        assert rows[0]["parameters"] == "1"
+        assert in_json[0]["parameters"] == 1
+        assert ("machine" in rows[0]) == ("machine" in in_json[0]) == columns
+        assert "machine" not in in_json[-1]
+        assert "parameters" not in in_json[-1]
+        if columns:
+            told = {"times_real_time": "180.0", "machine": "Some GPU, bfloat16, compiled"}
+            assert told.items() <= rows[0].items()
+            assert in_json[0]["cache_bytes"] == 4096
 
 
 def test_csv_and_json_say_the_same_as_the_tables(tmp_path):

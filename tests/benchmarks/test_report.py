@@ -88,6 +88,44 @@ def test_scores_and_both_kinds_of_uncertainty_are_those_of_the_json(results):
     assert body["protocol"]["hash"] in text
 
 
+def took(audio_s, wall_s, device="Some CPU", **others):
+    told = {"dtype": "float32", "compiled": False, "cpu_s": 1.0, "cache_bytes": 3 << 20}
+    return {"device": device, "threads": 2, "audio_s": audio_s, "wall_s": wall_s} | told | others
+
+
+def test_speed_stands_beside_the_score_and_is_compared_on_one_machine_alone(tmp_path):
+    key = "timings.extraction"
+    one = changed(made("wavlm-base-plus", 0.9), {key: took(600.0, 8.0)})
+    # A second task on the same cache says the same of it, which counts once.
+    same = changed(made("wavlm-base-plus", 0.9, task="singer"), {key: took(600.0, 8.0)})
+    other = changed(made("wavlm-base-plus", 0.9, task="vowel"), {key: took(100.0, 2.0)})
+    silent = made("logmel", 0.6, layers=1)
+    saved(tmp_path / "results", one, same, other, silent)
+
+    def cost(text):
+        page = Page(text)
+        (table,) = (rows for rows in map(page.rows, range(len(page.tables)))
+                    if "caches" in rows[0])  # fmt: skip
+        return table, [a for n, a in page.elements if n == "th" and a.get("class", "") != "num"]
+
+    (head, *rows), heads = cost(written(tmp_path / "results"))
+    place = head.index("times real time")
+    assert {row[0].split()[0]: row[place] for row in rows} == {"wavlm-base-plus@01234567": "70",
+                                                               "logmel": "–"}  # fmt: skip
+    assert rows[0][-1] == "6 MiB"
+    assert not any("unsorted" in each.get("class", "") for each in heads)
+    text = written(tmp_path / "results")
+    assert "as extraction measured it on Some CPU, 2 threads, float32" in text
+    saved(tmp_path / "results", changed(silent, {key: took(9.0, 1.0, "A GPU", threads=0)}))
+    (head, *rows), heads = cost(written(tmp_path / "results"))
+    assert rows[1][place] == "9 A GPU, float32"
+    assert any("unsorted" in each.get("class", "") for each in heads)
+
+
+def test_without_a_speed_in_any_result_there_is_no_column_for_it(results):
+    assert "times real time" not in written(results)
+
+
 def test_every_model_looks_the_same_everywhere_and_controls_are_hollow(results):
     text = written(results)
     classes = set(re.findall(r'class="(?:forest|row model|row) (m0 \w+)"', text))

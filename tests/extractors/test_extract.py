@@ -25,7 +25,7 @@ from svuprobe.api import extraction
 from svuprobe.extractors import batching, jobs, writer
 from svuprobe.extractors.audio import clips as audio
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import FeatureCache, claim, prune
+from svuprobe.extractors.cache import FeatureCache, claim, prune, speed
 from svuprobe.extractors.extract import extract
 from svuprobe.extractors.jobs import Corpus
 from svuprobe.extractors.loading import load
@@ -457,12 +457,34 @@ def test_each_model_has_its_own_time_and_none_for_what_is_cached(tmp_path):
     assert 0 < quick.wall_s < slow.wall_s
     assert 0.2 <= slow.wall_s + quick.wall_s <= time.perf_counter() - started
     assert [report.wall_s for report in run(clips, tmp_path / "f", models)] == [0, 0]
+    (kept,) = speed.read(slow.directory)
+    assert kept == slow.speed
     more = [*clips, constant(tmp_path / "a", "new", [0.3])]
     run(more, tmp_path / "f", models[:1])
     cached, done = run(more, tmp_path / "f", models)
     assert cached.wall_s == 0 < done.wall_s
+    # What a cache says is of all that was computed, and of nothing that was there.
+    assert cached.speed is None
+    assert done.speed.audio_s == pytest.approx(kept.audio_s / 6)
+    assert speed.read(slow.directory) == [kept + done.speed]
+    assert kept.wall_s >= 0.2
+    assert kept.dtype == "float32"
+    assert kept.threads >= 1
     assert "times real time" in extraction.summary("toy", "clip", done)
     assert extraction.summary("toy", "clip", cached).endswith("0 clips done, 4 already cached")
+
+
+def test_speeds_add_up_by_machine_and_a_damaged_file_counts_as_none(tmp_path):
+    of_one = speed.Speed("Some CPU", 2, "float32", False, audio_s=10, wall_s=2, cpu_s=3)
+    of_other = replace(of_one, device="Some GPU", threads=0, audio_s=50)
+    for each in (of_one, of_other, of_one):
+        speed.add(tmp_path, each)
+    assert speed.read(tmp_path) == [of_other, of_one + of_one]
+    assert (of_one + of_one).audio_s == 20
+    assert (of_one + of_one).cpu_s == 6
+    for text in ("", "{}", '[{"device": 1}]'):
+        (tmp_path / speed.NAME).write_text(text)
+        assert speed.read(tmp_path) == []
 
 
 def test_a_header_that_promises_days_fails_its_clip_alone_and_counts_nothing(tmp_path, monkeypatch):
