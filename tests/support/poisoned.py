@@ -1,15 +1,14 @@
 """Load models in a process whose fresh memory holds a chosen byte, and digest what they compute.
 
-``python poisoned.py FOLDER`` prints one JSON object, from names to digests. glibc fills what it
-hands out, and what is given back, with ``MALLOC_PERTURB_`` and its complement: values that nobody
-wrote differ between two processes with two such bytes, and others don't.
+glibc fills what it hands out, and what is given back, with a byte and its complement where asked
+to: values that nobody wrote differ between two processes with two such bytes, and others don't.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -141,8 +140,10 @@ def small(family: str) -> native.NativeExtractor:
     return native.NativeExtractor(network, name=family, revision="0" * 40)
 
 
-def main(folder: Path) -> None:
-    """Digest every family."""
+def main(byte: int, folder: Path, out: Path) -> None:
+    """Digest every family with ``byte`` in fresh memory; writes one JSON object, by name."""
+    # glibc's malloc.h: M_PERTURB is -6.
+    assert ctypes.CDLL(None).mallopt(-6, byte) == 1
     digests = {"a network at fault": digest(computed(Unwritten()))}
     for card in {card.family: card for card in CATALOGUE.values()}.values():
         if card.family in FAMILIES:
@@ -152,8 +153,4 @@ def main(folder: Path) -> None:
         digests[f"states of {family}"] = states_of(small(family))
     for checkpoint in sorted(folder.iterdir()):
         digests[f"states of {checkpoint.name}"] = states_of(load(f"hf:{checkpoint}"))
-    print(json.dumps(digests))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    out.write_text(json.dumps(digests))
