@@ -37,7 +37,7 @@ def no_waiting_for_the_disk():
 
 @pytest.fixture(scope="module")
 def sung_once(tmp_path_factory):
-    """Let a module's copies of VocalSet be of takes that no other test sings again."""
+    """Let a module's copies of VocalSet and MIR-ST500 be of what no other test sings again."""
     import singing
 
     folder = tmp_path_factory.getbasetemp()
@@ -46,5 +46,6 @@ def sung_once(tmp_path_factory):
     folder = folder / "sung"
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(singing.vocalset, "technique_clip", singing.kept_in(folder))
+        for module, name in singing.SINGS:
+            patched.setattr(module, name, singing.kept_in(folder, getattr(module, name)))
         yield

@@ -1,31 +1,38 @@
-"""Takes of the synthetic VocalSet that several tests hear, sung once for all of them."""
+"""Synthetic singing that several tests hear, sung once for all of them."""
 
+import functools
 import hashlib
 import os
+import pickle
 import uuid
 
 import numpy as np
 
-from svuprobe.tasks.synth import vocalset
+from svuprobe.tasks.synth import mir_st500, vocalset
+
+# What sings VocalSet's takes, and MIR-ST500's songs.
+SINGS = ((vocalset, "technique_clip"), (mir_st500, "melody"))
 
 
-def kept_in(folder):
-    """`technique_clip`, whose audio (samples,) float32 is kept in a folder that processes share.
+def kept_in(folder, sing):
+    """A function whose values are kept in a folder that processes share.
 
-    A take follows from who sings, what, and the state of the generator: a smaller corpus, another
+    They follow from what it is given, the state of a generator included: a smaller corpus, another
     test or another process gets the same samples.
     """
-    sing = vocalset.technique_clip
 
-    def technique_clip(singer, technique, context, vowel, seconds, rng, rate):
-        told = (singer, technique, context, vowel, seconds, rng.bit_generator.state, rate)
-        path = folder / f"{hashlib.sha256(repr(told).encode()).hexdigest()}.npy"
+    @functools.wraps(sing)
+    def kept(*given):
+        told = [
+            each.bit_generator.state if isinstance(each, np.random.Generator) else each
+            for each in given
+        ]
+        name = hashlib.sha256(repr((sing.__name__, told)).encode()).hexdigest()
+        path = folder / f"{name}.pickle"
         if not path.exists():
-            audio = sing(singer, technique, context, vowel, seconds, rng, rate)
             part = folder / f"{uuid.uuid4().hex}.part"
-            with part.open("wb") as file:
-                np.save(file, audio)
+            part.write_bytes(pickle.dumps(sing(*given), protocol=5))
             os.replace(part, path)
-        return np.load(path)
+        return pickle.loads(path.read_bytes())
 
-    return technique_clip
+    return kept
