@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from svuprobe._files import write_bytes, write_text
-from svuprobe._text import cell as csv_cell, one_line
+from svuprobe._text import cell as csv_cell
 from svuprobe.tasks import kinds
 from svuprobe.tasks.kinds.prediction import Prediction
 
@@ -61,7 +61,7 @@ def _table(predictions: Sequence[Prediction]) -> str:
     kind = kinds.of(task)
     lines = []
     for prediction in predictions:
-        lines.append(
-            [one_line(prediction.path), f"{prediction.seconds:.1f}", *kind.cells(prediction)]
-        )
+        # What else would steer a terminal is escaped where the table is printed.
+        path = str(prediction.path).replace("\n", "\\n")
+        lines.append([path, f"{prediction.seconds:.1f}", *kind.cells(prediction)])
     return tabulate(lines, ["file", "seconds", *kind.columns(task)], disable_numparse=True)

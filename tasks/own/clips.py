@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -82,9 +83,12 @@ class _Rows:
         where, cells = row.where, row.cells
         for name, text in cells.items():
             if not can_be_stored(text):
+                # A locale without UTF-8 makes such of every letter beyond ASCII.
+                utf8 = sys.getfilesystemencoding() == "utf-8"
+                advice = "rename it" if utf8 else "run it again with PYTHONUTF8=1"
                 raise TaskError(
                     f"{where}: {name} {ascii(text)[:80]} has bytes that are not UTF-8, as names in "
-                    "old archives, or a null character; rename it"
+                    f"old archives, or a null character; {advice}"
                 )
         for needed in ("path", "target"):
             if not cells[needed] and not (needed == "target" and self.kind.may_be_empty):

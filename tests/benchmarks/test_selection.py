@@ -54,6 +54,13 @@ def test_patterns_choose_by_task_model_and_protocol(folder):
         == chosen(folder, models=[LOCAL])
     )
     assert len(chosen(folder, protocols=["svu*"])) == 5
+    assert chosen(folder, tasks=["g*n*e*"], models=["*mel"]) == [("genre", "logmel")]
+    # (As a regular expression this would go on for hours.)
+    with pytest.raises(ProbeError, match="no result of a task"):
+        chosen(folder, tasks=["*" * 40 + "x"])
+    # Parts of a pattern share no letters.
+    with pytest.raises(ProbeError, match=r"no result of a task 'gen\*nre'"):
+        chosen(folder, tasks=["gen*nre"])
     # Only the star is special: a name is no regular expression.
     with pytest.raises(ProbeError, match="no result of a model 'w.vlm-base-plus'"):
         chosen(folder, models=["w.vlm-base-plus"])
