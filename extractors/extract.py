@@ -82,7 +82,7 @@ def extract(
     features: Path,
     options: RunOptions,
     *,
-    begun: Callable[[], object] = lambda: None,
+    begun: Callable[[Mapping[str, float]], object] = lambda seconds: None,
 ) -> list[ExtractionReport]:
     """Run models once over every clip their caches don't hold yet, decoding each clip once for all.
 
@@ -100,7 +100,8 @@ def extract(
         another now. The reporter is told the plan and the estimate, and shows a bar of the seconds
         of audio.
     begun
-        Called before the work, once nothing speaks against it.
+        Called before the work, once nothing else speaks against it, with the seconds of each clip
+        that a cache lacks, by its id.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def extract(
     """
     with Decoders(options.decoders, options.decode_timeout_s) as decoders:
         extraction = plan_extraction(extractors, corpus, features, options, decoders)
-        begun()
+        begun(extraction.seconds_of)
         fill(extraction, decoders, options)
     return extraction.close()
 

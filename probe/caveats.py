@@ -87,7 +87,8 @@ def require_whole(features: FrameSplits) -> None:
     """
     if not features.kind.by_window:
         return
-    task, ends = features.task, {}
+    task = features.task
+    ends: dict[str, float] = {}
     for split in features.splits:
         frames = features.frames_of_windows(split)
         for clip_id, seconds in _ends(features, split).items():
@@ -95,7 +96,7 @@ def require_whole(features: FrameSplits) -> None:
             ends[clip_id] = seconds if len(frames[clip_id]) > 1 else 0.0
     reason = too_long(task, _clips_of(features), ends)
     if reason:
-        raise ProbeError(f"task {task.name}: {reason}; set it, and run svuprobe extract again")
+        raise ProbeError(f"task {task.name}: {reason}; set it, and start again")
     for split, name in SPLIT_NAMES[:2]:
         reason = features.kind.unfit(features.splits[split].clips, _frames(features, split))
         if reason:
@@ -112,16 +113,17 @@ def _any_score(features: ClipSplits, split: str) -> float:
 
 def _of_frames(features: FrameSplits) -> Iterator[str]:
     """Say in which splits there are no notes or beats, or few clips with any."""
+    events = features.kind.events_name
     for split, name in SPLIT_NAMES:
         clips = features.splits[split].clips
         empty = sum(not len(clip.target) for clip in clips)
         if empty == len(clips):
-            yield f"no {features.kind.name} in the {name} split: silence alone is right there"
+            yield f"no {events} in the {name} split: silence alone is right there"
         elif empty:
-            yield f"{empty} of {len(clips)} {name} clips have no {features.kind.name}"
+            yield f"{empty} of {len(clips)} {name} clips have no {events}"
         if features.kind.by_window:
             yield from features.kind.limits(name, clips, _frames(features, split))
-    ends = {}
+    ends: dict[str, float] = {}
     for split in features.splits:
         ends |= _ends(features, split)
     late = beyond(features.task, _clips_of(features), ends)

@@ -269,6 +269,7 @@ def score_songs(
     predictions["clip_id"] = np.array([c.id for c in rows.clips])
     predictions["group"] = np.array([c.group for c in rows.clips])
     predictions["estimate"] = _flat(decoded)
+    predictions |= data.kind.kept(rows.clips)
     return TestScores(scores, intervals, predictions)
 
 

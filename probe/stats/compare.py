@@ -214,7 +214,7 @@ def _at_deletions(
         parts = np.stack([of_clips, np.ones_like(of_clips)], axis=-1)
         if f"parts_{ranked}" in stored:
             parts = stored[f"parts_{ranked}"][:, rows]
-        return np.stack([ratio_of(*each.T, group, counts) for each in parts])
+        return np.stack([ratio_of(each[:, 0], each[:, 1], group, counts) for each in parts])
     scored = units.of_rows(result, stored, rows, group)
     kind = kinds.named(result.task.kind)
     assert isinstance(kind, ClipKind)  # others store the score of each clip

@@ -242,8 +242,9 @@ def _counted(task: Task, listed: ClipList) -> str:
     if folds := names(listed.clips):
         splits = f"in {len(folds)} folds"
     events = ""
-    if kinds.of(task).level == "frame":
-        events = f", {sum(len(clip.target) for clip in listed.clips)} {task.kind}"
+    kind = kinds.of(task)
+    if kind.level == "frame":
+        events = f", {sum(len(clip.target) for clip in listed.clips)} {kind.events_name}"
     return f"{len(listed.clips)} clips ({splits}){events}"
 
 

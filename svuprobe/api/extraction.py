@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from svuprobe.extractors.jobs import Corpus
 from svuprobe.extractors.loading import load as load_extractor
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks import Clip, TaskError, Windowing, kinds, manifest
+from svuprobe.tasks.data.doubts import too_long
 from svuprobe.tasks.manifest import ClipList
 
 # Dataset, windowing, level: tells the caches of one model apart.
@@ -94,7 +95,7 @@ def extract(
             Path(features),
             options,
             # The lists are written when nothing speaks against the work, and not before.
-            begun=functools.partial(_save_lists, Path(features), sharing),
+            begun=functools.partial(_begin, Path(features), sharing),
         )
         for report in done:
             options.reporter.say(summary(corpus.dataset, corpus.level, report))
@@ -123,10 +124,11 @@ def plan(
     extractions = []
     with Decoders(options.decoders, options.decode_timeout_s) as decoders:
         for corpus, sharing in request.corpora:
-            extractions.append(
-                plan_extraction(request.extractors, corpus, Path(features), options, decoders)
+            extraction = plan_extraction(
+                request.extractors, corpus, Path(features), options, decoders
             )
-            _save_lists(Path(features), sharing)
+            _begin(Path(features), sharing, extraction.seconds_of)
+            extractions.append(extraction)
     return extractions
 
 
@@ -163,7 +165,13 @@ def _requested(
     return _Request(extractors, corpora)
 
 
-def _save_lists(features: Path, lists: Sequence[ClipList]) -> None:
+def _begin(features: Path, lists: Sequence[ClipList], seconds: Mapping[str, float]) -> None:
+    """Write the lists of clips. Raises TaskError where some last too long for their task's
+    windows, by the seconds of those that are still to be extracted.
+    """
+    for clips in lists:
+        if reason := too_long(clips.task, clips.clips, seconds):
+            raise TaskError(f"task {clips.task.name}: {reason}")
     for clips in lists:
         manifest.save(features, clips)
 

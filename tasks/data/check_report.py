@@ -102,7 +102,7 @@ class CheckReport:
             "groups",
             "hours",
         ]
-        columns += [self.task.kind] * events
+        columns += [kinds.of(self.task).events_name] * events
         rows = []
         for name, split in self.splits.items():
             row = [name, split.clips, *[split.official] * official, split.groups]

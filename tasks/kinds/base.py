@@ -89,6 +89,11 @@ class Kind(ABC):
         """Return what does the work for a task with these labels: of most kinds the kind itself."""
         return self
 
+    @property
+    def events_name(self) -> str:
+        """Return what a target of events in time holds, in the plural."""
+        return self.name
+
     wrongness: ClassVar[str] = "share of heads that are wrong"
 
     # -- own data: a TOML file and the column target of a CSV file ---------------------------------

@@ -213,6 +213,12 @@ class FrameKind(Kind):
             found.append(ClipAnswer(str(name), str(group), "", words, float(wrong[n]), events))
         return found
 
+    def kept(self, clips: Sequence[Clip]) -> dict[str, np.ndarray]:
+        """Return what is kept of the references of test clips beside a result, each (clips,), for
+        `answers`; nothing of most kinds, whose clips say it.
+        """
+        return {}
+
     def marks(self, events: Sequence[Any] | np.ndarray) -> list[Mark]:
         """Return what a picture of events has: begin and end in seconds, and a height; none of
         kinds that are not drawn.

@@ -19,7 +19,6 @@ clips without an error.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from svuprobe.tasks.kinds import spelling, spelt
+from svuprobe.tasks.kinds import fitting, spelling, spelt
 from svuprobe.tasks.kinds.annotations import JAMS, Observation, as_label
 from svuprobe.tasks.kinds.answers import ClipAnswer
 from svuprobe.tasks.kinds.base import named_some
@@ -145,6 +144,11 @@ class SymbolSequence(FrameKind):
         """Return the symbols that occur in a clip."""
         return tuple(sorted(set(target)))
 
+    @property
+    def events_name(self) -> str:
+        """Return what a target is made of."""
+        return "symbols"
+
     # -- targets and loss --------------------------------------------------------------------------
 
     def n_outputs(self, labels: Sequence[str]) -> int:
@@ -206,53 +210,16 @@ class SymbolSequence(FrameKind):
 
     def too_long(self, task: Task, clips: Sequence[Clip], seconds: Mapping[str, float]) -> str:
         """Say which clips are longer than a window."""
-        cut = []
-        for clip in clips:
-            if len(task.windowing.spans(round(1000 * seconds.get(clip.id, 0.0)), 1000)) > 1:
-                cut.append(clip.id)
-        if not cut:
-            return ""
-        longest = max(cut, key=lambda name: seconds[name])
-        return (
-            f"{len(cut)} of {len(clips)} clips are longer than a window, and symbols have no times "
-            f"to cut them by; the longest, {longest!r}, takes window_s = "
-            f"{math.ceil(seconds[longest])}"
-        )
+        return fitting.too_long(task, clips, seconds)
 
     def unfit(self, clips: Sequence[Clip], frames: Mapping[str, int]) -> str:
         """Say that no clip has as many frames as it takes to spell it."""
-        if not clips or len(self._crowded(clips, frames)) < len(clips):
-            return ""
-        first = clips[0]
-        return (
-            f"every clip has more symbols than frames (as {first.id!r}, {len(first.target)} and "
-            f"{frames[first.id]}), so none can be spelt; choose a model with more frames a second"
-        )
-
-    def _crowded(self, clips: Sequence[Clip], frames: Mapping[str, int]) -> list[Clip]:
-        """Return the clips that have fewer frames than it takes to spell them."""
-        from svuprobe.tasks.kinds import ctc
-
-        return [clip for clip in clips if ctc.frames_needed(clip.target) > frames[clip.id]]
+        return fitting.unfit(clips, frames)
 
     def limits(self, split: str, clips: Sequence[Clip], frames: Mapping[str, int]) -> Iterator[str]:
         """Say how many clips have too few frames, and which symbols no head can say."""
-        crowded = self._crowded(clips, frames)
-        if crowded:
-            yield (
-                f"{len(crowded)} of {len(clips)} {split} clips have more symbols than frames (as "
-                f"{crowded[0].id!r}): they can't be spelt, and teach nothing"
-            )
-        unknown: dict[str, int] = {}
-        for clip in clips:
-            for symbol in clip.target:
-                if symbol not in self.labels_:
-                    unknown[symbol] = unknown.get(symbol, 0) + 1
-        if unknown:
-            yield (
-                f"symbols {named_some(sorted(unknown))} of {split} clips are in no training clip: "
-                f"{sum(unknown.values())} errors whatever a model hears"
-            )
+        yield from fitting.too_short(split, clips, frames)
+        yield from fitting.unknown(split, clips, self.labels_)
 
     # -- decoding and scores -----------------------------------------------------------------------
 
@@ -292,6 +259,11 @@ class SymbolSequence(FrameKind):
         """Return the empty answer, (0, 2): every symbol is missing, a rate of errors of 1."""
         return np.zeros((0, 2))
 
+    def kept(self, clips: Sequence[Clip]) -> dict[str, np.ndarray]:
+        """Return the texts as ``reference``."""
+        texts = [text_of(clip.target, self.labels_) for clip in clips]
+        return {"reference": np.array(texts)}
+
     def answers(
         self, labels: Sequence[str], metric: str, stored: Mapping[str, np.ndarray]
     ) -> list[ClipAnswer]:
@@ -301,7 +273,8 @@ class SymbolSequence(FrameKind):
         found = []
         for n, answer in enumerate(super().answers(labels, metric, stored)):
             said = text_of(kind._spelt(answer.events), labels)
-            found.append(replace(answer, answer=said, wrong=float(wrong[n])))
+            truth = str(stored["reference"][n])
+            found.append(replace(answer, truth=truth, answer=said, wrong=float(wrong[n])))
         return found
 
     # -- predictions -------------------------------------------------------------------------------

@@ -5,12 +5,14 @@ import json
 import re
 from dataclasses import replace
 
+import checkpoints
 import jiwer
 import numpy as np
 import pytest
 import soundfile
 import torch
 from planted import header, write_cache, write_task
+from test_finetune import NO_DROPOUT, tuned
 from test_probe import features_of
 from torch.nn import functional
 
@@ -20,6 +22,7 @@ from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.training.frames import FrameFeatures
 from svuprobe.probe.training.train import fit
 from svuprobe.tasks import find_clips, kinds, load
+from svuprobe.tasks.data.doubts import too_long
 from svuprobe.tasks.kinds import ctc
 from svuprobe.tasks.kinds.prediction import Prediction
 from svuprobe.tasks.kinds.sequence import SEQUENCE
@@ -218,7 +221,7 @@ def test_texts_stand_in_the_list_and_the_alphabet_is_of_training(tmp_path):
     assert task.windowing.window_s == 30.0
     kind = kinds.of(task, labels_of(task, clips))
     assert list(kind.limits("test", clips[2:], {"2.wav": 9})) == [
-        "symbols '\u00e9' of test clips are in no training clip: 1 errors whatever a model hears"
+        "symbols '\u00e9' of test clips are in no training clip: 1 error whatever a model hears"
     ]
 
 
@@ -386,6 +389,30 @@ def test_clips_with_too_few_frames_are_counted():
     ]
 
 
+def test_clips_longer_than_a_window_are_refused_before_any_work(tmp_path):
+    task, clips = own(tmp_path, ["a", "b", "a b"], window_s=2)
+    for clip, seconds in zip(clips, (1.0, 2.0, 2.5), strict=True):
+        soundfile.write(clip.path, np.zeros(round(16000 * seconds)), 16000)
+    said = (
+        "1 of 3 clips are longer than a window, and symbols have no times to cut them by; the "
+        "longest, '2.wav', takes window_s = 3"
+    )
+    assert too_long(task, clips, {"0.wav": 1.0, "1.wav": 2.0, "2.wav": 2.5}) == said
+    with pytest.raises(TaskError, match=re.escape(f"task words: {said}")):
+        api.extract([task.source], ["logmel"], data=tmp_path, features=tmp_path / "f")
+    assert not list((tmp_path / "f").glob("tasks/*"))  # nothing to be probed
+    # As long as it says is enough.
+    options = api.RunOptions(jobs=0)
+    api.extract(
+        [task.source],
+        ["logmel"],
+        data=tmp_path,
+        features=tmp_path / "f",
+        window_s=3,
+        options=options,
+    )
+
+
 # -- from audio ------------------------------------------------------------------------------------
 
 
@@ -414,3 +441,21 @@ def test_tones_that_spell_are_read_from_audio_to_prediction(tmp_path):
     (stored,) = [answer for answer in clip_answers(done.result, done.path) if answer.id == "4.wav"]
     assert text == stored.answer.split()
     assert prediction.activation.shape == (len(prediction.frame_times), 4)
+
+
+def test_a_network_is_fine_tuned_by_whole_windows(tmp_path):
+    model = f"hf:{checkpoints.write(tmp_path / 'tiny', 'wav2vec2', **NO_DROPOUT)}"
+    seconds = np.arange(3200) / 16000
+    rows = []
+    for split in ("train", "valid", "test"):
+        for text in ("ab", "ba", "b"):
+            tones = [np.sin(2 * np.pi * {"a": 400, "b": 1500}[each] * seconds) for each in text]
+            soundfile.write(tmp_path / f"{split}-{text}.wav", 0.2 * np.concatenate(tones), 16000)
+            rows.append({"path": f"{split}-{text}.wav", "target": text, "split": split})
+    toml = write_task(tmp_path, "spoken", "sequence", rows, window_s=1)
+    one = tuned(toml, model, tmp_path / "r", frozen_epochs=0, epochs=2)
+    assert set(one.result.scores) == set(load(str(toml)).metrics)
+    assert np.isfinite(one.result.ranked.mean)
+    toml = write_task(tmp_path, "spoken", "sequence", rows, window_s=0.3)
+    with pytest.raises(ProbeError, match="6 of 9 clips are longer than a window"):
+        tuned(toml, model, tmp_path / "r", frozen_epochs=0, epochs=1)
