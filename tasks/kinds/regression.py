@@ -201,13 +201,15 @@ class Regression(ClipKind):
         return [", ".join(f"{label} {value:.3f}" for label, value in prediction.ranking)]
 
     def draw(self, axes: Axes, prediction: Prediction, seconds: float) -> None:
-        """Draw a line a target, the largest first, through its value in each window."""
+        """Draw a line a target, the largest first, at its value over each window; beside its name
+        stands that of the whole file.
+        """
         labels = list(prediction.task.labels or ())
-        centres = (prediction.start_s + prediction.end_s) / 2
+        edges = [*prediction.start_s, prediction.end_s[-1]]
         for n in np.argsort(-prediction.outputs)[:CLASSES_SHOWN]:
-            axes.plot(
-                centres, prediction.window_outputs[:, n], "o-", ms=3, label=picture(labels[n])
-            )
+            values = prediction.window_outputs[:, n]
+            text = f"{picture(labels[n])} {prediction.outputs[n]:.3g}"
+            axes.stairs(values, edges, baseline=None, lw=2, label=text)
         axes.legend(frameon=False)
         axes.set_ylabel("value")
 
