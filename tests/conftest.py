@@ -7,6 +7,9 @@ import os
 
 import pytest
 
+# One thread in each process, read when libraries are: what OpenMP starts of them does not survive a
+# fork, and workers of pytest-xdist take turns anyway.
+os.environ["OMP_NUM_THREADS"] = "1"
 # Reading libraries makes a million objects that stay: the collector of garbage sees none of them.
 gc.disable()
 

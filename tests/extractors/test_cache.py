@@ -23,7 +23,7 @@ import planted
 import pytest
 import soundfile
 from click.testing import CliRunner
-from places import PATHS
+from processes import CONTEXT
 from recordings import corpus
 
 from svuprobe import api, cli
@@ -823,28 +823,23 @@ def test_a_folder_that_is_a_file_is_one_line(tmp_path):
 
 # -- killed ----------------------------------------------------------------------------------------
 
-# A process that has loaded everything forks one that extracts for each line it reads.
-KILLED = """
-import os, sys, time
-from pathlib import Path
-sys.path[:0] = {tests!r}
-import test_cache
-model = test_cache.load("logmel")
-clips = test_cache.corpus(Path({folder!r}))
+
 class Slow:
+    """Log-mel features that take their time."""
+
+    def __init__(self):
+        self.model = load("logmel")
+
     def __getattr__(self, name):
-        return getattr(model, name)
+        return getattr(self.model, name)
+
     def __call__(self, audio, lengths):
         time.sleep(0.02)
-        return model(audio, lengths)
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        test_cache.run(clips, Path({features!r}), Slow(), "frame", batch_s=5.0)
-        os._exit(0)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+        return self.model(audio, lengths)
+
+
+def extract_slowly(clips, features):
+    run(clips, features, Slow(), "frame", batch_s=5.0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
@@ -852,29 +847,23 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
     clips = corpus(tmp_path / "a")
     undisturbed = run(clips, tmp_path / "f", level="frame", batch_s=5.0).directory
     folder = tmp_path / "g" / undisturbed.relative_to(tmp_path / "f")
-    code = KILLED.format(tests=PATHS, folder=str(tmp_path / "a"), features=str(tmp_path / "g"))
-    words = [sys.executable, "-c", code]
-    pipe = subprocess.PIPE
     finished = {}
-    with subprocess.Popen(
-        words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
-    ) as server:
-        for kill, delay in enumerate(np.random.default_rng(0).uniform(0, 0.1, 3)):
-            print(file=server.stdin, flush=True)
-            child = int(server.stdout.readline())
-            deadline = time.monotonic() + 60
-            while len(list(folder.glob("shard-*.h5"))) <= 2 * kill and time.monotonic() < deadline:
-                time.sleep(0.005)
-            time.sleep(delay)
-            os.kill(child, (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[kill])
-            assert server.stdout.readline() != "0\n"
-            now = {name: seen[:2] for name, seen in state_of(folder).items()}
-            assert 2 * kill < len(now) < 9
-            assert {name: now[name] for name in finished} == finished
-            finished = now
-            assert verify(tmp_path / "g") == []
-            assert not (folder / "features.h5").exists()
-        server.stdin.close()
+    for kill, delay in enumerate(np.random.default_rng(0).uniform(0, 0.1, 3)):
+        process = CONTEXT.Process(target=extract_slowly, args=(clips, tmp_path / "g"))
+        process.start()
+        deadline = time.monotonic() + 60
+        while len(list(folder.glob("shard-*.h5"))) <= 2 * kill and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(delay)
+        os.kill(process.pid, (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[kill])
+        process.join()
+        assert process.exitcode != 0
+        now = {name: seen[:2] for name, seen in state_of(folder).items()}
+        assert 2 * kill < len(now) < 9
+        assert {name: now[name] for name in finished} == finished
+        finished = now
+        assert verify(tmp_path / "g") == []
+        assert not (folder / "features.h5").exists()
     resumed = run(clips, tmp_path / "g", level="frame", batch_s=5.0)
     assert {
         name: seen[:2] for name, seen in state_of(folder).items() if name in finished

@@ -1,21 +1,20 @@
 """A run that is killed, wherever it is, ends as an undisturbed one: to the same bytes.
 
-Every run is a process of its own. To start one costs seconds for its imports, so a single process
-imports all and forks for each run.
+Every run is a process of its own, which has the libraries of this one.
 """
 
-import json
+import importlib
 import os
 import resource
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from places import PATHS
+import transformers
 from pretraining import TINY, melodies, recipe_of, trained
+from processes import CONTEXT
 
 from svuprobe import _tensors
 from svuprobe._errors import UserError
@@ -43,20 +42,6 @@ RECIPES = {
     "music2vec": recipe_of("music2vec", **CHANGES),
     "musichubert": recipe_of("musichubert", **CHANGES | TARGETS),
 }
-SERVER = """
-import json, os, sys
-sys.path[:0] = sys.argv[1].split(os.pathsep)
-import sklearn.cluster, soxr, torch
-import svuprobe.extractors.loading
-from transformers import Data2VecAudioModel, HubertModel
-import test_interruptions
-torch.set_num_threads(1)
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        os._exit(test_interruptions.go(*json.loads(line)))
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 
 
 def die(*args, **options):
@@ -91,7 +76,7 @@ PLACES = {
 
 
 def go(preset, audio, out, resume, place, count, most_bytes):
-    """Train in a process of its own: its exit code, and what it says in ``out.txt``."""
+    """Train in a process that ends with an exit code; what it says is in ``out.txt``."""
     if place:
         where, name, before = PLACES[place]
         setattr(where, name, nth(getattr(where, name), count, before))
@@ -110,27 +95,26 @@ def go(preset, audio, out, resume, place, count, most_bytes):
         code, said = 3, repr(error)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     Path(f"{out}.txt").write_text(said)
-    return code
+    sys.exit(code)
 
 
 @pytest.fixture(scope="module")
 def start():
     """Run `go` in a process of its own; returns its exit code."""
-    paths = os.pathsep.join([*PATHS, str(Path(__file__).parent)])
-    words = [sys.executable, "-c", SERVER, paths]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as server:
+    # What is read when training first needs it, which no process shall do again.
+    for name in ("sklearn.cluster", "soxr", "torch._dynamo", "svuprobe.extractors.loading"):
+        importlib.import_module(name)
+    for name in ("Data2VecAudioModel", "HubertModel"):
+        getattr(transformers, name)
 
-        def started(preset, audio, out, *, resume=False, place="", count=0, most_bytes=0):
-            asked = [preset, str(audio), str(out), resume, place, count, most_bytes]
-            server.stdin.write(json.dumps(asked) + "\n")
-            server.stdin.flush()
-            return int(server.stdout.readline())
+    def started(preset, audio, out, *, resume=False, place="", count=0, most_bytes=0):
+        asked = (preset, audio, out, resume, place, count, most_bytes)
+        process = CONTEXT.Process(target=go, args=asked)
+        process.start()
+        process.join()
+        return process.exitcode
 
-        yield started
-        server.stdin.close()
+    return started
 
 
 @pytest.fixture(scope="module")

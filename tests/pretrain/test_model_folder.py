@@ -1,4 +1,4 @@
-"""Models of the papers' size: what two steps leave loads without a weight too many or too few."""
+"""Models of the papers' size: what a step leaves loads without a weight too many or too few."""
 
 import json
 
@@ -15,7 +15,7 @@ BASE = {
     "crop_s": 0.5,
     "least_s": 0.4,
     "batch_s": 1.0,
-    "steps": 2,
+    "steps": 1,
     "mask_span": 5,
     "cluster_share": 1.0,
     "cluster_inits": 1,

@@ -76,6 +76,7 @@ LATE_S = {"melody": 1.0, "chords": 0.6, "segments": 5.0, "structure": 3.0}
 CLIPS = {
     "vocalset": 240,
     "giantsteps": 144,
+    "gtzan": 45,
     "artist20": 60,
     "emomusic": 45,
     "mir-st500": 12,
