@@ -114,6 +114,11 @@ def training_of(result: Result) -> TrainingData | None:
     return training_data(result.model.name)
 
 
+def built_in(task: TaskInfo) -> bool:
+    """Tell whether svuprobe has a task of this name; the others are on data of the user's own."""
+    return task.name in TABLE
+
+
 def dataset_card(name: str) -> Dataset | None:
     """Return the card of a dataset; None of data of the user's own."""
     return DATASETS.get(name)

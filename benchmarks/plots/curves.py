@@ -102,7 +102,7 @@ def _legend_entries(
         ring = {"color": "black", "ls": "", "marker": "o", "mfc": "none", "ms": 10}
         items["best"] = "best layer on validation", ring
     if any(any(r.layer_ci95.values()) or r.ranked.interval for r in shown):
-        items["interval"] = "95 % interval over test groups", neutral | {"lw": 7, "alpha": 0.2}
+        items["interval"] = style.interval_words(shown), neutral | {"lw": 7, "alpha": 0.2}
     if len(shown) > 1:
         items["other"] = "the other models", _OTHER
     for n, result in enumerate(flat):

@@ -106,11 +106,17 @@ def draw_interval(
         axes.plot(*places, across, color=colour, ms=7)
 
 
+def interval_words(results: Sequence[Result]) -> str:
+    """Return what an interval is over: groups that are tested, of one split or of all folds."""
+    folded = all(result.task.folds for result in results)
+    return f"95 % interval over {'groups of all folds' if folded else 'test groups'}"
+
+
 def interval_entries(results: Sequence[Result]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return the entries of a legend for what `draw_interval` draws, where there is any."""
     items: dict[str, tuple[str, dict[str, Any]]] = {}
     if any(r.ranked.interval for r in results):
-        items["thin"] = "95 % interval over test groups", {"color": NEUTRAL, "lw": 1.2}
+        items["thin"] = interval_words(results), {"color": NEUTRAL, "lw": 1.2}
     if any(r.ranked.std is not None for r in results):
         items["thick"] = "± std over seeds", {"color": NEUTRAL, "lw": 6, "alpha": 0.35}
     return items

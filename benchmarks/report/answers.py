@@ -75,7 +75,8 @@ def _labels(reviewed: Sequence[Reviewed], looks: Looks) -> Html:
             cells.append(_shaded(metric, mean, classes))
         rows.append(tag("tr", cells))
     unit = " in per cent" if is_share(metric) else ""
-    caption = f"{metric} of each label on test{unit}, mean over seeds{told}"
+    where = "over all folds" if best.result.task.folds else "on test"
+    caption = f"{metric} of each label {where}{unit}, mean over seeds{told}"
     return data_table(caption, heads, rows, classes="heat", walk=True)
 
 
@@ -119,10 +120,16 @@ def _confusions(reviewed: Reviewed) -> Html:
             right = " right" if truth == answer else ""
             cells.append(tag("td", shown, class_=f"num h{shade}{right}", data_tip=told))
         rows.append(tag("tr", tag("th", label, scope="row"), cells))
+    folds = "over all folds, " if reviewed.result.task.folds else ""
     caption = f"{name}: test {unit} of each class (rows) by what they are answered as (columns)"
     heads = ["class", *labels]
     table = data_table(
-        f"{caption}, mean over seeds", heads, rows, classes="heat matrix", sorts=False, walk=True
+        f"{caption}, {folds}mean over seeds",
+        heads,
+        rows,
+        classes="heat matrix",
+        sorts=False,
+        walk=True,
     )
     return details(summary, table, open_=True)
 

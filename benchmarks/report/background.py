@@ -15,7 +15,7 @@ from svuprobe.benchmarks.report.html import Html, join, tag
 from svuprobe.benchmarks.report.task import saw_mark
 from svuprobe.benchmarks.report.widgets import data_table, details, num
 from svuprobe.probe import contamination
-from svuprobe.probe.at_hand import dataset_card, training_of
+from svuprobe.probe.at_hand import built_in, dataset_card, training_of
 from svuprobe.probe.commands import extract_command, train_command
 from svuprobe.probe.results.naming import shown_title
 from svuprobe.probe.results.result import Result
@@ -251,12 +251,24 @@ def _made(content: Content) -> Html:
         tag("h3", "Commands"),
         tag(
             "p",
-            "These make the results again, where DATA is the folder that holds the datasets.",
+            "These make the results again, where DATA is the folder that holds the datasets."
+            + _of_own(content),
             class_="said",
         ),
         _commands(content),
         tag("h3", "Versions and machines"),
         _environments(content.results),
+    )
+
+
+def _of_own(content: Content) -> str:
+    """Return how tasks on data of one's own are named in commands, where there are any."""
+    names = dict.fromkeys(r.task.name for r in content.results if not built_in(r.task))
+    if not names:
+        return ""
+    return (
+        f" On data of one's own ({', '.join(names)}) extract takes the TOML file or folder:PATH "
+        "in place of the task's name, and needs no --data."
     )
 
 

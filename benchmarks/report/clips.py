@@ -73,16 +73,18 @@ def _hardest(part: TaskPart, reviewed: Sequence[Reviewed], content: Content, aud
         ]
         if heard:
             clip = clips.get(first.id)
-            cells.append(tag("td", audio.player(clip, first.id) if clip else None))
+            cells.append(tag("td", audio.player(clip, first.id) if clip else None, class_="player"))
         rows.append(tag("tr", cells))
     models = ", ".join(shown_title(each.result) for each in reviewed[:4])
     more = f" and {len(reviewed) - 4} more" if len(reviewed) > 4 else ""
+    tested = f"clips of {task.folds} folds" if task.folds else "test clips"
     caption = (
-        f"The {len(rows)} hardest of {len(several)} test clips, over {len(reviewed)} models "
+        f"The {len(rows)} hardest of {len(several)} {tested}, over {len(reviewed)} models "
         f"({models}{more})"
     )
     heads: list[Child] = ["clip", "group", *["truth"] * with_truth]
-    heads += ["answer", num(wrongness(task))] + ["audio"] * heard
+    heads += ["answer", num(wrongness(task))]
+    heads += [tag("th", "audio", scope="col", class_="player")] * heard
     table = data_table(caption, heads, rows, classes="clips")
     if audio.playable and not heard:
         told = "Their audio is not at hand: give --features or --data of these recordings."

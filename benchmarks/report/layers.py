@@ -64,7 +64,8 @@ def _curves(part: TaskPart, layered: Sequence[Result], looks: Looks) -> Html:
     words = (
         f"Test {metric} of a head on each single layer (dots, with the spread over "
         "seeds and the 95 % interval behind them) and of the weighted sum of all layers (at the "
-        "right). The ring is the layer that is best on validation; grey are the other models"
+        f"right). The ring is the layer that is best on validation{_in_folds(part)}; grey are the "
+        "other models"
     )
     if scale.holds(chance):
         words += ", dashes are chance."
@@ -77,6 +78,11 @@ def _curves(part: TaskPart, layered: Sequence[Result], looks: Looks) -> Html:
         tag("div", panels, class_="panels"),
         details("Scores of each layer", _score_table(layered, looks)),
     )
+
+
+def _in_folds(part: TaskPart) -> str:
+    """Return that validation is a mean over folds, where there are any."""
+    return " in the mean over folds" if part.results[0].task.folds else ""
 
 
 def _reach(score: CellScore) -> list[float]:
@@ -215,8 +221,9 @@ def _weights(mixed: Sequence[tuple[Result, LayerWeights]], looks: Looks) -> Html
         cells += [tag("td")] * (most - len(cells))
         rows.append(tag("tr", _row_head(name, looks), cells, class_=f"row {looks.classes(name)}"))
     caption = (
-        "What the weighted sum weighs each layer by, in per cent, mean over seeds; a weight says "
-        "what the head mixes, not how good the layer is by itself"
+        "What the weighted sum weighs each layer by, in per cent, mean over seeds"
+        f"{' and folds' if mixed[0][0].task.folds else ''}; a weight says what the head mixes, not "
+        "how good the layer is by itself"
     )
     table = data_table(
         caption, ["model", *(num(str(n)) for n in range(most))], rows, walk=True, classes="heat"

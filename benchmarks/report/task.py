@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from svuprobe.benchmarks.leaderboard import SYNTHETIC, is_share, number
-from svuprobe.benchmarks.report import answers, clips, forest, layers
+from svuprobe.benchmarks.report import answers, clips, folds, forest, layers
 from svuprobe.benchmarks.report.audio import Audio
 from svuprobe.benchmarks.report.gather import Content, TaskPart
 from svuprobe.benchmarks.report.html import Child, Html, join, tag
@@ -31,6 +31,7 @@ def section(part: TaskPart, content: Content, audio: Audio) -> Html:
         tag("p", inline(table.about), class_="said"),
         _scores(table, looks),
         _notes(table),
+        folds.section(part, looks),
         layers.section(part, looks),
         layers.efficiency(part, looks),
         answers.section(part, looks),

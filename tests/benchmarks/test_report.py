@@ -122,6 +122,42 @@ def test_speed_stands_beside_the_score_and_is_compared_on_one_machine_alone(tmp_
     assert any("unsorted" in each.get("class", "") for each in heads)
 
 
+def in_folds(result):
+    """The result as one over two folds, of which the second chose a single layer."""
+    size = {"clips": 6, "windows": 10, "groups": 6}
+
+    def edit(body):
+        body["task"]["folds"] = 2
+        body["folds"] = []
+        for name, layer, scores in (("a", "sum", [0.5, 0.7]), ("b", "block01", [0.8, 0.8])):
+            chosen = {"layer": layer, "learning_rate": 0.01, "valid": 0.5}
+            fold = {"name": name, "train": size, "valid": size, "test": size}
+            fold |= {"scores": {"accuracy": scores}, "layer_curve": {}}
+            body["folds"].append(fold | {"selected": {"head": chosen, "layers": {}}})
+
+    return changed(result, edit)
+
+
+def test_a_cross_validation_shows_each_fold_and_says_what_its_numbers_are_over(tmp_path):
+    several = in_folds(made("wavlm-base-plus", 0.9)), in_folds(made("logmel", 0.6, layers=1))
+    saved(tmp_path / "results", *several)
+    text = written(tmp_path / "results")
+    page = Page(text)
+    (head, *rows) = next(
+        rows for rows in map(page.rows, range(len(page.tables))) if "fold a" in "".join(rows[0])
+    )
+    assert head == ["model", "fold a6 clips, 6 groups", "fold b6 clips, 6 groups"]
+    assert [row[1:] for row in rows] == [["60.0 ± 14.1", "80.0 ± 0.0"]] * 2
+    assert 'data-tip="fold a: 60.0 ± 14.1 (0.6), weighted sum, learning rate 0.01"' in text
+    assert "(0.8), block01, learning rate 0.01" in text
+    assert "on validation in the mean over folds" in text
+    assert "over all folds, mean over seeds" in text
+
+
+def test_a_single_split_speaks_of_no_folds(results):
+    assert ">Folds<" not in written(results)
+
+
 def test_without_a_speed_in_any_result_there_is_no_column_for_it(results):
     assert "times real time" not in written(results)
 

@@ -192,6 +192,32 @@ def test_axe_finds_nothing_and_the_page_never_scrolls_sideways(opened, page, wid
     assert found == []
 
 
+def test_on_paper_nothing_is_cut_and_the_scheme_is_light(browser, page):
+    show(browser, page, 1032, "dark")  # the pixels of A4 across, less its margins
+    media = {
+        "media": "print",
+        "features": [{"name": "prefers-color-scheme", "value": "dark"}],
+    }
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    told = browser.execute_script("""
+        const all = (what) => [...document.querySelectorAll(what)];
+        const hidden = (what) => all(what).every((one) => one.getClientRects().length === 0);
+        return {
+          paper: getComputedStyle(document.body).backgroundColor,
+          blue: getComputedStyle(document.querySelector("svg.c0")).color,
+          wide: all("table, svg.panel").filter(
+            (one) => one.getBoundingClientRect().right > innerWidth + 1).length,
+          cut: all(".scroll").filter((one) => getComputedStyle(one).overflowX !== "visible").length,
+          hidden: hidden("audio") && hidden("#filters") && hidden("nav") && hidden("th.player"),
+          players: all("audio").length,
+        }""")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    players = told.pop("players")
+    white, blue = "rgb(255, 255, 255)", "rgb(0, 114, 178)"
+    assert told == {"paper": white, "blue": blue, "wide": 0, "cut": 0, "hidden": True}
+    assert players
+
+
 def test_without_scripts_the_page_is_its_tables_and_drawings(browser, page):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
