@@ -180,10 +180,10 @@ class Protocol:
         # A TOML file may hold anything.
         for field in fields(self):
             require_type(field.name, getattr(self, field.name), str(field.type))
-        if not re.fullmatch(r"[\w.-]{1,100}", self.name):
+        if not re.fullmatch(r"[\w-][\w.-]{0,99}", self.name):
             raise ProbeError(
                 f"name = {self.name!r}; it is part of a file's name: at most 100 letters, digits, "
-                "'_', '.' and '-'"
+                "'_', '-' and, but for the first, '.'"
             )
         for name in RANGES:
             require_range(name, getattr(self, name))

@@ -211,10 +211,10 @@ def parse_toml(text: str) -> dict[str, Any]:
     """Return what a TOML file says; ValueError where it is no TOML.
 
     A number of more than 4300 digits is no number for Python, and what is nested deeper than its
-    stack no table.
+    stack no table. A mark of UTF-8 at the start, as editors on Windows write it, is nothing.
     """
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix("\ufeff"))
     except RecursionError as error:
         raise ValueError(str(error)) from None
 

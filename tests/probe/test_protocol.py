@@ -155,6 +155,8 @@ def test_a_protocol_of_your_own(tmp_path):
         name="wide", hidden=1024, dropout=0.0, learning_rates=(1.0, 1e-3), seeds=2
     )
     assert made.file_name == f"wide-{made.hash[:8]}"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as editors on Windows write it
+    assert preset(str(path), seeds=2) == made
 
 
 @pytest.mark.parametrize(
@@ -170,6 +172,8 @@ def test_a_protocol_of_your_own(tmp_path):
         ("train_fraction = 0", "own.toml: train_fraction = 0.0; 0 < train_fraction <= 1"),
         ("base = 'linaer'", "unknown protocol 'linaer'; did you mean linear?"),
         ("name = 'a/b'", "name = 'a/b'; it is part of a file's name"),
+        # A result of this name would be a hidden file, which no table reads.
+        ("name = '.mine'", "name = '.mine'; it is part of a file's name"),
         ("select = 'best'\nsingle_layers = false", "set single_layers = true"),
         ("hidden =", "own.toml: not TOML"),
     ],
