@@ -7,10 +7,18 @@ seeds at once, as soon as it would not be chosen even if it alone went on to gai
 gain.
 
 What is left to gain is taken to be one ``margin`` of the protocol and a quarter (`_SHARE`) of what
-the rate gained in the second half of its epochs so far. Curves of validation flatten: in 30 of 40
-epochs a rate gains less than in 10 of the first 20. The chosen rate is the middle one of those
-within a margin of the best (`best_rate`), and that rule is asked, not only which is best: a rate at
-the edge has to overtake by a margin, and is out of the race earlier than one in the middle.
+the rate gained in the second half of its epochs so far: curves of validation flatten. The chosen
+rate is the middle one of those within a margin of the best (`best_rate`), and that rule is asked,
+not only which is best: a rate at the edge has to overtake by a margin, and is out of the race
+earlier than one in the middle.
+
+The schedule was found by replaying recorded validation curves: 40 searches of five rates on short
+recordings, 90 layers and weighted sums. With it the grid's rate was chosen for 80 of the 90 (38 of
+the 40 heads that are ranked), in 2.2 times fewer epochs of heads. Half the margin makes that 73 and
+2.6 times, twice the share 82 and 2.0, a first look after the third epoch 78 and 2.4, after the
+sixth 82 and 1.9. Keeping the better half after epochs 4, 8 and 16, as successive halving does,
+chose another rate for 31 of 72 layers: few clips of validation order rates of equal worth by
+chance.
 """
 
 from __future__ import annotations

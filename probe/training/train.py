@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from joblib import cpu_count
@@ -149,7 +150,8 @@ def _raced(
     """Train banks side by side, from one look at their rates to the next."""
     runs = [Run(bank, source, protocol) for bank in banks]
     for until in looks(protocol.search, protocol.max_epochs):
-        for finished in workers.map(lambda run, n=until: run.advance(n, workers.stop), runs):
+        advance = partial(Run.advance, until=until, stop=workers.stop)
+        for finished in workers.map(advance, runs):
             told(finished)
         told(_stop_losers(runs, until))
     return _finished(runs, told)
