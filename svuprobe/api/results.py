@@ -8,6 +8,7 @@ from pathlib import Path
 
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.results import result_file
+from svuprobe.probe.results.grids import GridChoice
 from svuprobe.probe.results.result import Result
 from svuprobe.probe.results.score import Score
 
@@ -131,22 +132,22 @@ def _number(value: float | None) -> str:
 
 
 def at_the_edge(probed: Sequence[Probed]) -> list[str]:
-    """Return a line on results whose learning rate is the largest or smallest tried, if any are."""
-    names = []
+    """Return a line for each kind of setting (learning rate, C, alpha, neighbours) that is the
+    largest or smallest tried in some results.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
     for each in probed:
-        result = each.result
-        tried = result.protocol.learning_rates
-        chosen = result.selected.head.learning_rate
-        # A grid of one value has no edge: nothing was chosen.
-        if chosen and len(tried) > 1 and not tried[0] < chosen < tried[-1]:
-            end = "largest" if chosen >= tried[-1] else "smallest"
-            names.append(f"{result.title} ({chosen:g}, the {end})")
-    if not names:
-        return []
-    shown = ", ".join(names[:_NAMED_AT_THE_EDGE])
-    rest = len(names) - _NAMED_AT_THE_EDGE
-    more = f" and {rest} more" if rest > 0 else ""
-    return [
-        "the learning rate chosen is at the edge of the grid, one beyond it may do better "
-        f"(--learning-rate): {shown}{more}"
-    ]
+        choice = GridChoice.of(each.result)
+        if choice is not None and choice.end:
+            words = f"{each.result.title} ({choice.value:g}, the {choice.end})"
+            found.setdefault((choice.name, choice.wider), []).append(words)
+    lines = []
+    for (name, wider), names in found.items():
+        shown = ", ".join(names[:_NAMED_AT_THE_EDGE])
+        rest = len(names) - _NAMED_AT_THE_EDGE
+        more = f" and {rest} more" if rest > 0 else ""
+        lines.append(
+            f"the {name} chosen is at the edge of the grid, one beyond it may do better "
+            f"({wider}): {shown}{more}"
+        )
+    return lines

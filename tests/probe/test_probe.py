@@ -1,15 +1,19 @@
 """Heads: planted truths are found, and a head in a batch is the head it would be alone."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from made import changed, made
 from planted import classes, header, planted_states, write_cache, write_task
 
 from svuprobe import api
 from svuprobe._progress import Reporter
+from svuprobe.api.results import Probed, at_the_edge
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe import trained
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
@@ -186,6 +190,34 @@ def test_a_result_says_where_it_stands_and_is_not_made_twice(tmp_path):
     (tmp_path / "shapes.csv").write_text(text.replace("c0-0.wav,class0", "c0-0.wav,class1"))
     assert not probe(tmp_path, toml)[0].cached  # an edited label makes it stale
     assert not probe(tmp_path, toml, overwrite=True)[0].cached
+
+
+@pytest.mark.parametrize(
+    ("head", "setting", "grid", "said"),
+    [
+        ("logistic", "C = 1", (0.1, 1, 10), ""),
+        ("logistic", "C = 10", (10, 1, 0.1), "the C chosen .*strengths.*: .* \\(10, the largest"),
+        ("logistic", "C = 0.1", (0.1, 1), "\\(0.1, the smallest"),
+        ("logistic", "C = 0.1", (0.1,), ""),
+        # Ridge: alpha = 1 / C, printed to six digits.
+        ("logistic", "alpha = 0.333333", (0.1, 3), "the alpha chosen .*\\(0.333333, the smallest"),
+        ("logistic", "alpha = 10", (0.1, 3), "\\(10, the largest"),
+        ("knn", "k = 50, cosine", (1, 5, 50), "the k chosen .*neighbours.*\\(50, the largest"),
+        ("knn", "k = 1, cosine", (1, 5, 50), ""),  # nobody asks fewer
+        ("knn", "k = 3, euclidean", (3, 5, 50), "\\(3, the smallest"),
+    ],
+)
+def test_the_setting_of_each_head_at_the_edge_of_its_grid_is_said(head, setting, grid, said):
+    chosen = {"layer": "sum", "valid": 0.5, "setting": setting}
+    field = "neighbours" if head == "knn" else "strengths"
+    result = changed(
+        made("logmel", 0.6, protocol=preset(head, **{field: tuple(map(float, grid))})),
+        {"selected.head": chosen},
+    )
+    lines = at_the_edge([Probed(result, Path("r.json"), cached=False)])
+    assert len(lines) == bool(said)
+    if said:
+        assert re.search(said, lines[0])
 
 
 @pytest.mark.parametrize(
