@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from svuprobe.tasks import folds, kinds
 from svuprobe.tasks.folds import side_of
 from svuprobe.tasks.kinds.frames import FrameKind
+from svuprobe.tasks.sheets import is_number
 from svuprobe.tasks.types import Clip, Task
 
 SLACK_S = 0.1  # a label may lie this much beyond its audio: annotations are rounded
@@ -96,8 +97,11 @@ def _letters(text: str) -> str:
     """Return a text's letters and digits without their case; all of a text that has none, such as
     ``+``.
 
-    ``C`` and ``c`` stay apart: single letters name keys, and case their mode.
+    ``C`` and ``c`` stay apart: single letters name keys, and case their mode. Numbers are alike
+    where they are equal: ``1`` and ``1.0``, and neither ``-10`` and ``10`` nor ``1.5`` and ``15``.
     """
+    if is_number(text):
+        return f"{float(text):.12g}"
     if len(text) == 1:
         return text
     kept = "".join(

@@ -66,6 +66,9 @@ CASES = [
     ("keys", "multiclass", ["C", "c"], {}, []),
     ("more", "multiclass", ["C", "C#"], {}, []),
     ("signs", "multiclass", ["+", "-"], {}, []),
+    ("numbers", "multiclass", ["1", "1.0"], {}, ["labels '1', '1.0' differ"]),
+    ("decibels", "multiclass", ["-10", "10"], {}, []),
+    ("halves", "multiclass", ["1.5", "15"], {}, []),
     ("values", "regression", ["1", "2"], {}, []),
     ("notes", "notes", ["good.csv"], {}, []),
     (
