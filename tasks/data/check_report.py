@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from svuprobe._text import one_line
 from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.spelling import shown
 from svuprobe.tasks.types import Task
 
 MOST_LABELS = 24  # more than these are summed up in one line
@@ -118,7 +119,7 @@ class CheckReport:
         if len(self.labels) <= MOST_LABELS:
             rows = []
             for label, counts in self.labels.items():
-                rows.append([label, *(counts.get(split, 0) for split in self.splits)])
+                rows.append([shown(label), *(counts.get(split, 0) for split in self.splits)])
             header = ["label", *self.splits]
             return [*tabulate(rows, header, disable_numparse=True).splitlines(), ""]
         # Too many for a table: only the rarest and the commonest are shown.

@@ -61,6 +61,11 @@ def text_of(symbols: Sequence[str], labels: Sequence[str]) -> str:
     return normal("".join(symbols))
 
 
+def shown(symbol: str) -> str:
+    """Return a symbol as it can be seen."""
+    return "␣" if symbol == BLANK else symbol
+
+
 def errors(reference: Sequence[str], answer: Sequence[str]) -> int:
     """Count the fewest edits between two sequences, of characters or of tokens."""
     from rapidfuzz.distance import Levenshtein

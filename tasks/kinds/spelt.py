@@ -11,7 +11,7 @@ from svuprobe._text import cell as csv_cell, picture
 from svuprobe.tasks.kinds.formats import jams
 from svuprobe.tasks.kinds.frames import INK
 from svuprobe.tasks.kinds.prediction import Prediction
-from svuprobe.tasks.kinds.spelling import BLANK
+from svuprobe.tasks.kinds.spelling import BLANK, shown as shown_symbol
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def draw(
     shown = [pair for pair in timed if pair[0] < seconds]
     free_from = 0.0
     for time, symbol in shown:
-        name = "␣" if symbol == BLANK else picture(symbol)
+        name = picture(shown_symbol(symbol))
         half = seconds * len(name) / 180
         if time - half >= free_from:  # else names overlap
             axes.text(time, 1.03, name, ha="center", va="bottom", color=INK, size=8)

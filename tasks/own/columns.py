@@ -31,7 +31,7 @@ COLUMNS = {
     ),
     "target": Column(
         "the label; labels or numbers joined by | (multilabel, regression); a file of notes or "
-        "beats (CSV, JAMS, MIDI)",
+        "beats (CSV, JAMS, MIDI); a text, or a file of it (sequence)",
         ("target", "label"),
         needed=True,
     ),
