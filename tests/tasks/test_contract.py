@@ -74,8 +74,11 @@ MARGIN = {
 LATE_S = {"melody": 1.0, "chords": 0.6, "segments": 5.0, "structure": 3.0}
 # Synthetic copies that are large by default and tell the same with fewer clips.
 CLIPS = {
-    "vocalset": 240,
-    "giantsteps": 144,
+    "vocalset": 160,
+    "giantsteps": 108,
+    "magnatagatune": 60,
+    "mtg-jamendo": 44,
+    "nsynth": 99,
     "gtzan": 45,
     "artist20": 60,
     "emomusic": 45,
