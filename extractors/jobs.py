@@ -15,6 +15,7 @@ from pathlib import Path
 
 from svuprobe._files import gib
 from svuprobe._run_options import RunOptions
+from svuprobe.extractors import found_again
 from svuprobe.extractors.audio import InputSpec
 from svuprobe.extractors.base import ExtractError, Extractor
 from svuprobe.extractors.batching import DTYPES, input_spec, native_dtype
@@ -124,6 +125,12 @@ class CacheToFill:
         header = header_for(extractor, corpus.dataset, corpus.windowing, corpus.level, dtype)
         directory = cache_folder(features, header)
         begun = made_with(directory)
+        if begun is None:
+            begun = found_again.begun_elsewhere(features, header)
+            if begun is not None:
+                options.reporter.say(found_again.remark(extractor.name, begun))
+                header = replace(header, model=begun.model)
+                directory = cache_folder(features, header)
         # One that an older version began, without deviations, goes on as it is.
         if begun is not None and not begun.pooling:
             header = replace(header, pooling="")

@@ -23,6 +23,7 @@ import re
 from collections.abc import Callable
 
 from svuprobe._errors import did_you_mean
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.base import ExtractError, ModelCard
 from svuprobe.extractors.catalogue import CATALOGUE
 from svuprobe.extractors.name_forms import (
@@ -107,6 +108,17 @@ def folder_here(name: str) -> str:
     rest = name.removeprefix("hf:")
     plain = rest != name and rest and not rest.startswith((".", "~")) and not os.path.isabs(rest)
     return f"hf:./{rest}" if plain and "@" not in rest and os.path.isdir(rest) else name
+
+
+def typed(name: str, reporter: Reporter = SILENT) -> str:
+    """Return a name as it was typed, or the folder here that it names, and say so of that.
+
+    See `folder_here`.
+    """
+    here = folder_here(name)
+    if here != name:
+        reporter.say(f"{name}: taken as the folder here, {here}; with @REVISION it is the hub's")
+    return here
 
 
 def is_control(name: str) -> bool:

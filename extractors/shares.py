@@ -26,8 +26,12 @@ _WAIT_S = 1.0  # before a shard is looked at again that another process is at
 
 @dataclass(frozen=True)
 class CachePart:
-    """Say which cache a share fills; ``changed`` are those of its shards to be made again."""
+    """Say which cache a share fills; ``changed`` are those of its shards to be made again.
 
+    ``model`` is the name that the model is loaded by: its cache may be that of another path.
+    """
+
+    model: str
     header: Header
     directory: Path
     changed: ShardClips
@@ -57,11 +61,11 @@ class Share:
     @property
     def models(self) -> list[str]:
         """Return the names of the models that the jobs run."""
-        return [part.header.model for part in self.caches]
+        return [part.model for part in self.caches]
 
     def of_model(self, model: str) -> Share:
         """Return what of the share is one model's."""
-        (number,) = (n for n, part in enumerate(self.caches) if part.header.model == model)
+        (number,) = (n for n, part in enumerate(self.caches) if part.model == model)
         jobs = []
         for clips, shards in self.jobs:
             if number in shards:
@@ -83,7 +87,7 @@ def _share(extraction: Extraction, jobs: Sequence[Job], by_id: Mapping[str, Clip
     for cache in caches:
         own = {path for job in jobs for mine, path in job.shards.items() if mine is cache}
         changed = {path: clips for path, clips in cache.changed.items() if path in own}
-        parts.append(CachePart(cache.header, cache.directory, changed))
+        parts.append(CachePart(cache.extractor.name, cache.header, cache.directory, changed))
     ids = list(dict.fromkeys(clip_id for job in jobs for clip_id in job.clips))
     corpus = extraction.corpus
     sent = []
@@ -124,10 +128,10 @@ def do(
     """
     extractors = []
     for part in share.caches:
-        extractor = load(part.header.model)
+        extractor = load(part.model)
         _require_same(extractor, part.header, share.corpus)
         extractors.append(extractor)
-    reports = [ExtractionReport(part.directory, part.header.model) for part in share.caches]
+    reports = [ExtractionReport(part.directory, part.model) for part in share.caches]
     busy = True
     while busy:
         extraction = _extraction(share, extractors)
@@ -149,7 +153,7 @@ def _extraction(share: Share, extractors: Sequence[Extractor]) -> Extraction:
     """Return a share as the extraction that it is a part of had it."""
     caches = []
     for extractor, part in zip(extractors, share.caches, strict=True):
-        report = ExtractionReport(part.directory, part.header.model)
+        report = ExtractionReport(part.directory, part.model)
         caches.append(CacheToFill(extractor, part.header, part.directory, report, {}, part.changed))
     jobs = []
     for clips, shards in share.jobs:

@@ -25,6 +25,7 @@ from svuprobe._files import locked, write_text, writing
 from svuprobe._tracking import tracking
 from svuprobe.extractors import loading
 from svuprobe.extractors.audio import Decoders
+from svuprobe.extractors.names import typed
 from svuprobe.extractors.networks.kaldi import RATE
 from svuprobe.pretrain.clusters import make_codes
 from svuprobe.pretrain.crops import Crops
@@ -183,7 +184,7 @@ def _targets(recipe: Recipe, options: PretrainOptions) -> list[Target]:
         return []
 
     def load(model: str) -> object:
-        extractor = loading.load(model)
+        extractor = loading.load(typed(model, options.reporter))
         extractor.to(options.runs_on, torch.float32)
         return extractor
 

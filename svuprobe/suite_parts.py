@@ -113,6 +113,8 @@ def revision_now(model: str) -> str | None:
 def is_there(results: Path, one: Part, revision: str | None, allow_missing: bool) -> bool:
     """Tell whether there is a result of the protocol on the clips as they are (or any, without
     data).
+
+    ``one.model`` is the name that results carry.
     """
     for folder in _folders(results, one, revision):
         path = folder / f"{one.protocol.file_name}.json"
@@ -158,7 +160,10 @@ def _agrees(path: Path, one: Part, allow_missing: bool) -> bool:
 
 
 def wanted(suite: str, one: Part, display: str = "") -> suites.Wanted:
-    """Return what a suite asks for, as its leaderboard waits for it."""
+    """Return what a suite asks for, as its leaderboard waits for it.
+
+    ``one.model`` is the name that results carry.
+    """
     asked, protocol = one.asked, one.protocol
     return suites.Wanted(
         suite=suite,

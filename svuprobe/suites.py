@@ -21,7 +21,8 @@ from svuprobe.api import Data, display
 from svuprobe.benchmarks import leaderboard, real_audio, report as pages, suite as suites
 from svuprobe.benchmarks.plots import KINDS
 from svuprobe.cluster.suite import SuiteOnCluster
-from svuprobe.extractors.names import canonical
+from svuprobe.extractors.found_again import named_in
+from svuprobe.extractors.names import canonical, typed
 from svuprobe.probe.at_hand import AtHand
 from svuprobe.probe.protocol import FRAME_POOLINGS, ProbeError
 from svuprobe.probe.results import result_file
@@ -158,7 +159,8 @@ def _make_suite(plan: suites.Suite, places: _Places, options: RunOptions, doer: 
     reporter = options.reporter
     names = display.kept(options.names)
     data, out, features, results = places.data, places.out, places.features, places.results
-    models = [canonical(name) for name in (*models_of(plan, out), *plan.all_models)]
+    asked_for = (*models_of(plan, out), *plan.all_models)
+    models = [canonical(typed(name, reporter)) for name in asked_for]
     display.require_asked(names, models)
     if jobs := jobs_of(plan, out):
         doer.pretrain(jobs)
@@ -171,9 +173,15 @@ def _make_suite(plan: suites.Suite, places: _Places, options: RunOptions, doer: 
     several = parts_of(plan, models, data, folder)
     # Asked for once: to know that of a model of one's own takes loading it.
     revisions = {model: revision_now(model) for model in models}
+    # A checkpoint that has moved has features and results under the path that it had.
+    carried = {model: named_in(features, model) for model in models}
+
+    def as_carried(one: Part) -> Part:
+        return replace(one, model=carried[one.model])
 
     def absent(one: Part) -> bool:
-        return not is_there(results, one, revisions[one.model], options.allow_missing)
+        revision = revisions[one.model]
+        return not is_there(results, as_carried(one), revision, options.allow_missing)
 
     missing = list(filter(absent, several))
     if missing:
@@ -183,7 +191,7 @@ def _make_suite(plan: suites.Suite, places: _Places, options: RunOptions, doer: 
         # Again: the tasks have clips now.
         several = parts_of(plan, models, data, folder)
         missing = list(filter(absent, several))
-    asked = [wanted(plan.name, one, names.get(one.model, "")) for one in several]
+    asked = [wanted(plan.name, as_carried(one), names.get(one.model, "")) for one in several]
     suites.save_wanted(results, plan.name, asked)
     if plan.pretrain and not (results / "about.md").exists():
         write_text(results / "about.md", f"{plan.description}\n")
@@ -201,7 +209,7 @@ def _make_suite(plan: suites.Suite, places: _Places, options: RunOptions, doer: 
             failures.append(problem)
     if groups:
         failures += doer.make(list(groups.values()), data, features, results)
-    display.rename_all(results, names)
+    display.rename_all(results, {carried[model]: name for model, name in names.items()})
     changed, problems = _show(results, out, AtHand(features, data.folder), reporter)
     if not changed and not groups:
         reporter.say(f"nothing to do: {out / 'leaderboard.md'} says what the results say")

@@ -20,6 +20,7 @@ import numpy as np
 
 from svuprobe._progress import Reporter
 from svuprobe._run_options import FinetuneOptions
+from svuprobe.extractors.found_again import is_folder, revision_here
 from svuprobe.extractors.names import is_control, slug
 from svuprobe.probe import baselines, identity, trained
 from svuprobe.probe.assemble import assemble, weights_of_layers
@@ -111,6 +112,14 @@ def finetune(
         old = _old_result(path, options.reporter)
         if old is not None and not _changed(old, run_identity, marks):
             return old, path, True
+    if not options.overwrite:
+        moved = _of_same_weights(results, path, about, run_identity)
+        if moved is not None:
+            options.reporter.say(
+                f"{about['name']}: has the weights of {moved[0].model.name}, whose result is there"
+            )
+            return *moved, True
+    display = result_file.display_at(path)  # what is there goes before anything is trained
     folder, processes = RunFolder(path), runtime.processes
     # A result that one process deleted must not be missed by another.
     processes.wait()  # all have looked before one clears away
@@ -156,6 +165,7 @@ def finetune(
         files=folder.digests(),
     )
     if processes.first:
+        result = replace(result, model=replace(result.model, display=display))
         result = result_file.save(result, path, predictions)
     return result, path, False
 
@@ -170,6 +180,9 @@ def _from_probe(
     if isinstance(protocol, RecipeProtocol):
         raise ProbeError(f"--from {start}: {model} is a baseline and starts from random weights")
     probe, heads = result_file.load(start), trained.load(start)
+    # The folder of a checkpoint may have moved since.
+    if revision_here(model) == probe.model.revision and is_folder(probe.model.name):
+        model = probe.model.name
     asked = (model, listed.task.name, list(listed.labels))
     have = (probe.model.name, probe.task.name, list(probe.task.labels))
     for what, wanted, got in zip(("model", "task", "labels"), asked, have, strict=True):
@@ -226,6 +239,24 @@ def _old_result(path: Path, reporter: Reporter) -> Result | None:
     except ProbeError as error:
         reporter.say(f"{error}: made again")
         return None
+
+
+def _of_same_weights(
+    results: Path, path: Path, about: dict[str, Any], wanted: dict[str, str]
+) -> tuple[Result, Path] | None:
+    """Return a result of the same identity whose weights lay in another folder, if there is one."""
+    if path.exists() or not is_folder(about["name"]):
+        return None
+    own = path.relative_to(results)
+    for other in sorted(results.glob(f"local-*@{about['revision'][:8]}/{own.parent.name}")):
+        candidate = other / path.name
+        try:
+            old = result_file.load(candidate) if candidate.is_file() else None
+        except ProbeError:
+            continue
+        if old is not None and not identity.differing(old.identity, wanted):
+            return old, candidate
+    return None
 
 
 def _changed(old: Result, mine: dict[str, str], marks: dict[str, str]) -> list[str]:

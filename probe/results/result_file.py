@@ -49,13 +49,16 @@ def save(
 
     Returns
     -------
-    The result as it was written, with ``files``.
+    The result as it was written, with ``files``; without a display name of its own it has that of
+    the result that it replaces.
 
     Raises
     ------
     FileError
         The system refuses to write; what was there before is there still.
     """
+    if result.model.display is None:
+        result = replace(result, model=replace(result.model, display=display_at(path)))
     writers: dict[str, Write] = {".npz": lambda where: _write_predictions(where, predictions)}
     if heads is not None:
         writers[".safetensors"] = heads
@@ -84,6 +87,14 @@ def save(
             os.replace(temporary[suffix], places[suffix])
         sync(path.parent)
     return result
+
+
+def display_at(path: Path) -> str | None:
+    """Return the display name that a result was given; None where it has none, or can't be read."""
+    try:
+        return load(path).model.display if path.is_file() else None
+    except ProbeError:
+        return None
 
 
 def rewrite(result: Result, path: Path) -> None:

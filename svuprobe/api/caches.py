@@ -13,7 +13,8 @@ from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors import cache as caches
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, find, require_place
-from svuprobe.extractors.names import slug
+from svuprobe.extractors.found_again import finished_elsewhere
+from svuprobe.extractors.names import slug, typed
 from svuprobe.tasks import kinds
 from svuprobe.tasks.manifest import ClipList
 
@@ -104,7 +105,7 @@ def load_features(
     """
     folder = Path(features)
     if task is not None and model is not None:
-        folder = _folder_of(folder, task, model)
+        folder = _folder_of(folder, task, typed(model))
     cache = FeatureCache(folder)
     try:
         # A folder that was renamed would answer for another model or dataset.
@@ -144,10 +145,14 @@ def caches_of(
 ) -> list[Path]:
     """Return the folders of the caches a task reads from, of every revision of a model, or of all
     models; of the task's own level, or of another.
+
+    Of a checkpoint in a folder these may be caches that another path has of the same weights.
     """
     # What a cache depends on beside the model: tasks that agree in it share one.
     key = (clips.dataset, clips.task.windowing.key, level or kinds.of(clips.task).level)
-    return find(features, "*" if model == "*" else slug(model), *key)
+    if model == "*":
+        return find(features, "*", *key)
+    return find(features, slug(model), *key) + finished_elsewhere(features, model, *key)
 
 
 def cache_list(directory: str | Path) -> list[caches.CacheInfo]:
@@ -260,7 +265,7 @@ def cache_prune(
     """
     directory = Path(directory)
     if model is not None:
-        return _delete_model(directory, model, dry_run, reporter)
+        return _delete_model(directory, typed(model, reporter), dry_run, reporter)
     gone = caches.prune(directory, dry_run=dry_run)
     for path, size in gone.items():
         reporter.say(f"{path}: {size_text(size)}")

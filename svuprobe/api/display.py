@@ -13,6 +13,8 @@ from pathlib import Path
 
 from svuprobe._files import holds, write_text
 from svuprobe.api.results import Probed
+from svuprobe.extractors.found_again import named_in
+from svuprobe.extractors.names import typed
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.results import result_file
 from svuprobe.probe.results.naming import as_kept, check_display, with_display
@@ -21,10 +23,16 @@ _FILE = "display-names.json"  # in the folder of all caches
 
 
 def kept(names: Mapping[str, str]) -> dict[str, str]:
-    """Return display names by model as results name it; a name that can't be one raises
-    ProbeError.
+    """Return display names by model as results name it, of models as they are typed.
+
+    A name that can't be one raises ProbeError.
     """
-    return {as_kept(model): check_display(name) for model, name in names.items()}
+    return {as_kept(typed(model)): check_display(name) for model, name in names.items()}
+
+
+def in_features(features: Path, names: Mapping[str, str]) -> dict[str, str]:
+    """Return display names by the name under which caches hold each model's weights."""
+    return {named_in(features, model): name for model, name in names.items()}
 
 
 def require_asked(names: Mapping[str, str], models: Iterable[str]) -> None:
@@ -43,7 +51,7 @@ def of_features(features: Path) -> dict[str, str]:
     path = features / _FILE
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
-        return kept({str(model): str(name) for model, name in names.items()})
+        return {str(model): check_display(str(name)) for model, name in names.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, ProbeError) as error:

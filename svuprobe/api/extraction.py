@@ -16,6 +16,7 @@ from svuprobe.extractors.base import Extractor
 from svuprobe.extractors.extract import Extraction, extract as fill_caches, plan_extraction
 from svuprobe.extractors.jobs import Corpus
 from svuprobe.extractors.loading import load as load_extractor
+from svuprobe.extractors.names import typed
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks import Clip, TaskError, Windowing, kinds, manifest
 from svuprobe.tasks.data.doubts import too_long
@@ -84,6 +85,7 @@ def extract(
     []
     """
     options = options or RunOptions()
+    models = [typed(name, options.reporter) for name in models]
     names = display.kept(options.names)
     display.require_asked(names, models)
     request = _requested(tasks, models, Data.of(data), window_s, frames, options)
@@ -100,7 +102,7 @@ def extract(
         for report in done:
             options.reporter.say(summary(corpus.dataset, corpus.level, report))
         reports += done
-    display.save_in_features(Path(features), names)
+    display.save_in_features(Path(features), display.in_features(Path(features), names))
     return reports
 
 
@@ -157,7 +159,7 @@ def _requested(
     for name in dict.fromkeys(tasks):
         lists.append(clips_of(name, place, options.reporter).with_window(window_s))
     caches = _by_cache(lists, frames)
-    extractors = [load_extractor(name) for name in dict.fromkeys(models)]
+    extractors = [load_extractor(typed(name, options.reporter)) for name in dict.fromkeys(models)]
     corpora = []
     for key, clips in caches.items():
         sharing = [each for each in lists if _cache_key(each, frames) == key]

@@ -13,9 +13,11 @@ from svuprobe.api import display
 from svuprobe.api.data import Data, clips_of
 from svuprobe.api.results import Probed, lines_of
 from svuprobe.extractors.batching import native_dtype
+from svuprobe.extractors.names import typed
 from svuprobe.probe.finetune import run as tuning
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
+from svuprobe.probe.results.naming import as_kept
 
 AnyProtocol = FinetuneProtocol | RecipeProtocol
 
@@ -78,6 +80,7 @@ def finetune(
     ... )
     """
     options = options or FinetuneOptions()
+    models = [as_kept(typed(name, options.reporter)) for name in models]
     names = display.kept(options.names)
     display.require_asked(names, models)
     # Before a device is looked at: accelerate gives each process its own.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from svuprobe.api.probing import folders_of, lists_of
 from svuprobe.benchmarks.plots import saving, scatter, style
 from svuprobe.benchmarks.projection import METHODS, Projection, project
 from svuprobe.extractors.cache import FeatureCache, require_place
-from svuprobe.extractors.names import is_control
+from svuprobe.extractors.names import is_control, typed
 from svuprobe.probe import identity
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.results import result_file
@@ -129,6 +129,7 @@ def plot_map(
     ['.png', '.svg', '.csv']
     """
     options, features, out = options or MapOptions(), Path(features), Path(out)
+    options = replace(options, names=display.in_features(features, options.names))
     lists, problems = lists_of(features, task, options.window_s)
     if not lists:
         raise ProbeError(problems[0])
@@ -139,7 +140,8 @@ def plot_map(
     written: list[Path] = []
     for clips in lists:
         reader = _Reader(clips, None if results is None else Path(results), options, reporter)
-        folders = folders_of(features, clips, [as_kept(name) for name in models], Protocol())
+        names = [as_kept(typed(name, reporter)) for name in models]
+        folders = folders_of(features, clips, names, Protocol(), reporter)
         if len(folders) > scatter.MOST_MODELS:
             raise ProbeError(
                 f"{features}: {len(folders)} models have features for task {task}; a map shows up "

@@ -11,6 +11,7 @@ from svuprobe.extractors.audio import ClipEnd, Window, cut_samples
 from svuprobe.extractors.base import ExtractError, Extractor, FrameGrid
 from svuprobe.extractors.batching import DTYPES, finite_features, input_spec, native_dtype
 from svuprobe.extractors.loading import load as load_extractor
+from svuprobe.extractors.names import typed
 from svuprobe.tasks.types import Windowing
 
 
@@ -112,7 +113,7 @@ def load_model(model: str, *, options: RunOptions | None = None) -> LoadedModel:
     (1, 128)
     """
     options = options or RunOptions()
-    extractor = load_extractor(model)
+    extractor = load_extractor(typed(model, options.reporter))
     dtype = options.dtype
     if dtype == "auto":
         dtype = native_dtype(options.runs_on)
@@ -148,7 +149,8 @@ def check_model(model: str, *, options: RunOptions | None = None) -> checking.Mo
     """
     options = options or RunOptions()
     dtype = "float32" if options.dtype == "auto" else options.dtype
-    report = checking.check(load_extractor(model), options.runs_on, dtype)
+    extractor = load_extractor(typed(model, options.reporter))
+    report = checking.check(extractor, options.runs_on, dtype)
     for line in report.lines():
         options.reporter.say(line)
     return report

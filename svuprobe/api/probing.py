@@ -13,7 +13,9 @@ from svuprobe._run_options import RunOptions
 from svuprobe.api import display
 from svuprobe.api.caches import caches_of
 from svuprobe.api.results import PartlyDone, Probed, at_the_edge, lines_of
+from svuprobe.extractors import found_again
 from svuprobe.extractors.cache import FeatureCache, require_place
+from svuprobe.extractors.names import typed
 from svuprobe.probe import identity
 from svuprobe.probe.probing import probe as train_and_score
 from svuprobe.probe.protocol import ProbeError, Protocol
@@ -77,8 +79,9 @@ def probe(
     'svuprobe.json'
     """
     options, protocol = options or RunOptions(), protocol or Protocol()
+    models = [typed(name, options.reporter) for name in models]
     features, results = Path(features), Path(results)
-    asked = display.kept(options.names)
+    asked = display.in_features(features, display.kept(options.names))
     shown = display.of_features(features) | asked
     # None stands for every task that has features.
     names: Sequence[str | None] = tasks or [None]
@@ -90,7 +93,7 @@ def probe(
         for clips in lists:
             # What can't be probed holds up no other: it is said at the end.
             try:
-                folders = folders_of(features, clips, models, protocol)
+                folders = folders_of(features, clips, models, protocol, options.reporter)
             except UserError as error:
                 problems.append(str(error))
                 continue
@@ -140,9 +143,16 @@ def _option(window_s: float | None) -> str:
 
 
 def folders_of(
-    features: Path, clips: ClipList, models: Sequence[str], protocol: Protocol
+    features: Path,
+    clips: ClipList,
+    models: Sequence[str],
+    protocol: Protocol,
+    reporter: Reporter = SILENT,
 ) -> list[Path]:
-    """Return the folders of the caches of some models, or of all, for a task."""
+    """Return the folders of the caches of some models, or of all, for a task.
+
+    The reporter is told where they are those of the same weights at another path.
+    """
     own = kinds.of(clips.task).level
     level = protocol.level(own)
     # Frames of a task of whole windows have to be asked for.
@@ -164,6 +174,9 @@ def folders_of(
                 f"{have}); run svuprobe extract{more} --model {model} --task "
                 f"{clips.task.source or clips.task.name}{_option(clips.window_s)}"
             )
+        if model != "*":
+            for line in found_again.remarks(model, of_model):
+                reporter.say(line)
         folders += of_model
     return list(dict.fromkeys(folders))
 

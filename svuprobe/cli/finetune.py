@@ -13,6 +13,7 @@ from svuprobe._options import ALPHA, RATE, RATE_OR_0, SHARE, Checked, whole
 from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
     TASK,
+    TypedModel,
     data_of,
     data_option,
     device_option,
@@ -25,7 +26,9 @@ from svuprobe.extractors.names import check_name as check_model_name
 from svuprobe.probe import baselines
 from svuprobe.probe.finetune import protocol as ft_protocol
 
-TRAINED = Checked("model", lambda name: None if name in baselines.TABLE else check_model_name(name))
+TRAINED = TypedModel(
+    "model", lambda name: None if name in baselines.TABLE else check_model_name(name)
+)
 FINETUNE = Checked("preset", lambda name: None if ft_protocol.preset(name) else None)
 OF_TUNING = whole(ft_protocol.RANGES)
 

@@ -14,8 +14,9 @@ from svuprobe._edge import echo, warn
 from svuprobe._errors import UserError
 from svuprobe._machine import MOST_WINDOW_S
 from svuprobe._options import DEVICE, Checked, DisplayName, Number
+from svuprobe._progress import Reporter
 from svuprobe.cli.table import Column, lines, print_lines, terminal_width
-from svuprobe.extractors.names import check_name as check_model_name, folder_here
+from svuprobe.extractors.names import check_name as check_model_name, typed
 from svuprobe.tasks import check_name
 
 if TYPE_CHECKING:
@@ -28,10 +29,7 @@ class TypedModel(Checked):
     """Accept a model's name; that of a folder which is here is the folder, and that is said."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        here = folder_here(value)
-        if here != value:
-            warn(f"{value}: taken as the folder here, {here}; with @REVISION it is the hub's")
-        return super().convert(here, param, ctx)
+        return super().convert(typed(value, Reporter(warn)), param, ctx)
 
 
 MODEL = TypedModel("model", check_model_name)
