@@ -281,6 +281,7 @@ def _mteb(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
             "hf_subset": "default",
             "languages": ["zxx-Zxxx"],  # ISO 639: no linguistic content
             "main_score": result.ranked.mean,
+            "svuprobe_version": result.environment.get("svuprobe", __version__),
         }
         for metric, score in result.scores.items():
             scores[metric] = score.mean
@@ -291,10 +292,12 @@ def _mteb(board: Board, out: Path, _: ExportOptions) -> dict[Path, str]:
         body = {
             "dataset_revision": result.task.split_sha256,
             "task_name": result.task.label,
-            "mteb_version": f"svuprobe {__version__}",
+            # mteb reads a version of its own here, or null where it did not make the file.
+            "mteb_version": None,
             "scores": {"test": [scores]},
             "evaluation_time": result.timings.total_s,
             "kg_co2_emissions": None,
+            "date": result.date,
         }
         file = f"{result.task.label}{'.synthetic' * result.task.synthetic}.{path.stem}.json"
         name = shown_name(result)

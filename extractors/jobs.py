@@ -151,10 +151,10 @@ class CacheToFill:
     def prepare(self, device: str, compiled: bool) -> None:
         """Move the model to its device and number format."""
         self.extractor.to(device, DTYPES[self.header.dtype])
-        compiled = compiled and hasattr(self.extractor, "compile")
-        if compiled:
+        self.clock = Stopwatch(device, self.header.dtype)
+        if compiled and hasattr(self.extractor, "compile"):
             self.extractor.compile()
-        self.clock = Stopwatch(device, self.header.dtype, compiled)
+            self.clock = Stopwatch(device, self.header.dtype, compiled=True)
 
     def keep_speed(self) -> None:
         """Keep how fast the model was beside the cache, if it had anything to do."""

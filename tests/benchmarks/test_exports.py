@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -179,13 +180,20 @@ def test_a_file_a_result_has_what_mteb_asks_of_one(results, tmp_path):
     folder = tmp_path / "mteb" / "wavlm-base-plus" / "0123456789"
     (path,) = folder.glob("genre.*.json")
     body = json.loads(path.read_text())
-    # The fields of mteb's TaskResult, and of each of its scores.
-    assert set(body) == {
-        "dataset_revision", "task_name", "mteb_version", "scores", "evaluation_time",
-        "kg_co2_emissions",
+    # The fields of mteb's TaskResult with their types, and what it asks of each of its scores.
+    types = {
+        "dataset_revision": str, "task_name": str, "mteb_version": type(None), "scores": dict,
+        "evaluation_time": float, "kg_co2_emissions": type(None), "date": str,
     }  # fmt: skip
+    assert {name: type(value) for name, value in body.items()} == types
+    assert datetime.fromisoformat(body["date"]).tzinfo is not None
+    # Older versions of from_disk compare it with versions of mteb, and refuse what is none.
+    assert body["mteb_version"] is None
     (score,) = body["scores"]["test"]
-    assert {"hf_subset", "languages", "main_score"} <= set(score)
+    assert isinstance(score["main_score"], float)
+    assert isinstance(score["hf_subset"], str)
+    assert all(re.fullmatch("[a-z]{3}-[A-Z][a-z]{3}", code) for code in score["languages"])
+    assert score["svuprobe_version"]
     assert (score["main_score"], score["accuracy_ci95"]) == (0.9, [0.6, 0.8])
 
 
