@@ -271,7 +271,7 @@ def _open_locked(lock: Path, path: Path, wait: bool) -> int | None:
     """Return the descriptor of a locked file; None where another process holds it."""
     while True:
         with writing(path):
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor, was_there = _open_lock(lock)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -285,15 +285,24 @@ def _open_locked(lock: Path, path: Path, wait: bool) -> int | None:
         # Between opening and locking, the holder may have deleted the file: then this is another
         # one.
         if _is(descriptor, lock):
-            try:
-                with writing(path):
-                    for left in leftovers(path):
-                        left.unlink(missing_ok=True)
-            except BaseException:
-                os.close(descriptor)
-                raise
+            if was_there:  # who was killed has left its lock too: else nobody has to look
+                try:
+                    with writing(path):
+                        for left in leftovers(path):
+                            left.unlink(missing_ok=True)
+                except BaseException:
+                    os.close(descriptor)
+                    raise
             return descriptor
         os.close(descriptor)  # its last holder has unlinked it since
+
+
+def _open_lock(lock: Path) -> tuple[int, bool]:
+    """Open a lock file; say whether it was there before."""
+    try:
+        return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), False
+    except FileExistsError:
+        return os.open(lock, os.O_RDWR | os.O_CREAT, 0o666), True
 
 
 def _is(descriptor: int, path: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
+import runpy
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -331,6 +332,15 @@ def _command(command: Any, context: Any, level: int, parts: list[str]) -> None:
             _command(inner, below, min(level + 1, 4), parts)
 
 
+# -- scale -----------------------------------------------------------------------------------------
+
+
+def scale() -> str:
+    """Write what all tasks cost, as ``benchmarks/speed/scale.py`` computes it."""
+    text: str = runpy.run_path(str(ROOT / "benchmarks/speed/scale.py"))["table"]()
+    return text
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "models": models,
     "tasks": tasks,
@@ -344,4 +354,5 @@ PARTS: dict[str, Callable[[], str]] = {
     "recipes": recipes,
     "coverage": coverage,
     "commands": commands,
+    "scale": scale,
 }

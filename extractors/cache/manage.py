@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -148,10 +149,10 @@ def prune(directory: Path, *, dry_run: bool = False) -> dict[Path, int]:
 def prune_cache(folder: Path, dry_run: bool) -> dict[Path, int]:
     """Do as `prune`, of one cache."""
     gone: dict[Path, int] = {}
-    for path in _ours(folder):
+    for path, files in _ours(folder).items():
         # Plans are written under one lock, all else under its own.
         guard = folder / "plan" if path.name.startswith("plan-") else path
-        stale = {} if busy(guard) else _stale(path, lock_of(guard))
+        stale = {} if busy(guard) else _stale(path, files, lock_of(guard))
         if stale and not dry_run:
             with locked(guard, wait=False) as mine, writing(path):
                 if mine:  # else a process has begun it in the meantime
@@ -200,12 +201,20 @@ def tidy(folder: Path) -> None:
         sweep(path)
 
 
-def _stale(path: Path, lock: Path) -> dict[Path, int]:
-    """Return what is left over of a file that no live process is at, with its bytes."""
-    stale = [p for p in (*leftovers(path), lock) if p.exists()]
-    if sidecar(path).exists() and not path.exists():
+def _stale(path: Path, files: Iterable[Path], lock: Path) -> dict[Path, int]:
+    """Return what is left over of a file that no live process is at, with its bytes.
+
+    ``files`` are those that there are of it.
+    """
+    start = f"{path.name}.tmp-"
+    stale = [each for each in (*files, lock) if each.name.startswith(start) or each == lock]
+    if sidecar(path) in files and not path.exists():
         stale.append(sidecar(path))
-    return {p: p.stat().st_size for p in stale}
+    sizes = {}
+    for each in stale:
+        with suppress(FileNotFoundError):  # its process may have ended well meanwhile
+            sizes[each] = each.stat().st_size
+    return sizes
 
 
 def delete_cache(folder: Path) -> None:

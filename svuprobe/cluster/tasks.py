@@ -188,7 +188,11 @@ class Cluster:
         return sum(running.values())
 
     def _outcome_of(self, future: Any, what: str) -> Outcome | str:
-        """Return what a part returned, or why no worker survives it; a bug is raised."""
+        """Return what a part returned, or why no worker survives it.
+
+        What else a worker raised is raised: a bug, or that it is none of this environment, as one
+        that came later may be.
+        """
         if future.status == "finished":
             outcome: Outcome = future.result()
             return outcome
@@ -198,8 +202,6 @@ class Cluster:
                 f"{what}: {error.allowed_failures + 1} workers died of it, the last one at "
                 f"{error.last_worker.address}; its log may say why, as too little memory"
             )
-        if isinstance(error, ClusterError):
-            return str(error)
         raise error
 
 

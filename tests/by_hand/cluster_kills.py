@@ -298,21 +298,26 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+ATTACKS = {
+    "workers": ("four workers, two killed", kill_two_workers),
+    "scheduler": ("the scheduler killed", kill_scheduler),
+    "command": ("the command of local:2 killed", kill_command),
+}
+
+
 @click.command()
-def main() -> None:
+@click.option("--only", type=click.Choice(list(ATTACKS)), multiple=True, help="Repeatable.")
+def main(only: tuple[str, ...]) -> None:
     """Kill workers, a scheduler and a command; compare with a run that nobody disturbs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_project(folder)
         click.echo("without a cluster")
         finish(suite(folder, "here", "--device", "cpu"))
-        for what, attack in (
-            ("four workers, two killed", kill_two_workers),
-            ("the scheduler killed", kill_scheduler),
-            ("the command of local:2 killed", kill_command),
-        ):
-            click.echo(what)
-            attack(folder)
+        for key, (what, attack) in ATTACKS.items():
+            if not only or key in only:
+                click.echo(what)
+                attack(folder)
 
 
 if __name__ == "__main__":

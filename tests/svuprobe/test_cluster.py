@@ -157,6 +157,16 @@ def test_a_bug_in_a_part_is_raised_where_the_suite_runs(project, monkeypatch):
         run(Path("out"), cluster=address)
 
 
+def test_a_worker_of_another_environment_that_comes_later_ends_the_run(project, monkeypatch):
+    other = {"host": "node9", "versions": {"python": "3.0"}}
+    monkeypatch.setattr(parts, "_known", other)
+    with (
+        cluster(n_workers=1) as address,
+        pytest.raises(ClusterError, match="worker on node9: has python 3.0, and this process has"),
+    ):
+        run(Path("out"), cluster=address)
+
+
 # -- shares ----------------------------------------------------------------------------------------
 
 
