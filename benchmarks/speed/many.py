@@ -23,8 +23,6 @@ Results of five tasks with predictions:
 
 ``read``
     read them all;
-``there``
-    find out whether each is there, as ``svuprobe run`` does first;
 ``leaderboard``
     as ``svuprobe leaderboard``.
 
@@ -51,9 +49,7 @@ from svuprobe.extractors.base import Extractor
 from svuprobe.extractors.cache import Row, ShardWriter, cache_info, join, prune
 from svuprobe.extractors.extract import Extraction, plan_extraction
 from svuprobe.extractors.jobs import Corpus
-from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.results import result_file
-from svuprobe.suite_parts import Asked, Part, is_there
 from svuprobe.tasks.types import Clip, Windowing
 
 CLIPS, RESULTS = [25_000, 50_000, 100_000], [1250, 2500, 5000]
@@ -133,32 +129,13 @@ def of_results(n: int) -> dict[str, float]:
     """Measure with so many results."""
     with tempfile.TemporaryDirectory() as name:
         results = Path(name) / "results"
-        models = n // TASKS
-        write_results(results, models)
+        write_results(results, n // TASKS)
         times = {"read": seconds_of(lambda: result_file.read_all(results))}
-        times["there"] = seconds_of(lambda: look_for(results, models))
         times["leaderboard"] = seconds_of(
             lambda: svuprobe.leaderboard(results, Path(name) / "leaderboard.md")
         )
         shutil.rmtree(results)
         return times
-
-
-def look_for(results: Path, models: int) -> None:
-    """Look for every result, as a suite does."""
-    protocol = Protocol()
-    for task in range(TASKS):
-        # Of data that are absent any clips will do: what differs is read from the file.
-        asked = Asked(_task(f"task{task}"), f"task{task}", (protocol,), False, problem="absent")
-        for model in range(models):
-            is_there(results, Part(asked, protocol, f"model{model:04d}"), "01234567", False)
-
-
-def _task(name: str) -> svuprobe.tasks.Task:
-    from svuprobe.tasks import load
-
-    task = load("starter-pitch")
-    return type(task)(**{**task.__dict__, "name": name})
 
 
 def tell(what: str, numbers: Sequence[int], measure: Callable[[int], dict[str, float]]) -> None:
