@@ -182,7 +182,8 @@ def codec(network: Any) -> Plain:
         if hasattr(model, "downsample"):
             hidden = model.encoder_transformer(hidden.transpose(1, 2)).last_hidden_state
             hidden = model.downsample(hidden.transpose(1, 2))
-        return [hidden.transpose(1, 2)[:, model.lag :]]
+        frames = model.grid.n_frames(audio.shape[1])
+        return [hidden.transpose(1, 2)[:, model.lag : model.lag + frames]]
 
     return run
 

@@ -85,8 +85,12 @@ class Codec(Network):
     def states(self, audio: Tensor, lengths: Tensor) -> list[Tensor]:
         """Compute the latent vectors (`Network.states`)."""
         weight = next(self.encoder.parameters())
-        followed = nn.functional.pad(audio[:, None], (0, self.silence))
-        return [self.latents(followed.to(weight.dtype)).transpose(1, 2)[:, self.lag :]]
+        followed = nn.functional.pad(audio[:, None], (0, self.silence)).to(weight.dtype)
+        # The first convolutions make up to 64 numbers of each sample: on a CPU a batch of them
+        # would take longer than its clips alone, which are less far from the caches.
+        parts = followed.split(1) if followed.device.type == "cpu" else [followed]
+        latents = torch.cat([self.latents(part) for part in parts])
+        return [latents.transpose(1, 2)[:, self.lag :]]
 
     def latents(self, audio: Tensor) -> Tensor:
         """Compute (batch, features, frames) of audio (batch, 1, samples)."""
