@@ -124,9 +124,9 @@ def compare(
     Example
     -------
     >>> import svuprobe
-    >>> rows, problems = svuprobe.compare("logmel", "logmel", "results")
-    >>> rows[0].difference
-    0.0
+    >>> rows, problems = svuprobe.compare("logmel", "mfcc", "results")
+    >>> -100 <= rows[0].difference <= 100
+    True
     """
     return differences(Path(results), first, second, selection or ALL)
 

@@ -102,7 +102,9 @@ def world(tmp_path_factory, sung_once):
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
         svuprobe.synth(["technique"], "data", clips=60)
-        svuprobe.extract(["technique"], ["logmel"], data="data", features="features", options=HERE)
+        svuprobe.extract(
+            ["technique"], ["logmel", "mfcc"], data="data", features="features", options=HERE
+        )
         svuprobe.probe(
             ["technique"], features="features", results="results", protocol=preset("linear")
         )
