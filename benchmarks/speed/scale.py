@@ -119,11 +119,14 @@ def hours_of(task: Task) -> float:
 
 
 def groups() -> dict[str, list[Task]]:
-    """Return the tasks on each dataset, without those that ship and take minutes."""
+    """Return the tasks on each dataset whose hours are known, without those that ship and take
+    minutes.
+    """
     by_dataset: dict[str, list[Task]] = {}
     for name in TABLE:
         task = load(name)
-        if not embedded_folder(task.dataset):
+        known = DATASETS[task.dataset].hours or task.dataset in HOURS
+        if known and not embedded_folder(task.dataset):
             by_dataset.setdefault(task.dataset, []).append(task)
     return by_dataset
 

@@ -128,11 +128,12 @@ class _Parts:
                 models, functools.partial(self._plan, tasks, frames)
             )
             self._failures |= failures
-            after, sizes = [], {}
+            after: list[Any] = []
+            sizes: dict[str, float] = {}
             for planned in several:
-                for one in planned:
-                    after.append(self._extract(one))
-                    sizes |= _sizes(one)
+                for each in planned:
+                    sizes |= _sizes(each)
+                    after.append(self._extract(each))
             for one in of_level:
                 if one.model not in failures:
                     self._probe(one, after, sizes)
@@ -213,7 +214,7 @@ class _Parts:
 
 def _sizes(planned: Extraction) -> dict[str, float]:
     """Return about how many bytes the cache of each model will take, by its name."""
-    sizes = {}
+    sizes: dict[str, float] = {}
     for cache in planned.caches:
         size = float(size_of(cache.directory)) if cache.directory.is_dir() else 0.0
         for job in planned.jobs:
