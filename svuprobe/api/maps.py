@@ -135,8 +135,8 @@ def plot_map(
         raise ProbeError(problems[0])
     one_file = saving.is_file_name(out)
     if one_file and len(lists) > 1:
-        names = " and ".join(clips.folder for clips in lists)
-        raise ProbeError(f"{out}: one file, but there are features of {names}; name a folder")
+        several = " and ".join(clips.folder for clips in lists)
+        raise ProbeError(f"{out}: one file, but there are features of {several}; name a folder")
     written: list[Path] = []
     for clips in lists:
         reader = _Reader(clips, None if results is None else Path(results), options, reporter)
