@@ -89,7 +89,8 @@ class DeviceOfWorkers(Checked):
         super().__init__("device", checked_device)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if ctx is not None and ctx.params.get("cluster"):
+        # (What is not given is a mark of click's here, and no text.)
+        if ctx is not None and isinstance(ctx.params.get("cluster"), str):
             return value  # `RunOptions` knows what it may be
         return super().convert(value, param, ctx)
 

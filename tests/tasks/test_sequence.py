@@ -17,6 +17,7 @@ from test_probe import features_of
 from torch.nn import functional
 
 from svuprobe import api
+from svuprobe.probe import identity
 from svuprobe.probe.clip_answers import clip_answers
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.training.frames import FrameFeatures
@@ -230,6 +231,16 @@ def test_tokens_and_a_declared_alphabet(tmp_path):
     assert [clip.target for clip in clips] == [("AA", "B"), ("B", "AA"), ()]
     assert labels_of(task, clips) == ("AA", "B", "CH")
     assert "word_error_rate" not in task.metrics
+
+
+@pytest.mark.parametrize("changed", [{"unit": "token"}, {"casefold": True}, {"alphabet": "AabB "}])
+def test_other_symbols_are_another_task_or_other_clips(tmp_path, changed):
+    made = []
+    for keys in ({}, changed, changed):
+        task, clips = own(tmp_path, ["Ab a", "a b", "Ba"], **keys)
+        made.append((identity.of_task(task, labels_of(task, clips)), identity.of_clips(clips)))
+    assert made[0] != made[1]
+    assert made[1] == made[2]
 
 
 def test_texts_may_be_files(tmp_path):
