@@ -35,14 +35,11 @@ from svuprobe.extractors.jobs import (
     CacheToFill,
     Corpus,
     Job,
-    announcement,
     caches_of,
     close_cache,
     jobs_for,
-    refuse_full_disk,
-    remarks,
 )
-from svuprobe.extractors.progress import Estimate
+from svuprobe.extractors.progress import Estimate, announcement, refuse_full_disk, remarks
 from svuprobe.extractors.writer import ExtractionReport, ShardFile, Writer
 from svuprobe.tasks.types import Clip, Windowing
 

@@ -14,19 +14,19 @@ from typing import Protocol
 
 from svuprobe import api
 from svuprobe._errors import UserError
-from svuprobe._files import holds, write_text
+from svuprobe._files import write_text
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import Data, display
-from svuprobe.benchmarks import leaderboard, real_audio, report as pages, suite as suites
-from svuprobe.benchmarks.plots import KINDS
+from svuprobe.benchmarks import real_audio, suite as suites
 from svuprobe.cluster.suite import SuiteOnCluster
 from svuprobe.extractors.found_again import named_in
 from svuprobe.extractors.names import canonical, typed
 from svuprobe.probe.at_hand import AtHand
-from svuprobe.probe.protocol import FRAME_POOLINGS, ProbeError
+from svuprobe.probe.protocol import FRAME_POOLINGS
 from svuprobe.probe.results import result_file
 from svuprobe.probe.results.result_file import Entry
+from svuprobe.suite_boards import show
 from svuprobe.suite_models import PretrainJob, jobs_of, models_of, pretrain_models
 from svuprobe.suite_parts import (
     Part,
@@ -210,7 +210,7 @@ def _make_suite(plan: suites.Suite, places: _Places, options: RunOptions, doer: 
     if groups:
         failures += doer.make(list(groups.values()), data, features, results)
     display.rename_all(results, {carried[model]: name for model, name in names.items()})
-    changed, problems = _show(results, out, AtHand(features, data.folder), reporter)
+    changed, problems = show(results, out, AtHand(features, data.folder), reporter)
     if not changed and not groups:
         reporter.say(f"nothing to do: {out / 'leaderboard.md'} says what the results say")
     return SuiteRun(_of_suite(results, asked), [*failures, *problems])
@@ -335,35 +335,3 @@ def _extract(
             for clip, reason in report.failures:
                 options.reporter.say(f"  {clip!r}: {reason}")
     return failures
-
-
-def _show(results: Path, out: Path, at_hand: AtHand, reporter: Reporter) -> tuple[bool, list[str]]:
-    """Write plots and the page of results, then the leaderboard, if it is not what the results say.
-
-    It comes last, as the mark of a whole run.
-
-    Returns whether anything was written, and a line for each file of results that could not be
-    used.
-    """
-    files, problems = leaderboard.files(results, out / "leaderboard.md")
-    if all(holds(path, text) for path, text in files.items()):
-        return False, problems
-    for kind in KINDS:
-        try:
-            paths = api.plot(kind, results, out / "plots")
-        except api.LeftOut as error:
-            paths = error.written
-        except ProbeError:  # nothing of that kind to draw
-            continue
-        for path in paths:
-            if path.suffix == ".png":
-                reporter.say(str(path))
-    try:
-        # What it could not use are the files that the leaderboard could not.
-        reporter.say(str(pages.write(results, out / "report", at_hand)[0]))
-    except ProbeError as error:  # a folder of that name that is something else
-        problems.append(str(error))
-    for path, text in files.items():
-        write_text(path, text)
-    reporter.say(str(out / "leaderboard.md"))
-    return True, problems
