@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from svuprobe._errors import did_you_mean
+from svuprobe._show import shown
 from svuprobe._text import as_csv as csv_text
 from svuprobe.benchmarks import leaderboard, tables
 from svuprobe.benchmarks.across import across as across_tasks
@@ -54,6 +55,8 @@ class ExportOptions:
 
     spread: str = "std"
     hub_dataset: str = ""
+
+    __repr__ = shown
 
 
 def export(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from svuprobe._errors import did_you_mean
+from svuprobe._show import shown
 from svuprobe.benchmarks import tables
 from svuprobe.benchmarks.selection import ALL, Selection
 from svuprobe.probe.protocol import ProbeError
@@ -57,6 +58,8 @@ class Difference:
     clips: int
     groups: int
     caveat: str
+
+    __repr__ = shown
 
 
 def differences(

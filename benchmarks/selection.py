@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from svuprobe._errors import did_you_mean
+from svuprobe._show import shown
 from svuprobe.benchmarks import suite
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.probe.protocol import ProbeError
@@ -65,18 +66,20 @@ class Selection:
     'MERT 95M'
     """
 
-    tasks: Sequence[str] = ()
-    models: Sequence[str] = ()
-    protocols: Sequence[str] = ()
+    tasks: str | Sequence[str] = ()
+    models: str | Sequence[str] = ()
+    protocols: str | Sequence[str] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+
+    __repr__ = shown
 
     def __post_init__(self) -> None:
         """Check the patterns and the display names."""
         for kind in ("tasks", "models", "protocols"):
             patterns = getattr(self, kind)
             # One name is a list of one: its letters would each be a pattern.
-            patterns = [patterns] if isinstance(patterns, str) else patterns
-            object.__setattr__(self, kind, tuple(patterns))
+            patterns = [patterns] if isinstance(patterns, (str, Path)) else patterns
+            object.__setattr__(self, kind, tuple(map(str, patterns)))
         object.__setattr__(self, "names", display_names(self.names))
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from svuprobe._show import shown
 from svuprobe.extractors.model_trial import BrokenPromiseError, Trial, on_one_line
 
 
@@ -36,6 +37,8 @@ class ModelReport:
     facts: dict[str, str]
     checks: tuple[Check, ...]
     speed: float | None
+
+    __repr__ = shown
 
     @property
     def ok(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from svuprobe._show import shown
 from svuprobe.extractors.batching import WindowFeatures
 from svuprobe.extractors.cache import Header, Row, ShardWriter
 from svuprobe.extractors.cache.speed import Speed
@@ -48,6 +49,8 @@ class ExtractionReport:
     wall_s: float = 0.0
     speed: Speed | None = None
     failures: list[tuple[str, str]] = field(default_factory=list)
+
+    __repr__ = shown
 
     def add(self, other: ExtractionReport) -> None:
         """Count what another process did of the same extraction."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from svuprobe._errors import OptionError
 from svuprobe._machine import check_real, check_whole
 from svuprobe._run_options import RunOptions
+from svuprobe._show import shown
 from svuprobe._tracking import check_tracker
 
 WEIGHTS = ("float32", "float16")
@@ -46,6 +47,8 @@ class PretrainOptions(RunOptions):
     weights_dtype: str = "float32"
     resume: bool = False
     track: str | None = None
+
+    __repr__ = shown
 
     def __post_init__(self) -> None:
         """Check every value, and find the device."""

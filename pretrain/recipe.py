@@ -17,6 +17,7 @@ from typing import Any
 
 from svuprobe._errors import UserError, did_you_mean
 from svuprobe._files import parse_toml
+from svuprobe._show import shown
 
 
 class PretrainError(UserError):
@@ -200,6 +201,8 @@ class Recipe:
     last_rate: float = 0.01
     steps: int = 8_400
     seed: int = 0
+
+    __repr__ = shown
 
     def __post_init__(self) -> None:
         """Check every field; raises PretrainError with the field, its value and the rule."""

@@ -22,6 +22,7 @@ import torch
 
 from svuprobe._distributed import Distributed
 from svuprobe._files import locked, write_text, writing
+from svuprobe._show import shown
 from svuprobe._tracking import tracking
 from svuprobe.extractors import loading
 from svuprobe.extractors.audio import Decoders
@@ -61,6 +62,8 @@ class Pretrained:
     recipe: Recipe
     seen: Seen
     curve: tuple[dict[str, float], ...]
+
+    __repr__ = shown
 
 
 def pretrain(

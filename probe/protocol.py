@@ -21,6 +21,7 @@ from typing import Any
 
 from svuprobe._errors import did_you_mean
 from svuprobe._files import parse_toml
+from svuprobe._show import shown
 from svuprobe.probe.marble import MARBLE_STOPPING
 from svuprobe.probe.protocol_fields import (
     CHOICES,
@@ -176,6 +177,8 @@ class Protocol:
     pca: int = 0
     search: str = "grid"
 
+    __repr__ = shown
+
     def __post_init__(self) -> None:
         # A TOML file may hold anything.
         for field in fields(self):
@@ -312,10 +315,7 @@ PRESETS = {p.name: p for p in (Protocol(), _LINEAR, _MA2023, _MARBLE, _LOGISTIC,
 
 
 def preset(name: str, **changes: Any) -> Protocol:
-    """Return a preset by its name, or the protocol in a TOML file, with fields changed.
-
-    An unknown name answers with the close matches, as does an unknown key of the file.
-    """
+    """Return a preset by its name, or the protocol in a TOML file, with fields changed."""
     found = _from_toml(Path(name)) if name.endswith(".toml") else _named(name)
     return replace(found, **changes)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
+from svuprobe._show import shown
+
 T = TypeVar("T")
 
 
@@ -78,6 +80,8 @@ class Reporter:
     say: Callable[[str], object] = _ignore
     make_bar: Callable[..., Any] | None = None
     title: str = ""
+
+    __repr__ = shown
 
     def titled(self, title: str) -> Reporter:
         """Return a reporter whose bars carry a title."""

@@ -23,6 +23,7 @@ from svuprobe._machine import (
     checked_device,
 )
 from svuprobe._progress import SILENT, Reporter
+from svuprobe._show import shown
 from svuprobe._tracking import check_tracker
 
 # Decoding takes about a hundredth of the time that a
@@ -91,6 +92,8 @@ class RunOptions:
     cluster: str | None = None
     reporter: Reporter = SILENT
 
+    __repr__ = shown
+
     def __post_init__(self) -> None:
         """Check every value, and find the device."""
         check_dtype(self.dtype)
@@ -150,6 +153,8 @@ class FinetuneOptions(RunOptions):
     checkpoint_steps: int = 0
     resume: bool = False
     track: str | None = None
+
+    __repr__ = shown
 
     def __post_init__(self) -> None:
         """Check every value, and find the device."""

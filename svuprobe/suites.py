@@ -40,7 +40,7 @@ from svuprobe.tasks import TaskError
 
 
 def run_suite(
-    suite: str,
+    suite: str | Path,
     *,
     data: Data | str | Path,
     out: str | Path,
@@ -100,7 +100,7 @@ class SuiteRun:
 
 
 def make_suite(
-    suite: str,
+    suite: str | Path,
     *,
     data: Data | str | Path,
     out: str | Path,
@@ -119,7 +119,7 @@ def make_suite(
         features=Path(features) if features else out / "features",
         results=Path(results) if results else out / "results",
     )
-    plan = suites.load(suite)
+    plan = suites.load(str(suite))
     if options.cluster is None:
         return _make_suite(plan, places, options, _Here(options))
     folders = [places.out, places.features, places.results]

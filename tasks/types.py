@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from svuprobe._errors import UserError
+from svuprobe._show import shown
 
 SPLITS = ("train", "valid", "test")
 _LONGEST_S = 60.0  # of a clip taken whole: attention over hours of audio fits no memory
@@ -127,6 +128,8 @@ class Task:
     # Official clips per split, where they are known.
     expected: Mapping[str, int] = field(default_factory=dict)
     hours: float = 0.0  # of audio in the whole dataset, about; 0 where unknown
+
+    __repr__ = shown
 
 
 def natural_key(text: str) -> list[Any]:

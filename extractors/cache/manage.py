@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from svuprobe._files import abandoned, busy, leftovers, lock_of, locked, sweep, writing
+from svuprobe._show import shown
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache.checksums import sidecar
 from svuprobe.extractors.cache.format import Header, numbered
@@ -77,6 +78,8 @@ class CacheInfo:
     hours: float | None
     size: int
     state: str
+
+    __repr__ = shown
 
 
 def cache_info(folder: Path) -> CacheInfo:

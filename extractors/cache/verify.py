@@ -15,6 +15,7 @@ import h5py
 
 from svuprobe._files import sha256_of
 from svuprobe._progress import SILENT, Reporter
+from svuprobe._show import shown
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache.checksums import reading, recorded, remove
 from svuprobe.extractors.cache.format import Header, misplaced, numbered, plain
@@ -32,6 +33,8 @@ class Damage:
 
     path: Path
     reason: str
+
+    __repr__ = shown
 
 
 def verify(

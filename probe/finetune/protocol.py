@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from svuprobe._errors import did_you_mean
+from svuprobe._show import shown
 from svuprobe.probe.protocol import MOST_RATE, ProbeError
 
 SELECT = ("best", "last")
@@ -128,6 +129,8 @@ class FinetuneProtocol(_Hashed):
     seeds: int = 3
     start: str = ""
 
+    __repr__ = shown
+
     def __post_init__(self) -> None:
         for name in RANGES:
             _require_in_range(name, getattr(self, name))
@@ -169,6 +172,8 @@ class RecipeProtocol(_Hashed):
     epochs: int = 0
     batch_size: int = 0
     seeds: int = 3
+
+    __repr__ = shown
 
     def __post_init__(self) -> None:
         _require_in_range("epochs", self.epochs)

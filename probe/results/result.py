@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from svuprobe._show import shown
 from svuprobe.probe.results.extraction_info import ExtractionInfo
 from svuprobe.probe.results.finetune_info import FineTuneInfo
 from svuprobe.probe.results.result_folds import FoldInfo, SplitCounts
@@ -87,6 +88,8 @@ class TaskInfo:
         "class_weight_alpha",
     )
 
+    __repr__ = shown
+
     @property
     def label(self) -> str:
         """Return the name, with the windows that were asked for: ``technique.window5s``."""
@@ -134,6 +137,8 @@ class ModelInfo:
     recipe: Text | None = None
     finetune: FineTuneInfo | None = None
 
+    __repr__ = shown
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolInfo:
@@ -142,6 +147,8 @@ class ProtocolInfo:
     name: Name
     hash: Digest
     fields: dict[str, Any]
+
+    __repr__ = shown
 
     @property
     def shuffle_labels(self) -> bool:
@@ -197,6 +204,8 @@ class Counts:
     missing_clips: tuple[str, ...] = ()
     undefined: tuple[str, ...] = ()
 
+    __repr__ = shown
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
@@ -210,6 +219,8 @@ class Timings:
     train_s: float
     test_s: float
     extraction: ExtractionInfo | None = None
+
+    __repr__ = shown
 
     @property
     def total_s(self) -> float:
@@ -280,6 +291,8 @@ class Result:
     layer_sets: dict[str, PerSeed] | None = None
     folds: tuple[FoldInfo, ...] | None = None
     schema: int = SCHEMA
+
+    __repr__ = shown
 
     @property
     def ranked(self) -> Score:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from svuprobe._show import shown
+
 PerSeed = tuple[float | None, ...]
 Interval = tuple[float | None, float | None] | None
 
@@ -47,6 +49,8 @@ class Score:
     mean: float | None
     std: float | None
     ci95: Interval
+
+    __repr__ = shown
 
     @classmethod
     def of_seeds(cls, per_seed: Sequence[float], ci95: Interval) -> Score:

@@ -10,11 +10,13 @@ import numpy as np
 
 from svuprobe._files import size_text, writing
 from svuprobe._progress import SILENT, Reporter
+from svuprobe._show import cut
+from svuprobe.api.arguments import model_name, task_name
 from svuprobe.extractors import cache as caches
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, find, require_place
 from svuprobe.extractors.found_again import finished_elsewhere
-from svuprobe.extractors.names import slug, typed
+from svuprobe.extractors.names import slug
 from svuprobe.tasks import kinds
 from svuprobe.tasks.manifest import ClipList
 
@@ -37,6 +39,15 @@ class CachedFeatures(Mapping[str, np.ndarray]):
         self._cache = cache
         self.layer_names: tuple[str, ...] = cache.header.layer_names
         self.level: str = cache.header.level
+
+    def __repr__(self) -> str:
+        """Return whose features they are, and how many."""
+        header = self._cache.header
+        return (
+            f"CachedFeatures({cut(header.model, 52)}@{header.revision[:8]}:\n"
+            f"    {cut(header.dataset, 34)}, {cut(header.windowing, 26)}, {self.level} level,\n"
+            f"    {len(self)} clips, layers: {len(self.layer_names)} of {header.dim})"
+        )
 
     def __getitem__(self, clip_id: str) -> np.ndarray:
         windows = [self._cache.read(row) for row in self._cache.rows_of[clip_id]]
@@ -74,7 +85,7 @@ class CachedFeatures(Mapping[str, np.ndarray]):
 
 
 def load_features(
-    features: str | Path, task: str | None = None, model: str | None = None
+    features: str | Path, task: str | Path | None = None, model: str | Path | None = None
 ) -> CachedFeatures:
     """Open a cache of features: arrays by clip id, read when they are asked for.
 
@@ -105,7 +116,7 @@ def load_features(
     """
     folder = Path(features)
     if task is not None and model is not None:
-        folder = _folder_of(folder, task, typed(model))
+        folder = _folder_of(folder, task_name(task), model_name(model))
     cache = FeatureCache(folder)
     try:
         # A folder that was renamed would answer for another model or dataset.
@@ -230,7 +241,7 @@ def cache_verify(
 def cache_prune(
     directory: str | Path,
     *,
-    model: str | None = None,
+    model: str | Path | None = None,
     dry_run: bool = False,
     reporter: Reporter = SILENT,
 ) -> int:
@@ -265,7 +276,7 @@ def cache_prune(
     """
     directory = Path(directory)
     if model is not None:
-        return _delete_model(directory, typed(model, reporter), dry_run, reporter)
+        return _delete_model(directory, model_name(model, reporter), dry_run, reporter)
     gone = caches.prune(directory, dry_run=dry_run)
     for path, size in gone.items():
         reporter.say(f"{path}: {size_text(size)}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from svuprobe._machine import MOST_SEED, check_whole
 from svuprobe._progress import SILENT, Reporter
+from svuprobe._show import shown
+from svuprobe.api.arguments import task_name, task_names
 from svuprobe.tasks import Task, TaskError, find_clips, is_synthetic, kinds, load
 from svuprobe.tasks.datasets import embedded_folder
 from svuprobe.tasks.folds import names
@@ -17,12 +19,28 @@ from svuprobe.tasks.synth import CORPORA
 from svuprobe.tasks.types import SPLITS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Data:
-    """Say where datasets are: one folder that holds them all, and single ones elsewhere."""
+    """Say where datasets are: one folder that holds them all, and single ones elsewhere.
+
+    Attributes
+    ----------
+    root
+        The folder that holds them all.
+    elsewhere
+        Folders of single datasets, by the dataset's name.
+    """
 
     root: Path
-    elsewhere: dict[str, Path] = field(default_factory=dict)
+    elsewhere: dict[str, Path]
+
+    __repr__ = shown
+
+    def __init__(self, root: str | Path, elsewhere: Mapping[str, str | Path] | None = None) -> None:
+        folders = {dataset: Path(folder) for dataset, folder in (elsewhere or {}).items()}
+        # A frozen object is filled here alone.
+        object.__setattr__(self, "root", Path(root))
+        object.__setattr__(self, "elsewhere", folders)
 
     def folder(self, dataset: str) -> Path:
         """Return the folder of a dataset; in the package if it comes with svuprobe."""
@@ -37,7 +55,7 @@ class Data:
         return place if isinstance(place, Data) else cls(Path(place))
 
 
-def load_task(task: str) -> Task:
+def load_task(task: str | Path) -> Task:
     """Load a task: what is asked of which dataset, and how its clips are cut and scored.
 
     Parameters
@@ -61,11 +79,11 @@ def load_task(task: str) -> Task:
     >>> svuprobe.load_task("technique").metrics[0]
     'accuracy'
     """
-    return load(task)
+    return load(task_name(task))
 
 
 def synth(
-    tasks: Sequence[str],
+    tasks: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     clips: int | None = None,
@@ -107,7 +125,7 @@ def synth(
     'vocalset'
     """
     check_whole("seed", seed, 0, MOST_SEED)
-    datasets = _datasets_of(tasks, "of which there is no synthetic copy")
+    datasets = _datasets_of(task_names(tasks), "of which there is no synthetic copy")
     written = []
     for dataset in datasets:
         if embedded_folder(dataset):
@@ -126,7 +144,11 @@ def synth(
 
 
 def check(
-    task: str, data: Data | str | Path, *, thorough: bool = False, reporter: Reporter = SILENT
+    task: str | Path,
+    data: Data | str | Path,
+    *,
+    thorough: bool = False,
+    reporter: Reporter = SILENT,
 ) -> bool:
     """Say what there is of a task's dataset and what is wrong with it; return whether it is whole.
 
@@ -163,7 +185,7 @@ def check(
     from svuprobe.extractors.audio import Decoders
     from svuprobe.tasks.data import check as checking
 
-    loaded = load(task)
+    loaded = load(task_name(task))
     root = Data.of(data).folder(loaded.dataset)
     # A task on data of one's own names each file, wherever it is.
     if not loaded.source and not root.is_dir():
@@ -179,7 +201,12 @@ def check(
     return report.ok
 
 
-def prepare(tasks: Sequence[str], data: Data | str | Path, *, reporter: Reporter = SILENT) -> None:
+def prepare(
+    tasks: str | Path | Sequence[str | Path],
+    data: Data | str | Path,
+    *,
+    reporter: Reporter = SILENT,
+) -> None:
     """Download and unpack what may be downloaded of each task's dataset.
 
     Parameters
@@ -209,7 +236,7 @@ def prepare(tasks: Sequence[str], data: Data | str | Path, *, reporter: Reporter
     """
     from svuprobe.tasks.data.prepare import prepare as prepare_dataset
 
-    for dataset in _datasets_of(tasks, "which nothing has to be downloaded for"):
+    for dataset in _datasets_of(task_names(tasks), "which nothing has to be downloaded for"):
         prepare_dataset(dataset, Data.of(data).folder(dataset), reporter=reporter)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from svuprobe._files import replacing
 from svuprobe._run_options import RunOptions
+from svuprobe._show import shown
 from svuprobe.api.audio_files import audio_files
 from svuprobe.api.models import LoadedModel, load_model
 from svuprobe.extractors.audio import ClipEnd, Decoders, Window
@@ -44,9 +45,11 @@ class Embedding:
     frames: int = 0
     failure: str = ""
 
+    __repr__ = shown
+
 
 def embed(
-    model: str,
+    model: str | Path,
     audio: str | Path | Sequence[str | Path],
     out: str | Path | None = None,
     *,

@@ -10,13 +10,13 @@ from typing import NamedTuple
 from svuprobe._machine import MOST_WINDOW_S, check_real
 from svuprobe._run_options import RunOptions
 from svuprobe.api import display
+from svuprobe.api.arguments import model_names, task_names
 from svuprobe.api.data import Data, clips_of
 from svuprobe.extractors.audio import Decoders
 from svuprobe.extractors.base import Extractor
 from svuprobe.extractors.extract import Extraction, extract as fill_caches, plan_extraction
 from svuprobe.extractors.jobs import Corpus
 from svuprobe.extractors.loading import load as load_extractor
-from svuprobe.extractors.names import typed
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks import Clip, TaskError, Windowing, kinds, manifest
 from svuprobe.tasks.data.doubts import too_long
@@ -27,8 +27,8 @@ _CacheKey = tuple[str, Windowing, str]
 
 
 def extract(
-    tasks: Sequence[str],
-    models: Sequence[str],
+    tasks: str | Path | Sequence[str | Path],
+    models: str | Path | Sequence[str | Path],
     *,
     data: Data | str | Path,
     features: str | Path,
@@ -85,7 +85,7 @@ def extract(
     []
     """
     options = options or RunOptions()
-    models = [typed(name, options.reporter) for name in models]
+    tasks, models = task_names(tasks), model_names(models, options.reporter)
     names = display.kept(options.names)
     display.require_asked(names, models)
     request = _requested(tasks, models, Data.of(data), window_s, frames, options)
@@ -107,8 +107,8 @@ def extract(
 
 
 def plan(
-    tasks: Sequence[str],
-    models: Sequence[str],
+    tasks: str | Path | Sequence[str | Path],
+    models: str | Path | Sequence[str | Path],
     *,
     data: Data | str | Path,
     features: str | Path,
@@ -122,6 +122,7 @@ def plan(
     afterwards.
     """
     options = options or RunOptions()
+    tasks, models = task_names(tasks), model_names(models, options.reporter)
     request = _requested(tasks, models, Data.of(data), None, frames, options)
     extractions = []
     with Decoders(options.decoders, options.decode_timeout_s) as decoders:
@@ -159,7 +160,7 @@ def _requested(
     for name in dict.fromkeys(tasks):
         lists.append(clips_of(name, place, options.reporter).with_window(window_s))
     caches = _by_cache(lists, frames)
-    extractors = [load_extractor(typed(name, options.reporter)) for name in dict.fromkeys(models)]
+    extractors = [load_extractor(name) for name in dict.fromkeys(models)]
     corpora = []
     for key, clips in caches.items():
         sharing = [each for each in lists if _cache_key(each, frames) == key]

@@ -10,25 +10,23 @@ from svuprobe._distributed import Distributed
 from svuprobe._progress import SILENT
 from svuprobe._run_options import FinetuneOptions
 from svuprobe.api import display
+from svuprobe.api.arguments import AnyProtocol, finetune_protocols, model_names, task_names
 from svuprobe.api.data import Data, clips_of
 from svuprobe.api.results import Probed, lines_of
 from svuprobe.extractors.batching import native_dtype
-from svuprobe.extractors.names import typed
 from svuprobe.probe.finetune import run as tuning
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.results.naming import as_kept
 
-AnyProtocol = FinetuneProtocol | RecipeProtocol
-
 
 def finetune(
-    tasks: Sequence[str],
-    models: Sequence[str],
+    tasks: str | Path | Sequence[str | Path],
+    models: str | Path | Sequence[str | Path],
     *,
     data: Data | str | Path,
     results: str | Path,
-    protocols: Sequence[AnyProtocol] = (),
+    protocols: AnyProtocol | str | Sequence[AnyProtocol | str] = (),
     start: str | Path | None = None,
     options: FinetuneOptions | None = None,
 ) -> list[Probed]:
@@ -47,8 +45,9 @@ def finetune(
     results
         The folder of results; trained networks lie beside them.
     protocols
-        A ``FinetuneProtocol`` for models, a ``RecipeProtocol`` for baselines, or one of each; the
-        default of the one that is not given.
+        A ``FinetuneProtocol`` for models, a ``RecipeProtocol`` for baselines, or one of each, or
+        names of presets (``yamamoto2023``, ``released-code``); the default of the one that is not
+        given.
     start
         Result of a probe whose heads are taken to start from.
     options
@@ -80,7 +79,8 @@ def finetune(
     ... )
     """
     options = options or FinetuneOptions()
-    models = [as_kept(typed(name, options.reporter)) for name in models]
+    tasks, given = task_names(tasks), finetune_protocols(protocols)
+    models = [as_kept(name) for name in model_names(models, options.reporter)]
     names = display.kept(options.names)
     display.require_asked(names, models)
     # Before a device is looked at: accelerate gives each process its own.
@@ -102,7 +102,7 @@ def finetune(
             result, path, was_there = tuning.finetune(
                 clips,
                 model,
-                _protocol_for(model, protocols),
+                _protocol_for(model, given),
                 Path(results),
                 start=None if start is None else Path(start),
                 options=options,

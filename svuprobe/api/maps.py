@@ -12,13 +12,15 @@ import numpy as np
 from svuprobe._errors import OptionError, did_you_mean
 from svuprobe._machine import check_whole
 from svuprobe._progress import SILENT, Reporter
+from svuprobe._show import shown
 from svuprobe._text import picture
 from svuprobe.api import display
+from svuprobe.api.arguments import model_names, task_name
 from svuprobe.api.probing import folders_of, lists_of
 from svuprobe.benchmarks.plots import saving, scatter, style
 from svuprobe.benchmarks.projection import METHODS, Projection, project
 from svuprobe.extractors.cache import FeatureCache, require_place
-from svuprobe.extractors.names import is_control, typed
+from svuprobe.extractors.names import is_control
 from svuprobe.probe import identity
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.results import result_file
@@ -69,6 +71,8 @@ class MapOptions:
     window_s: float | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
+    __repr__ = shown
+
     def __post_init__(self) -> None:
         """Check every value."""
         for name, known in (("method", METHODS), ("split", SPLITS)):
@@ -80,8 +84,8 @@ class MapOptions:
 
 
 def plot_map(
-    task: str,
-    models: Sequence[str] = (),
+    task: str | Path,
+    models: str | Path | Sequence[str | Path] = (),
     *,
     features: str | Path,
     out: str | Path,
@@ -129,6 +133,7 @@ def plot_map(
     ['.png', '.svg', '.csv']
     """
     options, features, out = options or MapOptions(), Path(features), Path(out)
+    task, asked = task_name(task), [as_kept(name) for name in model_names(models, reporter)]
     options = replace(options, names=display.in_features(features, options.names))
     lists, problems = lists_of(features, task, options.window_s)
     if not lists:
@@ -140,8 +145,7 @@ def plot_map(
     written: list[Path] = []
     for clips in lists:
         reader = _Reader(clips, None if results is None else Path(results), options, reporter)
-        names = [as_kept(typed(name, reporter)) for name in models]
-        folders = folders_of(features, clips, names, Protocol(), reporter)
+        folders = folders_of(features, clips, asked, Protocol(), reporter)
         if len(folders) > scatter.MOST_MODELS:
             raise ProbeError(
                 f"{features}: {len(folders)} models have features for task {task}; a map shows up "

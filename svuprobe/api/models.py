@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from svuprobe._run_options import RunOptions
+from svuprobe._show import cut
+from svuprobe.api.arguments import model_name
 from svuprobe.extractors import check_model as checking
 from svuprobe.extractors.audio import ClipEnd, Window, cut_samples
 from svuprobe.extractors.base import ExtractError, Extractor, FrameGrid
 from svuprobe.extractors.batching import DTYPES, finite_features, input_spec, native_dtype
 from svuprobe.extractors.loading import load as load_extractor
-from svuprobe.extractors.names import typed
 from svuprobe.tasks.types import Windowing
 
 
@@ -34,6 +37,14 @@ class LoadedModel:
         self.sample_rate, self.dim = extractor.sample_rate, extractor.dim
         self.layer_names: tuple[str, ...] = tuple(extractor.layer_names)
         extractor.to(device, DTYPES[dtype])
+
+    def __repr__(self) -> str:
+        """Return what it is and gives, in a line or two."""
+        return (
+            f"LoadedModel({cut(self.name, 56)}@{self.revision[:8]}:\n"
+            f"    layers: {len(self.layer_names)} of {self.dim}, {self.sample_rate:g} Hz, "
+            f"on {self._device})"
+        )
 
     def __call__(
         self, audio: np.ndarray, sr: float, *, window_s: float | None = None
@@ -84,14 +95,14 @@ class LoadedModel:
         return FrameGrid.of(self.extractor).centres(n_frames)
 
 
-def load_model(model: str, *, options: RunOptions | None = None) -> LoadedModel:
+def load_model(model: str | Path, *, options: RunOptions | None = None) -> LoadedModel:
     """Load a frozen model that takes audio as arrays.
 
     Parameters
     ----------
     model
-        Its name: of the catalogue, ``hf:``, ``random:``, ``py:`` or ``hear:``. Weights are
-        downloaded once.
+        Its name: of the catalogue, ``hf:``, ``random:``, ``py:`` or ``hear:``; or the path of a
+        checkpoint. Weights are downloaded once.
     options
         ``device`` and ``dtype`` are used; ``auto`` is what extraction takes on the device.
 
@@ -113,7 +124,7 @@ def load_model(model: str, *, options: RunOptions | None = None) -> LoadedModel:
     (1, 128)
     """
     options = options or RunOptions()
-    extractor = load_extractor(typed(model, options.reporter))
+    extractor = load_extractor(model_name(model, options.reporter))
     dtype = options.dtype
     if dtype == "auto":
         dtype = native_dtype(options.runs_on)
@@ -121,7 +132,7 @@ def load_model(model: str, *, options: RunOptions | None = None) -> LoadedModel:
     return LoadedModel(extractor, options.runs_on, dtype if extractor.parameters else "float32")
 
 
-def check_model(model: str, *, options: RunOptions | None = None) -> checking.ModelReport:
+def check_model(model: str | Path, *, options: RunOptions | None = None) -> checking.ModelReport:
     """Try what an extractor's contract promises on a model; say what was seen and how fast it was.
 
     Parameters
@@ -149,7 +160,7 @@ def check_model(model: str, *, options: RunOptions | None = None) -> checking.Mo
     """
     options = options or RunOptions()
     dtype = "float32" if options.dtype == "auto" else options.dtype
-    extractor = load_extractor(typed(model, options.reporter))
+    extractor = load_extractor(model_name(model, options.reporter))
     report = checking.check(extractor, options.runs_on, dtype)
     for line in report.lines():
         options.reporter.say(line)

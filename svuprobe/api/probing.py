@@ -11,11 +11,11 @@ from svuprobe._files import locked, writing
 from svuprobe._progress import SILENT, Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import display
+from svuprobe.api.arguments import model_names, probe_protocol, task_names
 from svuprobe.api.caches import caches_of
 from svuprobe.api.results import PartlyDone, Probed, at_the_edge, lines_of
 from svuprobe.extractors import found_again
 from svuprobe.extractors.cache import FeatureCache, require_place
-from svuprobe.extractors.names import typed
 from svuprobe.probe import identity
 from svuprobe.probe.probing import probe as train_and_score
 from svuprobe.probe.protocol import ProbeError, Protocol
@@ -26,12 +26,12 @@ from svuprobe.tasks.manifest import ClipList
 
 
 def probe(
-    tasks: Sequence[str] = (),
-    models: Sequence[str] = (),
+    tasks: str | Path | Sequence[str | Path] = (),
+    models: str | Path | Sequence[str | Path] = (),
     *,
     features: str | Path,
     results: str | Path,
-    protocol: Protocol | None = None,
+    protocol: Protocol | str | Path | None = None,
     window_s: float | None = None,
     options: RunOptions | None = None,
 ) -> list[Probed]:
@@ -49,8 +49,8 @@ def probe(
     results
         The folder of results: each is ``<model>@<revision8>/<task>/<protocol>.json``.
     protocol
-        How heads are trained and chosen; None for the default, `svuprobe.probe.protocol.preset` has
-        others.
+        How heads are trained and chosen: a `Protocol`, the name of a preset
+        (`svuprobe.probe.protocol.PRESETS`) or a TOML file; None for the default.
     window_s
         Of windows that extraction was asked for in place of the tasks' own; None for their own.
     options
@@ -78,13 +78,13 @@ def probe(
     >>> probed.path.name
     'svuprobe.json'
     """
-    options, protocol = options or RunOptions(), protocol or Protocol()
-    models = [typed(name, options.reporter) for name in models]
+    options, protocol = options or RunOptions(), probe_protocol(protocol)
+    models = model_names(models, options.reporter)
     features, results = Path(features), Path(results)
     asked = display.in_features(features, display.kept(options.names))
     shown = display.of_features(features) | asked
     # None stands for every task that has features.
-    names: Sequence[str | None] = tasks or [None]
+    names: Sequence[str | None] = task_names(tasks) or [None]
     probed: list[Probed] = []
     problems: list[str] = []
     for name in names:

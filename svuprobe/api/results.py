@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from svuprobe._show import shown
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.results import result_file
 from svuprobe.probe.results.grids import GridChoice
@@ -26,6 +27,8 @@ class Probed:
     path: Path
     cached: bool
     replaced: tuple[str, ...] = ()
+
+    __repr__ = shown
 
 
 class PartlyDone(ProbeError):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from svuprobe._show import shown
 from svuprobe.tasks.types import Task
 
 
@@ -55,3 +56,5 @@ class Prediction:
     activation_name: str = ""
     failure: str = ""
     name: Path | None = None
+
+    __repr__ = shown

@@ -5,6 +5,9 @@ import importlib
 import inspect
 import subprocess
 import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -15,7 +18,10 @@ from planted import write_task
 
 import svuprobe
 from svuprobe import api
+from svuprobe.api import arguments
 from svuprobe.extractors.base import ExtractError
+from svuprobe.pretrain.presets import PRESETS
+from svuprobe.pretrain.recipe import load_recipe
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
 
 FUNCTIONS = [
@@ -241,3 +247,112 @@ def test_an_array_gets_the_prediction_of_its_file(tmp_path, kind):
 def test_features_that_are_not_there_are_said_with_the_command_that_makes_them(tmp_path):
     with pytest.raises(ExtractError, match="svuprobe extract --model logmel --task technique"):
         svuprobe.load_features(tmp_path, "technique", "logmel")
+
+
+# -- names and paths as they are typed -------------------------------------------------------------
+
+SEVERAL = ("tasks", "models", "protocols", "audio")
+
+
+def alternatives(annotation):
+    """Return what an annotation allows, and what the sequences among it hold."""
+    inner = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Sequence:
+        return [set(alternatives(inner[0])[0])]
+    sets = [set()]
+    for each in inner or (annotation,):
+        if typing.get_origin(each) is Sequence:
+            sets.append(set(alternatives(typing.get_args(each)[0])[0]))
+        else:
+            sets[0].add(each)
+    return sets
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_where_a_path_is_taken_text_is_and_where_several_are_one_is(name):
+    hints = typing.get_type_hints(function(name))
+    hints.pop("return")
+    for parameter, annotation in hints.items():
+        for allowed in alternatives(annotation):
+            assert Path not in allowed or str in allowed, parameter
+        if parameter in SEVERAL and name != "save_predictions":
+            assert str in alternatives(annotation)[0], parameter
+        if parameter in ("task", "model", "tasks", "models"):
+            assert Path in alternatives(annotation)[0], parameter
+
+
+def test_one_name_is_a_list_of_one_and_a_protocol_has_a_name(world, monkeypatch, tmp_path):
+    monkeypatch.chdir(world)
+    (report,) = svuprobe.extract(
+        "technique", "logmel", data=svuprobe.Data("data"), features="features", options=HERE
+    )
+    assert report.cached == report.clips
+    places = {"features": "features", "results": "results"}
+    (of_text,) = svuprobe.probe("technique", "logmel", protocol="linear", **places)
+    (of_object,) = svuprobe.probe(["technique"], ["logmel"], protocol=preset("linear"), **places)
+    assert of_text.cached
+    assert of_text.path == of_object.path
+    assert len(svuprobe.plot_map("technique", "logmel", features="features", out=tmp_path)) == 3
+    with pytest.raises(ProbeError, match="did you mean linear"):
+        svuprobe.probe(protocol="liner", **places)
+    assert svuprobe.synth("technique", str(tmp_path / "d"), clips=10)[0].is_dir()
+    assert svuprobe.Selection(protocols="linear").protocols == ("linear",)
+    data = svuprobe.Data("data", {"gtzan": "elsewhere"})
+    assert data.root == Path("data")
+    assert data.folder("gtzan") == Path("elsewhere")
+
+
+def test_paths_name_models_and_tasks_and_presets_of_fine_tuning_have_names():
+    assert arguments.model_names(Path("mine")) == [f"hf:{Path('mine').absolute()}"]
+    assert arguments.task_names(Path("songs.toml")) == ["songs.toml"]
+    assert arguments.task_names([Path("songs"), "technique"]) == ["folder:songs", "technique"]
+    named = arguments.finetune_protocols(["released-code", "recipe"])
+    assert [protocol.name for protocol in named] == ["released-code", "recipe"]
+    one = api.FinetuneProtocol()
+    assert arguments.finetune_protocols(one) == [one]
+    with pytest.raises(ProbeError, match="did you mean released-code"):
+        arguments.finetune_protocols("released-cod")
+
+
+# -- reprs -----------------------------------------------------------------------------------------
+
+# Made without a world; errors are shown by their messages.
+PLAIN = (
+    "ExportOptions", "FinetuneOptions", "FinetuneProtocol", "MapOptions", "PretrainOptions",
+    "Protocol", "RecipeProtocol", "Reporter", "RunOptions", "Selection",
+)  # fmt: skip
+
+
+def test_every_public_type_fits_a_screen(world, monkeypatch):
+    monkeypatch.chdir(world)
+    run = "results/logmel@v1/technique.synthetic/linear.json"
+    result = svuprobe.load_result(run)
+    recipe = load_recipe("small", PRESETS)
+    trained = {"folder": world / ("m" * 40), "seen": {"hours": 1.0}, "curve": ({"loss": 0.1},) * 99}
+    instances = [getattr(svuprobe, name)() for name in PLAIN]
+    instances += [
+        result, result.task, result.model, result.protocol, result.counts, result.timings,
+        result.ranked, recipe, svuprobe.load_task("technique"), svuprobe.load_model("logmel"),
+        api.Probed(result, world / run, cached=True), api.Pretrained(recipe=recipe, **trained),
+        svuprobe.Data("d" * 200, dict.fromkeys("abcdefghij", "e" * 100)),
+        svuprobe.predict(run, np.sin(np.arange(96000) / 16), 32000),
+        svuprobe.compare("logmel", "mfcc", "results")[0][0],
+        svuprobe.cache_list("features")[0], svuprobe.check_model("logmel"),
+        *svuprobe.extract("technique", "logmel", data="data", features="features", options=HERE),
+        *svuprobe.embed("logmel", "song.wav", options=HERE),
+        preset("ma2023", seeds=2, learning_rates=tuple(np.geomspace(1e-4, 1, 40).tolist())),
+    ]  # fmt: skip
+    with svuprobe.load_features("features", "technique", "logmel") as features:
+        instances.append(features)
+        texts = {type(each).__name__: repr(each) for each in instances}
+    for name, text in texts.items():
+        lines = text.split("\n")
+        assert text.startswith(f"{name}("), text
+        assert max(map(len, lines)) <= 80, text
+        assert len(lines) <= 15, text
+        assert " at 0x" not in text
+    for name in api.__all__:
+        kind = getattr(api, name)
+        if inspect.isclass(kind) and not issubclass(kind, Exception):
+            assert name in texts
+    assert repr(Protocol(seeds=2)) == "Protocol(name='svuprobe', seeds=2)"
