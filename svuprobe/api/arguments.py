@@ -64,10 +64,10 @@ def finetune_protocols(
 
     Raises ProbeError for a name that is none.
     """
-    one = isinstance(protocols, (str, FinetuneProtocol, RecipeProtocol))
-    several = [protocols] if one else protocols
+    if isinstance(protocols, (str, FinetuneProtocol, RecipeProtocol)):
+        protocols = [protocols]
     found: list[AnyProtocol] = []
-    for each in several:
+    for each in protocols:
         if not isinstance(each, str):
             found.append(each)
         else:

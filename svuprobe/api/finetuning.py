@@ -80,9 +80,9 @@ def finetune(
     """
     options = options or FinetuneOptions()
     tasks, given = task_names(tasks), finetune_protocols(protocols)
-    models = [as_kept(name) for name in model_names(models, options.reporter)]
+    names_of_models = [as_kept(name) for name in model_names(models, options.reporter)]
     names = display.kept(options.names)
-    display.require_asked(names, models)
+    display.require_asked(names, names_of_models)
     # Before a device is looked at: accelerate gives each process its own.
     processes = Distributed()
     device = processes.device or options.runs_on
@@ -98,7 +98,7 @@ def finetune(
     for name in dict.fromkeys(tasks):
         clips = clips_of(name, Data.of(data), options.reporter)
         # A model named twice is trained once.
-        for model in dict.fromkeys(models):
+        for model in dict.fromkeys(names_of_models):
             result, path, was_there = tuning.finetune(
                 clips,
                 model,
