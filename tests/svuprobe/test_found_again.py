@@ -127,7 +127,7 @@ def test_a_suite_finds_a_moved_checkpoint_s_results(project, monkeypatch):
     for name in ("old", "new"):
         (project / f"{name}.toml").write_text(SUITE.format(name=name))
     # Pictures and the page take long, and are not what is asked here.
-    monkeypatch.setattr(suites, "_show", lambda *args: (True, []))
+    monkeypatch.setattr(suites, "show", lambda *args: (True, []))
     (project / "models/new").rename(project / "models/old")
     first = run_suite("old.toml", data=".", out="out")
     assert first == []

@@ -25,6 +25,7 @@ GROUND = {
     "_progress",
     "_run_options",
     "_system_errors",
+    "_show",
     "_tensors",
     "_text",
     "_tracking",
