@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from svuprobe._machine import (
     LEAST_MEMORY,
@@ -146,6 +147,9 @@ class FinetuneOptions(RunOptions):
     track
         ``trackio``, ``wandb`` or ``tensorboard``, if it is installed: losses, learning rates and
         validation scores are logged there. If None, nowhere; a result is the same with and without.
+    features
+        The folder of caches, whose lists say which TOML file or folder a task on data of one's own
+        is of that is called by its name. Nothing else is read there.
     """
 
     accumulate: int = 1
@@ -153,6 +157,7 @@ class FinetuneOptions(RunOptions):
     checkpoint_steps: int = 0
     resume: bool = False
     track: str | None = None
+    features: str | Path = "features"
 
     __repr__ = shown
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from svuprobe._files import holds, write_text
-from svuprobe.tasks import dataset_id, kinds, load, own
+from svuprobe._progress import SILENT, Reporter
+from svuprobe.tasks import TABLE, dataset_id, kinds, load, own
 from svuprobe.tasks.types import SPLITS, Clip, Task, TaskError
 
 
@@ -86,13 +87,14 @@ def labels_of(task: Task, clips: Sequence[Clip]) -> tuple[str, ...]:
     return kinds.of(task).labels_of(task, clips)
 
 
-def save(features: Path, found: ClipList) -> None:
+def save(features: Path, found: ClipList, reporter: Reporter = SILENT) -> None:
     """Write the list of a task's clips, unless just this one is there.
 
     It may be there where nothing can be written.
 
     The file or folder of a task on the user's own data is kept by its path, and by the path from
-    here to it, which survives moving a project as a whole.
+    here to it, which survives moving a project as a whole. The reporter is told where the list was
+    of other data until now.
     """
     task, path = found.task, features / "tasks" / f"{found.folder}.json"
     body = {
@@ -108,8 +110,35 @@ def save(features: Path, found: ClipList) -> None:
         body["window_s"] = found.window_s
     # A line for each value: two versions of a list can be compared line by line.
     text = json.dumps(body, indent=0)
-    if not holds(path, text):
-        write_text(path, text)
+    if holds(path, text):
+        return
+    before = _replaced(path, task)
+    write_text(path, text)
+    if before:
+        reporter.say(
+            f"{task.name}: {path} was made from {before} and is from now on of {task.source}; "
+            "features that are there stay, and probe makes results again where clips or targets "
+            "differ"
+        )
+
+
+def _replaced(path: Path, task: Task) -> str:
+    """Return the name of the other own data that a task's list is of; empty where there are
+    none.
+    """
+    if not task.source or not path.is_file():
+        return ""
+    try:
+        body = _body(path)
+    except TaskError:
+        return ""  # damaged: nobody could use it
+    try:
+        before = _source(path, body)
+    except TaskError:
+        return str(body["source"])
+    # By what is on the disk: a project that moved as a whole is the same under another path.
+    same = before and os.path.samefile(own.path_of(before), own.path_of(task.source))
+    return "" if same else before
 
 
 def _stored(clip: Clip) -> dict[str, Any]:
@@ -226,6 +255,32 @@ def _source(path: Path, body: dict[str, Any]) -> str:
         f"{path}: was made from {source}, which is gone; run svuprobe extract --task with the "
         f"data where they are now (features are kept), or delete {path} to forget the task"
     )
+
+
+def sources(features: Path, names: Sequence[str]) -> list[str]:
+    """Return what tasks are loaded by: a name of own data that extraction listed becomes the TOML
+    file or folder that it was of; all others stay as they are.
+
+    Raises TaskError naming the list whose data are gone, or that is damaged.
+    """
+    return [_by_list(features, name) for name in names]
+
+
+def _by_list(features: Path, name: str) -> str:
+    if name in TABLE or own.is_own(name):
+        return name
+    problem: TaskError | None = None
+    # With windows of another length a task has a list more: any of them says what it is of.
+    for path in sorted(features.glob("tasks/*.json")):
+        if path.name.partition(".")[0] != name:
+            continue
+        try:
+            return _source(path, _body(path)) or name
+        except TaskError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return name
 
 
 def _tuples(value: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from svuprobe._machine import MOST_WINDOW_S, check_real
+from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import display
 from svuprobe.api.arguments import model_names, task_names
@@ -44,7 +45,8 @@ def extract(
     Parameters
     ----------
     tasks
-        Names of tasks; on data of one's own TOML files or ``folder:PATH``.
+        Names of tasks; on data of one's own TOML files or ``folder:PATH``, or the names of those
+        that were extracted to ``features`` before.
     models
         Names of models: of the catalogue, ``hf:``, ``random:``, ``py:`` or ``hear:``.
     data
@@ -88,6 +90,7 @@ def extract(
     tasks, models = task_names(tasks), model_names(models, options.reporter)
     names = display.kept(options.names)
     display.require_asked(names, models)
+    tasks = manifest.sources(Path(features), tasks)
     request = _requested(tasks, models, Data.of(data), window_s, frames, options)
     reports = []
     for corpus, sharing in request.corpora:
@@ -97,7 +100,7 @@ def extract(
             Path(features),
             options,
             # The lists are written when nothing speaks against the work, and not before.
-            begun=functools.partial(_begin, Path(features), sharing),
+            begun=functools.partial(_begin, Path(features), sharing, options.reporter),
         )
         for report in done:
             options.reporter.say(summary(corpus.dataset, corpus.level, report))
@@ -123,6 +126,7 @@ def plan(
     """
     options = options or RunOptions()
     tasks, models = task_names(tasks), model_names(models, options.reporter)
+    tasks = manifest.sources(Path(features), tasks)
     request = _requested(tasks, models, Data.of(data), None, frames, options)
     extractions = []
     with Decoders(options.decoders, options.decode_timeout_s) as decoders:
@@ -130,7 +134,7 @@ def plan(
             extraction = plan_extraction(
                 request.extractors, corpus, Path(features), options, decoders
             )
-            _begin(Path(features), sharing, extraction.seconds_of)
+            _begin(Path(features), sharing, options.reporter, extraction.seconds_of)
             extractions.append(extraction)
     return extractions
 
@@ -168,7 +172,9 @@ def _requested(
     return _Request(extractors, corpora)
 
 
-def _begin(features: Path, lists: Sequence[ClipList], seconds: Mapping[str, float]) -> None:
+def _begin(
+    features: Path, lists: Sequence[ClipList], reporter: Reporter, seconds: Mapping[str, float]
+) -> None:
     """Write the lists of clips. Raises TaskError where some last too long for their task's
     windows, by the seconds of those that are still to be extracted.
     """
@@ -176,7 +182,7 @@ def _begin(features: Path, lists: Sequence[ClipList], seconds: Mapping[str, floa
         if reason := too_long(clips.task, clips.clips, seconds):
             raise TaskError(f"task {clips.task.name}: {reason}")
     for clips in lists:
-        manifest.save(features, clips)
+        manifest.save(features, clips, reporter)
 
 
 def _cache_key(clips: ClipList, frames: bool) -> _CacheKey:

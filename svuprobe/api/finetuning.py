@@ -18,6 +18,7 @@ from svuprobe.probe.finetune import run as tuning
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.results.naming import as_kept
+from svuprobe.tasks import manifest
 
 
 def finetune(
@@ -37,7 +38,8 @@ def finetune(
     Parameters
     ----------
     tasks
-        Names of tasks; on data of one's own TOML files or ``folder:PATH``.
+        Names of tasks; on data of one's own TOML files or ``folder:PATH``, or the names of those
+        that were extracted to ``options.features``.
     models
         Models by name, or baselines (`svuprobe.probe.baselines`).
     data
@@ -95,7 +97,7 @@ def finetune(
     )
     runtime = Runtime(device, dtype, options.accumulate, processes)
     probed = []
-    for name in dict.fromkeys(tasks):
+    for name in dict.fromkeys(manifest.sources(Path(options.features), tasks)):
         clips = clips_of(name, Data.of(data), options.reporter)
         # A model named twice is trained once.
         for model in dict.fromkeys(names_of_models):

@@ -15,7 +15,7 @@ from svuprobe._options import Number, Shard
 from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
     MODEL,
-    TASK,
+    check_tasks,
     data_of,
     data_option,
     device_option,
@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 @click.option(
     "--model", "model_names", type=MODEL, multiple=True, required=True, help="Repeatable."
 )
-@click.option("--task", "task_names", type=TASK, multiple=True, required=True, help="Repeatable.")
+@click.option(
+    "--task",
+    "task_names",
+    metavar="TASK",
+    multiple=True,
+    required=True,
+    help="Repeatable; your own by file, or by name once extracted.",
+)
 @data_option
 @features_option
 @device_option
@@ -106,6 +113,7 @@ def extract(
     output: Output,
 ) -> None:
     """Run frozen models once over the datasets of tasks and cache every layer."""
+    check_tasks(task_names, features)
     from svuprobe import api
 
     options = api.RunOptions(

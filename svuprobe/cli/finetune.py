@@ -12,12 +12,13 @@ from svuprobe._machine import MOST_JOBS
 from svuprobe._options import ALPHA, RATE, RATE_OR_0, SHARE, Checked, whole
 from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
-    TASK,
     TypedModel,
+    check_tasks,
     data_of,
     data_option,
     device_option,
     display_names,
+    features_option,
     names_option,
     results_option,
     track_option,
@@ -100,7 +101,14 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.option("--task", "task_names", type=TASK, multiple=True, required=True, help="Repeatable.")
+@click.option(
+    "--task",
+    "task_names",
+    metavar="TASK",
+    multiple=True,
+    required=True,
+    help="Repeatable; your own by file, or by name once extracted.",
+)
 @click.option(
     "--model",
     "model_names",
@@ -110,6 +118,7 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Or a baseline; repeatable.",
 )
 @data_option
+@features_option
 @results_option
 @click.option("--preset", "preset_name", type=FINETUNE, default="yamamoto2023", show_default=True)
 @adaptation_options
@@ -163,6 +172,7 @@ def finetune(
     """Train models end to end on tasks, or supervised baselines; several GPUs with accelerate
     launch.
     """
+    check_tasks(task_names, options["features"])
     fields = ft_protocol.FinetuneProtocol.__dataclass_fields__
     # Options are called as the protocol's fields, so that each is one.
     changes = {k: options.pop(k) for k in list(options) if k in fields and k != "start"}
