@@ -22,7 +22,7 @@ from svuprobe import _files
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import extraction
-from svuprobe.extractors import batching, jobs, writer
+from svuprobe.extractors import batching, jobs, progress, writer
 from svuprobe.extractors.audio import clips as audio
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, claim, prune, speed
@@ -212,8 +212,8 @@ def test_the_plan_is_told_before_work_and_a_full_disk_refused(tmp_path, monkeypa
     said = []
     run(clips, tmp_path / "f", reporter=Reporter(said.append))
     assert said[0].startswith("to do: 10 clips, 0.10 h of audio, clip level, through logmel: ")
-    usage = jobs.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(jobs.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    usage = progress.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(progress.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(
         ExtractError, match=r"need .* GiB and 9\.31e-07 GiB are free; free some space"
     ):
@@ -507,8 +507,8 @@ def test_a_header_that_promises_days_fails_its_clip_alone_and_counts_nothing(tmp
     silence = tmp_path / "a" / "silence.flac"
     soundfile.write(silence, np.zeros(3_600_000), 1000)
     assert audio.duration(replace(endless, path=str(silence))) == 3600
-    usage = jobs.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(jobs.shutil, "disk_usage", lambda _: usage._replace(free=10))
+    usage = progress.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(progress.shutil, "disk_usage", lambda _: usage._replace(free=10))
     with pytest.raises(ExtractError, match=r"the longest clip is 'long' of 1\.00 h"):
         run([*clips, replace(endless, id="long", path=str(silence))], tmp_path / "g")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from svuprobe import api, cli, suites
+from svuprobe import api, cli, suite_boards
 from svuprobe._errors import OptionError
 from svuprobe.api.extraction import plan
 from svuprobe.cluster import addresses, facts, parts, tasks
@@ -66,7 +66,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(MODEL)
     (tmp_path / "suite.toml").write_text(SUITE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(suites, "KINDS", ())  # pictures are of results, whoever made these
+    monkeypatch.setattr(suite_boards, "KINDS", ())  # pictures are of results, whoever made these
     return tmp_path
 
 
