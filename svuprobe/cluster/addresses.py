@@ -100,7 +100,12 @@ def _local(number: int) -> Iterator[Any]:
             workers[n] = {"cls": distributed.Nanny, "options": options}
         scheduler = {
             "cls": distributed.Scheduler,
-            "options": {"dashboard": False, "host": "127.0.0.1"},
+            # A free port for its pages of numbers: its own default may be another run's.
+            "options": {
+                "dashboard": False,
+                "dashboard_address": "127.0.0.1:0",
+                "host": "127.0.0.1",
+            },
         }
         with (
             distributed.SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL) as cluster,

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import socket
 import sys
 import threading
 import time
@@ -75,7 +77,7 @@ def cluster(**options):
     """The address of a scheduler in this process, with workers of one thread."""
     options = {"n_workers": 2, "threads_per_worker": 1} | options
     with distributed.LocalCluster(
-        processes=False, dashboard_address=None, silence_logs=50, **options
+        processes=False, dashboard_address="127.0.0.1:0", silence_logs=50, **options
     ) as made:
         yield made.scheduler_address
 
@@ -246,6 +248,21 @@ def test_without_dask_the_line_says_what_to_install(project, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ClusterError, match=r"pip install 'distributed>=2024'"):
         run(Path("o"), cluster="local:1")
+
+
+def test_workers_start_here_whatever_else_runs_on_this_machine(recwarn):
+    with socket.socket() as taken:
+        try:
+            taken.bind(("127.0.0.1", 8787))  # another scheduler's pages
+            taken.listen()
+        except OSError:
+            pass  # somebody has it already
+        with addresses.connected("local:1") as client:
+            pid = client.submit(os.getpid).result(timeout=60)
+    assert pid != os.getpid()
+    assert not recwarn.list
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_a_scheduler_without_workers(project, monkeypatch):
