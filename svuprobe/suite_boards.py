@@ -37,8 +37,9 @@ def show(results: Path, out: Path, at_hand: AtHand, reporter: Reporter) -> tuple
     try:
         # What it could not use are the files that the leaderboard could not.
         reporter.say(str(pages.write(results, out / "report", at_hand)[0]))
-    except ProbeError as error:  # a folder of that name that is something else
-        problems.append(str(error))
+    except ProbeError as error:  # nothing to show, or a folder of that name that is something else
+        if str(error) not in problems:
+            problems.append(str(error))
     for path, text in files.items():
         write_text(path, text)
     reporter.say(str(out / "leaderboard.md"))

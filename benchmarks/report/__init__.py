@@ -42,11 +42,14 @@ def write(
     Raises
     ------
     ProbeError
-        ``out`` is a folder of something else, or there is no such folder of results.
+        ``out`` is a folder of something else, there is no such folder of results, or none of its
+        files could be used.
     """
     players = Audio(audio, out)
     _require_ours(out)
     content = gather(results, at_hand, selection)
+    if content.problems and not content.parts:  # of no result there is no page
+        raise ProbeError(content.problems[0])
     if not holds(out / SIGN, _SIGN_TEXT):
         write_text(out / SIGN, _SIGN_TEXT)
     text = page(content, players)

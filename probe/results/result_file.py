@@ -138,7 +138,12 @@ def load(path: Path) -> Result:
         raise ProbeError(f"{path}: can't be read ({error.strerror or error})") from None
     except (ValueError, RecursionError) as error:
         raise ProbeError(f"{path}: not JSON ({error}); {again}") from None
-    if not isinstance(body, dict) or body.get("schema") != SCHEMA:
+    if not isinstance(body, dict) or "schema" not in body:
+        raise ProbeError(
+            f"{path}: no result of svuprobe; name the folder that probe wrote results to (of a "
+            "suite's it is OUT/results), or move this file elsewhere"
+        )
+    if body["schema"] != SCHEMA:
         raise ProbeError(f"{path}: not a result of schema {SCHEMA}; run svuprobe probe again")
     try:
         return from_json(body)

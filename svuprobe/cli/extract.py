@@ -22,6 +22,7 @@ from svuprobe.cli.shared import (
     display_names,
     features_option,
     names_option,
+    tasks_option,
     window_option,
 )
 
@@ -33,14 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model", "model_names", type=MODEL, multiple=True, required=True, help="Repeatable."
 )
-@click.option(
-    "--task",
-    "task_names",
-    metavar="TASK",
-    multiple=True,
-    required=True,
-    help="Repeatable; your own by file, or by name once extracted.",
-)
+@tasks_option
 @data_option
 @features_option
 @device_option

@@ -21,6 +21,7 @@ from svuprobe.cli.shared import (
     features_option,
     names_option,
     results_option,
+    tasks_option,
     track_option,
 )
 from svuprobe.extractors.names import check_name as check_model_name
@@ -101,14 +102,7 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.option(
-    "--task",
-    "task_names",
-    metavar="TASK",
-    multiple=True,
-    required=True,
-    help="Repeatable; your own by file, or by name once extracted.",
-)
+@tasks_option
 @click.option(
     "--model",
     "model_names",

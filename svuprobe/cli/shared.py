@@ -35,6 +35,15 @@ class TypedModel(Checked):
 MODEL = TypedModel("model", check_model_name)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
+# Names are checked when the folder of features is known, by `check_tasks`.
+tasks_option = click.option(
+    "--task",
+    "task_names",
+    metavar="TASK",
+    multiple=True,
+    required=True,
+    help="Repeatable; your own by file, or by name once extracted.",
+)
 features_option = click.option(
     "--features",
     type=FOLDER,

@@ -16,6 +16,7 @@ from typing import Any
 
 from svuprobe import api
 from svuprobe._errors import UserError
+from svuprobe._machine import keep_freed_memory
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.cluster.checks import require_same
@@ -164,6 +165,7 @@ def _done(site: Site, work: Part) -> Outcome:
         # and tasks are named by them.
         os.chdir(site.home)
         if not _known:
+            keep_freed_memory()  # as the command line does
             _known.update(facts({}))
         require_same(_known, site.versions)
         work(outcome, RunOptions(**site.options, reporter=Reporter(outcome.lines.append)))

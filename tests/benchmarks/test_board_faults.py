@@ -552,3 +552,11 @@ def test_mutated_results_end_in_a_line_or_a_table(tmp_path):
         render(entries)
         as_csv(tables.build(entries))
     assert shown_whole > 20
+
+
+def test_a_folder_above_the_results_is_named_and_no_page_is_replaced(tmp_path):
+    (tmp_path / "features" / "tasks").mkdir(parents=True)
+    (tmp_path / "features" / "tasks" / "x.json").write_text('{"task": "x", "clips": []}')
+    with pytest.raises(ProbeError, match="x.json: no result of svuprobe; name the folder"):
+        api.report(tmp_path, tmp_path / "page")
+    assert not (tmp_path / "page").exists()
