@@ -18,7 +18,6 @@ does not hold. It needs Linux, for /proc/locks.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -36,6 +35,7 @@ from pathlib import Path
 import click
 import numpy as np
 import soundfile
+from measured import content
 
 CLIPS, WORKERS = 32, 4
 SUITE = """
@@ -198,20 +198,6 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     told, _ = process.communicate()
     require(process.returncode == code, f"exit code {process.returncode}: {told}")
     return told
-
-
-def content(out: Path) -> dict[str, object]:
-    """Return every file of a run: bytes, and results without times. (The page names the day.)"""
-    files: dict[str, object] = {}
-    for path in sorted(out.rglob("*")):
-        name = path.relative_to(out).as_posix()
-        if path.is_dir() or name.startswith("report/"):
-            continue
-        files[name] = path.read_bytes()
-        if re.fullmatch(r"results/.*/.*\.json", name):
-            body = json.loads(path.read_text(encoding="utf-8"))
-            files[name] = {key: v for key, v in body.items() if key not in ("timings", "date")}
-    return files
 
 
 def require_same(folder: Path, out: str) -> int:

@@ -19,9 +19,7 @@ ends with exit code 1 where any of this does not hold.
 from __future__ import annotations
 
 import csv
-import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -36,6 +34,7 @@ from typing import Any
 
 import click
 import full_disks
+import measured
 import numpy as np
 import soundfile
 
@@ -45,7 +44,7 @@ from svuprobe.tasks.datasets import DATASETS, Archive
 
 _EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-_VOLATILE = {"timings", "date"}  # of a result's JSON
+_CHECKPOINT = "m/run/checkpoint.safetensors"
 
 
 class Counter:
@@ -108,34 +107,14 @@ def _run(folder: Path, words: Sequence[str], fatal: int | None, report: int) -> 
 
 
 def content(folder: Path) -> dict[str, Any]:
-    """Every file below a folder by its path; results without what differs from run to run."""
-    found: dict[str, Any] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            continue
-        name = path.relative_to(folder).as_posix()
-        if (
-            name.startswith(("results", "out/results"))
-            and path.suffix == ".json"
-            and "suite" not in path.name
-        ):
-            body = json.loads(path.read_bytes())
-            body = {key: value for key, value in body.items() if key not in _VOLATILE}
-            body["files"] = sorted(body["files"])  # networks say how long their training took
-            body["model"].get("finetune", {}).update(
-                seconds=0, epochs=0, stages=0, peak_memory_mib=0
-            )
-            found[name] = body
-        elif "yamamoto" in name or name == "m/run/checkpoint.safetensors":
+    """Every file below a folder by its path, without what differs from run to run."""
+    found = measured.content(folder)
+    for name in found:
+        if ("yamamoto" in name and not name.endswith(".json")) or name == _CHECKPOINT:
             found[name] = "a network"  # that holds the seconds of its training
-        elif path.name == "index.html":  # says what training took, in the section of costs
-            page = path.read_text(encoding="utf-8")
-            found[name] = re.sub('(?s)<section id="cost".*?</section>', "", page)
         elif name == "m/run/curve.csv":
-            with path.open(newline="", encoding="utf-8") as file:
+            with (folder / name).open(newline="", encoding="utf-8") as file:
                 found[name] = [{**row, "seconds": ""} for row in csv.DictReader(file)]
-        else:
-            found[name] = path.read_bytes()
     return found
 
 

@@ -1,7 +1,5 @@
 """A suite on a Dask cluster: the same files as without one, and one line where it can't be."""
 
-import csv
-import json
 import os
 import socket
 import sys
@@ -11,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click.testing
+import measured
 import numpy as np
 import pytest
 import soundfile
@@ -88,41 +87,11 @@ def run(out, **options):
     return run_suite("suite.toml", data=".", out=out, options=how), said
 
 
-def without_times(path):
-    body = json.loads(path.read_text())
-    for key in ("timings", "date"):
-        del body[key]
-    return body
-
-
-def without_speed(path):
-    if path.suffix == ".json":
-        body = json.loads(path.read_text())
-        rows = [row for table in body["tables"] for row in table["rows"]]
-    else:
-        body = rows = list(csv.DictReader(path.read_text().splitlines()))
-    for row in rows:
-        row.pop("times_real_time", None)
-        row.pop("cache_bytes", None)  # those of speed.json count, and its numbers differ in length
-    return body
-
-
 def same_files(one, other):
-    """Whether two runs wrote the same bytes, but for times; the page of results names the day."""
-    files = [
-        {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-        for folder in (one, other)
-    ]
-    for several in files:
-        several -= {path for path in several if path.name == "speed.json"}
-    assert files[0] == files[1]
-    for path in files[0]:
-        if path.parts[0] == "results" and path.suffix == ".json" and len(path.parts) > 2:
-            assert without_times(one / path) == without_times(other / path), path
-        elif path.stem == "leaderboard" and path.suffix != ".md":
-            assert without_speed(one / path) == without_speed(other / path), path
-        elif path.parts[0] != "report":
-            assert (one / path).read_bytes() == (other / path).read_bytes(), path
+    """Whether two runs wrote the same bytes, but for what they measured."""
+    mine, others = measured.content(one), measured.content(other)
+    assert mine.keys() == others.keys()
+    assert [name for name in mine if mine[name] != others[name]] == []
 
 
 def test_a_cluster_writes_what_a_run_without_one_writes(project):
