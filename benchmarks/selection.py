@@ -97,10 +97,14 @@ class Selection:
         Raises
         ------
         ProbeError
-            There is no such folder, or a pattern or a display name matches nothing in it.
+            There is no such folder, a pattern or a display name matches nothing in it, or none of
+            its files could be used: what is made of results must not be replaced by one of none.
         """
         entries, problems = result_file.read_all(results)
         wanted, unread = suite.read_wanted(results)
+        if problems and not entries and not wanted:
+            others = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
+            raise ProbeError(f"{problems[0]}{others}")
         entries, wanted = self._named(entries, wanted, results)
         candidates = [
             *(_Candidate.of_result(*entry) for entry in entries),

@@ -48,8 +48,6 @@ def write(
     players = Audio(audio, out)
     _require_ours(out)
     content = gather(results, at_hand, selection)
-    if content.problems and not content.parts:  # of no result there is no page
-        raise ProbeError(content.problems[0])
     if not holds(out / SIGN, _SIGN_TEXT):
         write_text(out / SIGN, _SIGN_TEXT)
     text = page(content, players)

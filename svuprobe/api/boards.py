@@ -230,7 +230,8 @@ def plot(
         if not problems:
             raise
         # Nothing to draw may well be due to the files that can't be read: both are said.
-        raise LeftOut([], [*problems, str(error)]) from None
+        unread = f"{len(problems)} files there can't be used: {problems[0]}"
+        raise ProbeError(f"{error}; {unread}") from None
     if problems:
         raise LeftOut(written, problems)
     return written

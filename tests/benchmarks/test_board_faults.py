@@ -398,12 +398,12 @@ def test_where_nothing_is_left_to_draw_all_of_it_is_said(tmp_path):
         done = run("plot", kind, "--results", results, "--out", tmp_path / "p")
         assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
         assert "svuprobe probe" in done.stderr or "probe a transformer" in done.stderr
-    (entry,) = saved(results, made("hubert-base", 0.9))
+    entry, _ = saved(results, made("hubert-base", 0.9), made("mfcc", 0.5))
     spoil(entry, "cut")
-    done = run("plot", "scores", "--results", results, "--out", tmp_path / "p")
+    done = run("plot", "data-efficiency", "--results", results, "--out", tmp_path / "p")
     assert done.exit_code == 1
     assert entry[1].name in done.stderr
-    assert "no result to draw scores of" in done.stderr
+    assert "--train-fraction 0.05 and more" in done.stderr
 
 
 def test_files_that_the_system_leaves_are_no_results(tmp_path):
@@ -554,9 +554,24 @@ def test_mutated_results_end_in_a_line_or_a_table(tmp_path):
     assert shown_whole > 20
 
 
-def test_a_folder_above_the_results_is_named_and_no_page_is_replaced(tmp_path):
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder, out: api.report(folder, out / "page"),
+        lambda folder, out: api.leaderboard(folder, out / "board.md"),
+        lambda folder, out: api.plot("scores", folder, out / "plots"),
+        lambda folder, out: api.export("csv", folder, out / "table.csv"),
+        lambda folder, out: api.compare("logmel", "mfcc", folder),
+    ],
+    ids=["report", "leaderboard", "plot", "export", "compare"],
+)
+def test_a_folder_above_the_results_is_named_and_nothing_is_replaced(tmp_path, make):
     (tmp_path / "features" / "tasks").mkdir(parents=True)
     (tmp_path / "features" / "tasks" / "x.json").write_text('{"task": "x", "clips": []}')
+    (tmp_path / "out").mkdir()
+    for name in ("board.md", "board.csv", "board.json", "table.csv"):
+        (tmp_path / "out" / name).write_text("what was made of good results")
     with pytest.raises(ProbeError, match="x.json: no result of svuprobe; name the folder"):
-        api.report(tmp_path, tmp_path / "page")
-    assert not (tmp_path / "page").exists()
+        make(tmp_path, tmp_path / "out")
+    left = [path.read_text() for path in (tmp_path / "out").iterdir()]
+    assert left == ["what was made of good results"] * 4
