@@ -91,6 +91,10 @@ def load(name: str) -> Suite:
             raise ProbeError(
                 f"{path}: can't be read ({error.strerror}); a suite is a TOML file"
             ) from None
+        if Path(name).suffix:
+            raise ProbeError(
+                f"unknown suite {name!r}; a suite of your own is a file that ends in .toml"
+            ) from None
         raise ProbeError(
             f"unknown suite {name!r}; {did_you_mean(name, shipped())}, or a path to a .toml file"
         ) from None

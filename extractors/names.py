@@ -21,8 +21,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from difflib import get_close_matches
 
-from svuprobe._errors import did_you_mean
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.base import ExtractError, ModelCard
 from svuprobe.extractors.catalogue import CATALOGUE
@@ -143,6 +143,8 @@ def code_of(name: str) -> str:
 
 def _catalogue_name(name: str) -> CatalogueName:
     """Read a name that has no form in front."""
+    if name not in CATALOGUE and (meant := _form_meant(name)):
+        raise ExtractError(f"unknown model {name!r:.300}; {meant}")
     card = _card(name, name)
     if card.download:
         file = card.download.partition(" ")[0]
@@ -157,14 +159,38 @@ def _catalogue_name(name: str) -> CatalogueName:
     return CatalogueName(card)
 
 
+def _form_meant(name: str) -> str:
+    """Say how a name without a form is written that can only be a file, a folder or a repository;
+    empty for others.
+    """
+    path, _, class_name = name.rpartition(":")
+    if name.endswith(".py") or path.endswith(".py"):
+        file, wanted = (name, "CLASS") if name.endswith(".py") else (path, class_name)
+        return f"an extractor of your own is py:FILE.py:CLASS, here py:{file}:{wanted}"
+    if name.endswith((".pt", ".pth", ".ckpt")) or name.startswith((".", "~", "/")):
+        begins = name if name.startswith((".", "~", "/")) else f"./{name}"
+        return f"a checkpoint on this disk is hf:/folder or hf:./folder, here hf:{begins}"
+    if os.path.isdir(name):
+        return f"the folder here is hf:./{name}"
+    for known, card in CATALOGUE.items():
+        if card.hub and card.hub.lower() == name.lower():
+            return f"its name here is {known}"
+    if _HUB_NAME.fullmatch(name):
+        return f"a checkpoint on the Hugging Face hub is hf:{name}"
+    return ""
+
+
 def _card(name: str, typed: str) -> ModelCard:
     """Return the card called ``name``; the error quotes what was typed."""
     if name in CATALOGUE:
         return CATALOGUE[name]
     form = typed.removesuffix(name)
     after = f"after {form} " if form else ""
-    hint = did_you_mean(name.lower(), CATALOGUE, most=3, alike=0.5)
-    raise ExtractError(f"unknown model {typed!r}; {after}{hint} (svuprobe models shows all)")
+    close = get_close_matches(name.lower(), CATALOGUE, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    raise ExtractError(
+        f"unknown model {typed!r}; {after}{hint}svuprobe models shows all {len(CATALOGUE)}"
+    )
 
 
 def _random_name(name: str, rest: str) -> RandomName:

@@ -85,8 +85,8 @@ def test_every_kind_of_name_is_accepted_and_its_canonical_spelling_is_stable(nam
     [
         ("wavlm-base-pluss", "unknown model 'wavlm-base-pluss'; did you mean wavlm-base-plus"),
         ("MERT-v1-95M", "did you mean mert-v1-95m"),
-        ("qqqq", "unknown model 'qqqq'; there are wav2vec2-base, "),
-        ("panns:cnn14", "unknown model 'panns:cnn14'; there are wav2vec2-base, "),
+        ("qqqq", "unknown model 'qqqq'; svuprobe models shows all"),
+        ("panns:cnn14", "unknown model 'panns:cnn14'; svuprobe models shows all"),
         (
             "random:wavlm-bas",
             "unknown model 'random:wavlm-bas'; after random: did you mean wavlm-base",
@@ -123,6 +123,15 @@ def test_every_kind_of_name_is_accepted_and_its_canonical_spelling_is_stable(nam
         ("py:a\x1b[31m.py:Net", "a name has no control characters"),
         ("hear:a,w\r.pt", "a name has no control characters"),
         ("", "unknown model ''"),
+        ("mine.py", "an extractor of your own is py:FILE.py:CLASS, here py:mine.py:CLASS"),
+        ("a/mine.py:Mine", "an extractor of your own is py:FILE.py:CLASS, here py:a/mine.py:Mine"),
+        (
+            "model.ckpt",
+            "a checkpoint on this disk is hf:/folder or hf:./folder, here hf:./model.ckpt",
+        ),
+        ("../there", "on this disk is hf:/folder or hf:./folder, here hf:../there"),
+        ("m-a-p/MERT-v1-95M", "its name here is mert-v1-95m"),
+        ("org/name", "a checkpoint on the Hugging Face hub is hf:org/name"),
         ("random:", "unknown model 'random:'"),
         (
             "beats-iter3",
