@@ -21,14 +21,15 @@ from svuprobe.probe.song_scores import song_scores
 from svuprobe.probe.training.splits import ClipSplits, FrameSplits, Rows
 from svuprobe.tasks.kinds.frames import Answer
 from svuprobe.tasks.manifest import ClipList
-from svuprobe.tasks.types import SPLITS, Clip
+from svuprobe.tasks.types import SPLITS, Clip, Task
 
 
 class Recordings:
     """Hold samples of every window of a task's clips, cut as extraction cuts them.
 
     They lie as float32 in a scratch file without a name, which is gone when the process ends
-    however it ends: random access costs no decoding, and the system keeps in memory what fits.
+    however it ends: random access costs no decoding, and the system keeps in memory what fits. All
+    folds of a cross-validation read the same.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ class Recordings:
     Raises
     ------
     ProbeError
-        A clip that can't be decoded, unless ``allow_missing``; a split without clips.
+        A clip that can't be decoded, unless ``allow_missing``.
     ExtractError
         A full disk.
     """
@@ -59,6 +60,7 @@ class Recordings:
         reporter: Reporter = SILENT,
     ) -> None:
         self.listed, self.input_spec = listed, input_spec
+        self.rows_of: dict[str, list[int]] = {}
         self.start_s: list[float] = []
         self.lengths: list[int] = []
         self.clip_ids: list[str] = []
@@ -66,7 +68,7 @@ class Recordings:
         # Training clips first, as they are read most: they lie together in the file.
         clips = [clip for split in SPLITS for clip in listed.clips if clip.split == split]
         with writing(folder), tempfile.TemporaryFile(dir=folder) as file:
-            rows = self._decode(clips, shortest, file, jobs, reporter)
+            self._decode(clips, shortest, file, jobs, reporter)
             file.flush()
             # An empty file can't be mapped.
             size = sum(self.lengths)
@@ -80,14 +82,12 @@ class Recordings:
                 f"{len(self.failures)} of {len(clips)} clips can't be used ({some}); mend them, "
                 "or leave them out with --allow-missing"
             )
-        self.splits = _splits(listed, clips, rows)
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
 
     def _decode(
         self, clips: Sequence[Clip], shortest: int, file: IO[bytes], jobs: int, reporter: Reporter
-    ) -> dict[str, list[int]]:
-        """Decode all clips into the scratch file and return the rows of each."""
-        rows: dict[str, list[int]] = {}
+    ) -> None:
+        """Decode all clips into the scratch file and keep the rows of each."""
         mine: list[Window] = []
         with Decoders(jobs) as decoders:
             pieces = decoders.windows(
@@ -101,9 +101,8 @@ class Recordings:
                 if failure:
                     self.failures[clip.id] = failure
                 else:
-                    rows[clip.id] = [self._write(file, clip.id, window) for window in mine]
+                    self.rows_of[clip.id] = [self._write(file, clip.id, each) for each in mine]
                 mine.clear()
-        return rows
 
     def _write(self, file: IO[bytes], clip_id: str, window: Window) -> int:
         file.write(np.ascontiguousarray(window.samples, np.float32).data)
@@ -111,6 +110,21 @@ class Recordings:
         self.start_s.append(window.start_s)
         self.lengths.append(len(window.samples))
         return len(self.lengths) - 1
+
+    def splits(self, part: ClipList) -> dict[str, Rows]:
+        """Return the windows of each split of ``part``: the clips, or as a fold parts them.
+
+        Raises ProbeError where a split would be empty.
+        """
+        found = {}
+        for split in SPLITS:
+            mine = tuple(c for c in part.clips if c.split == split and c.id in self.rows_of)
+            if not mine:
+                raise ProbeError(f"task {part.task.name}: no clip in the {split} split")
+            rows = [self.rows_of[clip.id] for clip in mine]
+            places = np.repeat(np.arange(len(mine)), [len(each) for each in rows])
+            found[split] = Rows(mine, np.concatenate(rows), places)
+        return found
 
     def window(self, row: int) -> np.ndarray:
         """Return the samples of a window, (n,) float32."""
@@ -133,19 +147,6 @@ def _ends(pieces: Any, mine: list[Window]) -> Any:
             yield clip, piece.failure
 
 
-def _splits(listed: ClipList, clips: Sequence[Clip], rows: dict[str, list[int]]) -> dict[str, Rows]:
-    splits = {}
-    for split in SPLITS:
-        mine = tuple(c for c in clips if c.split == split and c.id in rows)
-        if not mine:
-            raise ProbeError(f"task {listed.task.name}: no clip in the {split} split")
-        sizes = [len(rows[c.id]) for c in mine]
-        splits[split] = Rows(
-            mine, np.concatenate([rows[c.id] for c in mine]), np.repeat(np.arange(len(mine)), sizes)
-        )
-    return splits
-
-
 Outputs = dict[int, np.ndarray]  # row -> (C,) or (frames, C)
 
 
@@ -153,6 +154,7 @@ class TaskData(ABC):
     """Ask what a network trains on and what its outputs are worth: the same at both levels."""
 
     recordings: Recordings
+    task: Task
     splits: dict[str, Rows]
 
     @abstractmethod
@@ -185,15 +187,15 @@ class TaskData(ABC):
         """
 
     @abstractmethod
-    def test_scores(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.TestScores:
-        """Score the test split."""
+    def test_answers(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.Answers:
+        """Return what the networks of all seeds answer for the test split."""
 
 
 class ClipData(TaskData, ClipSplits):
     """Hold a task at clip level."""
 
-    def __init__(self, recordings: Recordings) -> None:
-        super().__init__(recordings.listed, recordings.splits)
+    def __init__(self, recordings: Recordings, part: ClipList) -> None:
+        super().__init__(part, recordings.splits(part))
         self.recordings = recordings
         encoded = self.kind.scaled(self.clip_targets["train"], self.offset, self.spread)
         rows = self.splits["train"]
@@ -226,8 +228,8 @@ class ClipData(TaskData, ClipSplits):
         score = self.ranked(self._stacked([outputs], split), split)[0]
         return float(np.nan_to_num(score, nan=-np.inf))
 
-    def test_scores(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.TestScores:
-        return evaluate.score_clips(self, self._stacked(outputs_of_seeds, "test"), True)
+    def test_answers(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.Answers:
+        return self._stacked(outputs_of_seeds, "test")
 
     def _stacked(self, outputs_of_seeds: Sequence[Outputs], split: str) -> np.ndarray:
         """Return the outputs of seeds for every window of a split, (S, N, C)."""
@@ -241,9 +243,9 @@ class FrameData(TaskData, FrameSplits):
     them.
     """
 
-    def __init__(self, recordings: Recordings, network: Network) -> None:
+    def __init__(self, recordings: Recordings, part: ClipList, network: Network) -> None:
         self.recordings, self.network = recordings, network
-        super().__init__(recordings.listed, recordings.splits)
+        super().__init__(part, recordings.splits(part))
         self.train_targets = self.window_targets(self.splits["train"], network.reader.targets)
 
     def window_times(self, row: int) -> np.ndarray:
@@ -279,8 +281,8 @@ class FrameData(TaskData, FrameSplits):
         score = by_clip[self.task.metrics[0]].mean()[0]
         return float(np.nan_to_num(score, nan=-np.inf))
 
-    def test_scores(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.TestScores:
-        return evaluate.score_songs(self, list(self._answers(outputs_of_seeds, "test")), True)
+    def test_answers(self, outputs_of_seeds: Sequence[Outputs]) -> evaluate.Answers:
+        return list(self._answers(outputs_of_seeds, "test"))
 
     def _answers(self, outputs_of_seeds: Sequence[Outputs], split: str) -> Iterator[list[Answer]]:
         """Yield the events of each clip, with their scores, one answer for each seed."""
@@ -299,6 +301,10 @@ class FrameData(TaskData, FrameSplits):
             yield answers
 
 
-def data_of(recordings: Recordings, network: Network) -> ClipData | FrameData:
-    """Return what a network is trained on and scored with."""
-    return FrameData(recordings, network) if network.by_frame else ClipData(recordings)
+def data_of(recordings: Recordings, part: ClipList, network: Network) -> ClipData | FrameData:
+    """Return what a network is trained on and scored with: the splits of ``part``, which are all
+    clips, or a fold's way to part them. Raises ProbeError where a split is empty.
+    """
+    if network.by_frame:
+        return FrameData(recordings, part, network)
+    return ClipData(recordings, part)

@@ -265,7 +265,7 @@ class Training:
         epoch = self.state.epochs[-1]
         values = {"epoch/number": float(len(self.state.epochs)), "epoch/loss": epoch.loss}
         if epoch.valid is not None:
-            name = self.data.recordings.listed.task.metrics[0]
+            name = self.data.task.metrics[0]
             values[f"epoch/validation {name}"] = float(epoch.valid)
         self.tracker.log(values, self._logged)
 

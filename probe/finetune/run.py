@@ -6,40 +6,38 @@ the best one and its validation score, weights that learnt, layer weights), ``ep
 loss, validation score), ``seconds``; ``peak_memory_mib``. In the folder ``<protocol>/`` beside it
 lies ``seed<n>.safetensors`` for each seed, with everything that training changed and what is needed
 to use it (`svuprobe.probe.finetune.saved`), and while a seed is in training its checkpoint.
+
+Where clips are in folds, every fold trains every seed, and the answers of all folds are scored as
+one (`svuprobe.probe.cross_validation`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from svuprobe._progress import Reporter
 from svuprobe._run_options import FinetuneOptions
 from svuprobe.extractors.found_again import is_folder, revision_here
-from svuprobe.extractors.names import is_control, slug
+from svuprobe.extractors.names import slug
 from svuprobe.probe import baselines, identity, trained
-from svuprobe.probe.assemble import assemble, weights_of_layers
+from svuprobe.probe.assemble import digests
 from svuprobe.probe.caveats import require_whole
-from svuprobe.probe.finetune.data import ClipData, FrameData, Recordings, data_of
+from svuprobe.probe.finetune.data import FrameData, Recordings, data_of
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.model import AnyProtocol, build
 from svuprobe.probe.finetune.network import Network
+from svuprobe.probe.finetune.parts import TrainedPart, result_of, splits_of
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.finetune.saved import RunFolder
-from svuprobe.probe.finetune.seeds import SeedRunner, TrainedSeed
+from svuprobe.probe.finetune.seeds import SeedRunner
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.results import result_file
-from svuprobe.probe.results.finetune_info import FineTuneInfo
-from svuprobe.probe.results.result import ModelInfo, ProtocolInfo, Result, Timings
-from svuprobe.probe.results.result_layers import LayerChoice, Selected
-from svuprobe.probe.results.score import defined
+from svuprobe.probe.results.result import Result, Timings
 from svuprobe.probe.trained import FoldedHeads, TrainedHeads
-from svuprobe.tasks import folds
 from svuprobe.tasks.manifest import ClipList
 
 
@@ -78,31 +76,25 @@ def finetune(
         What can't be run as asked, and a loss that is not finite.
     """
     options, runtime = options or FinetuneOptions(), runtime or Runtime()
-    n_folds = len(folds.names(listed.clips))
-    if n_folds:
-        raise ProbeError(
-            f"task {listed.task.name}: its clips are in {n_folds} folds, and fine-tuning trains on "
-            "one split; say train, valid or test in a column split in place of folds, or run "
-            "svuprobe probe"
-        )
-    heads = None
+    heads: Mapping[str, TrainedHeads] = {}
     if start is not None:
         protocol, heads = _from_probe(start, protocol, listed, model)
 
-    def make(seed: int) -> Network:
+    def make(fold: str, seed: int) -> Network:
         network = build(
             model,
             listed.task,
             listed.labels,
             protocol,
-            heads=heads,
+            heads=heads.get(fold),
             seed=seed,
             checkpointing=options.checkpointing,
         )
         return network.to(runtime.device)
 
     # Made before anything is decoded: what can't be run is said at once.
-    network = make(0)
+    parts = splits_of(listed)
+    network = make(parts[0][0], 0)
     about = network.about | {"dtype": runtime.dtype}
     path = _path(results, about, listed, protocol)
     marks = identity.marks_of(listed.clips)
@@ -143,21 +135,35 @@ def finetune(
         "revision": about["revision"],
         "protocol": protocol.fields | {"hash": protocol.hash},
     }
-    task_data = data_of(recordings, network)
-    if isinstance(task_data, FrameData):
-        require_whole(task_data)
-    runner = SeedRunner(task_data, folder, options, runtime, run_identity["digest"], config)
-    seeds = []
-    # Each seed begins with a network of its own; the first was made to name the run.
-    for seed in range(protocol.seeds):
-        if seed:
-            network = make(seed)
-        seeds.append(runner.run(network, seed))
+    # All folds' data before any is trained: what is too small is said at once. They read what the
+    # network gives by what it is, and not by what it learns.
+    of_parts = [data_of(recordings, part, network) for _, part in parts]
+    for data in of_parts:
+        if isinstance(data, FrameData):
+            require_whole(data)
+    done = []
+    for number, (fold, _) in enumerate(parts):
+        runner = SeedRunner(
+            of_parts[number],
+            RunFolder(path, number + 1 if fold else 0),
+            options,
+            runtime,
+            run_identity["digest"],
+            fold,
+            config,
+        )
+        seeds = []
+        # Each seed begins with a network of its own; the first was made to name the run.
+        for seed in range(protocol.seeds):
+            if seed or number:
+                network = make(fold, seed)
+            seeds.append(runner.run(network, seed))
+        done.append(TrainedPart(fold, of_parts[number], tuple(seeds)))
     finished = time.perf_counter()
     if processes.first:
         folder.tidy()
     spent = Timings(decode_s=decoded - started, train_s=finished - decoded, test_s=0.0)
-    result, predictions = _result(network, runner.data, protocol, seeds, about, runtime, spent)
+    result, predictions = result_of(done, network, protocol, about, runtime, spent)
     result = replace(
         result,
         timings=replace(spent, test_s=time.perf_counter() - finished),
@@ -172,17 +178,19 @@ def finetune(
 
 def _from_probe(
     start: Path, protocol: AnyProtocol, listed: ClipList, model: str
-) -> tuple[FinetuneProtocol, TrainedHeads]:
-    """Return the protocol with the shape of a probe's heads, and these.
+) -> tuple[FinetuneProtocol, dict[str, TrainedHeads]]:
+    """Return the protocol with the shape of a probe's heads, and these by the names of the folds,
+    an empty one for a single split.
 
-    Raises ProbeError where they are of another model, task or labels, or of fewer seeds.
+    Raises ProbeError where they are of another model, task, labels or splits, or of fewer seeds.
     """
     if isinstance(protocol, RecipeProtocol):
         raise ProbeError(f"--from {start}: {model} is a baseline and starts from random weights")
-    probe, heads = result_file.load(start), trained.load(start)
+    probe, found = result_file.load(start), trained.load(start)
     # The folder of a checkpoint may have moved since.
     if revision_here(model) == probe.model.revision and is_folder(probe.model.name):
         model = probe.model.name
+    of_folds = dict(found.folds) if isinstance(found, FoldedHeads) else {"": found}
     asked = (model, listed.task.name, list(listed.labels))
     have = (probe.model.name, probe.task.name, list(probe.task.labels))
     for what, wanted, got in zip(("model", "task", "labels"), asked, have, strict=True):
@@ -190,11 +198,13 @@ def _from_probe(
             raise ProbeError(
                 f"{start}: its {what} is {got}, not {wanted}; give --from a probe of the same"
             )
-    if isinstance(heads, FoldedHeads):
+    # Heads must not be tested on clips that they learnt from.
+    if probe.task.split_sha256 != digests(listed.clips)["split_sha256"]:
         raise ProbeError(
-            f"{start}: it has heads of {len(heads.folds)} folds, and fine-tuning trains on one "
-            "split; give --from a probe of a single split"
+            f"{start}: its clips, or their splits, folds or groups, are not those of "
+            f"{listed.task.name} now; run svuprobe probe again"
         )
+    heads = next(iter(of_folds.values()))
     if heads.pooling != "mean":
         raise ProbeError(
             f"{start}: its heads read pooling = {heads.pooling!r}, and fine-tuning pools by the "
@@ -220,7 +230,7 @@ def _from_probe(
         layers="sum",
         start=f"{probe.protocol.name} {probe.protocol.hash}",
     )
-    return protocol, heads
+    return protocol, of_folds
 
 
 def _path(results: Path, about: dict[str, Any], listed: ClipList, protocol: AnyProtocol) -> Path:
@@ -265,56 +275,6 @@ def _changed(old: Result, mine: dict[str, str], marks: dict[str, str]) -> list[s
     Where no audio is at hand, what it was is taken on trust.
     """
     return [part for part in identity.differing(old.identity, mine) if marks or part != "audio"]
-
-
-def _result(
-    network: Network,
-    data: ClipData | FrameData,
-    protocol: AnyProtocol,
-    seeds: Sequence[TrainedSeed],
-    about: dict[str, Any],
-    runtime: Runtime,
-    timings: Timings,
-) -> tuple[Result, dict[str, np.ndarray]]:
-    """Return the result of all seeds and what they predict for the test split."""
-    test = data.test_scores([seed.outputs for seed in seeds])
-    softmax = np.stack([seed.weights for seed in seeds])
-    # (S, L): a seed's own layers have an RMS of their own
-    squares = np.stack([seed.squares for seed in seeds])
-    # That of the state which was kept, the last stage's.
-    valid = np.array([seed.state.stages[-1].valid for seed in seeds], dtype=float)
-    head = LayerChoice(
-        layer="sum",
-        # Of what the last stage trains last: the transformer, else the layer weights.
-        learning_rate=network.plan.stages[-1].rates[-1][1],
-        valid=defined(float(valid.mean())),
-    )
-    finetune_info = FineTuneInfo(
-        parameters=sum(p.numel() for p in network.parameters()),
-        stages=tuple(tuple(seed.state.stages) for seed in seeds),
-        epochs=tuple(tuple(seed.state.epochs) for seed in seeds),
-        seconds=tuple(seed.state.seconds for seed in seeds),
-        peak_memory_mib=runtime.peak_memory_mib(),
-        processes=runtime.processes.world,
-    )
-    control = not isinstance(protocol, RecipeProtocol) and is_control(about["name"])
-    layer_names = tuple(about["layer_names"])
-    result = assemble(
-        data.recordings.listed,
-        data,
-        test,
-        model=ModelInfo(
-            **about | {"layer_names": layer_names}, control=control, finetune=finetune_info
-        ),
-        protocol=ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=protocol.fields),
-        layer_weights=weights_of_layers(softmax, np.sqrt(squares.mean(axis=0)), np.sqrt(squares)),
-        selected=Selected(head=head, layers={}),
-        missing=list(data.recordings.failures),
-        environment={"device": runtime.device},
-        timings=timings,
-        libraries=("transformers",),
-    )
-    return result, test.predictions
 
 
 def is_baseline(model: str) -> bool:

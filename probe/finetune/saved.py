@@ -3,15 +3,17 @@
 ``<protocol>/seed<n>.safetensors`` beside a result holds every weight that any stage trained and
 every buffer; the pretrained rest comes from the model by its name. The metadata, each value JSON:
 ``task`` (with labels and windowing), ``model``, ``supervised`` (a baseline), ``protocol``,
-``dtype``, ``state`` (what training saw), ``run`` (a digest).
+``dtype``, ``state`` (what training saw), ``run`` (a digest). Of a cross-validation the files are
+``fold<k>-seed<n>.safetensors``, folds counted from 1 in their order.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,28 +31,36 @@ from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.results import result_file
-from svuprobe.probe.stored_task import stored_task, task_from
-from svuprobe.tasks.manifest import ClipList
-from svuprobe.tasks.types import Task
+from svuprobe.probe.stored_task import task_from
+from svuprobe.tasks.types import Task, natural_key
 
 _DISCARDED = "discarded"  # name of a file in a folder of networks that are to go
 
 
 class RunFolder:
     """Name the files of the networks of one result, in ``<protocol>/`` beside
-    ``<protocol>.json``.
+    ``<protocol>.json``; those of a fold (from 1), or of a single split (0).
     """
 
-    def __init__(self, result: Path) -> None:
+    def __init__(self, result: Path, fold: int = 0) -> None:
         self.result, self.path = result, result.with_suffix("")
+        self._before = f"fold{fold}-" if fold else ""
 
     def network(self, seed: int) -> Path:
         """Return the file of the trained network of a seed."""
-        return self.path / f"seed{seed}.safetensors"
+        return self.path / f"{self._before}seed{seed}.safetensors"
 
     def checkpoint(self, seed: int) -> Path:
         """Return the file of a seed that is in training."""
-        return self.path / f"seed{seed}-checkpoint.safetensors"
+        return self.path / f"{self._before}seed{seed}-checkpoint.safetensors"
+
+    def networks(self, seed: int) -> list[Path]:
+        """Return the trained networks of a seed that are there: one, or one of each fold."""
+        name = self.network(seed).name
+        one = [self.path / name] if (self.path / name).is_file() else []
+        return one or sorted(
+            self.path.glob(f"fold*-{name}"), key=lambda path: natural_key(path.name)
+        )
 
     def make_room(self, *, resume: bool, overwrite: bool) -> None:
         """Make the folder; what an unfinished run left is kept, thrown away, or an error.
@@ -91,7 +101,7 @@ class RunFolder:
         processes.
         """
         with writing(self.path):
-            for pattern in ("seed*-checkpoint.safetensors*", "seed*.safetensors.tmp-*"):
+            for pattern in ("*seed*-checkpoint.safetensors*", "*seed*.safetensors.tmp-*"):
                 for left in self.path.glob(pattern):
                     left.unlink(missing_ok=True)
 
@@ -99,13 +109,13 @@ class RunFolder:
         """Return the SHA-256 of the networks, by the name that a result has for a file beside
         it.
         """
-        return {
-            f"/{file.name}": sha256_of(file) for file in sorted(self.path.glob("seed*.safetensors"))
-        }
+        files = sorted(self.path.glob("*seed*.safetensors"))
+        return {f"/{file.name}": sha256_of(file) for file in files}
 
 
 class NetworkPredictor:
-    """Answer for new audio with a network that was fine-tuned, or a trained baseline.
+    """Answer for new audio with a network that was fine-tuned, or a trained baseline; of a
+    cross-validation with the mean of what the networks of all folds say, as new audio is in none.
 
     Attributes
     ----------
@@ -113,9 +123,12 @@ class NetworkPredictor:
         See `svuprobe.probe.predict.predict.Predictor`.
     """
 
-    def __init__(self, network: Network, task: Task, runtime: Runtime) -> None:
-        self.network, self.task, self.runtime = network, task, runtime
-        self.input_spec, self.batch_seconds = network.input_spec, batch_seconds_for(runtime.device)
+    def __init__(self, networks: Sequence[Network], task: Task, runtime: Runtime) -> None:
+        self.networks, self.task, self.runtime = networks, task, runtime
+        # All are the same but for what they learnt.
+        self.network = networks[0]
+        self.input_spec = self.network.input_spec
+        self.batch_seconds = batch_seconds_for(runtime.device)
 
     def logits(self, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return logits of windows (samples,): (C,) each at clip level, (frames, C) at frame
@@ -128,7 +141,8 @@ class NetworkPredictor:
                     f"than one frame, {self.network.shortest} samples at "
                     f"{self.input_spec.sample_rate} Hz"
                 )
-        return self.runtime.logits(self.network, windows)
+        of_networks = [self.runtime.logits(network, windows) for network in self.networks]
+        return [np.mean(of_window, axis=0) for of_window in zip(*of_networks, strict=True)]
 
     def frame_times(self, start_s: float, n_frames: int) -> np.ndarray:
         """Return the centres of frames, seconds."""
@@ -151,21 +165,34 @@ class NetworkPredictor:
 
 def is_finetuned(result: Path) -> bool:
     """Return whether trained networks lie beside a result, for `load_predictor`."""
-    return RunFolder(result).network(0).is_file()
+    return bool(RunFolder(result).networks(0))
 
 
 def load_predictor(
     result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False
 ) -> NetworkPredictor:
-    """Return the trained network of a seed of a result. Raises ProbeError where there is none."""
-    file = RunFolder(result).network(seed)
-    if not file.is_file():
+    """Return the trained network of a seed of a result, or those of its folds.
+
+    Raises ProbeError where one is missing, or is not what was written with the result.
+    """
+    files = RunFolder(result).networks(seed)
+    written = result_file.load(result)
+    if len(files) != (written.task.folds or 1):
         raise ProbeError(
-            f"{file}: no such seed of {result.name}; make it again with svuprobe finetune "
-            "--overwrite"
+            f"{RunFolder(result).network(seed)}: no such seed of {result.name}; make it again with "
+            "svuprobe finetune --overwrite"
         )
-    # Weights of another run would answer under the name of this result.
-    result_file.require_unchanged(result_file.load(result), result, f"/{file.name}")
+    networks = []
+    for file in files:
+        # Weights of another run would answer under the name of this result.
+        result_file.require_unchanged(written, result, f"/{file.name}")
+        network, task, runtime = _load(file, result, device, run_code)
+        networks.append(network)
+    return NetworkPredictor(networks, task, runtime)
+
+
+def _load(file: Path, result: Path, device: str, run_code: bool) -> tuple[Network, Task, Runtime]:
+    """Return a trained network, its task and what it runs on."""
     tensors, metadata = read_tensors(file, START_ANEW)
     about = {key: json.loads(value) for key, value in metadata.items()}
     task = task_from(about["task"])
@@ -183,22 +210,22 @@ def load_predictor(
     # Their shape is that of the targets, which a fresh network does not know.
     network.offset, network.spread = tensors.pop("offset"), tensors.pop("spread")
     network.load_state_dict(tensors, strict=False)
-    return NetworkPredictor(network.requires_grad_(False).to(device), task, Runtime(device, dtype))
+    return network.requires_grad_(False).to(device), task, Runtime(device, dtype)
 
 
 def save_network(
     network: Network,
     weights: dict[str, torch.Tensor],
-    listed: ClipList,
+    task: Mapping[str, Any],
     state: State,
     run: str,
     file: Path,
     dtype: str,
 ) -> None:
-    """Write the file of a seed in one step."""
+    """Write the file of a seed in one step; ``task`` is as `stored_task` gives it."""
     protocol = asdict(network.protocol) if isinstance(network, FineTunedModel) else {}
     about = {
-        "task": stored_task(listed.task, listed.labels),
+        "task": task,
         "model": network.about,
         "supervised": isinstance(network, BaselineModel),
         "protocol": protocol,

@@ -18,6 +18,7 @@ from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.loop import State, Training
 from svuprobe.probe.finetune.network import Batch, Network
 from svuprobe.probe.finetune.saved import RunFolder, load_into, save_network
+from svuprobe.probe.stored_task import stored_task
 
 # Of the training split, over which the RMS of layers is measured.
 _RMS_WINDOWS = 64
@@ -35,9 +36,16 @@ class TrainedSeed:
 
 @dataclass(frozen=True)
 class SeedRunner:
-    """Train seeds, by what all of a run have in common.
+    """Train seeds on one split, by what all of a run have in common.
 
-    ``digest`` is of the run's identity, ``config`` what a tracker is told of it.
+    Attributes
+    ----------
+    digest
+        Of the run's identity.
+    fold
+        Name of the fold that is tested; empty of a single split.
+    config
+        What a tracker is told of the run.
     """
 
     data: ClipData | FrameData
@@ -45,6 +53,7 @@ class SeedRunner:
     options: FinetuneOptions
     runtime: Runtime
     digest: str
+    fold: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, network: Network, seed: int) -> TrainedSeed:
@@ -53,7 +62,8 @@ class SeedRunner:
         network.offset = torch.from_numpy(data.offset).to(runtime.device)
         network.spread = torch.from_numpy(data.spread).to(runtime.device)
         # Of all that two runs have to share for one to go on from what the other left.
-        run = hashlib.sha256(json.dumps([self.digest, seed]).encode()).hexdigest()
+        of_fold = [self.fold] if self.fold else []
+        run = hashlib.sha256(json.dumps([self.digest, seed, *of_fold]).encode()).hexdigest()
         file = self.folder.network(seed)
         state = load_into(network, file, run) if file.is_file() else self._train(network, seed, run)
         squares = self._squares(network)
@@ -72,8 +82,9 @@ class SeedRunner:
             run=run,
             every=self.options.checkpoint_steps,
         )
-        listed = self.data.recordings.listed
-        title = f"finetune {listed.task.name} {network.about['name']} seed {seed}"
+        task = self.data.task
+        which = f"fold {self.fold}, seed {seed}" if self.fold else f"seed {seed}"
+        title = f"finetune {task.name} {network.about['name']} {which}"
         with self.options.reporter.bar(training.steps, title, "step") as bar:
 
             def tick(loss: float) -> None:
@@ -84,7 +95,7 @@ class SeedRunner:
             # Of several processes the first one logs.
             with tracking(
                 self.options.track if runtime.processes.first else None,
-                f"{self.folder.path.name}-{listed.task.name}-seed{seed}",
+                f"{self.folder.path.name}-{task.name}-{self.folder.network(seed).stem}",
                 dict(self.config) | {"seed": seed},
                 folder=self.folder.path.parent / "tensorboard",
                 reporter=self.options.reporter,
@@ -94,7 +105,7 @@ class SeedRunner:
             save_network(
                 network,
                 training.weights(),
-                listed,
+                stored_task(task, self.data.labels),
                 state,
                 run,
                 self.folder.network(seed),
@@ -103,8 +114,8 @@ class SeedRunner:
             checkpoint.unlink(missing_ok=True)
         for number, stage in enumerate(state.stages, start=1):
             self.options.reporter.say(
-                f"seed {seed}, stage {number}: {stage.trainable:,} weights, {stage.epochs} "
-                f"epochs, validation {listed.task.metrics[0]} {stage.valid:.3f}"
+                f"{which}, stage {number}: {stage.trainable:,} weights, {stage.epochs} "
+                f"epochs, validation {task.metrics[0]} {stage.valid:.3f}"
             )
         return state
 

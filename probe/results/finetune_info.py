@@ -57,9 +57,10 @@ class FineTuneInfo:
     parameters
         Of the whole network, with its head.
     stages, epochs
-        Of every seed its stages, and the epochs of all of them.
+        Of every seed its stages, and the epochs of all of them; of a cross-validation of every
+        seed of the first fold, then of the second, and so on.
     seconds
-        Of every seed.
+        Of every seed, in that order.
     peak_memory_mib
         Most that was held, of the GPU or else of the process.
     processes

@@ -219,7 +219,7 @@ def changed(task, model, folder, **changes):
     network = build(model, loaded, listed.labels, protocol)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     recordings = Recordings(listed, network.input_spec, network.shortest, folder)
-    data = data_of(recordings, network)
+    data = data_of(recordings, listed, network)
     training = Training(
         network, data, seed=0, runtime=Runtime(), checkpoint=folder / "checkpoint", run=""
     )
@@ -551,7 +551,7 @@ def test_a_transcription_baseline_has_its_own_frames_and_labels(tmp_path, name):
     listed = ClipList(task, tuple(task.clips(tmp_path)), (), False)
     network = build(name, task, (), RecipeProtocol())
     recordings = Recordings(listed, network.input_spec, network.shortest, tmp_path)
-    data = data_of(recordings, network)
+    data = data_of(recordings, listed, network)
     rows = data.splits["train"].row
     # A window's last frame may begin just before the next window's first.
     steps = np.diff(data.times["train"][0])

@@ -11,8 +11,6 @@ from svuprobe import api
 from svuprobe._run_options import RunOptions
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe import trained
-from svuprobe.probe.finetune.protocol import FinetuneProtocol
-from svuprobe.probe.finetune.run import finetune
 from svuprobe.probe.per_label import per_label
 from svuprobe.probe.probing import probe
 from svuprobe.probe.protocol import ProbeError, Protocol
@@ -196,20 +194,11 @@ def test_a_result_in_folds_is_kept_read_again_compared_and_in_the_leaderboard(tm
     assert mean == pytest.approx(first.result.ranked.mean, abs=1e-6)
     labels = per_label(first.result, first.path)
     each = [labels[label]["roc_auc"].mean for label in first.result.task.labels]
-    single = replace(listed, clips=tuple(folds.as_splits(listed.task, listed.clips, "f0")))
-    with pytest.raises(ProbeError, match="heads of 3 folds, and fine-tuning trains on one split"):
-        finetune(single, "hf:made/up", FinetuneProtocol(), tmp_path / "r", start=first.path)
     assert np.mean(each) == pytest.approx(first.result.ranked.mean, abs=0.02)
     board = api.leaderboard(tmp_path / "r", tmp_path / "board.md")
     assert (
         "Clips: 30 in **3 folds**, each tested by heads that learnt from others: 10 train" in board
     )
-
-
-def test_fine_tuning_says_that_it_trains_on_one_split(tmp_path):
-    listed, _, _ = made(tmp_path, "multiclass")
-    with pytest.raises(ProbeError, match=r"in 3 folds, and fine-tuning trains on one split; say"):
-        finetune(listed, "random:wav2vec2-tiny", FinetuneProtocol(), tmp_path / "r")
 
 
 @pytest.mark.parametrize("change", ["fold", "folds"])
