@@ -13,7 +13,7 @@ import torch
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.extractors.cache import FeatureCache
-from svuprobe.probe import caveats, classic, evaluate
+from svuprobe.probe import caveats, classic, evaluate, widening
 from svuprobe.probe.assemble import weights_of_layers
 from svuprobe.probe.classic.neighbours import NeighbourBank
 from svuprobe.probe.evaluate import Choice, Features
@@ -22,13 +22,14 @@ from svuprobe.probe.results.result_layers import LayerChoice, LayerWeights, Sele
 from svuprobe.probe.results.score import defined
 from svuprobe.probe.trained import TrainedHeads
 from svuprobe.probe.training.attention import ClipFrames
+from svuprobe.probe.training.bank_run import Fitted
 from svuprobe.probe.training.features import ClipFeatures
 from svuprobe.probe.training.frames import FrameFeatures
-from svuprobe.probe.training.heads import CONCAT, MEAN, WEIGHTED_SUM, Bank
+from svuprobe.probe.training.heads import CONCAT, MEAN, WEIGHTED_SUM, Bank, Spec
 from svuprobe.probe.training.layer_sets import name_of
 from svuprobe.probe.training.pooled import PooledFrames
 from svuprobe.probe.training.splits import rows_by_split
-from svuprobe.probe.training.train import fit
+from svuprobe.probe.training.train import fit, specs
 from svuprobe.probe.training.workers import matmul_precision_for
 from svuprobe.tasks import kinds
 from svuprobe.tasks.manifest import ClipList
@@ -87,6 +88,7 @@ class ChosenHeads:
                 learning_rate=None if choice.setting else choice.learning_rate,
                 valid=defined(choice.valid),
                 setting=choice.setting or None,
+                tried=choice.tried or None,
             )
         layers = {}
         for layer in single_layers(self.choices):
@@ -141,15 +143,18 @@ def choose(
     loaded = time.perf_counter()
     if protocol.head == "network":
         matmul_precision = matmul_precision_for(protocol, options.runs_on, options.dtype)
-        fitted = fit(features, trained_as, features.dim, reporter, matmul_precision)
-        trained = time.perf_counter()
-        choices = evaluate.select(features, fitted, reporter)
+
+        def train(heads: Sequence[Spec], said: Reporter) -> list[Fitted]:
+            return fit(features, trained_as, features.dim, said, matmul_precision, heads)
+
+        grid = specs(trained_as, len(cache.header.layer_names))
+        fitted, choices = widening.search(features, grid, train, reporter)
         # Of the whole grid only the chosen heads see the test split, once.
         banks = {layer: evaluate.chosen_bank(fitted, choice) for layer, choice in choices.items()}
     else:
         chosen = classic.train(features, reporter)
-        trained = time.perf_counter()
         choices, banks = chosen.choices, chosen.banks
+    trained = time.perf_counter()
     return ChosenHeads(
         features,
         choices,

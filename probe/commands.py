@@ -9,6 +9,7 @@ from typing import Any
 
 from svuprobe.probe.finetune.protocol import PRESETS as FINETUNE_PRESETS
 from svuprobe.probe.protocol import PRESETS, Protocol
+from svuprobe.probe.protocol_fields import with_later_fields
 from svuprobe.probe.results.result import ProtocolInfo
 
 # Field of a protocol -> the option of svuprobe probe that sets it.
@@ -19,6 +20,7 @@ _OPTIONS = {
     "hidden": "--hidden",
     "pooling": "--pooling",
     "search": "--search",
+    "widen": "--widen",
     "train_fraction": "--train-fraction",
 }
 _FLAGS = {
@@ -53,7 +55,7 @@ def train_command(
     words = ["svuprobe", "probe", *_named(tasks, models, window_s), "--protocol", name]
     others = []
     defaults = {each.name: getattr(base, each.name) for each in fields(base)}
-    for field, value in protocol.fields.items():
+    for field, value in with_later_fields(protocol.fields).items():
         value = tuple(value) if isinstance(value, list) else value
         if field == "name" or value == defaults.get(field):
             continue

@@ -193,9 +193,11 @@ def _most_chosen(choices: Sequence[LayerChoice]) -> LayerChoice:
     """Return the choice that most folds made, of equals that of the first of them."""
     made = Counter((choice.layer, choice.learning_rate, choice.setting) for choice in choices)
     ((layer, learning_rate, setting), _) = made.most_common(1)[0]
+    tried = {rate for choice in choices for rate in choice.tried or ()}
     return LayerChoice(
         layer=layer,
         learning_rate=learning_rate,
         valid=mean_over_seeds([choice.valid for choice in choices]),
         setting=setting,
+        tried=tuple(sorted(tried)) or None,
     )

@@ -23,6 +23,8 @@ from svuprobe.tasks.kinds.frames import Answer
 from svuprobe.tasks.kinds.metrics import CORRELATIONS, Metric, ratio_of
 
 Features = ClipFeatures | FrameFeatures
+# By layer and learning rate, the ranked metric on validation of the head of each seed.
+RateScores = dict[int, dict[float, list[float]]]
 # Of the heads of a choice, one a seed: outputs (S, N, C) of windows, or events ``[clip][seed]``.
 Answers = np.ndarray | list[list[Answer]]
 
@@ -31,13 +33,15 @@ Answers = np.ndarray | list[list[Answer]]
 class Choice:
     """Hold the learning rate selected for one layer (or set of layers), and its validation score.
 
-    ``setting`` says what was selected of heads that have no learning rate.
+    ``setting`` says what was selected of heads that have no learning rate; ``tried``, ascending,
+    what it was selected from where that is more than the grid (`svuprobe.probe.widening`).
     """
 
     layer: int
     learning_rate: float
     valid: float
     setting: str = ""
+    tried: tuple[float, ...] = ()
 
 
 class TestScores(NamedTuple):
@@ -71,20 +75,28 @@ def select(
 
     ``reporter`` shows a bar: at frame level every head is decoded.
     """
-    # The whole grid: a rate that was stopped can't be chosen, and keeps its place.
-    is_network = features.protocol.head == "network"
-    grid = features.protocol.learning_rates if is_network else features.protocol.strengths
+    return choose_rates(features, rate_scores(features, fitted, reporter))
+
+
+def rate_scores(
+    features: Features, fitted: Sequence[Fitted], reporter: Reporter = SILENT
+) -> RateScores:
+    """Return what heads score on validation, by layer and learning rate."""
+    specs = list(chain.from_iterable(one.bank.specs for one in fitted))
+    scores: RateScores = {}
+    for spec, score in zip(specs, validation_scores(features, fitted, reporter), strict=True):
+        scores.setdefault(spec.layer, {}).setdefault(spec.learning_rate, []).append(score)
+    return scores
+
+
+def choose_rates(features: Features, scores: RateScores) -> dict[int, Choice]:
+    """Choose a learning rate for each layer and set of layers by the means of its scores."""
     # So many clips (or windows) of validation are what a score is known to.
     known_to = features.protocol.margin / features.n_scored("valid")
-    specs = list(chain.from_iterable(one.bank.specs for one in fitted))
-    scores = validation_scores(features, fitted, reporter)
-    # layer -> learning rate -> the score of each seed
-    table: dict[int, dict[float, list[float]]] = {}
-    for spec, score in zip(specs, scores, strict=True):
-        table.setdefault(spec.layer, {}).setdefault(spec.learning_rate, []).append(score)
     choices = {}
-    for layer, rates in sorted(table.items()):
-        means = dict.fromkeys(grid, -np.inf)
+    for layer, rates in sorted(scores.items()):
+        # The whole grid: a rate that was stopped can't be chosen, and keeps its place.
+        means = dict.fromkeys(features.protocol.grid, -np.inf)
         for rate, of_seeds in rates.items():
             # A rate at which the head of any seed diverged is never chosen.
             means[rate] = float(np.nan_to_num(np.mean(of_seeds), nan=-np.inf))

@@ -40,16 +40,14 @@ from svuprobe.probe.protocol_fields import (
     require_range,
     require_selection,
     require_type,
+    stored_fields,
+    with_later_fields,
 )
 
 __all__ = [
     "FOREIGN", "FRAME_POOLINGS", "MOST_RATE", "POOLINGS", "PRESETS", "RANGES", "ProbeError",
     "Protocol", "preset",
 ]  # fmt: skip
-
-# Fields that came after results were made: at their default they are left out of what is hashed and
-# stored, so that such results are still those of the protocol.
-_LATER = ("pooling", "head", "strengths", "neighbours", "pca", "search")
 
 
 @dataclass(frozen=True)
@@ -142,6 +140,9 @@ class Protocol:
     search
         The whole ``grid`` of learning rates trains to its end, or rates that a layer's validation
         can no longer choose stop early: ``halving`` (`svuprobe.probe.training.rates`).
+    widen
+        Rates (strengths) that may be tried beyond each edge of the grid, one after the other, as
+        long as validation likes the outermost best (`svuprobe.probe.widening`).
     """
 
     name: str = "svuprobe"
@@ -176,6 +177,7 @@ class Protocol:
     neighbours: tuple[float, ...] = (1.0, 3.0, 5.0, 10.0, 20.0, 50.0)
     pca: int = 0
     search: str = "grid"
+    widen: int = 2
 
     __repr__ = shown
 
@@ -208,6 +210,11 @@ class Protocol:
         """Return whether every seed learns from clips or targets of its own."""
         return self.shuffle_labels or self.train_fraction < 1
 
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """Return the learning rates, or the strengths of ``logistic``, that are tried."""
+        return self.learning_rates if self.head == "network" else self.strengths
+
     def level(self, task_level: str) -> str:
         """Return the level of the cache that heads for a task of a level read."""
         return "frame" if self.pooling in FRAME_POOLINGS else task_level
@@ -219,16 +226,8 @@ class Protocol:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Return the fields of the head, as results store them; without later ones at default."""
-        defaults = {f.name: f.default for f in fields(self)}
-        stored = asdict(self) | {"seeds": self.draws}
-        of_others = FOREIGN[self.head]
-        for name in of_others:
-            del stored[name]
-        for name in _LATER if self.head == "network" else ():
-            if stored.get(name) == defaults[name]:
-                del stored[name]
-        return stored
+        """Return the fields of the head, as results store them."""
+        return stored_fields(asdict(self) | {"seeds": self.draws})
 
     @property
     def hash(self) -> str:
@@ -266,10 +265,10 @@ class Protocol:
     @classmethod
     def read(cls, values: dict[str, Any]) -> Protocol:
         """Read a protocol from JSON."""
-        for name, value in values.items():
-            if isinstance(value, list):
-                values = values | {name: tuple(value)}
-        return cls(**values)
+        read: dict[str, Any] = {}
+        for name, value in with_later_fields(values).items():
+            read[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**read)
 
 
 # Ma et al. 2023: MLP of 512, softmax over 13 raw states, one learning rate for all.
@@ -284,6 +283,7 @@ _MA2023 = Protocol(
     margin=0.0,
     ties="first",
     plateau_factor=1.0,
+    widen=0,
 )
 # MARBLE (Yuan et al. 2023): batches of 64 files, softmax
 # over the 12 blocks, the best of it and of 13 single layers.
@@ -303,6 +303,7 @@ _MARBLE = Protocol(
     frame_batch_size=64,
     stopping="marble",
     seeds=1,
+    widen=0,
 )
 # Linear heads want larger steps than an MLP.
 _LINEAR = Protocol(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from svuprobe._errors import UserError
@@ -45,6 +46,7 @@ RANGES = {
     "plateau_factor": (0, 1),
     "seeds": (1, 1000),
     "pca": (0, 100_000),
+    "widen": (0, 20),
 }
 MOST_STRENGTH = 1e6  # of C
 MOST_NEIGHBOURS = 1000
@@ -58,7 +60,14 @@ _OF_NETWORKS = (
 FOREIGN = {
     "network": ("strengths", "neighbours", "pca"),
     "logistic": (*_OF_NETWORKS, "neighbours"),
-    "knn": (*_OF_NETWORKS, "strengths"),
+    "knn": (*_OF_NETWORKS, "strengths", "widen"),
+}
+# Fields that came after results with a head were made, with the value that such results have: at it
+# they are left out of what is hashed and stored, so that these are still those of the protocol.
+_LATER: dict[str, dict[str, Any]] = {
+    "network": {"pooling": "mean", "head": "network", "search": "grid", "widen": 0},
+    "logistic": {"widen": 0},
+    "knn": {},
 }
 WANTED = {
     bool: "true or false",
@@ -136,6 +145,21 @@ def require_selection(head: str, select: str, single_layers: bool, pooling: str)
             "pooling = 'attention' is learnt by networks, a query for each layer or sum; take "
             "another pooling, or head = 'network' and select = 'sum'"
         )
+
+
+def stored_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that results store: those of the head, without later ones that are as they
+    were before.
+    """
+    head = values["head"]
+    left_out = set(FOREIGN[head])
+    left_out |= {name for name, before in _LATER[head].items() if values[name] == before}
+    return {name: value for name, value in values.items() if name not in left_out}
+
+
+def with_later_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored fields with those that `stored_fields` leaves out as they were before."""
+    return _LATER.get(stored.get("head", "network"), {}) | dict(stored)
 
 
 def require_own_fields(head: str, changed: list[str]) -> None:

@@ -11,9 +11,10 @@ Conventions
 `HOURS`). Tasks on one dataset with one windowing share a cache. **Operations** of an encoder for a
 second of audio are measured (`encoders.py`, `extraction.py`) where there is a number, else two for
 each weight and frame. **Rows** are windows, or at frame level frames. **Probes** train a head for
-every layer and the weighted sum, rate and seed, on four fifths of the rows, for `EPOCHS` epochs: an
-assumption, since each stops by its own validation. CPU seconds of a head for a row are those of
-`probing.py` and `frames.py`, in proportion to the width of the layer.
+every layer and the weighted sum, rate of the grid and seed, on four fifths of the rows, for
+`EPOCHS` epochs: an assumption, since each stops by its own validation, and few layers need heads
+beyond the grid. CPU seconds of a head for a row are those of `probing.py` and `frames.py`, in
+proportion to the width of the layer.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from svuprobe.probe.choosing import ChosenHeads, choose
 from svuprobe.probe.protocol import Protocol, preset
 from svuprobe.probe.training.layer_sets import name_of
 from svuprobe.probe.training.workers import unthreaded
+from svuprobe.probe.widening import widened
 from svuprobe.tasks.manifest import ClipList
 
 SEARCHES = ("grid", "halving")
@@ -102,9 +103,11 @@ def summary(rows: Sequence[Row]) -> list[str]:
         f"times less) over {len(searches)} searches"
     )
     for row in rows:
-        tried = preset(row["protocol"]).learning_rates
-        if row["ranked"] == "True" and float(row["rate_grid"]) in (tried[0], tried[-1]):
-            lines.append(f"  {row['task']} {row['model']}: {row['rate_grid']} is the grid's edge")
+        rates = widened(preset(row["protocol"]))
+        if row["ranked"] == "True" and float(row["rate_grid"]) in (rates[0], rates[-1]):
+            lines.append(
+                f"  {row['task']} {row['model']}: nothing is tried beyond {row['rate_grid']}"
+            )
         if row["rate_grid"] != row["rate_halving"]:
             outside = ", outside" * (_difference(row) > float(row["std_grid"]))
             lines.append(

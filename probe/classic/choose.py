@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
 
 import numpy as np
 
 from svuprobe._progress import Reporter
-from svuprobe.probe import evaluate
+from svuprobe.probe import evaluate, widening
 from svuprobe.probe.classic import logistic, votes
 from svuprobe.probe.classic.inputs import (
     Features,
@@ -81,21 +83,32 @@ def _regressions(features: Features, reporter: Reporter) -> Heads:
     """Train logistic or ridge regressions; validation chooses their strength as a learning rate."""
     choices: dict[int, Choice] = {}
     banks: dict[int, Bank] = {}
+    grid = features.protocol.strengths
     for layer, tables in _tables(features, reporter):
-        fitted = []
-        for seed, table in enumerate(tables):
-            bank = logistic.fit(features, layer, seed, table)
-            score = np.zeros(len(bank))
-            if isinstance(features, ClipFeatures):
-                score = features.monitor(bank, features.blocks["valid"])
-            fitted.append(Fitted(bank, score, np.zeros(len(bank), int)))
-        choice = evaluate.select(features, fitted)[layer]
+        heads = [Spec(layer, strength, n) for n in range(len(tables)) for strength in grid]
+        fitted, found = widening.search(features, heads, partial(_fitted, features, tables))
+        choice = found[layer]
         banks[layer] = evaluate.chosen_bank(fitted, choice)
         strength = choice.learning_rate
         values = features.kind.problems(tables[0].targets)[0].answers == "values"
         words = f"alpha = {1 / strength:g}" if values else f"C = {strength:g}"
         choices[layer] = replace(choice, setting=words)
     return Heads(choices, banks)
+
+
+def _fitted(
+    features: Features, tables: Sequence[Table], heads: Sequence[Spec], _: Reporter
+) -> list[Fitted]:
+    """Train regressions of a layer, those of each seed on its table."""
+    fitted = []
+    ascending = sorted(heads, key=lambda spec: (spec.seed, spec.learning_rate))
+    for seed, of_seed in groupby(ascending, key=lambda spec: spec.seed):
+        bank = logistic.fit(features, list(of_seed), tables[seed])
+        score = np.zeros(len(bank))
+        if isinstance(features, ClipFeatures):
+            score = features.monitor(bank, features.blocks["valid"])
+        fitted.append(Fitted(bank, score, np.zeros(len(bank), int)))
+    return fitted
 
 
 def _neighbours(features: ClipFeatures, reporter: Reporter) -> Heads:

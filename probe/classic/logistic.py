@@ -28,14 +28,14 @@ _MOST_STEPS = 1000  # of the solver; scikit-learn's own 100 are too few for raw 
 Linear = tuple[np.ndarray, np.ndarray]  # (C, D) weights, (C,) bias
 
 
-def fit(features: Features, layer: int, seed: int, table: Table) -> Bank:
-    """Return the heads of every strength on one layer, or set of layers, for one seed."""
+def fit(features: Features, heads: Sequence[Spec], table: Table) -> Bank:
+    """Return trained heads of one seed on one layer, or set of layers, whose strengths ascend."""
     weights = features.weights
     problems = features.kind.problems(
         table.targets, None if weights is None else weights.cpu().numpy()
     )
-    strengths = sorted(features.protocol.strengths)
-    bank = bank_for(features, [Spec(layer, strength, seed) for strength in strengths])
+    strengths = [spec.learning_rate for spec in heads]
+    bank = bank_for(features, list(heads))
     for problem in problems:
         columns = range(bank.shape.outputs)[problem.columns]
         solutions = solve(table.rows, problem, len(columns), strengths)

@@ -9,9 +9,9 @@ from svuprobe.probe.results.result import Result
 
 # What a wider grid is asked for by, by the name of what is chosen.
 _WIDER = {
-    "learning rate": "--learning-rate",
-    "C": "strengths in a protocol's TOML file",
-    "alpha": "strengths, which are 1 / alpha, in a protocol's TOML file",
+    "learning rate": "--widen, or a grid of your own by --learning-rate",
+    "C": "--widen, or strengths in a protocol's TOML file",
+    "alpha": "--widen, or strengths, which are 1 / alpha, in a protocol's TOML file",
     "k": "neighbours in a protocol's TOML file",
 }
 
@@ -43,6 +43,7 @@ class GridChoice:
             name, _, words = (head.setting or "").partition(" = ")
             value = _number(words.partition(",")[0])
             tried = fields.get("neighbours" if name == "k" else "strengths")
+        tried = head.tried or tried
         if not value or not tried:
             return None
         values = [1 / strength if name == "alpha" else float(strength) for strength in tried]
@@ -50,8 +51,8 @@ class GridChoice:
 
     @property
     def end(self) -> str:
-        """Return ``smallest`` or ``largest`` where the choice is that of the grid, and one beyond
-        it could be tried; else an empty text.
+        """Return ``smallest`` or ``largest`` where the choice is that of all that was tried, and
+        one beyond it could be; else an empty text.
         """
         if len(self.tried) < 2:
             return ""  # nothing was chosen

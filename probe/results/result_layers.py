@@ -42,12 +42,16 @@ class LayerChoice:
         None of heads that have none.
     setting
         What was chosen of those: ``C = 1``, ``alpha = 10`` or ``k = 5, cosine``.
+    tried
+        Learning rates (of regressions C) that it was chosen from, ascending, where some lie beyond
+        the grid of the protocol; else None. Of a cross-validation, those tried in any fold.
     """
 
     layer: Text
     learning_rate: float | None = None
     valid: float | None
     setting: Text | None = None
+    tried: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

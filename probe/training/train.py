@@ -34,8 +34,12 @@ def specs(protocol: Protocol, n_layers: int) -> list[Spec]:
     return [Spec(*point) for point in grid]
 
 
-def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
-    """Put the grid in banks whose heads see the same batches, weighted sums first.
+def make_banks(
+    source: Source, protocol: Protocol, dim: int, heads: Sequence[Spec] | None = None
+) -> list[Bank]:
+    """Put heads in banks that see the same batches, weighted sums first.
+
+    ``heads`` are those of the grid where None.
 
     On a CPU the MLPs of a bank share their layer too, and so one matrix product: few enough heads
     for its caches. Linear heads are small, and what counts is the number of operations: those of a
@@ -70,13 +74,13 @@ def make_banks(source: Source, protocol: Protocol, dim: int) -> list[Bank]:
             spec.seed if by_seed else 0,
         )
 
-    grid = sorted(specs(protocol, n_layers), key=family)
+    wanted = sorted(specs(protocol, n_layers) if heads is None else heads, key=family)
     banks: list[Bank] = []
-    for _, heads in itertools.groupby(grid, key=family):
+    for _, together in itertools.groupby(wanted, key=family):
         if protocol.pooling == "attention":
-            banks.append(AttentionBank(list(heads), shape, source.device))
+            banks.append(AttentionBank(list(together), shape, source.device))
         else:
-            banks.append(bank_of(list(heads), shape, source.device))
+            banks.append(bank_of(list(together), shape, source.device))
     return banks
 
 
@@ -86,15 +90,19 @@ def fit(
     dim: int,
     reporter: Reporter = SILENT,
     matmul_precision: str = "float32",
+    heads: Sequence[Spec] | None = None,
 ) -> list[Fitted]:
-    """Train every head until all have stopped. The bar counts heads that have stopped.
+    """Train every head, of the grid where ``heads`` is None, until all have stopped.
+
+    The bar counts heads that have stopped. A head learns the same whichever others train beside it;
+    a product for more heads may round its last digits otherwise.
 
     With the features in memory each bank is trained from its first epoch to its last, while its
     weights are in the cache of a core. Else all banks learn from a block before the next one takes
     its place. Where rates are searched by halving, banks of the same layers go from one look at the
     rates to the next together, and heads of stopped rates are not returned.
     """
-    banks = make_banks(source, protocol, dim)
+    banks = make_banks(source, protocol, dim, heads)
     with (
         reporter.bar(sum(map(len, banks)), unit="head") as bar,
         unthreaded(source.device),
@@ -163,7 +171,8 @@ def _stop_losers(runs: Sequence[Run], epoch: int) -> int:
     if epoch == protocol.max_epochs:
         return 0
     heads = itertools.chain.from_iterable(run.so_far(epoch) for run in runs)
-    lost = lost_rates(heads, protocol.learning_rates, runs[0].source.monitored_to)
+    grid = sorted({spec.learning_rate for run in runs for spec in run.whole.specs})
+    lost = lost_rates(heads, grid, runs[0].source.monitored_to)
     return sum(run.stop(lost) for run in runs)
 
 

@@ -150,7 +150,7 @@ def at_the_edge(probed: Sequence[Probed]) -> list[str]:
         rest = len(names) - _NAMED_AT_THE_EDGE
         more = f" and {rest} more" if rest > 0 else ""
         lines.append(
-            f"the {name} chosen is at the edge of the grid, one beyond it may do better "
+            f"the {name} chosen is at the edge of those tried, one beyond it may do better "
             f"({wider}): {shown}{more}"
         )
     return lines

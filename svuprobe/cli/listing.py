@@ -30,6 +30,7 @@ _OF_PROTOCOLS = (
     Column("hidden", right=True, dropped=2),
     Column("select", dropped=4),
     Column("learning_rates", dropped=3),
+    Column("widen", right=True, dropped=6),
     Column("seeds", right=True, dropped=1),
     Column("hash"),
 )

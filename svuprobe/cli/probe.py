@@ -62,6 +62,14 @@ OF_HEADS = whole(RANGES)
 @click.option(
     "--learning-rate", "rates", type=RATE, multiple=True, help="A grid of your own; repeatable."
 )
+@click.option(
+    "--widen",
+    type=OF_HEADS["widen"],
+    help=(
+        "Rates that may be tried beyond an edge of the grid while validation likes the outermost "
+        "best; 0 for the grid as it is."
+    ),
+)
 @click.option("--max-epochs", type=OF_HEADS["max_epochs"])
 @click.option(
     "--hidden", type=OF_HEADS["hidden"], help="Units of the hidden layer, 0 for linear heads."

@@ -234,13 +234,13 @@ def test_learning_rates_at_the_edge_of_the_grid_are_said_once_at_the_end(tmp_pat
         )
     both = [str(tmp_path / "shapes.toml"), str(tmp_path / "colours.toml")]
     lines = []
-    protocol = replace(QUICK, learning_rates=rates, single_layers=False)
+    protocol = replace(QUICK, learning_rates=rates, single_layers=False, widen=0)
     probe(tmp_path, tmp_path / "shapes.toml", protocol, reporter=api.Reporter(lines.append))
     options = api.RunOptions(reporter=api.Reporter(lines.append))
     api.probe(
         both, features=tmp_path / "f", results=tmp_path / "r", protocol=protocol, options=options
     )
-    told = [line for line in lines if "edge of the grid" in line]
+    told = [line for line in lines if "edge of those tried" in line]
     if not said:
         assert not told
         return

@@ -26,6 +26,7 @@ def test_the_hash_covers_every_field():
             "frame_batch_size": 3, "max_epochs": 3, "patience": 3, "plateau_patience": 3,
             "plateau_factor": 0.1, "stopping": "marble", "seeds": 3, "train_fraction": 0.5,
             "shuffle_labels": True, "pooling": "mean_std", "search": "halving",
+            "widen": 3,
         }.items()
     ]  # fmt: skip
     # What heads of scikit-learn have alone.
@@ -44,8 +45,17 @@ def test_results_of_before_a_field_are_still_those_of_their_protocol():
         "linear": "013cfef66f44ef7d",
         "ma2023": "fec04fe42d9581bd",
         "marble": "ca7fd67b0f3fef3b",
-    }  # as they were before there was a pooling
-    assert {name: PRESETS[name].hash for name in hashes} == hashes
+        "logistic": "a9d7e9fd6c296e71",
+        "knn": "6877362dff2c3215",
+    }
+    before = {}  # as the presets were when these hashes were made
+    for name, made in PRESETS.items():
+        before[name] = made if made.head == "knn" else replace(made, widen=0)
+    assert {name: made.hash for name, made in before.items()} == hashes
+    for made in before.values():
+        assert "widen" not in made.fields
+        assert Protocol.read(made.fields).hash == made.hash
+    assert Protocol.read(before["svuprobe"].fields) == Protocol(widen=0)
     assert {made.pooling for made in PRESETS.values()} == {"mean"}
     assert "pooling" not in Protocol().fields
     assert Protocol(pooling="mean_std").fields["pooling"] == "mean_std"
@@ -65,6 +75,7 @@ def test_a_head_has_its_own_fields_alone():
     assert (knn.draws, knn.fields["seeds"], replace(knn, seeds=3).hash) == (1, 1, knn.hash)
     assert replace(knn, shuffle_labels=True, seeds=3).draws == 3
     for changes, said in (
+        ({"widen": 1}, "widen is of head = 'network' or 'logistic'; head = 'knn' has none"),
         ({"hidden": 8}, "hidden is of head = 'network'; head = 'knn' has none"),
         ({"strengths": (1.0,)}, "strengths is of head = 'logistic'; head = 'knn' has none"),
         ({"select": "sum"}, "select = 'sum' needs weights that are learnt by gradient descent"),
@@ -93,6 +104,8 @@ def test_presets():
     )
     assert ours.learning_rates == (5e-4, 2e-3, 1e-2, 5e-2, 2e-1)
     assert linear.learning_rates == (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+    # Papers have the grid that they have.
+    assert [p.widen for p in (ours, linear, ma, marble, logistic)] == [2, 2, 0, 0, 2]
     assert [p.ties for p in (ours, linear, ma, marble)] == ["last"] * 2 + ["first"] * 2
     assert (ours.margin, linear.margin, ma.margin, marble.margin) == (2, 2, 0, 0)
     assert [(p.start, p.epoch_updates) for p in (ours, linear, ma, marble)] == [
