@@ -35,7 +35,8 @@ from typing import Any
 import torch
 
 from svuprobe._tensors import damaged, read_tensors, write_tensors
-from svuprobe.extractors.names import code_of
+from svuprobe.extractors.found_again import is_folder
+from svuprobe.extractors.names import canonical, code_of, typed
 from svuprobe.probe.classic import votes
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.results import result_file
@@ -202,13 +203,23 @@ def _heads(
     return TrainedHeads(task, about["model"], about["protocol"], tensors, pooling, neighbours)
 
 
-def refuse_code(result: Path, model: str, run_code: bool) -> None:
-    """Raise ProbeError where a result's model is code that nobody allowed to run: a result named
-    it.
+def model_to_load(result: Path, stored: str, given: str, run_code: bool) -> str:
+    """Return the name that a result's model is loaded by: the one that was given, or its own.
+
+    Raises ProbeError where its own is a folder that is gone, or code that nobody allowed to run: a
+    result named it, and may come from anywhere.
     """
-    code = code_of(model)
+    if given:
+        return canonical(typed(given))
+    code = code_of(stored)
     if code and not run_code:
         raise ProbeError(
-            f"{result}: its heads are of model {model}, which runs {code}; nothing was run: if "
+            f"{result}: its heads are of model {stored}, which runs {code}; nothing was run: if "
             "you trust it, add --run-code"
         )
+    if is_folder(stored) and not Path(stored.removeprefix("hf:")).exists():
+        raise ProbeError(
+            f"{result}: its heads are of model {stored}, and nothing is there; if the checkpoint "
+            "was moved, say where it is with --model hf:./FOLDER"
+        )
+    return stored

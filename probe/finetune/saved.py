@@ -169,9 +169,10 @@ def is_finetuned(result: Path) -> bool:
 
 
 def load_predictor(
-    result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False
+    result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False, model: str = ""
 ) -> NetworkPredictor:
-    """Return the trained network of a seed of a result, or those of its folds.
+    """Return the trained network of a seed of a result, or those of its folds; ``model`` says where
+    the pretrained weights are now.
 
     Raises ProbeError where one is missing, or is not what was written with the result.
     """
@@ -186,12 +187,14 @@ def load_predictor(
     for file in files:
         # Weights of another run would answer under the name of this result.
         result_file.require_unchanged(written, result, f"/{file.name}")
-        network, task, runtime = _load(file, result, device, run_code)
+        network, task, runtime = _load(file, result, device, run_code, model)
         networks.append(network)
     return NetworkPredictor(networks, task, runtime)
 
 
-def _load(file: Path, result: Path, device: str, run_code: bool) -> tuple[Network, Task, Runtime]:
+def _load(
+    file: Path, result: Path, device: str, run_code: bool, model: str
+) -> tuple[Network, Task, Runtime]:
     """Return a trained network, its task and what it runs on."""
     tensors, metadata = read_tensors(file, START_ANEW)
     about = {key: json.loads(value) for key, value in metadata.items()}
@@ -200,11 +203,13 @@ def _load(file: Path, result: Path, device: str, run_code: bool) -> tuple[Networ
     dtype = about["dtype"] if device.startswith("cuda") else "float32"
     # The shape of the head depends on the protocol, so the network is built by it.
     protocol = RecipeProtocol() if about["supervised"] else FinetuneProtocol(**about["protocol"])
-    trained.refuse_code(result, about["model"]["name"], run_code)
-    network = build(about["model"]["name"], task, task.labels or (), protocol)
+    name = about["model"]["name"]
+    if not about["supervised"]:  # a baseline is its name
+        name = trained.model_to_load(result, name, model, run_code)
+    network = build(name, task, task.labels or (), protocol)
     if network.about["digest"] != about["model"]["digest"]:
         raise ProbeError(
-            f"{about['model']['name']}: its weights ({network.about['digest'][:8]}) are not those "
+            f"{name}: its weights ({network.about['digest'][:8]}) are not those "
             f"that were fine-tuned ({about['model']['digest'][:8]}); fine-tune it again"
         )
     # Their shape is that of the targets, which a fresh network does not know.

@@ -27,7 +27,7 @@ from svuprobe.extractors.audio import (
     load_clip,
     load_samples,
 )
-from svuprobe.extractors.base import ExtractError, Extractor, FrameGrid
+from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.batching import (
     DTYPES,
     batch_seconds_for,
@@ -92,8 +92,9 @@ class HeadsPredictor:
 
     Parameters
     ----------
-    extractor
-        None loads the model by its name; another digest of its weights is refused.
+    model
+        The name that the model is loaded by, if not that which the heads know; another digest of
+        its weights is refused.
     """
 
     def __init__(
@@ -102,14 +103,14 @@ class HeadsPredictor:
         *,
         seed: int = 0,
         device: str = "cpu",
-        extractor: Extractor | None = None,
+        model: str = "",
     ):
         if seed not in range(heads.seeds):
             raise ProbeError(
                 f"seed {seed}: the result has the heads of seeds 0 to {heads.seeds - 1}"
             )
         self.heads, self.seed, self.device, self.task = heads, seed, device, heads.task
-        self.extractor = extractor or load_model(heads.model["name"])
+        self.extractor = load_model(model or heads.model["name"])
         # Heads answer nonsense, with confidence, on features of other weights.
         if self.extractor.digest != heads.model["digest"]:
             raise ProbeError(
@@ -172,22 +173,25 @@ class HeadsPredictor:
 
 
 def load_predictor(
-    result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False
+    result: Path, *, seed: int = 0, device: str = "cpu", run_code: bool = False, model: str = ""
 ) -> Predictor:
     """Return what answers for a result: its frozen model with trained heads, or its fine-tuned one.
 
     Raises ProbeError where they are gone, and where the model is code (``py:``, ``hear:``) unless
     ``run_code`` says that it may be run: a result is data that may come from anywhere, and names
-    what it wants to run.
+    what it wants to run. ``model`` names the same weights where they are now, in place of where the
+    result says.
     """
     # Imported here: heads on frozen features need nothing of fine-tuning.
     from svuprobe.probe.finetune import saved
 
     if saved.is_finetuned(result):
-        return saved.load_predictor(result, seed=seed, device=device, run_code=run_code)
+        return saved.load_predictor(
+            result, seed=seed, device=device, run_code=run_code, model=model
+        )
     heads = trained.load(result)
-    trained.refuse_code(result, heads.model["name"], run_code)
-    return HeadsPredictor(heads, seed=seed, device=device)
+    name = trained.model_to_load(result, heads.model["name"], model, run_code)
+    return HeadsPredictor(heads, seed=seed, device=device, model=name)
 
 
 def predict(

@@ -30,6 +30,7 @@ def predict(
     *,
     seed: int = 0,
     run_code: bool = False,
+    model: str = "",
     options: RunOptions | None = None,
 ) -> Prediction: ...
 
@@ -42,6 +43,7 @@ def predict(
     *,
     seed: int = 0,
     run_code: bool = False,
+    model: str = "",
     options: RunOptions | None = None,
 ) -> Iterator[Prediction]: ...
 
@@ -53,6 +55,7 @@ def predict(
     *,
     seed: int = 0,
     run_code: bool = False,
+    model: str = "",
     options: RunOptions | None = None,
 ) -> Prediction | Iterator[Prediction]:
     """Use the heads of a result on audio: labels with probabilities, notes or beats.
@@ -70,6 +73,9 @@ def predict(
         Whose head answers.
     run_code
         Whether the model that the result names may be run where it is code: ``py:`` and ``hear:``.
+    model
+        Where the result's model is now, as ``hf:./folder``, if its checkpoint was moved; other
+        weights are refused.
     options
         ``device``, ``jobs`` and ``reporter`` are used.
 
@@ -101,7 +107,9 @@ def predict(
         raise ProbeError(
             "predict takes an array with its sampling rate sr, or a list of files without one"
         )
-    predictor = load_predictor(Path(result), seed=seed, device=options.runs_on, run_code=run_code)
+    predictor = load_predictor(
+        Path(result), seed=seed, device=options.runs_on, run_code=run_code, model=model
+    )
     if isinstance(audio, np.ndarray):
         assert sr is not None  # as is checked above
         return predict_samples(predictor, audio, sr)

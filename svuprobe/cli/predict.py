@@ -10,7 +10,7 @@ import click
 
 from svuprobe._edge import echo, warn
 from svuprobe.cli.output import Output, output_options
-from svuprobe.cli.shared import FOLDER, device_option
+from svuprobe.cli.shared import FOLDER, MODEL, device_option
 
 
 @click.command()
@@ -46,6 +46,7 @@ from svuprobe.cli.shared import FOLDER, device_option
     is_flag=True,
     help="Run the py: or hear: model that the result names, if you trust it.",
 )
+@click.option("--model", type=MODEL, help="Where the result's checkpoint is now, if it was moved.")
 @device_option
 @output_options
 def predict(
@@ -56,6 +57,7 @@ def predict(
     seed: int,
     style: str,
     run_code: bool,
+    model: str | None,
     device: str | None,
     output: Output,
 ) -> None:
@@ -66,7 +68,9 @@ def predict(
     # Pictures have to lie somewhere: here, if nothing was said.
     where = out or (Path() if plots else None)
     options = api.RunOptions(device=device, reporter=output.reporter)
-    predictions = api.predict(run, audio, seed=seed, run_code=run_code, options=options)
+    predictions = api.predict(
+        run, audio, seed=seed, run_code=run_code, model=model or "", options=options
+    )
     answered: list[Any] = []
     failed: list[Any] = []
     told = predictions if where is None else _saved(predictions, where, plots, output)

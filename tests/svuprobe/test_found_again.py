@@ -12,7 +12,7 @@ import svuprobe
 from svuprobe import api, suites
 from svuprobe._run_options import FinetuneOptions, RunOptions
 from svuprobe.extractors.found_again import named_in
-from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.suites import run_suite
 
 QUICK = Protocol(name="quick", seeds=1, max_epochs=2, learning_rates=(1e-3,), hidden=0)
@@ -172,3 +172,37 @@ def test_a_fine_tuned_result_is_found_and_keeps_its_name_too(project):
     again = tune("new", overwrite=True)
     assert not again.cached
     assert again.result.model.display == "Tuned"
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_a_result_whose_checkpoint_moved_answers_once_it_is_told_where(project, tuned):
+    if tuned:
+        (project / "models/new").rename(project / "models/old")
+        quick = svuprobe.FinetuneProtocol(frozen_epochs=1, epochs=0, seeds=1)
+        (one,) = svuprobe.finetune(
+            ["own.toml"], ["hf:models/old"], data="data", results="tuned",
+            protocols=[quick], options=FinetuneOptions(jobs=0),
+        )  # fmt: skip
+        (expected,) = svuprobe.predict(one.path, ["0.wav"])
+        run = one.path
+        (project / "models/old").rename(project / "models/new")
+    else:
+        # Where it was made, the checkpoint is there to this day: only the copy's is gone.
+        (run,) = Path("results").glob("*/own/*.json")
+        (expected,) = svuprobe.predict(run, ["0.wav"])
+        folder = api.load_result(run).model.name.removeprefix("hf:")
+        Path(folder).rename(Path(folder).with_name("away"))
+    try:
+        words = r"nothing is there; if the checkpoint was moved, say where it is with --model"
+        with pytest.raises(ProbeError, match=words):
+            list(svuprobe.predict(run, ["0.wav"]))
+        (found,) = svuprobe.predict(run, ["0.wav"], model="hf:models/new")
+        np.testing.assert_array_equal(found.outputs, expected.outputs)
+        checkpoints.save(
+            Path("models/new"), checkpoints.make_state("music2vec", 1), safetensors=True
+        )
+        with pytest.raises(ProbeError, match="its weights"):
+            list(svuprobe.predict(run, ["0.wav"], model="hf:models/new"))
+    finally:
+        if not tuned:
+            Path(folder).with_name("away").rename(folder)
