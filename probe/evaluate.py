@@ -67,21 +67,13 @@ def validation_scores(
     return scores
 
 
-def select(
-    features: Features, fitted: Sequence[Fitted], reporter: Reporter = SILENT
-) -> dict[int, Choice]:
-    """Choose a learning rate for each layer and the weighted sum, by mean validation score over
-    seeds.
-
-    ``reporter`` shows a bar: at frame level every head is decoded.
-    """
-    return choose_rates(features, rate_scores(features, fitted, reporter))
-
-
 def rate_scores(
     features: Features, fitted: Sequence[Fitted], reporter: Reporter = SILENT
 ) -> RateScores:
-    """Return what heads score on validation, by layer and learning rate."""
+    """Return what heads score on validation, by layer and learning rate.
+
+    ``reporter`` shows a bar: at frame level every head is decoded.
+    """
     specs = list(chain.from_iterable(one.bank.specs for one in fitted))
     scores: RateScores = {}
     for spec, score in zip(specs, validation_scores(features, fitted, reporter), strict=True):
@@ -89,8 +81,10 @@ def rate_scores(
     return scores
 
 
-def choose_rates(features: Features, scores: RateScores) -> dict[int, Choice]:
-    """Choose a learning rate for each layer and set of layers by the means of its scores."""
+def select(features: Features, scores: RateScores) -> dict[int, Choice]:
+    """Choose a learning rate for each layer and the weighted sum, by mean validation score over
+    seeds.
+    """
     # So many clips (or windows) of validation are what a score is known to.
     known_to = features.protocol.margin / features.n_scored("valid")
     choices = {}

@@ -55,7 +55,7 @@ def search(
     rates = widened(protocol)
     fitted = train(heads, reporter)
     scores = evaluate.rate_scores(features, fitted, reporter)
-    choices = evaluate.choose_rates(features, scores)
+    choices = evaluate.select(features, scores)
     tried = {layer: set(protocol.grid) for layer in choices}
     reporter = reporter.titled(f"{reporter.title}, beyond the grid")
     while True:
@@ -70,7 +70,7 @@ def search(
         fitted += outside
         for layer, of_rates in evaluate.rate_scores(features, outside, reporter).items():
             scores[layer] |= of_rates
-        choices = evaluate.choose_rates(features, scores)
+        choices = evaluate.select(features, scores)
     for layer, choice in choices.items():
         if len(tried[layer]) > len(protocol.grid):
             choices[layer] = replace(choice, tried=tuple(sorted(tried[layer])))

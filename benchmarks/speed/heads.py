@@ -351,7 +351,8 @@ def best_heads(features: ClipFeatures, protocol: Protocol) -> tuple[np.ndarray, 
             None,
             matmul_precision_for(ranked, "cpu"),
         )
-        choice = evaluate.select(features, fitted)[WEIGHTED_SUM if summed else 0]
+        choices = evaluate.select(features, evaluate.rate_scores(features, fitted))
+        choice = choices[WEIGHTED_SUM if summed else 0]
         outputs = features.outputs(evaluate.chosen_bank(fitted, choice), "test")
     right = outputs.argmax(axis=2) == features.blocks["test"].targets.numpy()
     return right.mean(axis=0), choice.learning_rate

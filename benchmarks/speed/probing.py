@@ -299,7 +299,7 @@ def against_sklearn(clips: int, device: str) -> dict[str, Any]:
 
     def ours() -> list[float]:
         fitted = fit(features, protocol, DIM)
-        choices = evaluate.select(features, fitted)
+        choices = evaluate.select(features, evaluate.rate_scores(features, fitted))
         banks = [evaluate.chosen_bank(fitted, choices[layer]) for layer in range(LAYERS)]
         return [
             float(features.ranked(features.outputs(bank, "test"), "test").mean()) for bank in banks

@@ -113,7 +113,10 @@ def test_heads_that_stay_are_those_of_the_whole_grid(both):
 
 def test_the_choice_is_that_of_the_whole_grid(both):
     _, _, features, grid, halving = both
-    full, raced = evaluate.select(features, grid), evaluate.select(features, halving)
+    full, raced = (
+        evaluate.select(features, evaluate.rate_scores(features, heads))
+        for heads in (grid, halving)
+    )
     assert (raced[2], raced[-1]) == (full[2], full[-1])
     assert evaluate.chosen_bank(halving, raced[2]).seeds == [0, 1]
 
