@@ -203,7 +203,15 @@ def on_hub(
         No such repository, or no network and not in the cache.
     """
     name = name or f"hf:{hub}" + (f"@{revision}" if revision else "")
-    path = download(hub, "config.json", revision, name)
+    try:
+        path = download(hub, "config.json", revision, name)
+    except ExtractError:
+        # A download of all files says nothing of those that the repository doesn't have.
+        source = _downloaded(hub, revision, name)
+        if source is None:
+            raise
+        refuse_adapter(source)
+        return replace(source, file=file)
     if path is None:
         refuse_adapter(Source(name, hub=hub, commit=revision))
         return replace(_without_config(hub, revision, name), file=file)
@@ -214,23 +222,45 @@ def on_hub(
 
 def _without_config(hub: str, revision: str | None, name: str) -> Source:
     """Open a repository that isn't laid out as transformers does; its files are listed now."""
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi
 
     try:
         info = HfApi().model_info(hub, revision=revision)
-        commit, files = info.sha, [sibling.rfilename for sibling in info.siblings or ()]
     except Exception as error:  # types differ between versions
-        try:  # what an earlier download has left
-            snapshot = Path(snapshot_download(hub, revision=revision, local_files_only=True))
-        except Exception:
-            raise ExtractError(
-                f"{name}: can't list the files of {hub} on the Hugging Face hub "
-                f"({type(error).__name__}); check the network, or use a downloaded copy, "
-                "hf:/local/folder"
-            ) from None
-        commit = snapshot.name
-        files = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*")]
-    return Source(name, hub=hub, commit=commit, files=tuple(sorted(files)))
+        source = _snapshot(hub, revision, name)
+        if source is not None:
+            return source
+        raise ExtractError(
+            f"{name}: can't list the files of {hub} on the Hugging Face hub "
+            f"({type(error).__name__}); check the network, or use a downloaded copy, "
+            "hf:/local/folder"
+        ) from None
+    files = [sibling.rfilename for sibling in info.siblings or ()]
+    return Source(name, hub=hub, commit=info.sha, files=tuple(sorted(files)))
+
+
+def _downloaded(hub: str, revision: str | None, name: str) -> Source | None:
+    """Open what an earlier download has left of a repository without config.json; None where
+    nothing in it says which network it is.
+    """
+    source = _snapshot(hub, revision, name)
+    if source is None or "config.json" in source.files:
+        return None
+    known = [file.rpartition("/")[2] for file in source.files]
+    told = any(file in CONFIGURATIONS or file.endswith(PICKLES) for file in known)
+    return source if told else None
+
+
+def _snapshot(hub: str, revision: str | None, name: str) -> Source | None:
+    """Open what an earlier download has left of a repository; None where that is nothing."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot = Path(snapshot_download(hub, revision=revision, local_files_only=True))
+    except Exception:  # types differ between versions
+        return None
+    files = [p.relative_to(snapshot).as_posix() for p in snapshot.rglob("*") if p.is_file()]
+    return Source(name, hub=hub, commit=snapshot.name, files=tuple(sorted(files)))
 
 
 def download(hub: str, file: str, revision: str | None, name: str) -> Path | None:

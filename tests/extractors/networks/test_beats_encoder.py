@@ -221,15 +221,19 @@ def test_pickles_that_run_code_are_refused_before_their_configuration_is_read(tm
         load(f"hf:{tmp_path}")
 
 
-def test_a_repository_without_config_json_is_read_by_the_same_rules(tmp_path, monkeypatch):
+@pytest.mark.parametrize("absent_is_known", [True, False])
+def test_a_repository_without_config_json_is_read_by_the_same_rules(
+    tmp_path, monkeypatch, absent_is_known
+):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     commit = "c0ffee" + 34 * "0"
     repository = tmp_path / "models--shikhar7ssu--OpenBEATs-Large-i2"
     saved(repository / "snapshots" / commit / "work/exp/large2", "openbeats")
-    (repository / ".no_exist" / commit).mkdir(parents=True)
-    (repository / ".no_exist" / commit / "config.json").touch()
-    (repository / ".no_exist" / commit / "adapter_config.json").touch()
+    if absent_is_known:  # the hub was asked for them; a download of all files leaves no such mark
+        (repository / ".no_exist" / commit).mkdir(parents=True)
+        (repository / ".no_exist" / commit / "config.json").touch()
+        (repository / ".no_exist" / commit / "adapter_config.json").touch()
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     model = load("openbeats-large-i2")

@@ -323,9 +323,11 @@ def test_a_folder_of_all_of_musicfm_names_both(tmp_path):
 # -- the hub ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """Make an offline machine whose cache holds MusicFM with its four files."""
+@pytest.fixture(params=[("config.json", "adapter_config.json"), ()])
+def hub(request, tmp_path, monkeypatch):
+    """Make an offline machine whose cache holds MusicFM with its four files; it knows that others
+    don't exist, or, after a download of all files, nothing of others.
+    """
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     repository, commit = tmp_path / "models--minzwon--MusicFM", "c0ffee" + 34 * "0"
@@ -337,7 +339,7 @@ def hub(tmp_path, monkeypatch):
     state = {name: 1.5 * value for name, value in state_of("musicfm").items()}
     torch.save({"state_dict": state}, snapshot / "pretrained_msd.pt")
     (snapshot / "msd_stats.json").write_text(json.dumps(make_muq.STATISTICS["muq"]))
-    for file in ("config.json", "adapter_config.json"):
+    for file in request.param:
         (unknown / file).touch()
     return snapshot
 
