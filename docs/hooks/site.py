@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import tables
+from measured import ROOT
 from mkdocs.exceptions import PluginError
 
 _MARK = re.compile(r"^<!-- (part|file): (\S+) -->$", flags=re.MULTILINE)
@@ -29,5 +30,5 @@ def _content(mark: re.Match[str]) -> str:
         if name not in tables.PARTS:
             raise PluginError(f"no part {name!r}; there are {', '.join(tables.PARTS)}")
         return tables.PARTS[name]()
-    text = (tables.ROOT / Path(name)).read_text(encoding="utf-8")
+    text = (ROOT / Path(name)).read_text(encoding="utf-8")
     return text.partition("\n")[2]

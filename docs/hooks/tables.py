@@ -7,50 +7,13 @@ code.
 
 from __future__ import annotations
 
-import csv
 import re
-import runpy
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a Markdown table; nothing in a cell can end it."""
-    lines = [_line(head), _line(["---"] * len(head))]
-    for row in rows:
-        lines.append(_line(row))
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[object]) -> str:
-    texts = []
-    for cell in cells:
-        text = "" if cell is None else " ".join(str(cell).split())
-        texts.append(text.replace("|", "\\|").replace("<", "&lt;"))
-    return f"| {' | '.join(texts)} |"
-
-
-def code(text: object) -> str:
-    """Return something as it is typed."""
-    return f"`{text}`"
-
-
-def prose(text: str) -> str:
-    """Return a docstring as Markdown: literals and references as code."""
-    text = re.sub(r"``(.+?)``", r"`\1`", text, flags=re.DOTALL)
-    # Sphinx's roles are the same to a reader.
-    text = re.sub(r":(?:mod|class|func):`(.+?)`", r"`\1`", text)
-    # A heading in it would end the part of the page it stands in; two colons begin code.
-    text = re.sub(r"^(\S.*)\n-{3,}$", r"**\1**\n", text, flags=re.MULTILINE)
-    text = re.sub(r"::$", ":", text, flags=re.MULTILINE)
-    # A name on a line of its own, and below it, indented, what it means.
-    text = re.sub(r"^(`[^`]+`)\n    (?=\S)", r"\n\1\n:   ", text, flags=re.MULTILINE)
-    return text.strip()
-
+from cells import code, prose, table
+from measured import coverage, encoders, scale
 
 # -- models ----------------------------------------------------------------------------------------
 
@@ -284,16 +247,6 @@ def recipes() -> str:
     return table(("recipe", "objective", "size", "targets", "steps"), rows)
 
 
-# -- numbers that were measured --------------------------------------------------------------------
-
-
-def coverage() -> str:
-    """Write the table that tests/by_hand/interval_coverage.py made."""
-    with (ROOT / "docs" / "coverage.csv").open(encoding="utf-8", newline="") as file:
-        head, *rows = csv.reader(file)
-    return table(head, rows)
-
-
 # -- the command line ------------------------------------------------------------------------------
 
 
@@ -332,15 +285,6 @@ def _command(command: Any, context: Any, level: int, parts: list[str]) -> None:
             _command(inner, below, min(level + 1, 4), parts)
 
 
-# -- scale -----------------------------------------------------------------------------------------
-
-
-def scale() -> str:
-    """Write what all tasks cost, as ``benchmarks/speed/scale.py`` computes it."""
-    text: str = runpy.run_path(str(ROOT / "benchmarks/speed/scale.py"))["table"]()
-    return text
-
-
 PARTS: dict[str, Callable[[], str]] = {
     "models": models,
     "tasks": tasks,
@@ -355,4 +299,5 @@ PARTS: dict[str, Callable[[], str]] = {
     "coverage": coverage,
     "commands": commands,
     "scale": scale,
+    "encoders": encoders,
 }

@@ -170,9 +170,8 @@ class PositionalConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute position embeddings of (batch, patches, dim)."""
-        direction = self.weight_v.float()
-        direction = direction / direction.norm(dim=(0, 1), keepdim=True)
-        weight = (self.weight_g.float() * direction).to(x.dtype)
+        # As torch's own weight norm does: Tensor.norm over two dimensions takes ten times as long.
+        weight = torch._weight_norm(self.weight_v.float(), self.weight_g.float(), 2).to(x.dtype)
         y = functional.conv1d(
             x.transpose(1, 2), weight, self.bias, padding=weight.shape[2] // 2, groups=self.groups
         )
