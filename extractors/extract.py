@@ -36,9 +36,9 @@ from svuprobe.extractors.jobs import (
     Corpus,
     Job,
     caches_of,
-    close_cache,
     jobs_for,
 )
+from svuprobe.extractors.place import WHOLE, Place
 from svuprobe.extractors.progress import Estimate, announcement, refuse_full_disk, remarks
 from svuprobe.extractors.writer import ExtractionReport, ShardFile, Writer
 from svuprobe.tasks.types import Clip, Windowing
@@ -59,24 +59,27 @@ class Extraction:
         (`svuprobe.extractors.shares`).
     seconds_of
         Of audio in each clip, by clip id; 0 where it is not known.
+    part
+        Of the plan, that the jobs are: the i-th of n.
     """
 
     corpus: Corpus
     caches: list[CacheToFill]
     jobs: list[Job]
     seconds_of: dict[str, float]
+    part: tuple[int, int] = WHOLE
 
     def close(self) -> list[ExtractionReport]:
         """Join each cache, and return the report of each model."""
         for cache in self.caches:
-            close_cache(cache.directory)
+            cache.place.close(cache.directory, self.part)
         return [cache.report for cache in self.caches]
 
 
 def extract(
     extractors: Sequence[Extractor],
     corpus: Corpus,
-    features: Path,
+    features: Path | Place,
     options: RunOptions,
     *,
     begun: Callable[[Mapping[str, float]], object] = lambda seconds: None,
@@ -87,6 +90,8 @@ def extract(
     ----------
     corpus
         All clips of the dataset that are wanted; ids are unique.
+    features
+        The folder of all caches, or the place where they are.
     options
         ``dtype=auto`` is `native_dtype`; front ends without weights are always float32.
         ``batch_s=None`` is `batch_seconds_for` the device; a GPU that runs out of memory halves a
@@ -122,7 +127,7 @@ def extract(
 def plan_extraction(
     extractors: Sequence[Extractor],
     corpus: Corpus,
-    features: Path,
+    features: Path | Place,
     options: RunOptions,
     decoders: Decoders,
 ) -> Extraction:
@@ -134,7 +139,8 @@ def plan_extraction(
     # Clips are known by id from here on: shards and jobs name nothing else.
     by_id = {clip.id: clip for clip in corpus.clips}
     reporter = options.reporter
-    caches = [CacheToFill.of(extractor, features, corpus, options) for extractor in extractors]
+    place = features if isinstance(features, Place) else Place(features)
+    caches = [CacheToFill.of(extractor, place, corpus, options) for extractor in extractors]
     shards = [cache.shards for cache in caches]
     changed = changed_shards(
         decoders, by_id, shards, replace=options.replace_changed, reporter=reporter
@@ -147,8 +153,8 @@ def plan_extraction(
         reporter.say(announcement(to_do, seconds_of, corpus.windowing))
         for remark in remarks(to_do, seconds_of, corpus.windowing):
             reporter.say(remark)
-        refuse_full_disk(features, to_do, seconds_of, corpus.windowing)
-    return Extraction(corpus, caches, to_do, seconds_of)
+        refuse_full_disk(place.folder, to_do, seconds_of, corpus.windowing)
+    return Extraction(corpus, caches, to_do, seconds_of, options.shard)
 
 
 def fill(extraction: Extraction, decoders: Decoders, options: RunOptions) -> None:
@@ -276,8 +282,9 @@ def _run_job(
     # What is left fills no block, but the job ends here: no batch crosses it.
     for block in waiting.values():
         _run_block(block, shards, batches, writer)
-    for shard in shards.values():
+    for cache, shard in shards.items():
         writer.do(shard.commit)
+        writer.do(cache.place.keep_shard, shard.path)
     writer.do(job.release)
 
 

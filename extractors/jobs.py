@@ -23,14 +23,13 @@ from svuprobe.extractors.cache import (
     claim,
     delete_shard,
     folder_name,
-    join,
     made_with,
     plan_shards,
     read_shards,
     speed,
-    tidy,
 )
 from svuprobe.extractors.context import Context
+from svuprobe.extractors.place import Place
 from svuprobe.extractors.pooling import pooling_of
 from svuprobe.extractors.stopwatch import Stopwatch
 from svuprobe.extractors.writer import ExtractionReport
@@ -87,6 +86,8 @@ class CacheToFill:
 
     Attributes
     ----------
+    place
+        Where the cache is.
     shards
         The clips of each shard that was there at the beginning.
     changed
@@ -98,6 +99,7 @@ class CacheToFill:
     extractor: Extractor
     header: Header
     directory: Path
+    place: Place
     report: ExtractionReport
     shards: ShardClips
     changed: ShardClips = field(default_factory=dict)
@@ -107,7 +109,7 @@ class CacheToFill:
     def of(
         cls,
         extractor: Extractor,
-        features: Path,
+        place: Place,
         corpus: Corpus,
         options: RunOptions,
     ) -> CacheToFill:
@@ -119,6 +121,8 @@ class CacheToFill:
         elif dtype == "auto":
             dtype = native_dtype(options.runs_on)
         header = header_for(extractor, corpus.dataset, corpus.windowing, corpus.level, dtype)
+        place.fetch_plans(header)
+        features = place.folder
         directory = cache_folder(features, header)
         begun = made_with(directory)
         if begun is None:
@@ -130,8 +134,9 @@ class CacheToFill:
         # One that an older version began, without deviations, goes on as it is.
         if begun is not None and not begun.pooling:
             header = replace(header, pooling="")
+        place.fetch_shards(directory, options.shard)
         report = ExtractionReport(directory, extractor.name, clips=len(corpus.clips))
-        return cls(extractor, header, directory, report, read_shards(directory))
+        return cls(extractor, header, directory, place, report, read_shards(directory))
 
     @property
     def finished(self) -> frozenset[str]:
@@ -156,16 +161,9 @@ class CacheToFill:
         """Keep how fast the model was beside the cache, if it had anything to do."""
         self.report.speed = self.clock.speed
         if self.clock.speed is not None and self.directory.is_dir():
+            self.place.fetch_speed(self.directory)
             speed.add(self.directory, self.clock.speed)
-
-
-def close_cache(directory: Path) -> None:
-    """Join what there is of a cache and delete litter, also of an earlier run that was killed
-    before it could.
-    """
-    if any(directory.glob("shard-*.h5")) or (directory / "features.h5").exists():
-        join(directory)
-    tidy(directory)
+            self.place.keep_speed(self.directory)
 
 
 @dataclass(eq=False)
@@ -200,9 +198,12 @@ class Job:
         for cache, path in list(self.shards.items()):
             # Only now is it known whether the shard is there:
             # whoever had the claim before may have finished it.
+            cache.place.fetch_shard(path)
             mine = self._claims.enter_context(claim(path))
             if mine and path in cache.changed:
                 delete_shard(path, cache.changed[path])
+                if not path.exists():
+                    cache.place.drop_shard(path)
             if mine and not path.exists():
                 continue
             del self.shards[cache]
@@ -272,6 +273,8 @@ def _missing_shards(
     """Return place in the plan, path and wanted clips of each shard that is still to be written."""
     # A plan once made stays: processes that come later share the shards that it names.
     planned = plan_shards(cache.directory, cache.header, seconds_of)
+    while not cache.place.keep_plans(cache.directory):  # another machine's plan came first
+        planned = plan_shards(cache.directory, cache.header, seconds_of)
     missing = []
     taken = set(cache.finished)  # a clip that failed in one shard is planned for another, too
     for place, (name, clip_ids) in enumerate(sorted(planned.items())):

@@ -1,8 +1,9 @@
 """Deal out the jobs of an extraction to other processes, on this machine or others.
 
 One process plans (`svuprobe.extractors.extract.plan_extraction`) and deals shares; each holds
-everything that a process needs that sees the same folders. A job is the same wherever it is done,
-so the shards are those of one process, byte for byte.
+everything that a process needs that sees the same folders, or the same store: of that it has a
+local copy of its own. A job is the same wherever it is done, so the shards are those of one
+process, byte for byte.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from svuprobe._files import writing
 from svuprobe._run_options import RunOptions
 from svuprobe.extractors.audio import Decoders
 from svuprobe.extractors.base import ExtractError, Extractor
 from svuprobe.extractors.cache import Header, ShardClips
 from svuprobe.extractors.extract import Extraction, fill
 from svuprobe.extractors.jobs import CacheToFill, Corpus, Job, caches_of, header_for
+from svuprobe.extractors.place import Place
+from svuprobe.extractors.store.opening import place_of
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks.types import Clip
 
@@ -29,6 +33,7 @@ class CachePart:
     """Say which cache a share fills; ``changed`` are those of its shards to be made again.
 
     ``model`` is the name that the model is loaded by: its cache may be that of another path.
+    ``directory`` is the cache where the share was dealt.
     """
 
     model: str
@@ -50,13 +55,16 @@ class Share:
     caches
         Those that the jobs fill.
     jobs
-        The clips of each, and its shards by the number of their cache in ``caches``.
+        The clips of each, and the names of its shards by the number of their cache in ``caches``.
+    features
+        The folder or the store of all caches.
     """
 
     corpus: Corpus
     seconds_of: dict[str, float]
     caches: tuple[CachePart, ...]
-    jobs: tuple[tuple[tuple[str, ...], dict[int, Path]], ...]
+    jobs: tuple[tuple[tuple[str, ...], dict[int, str]], ...]
+    features: str
 
     @property
     def models(self) -> list[str]:
@@ -70,7 +78,8 @@ class Share:
         for clips, shards in self.jobs:
             if number in shards:
                 jobs.append((clips, {0: shards[number]}))
-        return Share(self.corpus, self.seconds_of, (self.caches[number],), tuple(jobs))
+        caches = (self.caches[number],)
+        return Share(self.corpus, self.seconds_of, caches, tuple(jobs), self.features)
 
 
 def deal(extraction: Extraction, most: int) -> list[Share]:
@@ -92,13 +101,14 @@ def _share(extraction: Extraction, jobs: Sequence[Job], by_id: Mapping[str, Clip
     corpus = extraction.corpus
     sent = []
     for job in jobs:
-        shards = {caches.index(cache): path for cache, path in job.shards.items()}
+        shards = {caches.index(cache): path.name for cache, path in job.shards.items()}
         sent.append((job.clips, shards))
     return Share(
         Corpus(corpus.dataset, corpus.windowing, corpus.level, [by_id[i] for i in ids]),
         {i: extraction.seconds_of[i] for i in ids},
         tuple(parts),
         tuple(sent),
+        str(caches[0].place),
     )
 
 
@@ -132,9 +142,10 @@ def do(
         _require_same(extractor, part.header, share.corpus)
         extractors.append(extractor)
     reports = [ExtractionReport(part.directory, part.model) for part in share.caches]
+    place = place_of(share.features, options.reporter)
     busy = True
     while busy:
-        extraction = _extraction(share, extractors)
+        extraction = _extraction(share, extractors, place)
         with Decoders(options.decoders, options.decode_timeout_s) as decoders:
             fill(extraction, decoders, options)
         for report, cache in zip(reports, extraction.caches, strict=True):
@@ -149,15 +160,19 @@ def do(
     return reports
 
 
-def _extraction(share: Share, extractors: Sequence[Extractor]) -> Extraction:
-    """Return a share as the extraction that it is a part of had it."""
+def _extraction(share: Share, extractors: Sequence[Extractor], place: Place) -> Extraction:
+    """Return a share as the extraction that it is a part of had it, with the folders of here."""
     caches = []
     for extractor, part in zip(extractors, share.caches, strict=True):
+        directory = place.folder / part.directory.parent.name / part.directory.name
+        with writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
         report = ExtractionReport(part.directory, part.model)
-        caches.append(CacheToFill(extractor, part.header, part.directory, report, {}, part.changed))
+        changed = {directory / path.name: clips for path, clips in part.changed.items()}
+        caches.append(CacheToFill(extractor, part.header, directory, place, report, {}, changed))
     jobs = []
     for clips, shards in share.jobs:
-        jobs.append(Job(clips, {caches[n]: path for n, path in shards.items()}))
+        jobs.append(Job(clips, {caches[n]: caches[n].directory / s for n, s in shards.items()}))
     return Extraction(share.corpus, caches, jobs, share.seconds_of)
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import manage
+from svuprobe.extractors.cache import CacheInfo
+from svuprobe.extractors.place import Place
 from svuprobe.extractors.training_data import training_data
 from svuprobe.extractors.training_table import TrainingData
 from svuprobe.probe.assemble import digests
@@ -39,14 +40,14 @@ class AtHand:
     Attributes
     ----------
     features
-        The folder of caches, with the lists of clips; None where there is none.
+        Where caches are, with the lists of clips; None where there are none.
     folder_of
         Gives the folder of a dataset by its name; None where no data are at hand.
     problems
         A line for each folder of data that is there and can't be used.
     """
 
-    features: Path | None = None
+    features: Place | None = None
     folder_of: FolderOf | None = None
     problems: list[str] = field(default_factory=list)
     _clips: dict[tuple[str, str], dict[str, Clip]] = field(default_factory=dict, repr=False)
@@ -73,9 +74,9 @@ class AtHand:
 
     def _listed(self, task: TaskInfo) -> list[Clip]:
         """Return the clips that extraction listed."""
-        if self.features is None or not self.features.is_dir():
+        if self.features is None or not self.features.is_there:
             return []
-        lists, _ = manifest.find(self.features, task.name, task.window_s)
+        lists, _ = manifest.find(self.features.folder, task.name, task.window_s)
         for each in lists:
             if each.synthetic == task.synthetic:
                 return list(each.clips)
@@ -94,17 +95,14 @@ class AtHand:
             self.problems.append(str(error))
             return []
 
-    def caches(self) -> list[manage.CacheInfo]:
+    def caches(self) -> list[CacheInfo]:
         """Return what caches there are; none where there is no folder of them."""
-        if self.features is None or not self.features.is_dir():
+        if self.features is None or not self.features.is_there:
             return []
-        found = []
         try:
-            for folder in manage.cache_folders(self.features):
-                found.append(manage.cache_info(folder))
+            return list(self.features.caches())
         except (ExtractError, OSError):  # another process is at work there: sizes are no result
             return []
-        return found
 
 
 def training_of(result: Result) -> TrainingData | None:

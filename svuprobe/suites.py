@@ -18,10 +18,14 @@ from svuprobe._files import write_text
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import Data, display
+from svuprobe.api.arguments import local_folder
 from svuprobe.benchmarks import real_audio, suite as suites
 from svuprobe.cluster.suite import SuiteOnCluster
 from svuprobe.extractors.found_again import named_in
 from svuprobe.extractors.names import canonical, typed
+from svuprobe.extractors.place import Place
+from svuprobe.extractors.store.address import is_address
+from svuprobe.extractors.store.opening import place_of
 from svuprobe.probe.at_hand import AtHand
 from svuprobe.probe.protocol import FRAME_POOLINGS
 from svuprobe.probe.results import result_file
@@ -62,7 +66,8 @@ def run_suite(
     out
         Folder of everything that is written.
     results, features
-        In place of ``out/results`` and ``out/features``.
+        In place of ``out/results`` and ``out/features``; that of features may be the address of a
+        store.
     options
         ``device``, ``allow_missing``, ``names``, ``cluster`` and ``reporter`` are used.
 
@@ -112,17 +117,19 @@ def make_suite(
     results; arguments and errors are those of `run_suite`.
     """
     options = options or RunOptions()
-    data, out = api.Data.of(data), Path(out)
+    data, out = api.Data.of(data), local_folder(out)
     places = _Places(
         data,
         out,
-        features=Path(features) if features else out / "features",
-        results=Path(results) if results else out / "results",
+        features=place_of(features or out / "features", options.reporter),
+        results=local_folder(results) if results else out / "results",
     )
     plan = suites.load(str(suite))
     if options.cluster is None:
         return _make_suite(plan, places, options, _Here(options))
-    folders = [places.out, places.features, places.results]
+    folders = [places.out, places.results]
+    if not is_address(str(places.features)):  # else each worker has a copy of its own
+        folders.append(places.features.folder)
     with SuiteOnCluster(folders, data, options) as there:
         return _make_suite(plan, places, options, there)
 
@@ -133,7 +140,7 @@ class _Places:
 
     data: Data
     out: Path
-    features: Path
+    features: Place
     results: Path
 
 
@@ -149,7 +156,7 @@ class _Doer(Protocol):
         ...
 
     def make(
-        self, groups: Sequence[Sequence[Part]], data: Data, features: Path, results: Path
+        self, groups: Sequence[Sequence[Part]], data: Data, features: str, results: Path
     ) -> list[str]:
         """Extract and probe what is missing on each dataset; return a line for each failure."""
         ...
@@ -173,8 +180,9 @@ def _make_suite(plan: suites.Suite, places: _Places, options: RunOptions, doer: 
     several = parts_of(plan, models, data, folder)
     # Asked for once: to know that of a model of one's own takes loading it.
     revisions = {model: revision_now(model) for model in models}
+    features.fetch_lists()
     # A checkpoint that has moved has features and results under the path that it had.
-    carried = {model: named_in(features, model) for model in models}
+    carried = {model: named_in(features.folder, model) for model in models}
 
     def as_carried(one: Part) -> Part:
         return replace(one, model=carried[one.model])
@@ -208,7 +216,7 @@ def _make_suite(plan: suites.Suite, places: _Places, options: RunOptions, doer: 
         elif problem not in failures:  # once, though it is that of every model
             failures.append(problem)
     if groups:
-        failures += doer.make(list(groups.values()), data, features, results)
+        failures += doer.make(list(groups.values()), data, str(features), results)
     display.rename_all(results, {carried[model]: name for model, name in names.items()})
     changed, problems = show(results, out, AtHand(features, data.folder), reporter)
     if not changed and not groups:
@@ -275,7 +283,7 @@ class _Here:
         pretrain_models(jobs, self._options)
 
     def make(
-        self, groups: Sequence[Sequence[Part]], data: Data, features: Path, results: Path
+        self, groups: Sequence[Sequence[Part]], data: Data, features: str, results: Path
     ) -> list[str]:
         """Do one dataset after the other."""
         failures: list[str] = []
@@ -285,7 +293,7 @@ class _Here:
 
 
 def _make(
-    group: Sequence[Part], data: Data, features: Path, results: Path, options: RunOptions
+    group: Sequence[Part], data: Data, features: str, results: Path, options: RunOptions
 ) -> list[str]:
     """Extract and probe what is missing on one dataset; every model looks at it in one go."""
     failures: dict[str, str] = {}
@@ -319,7 +327,7 @@ def _extract(
     models: list[str],
     tasks: list[str],
     data: Data,
-    features: Path,
+    features: str,
     options: RunOptions,
     frames: bool,
 ) -> dict[str, str]:

@@ -29,6 +29,7 @@ from svuprobe._progress import SILENT
 from svuprobe._run_options import RunOptions
 from svuprobe.api.probing import folders_of, lists_of
 from svuprobe.extractors.cache import FeatureCache
+from svuprobe.extractors.place import Place
 from svuprobe.probe import evaluate
 from svuprobe.probe.choosing import ChosenHeads, choose
 from svuprobe.probe.protocol import Protocol, preset
@@ -146,11 +147,11 @@ def main(
     features: Path, tasks: Sequence[str], models: Sequence[str], protocols: Sequence[str], out: Path
 ) -> None:
     """Compare both searches and say where their answers differ."""
-    rows = _read(out) if out.exists() else []
+    rows, place = _read(out) if out.exists() else [], Place(features)
     for protocol in protocols:
         for name in tasks or [None]:
-            for clips in lists_of(features, name, None)[0]:
-                for folder in folders_of(features, clips, models, preset(protocol)):
+            for clips in lists_of(place, name, None)[0]:
+                for folder in folders_of(place, clips, models, preset(protocol))[0]:
                     with FeatureCache(folder) as cache:
                         key = (clips.task.name, cache.header.model, protocol)
                         if key not in {(r["task"], r["model"], r["protocol"]) for r in rows}:

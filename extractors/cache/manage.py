@@ -63,10 +63,10 @@ class CacheInfo:
     """Describe one cache: what it was made with and how much of it there is.
 
     ``hours`` of audio are those of its clips, None where a plan was lost. ``state`` is ``complete``
-    or says what is not.
+    or says what is not. ``directory`` is a folder, or an address of a store.
     """
 
-    directory: Path
+    directory: Path | str
     model: str
     revision: str
     dataset: str

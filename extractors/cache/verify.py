@@ -29,9 +29,12 @@ Each = Callable[[int], object]  # told the bytes that were read
 
 @dataclass(frozen=True)
 class Damage:
-    """Name a file that is not what it was, or not what belongs there, and why."""
+    """Name a file that is not what it was, or not what belongs there, and why.
 
-    path: Path
+    ``path`` is an address where it lies in a store.
+    """
+
+    path: Path | str
     reason: str
 
     __repr__ = shown
@@ -77,11 +80,11 @@ def _verify_one(
 ) -> list[Damage]:
     damages = list(_examine(folder, each))
     # An index over a damaged shard is no second damage.
-    damages += _examine_joined(folder, each, {damage.path.name for damage in damages})
+    damages += _examine_joined(folder, each, {Path(damage.path).name for damage in damages})
     for damage in damages:
         tell(damage)
     if delete:  # also what another that was killed at it has left to do
-        for path in {damage.path for damage in damages} - {folder}:
+        for path in {Path(damage.path) for damage in damages} - {folder}:
             remove(path)
         prune_cache(folder, dry_run=False)
         join(folder)

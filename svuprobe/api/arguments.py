@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from svuprobe._errors import OptionError
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.names import typed
+from svuprobe.extractors.store.address import is_address
 from svuprobe.probe.finetune.protocol import (
     FinetuneProtocol,
     RecipeProtocol,
@@ -27,6 +29,13 @@ def task_name(task: str | Path) -> str:
 def task_names(tasks: str | Path | Sequence[str | Path]) -> list[str]:
     """Return the names of tasks. One name is a list of one, and no list of its letters."""
     return [task_name(tasks)] if isinstance(tasks, (str, Path)) else list(map(task_name, tasks))
+
+
+def local_folder(path: str | Path) -> Path:
+    """Return the path of a folder; OptionError for an address, as only features may have one."""
+    if isinstance(path, str) and is_address(path):
+        raise OptionError(f"{path}: give a folder; only features may be in a store")
+    return Path(path)
 
 
 def model_name(model: str | Path, reporter: Reporter = SILENT) -> str:

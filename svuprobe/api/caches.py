@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from svuprobe._files import size_text, writing
+from svuprobe._files import size_text
 from svuprobe._progress import SILENT, Reporter
 from svuprobe._show import cut
 from svuprobe.api.arguments import model_name, task_name
@@ -17,6 +17,8 @@ from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, find, require_place
 from svuprobe.extractors.found_again import finished_elsewhere
 from svuprobe.extractors.names import slug
+from svuprobe.extractors.place import Place
+from svuprobe.extractors.store.opening import place_in
 from svuprobe.tasks import kinds
 from svuprobe.tasks.manifest import ClipList
 
@@ -92,7 +94,8 @@ def load_features(
     Parameters
     ----------
     features
-        The folder of one cache; or, with ``task`` and ``model``, the folder of all caches.
+        The folder of one cache; or, with ``task`` and ``model``, the folder of all caches. Either
+        may be an address in a store.
     task, model
         Whose cache, where ``features`` holds several.
 
@@ -114,9 +117,13 @@ def load_features(
     >>> next(iter(features.values())).shape[1:] == (len(features.layer_names), 128)
     True
     """
-    folder = Path(features)
+    place, below = place_in(features)
+    folder = place.folder / below
     if task is not None and model is not None:
-        folder = _folder_of(folder, task_name(task), model_name(model))
+        place.fetch_lists()
+        folder = _folder_of(place, task_name(task), model_name(model))
+    place.fetch_index(folder)
+    place.fetch_features(folder)
     cache = FeatureCache(folder)
     try:
         # A folder that was renamed would answer for another model or dataset.
@@ -127,26 +134,29 @@ def load_features(
     return CachedFeatures(cache)
 
 
-def _folder_of(features: Path, name: str, model: str) -> Path:
+def _folder_of(place: Place, name: str, model: str) -> Path:
     """Return the folder of the one cache of a task and a model."""
     from svuprobe.tasks import manifest
 
-    lists, problems = manifest.find(features, name)
+    lists, problems = manifest.find(place.folder, name)
     folders: list[Path] = []
     for clips in lists:
-        folders += caches_of(features, clips, model)
+        level = kinds.of(clips.task).level
+        unusable = place.fetch_indexes(clips.dataset, clips.task.windowing.key, level)
+        problems += unusable.values()
+        folders += caches_of(place.folder, clips, model)
     # A task's real and synthetic lists may lie in one folder of features.
     folders = list(dict.fromkeys(folders))
     if not folders:
         why = f" ({problems[0]})" if problems else ""
         raise ExtractError(
-            f"{features}: no features of {model} for task {name}{why}; "
+            f"{place}: no features of {model} for task {name}{why}; "
             f"run svuprobe extract --model {model} --task {name}"
         )
     if len(folders) > 1:
         names = " or ".join(str(folder) for folder in folders)
         raise ExtractError(
-            f"{features}: {model} has {len(folders)} caches for task {name}; give one, {names}"
+            f"{place}: {model} has {len(folders)} caches for task {name}; give one, {names}"
         )
     return folders[0]
 
@@ -172,7 +182,7 @@ def cache_list(directory: str | Path) -> list[caches.CacheInfo]:
     Parameters
     ----------
     directory
-        A folder of caches, or of one.
+        A folder of caches, or of one; or the address of a store, whose features stay there.
 
     Returns
     -------
@@ -190,7 +200,8 @@ def cache_list(directory: str | Path) -> list[caches.CacheInfo]:
     >>> svuprobe.cache_list("features")[0].state
     'complete'
     """
-    return [caches.cache_info(folder) for folder in caches.cache_folders(Path(directory))]
+    place, below = place_in(directory)
+    return list(place.caches(below))
 
 
 def cache_verify(
@@ -201,7 +212,7 @@ def cache_verify(
     Parameters
     ----------
     directory
-        A folder of caches, or of one.
+        A folder of caches, or of one; or the address of a store, of which every byte is fetched.
     remove
         Delete damaged files: extracting again then makes these again and touches no others.
     reporter
@@ -223,17 +234,17 @@ def cache_verify(
     >>> svuprobe.cache_verify("features")
     []
     """
+    place, below = place_in(directory, reporter)
     damages: list[caches.Damage] = []
     try:
-        caches.verify(Path(directory), delete=remove, reporter=reporter, tell=damages.append)
+        place.verify(below, delete=remove, tell=damages.append)
     finally:  # also where a disk is full: what is deleted is named
         for damage in damages:
             reporter.say(f"{damage.path}: {damage.reason}")
-    for folder in dict.fromkeys(d.path if d.path.is_dir() else d.path.parent for d in damages):
-        model = caches.cache_info(folder).model
+    for name, model in dict.fromkeys(place.owner(damage.path) for damage in damages):
         reporter.say(
-            f"  {folder.name}: svuprobe extract --model {model}, with the other options that made "
-            "it, repairs it"
+            f"  {name}: svuprobe extract --model {model}, with the other options that made it, "
+            "repairs it"
         )
     return damages
 
@@ -250,7 +261,7 @@ def cache_prune(
     Parameters
     ----------
     directory
-        A folder of caches.
+        A folder of caches; or the address of a store, whose local copy is pruned, too.
     model
         Whose caches go, of every revision; None deletes no features.
     dry_run
@@ -274,35 +285,16 @@ def cache_prune(
     >>> svuprobe.cache_prune("features", dry_run=True)
     0
     """
-    directory = Path(directory)
+    place, below = place_in(directory, reporter)
     if model is not None:
-        return _delete_model(directory, model_name(model, reporter), dry_run, reporter)
-    gone = caches.prune(directory, dry_run=dry_run)
+        name = model_name(model, reporter)
+        freed = place.delete_model(slug(name), below, dry_run=dry_run)
+        if freed is None:
+            raise ExtractError(
+                f"{directory}: no cache of {name}; svuprobe cache list says what there is"
+            )
+        return freed
+    gone = place.prune(below, dry_run=dry_run)
     for path, size in gone.items():
         reporter.say(f"{path}: {size_text(size)}")
     return sum(gone.values())
-
-
-def _delete_model(directory: Path, model: str, dry_run: bool, reporter: Reporter) -> int:
-    folders: Sequence[Path] = [
-        folder
-        for folder in caches.cache_folders(directory)
-        if folder.parent.name.rpartition("@")[0] == slug(model)
-    ]
-    emptied = caches.empty_folders(directory, slug(model))
-    if not folders and not emptied:
-        raise ExtractError(
-            f"{directory}: no cache of {model}; svuprobe cache list says what there is"
-        )
-    sizes = [caches.size_of(folder) for folder in folders]
-    # Sizes are taken before anything goes: afterwards there is nothing to measure.
-    for folder, size in zip(folders, sizes, strict=True):
-        reporter.say(f"{folder}: {size_text(size)}")
-        if not dry_run:
-            caches.delete_cache(folder)
-    if not dry_run:
-        # Folders of the model that hold no cache any more.
-        for folder in emptied:
-            with writing(folder):
-                folder.rmdir()
-    return sum(sizes)

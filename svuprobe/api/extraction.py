@@ -18,6 +18,8 @@ from svuprobe.extractors.base import Extractor
 from svuprobe.extractors.extract import Extraction, extract as fill_caches, plan_extraction
 from svuprobe.extractors.jobs import Corpus
 from svuprobe.extractors.loading import load as load_extractor
+from svuprobe.extractors.place import Place
+from svuprobe.extractors.store.opening import place_of
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.tasks import Clip, TaskError, Windowing, kinds, manifest
 from svuprobe.tasks.data.doubts import too_long
@@ -52,7 +54,7 @@ def extract(
     data
         The folder that holds the datasets, or a `Data`.
     features
-        The folder of all caches.
+        The folder of all caches, or the address of a store, ``s3://bucket/folder``.
     window_s
         Cut clips into windows of so many seconds, whatever a task says. They have caches and
         results of their own; `svuprobe.probe` takes the same number.
@@ -90,22 +92,25 @@ def extract(
     tasks, models = task_names(tasks), model_names(models, options.reporter)
     names = display.kept(options.names)
     display.require_asked(names, models)
-    tasks = manifest.sources(Path(features), tasks)
+    place = place_of(features, options.reporter)
+    place.fetch_lists()
+    tasks = manifest.sources(place.folder, tasks)
     request = _requested(tasks, models, Data.of(data), window_s, frames, options)
     reports = []
     for corpus, sharing in request.corpora:
         done = fill_caches(
             request.extractors,
             corpus,
-            Path(features),
+            place,
             options,
             # The lists are written when nothing speaks against the work, and not before.
-            begun=functools.partial(_begin, Path(features), sharing, options.reporter),
+            begun=functools.partial(_begin, place, sharing, options.reporter),
         )
         for report in done:
             options.reporter.say(summary(corpus.dataset, corpus.level, report))
         reports += done
-    display.save_in_features(Path(features), display.in_features(Path(features), names))
+    display.save_in_features(place.folder, display.in_features(place.folder, names))
+    place.keep_lists()
     return reports
 
 
@@ -126,15 +131,15 @@ def plan(
     """
     options = options or RunOptions()
     tasks, models = task_names(tasks), model_names(models, options.reporter)
-    tasks = manifest.sources(Path(features), tasks)
+    place = place_of(features, options.reporter)
+    place.fetch_lists()
+    tasks = manifest.sources(place.folder, tasks)
     request = _requested(tasks, models, Data.of(data), None, frames, options)
     extractions = []
     with Decoders(options.decoders, options.decode_timeout_s) as decoders:
         for corpus, sharing in request.corpora:
-            extraction = plan_extraction(
-                request.extractors, corpus, Path(features), options, decoders
-            )
-            _begin(Path(features), sharing, options.reporter, extraction.seconds_of)
+            extraction = plan_extraction(request.extractors, corpus, place, options, decoders)
+            _begin(place, sharing, options.reporter, extraction.seconds_of)
             extractions.append(extraction)
     return extractions
 
@@ -173,7 +178,7 @@ def _requested(
 
 
 def _begin(
-    features: Path, lists: Sequence[ClipList], reporter: Reporter, seconds: Mapping[str, float]
+    place: Place, lists: Sequence[ClipList], reporter: Reporter, seconds: Mapping[str, float]
 ) -> None:
     """Write the lists of clips. Raises TaskError where some last too long for their task's
     windows, by the seconds of those that are still to be extracted.
@@ -182,7 +187,8 @@ def _begin(
         if reason := too_long(clips.task, clips.clips, seconds):
             raise TaskError(f"task {clips.task.name}: {reason}")
     for clips in lists:
-        manifest.save(features, clips, reporter)
+        manifest.save(place.folder, clips, reporter)
+    place.keep_lists()
 
 
 def _cache_key(clips: ClipList, frames: bool) -> _CacheKey:

@@ -14,6 +14,7 @@ from svuprobe.api.arguments import AnyProtocol, finetune_protocols, model_names,
 from svuprobe.api.data import Data, clips_of
 from svuprobe.api.results import Probed, lines_of
 from svuprobe.extractors.batching import native_dtype
+from svuprobe.extractors.store.opening import place_of
 from svuprobe.probe.finetune import run as tuning
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
@@ -97,7 +98,9 @@ def finetune(
     )
     runtime = Runtime(device, dtype, options.accumulate, processes)
     probed = []
-    for name in dict.fromkeys(manifest.sources(Path(options.features), tasks)):
+    place = place_of(options.features)
+    place.fetch_lists()
+    for name in dict.fromkeys(manifest.sources(place.folder, tasks)):
         clips = clips_of(name, Data.of(data), options.reporter)
         # A model named twice is trained once.
         for model in dict.fromkeys(names_of_models):

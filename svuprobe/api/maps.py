@@ -21,6 +21,7 @@ from svuprobe.benchmarks.plots import saving, scatter, style
 from svuprobe.benchmarks.projection import METHODS, Projection, project
 from svuprobe.extractors.cache import FeatureCache, require_place
 from svuprobe.extractors.names import is_control
+from svuprobe.extractors.store.opening import place_of
 from svuprobe.probe import identity
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.results import result_file
@@ -102,7 +103,7 @@ def plot_map(
     models
         Names, each a panel; none for all that have features.
     features
-        The folder of all caches.
+        The folder of all caches, or the address of a store.
     out
         Folder of the pictures; or a file that ends in ``.pdf``, ``.svg`` or ``.png``.
     results
@@ -132,10 +133,12 @@ def plot_map(
     >>> [path.suffix for path in paths]
     ['.png', '.svg', '.csv']
     """
-    options, features, out = options or MapOptions(), Path(features), Path(out)
+    options, out = options or MapOptions(), Path(out)
+    place = place_of(features, reporter)
+    place.fetch_lists()
     task, asked = task_name(task), [as_kept(name) for name in model_names(models, reporter)]
-    options = replace(options, names=display.in_features(features, options.names))
-    lists, problems = lists_of(features, task, options.window_s)
+    options = replace(options, names=display.in_features(place.folder, options.names))
+    lists, problems = lists_of(place, task, options.window_s)
     if not lists:
         raise ProbeError(problems[0])
     one_file = saving.is_file_name(out)
@@ -145,12 +148,16 @@ def plot_map(
     written: list[Path] = []
     for clips in lists:
         reader = _Reader(clips, None if results is None else Path(results), options, reporter)
-        folders = folders_of(features, clips, asked, Protocol(), reporter)
+        folders, unusable = folders_of(place, clips, asked, Protocol(), reporter)
+        if unusable:
+            raise ProbeError(unusable[0])
         if len(folders) > scatter.MOST_MODELS:
             raise ProbeError(
-                f"{features}: {len(folders)} models have features for task {task}; a map shows up "
+                f"{place}: {len(folders)} models have features for task {task}; a map shows up "
                 f"to {scatter.MOST_MODELS}: choose some with --model"
             )
+        for folder in folders:
+            place.fetch_features(folder)
         shown = [reader.read(folder) for folder in reporter.watch(folders, "map", unit="model")]
         display.require_asked(options.names, [one.about["model"] for one in shown])
         stem = out if one_file else out / f"map-{clips.folder}-{options.method}"

@@ -11,11 +11,14 @@ from svuprobe._files import locked, writing
 from svuprobe._progress import SILENT, Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import display
-from svuprobe.api.arguments import model_names, probe_protocol, task_names
+from svuprobe.api.arguments import local_folder, model_names, probe_protocol, task_names
 from svuprobe.api.caches import caches_of
 from svuprobe.api.results import PartlyDone, Probed, at_the_edge, lines_of
 from svuprobe.extractors import found_again
 from svuprobe.extractors.cache import FeatureCache, require_place
+from svuprobe.extractors.names import slug
+from svuprobe.extractors.place import Place
+from svuprobe.extractors.store.opening import place_of
 from svuprobe.probe import identity
 from svuprobe.probe.probing import probe as train_and_score
 from svuprobe.probe.protocol import ProbeError, Protocol
@@ -45,7 +48,7 @@ def probe(
     tasks, models
         Names, as extraction took them; none for all that have features.
     features
-        The folder of all caches.
+        The folder of all caches, or the address of a store, ``s3://bucket/folder``.
     results
         The folder of results: each is ``<model>@<revision8>/<task>/<protocol>.json``.
     protocol
@@ -80,25 +83,28 @@ def probe(
     """
     options, protocol = options or RunOptions(), probe_protocol(protocol)
     models = model_names(models, options.reporter)
-    features, results = Path(features), Path(results)
-    asked = display.in_features(features, display.kept(options.names))
-    shown = display.of_features(features) | asked
+    place, results = place_of(features, options.reporter), local_folder(results)
+    place.fetch_lists()
+    asked = display.in_features(place.folder, display.kept(options.names))
+    shown = display.of_features(place.folder) | asked
     # None stands for every task that has features.
     names: Sequence[str | None] = task_names(tasks) or [None]
     probed: list[Probed] = []
     problems: list[str] = []
     for name in names:
-        lists, unreadable = lists_of(features, name, window_s)
+        lists, unreadable = lists_of(place, name, window_s)
         problems += unreadable
         for clips in lists:
             # What can't be probed holds up no other: it is said at the end.
             try:
-                folders = folders_of(features, clips, models, protocol, options.reporter)
+                folders, unusable = folders_of(place, clips, models, protocol, options.reporter)
             except UserError as error:
                 problems.append(str(error))
                 continue
+            problems += unusable
             for folder in folders:
                 try:
+                    place.fetch_features(folder)
                     with FeatureCache(folder) as cache:
                         require_place(folder, cache.header)
                         done = _probe_cache(cache, clips, protocol, results, options)
@@ -119,16 +125,16 @@ def probe(
 
 
 def lists_of(
-    features: Path, name: str | None, window_s: float | None
+    place: Place, name: str | None, window_s: float | None
 ) -> tuple[list[ClipList], list[str]]:
     """Return the clips of a task, or of all, that extraction wrote, and a line for each list that
     is none.
     """
-    lists, problems = manifest.find(features, name, window_s)
+    lists, problems = manifest.find(place.folder, name, window_s)
     if not lists and not problems:
         what = f"task {name}" if name else "any task"
         raise ProbeError(
-            f"{features}: no features of {what}{_of_window(window_s)}; run svuprobe extract "
+            f"{place}: no features of {what}{_of_window(window_s)}; run svuprobe extract "
             f"--task {name or 'T'} --model M{_option(window_s)} first"
         )
     return lists, problems
@@ -143,13 +149,14 @@ def _option(window_s: float | None) -> str:
 
 
 def folders_of(
-    features: Path,
+    place: Place,
     clips: ClipList,
     models: Sequence[str],
     protocol: Protocol,
     reporter: Reporter = SILENT,
-) -> list[Path]:
-    """Return the folders of the caches of some models, or of all, for a task.
+) -> tuple[list[Path], list[str]]:
+    """Return the folders of the caches of some models, or of all, for a task, and a line for each
+    that can't be used.
 
     The reporter is told where they are those of the same weights at another path.
     """
@@ -157,20 +164,31 @@ def folders_of(
     level = protocol.level(own)
     # Frames of a task of whole windows have to be asked for.
     what, more = ("features", "") if level == own else ("frames", " --frames")
+    unusable = place.fetch_indexes(clips.dataset, clips.task.windowing.key, level)
+    if models:  # what is wrong with others is nothing to those that were asked for
+        asked = set(map(slug, models))
+        unusable = {
+            f: line for f, line in unusable.items() if f.parent.name.rpartition("@")[0] in asked
+        }
+    features, problems = place.folder, list(unusable.values())
     of_all = caches_of(features, clips, level=level)
+    if problems and not of_all:
+        raise ProbeError(problems[0])
     if not models and not of_all:
         raise ProbeError(
-            f"{features}: no {what} for task {clips.task.name}{_of_window(clips.window_s)}; run "
+            f"{place}: no {what} for task {clips.task.name}{_of_window(clips.window_s)}; run "
             f"svuprobe extract{more} --task {clips.task.name}{_option(clips.window_s)}"
         )
     folders: list[Path] = []
     for model in models or ["*"]:
         of_model = caches_of(features, clips, model, level)
+        if not of_model and problems:
+            continue  # that is why
         if not of_model:
             # Folders are named by model and revision: either may be what is misspelt.
             have = ", ".join(sorted(folder.parent.name for folder in of_all)) or "none"
             raise ProbeError(
-                f"{features}: no {what} of {model} for task {clips.task.name} (there are: "
+                f"{place}: no {what} of {model} for task {clips.task.name} (there are: "
                 f"{have}); run svuprobe extract{more} --model {model} --task "
                 f"{clips.task.source or clips.task.name}{_option(clips.window_s)}"
             )
@@ -178,7 +196,7 @@ def folders_of(
             for line in found_again.remarks(model, of_model):
                 reporter.say(line)
         folders += of_model
-    return list(dict.fromkeys(folders))
+    return list(dict.fromkeys(folders)), problems
 
 
 def _probe_cache(

@@ -8,6 +8,7 @@ from svuprobe.api.boards import LeftOut
 from svuprobe.api.data import Data
 from svuprobe.benchmarks import report as pages
 from svuprobe.benchmarks.selection import ALL, Selection
+from svuprobe.extractors.store.opening import place_of
 from svuprobe.probe.at_hand import AtHand
 
 
@@ -29,7 +30,8 @@ def report(
     out
         The folder of the page, ``index.html``; a new one, an empty one or that of an older report.
     features
-        The folder of caches: their sizes, and clips with their references.
+        The folder of caches, or the address of a store: their sizes, and clips with their
+        references.
     data
         The folder that holds the datasets, or a `Data`: where clips are found that no list of
         extraction names.
@@ -59,7 +61,10 @@ def report(
     'index.html'
     """
     folder_of = None if data is None else Data.of(data).folder
-    at_hand = AtHand(None if features is None else Path(features), folder_of)
+    place = None if features is None else place_of(features)
+    if place is not None:
+        place.fetch_lists()
+    at_hand = AtHand(place, folder_of)
     path, problems = pages.write(Path(results), Path(out), at_hand, audio, selection or ALL)
     if problems:
         raise LeftOut([path], problems)

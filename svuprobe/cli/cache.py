@@ -9,7 +9,7 @@ import click
 
 from svuprobe._edge import TERMINAL, echo
 from svuprobe._files import size_text
-from svuprobe.cli.shared import FOLDER, MODEL, json_option, show_table
+from svuprobe.cli.shared import FEATURES, MODEL, json_option, show_table
 from svuprobe.cli.table import Column
 from svuprobe.probe.results.naming import without_folders
 
@@ -33,15 +33,18 @@ def cache() -> None:
 
 
 cache_argument = click.argument(
-    "directory", type=FOLDER, default="features", envvar="SVUPROBE_FEATURES"
+    "directory", type=FEATURES, default="features", envvar="SVUPROBE_FEATURES"
 )
 
 
 @cache.command("list")
 @cache_argument
 @json_option
-def cache_list(directory: Path, as_json: bool) -> None:
-    """List what there is of every cache in DIRECTORY, and whether it is complete."""
+def cache_list(directory: Path | str, as_json: bool) -> None:
+    """List what there is of every cache in DIRECTORY, and whether it is complete.
+
+    DIRECTORY is a folder, or s3://BUCKET/FOLDER.
+    """
     from svuprobe import api
 
     rows = [asdict(kept) | {"directory": str(kept.directory)} for kept in api.cache_list(directory)]
@@ -63,8 +66,11 @@ def cache_list(directory: Path, as_json: bool) -> None:
     is_flag=True,
     help="Delete what is damaged; extract makes it again, and nothing else.",
 )
-def cache_verify(directory: Path, remove: bool) -> None:
-    """Read every byte in DIRECTORY and compare it with the checksums."""
+def cache_verify(directory: Path | str, remove: bool) -> None:
+    """Read every byte in DIRECTORY and compare it with the checksums.
+
+    DIRECTORY is a folder, or s3://BUCKET/FOLDER.
+    """
     from svuprobe import api
 
     damages = api.cache_verify(directory, remove=remove, reporter=TERMINAL)
@@ -83,8 +89,11 @@ def cache_verify(directory: Path, remove: bool) -> None:
     "--model", type=MODEL, help="Delete every cache of this model instead, of every revision."
 )
 @click.option("--yes", is_flag=True, help="With --model: yes, delete features.")
-def cache_prune(directory: Path, dry_run: bool, model: str | None, yes: bool) -> None:
-    """Delete what killed processes left in DIRECTORY; never features, unless --model says whose."""
+def cache_prune(directory: Path | str, dry_run: bool, model: str | None, yes: bool) -> None:
+    """Delete what killed processes left in DIRECTORY; never features, unless --model says whose.
+
+    DIRECTORY is a folder, or s3://BUCKET/FOLDER: then the local copy is pruned, too.
+    """
     from svuprobe import api
 
     # Features take days of a GPU: they are deleted only by a word of their own.

@@ -92,7 +92,7 @@ def extract(
     model_names: tuple[str, ...],
     task_names: tuple[str, ...],
     where: tuple[str, ...],
-    features: Path,
+    features: Path | str,
     device: str | None,
     dtype: str,
     batch_seconds: float | None,

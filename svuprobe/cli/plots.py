@@ -114,7 +114,7 @@ def plot_map(
     task: str,
     model_names: tuple[str, ...],
     names: tuple[tuple[str, str], ...],
-    features: Path,
+    features: Path | str,
     results: Path,
     out: Path,
     layer: str,

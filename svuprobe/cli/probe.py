@@ -145,7 +145,7 @@ OF_HEADS = whole(RANGES)
 def probe(
     task_names: tuple[str, ...],
     model_names: tuple[str, ...],
-    features: Path,
+    features: Path | str,
     results: Path,
     protocol: str,
     device: str | None,

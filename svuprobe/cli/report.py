@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 def report(
     results: Path,
     out: Path,
-    features: Path,
+    features: Path | str,
     where: tuple[str, ...],
     audio: str,
     selection: Selection,

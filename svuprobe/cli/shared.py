@@ -17,6 +17,7 @@ from svuprobe._options import DEVICE, Checked, DisplayName, Number
 from svuprobe._progress import Reporter
 from svuprobe.cli.table import Column, lines, print_lines, terminal_width
 from svuprobe.extractors.names import check_name as check_model_name, typed
+from svuprobe.extractors.store.address import is_address
 from svuprobe.tasks import check_name
 
 if TYPE_CHECKING:
@@ -33,7 +34,36 @@ class TypedModel(Checked):
 
 
 MODEL = TypedModel("model", check_model_name)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class Folder(click.Path):
+    """Accept a folder of this machine."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and is_address(value):
+            self.fail(f"{value}: give a folder; only features may be in a store", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = Folder()
+
+
+class FolderOrStore(click.ParamType):
+    """Accept a folder, as a path, or the address of a store, as the text that it is."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        # A path would make one slash of two.
+        if isinstance(value, str) and is_address(value):
+            return value
+        return FOLDER.convert(value, param, ctx)
+
+
+FEATURES = FolderOrStore()
 
 # Names are checked when the folder of features is known, by `check_tasks`.
 tasks_option = click.option(
@@ -46,11 +76,11 @@ tasks_option = click.option(
 )
 features_option = click.option(
     "--features",
-    type=FOLDER,
+    type=FEATURES,
     default="features",
     envvar="SVUPROBE_FEATURES",
     show_default=True,
-    help="Caches.",
+    help="Caches: a folder, or s3://BUCKET/FOLDER.",
 )
 results_option = click.option(
     "--results",
@@ -159,7 +189,7 @@ def show_table(rows: list[dict[str, Any]], columns: Sequence[Column], as_json: b
     print_lines(lines(columns, cells, terminal_width()))
 
 
-def check_tasks(names: Sequence[str], features: Path) -> None:
+def check_tasks(names: Sequence[str], features: Path | str) -> None:
     """Refuse a task that neither svuprobe nor a folder of features knows.
 
     A task on own data is known there by its name, once it was extracted by its file.
@@ -168,7 +198,12 @@ def check_tasks(names: Sequence[str], features: Path) -> None:
         try:
             check_name(name)
         except UserError as error:
-            lists = sorted(features.glob("tasks/*.json"))
+            # Here, as it reads caches with h5py and --help has to be quick.
+            from svuprobe.extractors.store.opening import place_of
+
+            place = place_of(features)
+            place.fetch_lists()
+            lists = sorted(place.folder.glob("tasks/*.json"))
             known = dict.fromkeys(path.name.partition(".")[0] for path in lists)
             if name not in known:
                 have = f"; {features} has features of {', '.join(known)}" if known else ""
@@ -179,6 +214,11 @@ def data_of(values: tuple[str, ...]) -> Data:
     """Return where datasets are, from ``ROOT`` and any number of ``DATASET=PATH``."""
     from svuprobe.api import Data
 
+    for value in values:
+        if is_address(value):
+            raise click.UsageError(
+                f"--data {value}: give a folder; only features may be in a store"
+            )
     roots = [v for v in values if "=" not in v]
     if len(roots) > 1:
         raise click.UsageError(

@@ -11,6 +11,7 @@ from svuprobe._edge import warn
 from svuprobe._options import DeviceOfWorkers
 from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
+    FEATURES,
     FOLDER,
     data_of,
     data_option,
@@ -25,7 +26,7 @@ from svuprobe.cli.shared import (
 @click.option(
     "--out", type=FOLDER, required=True, help="Leaderboard, plots and what has no place of its own."
 )
-@click.option("--features", type=FOLDER, help="Caches; OUT/features if not given.")
+@click.option("--features", type=FEATURES, help="Caches; OUT/features if not given.")
 @click.option("--results", type=FOLDER, help="Results; OUT/results if not given.")
 @click.option(
     "--cluster",
@@ -43,7 +44,7 @@ def run(
     suite: str,
     where: tuple[str, ...],
     out: Path,
-    features: Path | None,
+    features: Path | str | None,
     results: Path | None,
     cluster: str | None,
     device: str | None,

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from svuprobe import api
@@ -22,9 +21,10 @@ from svuprobe._run_options import RunOptions
 from svuprobe.cluster.checks import require_same
 from svuprobe.cluster.facts import facts
 from svuprobe.extractors.base import ExtractError, Extractor
-from svuprobe.extractors.jobs import close_cache
 from svuprobe.extractors.loading import load
 from svuprobe.extractors.shares import Share, do
+from svuprobe.extractors.store.address import is_address
+from svuprobe.extractors.store.opening import place_of
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.pretrain.recipe import Recipe
 from svuprobe.probe.protocol import Protocol
@@ -86,14 +86,20 @@ def extract_share(site: Site, share: Share) -> Outcome:
                         outcome.reports += do(share.of_model(model), _load, options)
                     except UserError as of_model:
                         outcome.failures[model] = str(of_model)
+        if is_address(share.features):
+            return  # what a store announces is seen at once
         for _, shards in share.jobs:
-            outcome.written += [str(path) for path in shards.values() if path.exists()]
+            paths = [share.caches[n].directory / name for n, name in shards.items()]
+            outcome.written += [str(path) for path in paths if path.exists()]
 
     return _done(site, work)
 
 
-def join_shares(site: Site, directories: Sequence[str], *shares: Outcome) -> Outcome:
-    """Join caches once all shares of an extraction are done, and add up what these did."""
+def join_shares(site: Site, features: str, caches: Sequence[str], *shares: Outcome) -> Outcome:
+    """Join caches once all shares of an extraction are done, and add up what these did.
+
+    ``features`` is the folder or the store of all caches, in which the others lie.
+    """
 
     def work(outcome: Outcome, options: RunOptions) -> None:
         for share in shares:
@@ -101,8 +107,9 @@ def join_shares(site: Site, directories: Sequence[str], *shares: Outcome) -> Out
                 outcome.failures.setdefault(model, why)
             outcome.reports += share.reports
             _wait_for(share.written)
-        for directory in directories:
-            close_cache(Path(directory))
+        place = place_of(features, options.reporter)
+        for name in caches:
+            place.close(place.folder / name)
 
     return _done(site, work)
 

@@ -93,7 +93,7 @@ class SuiteOnCluster:
                 raise ClusterError(f"{what[future]}: {why}")
 
     def make(
-        self, groups: Sequence[Sequence[Part]], data: Data, features: Path, results: Path
+        self, groups: Sequence[Sequence[Part]], data: Data, features: str, results: Path
     ) -> list[str]:
         """Plan one dataset after the other, while workers are at those before; wait for all."""
         parts = _Parts(self.start(), data, features, results, self._options)
@@ -106,7 +106,7 @@ class _Parts:
     """Hold what was handed out of a suite, as futures."""
 
     def __init__(
-        self, cluster: Cluster, data: Data, features: Path, results: Path, options: RunOptions
+        self, cluster: Cluster, data: Data, features: str, results: Path, options: RunOptions
     ) -> None:
         self._cluster, self._data, self._options = cluster, data, options
         self._features, self._results = features, results
@@ -175,8 +175,10 @@ class _Parts:
             future = self._cluster.submit(f"extract-{dataset}", extract_share, share, memory=memory)
             self._what[future] = f"extraction of {dataset}"
             shares.append(future)
-        directories = [str(cache.directory) for cache in planned.caches]
-        joined = self._cluster.submit(f"join-{dataset}", join_shares, directories, *shares)
+        caches = [f"{c.directory.parent.name}/{c.directory.name}" for c in planned.caches]
+        joined = self._cluster.submit(
+            f"join-{dataset}", join_shares, self._features, caches, *shares
+        )
         self._what[joined] = f"caches of {dataset}"
         reports = [cache.report for cache in planned.caches]
         self._extractions[joined] = _Extraction(dataset, planned.corpus.level, reports)
@@ -184,7 +186,7 @@ class _Parts:
 
     def _probe(self, one: Part, after: Sequence[Any], sizes: Mapping[str, float]) -> None:
         """Hand out a probe, which waits for the caches of its dataset."""
-        places = {"features": str(self._features), "results": str(self._results)}
+        places = {"features": self._features, "results": str(self._results)}
         future = self._cluster.submit(
             f"probe-{one.asked.task.name}",
             probe_part,

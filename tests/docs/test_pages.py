@@ -26,6 +26,7 @@ PAGES = (
     DOCS / "finetuning.md",
     DOCS / "pretraining.md",
     DOCS / "cluster.md",
+    DOCS / "stores.md",
     DOCS / "scale.md",
 )
 # A page that only has what is made when the site is built, or prose.

@@ -147,7 +147,8 @@ def test_a_share_waits_for_the_shard_that_another_is_at(project, monkeypatch):
     options = api.RunOptions(device="cpu", jobs=0)
     (planned,) = plan(["own.toml"], ["logmel"], data=".", features="f", options=options)
     (share,) = shares.deal(planned, 8)
-    (path,) = share.jobs[0][1].values()
+    (name,) = share.jobs[0][1].values()
+    path = share.caches[0].directory / name
     held, go = threading.Event(), threading.Event()
 
     def hold():
@@ -179,7 +180,8 @@ def test_jobs_are_dealt_once_each_and_a_share_can_be_one_models(project):
         assert len(dealt) <= most
     alone = dealt[0].of_model("mfcc")
     assert alone.models == ["mfcc"]
-    assert all("mfcc@" in str(path) for _, own in alone.jobs for path in own.values())
+    assert [cache.directory.parent.name.partition("@")[0] for cache in alone.caches] == ["mfcc"]
+    assert all(own.keys() == {0} for _, own in alone.jobs)
 
 
 # -- what can't be ---------------------------------------------------------------------------------
