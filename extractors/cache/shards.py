@@ -30,6 +30,10 @@ _READ_BYTES = 64 << 20
 _WINDOWS_PER_CHUNK, _FRAMES_PER_CHUNK = 16, 256
 
 
+# What `read_shard` has read, by path, with what tells a file from the one that takes its place.
+_read: dict[Path, tuple[tuple[int, int, int], Header, dict[str, str]]] = {}
+
+
 class ShardWriter:
     """Write one shard; the file appears under its name only when :meth:`commit` has finished.
 
@@ -149,10 +153,20 @@ def claim(path: Path) -> Iterator[bool]:
 def read_shard(path: Path) -> tuple[Header, dict[str, str]]:
     """Read a shard's header and the fingerprint of each of its clips; ExtractError where it is
     damaged.
+
+    A plan asks for each several times, and opening thousands of files takes a while: what was read
+    is kept as long as the file is the same one. A shard is never changed, only replaced.
     """
-    with reading(path), h5py.File(path) as file:
-        clips = dict(zip(file["clip_id"].asstr()[:], file["fingerprint"].asstr()[:], strict=True))
-        return Header.read(file.attrs), clips
+    with reading(path):
+        found = path.stat()
+        version = found.st_ino, found.st_mtime_ns, found.st_size
+        known = _read.get(path)
+        if known is None or known[0] != version:
+            with h5py.File(path) as file:
+                ids, prints = file["clip_id"].asstr()[:], file["fingerprint"].asstr()[:]
+                known = version, Header.read(file.attrs), dict(zip(ids, prints, strict=True))
+            _read[path] = known
+    return known[1], dict(known[2])
 
 
 def content_of(file: h5py.File) -> str:
