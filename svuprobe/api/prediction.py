@@ -13,6 +13,7 @@ import numpy as np
 
 from svuprobe._machine import check_whole
 from svuprobe._run_options import RunOptions
+from svuprobe.api.arguments import model_name
 from svuprobe.api.audio_files import AudioFile, audio_files
 from svuprobe.probe.predict import draw, formats
 from svuprobe.probe.predict.predict import load_predictor, predict as predict_files, predict_samples
@@ -30,7 +31,7 @@ def predict(
     *,
     seed: int = 0,
     run_code: bool = False,
-    model: str = "",
+    model: str | Path | None = None,
     options: RunOptions | None = None,
 ) -> Prediction: ...
 
@@ -43,7 +44,7 @@ def predict(
     *,
     seed: int = 0,
     run_code: bool = False,
-    model: str = "",
+    model: str | Path | None = None,
     options: RunOptions | None = None,
 ) -> Iterator[Prediction]: ...
 
@@ -55,7 +56,7 @@ def predict(
     *,
     seed: int = 0,
     run_code: bool = False,
-    model: str = "",
+    model: str | Path | None = None,
     options: RunOptions | None = None,
 ) -> Prediction | Iterator[Prediction]:
     """Use the heads of a result on audio: labels with probabilities, notes or beats.
@@ -108,7 +109,11 @@ def predict(
             "predict takes an array with its sampling rate sr, or a list of files without one"
         )
     predictor = load_predictor(
-        Path(result), seed=seed, device=options.runs_on, run_code=run_code, model=model
+        Path(result),
+        seed=seed,
+        device=options.runs_on,
+        run_code=run_code,
+        model="" if model is None else model_name(model, options.reporter),
     )
     if isinstance(audio, np.ndarray):
         assert sr is not None  # as is checked above

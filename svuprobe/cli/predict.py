@@ -69,7 +69,7 @@ def predict(
     where = out or (Path() if plots else None)
     options = api.RunOptions(device=device, reporter=output.reporter)
     predictions = api.predict(
-        run, audio, seed=seed, run_code=run_code, model=model or "", options=options
+        run, audio, seed=seed, run_code=run_code, model=model, options=options
     )
     answered: list[Any] = []
     failed: list[Any] = []
