@@ -35,7 +35,9 @@ class TrainingData:
     published
         Whether the authors say what they trained on.
     read
-        Whether the sources were read for this entry.
+        Whether the source was read for this entry.
+    crop_read
+        Whether that of its seconds was read, too.
     """
 
     domain: str
@@ -49,6 +51,7 @@ class TrainingData:
     may_hold: Mapping[str, str] = field(default_factory=dict, hash=False)
     published: bool = True
     read: bool = True
+    crop_read: bool = True
 
 
 # fmt: off
@@ -69,9 +72,9 @@ _JAMENDO = {"mtg-jamendo": "it was trained on audio of Jamendo, as MTG-Jamendo i
 
 
 def _speech(
-    hours: float, sets: str, source: str, crop_s: float, crop_source: str, read: bool = True
+    hours: float, sets: str, source: str, crop_s: float, crop_source: str, crop_read: bool = True
 ) -> TrainingData:
-    return TrainingData("speech", hours, sets, source, crop_s, crop_source, read=read)
+    return TrainingData("speech", hours, sets, source, crop_s, crop_source, crop_read=crop_read)
 
 
 def _map(hours: float, sets: str, crop_s: float) -> TrainingData:
@@ -80,7 +83,7 @@ def _map(hours: float, sets: str, crop_s: float) -> TrainingData:
 
 
 _LIBRISPEECH, _LIBRILIGHT = "LibriSpeech", "Libri-Light"
-_WAVLM = "Chen et al. 2022, WavLM, arXiv:2110.13900, section IV"
+_WAVLM = "github.com/microsoft/unilm: wavlm/README.md"
 _WAVLM_SETS = "Libri-Light 60,000 h, GigaSpeech 10,000 h, VoxPopuli 24,000 h"
 _SIZE = "max_sample_size there"
 # 250,000 and 320,000 samples at 16 kHz.
@@ -90,16 +93,16 @@ _SPEECH = {
     "facebook/wav2vec2-base": _speech(
         960, _LIBRISPEECH, f"{_FAIRSEQ}: wav2vec2_base_librispeech.yaml", _15_S, _SIZE),
     "facebook/wav2vec2-large": _speech(
-        960, _LIBRISPEECH, "Baevski et al. 2020, arXiv:2006.11477, section 4",
-        _20_S, "section 4.2 there", read=False),
+        960, _LIBRISPEECH, f"{_FAIRSEQ}: examples/wav2vec/README.md",
+        _20_S, "Baevski et al. 2020, arXiv:2006.11477, section 4.2", crop_read=False),
     "facebook/wav2vec2-large-lv60": _speech(
         60_000, _LIBRILIGHT, f"{_FAIRSEQ}: wav2vec2_large_librivox.yaml", _20_S, _SIZE),
     "microsoft/wavlm-base": _speech(
-        960, _LIBRISPEECH, _WAVLM, _15_S, "as HuBERT, whose setup it follows", read=False),
+        960, _LIBRISPEECH, _WAVLM, _15_S, "as HuBERT, whose setup it follows", crop_read=False),
     "microsoft/wavlm-base-plus": _speech(
-        94_000, _WAVLM_SETS, _WAVLM, _15_S, "as HuBERT, whose setup it follows", read=False),
+        94_000, _WAVLM_SETS, _WAVLM, _15_S, "as HuBERT, whose setup it follows", crop_read=False),
     "microsoft/wavlm-large": _speech(
-        94_000, _WAVLM_SETS, _WAVLM, _15_S, "as HuBERT, whose setup it follows", read=False),
+        94_000, _WAVLM_SETS, _WAVLM, _15_S, "as HuBERT, whose setup it follows", crop_read=False),
     "facebook/hubert-base-ls960": _speech(
         960, _LIBRISPEECH, f"{_FAIRSEQ}: hubert_base_librispeech.yaml", _15_S, _SIZE),
     "facebook/hubert-large-ll60k": _speech(
@@ -109,14 +112,16 @@ _SPEECH = {
         _20_S, "max_sample_size of base_librispeech.yaml there"),
     "facebook/data2vec-audio-large": _speech(
         60_000, _LIBRILIGHT, f"{_FAIRSEQ}: examples/data2vec/README.md",
-        _20_S, "as data2vec-audio-base", read=False),
+        _20_S, "as data2vec-audio-base", crop_read=False),
     "facebook/w2v-bert-2.0": TrainingData(
-        "speech", 4_500_000, "speech in 143 languages; not listed",
-        "Barrault et al. 2023, Seamless, arXiv:2312.05187", published=False, read=False),
+        "speech", 4_500_000, "speech in more than 143 languages; not listed",
+        "github.com/huggingface/transformers: docs/source/en/model_doc/wav2vec2-bert.md",
+        published=False),
     "openai/whisper-large-v3": TrainingData(
-        "speech", 5_000_000, "sound of the web with transcripts; not listed",
-        "model card of whisper-large-v3; Radford et al. 2022, arXiv:2212.04356",
-        30.0, "section 2.1 there", published=False, read=False),
+        "speech", 5_000_000,
+        "sound of the web, a fifth with its transcripts, else with large-v2's; not listed",
+        "model card of whisper-large-v3", 30.0, "chunk_length of its feature extractor",
+        published=False),
 }
 
 _OMAR = TrainingData(
@@ -146,11 +151,11 @@ _MUSIC = {
         360.0, "songs of 30 to 360 s (model card)", published=False),
     "OpenMuQ/MuQ-large-msd-iter": TrainingData(
         "music", None, "Million Song Dataset (the paper's 160,000 h are of another model)", _MUQ,
-        30.0, "Zhu et al. 2025, MuQ, arXiv:2501.01108", may_hold=_RECORDS, read=False),
+        30.0, "Zhu et al. 2025, MuQ, arXiv:2501.01108", may_hold=_RECORDS, crop_read=False),
     "OpenMuQ/MuQ-MuLan-large": TrainingData(
         "music", None, "MuQ's, then music with texts that is not listed", _MUQ,
-        10.0, "Zhu et al. 2025, MuQ, arXiv:2501.01108",
-        may_hold=_RECORDS, published=False, read=False),
+        10.0, "clip_secs in src/muq/muq_mulan/muq_mulan.py there",
+        may_hold=_RECORDS, published=False),
     "musicfm-msd": TrainingData(
         "music", None, "Million Song Dataset", _MUSICFM,
         30.0, "its example; Won et al. 2024, arXiv:2311.03318", may_hold=_RECORDS),
@@ -184,10 +189,16 @@ _CLAP = TrainingData(
     "general audio", 4_300, "LAION-Audio-630k, AudioCaps, Clotho, AudioSet",
     "Wu et al. 2023, LAION-CLAP, arXiv:2211.06687",
     10.0, "section 3.4 there", may_hold=_VIDEOS, read=False)
-_CLAP_MUSIC = TrainingData(
-    "general audio", None, "LAION-Audio-630k, AudioSet and music that is not listed",
-    "README of github.com/LAION-AI/CLAP",
-    10.0, "arXiv:2211.06687, section 3.4", may_hold=_VIDEOS, published=False, read=False)
+
+
+def _larger_clap(sets: str, may_hold: Mapping[str, str]) -> TrainingData:
+    """Describe one of the three larger CLAPs, whose music and speech nobody lists."""
+    return TrainingData(
+        "general audio", None, sets, "README of github.com/LAION-AI/CLAP, update of 2023-04-07",
+        10.0, "max_len in src/laion_clap/training/data.py there: 480,000 samples at 48 kHz",
+        may_hold=may_hold, published=False)
+
+
 _GENERAL = {
     **dict.fromkeys(
         ("beats-iter1", "beats-iter2", "beats-iter3", "beats-iter3-plus", "beats-iter3-plus-ft"),
@@ -198,13 +209,16 @@ _GENERAL = {
     **dict.fromkeys(
         ("mispeech/dasheng-base", "mispeech/dasheng-0.6B", "mispeech/dasheng-1.2B"), _DASHENG),
     **dict.fromkeys(("laion/clap-htsat-unfused", "laion/clap-htsat-fused"), _CLAP),
-    **dict.fromkeys(
-        ("laion/larger_clap_music", "laion/larger_clap_music_and_speech",
-         "laion/larger_clap_general"), _CLAP_MUSIC),
+    "laion/larger_clap_music": _larger_clap(
+        "LAION-Audio-630k, AudioSet and music that is not listed", _VIDEOS),
+    "laion/larger_clap_music_and_speech": _larger_clap(
+        "LAION-Audio-630k, music and speech that are not listed", {}),
+    "laion/larger_clap_general": _larger_clap(
+        "LAION-Audio-630k, AudioSet, music and speech that are not listed", _VIDEOS),
     "MIT/ast-finetuned-audioset-10-10-0.4593": TrainingData(
-        "general audio", 5_800, "AudioSet with its labels, after pictures of ImageNet",
-        "Gong et al. 2021, AST, arXiv:2104.01778",
-        10.24, "1,024 frames of 10 ms (config.json)", may_hold=_VIDEOS, read=False),
+        "general audio", None, "AudioSet with its labels, after pictures of ImageNet",
+        "README of github.com/YuanGongND/ast",
+        10.24, "1,024 frames of 10 ms (input_tdim there)", may_hold=_VIDEOS),
     "Qwen/Qwen2-Audio-7B": TrainingData(
         "general audio", None, "Whisper large-v3's, then speech, sound and music; not listed",
         "Chu et al. 2024, arXiv:2407.10759; Chu et al. 2023, arXiv:2311.07919", 30.0, "as Whisper",
@@ -238,7 +252,8 @@ _CODECS = {
         "codecs", None, "Jamendo and own music", _ENCODEC, 1.0, "section 4.1 there",
         holds=_JAMENDO, published=False, read=False),
     "facebook/encodec_32khz": TrainingData(
-        "codecs", 20_000, _MUSICGEN.sets, _MUSICGEN.source, 1.0, "as encodec_24khz", read=False),
+        "codecs", 20_000, _MUSICGEN.sets, _MUSICGEN.source,
+        1.0, "segment_duration in config/solver/compression/default.yaml there"),
     **dict.fromkeys(("descript/dac_44khz", "descript/dac_24khz", "descript/dac_16khz"), _DAC),
     "kyutai/mimi": TrainingData(
         "codecs", 7_000_000, "sound of the web, for the most part English speech; not listed",

@@ -115,6 +115,8 @@ def _trained_on(data: TrainingData) -> Iterator[str]:
     """Yield what a model heard, and what it has to do with the datasets of tasks."""
     hours = "unknown hours" if data.hours is None else f"{data.hours:,g} h"
     at_once = "" if data.crop_s is None else f"; {data.crop_s:g} s at once"
+    if data.read and not data.crop_read:
+        at_once += ", that unchecked"
     unchecked = "" if data.read else " (unchecked)"
     yield f"trained on {hours}: {data.sets}{at_once}{unchecked}"
     if data.holds:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from svuprobe import cli
 from svuprobe.extractors.catalogue import CATALOGUE
 from svuprobe.extractors.hops import frame_rate
 from svuprobe.extractors.networks.table import FAMILIES, architecture_of
@@ -65,6 +67,27 @@ def test_contact_is_what_the_authors_say_or_leave_open():
     assert contact("mert-v0-public", "emomusic").kind == "may hold"
     assert all(contact("hubert-base", dataset) is None for dataset in DATASETS)
     assert contact("hf:org/other", "gtzan").why == "nothing is on record of its training"
+
+
+def test_larger_claps_differ_in_their_sets_as_their_readme_says():
+    of = {name: TABLE[f"laion/larger_clap_{name}"] for name in ("music", "music_and_speech")}
+    assert "AudioSet" in of["music"].sets
+    assert "AudioSet" not in of["music_and_speech"].sets
+    # YouTube is AudioSet's; of the music nobody knows.
+    assert contact("hf:laion/larger_clap_music", "gtzan").kind == "may hold"
+    assert contact("hf:laion/larger_clap_music_and_speech", "gtzan").kind == "unknown"
+
+
+def test_sources_that_were_not_read_are_marked_each_for_itself():
+    said = CliRunner().invoke(cli.main, ["models"]).output
+    told = " ".join(said.split())
+    assert "h: LibriSpeech; 20 s at once, that unchecked" in told  # wav2vec2-large
+    assert (
+        "Million Song Dataset (the paper's 160,000 h are of another model); 30 s at once, " in told
+    )
+    assert "AudioSet; 10 s at once (unchecked)" in told  # BEATs
+    for data in TABLE.values():
+        assert data.crop_read or data.crop_s
 
 
 def test_a_model_that_svuprobe_pretrained_says_what_its_folder_says(tmp_path):
