@@ -6,7 +6,7 @@ clips, audio and protocol; to know that, no model is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from svuprobe._errors import UserError
 from svuprobe.api import Data
 from svuprobe.benchmarks import suite as suites
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.loading import local_revision
+from svuprobe.extractors.loading import load as load_model, local_revision
 from svuprobe.extractors.names import is_control, slug
 from svuprobe.probe import identity
 from svuprobe.probe.protocol import ProbeError, Protocol
@@ -178,11 +178,27 @@ def wanted(suite: str, one: Part, display: str = "") -> suites.Wanted:
     )
 
 
+def lines_of(failures: Mapping[str, str]) -> list[str]:
+    """Return a line for each failure: what failed, unless the reason begins with it, and why."""
+    return [f"{what}: {why.removeprefix(f'{what}: ')}" for what, why in failures.items()]
+
+
+def unloadable(models: Iterable[str]) -> dict[str, str]:
+    """Return why a model can't be loaded, for each that can't; one at a time is in memory."""
+    failures = {}
+    for model in models:
+        try:
+            load_model(model)
+        except UserError as error:
+            failures[model] = str(error)
+    return failures
+
+
 def together_or_alone(
     models: list[str], work: Callable[[list[str]], Made]
 ) -> tuple[list[Made], dict[str, str]]:
-    """Work with all models at once; where that fails, with each alone, so that one leaves the
-    others alone.
+    """Work with all models at once; where that fails, without those that can't be loaded; where
+    that fails too, with each alone, so that one leaves the others alone.
 
     Returns what was made, and why a model could not be used, for each that could not.
     """
@@ -193,8 +209,13 @@ def together_or_alone(
     except UserError as error:
         if len(models) == 1:
             return [], {models[0]: str(error)}
-    made: list[Made] = []
-    failures: dict[str, str] = {}
+    failures = unloadable(models)
+    if failures:
+        # Together they share each decoded clip.
+        loaded = [model for model in models if model not in failures]
+        made, why = together_or_alone(loaded, work) if loaded else ([], {})
+        return made, failures | why
+    made = []
     for model in models:
         alone, why = together_or_alone([model], work)
         made += alone

@@ -35,6 +35,7 @@ from svuprobe.suite_models import PretrainJob, jobs_of, models_of, pretrain_mode
 from svuprobe.suite_parts import (
     Part,
     is_there,
+    lines_of,
     parts_of,
     revision_now,
     together_or_alone,
@@ -251,9 +252,7 @@ def _synthesise(
 
 
 def _write_tasks(manifest: Path, folder: Path, plan: suites.Suite) -> None:
-    """Write the tasks of the recordings that a manifest lists; those written before do without
-    it.
-    """
+    """Write the tasks of a manifest's recordings; those written before do without it."""
     if manifest.is_file():
         real_audio.write(manifest, folder)
     elif not folder.is_dir():
@@ -289,7 +288,8 @@ class _Here:
         failures: list[str] = []
         for group in groups:
             failures += _make(group, data, features, results, self._options)
-        return failures
+        # A model that can't be loaded fails on every dataset, with the same words.
+        return list(dict.fromkeys(failures))
 
 
 def _make(
@@ -320,7 +320,7 @@ def _make(
             )
         except UserError as error:
             failures[f"{one.model} on {one.asked.task.name}"] = str(error)
-    return [f"{what}: {why}" for what, why in failures.items()]
+    return lines_of(failures)
 
 
 def _extract(
@@ -342,4 +342,7 @@ def _extract(
         for report in reports:
             for clip, reason in report.failures:
                 options.reporter.say(f"  {clip!r}: {reason}")
+    if several:  # some can be used: the end, which lists what is missing, may be hours away
+        for line in lines_of(failures):
+            options.reporter.say(f"left out: {line}")
     return failures

@@ -54,7 +54,8 @@ def run(
 ) -> None:
     """Extract, probe and rank all of a SUITE: only what is missing.
 
-    SUITE is starter, svu, mir13, real, demo or a TOML file.
+    SUITE is a TOML file, or one that comes with svuprobe: demo, ma2023-ablations, marble15, mir13,
+    pooling, real, starter or svu.
     """
     from svuprobe._run_options import RunOptions
     from svuprobe.suites import make_suite

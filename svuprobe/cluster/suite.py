@@ -27,7 +27,7 @@ from svuprobe.extractors.shares import deal
 from svuprobe.extractors.writer import ExtractionReport
 from svuprobe.probe.protocol import FRAME_POOLINGS
 from svuprobe.suite_models import PretrainJob
-from svuprobe.suite_parts import Part, together_or_alone
+from svuprobe.suite_parts import Part, lines_of, together_or_alone
 
 _LIBRARIES = 2 << 30  # bytes that a worker holds without any model
 _COPIES = 3  # of a cache's bytes, while heads are trained on it: float32, and a copy that is scaled
@@ -153,7 +153,7 @@ class _Parts:
                 self._report(future, outcome)
             else:
                 self._failures[self._what[future]] = outcome
-        return [f"{what}: {why}" for what, why in self._failures.items()]
+        return lines_of(self._failures)
 
     def _plan(self, tasks: list[str], frames: bool, models: list[str]) -> list[Extraction]:
         return extraction.plan(

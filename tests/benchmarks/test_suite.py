@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -285,6 +286,32 @@ def test_a_model_that_is_not_to_be_had_leaves_the_others_alone(tmp_path):
     assert done.exit_code == 1
     assert "1 parts of the suite are missing" in done.output
     assert [p.parts[1] for p in results(out)] == ["mfcc@v1"]
+
+
+def test_models_beside_one_that_is_not_to_be_had_share_each_decoded_clip(tmp_path, monkeypatch):
+    asked, extract = [], api.extract
+
+    def counted(tasks, models, **options):
+        asked.append(len(models))
+        return extract(tasks, models, **options)
+
+    monkeypatch.setattr(api, "extract", counted)
+    gone = f"hf:{tmp_path}/nothing"
+    toml = write(tmp_path, controls=("logmel", gone, "mfcc"))
+    done = call("run", toml, "--out", tmp_path / "out")
+    assert asked == [3, 2]
+    assert len(results(tmp_path / "out")) == 2
+    # Said at once, and once more at the end; the model is named once in a line.
+    lines = [line.strip() for line in done.output.splitlines() if gone in line]
+    assert lines[0].startswith(f"left out: {gone}: there is no folder")
+    assert lines[1].startswith(f"{gone}: there is no folder")
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("name", suite.shipped())
+def test_the_help_of_run_names_every_suite(name):
+    said = call("run", "--help").output
+    assert name in re.findall(r"[\w-]+", said)
 
 
 def test_other_targets_another_protocol_and_damage_are_probed_again(ran):

@@ -35,7 +35,7 @@ from pathlib import Path
 import click
 import numpy as np
 import soundfile
-from measured import content
+from run_content import content
 
 CLIPS, WORKERS = 32, 4
 SUITE = """

@@ -34,8 +34,8 @@ from typing import Any
 
 import click
 import full_disks
-import measured
 import numpy as np
+import run_content
 import soundfile
 
 from svuprobe.probe.protocol import ProbeError
@@ -108,7 +108,7 @@ def _run(folder: Path, words: Sequence[str], fatal: int | None, report: int) -> 
 
 def content(folder: Path) -> dict[str, Any]:
     """Every file below a folder by its path, without what differs from run to run."""
-    found = measured.content(folder)
+    found = run_content.content(folder)
     for name in found:
         if ("yamamoto" in name and not name.endswith(".json")) or name == _CHECKPOINT:
             found[name] = "a network"  # that holds the seconds of its training

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click.testing
-import measured
 import numpy as np
 import pytest
+import run_content
 import soundfile
 
 from svuprobe import api, cli, suite_boards
@@ -89,7 +89,7 @@ def run(out, **options):
 
 def same_files(one, other):
     """Whether two runs wrote the same bytes, but for what they measured."""
-    mine, others = measured.content(one), measured.content(other)
+    mine, others = run_content.content(one), run_content.content(other)
     assert mine.keys() == others.keys()
     assert [name for name in mine if mine[name] != others[name]] == []
 
@@ -119,7 +119,7 @@ def test_a_model_that_fails_on_workers_leaves_the_others_alone(project, monkeypa
     with cluster(n_workers=1) as address:
         failures, said = run(Path("out"), cluster=address)
     model = f"py:{project / 'mine.py'}:Means"
-    assert failures == [f"{model}: {model}: no such file on this worker"]
+    assert failures == [f"{model}: no such file on this worker"]
     assert any(line.startswith("logmel on own: accuracy") for line in said)
 
 

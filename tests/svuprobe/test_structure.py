@@ -203,6 +203,17 @@ def folded(doc, names):
     return any(re.search(rf"[.;)] {name} [A-Z`]", " ".join(doc.split())) for name in names)
 
 
+def test_modules_that_tests_import_by_their_name_alone_have_names_of_their_own():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    places = defaultdict(list)
+    for folder in config["tool:pytest"]["pythonpath"].split():
+        for path in (ROOT / folder).glob("*.py"):
+            if path.name != "conftest.py":  # which nobody imports
+                places[path.name].append(folder)
+    assert {name: folders for name, folders in places.items() if len(folders) > 1} == {}
+
+
 def test_no_field_is_folded_into_what_is_said_of_another():
     for path in modules().values():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
