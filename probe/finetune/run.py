@@ -116,7 +116,8 @@ def finetune(
     # A result that one process deleted must not be missed by another.
     processes.wait()  # all have looked before one clears away
     if processes.first:
-        folder.make_room(resume=options.resume, overwrite=options.overwrite)
+        n_folds = len(parts) if parts[0][0] else 0
+        folder.make_room(n_folds, resume=options.resume, overwrite=options.overwrite)
     processes.wait()
     started = time.perf_counter()
     recordings = Recordings(
@@ -137,10 +138,14 @@ def finetune(
     }
     # All folds' data before any is trained: what is too small is said at once. They read what the
     # network gives by what it is, and not by what it learns.
-    of_parts = [data_of(recordings, part, network) for _, part in parts]
-    for data in of_parts:
-        if isinstance(data, FrameData):
-            require_whole(data)
+    of_parts = []
+    for fold, part in parts:
+        try:
+            of_parts.append(data_of(recordings, part, network))
+            if isinstance(of_parts[-1], FrameData):
+                require_whole(of_parts[-1])
+        except ProbeError as error:
+            raise ProbeError(f"fold {fold}: {error}" if fold else str(error)) from None
     done = []
     for number, (fold, _) in enumerate(parts):
         runner = SeedRunner(

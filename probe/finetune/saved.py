@@ -62,20 +62,30 @@ class RunFolder:
             self.path.glob(f"fold*-{name}"), key=lambda path: natural_key(path.name)
         )
 
-    def make_room(self, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder; what an unfinished run left is kept, thrown away, or an error.
+    def make_room(self, n_folds: int, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder for the networks of so many folds, 0 for a single split; what an
+        unfinished run left is kept, thrown away, or an error.
 
         A result that is there is of other data or weights, or to be overwritten: it goes with its
-        networks.
+        networks. Raises ProbeError for what is left of a run that was not told to go on, and for
+        networks of folds, or of a single split, that this run does not have.
         """
         if self.result.exists() or (self.path / _DISCARDED).exists() or (overwrite and not resume):
             self._discard()
         # Not resumed silently: hours of another run might be mixed with this one.
-        if any(self.path.glob("*.safetensors")) and not resume:
+        left = sorted(self.path.glob("*.safetensors"))
+        if left and not resume:
             raise ProbeError(
                 f"{self.path}: left by a run that did not end; go on with --resume, or start anew "
                 "with --overwrite"
             )
+        # They would lie among this run's networks, and answer in their place.
+        mine = tuple(f"fold{k}-seed" for k in range(1, n_folds + 1)) or "seed"
+        for file in left:
+            if not file.name.startswith(mine):
+                raise ProbeError(
+                    f"{file}: of a run on other folds or splits; start anew with --overwrite"
+                )
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
 

@@ -136,3 +136,41 @@ def test_it_starts_from_the_heads_that_a_probe_trained_for_the_same_fold(tmp_pat
     (tmp_path / "folded-multiclass.csv").write_text(text.replace("g0,1", "g0,2"))
     with pytest.raises(ProbeError, match="their splits, folds or groups, are not those of"):
         tuned(path, model, tmp_path / "r", start=probed.path, **still)
+
+
+def unfinished(result):
+    """Leave of a run what one has whose result was not written yet."""
+    for file in (result, result.with_suffix(".npz")):
+        file.unlink()
+
+
+def test_a_run_goes_on_with_networks_of_its_own_folds_alone(tmp_path, model):
+    in_folds = (tmp_path / "folded-multiclass.csv", tones(tmp_path, "multiclass"))
+    table = in_folds[0].read_text()
+    on_splits = table.replace("fold\n", "split\n")
+    for fold, split in zip(FOLDS, ("train", "valid", "test"), strict=True):
+        on_splits = on_splits.replace(f",{fold}\n", f",{split}\n")
+    for before, after in ((table, on_splits), (on_splits, table)):
+        results = tmp_path / f"r{len(before)}"
+        in_folds[0].write_text(before)
+        first = tuned(in_folds[1], model, results, **QUICK)
+        left = {file.name for file in RunFolder(first.path).path.iterdir()}
+        unfinished(first.path)
+        in_folds[0].write_text(after)
+        with pytest.raises(ProbeError, match="on other folds or splits.*--overwrite"):
+            tuned(in_folds[1], model, results, resume=True, **QUICK)
+        assert {file.name for file in RunFolder(first.path).path.iterdir()} == left
+        again = tuned(in_folds[1], model, results, overwrite=True, **QUICK)
+        names = {file.name for file in RunFolder(again.path).path.iterdir()}
+        assert not names & left
+        assert names == {name.removeprefix("/") for name in again.result.files if name != ".npz"}
+        load_predictor(again.path)
+
+
+def test_a_fold_whose_clips_are_missing_is_named(tmp_path, model):
+    path = tones(tmp_path, "multiclass")
+    for n in (2, 3, 8, 9):  # all of fold 2, by which fold 1 is chosen
+        (tmp_path / f"{n}.wav").unlink()
+    options = api.FinetuneOptions(device="cpu", jobs=0, allow_missing=True)
+    with pytest.raises(ProbeError, match="fold 1: .*no clip in the valid split"):
+        api.finetune([str(path)], [model], data=tmp_path, results=tmp_path / "r", options=options)
