@@ -35,6 +35,7 @@ from typing import Any
 from svuprobe._errors import did_you_mean
 from svuprobe._files import holds, parse_toml, write_text
 from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.protocol_fields import as_field
 
 SHIPPED = Path(__file__).with_name("suites")
 PREPARE = ("", "synth", "real_audio")
@@ -82,6 +83,10 @@ def shipped() -> list[str]:
 
 def load(name: str) -> Suite:
     """Read a suite by its name or from a TOML file; what is wrong with it raises ProbeError."""
+    if not name.endswith(".toml") and (Path(name).suffix or Path(name).name != name):
+        raise ProbeError(
+            f"unknown suite {name!r}; a suite of your own is a file that ends in .toml"
+        )
     path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
     try:
         # A name never ends so, since names of suites have no dots.
@@ -91,12 +96,8 @@ def load(name: str) -> Suite:
             raise ProbeError(
                 f"{path}: can't be read ({error.strerror}); a suite is a TOML file"
             ) from None
-        if Path(name).suffix:
-            raise ProbeError(
-                f"unknown suite {name!r}; a suite of your own is a file that ends in .toml"
-            ) from None
         raise ProbeError(
-            f"unknown suite {name!r}; {did_you_mean(name, shipped())}, or a path to a .toml file"
+            f"unknown suite {name!r}; {did_you_mean(name, shipped())} (or a .toml file)"
         ) from None
     except ValueError as error:
         raise ProbeError(f"{path}: not TOML: {error}") from None
@@ -178,13 +179,8 @@ def _protocol(entry: Any, folder: Path) -> Protocol:
                 f"unknown field {key!r} of a protocol; {did_you_mean(key, list(asdict(found)))}"
             )
         # Fields have defaults, and these the right types.
-        kind = type(getattr(found, key))
-        # TOML has lists for tuples, and whole numbers for some fractions.
-        changes[key] = (
-            kind(value) if (kind, type(value)) in ((tuple, list), (float, int)) else value
-        )
-        if type(changes[key]) is not kind:
-            raise ProbeError(f"{key} = {value!r} in a protocol; it is a {kind.__name__}")
+        said = f"{key} = {value!r} in a protocol"
+        changes[key] = as_field(type(getattr(found, key)), value, said)
     return replace(found, **changes)
 
 

@@ -324,7 +324,7 @@ def preset(name: str, **changes: Any) -> Protocol:
 def _named(name: str) -> Protocol:
     if name not in PRESETS:
         raise ProbeError(
-            f"unknown protocol {name!r}; {did_you_mean(name, PRESETS)}, or give a TOML file"
+            f"unknown protocol {name!r}; {did_you_mean(name, PRESETS)} (or a .toml file)"
         )
     return PRESETS[name]
 

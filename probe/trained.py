@@ -170,13 +170,13 @@ def load(result: Path) -> TrainedHeads | FoldedHeads:
     """Read a result's heads. Raises ProbeError where there are none, or others than were written
     with it.
     """
-    path = beside(result)
+    path, written = beside(result), result_file.load(result)  # which says of what is no result
     if not path.is_file():
         raise ProbeError(
             f"{path}: the heads of {result.name} are not there; make them again with svuprobe "
             "probe --overwrite"
         )
-    result_file.require_unchanged(result_file.load(result), result, path.suffix)
+    result_file.require_unchanged(written, result, path.suffix)
     remedy = "make it again with svuprobe probe --overwrite"
     tensors, about = read_tensors(path, remedy)
     try:

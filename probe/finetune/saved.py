@@ -218,9 +218,11 @@ def _load(
         name = trained.model_to_load(result, name, model, run_code)
     network = build(name, task, task.labels or (), protocol)
     if network.about["digest"] != about["model"]["digest"]:
+        stored = about["model"]["name"]
+        remedy = "fine-tune it again" if name == stored else f"name where those of {stored} are"
         raise ProbeError(
-            f"{name}: its weights ({network.about['digest'][:8]}) are not those "
-            f"that were fine-tuned ({about['model']['digest'][:8]}); fine-tune it again"
+            f"{name}: its weights ({network.about['digest'][:8]}) are not those that were "
+            f"fine-tuned ({about['model']['digest'][:8]}); {remedy}"
         )
     # Their shape is that of the targets, which a fresh network does not know.
     network.offset, network.spread = tensors.pop("offset"), tensors.pop("spread")

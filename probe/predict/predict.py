@@ -110,12 +110,15 @@ class HeadsPredictor:
                 f"seed {seed}: the result has the heads of seeds 0 to {heads.seeds - 1}"
             )
         self.heads, self.seed, self.device, self.task = heads, seed, device, heads.task
-        self.extractor = load_model(model or heads.model["name"])
+        name = model or heads.model["name"]
+        self.extractor = load_model(name)
         # Heads answer nonsense, with confidence, on features of other weights.
         if self.extractor.digest != heads.model["digest"]:
+            stored = heads.model["name"]
+            remedy = "probe it again" if name == stored else f"name where those of {stored} are"
             raise ProbeError(
-                f"{heads.model['name']}: its weights ({self.extractor.digest[:8]}) are not those "
-                f"the heads were trained on ({heads.model['digest'][:8]}); probe it again"
+                f"{name}: its weights ({self.extractor.digest[:8]}) are not those the heads were "
+                f"trained on ({heads.model['digest'][:8]}); {remedy}"
             )
         self.extractor.to(device, DTYPES[self._dtype()])
         self.batch_seconds = batch_seconds_for(device)

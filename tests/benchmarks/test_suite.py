@@ -164,7 +164,7 @@ MISTAKES = {
     ),
     "wrong type of a field": (
         HEAD + 'models = ["mfcc"]\nprotocols = [{ seeds = "3" }]\n',
-        ["seeds = '3'", "int"],
+        ["seeds = '3'", "whole number"],
     ),
     "a number as a protocol": (HEAD + 'models = ["mfcc"]\nprotocols = [3]\n', ["protocol 3"]),
     "no protocol": (HEAD + 'models = ["mfcc"]\nprotocols = []\n', ["list of presets"]),
@@ -394,3 +394,20 @@ def test_the_suite_of_recordings_writes_its_tasks_from_their_manifest(tmp_path, 
     gone = call("run", "real", "--data", tmp_path / "none", "--out", tmp_path / "out")
     assert gone.exit_code == 1
     assert "manifest.csv: no such file; point --data at the folder" in gone.output
+
+
+def test_a_protocol_is_the_same_in_a_suite_and_in_a_file_of_its_own(tmp_path):
+    (tmp_path / "mine.toml").write_text("learning_rates = [1, 10]\nown_scale = 1\n")
+    (tmp_path / "s.toml").write_text(
+        'name = "s"\ntasks = ["technique"]\nmodels = ["mfcc"]\nprotocols = [{ base = "svuprobe", '
+        'name = "mine", learning_rates = [1, 10], own_scale = 1 }, "mine.toml"]\n'
+    )
+    inside, alone = suite.load(str(tmp_path / "s.toml")).protocols
+    assert inside == alone
+    assert inside.hash == alone.hash
+
+
+@pytest.mark.parametrize("name", ["./starter", "starter/", "mine.tml", "../starter"])
+def test_a_path_is_no_name_of_a_suite_that_ships(name):
+    with pytest.raises(ProbeError, match="a suite of your own is a file that ends in .toml"):
+        suite.load(name)
