@@ -25,7 +25,7 @@ from svuprobe.api import extraction
 from svuprobe.extractors import batching, jobs, progress, writer
 from svuprobe.extractors.audio import clips as audio
 from svuprobe.extractors.base import ExtractError
-from svuprobe.extractors.cache import FeatureCache, claim, prune, speed
+from svuprobe.extractors.cache import FeatureCache, cache_info, claim, prune, speed
 from svuprobe.extractors.extract import extract
 from svuprobe.extractors.jobs import Corpus
 from svuprobe.extractors.loading import load
@@ -289,7 +289,7 @@ def test_an_error_while_writing_keeps_what_is_finished_and_leaves_nothing_behind
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_extraction_says_so_in_one_line_and_goes_on_later(tmp_path, number, code):
+def test_an_interrupted_extraction_says_so_and_keeps_what_is_finished(tmp_path, number, code):
     few = corpus(tmp_path / "a", 20, seconds=(2.5, 3.0))
     for n in range(20, 200):  # the same audio under more names takes no time to write
         os.link(few[n % 20].path, tmp_path / "a" / f"clip {n}.wav")
@@ -319,6 +319,10 @@ def test_an_interrupted_extraction_says_so_in_one_line_and_goes_on_later(tmp_pat
     assert error.splitlines()[-1].startswith("Interrupted: what is finished is kept")
     assert "Traceback" not in error
     assert not list((tmp_path / "f").glob("*/*/*.tmp-*"))
+    (shard, *_) = (tmp_path / "f").glob("*/*/shard-*.h5")
+    kept = cache_info(shard.parent)
+    assert 0 < kept.clips < 200
+    assert "damaged" not in kept.state
 
 
 def test_a_run_killed_before_it_joined_is_joined_by_the_next(tmp_path, monkeypatch):
