@@ -22,7 +22,7 @@ from svuprobe import _files
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import extraction
-from svuprobe.extractors import batching, jobs, progress, writer
+from svuprobe.extractors import batching, place, progress, writer
 from svuprobe.extractors.audio import clips as audio
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import FeatureCache, cache_info, claim, prune, speed
@@ -328,7 +328,7 @@ def test_an_interrupted_extraction_says_so_and_keeps_what_is_finished(tmp_path, 
 def test_a_run_killed_before_it_joined_is_joined_by_the_next(tmp_path, monkeypatch):
     clips = corpus(tmp_path / "a", 40)
     run(clips[:10], tmp_path / "f")
-    monkeypatch.setattr(jobs, "join", lambda *_: None)
+    monkeypatch.setattr(place, "join", lambda *_: None)
     run(clips, tmp_path / "f")
     monkeypatch.undo()
     (report,) = run(clips, tmp_path / "f")
