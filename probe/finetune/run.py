@@ -14,7 +14,7 @@ one (`svuprobe.probe.cross_validation`).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from svuprobe.extractors.names import slug
 from svuprobe.probe import baselines, identity, trained
 from svuprobe.probe.assemble import digests
 from svuprobe.probe.caveats import require_whole
-from svuprobe.probe.finetune.data import FrameData, Recordings, data_of
+from svuprobe.probe.finetune.data import ClipData, FrameData, Recordings, data_of
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.model import AnyProtocol, build
 from svuprobe.probe.finetune.network import Network
@@ -99,18 +99,10 @@ def finetune(
     path = _path(results, about, listed, protocol)
     marks = identity.marks_of(listed.clips)
     run_identity = identity.of_finetuning(about, listed, protocol.hash, marks)
-    # What is there is not made again if it is of the same data, weights and protocol.
-    if path.exists() and not options.overwrite:
-        old = _old_result(path, options.reporter)
-        if old is not None and not _changed(old, run_identity, marks):
-            return old, path, True
     if not options.overwrite:
-        moved = _of_same_weights(results, path, about, run_identity)
-        if moved is not None:
-            options.reporter.say(
-                f"{about['name']}: has the weights of {moved[0].model.name}, whose result is there"
-            )
-            return *moved, True
+        there = _there(results, path, about, run_identity, marks, options.reporter)
+        if there is not None:
+            return *there, True
     display = result_file.display_at(path)  # what is there goes before anything is trained
     folder, processes = RunFolder(path), runtime.processes
     # A result that one process deleted must not be missed by another.
@@ -136,34 +128,19 @@ def finetune(
         "revision": about["revision"],
         "protocol": protocol.fields | {"hash": protocol.hash},
     }
-    # All folds' data before any is trained: what is too small is said at once. They read what the
-    # network gives by what it is, and not by what it learns.
-    of_parts = []
-    for fold, part in parts:
-        try:
-            of_parts.append(data_of(recordings, part, network))
-            if isinstance(of_parts[-1], FrameData):
-                require_whole(of_parts[-1])
-        except ProbeError as error:
-            raise ProbeError(f"fold {fold}: {error}" if fold else str(error)) from None
+    # All folds' data before any is trained: what is too small is said at once.
+    of_parts = _data_of_parts(recordings, parts, network)
     done = []
-    for number, (fold, _) in enumerate(parts):
-        runner = SeedRunner(
-            of_parts[number],
-            RunFolder(path, number + 1 if fold else 0),
-            options,
-            runtime,
-            run_identity["digest"],
-            fold,
-            config,
-        )
+    for number, (fold, data) in enumerate(of_parts.items()):
+        own = RunFolder(path, number + 1 if fold else 0)
+        runner = SeedRunner(data, own, options, runtime, run_identity["digest"], fold, config)
         seeds = []
         # Each seed begins with a network of its own; the first was made to name the run.
         for seed in range(protocol.seeds):
             if seed or number:
                 network = make(fold, seed)
             seeds.append(runner.run(network, seed))
-        done.append(TrainedPart(fold, of_parts[number], tuple(seeds)))
+        done.append(TrainedPart(fold, data, tuple(seeds)))
     finished = time.perf_counter()
     if processes.first:
         folder.tidy()
@@ -179,6 +156,25 @@ def finetune(
         result = replace(result, model=replace(result.model, display=display))
         result = result_file.save(result, path, predictions)
     return result, path, False
+
+
+def _data_of_parts(
+    recordings: Recordings, parts: Sequence[tuple[str, ClipList]], network: Network
+) -> dict[str, ClipData | FrameData]:
+    """Return what each fold trains on and is scored with, by its name.
+
+    All share a network: they read what it gives by what it is, and not by what it learns. Raises
+    ProbeError, naming the fold, where a split is empty or too small.
+    """
+    data: dict[str, ClipData | FrameData] = {}
+    for fold, part in parts:
+        try:
+            data[fold] = own = data_of(recordings, part, network)
+            if isinstance(own, FrameData):
+                require_whole(own)
+        except ProbeError as error:
+            raise ProbeError(f"fold {fold}: {error}" if fold else str(error)) from None
+    return data
 
 
 def _from_probe(
@@ -243,6 +239,29 @@ def _path(results: Path, about: dict[str, Any], listed: ClipList, protocol: AnyP
     return (
         results / f"{name}@{about['revision'][:8]}" / listed.folder / f"{protocol.file_name}.json"
     )
+
+
+def _there(
+    results: Path,
+    path: Path,
+    about: dict[str, Any],
+    wanted: dict[str, str],
+    marks: dict[str, str],
+    reporter: Reporter,
+) -> tuple[Result, Path] | None:
+    """Return the result that is there of the same data, weights and protocol, if there is one; its
+    checkpoint may have lain in another folder.
+    """
+    if path.exists():
+        old = _old_result(path, reporter)
+        if old is not None and not _changed(old, wanted, marks):
+            return old, path
+    moved = _of_same_weights(results, path, about, wanted)
+    if moved is not None:
+        reporter.say(
+            f"{about['name']}: has the weights of {moved[0].model.name}, whose result is there"
+        )
+    return moved
 
 
 def _old_result(path: Path, reporter: Reporter) -> Result | None:
