@@ -20,7 +20,7 @@ pad it with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -89,13 +89,17 @@ class Codec(Network):
         # The first convolutions make up to 64 numbers of each sample: on a CPU a batch of them
         # would take longer than its clips alone, which are less far from the caches.
         parts = followed.split(1) if followed.device.type == "cpu" else [followed]
-        latents = torch.cat([self.latents(part) for part in parts])
-        return [latents.transpose(1, 2)[:, self.lag :]]
+        convolved = torch.cat([self.convolved(part) for part in parts])
+        return [self.latents(convolved).transpose(1, 2)[:, self.lag :]]
 
-    def latents(self, audio: Tensor) -> Tensor:
-        """Compute (batch, features, frames) of audio (batch, 1, samples)."""
-        latents: Tensor = self.encoder(audio)
-        return latents
+    def convolved(self, audio: Tensor) -> Tensor:
+        """Compute (batch, C, frames) of audio (batch, 1, samples)."""
+        hidden: Tensor = self.encoder(audio)
+        return hidden
+
+    def latents(self, convolved: Tensor) -> Tensor:
+        """Compute (batch, features, frames) of what was convolved."""
+        return convolved
 
 
 def _geometry(parts: Sequence[nn.Module]) -> tuple[int, int]:
@@ -110,6 +114,36 @@ def _geometry(parts: Sequence[nn.Module]) -> tuple[int, int]:
                 field += (module.kernel_size[0] - 1) * module.dilation[0] * hop
                 hop *= module.stride[0]
     return hop, field
+
+
+class Encodec(Codec):
+    """EnCodec: convolutions, an LSTM on their frames, and one more convolution.
+
+    A step of the LSTM reads all its weights, 34 MB of the codec at 32 kHz, whether for one clip or
+    for many: clips go through it together.
+    """
+
+    def __init__(self, model: Any) -> None:
+        config = model.config
+        super().__init__(
+            model.encoder, config.sampling_rate, config.hidden_size, config.use_causal_conv
+        )
+        layers = self.encoder.layers
+        self.first_of_frames = [hasattr(layer, "lstm") for layer in layers].index(True)
+
+    def convolved(self, audio: Tensor) -> Tensor:
+        """Compute (batch, C, frames) of audio (batch, 1, samples)."""
+        return self._through(self.encoder.layers[: self.first_of_frames], audio)
+
+    def latents(self, convolved: Tensor) -> Tensor:
+        """Compute (batch, features, frames) of what was convolved."""
+        return self._through(self.encoder.layers[self.first_of_frames :], convolved)
+
+    @staticmethod
+    def _through(layers: Iterable[nn.Module], hidden: Tensor) -> Tensor:
+        for layer in layers:
+            hidden = layer(hidden)
+        return hidden
 
 
 class Dac(Codec):
@@ -130,9 +164,9 @@ class Dac(Codec):
         """Compute the latent vectors (`Network.states`)."""
         return [state.to(self.given) for state in super().states(audio, lengths)]
 
-    def latents(self, audio: Tensor) -> Tensor:
+    def convolved(self, audio: Tensor) -> Tensor:
         """Compute (batch, features, frames) of audio (batch, 1, samples)."""
-        return super().latents(nn.functional.pad(audio, (0, -audio.shape[-1] % self.grid.hop)))
+        return super().convolved(nn.functional.pad(audio, (0, -audio.shape[-1] % self.grid.hop)))
 
 
 class Mimi(Codec):
@@ -148,9 +182,9 @@ class Mimi(Codec):
         )
         self.encoder_transformer, self.downsample = owner.encoder_transformer, owner.downsample
 
-    def latents(self, audio: Tensor) -> Tensor:
-        """Compute (batch, features, frames) of audio (batch, 1, samples)."""
-        hidden = super().latents(audio).transpose(1, 2)
+    def latents(self, convolved: Tensor) -> Tensor:
+        """Compute (batch, features, frames) of what was convolved."""
+        hidden = convolved.transpose(1, 2)
         hidden = self.encoder_transformer(hidden, return_dict=True).last_hidden_state
         latents: Tensor = self.downsample(hidden.transpose(1, 2))
         return latents
@@ -173,10 +207,9 @@ def _build(fields: Mapping[str, Any], name: str) -> Codec:
     # They compute paddings and positions.
     with usable(name), computed_on_cpu():
         model = getattr(transformers, model_class)(config)
-    if model_type == "mimi":
-        return Mimi(model)
-    kind, causal = (Dac, False) if model_type == "dac" else (Codec, config.use_causal_conv)
-    return kind(model.encoder, config.sampling_rate, config.hidden_size, causal)
+    if model_type == "dac":
+        return Dac(model.encoder, config.sampling_rate, config.hidden_size, causal=False)
+    return Mimi(model) if model_type == "mimi" else Encodec(model)
 
 
 def _check_audio(config: Any, settings: Mapping[str, Any] | None, name: str) -> None:
