@@ -28,14 +28,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from svuprobe._errors import did_you_mean
 from svuprobe._files import holds, parse_toml, write_text
-from svuprobe.probe.protocol import ProbeError, Protocol, preset
-from svuprobe.probe.protocol_fields import as_field
+from svuprobe.probe.asked_protocol import preset, with_fields
+from svuprobe.probe.protocol import ProbeError, Protocol
 
 SHIPPED = Path(__file__).with_name("suites")
 PREPARE = ("", "synth", "real_audio")
@@ -173,15 +173,7 @@ def _protocol(entry: Any, folder: Path) -> Protocol:
     if not isinstance(base, str):
         raise ProbeError(f"protocol {base!r}; it is a name or a table")
     found = preset(str(folder / base) if base.endswith(".toml") else base)
-    for key, value in changes.items():
-        if key not in asdict(found):
-            raise ProbeError(
-                f"unknown field {key!r} of a protocol; {did_you_mean(key, list(asdict(found)))}"
-            )
-        # Fields have defaults, and these the right types.
-        said = f"{key} = {value!r} in a protocol"
-        changes[key] = as_field(type(getattr(found, key)), value, said)
-    return replace(found, **changes)
+    return with_fields(found, changes)
 
 
 @dataclass(frozen=True)

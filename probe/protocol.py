@@ -1,13 +1,6 @@
 """Say how heads are trained and chosen: presets are published protocols, hashes are of every field.
 
-A protocol of your own is a TOML file with the fields that differ from a preset:
-
-.. code-block:: toml
-
-    base = "svuprobe"              # optional, the preset it starts from
-    name = "wide"                  # optional, else the name of the file
-    hidden = 1024
-    learning_rates = [1e-3, 1e-2]
+`svuprobe.probe.asked_protocol` finds one by its name, or reads it from a file.
 """
 
 from __future__ import annotations
@@ -16,24 +9,18 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
-from svuprobe._errors import did_you_mean
-from svuprobe._files import parse_toml
 from svuprobe._show import shown
 from svuprobe.probe.marble import MARBLE_STOPPING
 from svuprobe.probe.protocol_fields import (
     CHOICES,
     FOREIGN,
     FRAME_POOLINGS,
-    MOST_NEIGHBOURS,
-    MOST_RATE,
-    MOST_STRENGTH,
+    GRIDS,
     POOLINGS,
     RANGES,
     ProbeError,
-    as_field,
     require_choice,
     require_grid,
     require_own_fields,
@@ -44,10 +31,7 @@ from svuprobe.probe.protocol_fields import (
     with_later_fields,
 )
 
-__all__ = [
-    "FOREIGN", "FRAME_POOLINGS", "MOST_RATE", "POOLINGS", "PRESETS", "RANGES", "ProbeError",
-    "Protocol", "preset",
-]  # fmt: skip
+__all__ = ["FOREIGN", "FRAME_POOLINGS", "POOLINGS", "PRESETS", "RANGES", "ProbeError", "Protocol"]
 
 
 @dataclass(frozen=True)
@@ -194,9 +178,8 @@ class Protocol:
             require_range(name, getattr(self, name))
         for name in CHOICES:
             require_choice(name, getattr(self, name))
-        require_grid("learning_rates", self.learning_rates, MOST_RATE)
-        require_grid("strengths", self.strengths, MOST_STRENGTH)
-        require_grid("neighbours", self.neighbours, MOST_NEIGHBOURS, whole=True)
+        for name in GRIDS:
+            require_grid(name, getattr(self, name))
         if not 0 <= self.dropout < 1:
             raise ProbeError(f"dropout = {self.dropout}; 0 <= dropout < 1")
         if not 0 < self.train_fraction <= 1:
@@ -313,38 +296,3 @@ _LINEAR = Protocol(
 _LOGISTIC = Protocol(name="logistic", head="logistic", own_scale=1.0, select="best")
 _KNN = Protocol(name="knn", head="knn", own_scale=1.0, select="best")
 PRESETS = {p.name: p for p in (Protocol(), _LINEAR, _MA2023, _MARBLE, _LOGISTIC, _KNN)}
-
-
-def preset(name: str, **changes: Any) -> Protocol:
-    """Return a preset by its name, or the protocol in a TOML file, with fields changed."""
-    found = _from_toml(Path(name)) if name.endswith(".toml") else _named(name)
-    return replace(found, **changes)
-
-
-def _named(name: str) -> Protocol:
-    if name not in PRESETS:
-        raise ProbeError(
-            f"unknown protocol {name!r}; {did_you_mean(name, PRESETS)} (or a .toml file)"
-        )
-    return PRESETS[name]
-
-
-def _from_toml(path: Path) -> Protocol:
-    try:
-        values = parse_toml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ProbeError(
-            f"{path}: {error.strerror}; name a preset ({', '.join(PRESETS)}) or a TOML file"
-        ) from None
-    except ValueError as error:
-        raise ProbeError(f"{path}: not TOML ({error})") from None
-    base = _named(str(values.pop("base", "svuprobe")))
-    known = [f.name for f in fields(Protocol)]
-    for key, value in values.items():
-        if key not in known:
-            raise ProbeError(f"{path}: unknown key {key!r}; {did_you_mean(key, ['base', *known])}")
-        values[key] = as_field(type(getattr(base, key)), value, f"{path}: {key} = {value!r}")
-    try:
-        return replace(base, **{"name": path.stem} | values)
-    except ProbeError as error:
-        raise ProbeError(f"{path}: {error}") from None

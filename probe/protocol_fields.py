@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from svuprobe._errors import UserError
@@ -30,7 +30,8 @@ CHOICES = {
     "head": HEADS,
     "search": SEARCHES,
 }
-MOST_RATE = 1000.0  # of learning
+# Of learning. What is less moves nothing in single precision.
+LEAST_RATE, MOST_RATE = 1e-12, 1000.0
 # Least and most of the numbers. The most is far above any use: it ends typing errors, not memory.
 RANGES = {
     "hidden": (0, 100_000),
@@ -48,8 +49,13 @@ RANGES = {
     "pca": (0, 100_000),
     "widen": (0, 20),
 }
-MOST_STRENGTH = 1e6  # of C
-MOST_NEIGHBOURS = 1000
+# Least and most of each value of a grid. Of strengths that is C, the inverse of the regularisation:
+# below, weights are 0 to single precision.
+GRIDS = {
+    "learning_rates": (LEAST_RATE, MOST_RATE),
+    "strengths": (1e-12, 1e6),
+    "neighbours": (1, 1000),
+}
 _MOST_VALUES = 100  # of a grid
 # Fields that only heads trained by gradient descent have, and fields that only the others have.
 _OF_NETWORKS = (
@@ -103,17 +109,16 @@ def require_choice(name: str, value: str) -> None:
         raise ProbeError(f"{name} = {value!r}; it is one of {', '.join(CHOICES[name])}")
 
 
-def require_grid(name: str, values: tuple[float, ...], most: float, *, whole: bool = False) -> None:
-    """Raise ProbeError for a grid that can't be tried: a value not positive, or there twice."""
+def require_grid(name: str, values: tuple[float, ...]) -> None:
+    """Raise ProbeError for a grid that can't be tried: a value out of range, or there twice."""
     if not 1 <= len(values) <= _MOST_VALUES:
         raise ProbeError(f"{name} has {len(values)} values; it has from 1 to {_MOST_VALUES}")
+    low, high = GRIDS[name]
     for value in values:
         require_type(name, value, "float")
-        if not 0 < value <= most:  # NaN is in no range
-            raise ProbeError(
-                f"{name} = {value!r}; each is a number greater than 0, at most {most:g}"
-            )
-        if whole and value != round(value):
+        if not low <= value <= high:  # NaN is in no range
+            raise ProbeError(f"{name} = {value!r}; each is from {low:g} to {high:,g}")
+        if name == "neighbours" and value != round(value):
             raise ProbeError(f"{name} = {value!r}; each is a whole number")
     # Twice the same value would win twice, and change the middle of the grid.
     if len(set(values)) < len(values):
@@ -162,8 +167,8 @@ def with_later_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
     return _LATER.get(stored.get("head", "network"), {}) | dict(stored)
 
 
-def require_own_fields(head: str, changed: list[str]) -> None:
-    """Raise ProbeError for a field with another value than its default that a head hasn't got."""
+def require_own_fields(head: str, changed: Collection[str]) -> None:
+    """Raise ProbeError for a field, among those that were changed, that a head hasn't got."""
     for name in FOREIGN[head]:
         if name in changed:
             others = [other for other in HEADS if name not in FOREIGN[other]]

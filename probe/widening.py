@@ -26,8 +26,8 @@ from operator import mul
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.probe import evaluate
 from svuprobe.probe.evaluate import Choice, Features
-from svuprobe.probe.protocol import MOST_RATE, Protocol
-from svuprobe.probe.protocol_fields import MOST_STRENGTH
+from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.protocol_fields import GRIDS
 from svuprobe.probe.training.bank_run import Fitted
 from svuprobe.probe.training.heads import Spec
 
@@ -90,13 +90,13 @@ def widened(protocol: Protocol) -> list[float]:
     grid = sorted(protocol.grid)
     if len(grid) < 2:
         return grid
-    most = MOST_RATE if protocol.head == "network" else MOST_STRENGTH
+    low, high = GRIDS["learning_rates" if protocol.head == "network" else "strengths"]
     rates = set(grid)
     for edge, next_to_it in ((grid[0], grid[1]), (grid[-1], grid[-2])):
         for rate in accumulate([edge, *[edge / next_to_it] * protocol.widen], mul):
             # 0.3 / 0.1 is 2.9999999999999996, and a rate is written as a user would.
             written = float(f"{rate:.12g}")
-            if grid[0] <= rate <= grid[-1] or not 0 < written <= most:
+            if grid[0] <= rate <= grid[-1] or not low <= written <= high:
                 continue
             rates.add(written)
     return sorted(rates)

@@ -33,7 +33,7 @@ import click
 import numpy as np
 
 from svuprobe.extractors.cache import FeatureCache, Header, Row, ShardWriter, join, plan_shards
-from svuprobe.probe.protocol import preset
+from svuprobe.probe.asked_protocol import preset
 from svuprobe.probe.training.features import Block, Steps
 from svuprobe.probe.training.frames import FrameFeatures
 from svuprobe.probe.training.splits import rows_by_split

@@ -48,7 +48,8 @@ from svuprobe._files import write_text
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.extractors.names import slug
 from svuprobe.probe import evaluate
-from svuprobe.probe.protocol import Protocol, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.training.features import ClipFeatures
 from svuprobe.probe.training.heads import WEIGHTED_SUM
 from svuprobe.probe.training.splits import Rows

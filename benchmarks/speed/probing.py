@@ -46,7 +46,8 @@ from joblib import cpu_count
 from torch import nn
 
 from svuprobe.probe import evaluate
-from svuprobe.probe.protocol import Protocol, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.training.features import ClipFeatures
 from svuprobe.probe.training.heads import WEIGHTED_SUM, Spec
 from svuprobe.probe.training.splits import Rows

@@ -31,8 +31,9 @@ from svuprobe.api.probing import folders_of, lists_of
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.extractors.place import Place
 from svuprobe.probe import evaluate
+from svuprobe.probe.asked_protocol import preset
 from svuprobe.probe.choosing import ChosenHeads, choose
-from svuprobe.probe.protocol import Protocol, preset
+from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.training.layer_sets import name_of
 from svuprobe.probe.training.workers import unthreaded
 from svuprobe.probe.widening import widened

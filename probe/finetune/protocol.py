@@ -12,11 +12,11 @@ from typing import Any
 
 from svuprobe._errors import did_you_mean
 from svuprobe._show import shown
-from svuprobe.probe.protocol import MOST_RATE, ProbeError
+from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.protocol_fields import LEAST_RATE, MOST_RATE
 
 SELECT = ("best", "last")
 LAYERS = ("sum", "last")
-_LEAST_RATE = 1e-12
 # Least and most of the numbers. The most is far above any use: it ends typing errors, not memory.
 RANGES: dict[str, tuple[float, float]] = {
     "frozen_epochs": (0, 1_000_000),
@@ -24,8 +24,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "last_k": (0, 10_000),
     "lora_rank": (0, 10_000),
     "hidden": (0, 100_000),
-    "head_learning_rate": (_LEAST_RATE, MOST_RATE),
-    "encoder_learning_rate": (_LEAST_RATE, MOST_RATE),
+    "head_learning_rate": (LEAST_RATE, MOST_RATE),
+    "encoder_learning_rate": (LEAST_RATE, MOST_RATE),
     "mix_learning_rate": (0, MOST_RATE),
     "batch_size": (1, 100_000),
     "frame_batch_size": (1, 100_000),

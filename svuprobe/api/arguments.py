@@ -9,12 +9,13 @@ from svuprobe._errors import OptionError
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.names import typed
 from svuprobe.extractors.store.address import is_address
+from svuprobe.probe.asked_protocol import preset
 from svuprobe.probe.finetune.protocol import (
     FinetuneProtocol,
     RecipeProtocol,
     preset as finetune_preset,
 )
-from svuprobe.probe.protocol import Protocol, preset
+from svuprobe.probe.protocol import Protocol
 
 AnyProtocol = FinetuneProtocol | RecipeProtocol
 

@@ -21,7 +21,8 @@ from svuprobe.cli.shared import (
     results_option,
     window_option,
 )
-from svuprobe.probe.protocol import POOLINGS, RANGES, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import POOLINGS, RANGES
 from svuprobe.probe.protocol_fields import SEARCHES
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from svuprobe.benchmarks import plots, tables
 from svuprobe.benchmarks.across import across as across_tasks
 from svuprobe.benchmarks.leaderboard import as_csv, as_json, render
 from svuprobe.benchmarks.plots import saving, style
-from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.results import result_file
 from svuprobe.probe.results.score import Score
 from svuprobe.probe.stats.compare import MOST_MODELS

@@ -14,7 +14,8 @@ from svuprobe.benchmarks import leaderboard, suite, tables
 from svuprobe.benchmarks.leaderboard import number, render
 from svuprobe.benchmarks.published import FILE, published
 from svuprobe.benchmarks.suite import Wanted
-from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.results import result_file
 from svuprobe.probe.results.result_json import to_json
 from svuprobe.tasks import TABLE, load

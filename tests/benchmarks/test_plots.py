@@ -13,7 +13,8 @@ from made import changed, made
 from svuprobe.benchmarks import plots
 from svuprobe.benchmarks.plots import heatmap
 from svuprobe.cli import plots as plots_cli
-from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import ProbeError, Protocol
 
 
 def fractions(*models):

@@ -18,7 +18,8 @@ from svuprobe.benchmarks import report
 from svuprobe.benchmarks.report import charts, prose
 from svuprobe.benchmarks.report.html import tag
 from svuprobe.probe import at_hand, clip_answers, commands
-from svuprobe.probe.protocol import ProbeError, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.results.result import ProtocolInfo
 from svuprobe.tasks import kinds
 from svuprobe.tasks.types import Clip

@@ -16,7 +16,8 @@ from svuprobe import api, cli
 from svuprobe.benchmarks import real_audio, suite
 from svuprobe.benchmarks.published import FILE
 from svuprobe.extractors import names
-from svuprobe.probe.protocol import ProbeError, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks import TABLE
 
 HEAD = 'name = "x"\ntasks = ["key"]\n'

@@ -21,8 +21,10 @@ from svuprobe import api
 from svuprobe.benchmarks import plots
 from svuprobe.cli import main
 from svuprobe.probe import trained
+from svuprobe.probe.asked_protocol import preset
 from svuprobe.probe.classic.logistic import ABSENT, solve
-from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.protocol import ProbeError, Protocol
+from svuprobe.probe.protocol_fields import GRIDS
 from svuprobe.probe.training.heads import CONCAT, Bank, Shape, Spec
 from svuprobe.probe.training.layer_sets import bank_of
 from svuprobe.tasks.kinds.base import Problem
@@ -215,6 +217,22 @@ def test_a_class_without_a_training_clip_is_never_the_answer(tmp_path):
             assert np.isfinite(stored["outputs"]).all()
             assert (stored["outputs"].argmax(axis=2) < 2).all()
         assert probed.result.ranked.mean > 0.5
+
+
+@pytest.mark.parametrize("answers", ["values", "tag", "classes"])
+@pytest.mark.parametrize("dim", [3, 30])
+def test_the_solvers_bear_every_strength_that_may_be_asked_for(answers, dim):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20, dim))
+    targets = rng.normal(size=(20, 1)) if answers == "values" else rng.permutation(20) % 2
+    problem = Problem(slice(None), answers, targets)
+    n_outputs = 2 if answers == "classes" else 1
+    sizes = []
+    for weights, bias in solve(rows, problem, n_outputs, GRIDS["strengths"]):  # a warning raises
+        assert np.isfinite(weights).all()
+        assert np.isfinite(bias).all()
+        sizes.append(np.abs(weights).max())
+    assert sizes[0] < 1e-9 < 1e-2 < sizes[1]
 
 
 def test_one_class_or_none_is_no_reason_to_fail():

@@ -20,13 +20,14 @@ from safetensors.torch import load_file
 from svuprobe import api, cli
 from svuprobe.extractors.loading import load as load_model
 from svuprobe.extractors.models.trainable import TrainableEncoder
+from svuprobe.probe.asked_protocol import preset as probe_preset
 from svuprobe.probe.finetune.data import Recordings, data_of
 from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.loop import Training
 from svuprobe.probe.finetune.model import build
 from svuprobe.probe.finetune.protocol import RANGES, FinetuneProtocol, RecipeProtocol, preset
 from svuprobe.probe.predict import predict
-from svuprobe.probe.protocol import ProbeError, preset as probe_preset
+from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.results import result_file
 from svuprobe.tasks.manifest import ClipList, labels_of
 

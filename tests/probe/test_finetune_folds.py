@@ -8,11 +8,12 @@ from planted import write_task
 from test_finetune import NO_DROPOUT, SMALL, tuned
 
 from svuprobe import api
+from svuprobe.probe.asked_protocol import preset as probe_preset
 from svuprobe.probe.finetune.protocol import preset
 from svuprobe.probe.finetune.run import finetune
 from svuprobe.probe.finetune.saved import RunFolder, load_predictor
 from svuprobe.probe.predict import predict
-from svuprobe.probe.protocol import ProbeError, preset as probe_preset
+from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks import folds
 from svuprobe.tasks.manifest import ClipList, labels_of
 

@@ -10,7 +10,8 @@ from test_probe import features_of, kind_of_task
 
 from svuprobe import api
 from svuprobe.extractors.batching import native_dtype
-from svuprobe.probe.protocol import Protocol, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.training.adam import Adam
 from svuprobe.probe.training.bank_run import Run
 from svuprobe.probe.training.features import ClipFeatures

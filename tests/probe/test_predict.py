@@ -21,8 +21,9 @@ from svuprobe._files import sha256_of
 from svuprobe._tensors import save_tensors
 from svuprobe.api import prediction as prediction_files
 from svuprobe.extractors.base import ExtractError
+from svuprobe.probe.asked_protocol import preset
 from svuprobe.probe.predict import formats
-from svuprobe.probe.protocol import ProbeError, preset
+from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks import find_clips, load
 from svuprobe.tasks.kinds import transcription
 from svuprobe.tasks.kinds.formats import midi

@@ -16,7 +16,8 @@ from svuprobe._progress import Reporter
 from svuprobe.api.results import Probed, at_the_edge
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe import trained
-from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.results import result_file
 from svuprobe.probe.results.result_folds import SplitCounts
 from svuprobe.probe.training import frames as frame_level

@@ -4,14 +4,19 @@ field.
 
 import json
 from dataclasses import fields, replace
+from math import inf
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from planted import classes, header, planted_states, write_cache
 
 from svuprobe import api
+from svuprobe.benchmarks import suite as suites
 from svuprobe.cli import main
-from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol
+from svuprobe.probe.protocol_fields import FOREIGN, GRIDS
 from svuprobe.probe.training.splits import training_clips
 
 
@@ -89,6 +94,49 @@ def test_a_head_has_its_own_fields_alone():
         Protocol(pca=4)
     with pytest.raises(ProbeError, match="select = 'mean' is of head = 'logistic' or 'knn'"):
         Protocol(select="mean")
+
+
+FOREIGN_FIELDS = [(head, name) for head, names in FOREIGN.items() for name in names]
+
+
+@pytest.mark.parametrize(("head", "name"), FOREIGN_FIELDS)
+def test_a_field_that_a_head_has_not_is_refused_at_any_value(tmp_path, head, name):
+    base = {"network": "svuprobe"}.get(head, head)
+    value = getattr(PRESETS[base], name)  # the default: as if it had not been named
+    said = f"{name} is of head = .*; head = '{head}' has none"
+    with pytest.raises(ProbeError, match=said):
+        preset(base, **{name: value})
+    # JSON writes numbers, words and lists as TOML does.
+    field = f"{name} = {json.dumps(value)}"
+    (tmp_path / "own.toml").write_text(f'base = "{base}"\n{field}\n')
+    with pytest.raises(ProbeError, match=f"own.toml: {said}"):
+        preset(str(tmp_path / "own.toml"))
+    suite = 'name = "x"\ntasks = ["key"]\nmodels = ["mfcc"]\n'
+    suite += f'protocols = [{{{field}, base = "{base}"}}]'
+    (tmp_path / "suite.toml").write_text(suite)
+    with pytest.raises(ProbeError, match=f"suite.toml: {said}"):
+        suites.load(str(tmp_path / "suite.toml"))
+
+
+def test_the_head_that_a_field_has_to_fit_is_the_one_that_is_named_with_it(tmp_path):
+    (tmp_path / "own.toml").write_text('head = "knn"\nselect = "best"\n')
+    assert preset(str(tmp_path / "own.toml"), pca=0).head == "knn"
+    with pytest.raises(ProbeError, match="widen is of head"):
+        preset(str(tmp_path / "own.toml"), widen=2)
+    assert preset("knn", head="logistic", widen=2) == replace(PRESETS["logistic"], name="knn")
+    with pytest.raises(ProbeError, match="neighbours is of head = 'knn'; head = 'logistic'"):
+        preset("knn", head="logistic", neighbours=(1.0,))
+    for head in ("forest", 3, ["knn"]):
+        with pytest.raises(ProbeError, match="head = .*; it is one of network, logistic, knn"):
+            preset("knn", head=head)
+
+
+@pytest.mark.parametrize("option", ["--widen 2", "--hidden 512", "--search grid"])
+def test_an_option_that_a_head_has_not_is_refused_at_its_default_too(tmp_path, option):
+    words = ["probe", "--features", str(tmp_path), "--results", str(tmp_path / "r")]
+    done = CliRunner().invoke(main, [*words, "--protocol", "knn", *option.split()])
+    assert (done.exit_code, "head = 'knn' has none" in done.output) == (1, True)
+    assert isinstance(done.exception, SystemExit)
 
 
 def test_presets():
@@ -175,7 +223,7 @@ def test_a_protocol_of_your_own(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("hiden = 3", "own.toml: unknown key 'hiden'; did you mean hidden?"),
+        ("hiden = 3", "own.toml: unknown key 'hiden' of a protocol; did you mean hidden?"),
         ("seeds = 2.5", "seeds = 2.5; it is a whole number"),
         ("seeds = true", "seeds = True; it is a whole number"),
         ("dropout = 'much'", "dropout = 'much'; it is a number"),
@@ -196,6 +244,9 @@ def test_mistakes_in_it_are_named(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(ProbeError, match=said):
         preset(str(path))
+
+
+HEAD_OF = {"learning_rates": "network", "strengths": "logistic", "neighbours": "knn"}
 
 
 @pytest.mark.parametrize("field", fields(Protocol), ids=lambda field: field.name)
@@ -223,9 +274,12 @@ def test_every_field_is_checked_for_type_and_range(field):
         str(field.type),
         [[1e-3], (), *((1e-3, number) for number in numbers), (1e-3, 1e-3), (0,), (1e-3,) * 101],
     )
-    if field.name in ("name", "learning_rates"):
-        # A rate may be as silly as it likes.
-        wrong = [value for value in wrong if value != (1e-3, 2**63)]
+    if field.name in GRIDS:
+        low, high = GRIDS[field.name]
+        wrong += [
+            (low, number) for number in (5e-324, np.nextafter(low, 0), np.nextafter(high, inf))
+        ]
+        assert Protocol(head=HEAD_OF[field.name], select="best", **{field.name: (low, high)})
     for value in wrong:
         with pytest.raises(ProbeError, match=field.name):
             Protocol(**{field.name: value})

@@ -17,8 +17,10 @@ from svuprobe.api.results import Probed, at_the_edge
 from svuprobe.cli import main
 from svuprobe.extractors.cache import FeatureCache
 from svuprobe.probe import choosing, cross_validation, trained, widening
+from svuprobe.probe.asked_protocol import preset
 from svuprobe.probe.commands import train_command
-from svuprobe.probe.protocol import MOST_RATE, Protocol, preset
+from svuprobe.probe.protocol import Protocol
+from svuprobe.probe.protocol_fields import GRIDS, LEAST_RATE, MOST_RATE
 from svuprobe.probe.results import result_file
 from svuprobe.probe.results.grids import GridChoice
 from svuprobe.probe.results.result_layers import LayerChoice, Selected
@@ -85,10 +87,13 @@ def test_rates_beyond_the_edges_go_on_in_the_steps_of_the_grid():
     assert widened(1e-3, 1e-2, widen=0) == [1e-3, 1e-2]
     assert widened(1e-3) == [1e-3]  # one has no ratio
     assert widened(10, 100, widen=3) == [1e-2, 0.1, 1, 10, 100, MOST_RATE]
-    assert widened(5e-324, MOST_RATE, widen=9) == [5e-324, MOST_RATE]
+    assert widened(1e-11, 1e-9, widen=3)[:3] == [1e-11, 1e-9, 1e-7]  # no less than may be asked for
+    assert widened(LEAST_RATE, MOST_RATE, widen=9) == [LEAST_RATE, MOST_RATE]
     assert widened(1.0, np.nextafter(1, 2), widen=9) == [1.0, np.nextafter(1, 2)]
     strengths = preset("logistic", strengths=(1e3, 1e5), widen=3)
     assert widening.widened(strengths) == [1e-3, 1e-1, 10, 1e3, 1e5]
+    ends = preset("logistic", strengths=GRIDS["strengths"], widen=3)
+    assert widening.widened(ends) == list(GRIDS["strengths"])
 
 
 def test_what_is_untried_are_neighbours_of_the_choice():

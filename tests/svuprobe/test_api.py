@@ -22,7 +22,8 @@ from svuprobe.api import arguments
 from svuprobe.extractors.base import ExtractError
 from svuprobe.pretrain.presets import PRESETS
 from svuprobe.pretrain.recipe import load_recipe
-from svuprobe.probe.protocol import ProbeError, Protocol, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import ProbeError, Protocol
 
 FUNCTIONS = [
     name for name in sorted(svuprobe._FACE) if inspect.isfunction(getattr(api, name, None))

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from planted import classes, header, planted_states, write_cache
 
 from svuprobe import api, cli
-from svuprobe.probe.protocol import preset
+from svuprobe.probe.asked_protocol import preset
 from svuprobe.probe.results import result_file
 
 

@@ -13,7 +13,7 @@ from svuprobe import api
 from svuprobe._errors import UserError
 from svuprobe.benchmarks import leaderboard, real_audio, suite
 from svuprobe.extractors import names
-from svuprobe.probe.protocol import preset
+from svuprobe.probe.asked_protocol import preset
 from svuprobe.probe.results import result_file
 from svuprobe.tasks import find_clips, is_synthetic, kinds, load
 from svuprobe.tasks.synth import corpus

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from svuprobe import api
-from svuprobe.probe.protocol import Protocol, preset
+from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.protocol import Protocol
 from svuprobe.tasks import (
     TABLE,
     check_name,

@@ -13,7 +13,7 @@ import torch
 from planted import write_task
 
 from svuprobe import api
-from svuprobe.probe.protocol import preset
+from svuprobe.probe.asked_protocol import preset
 from svuprobe.tasks import kinds
 
 # The whole file of a kind stands in CONTRIBUTING, as it would lie in tasks/kinds.

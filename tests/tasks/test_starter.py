@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from svuprobe import api
 from svuprobe._progress import Reporter
 from svuprobe.cli import main
-from svuprobe.probe.protocol import preset
+from svuprobe.probe.asked_protocol import preset
 from svuprobe.suites import run_suite
 from svuprobe.tasks import TABLE, find_clips, kinds, load
 from svuprobe.tasks.datasets import starter
