@@ -20,7 +20,7 @@ pad it with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -128,20 +128,20 @@ class Encodec(Codec):
         super().__init__(
             model.encoder, config.sampling_rate, config.hidden_size, config.use_causal_conv
         )
-        layers = self.encoder.layers
+        layers = model.encoder.layers
         self.first_of_frames = [hasattr(layer, "lstm") for layer in layers].index(True)
 
     def convolved(self, audio: Tensor) -> Tensor:
         """Compute (batch, C, frames) of audio (batch, 1, samples)."""
-        return self._through(self.encoder.layers[: self.first_of_frames], audio)
+        return self._through(slice(self.first_of_frames), audio)
 
     def latents(self, convolved: Tensor) -> Tensor:
         """Compute (batch, features, frames) of what was convolved."""
-        return self._through(self.encoder.layers[self.first_of_frames :], convolved)
+        return self._through(slice(self.first_of_frames, None), convolved)
 
-    @staticmethod
-    def _through(layers: Iterable[nn.Module], hidden: Tensor) -> Tensor:
-        for layer in layers:
+    def _through(self, which: slice, hidden: Tensor) -> Tensor:
+        layers: Any = self.encoder.layers
+        for layer in layers[which]:
             hidden = layer(hidden)
         return hidden
 
