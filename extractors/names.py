@@ -47,6 +47,12 @@ _HUB_NAME = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.
 _HUB_ID = re.compile(r"\b[\w.-]{1,96}\b/\b(?!.*\.git$)[\w.-]{1,96}\b", re.ASCII)
 _REVISION = re.compile(r"(?![./-])[\w./-]{1,200}(?<![./])(?<!\.lock)", re.ASCII)
 
+# Weights in one file that may say itself what they are, and files that only a folder explains.
+ONE_FILE = (".pt", ".pth", ".ckpt")
+OF_A_FOLDER = (".safetensors", ".bin", ".json")
+_PATH_BEGINS = (".", "~", "/")
+_OWN = "an extractor of your own is py:FILE.py:CLASS, here py:{}:{}"
+
 # Control characters, line ends, and halves of characters from file names that aren't text.
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -99,25 +105,26 @@ def check_name(name: str) -> None:
 
 
 def folder_here(name: str) -> str:
-    """Return ``hf:./models/x`` for ``hf:models/x`` where that folder is here; other names as they
-    are.
+    """Return ``hf:./models/x`` for ``hf:models/x`` where that folder or file is here; other names
+    as they are.
 
     For names as they are typed, never for those in results: a folder may be called as a repository
     of the hub. A name with a revision is the hub's.
     """
     rest = name.removeprefix("hf:")
     plain = rest != name and rest and not rest.startswith((".", "~")) and not os.path.isabs(rest)
-    return f"hf:./{rest}" if plain and "@" not in rest and os.path.isdir(rest) else name
+    return f"hf:./{rest}" if plain and "@" not in rest and os.path.exists(rest) else name
 
 
 def typed(name: str, reporter: Reporter = SILENT) -> str:
-    """Return a name as it was typed, or the folder here that it names, and say so of that.
+    """Return a name as it was typed, or the folder or file here that it names, and say so of that.
 
     See `folder_here`.
     """
     here = folder_here(name)
     if here != name:
-        reporter.say(f"{name}: taken as the folder here, {here}; with @REVISION it is the hub's")
+        what = "folder" if os.path.isdir(here.removeprefix("hf:")) else "file"
+        reporter.say(f"{name}: taken as the {what} here, {here}; with @REVISION it is the hub's")
     return here
 
 
@@ -141,11 +148,28 @@ def code_of(name: str) -> str:
     return f"the Python module {name[5:].partition(',')[0]}" if name.startswith("hear:") else ""
 
 
+def of_file(path: str) -> str:
+    """Say how a model is named that is in a file, or whose file that is, by how the file ends."""
+    begins = path if path.startswith(_PATH_BEGINS) or os.path.isabs(path) else f"./{path}"
+    if path.endswith(".py"):
+        return _OWN.format(path, "CLASS")
+    if path.endswith(ONE_FILE):
+        return f"a checkpoint on this disk is hf:/folder or hf:./folder, here hf:{begins}"
+    if path.endswith(OF_A_FOLDER):
+        return (
+            f"a checkpoint is named by the folder of its files, here hf:{os.path.dirname(begins)}"
+        )
+    return (
+        "no model is read from such a file; a checkpoint is a folder, hf:./folder, or a file that "
+        f"ends in {', '.join(ONE_FILE)}; an extractor of your own is py:FILE.py:CLASS"
+    )
+
+
 def _catalogue_name(name: str) -> CatalogueName:
     """Read a name that has no form in front."""
     if name not in CATALOGUE and (meant := _form_meant(name)):
         raise ExtractError(f"unknown model {name!r:.300}; {meant}")
-    card = _card(name, name)
+    card = _card(name)
     if card.download:
         file = card.download.partition(" ")[0]
         raise ExtractError(
@@ -166,10 +190,11 @@ def _form_meant(name: str) -> str:
     path, _, class_name = name.rpartition(":")
     if name.endswith(".py") or path.endswith(".py"):
         file, wanted = (name, "CLASS") if name.endswith(".py") else (path, class_name)
-        return f"an extractor of your own is py:FILE.py:CLASS, here py:{file}:{wanted}"
-    if name.endswith((".pt", ".pth", ".ckpt")) or name.startswith((".", "~", "/")):
-        begins = name if name.startswith((".", "~", "/")) else f"./{name}"
-        return f"a checkpoint on this disk is hf:/folder or hf:./folder, here hf:{begins}"
+        return _OWN.format(file, wanted)
+    if os.path.isfile(name) or name.endswith((*ONE_FILE, *OF_A_FOLDER)):
+        return of_file(name)
+    if name.startswith(_PATH_BEGINS):
+        return f"a checkpoint on this disk is hf:/folder or hf:./folder, here hf:{name}"
     if os.path.isdir(name):
         return f"the folder here is hf:./{name}"
     for known, card in CATALOGUE.items():
@@ -180,23 +205,24 @@ def _form_meant(name: str) -> str:
     return ""
 
 
-def _card(name: str, typed: str) -> ModelCard:
-    """Return the card called ``name``; the error quotes what was typed."""
+def _card(name: str, form: str = "") -> ModelCard:
+    """Return the card called ``name``, which stands after a form, ``random:`` or none."""
     if name in CATALOGUE:
         return CATALOGUE[name]
-    form = typed.removesuffix(name)
-    after = f"after {form} " if form else ""
-    close = get_close_matches(name.lower(), CATALOGUE, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    possible = [known for known, card in CATALOGUE.items() if not form or card.family != "handmade"]
+    close = [form + known for known in get_close_matches(name.lower(), possible, cutoff=0.5)]
+    hint = "a name of the catalogue stands after it, as in random:wavlm-base; " if form else ""
+    if close:
+        hint = f"did you mean {' or '.join(close)}? "
     raise ExtractError(
-        f"unknown model {typed!r}; {after}{hint}svuprobe models shows all {len(CATALOGUE)}"
+        f"unknown model {form + name!r}; {hint}svuprobe models shows all {len(CATALOGUE)}"
     )
 
 
 def _random_name(name: str, rest: str) -> RandomName:
     """Read ``random:NAME[#SEED]``."""
     inner, hash_sign, seed = rest.partition("#")
-    card = _card(inner, f"random:{inner}")
+    card = _card(inner, "random:")
     if card.family == "handmade":
         raise ExtractError(f"{name!r}: {inner} has no weights to draw at random: use {inner}")
     if hash_sign and not (
@@ -255,6 +281,8 @@ def _hear_name(name: str, rest: str) -> HearName:
 def _py_name(name: str, rest: str) -> PyName:
     """Read ``py:FILE.py:CLASS``."""
     path, _, class_name = rest.rpartition(":")
+    if rest.endswith(".py"):
+        raise ExtractError(f"unknown model {name!r}; {of_file(rest)}")
     if not path.endswith(".py") or not (class_name.isascii() and class_name.isidentifier()):
         raise ExtractError(
             f"unknown model {name!r}; write py:FILE.py:CLASS, as in py:models/mine.py:MyExtractor"

@@ -37,6 +37,7 @@ from typing import Any
 
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints.files import read_json
+from svuprobe.extractors.names import OF_A_FOLDER, ONE_FILE, of_file
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 WEIGHT_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -49,7 +50,7 @@ RECIPE = "recipe.json"  # of a model that svuprobe pre-trained
 # What else than config.json says which network the weights are of; in the revision of a folder.
 CONFIGURATIONS = ("config.yaml", "config.gin", "msd_stats.json", "fma_stats.json")
 
-PICKLES = (".pt", ".pth", ".ckpt")  # which may say themselves what they are
+PICKLES = ONE_FILE  # which may say themselves what they are
 
 
 @dataclass(frozen=True)
@@ -183,10 +184,10 @@ def in_folder(folder: str | Path, name: str | None = None) -> Source:
     if os.path.isfile(folder) and folder.suffix in PICKLES:
         return Source(name, folder.parent, file=folder.name)
     if os.path.isfile(folder):
-        raise ExtractError(
-            f"{name}: {folder} is a file; name the folder of the checkpoint, hf:{folder.parent}"
-        )
+        raise ExtractError(f"{name}: {folder} is a file; {of_file(str(folder))}")
     if not os.path.isdir(folder):
+        if folder.name.endswith((*ONE_FILE, *OF_A_FOLDER, ".py")):
+            raise ExtractError(f"{name}: there is no file {folder}; {of_file(str(folder))}")
         raise ExtractError(f"{name}: there is no folder {folder}")
     return Source(name, folder)
 

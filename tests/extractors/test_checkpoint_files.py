@@ -543,7 +543,7 @@ def test_an_index_names_files_of_its_own_folder_and_all_are_there(
 
 def test_every_other_state_of_a_folder_says_what_is_there(folder: Path, tmp_path: Path) -> None:
     weights = folder / "model.safetensors"
-    refused(weights, f"{weights} is a file; name the folder of the checkpoint, hf:{folder}")
+    refused(weights, f"{weights} is a file; a checkpoint is named by the folder of its files, here")
     refused(tmp_path, "there is no config.json", "there is one in model: name that folder")
     weights.rename(folder / "model-00001-of-00002.safetensors")
     refused(

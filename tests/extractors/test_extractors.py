@@ -22,7 +22,7 @@ from svuprobe.extractors.catalogue import CATALOGUE
 from svuprobe.extractors.loading import load
 from svuprobe.extractors.models import feature_encoder, handmade, transformer
 from svuprobe.extractors.models.transformer import TransformerExtractor
-from svuprobe.extractors.names import canonical, check_name, is_control, slug
+from svuprobe.extractors.names import canonical, check_name, folder_here, is_control, slug
 from svuprobe.extractors.networks.table import FAMILIES
 
 KINDS = list(checkpoints.LAYOUTS)
@@ -89,8 +89,14 @@ def test_every_kind_of_name_is_accepted_and_its_canonical_spelling_is_stable(nam
         ("panns:cnn14", "unknown model 'panns:cnn14'; svuprobe models shows all"),
         (
             "random:wavlm-bas",
-            "unknown model 'random:wavlm-bas'; after random: did you mean wavlm-base",
+            "unknown model 'random:wavlm-bas'; did you mean random:wavlm-base or random:wavlm",
         ),
+        (
+            "random:x",
+            "'random:x'; a name of the catalogue stands after it, as in random:wavlm-base; ",
+        ),
+        # Of a front end nothing is drawn at random, so none is offered.
+        ("random:mfc", "'random:mfc'; a name of the catalogue stands after it"),
         (
             "random:wavlm-base#x",
             "the seed must be a whole number from 0 up, as in random:wavlm-base#1",
@@ -129,6 +135,11 @@ def test_every_kind_of_name_is_accepted_and_its_canonical_spelling_is_stable(nam
             "model.ckpt",
             "a checkpoint on this disk is hf:/folder or hf:./folder, here hf:./model.ckpt",
         ),
+        ("model.safetensors", "a checkpoint is named by the folder of its files, here hf:."),
+        ("a/w.bin", "is named by the folder of its files, here hf:./a"),
+        ("../a/config.json", "is named by the folder of its files, here hf:../a"),
+        ("~/a/w.bin", "is named by the folder of its files, here hf:~/a"),
+        ("py:a/mine.py", "an extractor of your own is py:FILE.py:CLASS, here py:a/mine.py:CLASS"),
         ("../there", "on this disk is hf:/folder or hf:./folder, here hf:../there"),
         ("m-a-p/MERT-v1-95M", "its name here is mert-v1-95m"),
         ("org/name", "a checkpoint on the Hugging Face hub is hf:org/name"),
@@ -187,6 +198,54 @@ def test_a_folder_here_is_offered_and_names_of_any_length_have_a_slug(
     assert max(map(len, slugs)) <= 200
     for name in (f"hf:/{'n/' * 3000}", f"hf:/{300 * 'n'}", f"py:/{300 * 'n'}.py:Net"):
         with pytest.raises(ExtractError, match="there is no "):
+            load(name)
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("typed_folder", ["copy", "./copy", "/absolute", "hf:./copy", "hf:copy"])
+@pytest.mark.parametrize(
+    ("file", "form"),
+    [
+        ("model.safetensors", "hf:{}"),
+        ("w.bin", "hf:{}"),
+        ("config.json", "hf:{}"),
+        ("w.pt", "hf:{}/w.pt"),
+        ("mine.py", "py:{}/mine.py:CLASS"),
+    ],
+)
+def test_a_file_is_answered_with_the_form_that_works(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: bool,
+    typed_folder: str,
+    file: str,
+    form: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "copy").mkdir()
+    if there:
+        (tmp_path / "copy" / file).touch()
+    here = typed_folder.replace("/absolute", str(tmp_path / "copy"))
+    name = folder_here(f"{here}/{file}")
+    if name.startswith("hf:") and (file == "w.pt" if there else here == "hf:copy"):
+        return  # a file of the form that works, or a repository of the hub
+    # What was read as hf:FOLDER is absolute; else the folder is as it was typed, and hf: needs ./
+    place = "./copy" if form.startswith("hf:") and here == "copy" else here
+    place = str(tmp_path / "copy") if here.startswith("hf:") else place
+    with pytest.raises(ExtractError) as caught:
+        load(name)
+    assert str(caught.value).endswith(f"here {form.format(place)}")
+    check_name(form.format(place))
+
+
+def test_a_file_that_no_model_is_read_from_says_which_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "m.onnx").touch()
+    for name in ("a/m.onnx", "./a/m.onnx", "hf:./a/m.onnx"):
+        with pytest.raises(ExtractError, match="no model is read from such a file; a checkpoint"):
             load(name)
 
 

@@ -282,6 +282,9 @@ def test_a_folder_that_is_here_is_taken_and_said(tmp_path, monkeypatch, capsys):
     assert "hf:models/x: taken as the folder here, hf:./models/x" in capsys.readouterr().err
     assert MODEL.convert("hf:models", None, None) == "hf:./models"
     capsys.readouterr()
+    (tmp_path / "models" / "w.pt").touch()
+    assert MODEL.convert("hf:models/w.pt", None, None) == "hf:./models/w.pt"
+    assert "taken as the file here, hf:./models/w.pt" in capsys.readouterr().err
     for name in ("hf:models/x@main", "hf:./models/x", "logmel"):
         assert MODEL.convert(name, None, None) == name
     assert capsys.readouterr().err == ""
