@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from svuprobe._files import size_text, writing
+from svuprobe._files import writing
 from svuprobe._progress import SILENT, Reporter
+from svuprobe._sizes import size_text
 from svuprobe.extractors.cache import (
     CacheInfo,
     Damage,

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from svuprobe._files import gib
 from svuprobe._progress import Bar
+from svuprobe._sizes import gib
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.context import Context
 from svuprobe.extractors.jobs import Job, caches_of

@@ -19,12 +19,14 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from svuprobe._errors import FileError
@@ -100,7 +102,28 @@ def clear_abandoned(path: Path) -> None:
     """Delete what killed processes left of ``path``."""
     for left in leftovers(path):
         if abandoned(left):
-            left.unlink(missing_ok=True)
+            delete_leftover(left)
+
+
+def delete_leftover(left: Path) -> None:
+    """Delete a temporary file, or a temporary folder with what it holds."""
+    if left.is_dir():
+        shutil.rmtree(left)
+    else:
+        left.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path``, called after it, that goes away afterwards; those of
+    killed processes go first. Raises FileError where none can be made.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clear_abandoned(path)
+        folder = TemporaryDirectory(prefix=f"{temporary_for(path).name}-", dir=path.parent)
+    with folder as name:
+        yield Path(name)
 
 
 def holds(path: Path, text: str) -> bool:
@@ -217,21 +240,6 @@ def parse_toml(text: str) -> dict[str, Any]:
         return tomllib.loads(text.removeprefix("\ufeff"))
     except RecursionError as error:
         raise ValueError(str(error)) from None
-
-
-def size_text(size: float) -> str:
-    """Return bytes for a reader, ``1.5 GiB``."""
-    # Powers of 1024, as memory and disks of Linux are counted.
-    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{value:.3g} {units[0]}" if value < 1000 else f"{value:.0f} {units[0]}"
-
-
-def gib(size: float) -> str:
-    """Return bytes in GiB, for sizes that a reader compares."""
-    return f"{size / 2**30:.3g} GiB"
 
 
 # -- one writer ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from svuprobe._files import size_text
+from svuprobe._sizes import size_text
 from svuprobe._text import one_line
 from svuprobe.benchmarks.report.gather import Content
 from svuprobe.benchmarks.report.html import Html, join, tag

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from svuprobe._files import size_text, writing
+from svuprobe._files import abandoned, delete_leftover, leftovers, temporary_folder, writing
+from svuprobe._sizes import size_text
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache import CacheInfo, Damage, delete_cache, prune, verify
 from svuprobe.extractors.cache.checksums import recorded, remove, sidecar
@@ -18,6 +18,8 @@ from svuprobe.extractors.cache.index import read_index
 from svuprobe.extractors.cache.plan import read_plan
 from svuprobe.extractors.store.objects import in_parallel
 from svuprobe.extractors.store.remote import INDEX, LocalCopy
+
+_COPY = "verify"  # begins the names of copies that are read whole
 
 
 class Store(LocalCopy):
@@ -70,7 +72,19 @@ class Store(LocalCopy):
                     gone[self.objects.at(f"{name}/{each}")] = objects[each].size
                     if not dry_run:
                         self.objects.delete(f"{name}/{each}")
-        return gone | (prune(self.folder, dry_run=dry_run) if self.folder.is_dir() else {})
+        if not self.folder.is_dir():
+            return gone
+        return gone | self._prune_copies(dry_run) | prune(self.folder, dry_run=dry_run)
+
+    def _prune_copies(self, dry_run: bool) -> dict[Any, int]:
+        """Delete the copies of caches that a killed `verify` left, and return their bytes."""
+        gone = {}
+        for left in filter(abandoned, leftovers(self.folder / _COPY)):
+            gone[left] = sum(path.stat().st_size for path in left.rglob("*") if path.is_file())
+            if not dry_run:
+                with writing(left):
+                    delete_leftover(left)
+        return gone
 
     def delete_model(self, slug: str, below: str, *, dry_run: bool) -> int | None:
         """Delete every cache of a model, of every revision, in the store and in the local copy.
@@ -139,11 +153,8 @@ class Store(LocalCopy):
     @contextmanager
     def _copied(self, name: str) -> Iterator[Path]:
         """Give a copy of a cache as it is in the store, under the names that it has there."""
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            copy = TemporaryDirectory(prefix="verify-", dir=self.folder)
-        with copy as top:
-            folder = Path(top) / name
+        with temporary_folder(self.folder / _COPY) as top:
+            folder = top / name
             folder.mkdir(parents=True)
             objects, _ = self.objects.list(name)
             files = [each for each in objects if not each.endswith(".sha256")]

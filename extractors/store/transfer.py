@@ -15,8 +15,9 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from svuprobe._files import busy, gib, locked, sha256_of, temporary_for, writing
+from svuprobe._files import busy, locked, sha256_of, temporary_for, writing
 from svuprobe._progress import Reporter
+from svuprobe._sizes import gib
 from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.cache.checksums import publish, recorded, sidecar
 from svuprobe.extractors.store.objects import Object, Objects, in_parallel

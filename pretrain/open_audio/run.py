@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from dataclasses import astuple, dataclass, fields
 from importlib import resources
 from pathlib import Path
 
-from svuprobe._files import write_text
+from svuprobe._files import temporary_folder, write_text
 from svuprobe._progress import Reporter
 from svuprobe.pretrain.open_audio import soundfonts, voices
 from svuprobe.pretrain.open_audio.packages import (
@@ -92,9 +91,9 @@ def _played(
 @contextmanager
 def _unpacked(package: Package, debs: Path, near: Path) -> Iterator[Path]:
     """Yield a folder with the files of a package, which goes away afterwards."""
-    with tempfile.TemporaryDirectory(dir=near, prefix="unpacked-") as folder:
-        unpack(fetch(package, debs), Path(folder))
-        yield Path(folder)
+    with temporary_folder(near / "unpacked") as folder:
+        unpack(fetch(package, debs), folder)
+        yield folder
 
 
 def build(out: Path, debs: Path, report: Reporter) -> list[Row]:

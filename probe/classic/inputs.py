@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from svuprobe._files import gib
+from svuprobe._sizes import gib
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.training.features import Block, ClipFeatures
 from svuprobe.probe.training.frames import FrameFeatures, memory_allowed

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svuprobe._files import gib
+from svuprobe._sizes import gib
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.training.features import TENSOR_BYTES, ClipFeatures, FeatureStats
 from svuprobe.probe.training.frames import memory_allowed

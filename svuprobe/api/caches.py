@@ -8,9 +8,9 @@ from types import TracebackType
 
 import numpy as np
 
-from svuprobe._files import size_text
 from svuprobe._progress import SILENT, Reporter
 from svuprobe._show import cut
+from svuprobe._sizes import size_text
 from svuprobe.api.arguments import model_name, task_name
 from svuprobe.extractors import cache as caches
 from svuprobe.extractors.base import ExtractError

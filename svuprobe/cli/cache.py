@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from svuprobe._edge import TERMINAL, echo
-from svuprobe._files import size_text
+from svuprobe._sizes import size_text
 from svuprobe.cli.shared import FEATURES, MODEL, json_option, show_table
 from svuprobe.cli.table import Column
 from svuprobe.probe.results.naming import without_folders

@@ -12,7 +12,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 from uuid import uuid4
 
-from svuprobe._files import writing
+from svuprobe._files import clear_abandoned, temporary_for, writing
 from svuprobe._run_options import RunOptions
 from svuprobe.cluster import facts as of_worker
 from svuprobe.cluster.addresses import ClusterError, connected
@@ -22,6 +22,7 @@ from svuprobe.cluster.parts import Outcome, Site
 _LOOK_S = 0.1  # between looks at what is done
 _TELL_S = 1.0  # between counts of what runs
 _FACTS_S = 120.0  # that workers have to load libraries and say what they are
+_MARKER = ".svuprobe-cluster"  # begins the names of files that workers must see
 _SHARES = 4  # of an extraction, for each worker: the last ones end at about one time
 
 
@@ -242,9 +243,9 @@ def _marked(folders: Sequence[Path]) -> Iterator[dict[str, str]]:
         for folder in dict.fromkeys(folders):
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                marker = stack.enter_context(
-                    NamedTemporaryFile("w", dir=folder, prefix=".svuprobe-cluster-")
-                )
+                clear_abandoned(folder / _MARKER)
+                prefix = f"{temporary_for(folder / _MARKER).name}-"
+                marker = stack.enter_context(NamedTemporaryFile("w", dir=folder, prefix=prefix))
             marker.write(uuid4().hex)
             marker.flush()
             files[os.path.abspath(marker.name)] = Path(marker.name).read_text(encoding="utf-8")

@@ -9,13 +9,20 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 from test_cache import flip, made
 from test_prepare import cards, server, zipped  # noqa: F401  (a fixture)
 
 from svuprobe import api
+from svuprobe._files import abandoned, leftovers, temporary_folder
+from svuprobe._progress import Reporter
+from svuprobe.cluster.tasks import _marked
 from svuprobe.extractors.cache import verify
+from svuprobe.extractors.store.address import local_copy
 from svuprobe.tasks.data.download import ResumingDownloader
 from svuprobe.tasks.data.prepare import prepare
 from svuprobe.tasks.datasets import Archive
@@ -131,3 +138,66 @@ def test_the_features_of_a_model_are_deleted(tmp_path):
             api.cache_prune(folder / "features", model="hf:made/up")
 
     assert survives(delete, tmp_path / "here", start) > 8
+
+
+KILLED_INSIDE = """
+import os, pathlib, signal, sys
+from svuprobe._files import temporary_folder
+with temporary_folder(pathlib.Path(sys.argv[1])) as folder:
+    (folder / "model").mkdir()
+    (folder / "model" / "half").write_bytes(b"12345")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def left_by_a_kill(path):
+    """The temporary folder of a path, with five bytes in it, of a process that was killed."""
+    done = subprocess.run([sys.executable, "-c", KILLED_INSIDE, path], check=False)
+    assert done.returncode == -signal.SIGKILL
+    return next(left for left in leftovers(path) if left.is_dir() and abandoned(left))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_a_temporary_folder_goes_with_the_next_one_and_no_live_one_does(tmp_path):
+    path = tmp_path / "new" / "verify"
+    dead = left_by_a_kill(path)
+    with temporary_folder(path) as first:
+        assert not dead.exists()
+        with temporary_folder(path) as second:
+            assert first != second
+            assert first.is_dir()
+        assert leftovers(path) == [first]
+    assert leftovers(path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_copies_that_a_killed_verify_left_are_pruned(tmp_path, monkeypatch):
+    monkeypatch.setenv("SVUPROBE_STORE_CACHE", str(tmp_path))
+    address = f"memory://{tmp_path.name}/features"
+    copy = local_copy(address)
+    with temporary_folder(copy / "verify") as live:  # begun by another process that lives
+        dead = left_by_a_kill(copy / "verify")
+        said = []
+        for dry_run in (True, False):
+            assert dead.exists()
+            options = {"dry_run": dry_run, "reporter": Reporter(said.append)}
+            assert api.cache_prune(address, **options) == 5
+        assert said == [f"{dead}: 5 B"] * 2
+        assert (dead.exists(), live.exists()) == (False, True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_files_that_workers_must_see_are_cleared_after_a_kill(tmp_path):
+    killed = """
+import os, pathlib, signal, sys
+from svuprobe.cluster.tasks import _marked
+with _marked([pathlib.Path(sys.argv[1])]):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", killed, tmp_path], check=False)
+    (left,) = tmp_path.iterdir()
+    with _marked([tmp_path]) as files:
+        (name,) = tmp_path.iterdir()
+        assert files == {str(name): name.read_text()}
+        assert name != left
+    assert list(tmp_path.iterdir()) == []

@@ -26,6 +26,7 @@ GROUND = {
     "_run_options",
     "_system_errors",
     "_show",
+    "_sizes",
     "_tensors",
     "_text",
     "_tracking",
