@@ -59,14 +59,13 @@ FAMILY = {
     },
 }
 NO_ENCODER = {"WhisperForCausalLM"}  # a decoder
+NAMES = dir(transformers)  # it takes a second to say them
 
 
 def head_classes(kind: str) -> list[str]:
     """The names of all classes of a family in transformers that hold its encoder and more."""
     beginning = re.escape(FAMILY[kind][2])
-    names = [
-        name for name in dir(transformers) if re.fullmatch(rf"{beginning}(For[A-Z]\w+|Model)", name)
-    ]
+    names = [name for name in NAMES if re.fullmatch(rf"{beginning}(For[A-Z]\w+|Model)", name)]
     return [name for name in names if name not in NO_ENCODER]
 
 
