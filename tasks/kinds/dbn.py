@@ -242,7 +242,9 @@ def _forward(
     n, block, margin = len(network.intervals), network.block, network.margin
     _, n_frames, n_clips = densities.shape
     scores = densities.new_empty((n, n_frames - margin, n_clips))
-    best, candidate = densities.new_empty((2, n, block * n_clips))
+    best = densities.new_empty((n, block * n_clips))
+    joins = _joins(best, log_transition, network)
+    by_chain = scores.view(n, -1).unbind()
     lags = network.intervals.tolist()
     # Chains ascend in length, so those that still run k frames
     # in, and those that still hear the beat, come last.
@@ -255,18 +257,35 @@ def _forward(
             entering.fill_(network.log_initial)
         else:
             best.fill_(-torch.inf)
-            # For each chain that ends here: from it to the chains that it leads to.
-            for i, (low, high) in enumerate(network.reach):
-                ended = scores[i, begin - lags[i] : begin - lags[i] + block].view(-1)
-                torch.add(ended, log_transition[i, low:high, None], out=candidate[: high - low])
-                torch.maximum(best[low:high], candidate[: high - low], out=best[low:high])
+            for ended, lag, (step, candidate, reached) in zip(by_chain, lags, joins, strict=True):
+                at = (begin - lag) * n_clips
+                torch.add(ended[at : at + block * n_clips], step, out=candidate)
+                torch.maximum(reached, candidate, out=reached)
             torch.add(best.view_as(entering), densities[1, begin : begin + block], out=entering)
+        # Frames that lie wholly before all clips, or behind them, would add zeros.
+        first, behind = max(1, margin - block + 1 - begin), n_frames - margin - begin
         # Frame by frame: rounding depends on the order of a sum, and ties depend on rounding.
-        for k in range(1, lags[-1]):
-            now = densities[:, begin + k : begin + k + block]
-            entering[running[k] : hearing[k]] += now[0]
-            entering[hearing[k] :] += now[1]
+        for k in range(first, min(lags[-1], behind)):
+            now = slice(begin + k, begin + k + block)
+            if running[k] < hearing[k]:
+                entering[running[k] : hearing[k]].add_(densities[0, now])
+            if hearing[k] < n:
+                entering[hearing[k] :].add_(densities[1, now])
     return scores
+
+
+def _joins(
+    best: torch.Tensor, log_transition: torch.Tensor, network: _Network
+) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Return for each chain that ends: its steps to those that it leads to, room for their scores,
+    and their rows of ``best``, ``(n, block * B)``.
+    """
+    # Made once: to look at a part of an array takes as long as to add to a short one.
+    room = torch.empty_like(best)
+    return [
+        (log_transition[i, low:high, None], room[: high - low], best[low:high])
+        for i, (low, high) in enumerate(network.reach)
+    ]
 
 
 def _backward(
