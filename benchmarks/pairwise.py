@@ -122,7 +122,7 @@ def _difference(one: Entry, other: Entry) -> Difference:
     )
     told = [comparison.caveat]
     if p is not None and low is None:
-        told.append("they differ in so few groups that the difference has no interval")
+        told.append("they differ in so few groups, or so alike in all, that there is no interval")
     return Difference(
         task=result.task.label,
         synthetic=result.task.synthetic,

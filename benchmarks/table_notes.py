@@ -65,6 +65,13 @@ def of_results(results: Sequence[Result]) -> list[str]:
         notes.append(
             f"{words}: nothing can be said about others, so no interval and no test of differences."
         )
+    elif unsure := [r for r in results if r.ranked.mean is not None and r.ranked.ci95 is None]:
+        # (Of one seed alone nothing is known where each learns from a draw of its own.)
+        names = ", ".join(dict.fromkeys(markdown(shown_name(r)) for r in unsure))
+        notes.append(
+            f"No interval for {names}: the groups in test are too alike, or the score hangs on one "
+            "of them or on one draw of what is learnt."
+        )
     notes += _caveats(results)
     undefined = first.counts.undefined
     if undefined and not any(r.caveats for r in results):

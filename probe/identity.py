@@ -38,7 +38,7 @@ from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks.manifest import ClipList
 from svuprobe.tasks.types import Clip, Task
 
-SCORING = 3
+SCORING = 4
 # How a task finds its clips and what is expected of them
 # change no score: the clips are told apart by themselves.
 _NOT_OF_A_TASK = {"clips", "source", "expected", "hours", "labels"}

@@ -58,7 +58,7 @@ def _panel_title(shown: list[Result], everyone: int) -> str:
     words = [picture(task_title(shown[0]))]
     # Else a reader would take missing bars for certainty.
     if not any(result.ranked.ci95 for result in shown):
-        words.append("(too few test groups for intervals)")
+        words.append("(test groups too few, or too alike, for intervals)")
     if everyone > len(shown):
         words.append(f"(best {len(shown)} of {everyone}; the others are in the CSV)")
     return "  ".join(words)

@@ -67,7 +67,7 @@ class Comparison:
         (M,) mean over seeds, on the clips that all have.
     difference, low, high
         (M, M) mean of the row's model less the column's, and its interval at 95 % (not corrected
-        for the number of pairs); NaN where too few groups differ to say.
+        for the number of pairs); NaN where too few groups differ to say, or all by the same.
     p, p_holm
         (M, M) two-sided, and corrected by Holm over all pairs. NaN on the diagonal and where
         nothing can be said.
@@ -287,12 +287,13 @@ def _paired(gap: float, parts: list[np.ndarray]) -> tuple[float, float, float]:
     """Return p, half the width of the interval and the minimum detectable difference of one pair.
 
     A difference that is the same in every group and seed leaves nothing to resample: its p is that
-    of flipping the groups' signs, 2 / 2^B. One that so few groups make that over 5 % of resamplings
-    hold none of them has a p, and no bounds: NaN.
+    of flipping the groups' signs, 2 / 2^B. It has no bounds, NaN, unless it is 0, and neither has
+    one that so few groups make that over 5 % of resamplings hold none of them.
     """
     error, t = studentised(parts)
     if error < 1e-10:
-        return (1.0 if abs(gap) < 1e-10 else 2.0 ** (1 - len(parts[0]))), 0.0, float("nan")
+        alike = abs(gap) < 1e-10  # a model and its copy
+        return (1.0, 0.0, np.nan) if alike else (2.0 ** (1 - len(parts[0])), np.nan, np.nan)
     # The estimate falls short of the true difference by more than the second quantile with
     # probability 1 - POWER.
     with np.errstate(invalid="ignore"):  # where both neighbours are infinite

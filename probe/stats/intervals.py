@@ -145,39 +145,29 @@ def interval(
 
     Returns
     -------
-    Low and high; None with fewer than ``MIN_GROUPS`` groups, with one draw, and where the score is
-    undefined without one of them. Where every group is without a fault (or without a hit), the far
-    end is that of Clopper & Pearson (1934), as if a group were a single trial: 0.63 to 1 for 8
-    groups, 0.977 to 1 for 160.
+    Low and high; None with fewer than ``MIN_GROUPS`` groups, with one draw, where the score is
+    undefined without one of them, and where it is the same without any of them: how far groups
+    differ is not known then, and a width of 0 would claim that they don't. Shares say more: where
+    every group is without a fault (or without a hit), the far end is that of Clopper & Pearson
+    (1934), as if a group were a single trial: 0.63 to 1 for 8 groups, 0.977 to 1 for 160.
     """
-    if n_groups < MIN_GROUPS or (draws is not None and len(draws) < 2):
+    values = _at_deletions(score, n_groups, draws)
+    if values is None:
         return None
-    values = score(deletions(n_groups))
-    whole = float(values[0])
-    if not np.isfinite(values).all():
-        return None
-    tail = (1 - CONFIDENCE) / 2
-    of_draws = 0.0 if draws is None else float(np.var(draws, ddof=1)) / len(draws)
+    whole, tail = float(values[0]), (1 - CONFIDENCE) / 2
     if share and abs(whole - 1) < _SAME:
         return float(tail ** (1 / n_groups)), 1.0
     if share and abs(whole) < _SAME:
         return 0.0, float(1 - tail ** (1 / n_groups))
-    added = influence(values)
-    freedom = float(len(added) - 1)
-    of_groups = float(added @ added) / (len(added) * freedom)
-    error = float(np.sqrt(of_groups + of_draws))
-    if error < _SAME:
-        return whole, whole
-    if draws is not None:
-        # Satterthwaite 1946: the degrees of freedom of a sum of two variances.
-        freedom = error**4 / (of_groups**2 / freedom + of_draws**2 / (len(draws) - 1))
-    reach = np.array([-1, 1]) * error * stdtrit(freedom, 1 - tail)
+    reach = _reach(values, draws)
+    if reach is None:
+        return None
     if share and 0 < whole < 1:
         # The delta method: on the logit scale an error is divided by p (1 - p).
-        low, high = expit(logit(whole) + reach / (whole * (1 - whole)))
-    else:
-        low, high = whole + reach
-    return float(low), float(high)
+        slope = whole * (1 - whole)
+        low, high = expit(logit(whole) + np.array([-1, 1]) * reach / slope)
+        return float(low), float(high)
+    return whole - reach, whole + reach
 
 
 def correlation_interval(
@@ -191,18 +181,59 @@ def correlation_interval(
 
     Correlations near 1 are skewed; z = artanh(r) is not, and the ends stay within -1 to 1 (Fisher,
     "On the probable error of a coefficient of correlation deduced from a small sample", Metron 1,
-    1921). Parameters as `interval`; correlations are no shares, so ``share`` changes nothing.
+    1921). The standard error is found on the scale of r and divided by 1 - r^2, the slope of tanh
+    (the delta method): z itself is infinite wherever the groups that are left in are ranked without
+    a fault. Of a correlation of 1 or -1 nothing is said, None. With ranks of five systems and a
+    true correlation of 0.95 a third of test sets have it, and "1 to 1" would hold the truth in
+    none.
+
+    In 3,000 simulated test sets each, of 5 / 8 / 15 / 30 systems with normal values, an interval
+    that was given held the true value in so many per cent, whose correlation is that in front:
+
+    ====  =========================  =========================  =========================
+    true  Pearson's                  Spearman's                 Kendall's
+    ====  =========================  =========================  =========================
+    0.80  95.0 / 95.0 / 95.0 / 95.1  99.7 / 99.5 / 97.0 / 95.5  99.8 / 99.1 / 97.8 / 96.3
+    0.95  94.2 / 94.6 / 94.1 / 94.9  99.6 / 98.4 / 96.9 / 96.1  99.8 / 99.0 / 99.1 / 98.1
+    0.99  94.5 / 95.1 / 95.1 / 95.0  91.5 / 95.1 / 93.3 / 93.4  99.6 / 99.2 / 99.3 / 98.8
+    ====  =========================  =========================  =========================
+
+    Parameters as `interval`; correlations are no shares, so ``share`` changes nothing.
     """
+    values = _at_deletions(score, n_groups, draws)
+    if values is None or abs(values[0]) > 1 - _SAME:
+        return None
+    reach = _reach(values, draws)
+    if reach is None:
+        return None
+    z, reach = np.arctanh(values[0]), reach / (1 - values[0] ** 2)
+    return float(np.tanh(z - reach)), float(np.tanh(z + reach))
 
-    def as_z(counts: np.ndarray) -> np.ndarray:
-        return _z(score(counts))
 
-    found = interval(
-        as_z, n_groups, share=False, draws=None if draws is None else _z(np.array(draws)).tolist()
-    )
-    return None if found is None else (float(np.tanh(found[0])), float(np.tanh(found[1])))
+def _at_deletions(
+    score: Callable[[np.ndarray], np.ndarray], n_groups: int, draws: Sequence[float] | None
+) -> np.ndarray | None:
+    """Return a score with all groups and without each, (1 + B,); None where that is too little to
+    say how far groups or draws differ, or the score is undefined in one place.
+    """
+    if n_groups < MIN_GROUPS or (draws is not None and len(draws) < 2):
+        return None
+    values = score(deletions(n_groups))
+    return values if np.isfinite(values).all() else None
 
 
-def _z(correlation: np.ndarray) -> np.ndarray:
-    """Return artanh, finite also where every prediction is right."""
-    return np.asarray(np.arctanh(np.clip(correlation, -1 + 1e-12, 1 - 1e-12)))
+def _reach(values: np.ndarray, draws: Sequence[float] | None) -> float | None:
+    """Return half the width of an interval on the scale of the score; None where no group changes
+    it.
+    """
+    added = influence(values)
+    freedom = float(len(added) - 1)
+    of_groups = float(added @ added) / (len(added) * freedom)
+    if np.sqrt(of_groups) < _SAME:
+        return None
+    of_draws = 0.0 if draws is None else float(np.var(draws, ddof=1)) / len(draws)
+    error = float(np.sqrt(of_groups + of_draws))
+    if draws is not None:
+        # Satterthwaite 1946: the degrees of freedom of a sum of two variances.
+        freedom = error**4 / (of_groups**2 / freedom + of_draws**2 / (len(draws) - 1))
+    return error * float(stdtrit(freedom, 1 - (1 - CONFIDENCE) / 2))

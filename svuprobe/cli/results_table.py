@@ -66,7 +66,7 @@ def lines(tables: Sequence[Table], width: int | None) -> list[str]:
     if any(row.control for table in tables for row in _shown(table)):
         legend += "; * a control: random weights, or features made by hand"
     if any(_UNKNOWN in row for row in rows):
-        legend += f"; {_UNKNOWN} too few test groups for an interval"
+        legend += f"; {_UNKNOWN} test groups too few, or too alike, for an interval"
     text += [styled(each, dim=True) for each in _wrapped(legend, width)]
     return text
 

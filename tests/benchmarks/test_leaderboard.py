@@ -314,6 +314,12 @@ def test_fine_tuned_models_are_marked():
     assert "hubert-base@01234567 *(fine-tuned)*" in sections(shown(tuned))[0]
 
 
+def test_a_table_says_why_a_model_has_no_interval_though_there_are_groups():
+    text = shown(made("logmel", 1.0, ci95=None), made("mfcc", 0.6))
+    assert text.count("No interval for logmel: the groups in test are too alike, or") == 1
+    assert "No interval" not in shown(made("logmel"), made("mfcc", 0.6))
+
+
 def test_the_order_of_results_does_not_matter(tmp_path):
     results = [made(), made("mfcc", 0.7), made("logmel", 0.2, task="singer"), made("chroma", 0.3)]
     entries = saved(tmp_path, *results)

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from click.testing import CliRunner
 from processes import CONTEXT
 from recordings import corpus
 
-from svuprobe import _files
+from svuprobe import _files, cli
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import extraction
@@ -289,8 +290,8 @@ def test_an_error_while_writing_keeps_what_is_finished_and_leaves_nothing_behind
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_extraction_says_so_and_keeps_what_is_finished(tmp_path, number, code):
-    few = corpus(tmp_path / "a", 20, seconds=(2.5, 3.0))
+def test_an_interrupted_extraction_says_so_and_the_same_command_goes_on(tmp_path, number, code):
+    few = corpus(tmp_path / "a", 20, seconds=(1.0, 1.2))
     for n in range(20, 200):  # the same audio under more names takes no time to write
         os.link(few[n % 20].path, tmp_path / "a" / f"clip {n}.wav")
     rows = ["path,target"] + [f"a/clip {n}.wav,{'xy'[n % 2]}" for n in range(200)]
@@ -323,6 +324,12 @@ def test_an_interrupted_extraction_says_so_and_keeps_what_is_finished(tmp_path, 
     kept = cache_info(shard.parent)
     assert 0 < kept.clips < 200
     assert "damaged" not in kept.state
+    finished = {path: path.stat().st_ino for path in shard.parent.glob("shard-*.h5")}
+    again = CliRunner().invoke(cli.main, [*map(str, words), "--jobs", "0"])
+    assert again.exit_code == 0, again.output
+    whole = cache_info(shard.parent)
+    assert (whole.clips, whole.state) == (200, "complete")
+    assert all(path.stat().st_ino == before for path, before in finished.items())
 
 
 def test_a_run_killed_before_it_joined_is_joined_by_the_next(tmp_path, monkeypatch):

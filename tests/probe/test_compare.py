@@ -158,6 +158,8 @@ def test_a_model_and_its_copy_are_not_told_apart():
     assert np.isnan(found.typical_detectable)
     shifted = from_scores([*names, "worse"], [seeds[0], seeds[0] - 0.1], clips, n_groups)
     assert shifted.p[0, 1] == 2 / 2**10  # every group says so: as a test of signs
+    assert np.isnan(shifted.low[0, 1])  # how far groups differ in it is not known
+    assert np.isnan(shifted.high[0, 1])
 
 
 def test_a_diverged_model_is_compared_with_nothing():

@@ -65,7 +65,7 @@ def test_results_fit_the_terminal_and_stay_told_apart(tables, width, monkeypatch
     assert ("block02 (70.0)" in first) == (width >= 80)
     words = " ".join(line.strip() for line in lines)
     assert "* a control: random weights" in words
-    assert "too few test groups for an interval" in words
+    assert "test groups too few, or too alike, for an interval" in words
 
 
 def test_a_file_or_another_program_gets_whole_names_and_no_colours(tables, monkeypatch):
