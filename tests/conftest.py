@@ -40,7 +40,7 @@ def no_waiting_for_the_disk():
 
 @pytest.fixture(scope="module")
 def sung_once(tmp_path_factory):
-    """Let a module's copies of VocalSet and MIR-ST500 be of what no other test sings again."""
+    """Let a module's synthetic copies of datasets be of what no other test sings again."""
     import singing
 
     folder = tmp_path_factory.getbasetemp()

@@ -233,16 +233,15 @@ def rng_of(seed: int, path: str) -> np.random.Generator:
 
 def write_audio(path: Path, audio: Audio, sample_rate: int) -> None:
     """Write an audio file of 16 bits (or an MP3), by its suffix, whole or not at all."""
-    kind = path.suffix[1:].upper()
-    encoded = io.BytesIO()  # libsndfile's own errors of writing have no number
-    sf.write(
-        encoded,
-        audio,
-        sample_rate,
-        subtype=None if kind in ("MP3", "OGG") else "PCM_16",
-        format=kind,
-    )
-    write_bytes(path, encoded.getvalue())
+    write_bytes(path, encoded(audio, sample_rate, path.suffix[1:].upper()))
+
+
+def encoded(audio: Audio, sample_rate: int, form: str) -> bytes:
+    """Return the bytes of an audio file, whose form is ``FLAC``, ``MP3``, ``OGG`` or ``WAV``."""
+    into = io.BytesIO()  # libsndfile's own errors of writing have no number
+    subtype = None if form in ("MP3", "OGG") else "PCM_16"
+    sf.write(into, audio, sample_rate, subtype=subtype, format=form)
+    return into.getvalue()
 
 
 def write_text(path: Path, text: str) -> None:

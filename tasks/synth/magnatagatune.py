@@ -149,9 +149,11 @@ def _hearable(split: str) -> tuple[list[dict[str, str]], np.ndarray]:
     """
     kept, has = [], []
     for row in split_lists.read(tagging.LIST):
+        if row["split"] != split:
+            continue
         tags = tagging.tags_of(row)
         # One sound for each part of a style: nothing is both fast and slow.
-        if row["split"] == split and max(map(len, _heard(tags).values())) <= 1:
+        if max(map(len, _heard(tags).values())) <= 1:
             kept.append(row)
             has.append([label in tags for label in tagging.TASK.labels or ()])
     return kept, np.array(has)

@@ -309,7 +309,7 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    ("kind", "epochs"), [("multiclass", 20), ("multilabel", 30), ("regression", 40)]
+    ("kind", "epochs"), [("multiclass", 15), ("multilabel", 25), ("regression", 30)]
 )
 def test_sixteen_clips_are_learnt_by_heart(tmp_path, model, kind, epochs):
     task = tones(tmp_path, kind)
@@ -362,7 +362,7 @@ def songs(folder, n=4, seconds=3.0):
 
 def test_four_songs_are_transcribed_after_training_on_them(tmp_path, model):
     task = songs(tmp_path)
-    one = tuned(task, model, tmp_path / "r", frozen_epochs=0, epochs=50, frame_batch_size=4)
+    one = tuned(task, model, tmp_path / "r", frozen_epochs=0, epochs=30, frame_batch_size=4)
     assert one.result.task.ranked == "conpoff_f"
     assert one.result.ranked.mean > 0.95
     predictor = predict.load_predictor(one.path)

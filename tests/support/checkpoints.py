@@ -8,6 +8,7 @@ and the values.
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,7 +202,13 @@ def write(folder: Path, kind: str, *, seed: int = 0, **config: Any) -> Path:
 
 
 def make_state(kind: str, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Weights of a checkpoint under the names they are published with."""
+    """Weights of a checkpoint under the names they are published with, the caller's to change."""
+    return {key: tensor.clone() for key, tensor in _made_state(kind, seed).items()}
+
+
+@functools.cache
+def _made_state(kind: str, seed: int) -> dict[str, torch.Tensor]:
+    """Weights of a checkpoint, made once: to make a network takes longer than to copy it."""
     import transformers
 
     layout = LAYOUTS[kind]

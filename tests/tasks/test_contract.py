@@ -76,13 +76,14 @@ LATE_S = {"melody": 1.0, "chords": 0.6, "segments": 5.0, "structure": 3.0}
 # Synthetic copies that are large by default and tell the same with fewer clips.
 CLIPS = {
     "vocalset": 160,
-    "giantsteps": 108,
+    "giantsteps": 72,
     "magnatagatune": 60,
     "mtg-jamendo": 44,
     "nsynth": 99,
     "gtzan": 45,
-    "artist20": 60,
-    "emomusic": 45,
+    "artist20": 24,
+    "chords1217": 30,
+    "emomusic": 36,
     "mir-st500": 12,
     "vocadito": 5,
     "medleydb-melody": 12,

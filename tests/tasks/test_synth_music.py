@@ -42,7 +42,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def copies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def copies(tmp_path_factory: pytest.TempPathFactory, sung_once: None) -> dict[str, Path]:
     """The smallest copies in which every split holds every class."""
     root = tmp_path_factory.mktemp("music")
     synthetic_gtzan.write(root / "gtzan", 30, 0)

@@ -197,7 +197,7 @@ def mel_means(audio: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+def corpus(tmp_path_factory: pytest.TempPathFactory, sung_once: None) -> Callable[[str, int], Path]:
     made: dict[str, Path] = {}
 
     def write(name: str, clips: int) -> Path:

@@ -248,6 +248,7 @@ def aucs(task, root: Path) -> dict[str, float]:
     return {label: roc_auc_score(targets[~train, n], out[:, n]) for n, label in enumerate(labels)}
 
 
+@pytest.mark.usefixtures("sung_once")
 def test_tags_of_magnatagatune_are_heard(tmp_path):
     magnatagatune.write(tmp_path, 45, 0)
     found = aucs(tagging.TASK, tmp_path)
@@ -263,7 +264,7 @@ def test_tags_of_mtg_jamendo_are_heard(task, mtg):
 
 
 @pytest.fixture(scope="module")
-def mtg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mtg(tmp_path_factory: pytest.TempPathFactory, sung_once: None) -> Path:
     root = tmp_path_factory.mktemp("mtg-jamendo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mtg_jamendo, "LONG_SECONDS", mtg_jamendo.SECONDS)
