@@ -102,6 +102,8 @@ class Selection:
         """
         entries, problems = result_file.read_all(results)
         wanted, unread = suite.read_wanted(results)
+        if not entries and not wanted and (meant := result_file.folder_meant(results)):
+            raise ProbeError(f"{results}: results lie in {meant}; give --results {meant}")
         if problems and not entries and not wanted:
             others = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
             raise ProbeError(f"{problems[0]}{others}")

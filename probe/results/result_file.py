@@ -29,6 +29,8 @@ from svuprobe.probe.results.result_json import ShapeError, from_json, to_json
 
 Write = Callable[[Path], object]
 Entry = tuple[Result, Path]
+# Of results below a folder: that of a task, of a model, of results, and of a suite's run.
+_DEPTHS = ("", "*/", "*/*/", "results/*/*/")
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -131,6 +133,7 @@ def load(path: Path) -> Result:
     Raises ProbeError, naming the file and what is wrong, for one that can't be read, is of another
     schema, or has unknown, missing or misshapen keys.
     """
+    _require_json(path)
     again = "delete it and run svuprobe probe again"
     try:
         body = json.loads(path.read_bytes().decode("utf-8"))
@@ -151,6 +154,23 @@ def load(path: Path) -> Result:
         raise ProbeError(f"{path}: {error}; {again}") from None
 
 
+def _require_json(path: Path) -> None:
+    """Raise ProbeError for a folder, and for another file of a result than its JSON."""
+    beside = [path.with_suffix(".json"), Path(f"{path}.json")]
+    if path.is_dir():
+        below = (each for depth in _DEPTHS for each in sorted(path.glob(f"{depth}*.json")))
+        results = [each for each in (*beside, *below) if _is_result(each)]
+        such = f", such as {results[0]}" if results else ""
+        raise ProbeError(f"{path}: is a folder; name the JSON file of a result{such}")
+    if path.suffix != ".json" and path.exists() and _is_result(beside[0]):
+        raise ProbeError(f"{path}: name the JSON file of the result, {beside[0]}")
+
+
+def _is_result(path: Path) -> bool:
+    """Tell by the predictions beside it whether a JSON file is a result."""
+    return path.is_file() and belonging(path, ".npz").is_file()
+
+
 def paths(results: Path) -> list[Path]:
     """Return the JSON files of a folder of results, sorted, without hidden ones such as macOS
     leaves.
@@ -160,6 +180,18 @@ def paths(results: Path) -> list[Path]:
             f"{results}: no such folder of results; run svuprobe probe, or give --results"
         )
     return sorted(path for path in results.glob("*/*/*.json") if not path.name.startswith("."))
+
+
+def folder_meant(folder: Path) -> Path | None:
+    """Return the folder of results that was meant by a folder without any: by that of a suite's run
+    ``OUT/results``, by that of one model or of one of its tasks the one around; None for others.
+    """
+    if (folder / "results").is_dir():
+        return folder / "results"
+    for pattern, up in (("*/*.json", ".."), ("*.json", "../..")):
+        if any(map(_is_result, folder.glob(pattern))):
+            return Path(os.path.normpath(folder / up))
+    return None
 
 
 def read_all(results: Path) -> tuple[list[Entry], list[str]]:

@@ -119,7 +119,7 @@ def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--from",
     "start",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path, exists=True),
     help="Result of a probe whose heads to start from.",
 )
 @device_option

@@ -16,7 +16,7 @@ from svuprobe.cli.shared import FOLDER, MODEL, device_option
 @click.command()
 @click.option(
     "--run",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path, exists=True),
     required=True,
     help="A result's JSON file.",
 )

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import re
+import shutil
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -39,6 +42,58 @@ def run(*words):
 def chosen(folder, **patterns):
     entries = Selection(**patterns).read(folder).entries
     return sorted((result.task.name, result.model.name) for result, _ in entries)
+
+
+COMMANDS = (
+    ("leaderboard", "--out", "board.md"),
+    ("report", "--out", "report"),
+    ("plot", "layer-curves", "--out", "plots"),
+    ("export", "--format", "csv", "--out", "results.csv"),
+    ("compare", "wavlm-base-plus", "logmel"),
+)
+
+
+@pytest.fixture
+def of_a_run(folder, tmp_path, monkeypatch):
+    """The folder of a suite's run, with features and a leaderboard beside the results; we are in
+    it.
+    """
+    shutil.copytree(folder, tmp_path / "out" / "results")
+    (tmp_path / "out" / "features" / "tasks").mkdir(parents=True)
+    (tmp_path / "out" / "features" / "tasks" / "technique.json").write_text("{}")
+    (tmp_path / "out" / "leaderboard.json").write_text("[]")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize("below", ["", "results/logmel@01234567", "results/logmel@01234567/genre"])
+def test_a_folder_around_or_within_the_results_is_answered_with_theirs(of_a_run, command, below):
+    done = run(*command, "--results", f"out/{below}")
+    assert done.exit_code == 1
+    assert "results lie in out/results; give --results out/results" in done.output
+    assert {path.name for path in of_a_run.iterdir()} == {"out"}
+    assert run(*command, "--results", "out/results").exit_code == 0
+
+
+def test_a_relative_folder_is_answered_with_a_relative_one(of_a_run, monkeypatch):
+    monkeypatch.chdir(of_a_run / "out" / "results" / "logmel@01234567")
+    assert "results lie in ..; give" in run("leaderboard", "--results", "genre").output
+    assert "results lie in ..; give" in run("leaderboard", "--results", ".").output
+
+
+@pytest.mark.parametrize("below", ["", "/results", "/results/logmel@01234567"])
+def test_a_result_that_is_named_by_a_folder_is_answered_with_a_file(of_a_run, below):
+    done = run("predict", "--run", f"out{below}", "--audio", "x.wav")
+    assert done.exit_code == 1
+    named = re.search("name the JSON file of a result, such as (.*)", done.output)[1]
+    assert named.startswith(f"out{below}/")
+    assert result_file.load(Path(named)).scores
+    other = Path(named).with_suffix(".npz")
+    done = run("predict", "--run", other, "--audio", "x.wav")
+    assert f"{other}: name the JSON file of the result, {named}" in done.output
+    done = run("predict", "--run", "out/features", "--audio", "x.wav")
+    assert "out/features: is a folder; name the JSON file of a result\n" in done.output
 
 
 def test_patterns_choose_by_task_model_and_protocol(folder):
