@@ -16,6 +16,9 @@ from svuprobe.extractors.base import ExtractError
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
 # What a path makes of an address. A single letter is a drive.
 _COLLAPSED = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)(.+)", re.DOTALL)
+# What tools that make folders of objects, and libraries that read versions off names, take for
+# something else.
+_UNSAFE = re.compile(r"//|(?:^|/)\.\.?(?:/|$)|[?#]")
 # A model's folder, and one of its caches.
 _CACHE = re.compile(r"([^/]+://.+?)/([^/]+@[^/@]{1,8}(?:/[^/@]+)?)")
 _OF_THIS_MACHINE = ("file", "local")
@@ -47,6 +50,11 @@ def checked(address: str) -> str:
         raise ExtractError(f"{address}: no address of a store; one is s3://BUCKET/FOLDER")
     if match[1] in _OF_THIS_MACHINE:
         raise ExtractError(f"{address}: is a folder of this machine; give it as {match[2]}")
+    if unsafe := _UNSAFE.search(match[2].rstrip("/")):
+        raise ExtractError(
+            f"{address}: {unsafe[0]!r} can't be in an address: its folders have names that are not "
+            "empty, '.' or '..', without ? and #"
+        )
     return address.rstrip("/")
 
 
@@ -60,7 +68,9 @@ class Inside(NamedTuple):
 
 
 def split(address: str) -> Inside:
-    """Split the address of one cache, or of one model's caches, off that of all."""
+    """Split the address of one cache, or of one model's caches, off that of all, by its name alone:
+    a folder of caches may be named like it.
+    """
     address = checked(address)
     match = _CACHE.fullmatch(address)
     return Inside(match[1], match[2]) if match else Inside(address, "")

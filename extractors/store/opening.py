@@ -30,5 +30,9 @@ def place_in(directory: str | Path, reporter: Reporter = SILENT) -> tuple[Place,
     """
     if isinstance(directory, str) and is_address(directory):
         address, below = split(directory)
+        whole = place_of(directory, reporter)
+        # A folder named as a model's is, someone@home, holds all caches where models are in it.
+        if not below or whole.cache_folders():
+            return whole, ""
         return place_of(address, reporter), below
     return place_of(directory, reporter), ""

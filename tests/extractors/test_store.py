@@ -438,6 +438,9 @@ def test_a_list_of_caches_fetches_no_features(task, folder, address, machine, mo
         ("s3:/bucket/f", "give an address of a store as text"),
         ("file:///tmp/f", "a folder of this machine; give it as /tmp/f"),
         ("nonsense://b/f", "Protocol not known"),
+        ("memory://b//f", "names that are not empty"),
+        ("memory://b/../f", "names that are not empty"),
+        ("s3://bucket/f?versionId=1", "without ? and #"),
     ],
 )
 def test_an_address_that_is_none_is_one_line(server, machine, features, said, tmp_path):
@@ -530,6 +533,17 @@ def test_an_address_is_split_where_a_model_begins():
     assert split("s3://b/f/logmel@v1/") == ("s3://b/f", "logmel@v1")
     assert split("s3://b/f/logmel@v1/gtzan-5s-clip") == ("s3://b/f", "logmel@v1/gtzan-5s-clip")
     assert split("s3://me@home.org/f") == ("s3://me@home.org/f", "")
+
+
+def test_a_folder_of_caches_may_be_named_as_a_model_is(task, folder, machine, tmp_path):
+    home = f"memory://{tmp_path.name}/me@home"
+    for address in (home, f"{home}/mine"):
+        extract(task, address)
+        code, line = command("cache", "verify", address)
+        assert code == 0, line
+        (of_all,) = api.cache_list(address)
+        (of_model,) = api.cache_list(f"{address}/logmel@v1")
+        assert of_all == of_model
 
 
 def test_local_copies_of_two_stores_are_two_folders(monkeypatch, tmp_path):
