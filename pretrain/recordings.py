@@ -31,6 +31,8 @@ from svuprobe.tasks.types import Clip, Windowing
 
 SUFFIXES = (".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 _FULL_SCALE = 32768
+# Decoders overshoot full scale a little; integers that were written as floating point do by far.
+_MOST_PEAK = 4.0
 _SAVED_EVERY = 200  # recordings: as much is decoded again after an interruption, at most
 _NAMED = 5  # files in a message
 
@@ -269,6 +271,26 @@ def _decoded(
         yield clip.path, audio, piece.failure
 
 
+def _as_integers(audio: np.ndarray) -> np.ndarray:
+    """Return samples (n,) as they are kept, 16 bits each."""
+    scaled = np.rint(audio * _FULL_SCALE)
+    return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2")
+
+
+def _useless(audio: np.ndarray) -> str | None:
+    """Say why nothing can be learnt from samples (n,) that were read without fault, if so."""
+    kept = _as_integers(audio)  # what is softer than 16 bits can hold is silent
+    if not kept.any():
+        return "silent from beginning to end"
+    peak = float(np.abs(audio).max())
+    if peak > _MOST_PEAK:
+        return (
+            f"samples reach {peak:.3g}, and full scale is 1, where they would be cut off; write "
+            "the file again, scaled"
+        )
+    return "one constant value from beginning to end" if kept.min() == kept.max() else None
+
+
 class _Writer:
     """Append recordings to the file of samples, and to the lists of what there is."""
 
@@ -288,8 +310,7 @@ class _Writer:
 
     def add(self, path: str, audio: np.ndarray, failure: str | None) -> None:
         """Write a recording at every speed, or note why there is none."""
-        if failure is None and not audio.any():
-            failure = f"{shown(path)}: silent from beginning to end"
+        failure = failure or _useless(audio)
         if failure is not None:
             self.problems[path] = failure.removeprefix(f"{shown(path)}: ")
             self._waiting.append(_problem_line(path, self.problems[path]))
@@ -316,7 +337,7 @@ class _Writer:
 
     def _append(self, path: str, digest: str, speed: float, audio: np.ndarray) -> None:
         """Write the samples (n,) of one recording."""
-        rounded = np.clip(np.rint(audio * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2")
+        rounded = _as_integers(audio)
         scaled = rounded.astype(np.float64) / _FULL_SCALE
         start = self.known[-1].start + self.known[-1].samples if self.known else 0
         self.out.write(rounded.tobytes())

@@ -169,6 +169,30 @@ def test_files_that_give_nothing_are_named_and_the_others_used(tmp_path, monkeyp
     assert (again.recordings, lines) == (recordings.recordings, problems)
 
 
+@pytest.mark.parametrize(
+    ("audio", "said"),
+    [
+        (1e-6 * note(220, 0.3), "silent from beginning to end"),
+        (np.full(8000, 0.5), "one constant value from beginning to end"),
+        (3e4 * note(220, 0.3), "full scale is 1"),
+        (np.full(8000, 3e4), "full scale is 1"),
+    ],
+)
+def test_samples_of_which_16_bits_keep_nothing_are_left_out(tmp_path, audio, said):
+    bad = write(tmp_path / "bad.wav", audio, subtype="FLOAT")
+    good = write(tmp_path / "good.wav", note(220, 0.3))
+    recordings, (line,) = decoded([bad, good], tmp_path / "run")
+    assert [r.path for r in recordings.recordings] == [str(good)]
+    assert line.startswith(f"{bad}: ")
+    assert said in line
+
+
+def test_samples_a_little_over_full_scale_are_used(tmp_path):
+    loud = write(tmp_path / "loud.wav", 2 * note(220, 0.3) / 0.2, subtype="FLOAT")
+    recordings, problems = decoded([loud], tmp_path / "run")
+    assert (len(recordings.recordings), problems) == (1, [])
+
+
 def test_no_file_that_can_be_read_is_an_error(tmp_path):
     (tmp_path / "a.wav").write_text("no sound")
     with pytest.raises(PretrainError, match="none of 1 sound files can be read: .*a.wav"):
