@@ -14,7 +14,7 @@ from typing import TypeAlias
 from svuprobe._text import one_line
 
 # Elements without content, which have no end tag.
-_VOID = {"meta", "input", "br", "link"}
+_VOID = {"meta", "input", "br", "wbr", "link"}
 
 
 class Html(str):

@@ -12,6 +12,9 @@ from svuprobe.benchmarks.report.task import saw_mark
 from svuprobe.benchmarks.report.widgets import data_table, num
 from svuprobe.benchmarks.tables import windows_of
 
+# Of more tasks, deviations stand under the scores: nine fit on a screen of 1,280 pixels.
+_FEW_TASKS = 6
+
 
 def section(content: Content) -> Html:
     """Return the tables across tasks, the default protocol's first."""
@@ -25,7 +28,9 @@ def _one(across: Across, content: Content) -> Html:
     grouped = any(rank.group for rank in across.ranks.values())
     heads: list[Child] = ["model"]
     for title, metric in across.columns:
-        heads.append(num(title, tag("small", metric)))
+        # (roc_auc has no place of its own where a line may end.)
+        parts = [join(part, tag("wbr")) for part in metric.replace("_", "_ ").split()]
+        heads.append(num(title, tag("small", parts)))
     heads += [num("mean rank"), num("Borda count")] * ranked + ["rank group"] * grouped
     tops = _best(across)
     rows = []
@@ -38,6 +43,7 @@ def _one(across: Across, content: Content) -> Html:
         if ranked:
             cells += _ranks(name, across, grouped)
         rows.append(tag("tr", cells, class_=f"row {content.looks.classes(name)}".strip()))
+    classes = "across many" if len(across.columns) > _FEW_TASKS else "across"
     caption = (
         f"Models on all tasks{mark}{across.special}, protocol {across.protocol}: test scores, mean "
         "± standard deviation over seeds; the best of a column is bold"
@@ -50,7 +56,7 @@ def _one(across: Across, content: Content) -> Html:
         )
     return tag(
         "div",
-        data_table(caption, heads, rows, classes="across"),
+        data_table(caption, heads, rows, classes=classes),
         about,
         missing,
         class_="task",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made import made, saved
 
 import svuprobe
 from svuprobe.benchmarks.leaderboard import number
@@ -190,6 +191,34 @@ def test_axe_finds_nothing_and_the_page_never_scrolls_sideways(opened, page, wid
         "axe.run().then(r => done(r.violations.map(v => [v.id, v.nodes[0].html.slice(0, 200)])));"
     )
     assert found == []
+
+
+NINE = (
+    "melody-medleydb", "mtg-moodtheme", "singer-artist20", "singer-cross-technique",
+    "starter-pitch-height", "structure", "technique", "technique-detection", "transcription",
+)  # fmt: skip
+
+
+def test_nine_tasks_fit_on_a_screen_of_1280_pixels(browser, tmp_path):
+    models = ("svuprobe-small", "wavlm-base-plus", "mert-v1-95m", "random:svuprobe-small#0")
+    several = [
+        made(model, 0.5 + 0.03 * m + 0.01 * t, task=task)
+        for t, task in enumerate(NINE)
+        for m, model in enumerate(models)
+    ]
+    saved(tmp_path / "results", *several)
+    page = svuprobe.report(tmp_path / "results", tmp_path / "report")
+    show(browser, page)
+    browser.get(page.as_uri())
+    hidden = (
+        "const box = document.querySelector('table.across').closest('.scroll');"
+        "return box.scrollWidth - box.clientWidth"
+    )
+    assert browser.execute_script(hidden) == 0
+    show(browser, page, 390)
+    browser.get(page.as_uri())
+    assert browser.execute_script(hidden) < 650  # of deviations beside the scores: 820
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_on_paper_nothing_is_cut_and_the_scheme_is_light(browser, page):
