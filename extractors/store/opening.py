@@ -29,10 +29,12 @@ def place_in(directory: str | Path, reporter: Reporter = SILENT) -> tuple[Place,
     Of a folder on the disk that is empty: it is meant itself. Errors are those of `place_of`.
     """
     if isinstance(directory, str) and is_address(directory):
+        from svuprobe.extractors.store.manage import Store
+
         address, below = split(directory)
-        whole = place_of(directory, reporter)
+        whole = Store(directory, reporter)
         # A folder named as a model's is, someone@home, holds all caches where models are in it.
         if not below or whole.cache_folders():
             return whole, ""
-        return place_of(address, reporter), below
+        return Store(address, reporter), below
     return place_of(directory, reporter), ""
