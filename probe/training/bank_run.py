@@ -147,11 +147,13 @@ class Run:
     def so_far(self, epoch: int) -> Iterator[SoFar]:
         """Yield what an epoch's look at the rates is told of each head that is not stopped."""
         before = self.best_after[min(epoch // 2, len(self.best_after)) - 1]
+        left = np.zeros(len(self.whole))
+        left[self.place] = 1 - self.stale[self.place] / self.protocol.patience
         for head, spec in enumerate(self.whole.specs):
             if not self.stopped[head]:
-                learns = head in self.place
-                best = float(self.score[head]), float(before[head])
-                yield SoFar(spec.layer, spec.learning_rate, *best, learns)
+                best = float(self.score[head])
+                gained = best - float(before[head]) if np.isfinite(before[head]) else 0.0
+                yield SoFar(spec.layer, spec.learning_rate, best, gained, float(left[head]))
 
     def stop(self, rates: Collection[tuple[int, float]]) -> int:
         """Stop the heads of some rates, each of a layer; return how many were still learning."""

@@ -156,8 +156,8 @@ class Features(Splits):
         raise NotImplementedError
 
     @property
-    def monitored_to(self) -> float:
-        """Return what of `monitor` a rate has to win by over one nearer to the grid's middle."""
+    def of_one_clip(self) -> float | None:
+        """Return what one clip or window more is worth in what `monitor` says; None of a loss."""
         raise NotImplementedError
 
     def parts(self, block: Block, rows: torch.Tensor, bank: Bank) -> Sequence[torch.Tensor]:
@@ -293,9 +293,9 @@ class ClipFeatures(Features, ClipSplits):
         return self.kind.unscaled(values, self.offset, self.spread)
 
     @property
-    def monitored_to(self) -> float:
-        """Return the protocol's margin: what is monitored is what is chosen by."""
-        return self.protocol.margin / self.n_scored("valid")
+    def of_one_clip(self) -> float:
+        """Return one of the clips that are scored: what is monitored is what is chosen by."""
+        return 1 / self.n_scored("valid")
 
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:
         """Return the validation score of each head, (H,); larger is better."""

@@ -293,9 +293,8 @@ class FrameFeatures(Features, FrameSplits):
         return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
     @property
-    def monitored_to(self) -> float:
-        """Return 0: the margin of the choice is of the ranked metric, and no loss."""
-        return 0.0
+    def of_one_clip(self) -> None:
+        """Return None: the choice is by the ranked metric, and no loss."""
 
     @torch.no_grad()
     def monitor(self, bank: Bank, block: Block) -> np.ndarray:

@@ -172,7 +172,7 @@ def _stop_losers(runs: Sequence[Run], epoch: int) -> int:
         return 0
     heads = itertools.chain.from_iterable(run.so_far(epoch) for run in runs)
     grid = sorted({spec.learning_rate for run in runs for spec in run.whole.specs})
-    lost = lost_rates(heads, grid, runs[0].source.monitored_to)
+    lost = lost_rates(heads, grid, protocol.margin, runs[0].source.of_one_clip)
     return sum(run.stop(lost) for run in runs)
 
 

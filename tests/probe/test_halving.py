@@ -16,7 +16,7 @@ from svuprobe.probe.protocol import Protocol
 from svuprobe.probe.results import result_file
 from svuprobe.probe.training import frames as frame_level
 from svuprobe.probe.training.features import ClipFeatures
-from svuprobe.probe.training.rates import SoFar, looks, lost_rates, out_of_the_race
+from svuprobe.probe.training.rates import SoFar, looks, lost_rates, out_of_the_race, reach
 from svuprobe.probe.training.train import fit, specs
 
 GRID = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
@@ -25,47 +25,67 @@ PROTOCOL = Protocol(
 )
 
 
-def race(now, gained=(0, 0, 0, 0, 0), known_to=0.01):
-    """Which rates of the grid are out, by scores of all five and what each gained of late."""
-    before = [score - gain for score, gain in zip(now, gained, strict=True)]
-    now, before = (dict(zip(GRID, scores, strict=True)) for scores in (now, before))
-    return out_of_the_race(now, before, GRID, known_to)
+def race(now, reaches=(0, 0, 0, 0, 0), known_to=0.01):
+    """Which rates of the grid are out, by scores of all five and what each may still gain."""
+    now, reaches = (dict(zip(GRID, values, strict=True)) for values in (now, reaches))
+    return out_of_the_race(now, reaches, GRID, known_to)
 
 
 def test_a_rate_is_out_once_hope_does_not_choose_it():
     assert race([0.5, 0.5, 0.9, 0.5, 0.5]) == [1e-4, 1e-3, 1e-1, 1.0]
-    # A margin behind a rate as far from the middle is close enough; two are not.
-    assert race([0.5, 0.8, 0.5, 0.791, 0.5]) == [1e-4, 1e-2, 1.0]
-    assert race([0.5, 0.8, 0.5, 0.779, 0.5]) == [1e-4, 1e-2, 1e-1, 1.0]
+    # What its heads may gain brings it before a rate as far from the middle, or doesn't.
+    assert race([0.5, 0.795, 0.5, 0.8, 0.5], [0.01] * 5) == [1e-4, 1e-2, 1.0]
+    assert race([0.5, 0.785, 0.5, 0.8, 0.5], [0.01] * 5) == [1e-4, 1e-3, 1e-2, 1.0]
+    # A rate above the chosen one may gain four times as much.
+    assert race([0.5, 0.8, 0.5, 0.765, 0.5], [0.01] * 5) == [1e-4, 1e-2, 1.0]
+    assert race([0.5, 0.8, 0.5, 0.755, 0.5], [0.01] * 5) == [1e-4, 1e-2, 1e-1, 1.0]
     # The edge has to overtake the middle by more than a margin: it is out though it is as good.
-    assert race([0.9, 0.5, 0.9, 0.5, 0.5]) == [1e-3, 1e-4][::-1] + [1e-1, 1.0]
-    assert race([0.905, 0.5, 0.9, 0.5, 0.5]) == [1e-3, 1e-1, 1.0]
-    # Who has gained much of late may gain a quarter of it again.
-    assert race([0.5, 0.5, 0.9, 0.7, 0.5], gained=[0, 0, 0, 0.6, 0]) == [1e-4, 1e-3, 1e-1, 1.0]
-    assert race([0.5, 0.5, 0.9, 0.8, 0.5], gained=[0, 0, 0, 0.6, 0]) == [1e-4, 1e-3, 1.0]
+    assert race([0.9, 0.5, 0.9, 0.5, 0.5]) == [1e-4, 1e-3, 1e-1, 1.0]
+    assert race([0.905, 0.5, 0.9, 0.5, 0.5], [0.01] * 5) == [1e-3, 1e-1, 1.0]
 
 
 def test_a_diverged_head_is_out_and_a_rate_that_is_out_keeps_its_place_in_the_grid():
     assert race([-np.inf, 0.5, 0.5, -np.inf, -np.inf], known_to=0.0)[-2:] == [1e-1, 1.0]
     assert race([-np.inf] * 5) == [1e-4, 1e-3, 1e-1, 1.0]  # one is always left
-    now = {1e-3: 0.8, 1e-2: 0.8}
-    assert out_of_the_race(now, now, GRID, 0.01) == [1e-3]  # 1e-2 is the middle of all five
-    assert out_of_the_race(now, now, sorted(now), 0.01) == []
+    now, reaches = {1e-3: 0.8, 1e-2: 0.8}, {1e-3: 0.001, 1e-2: 0.001}
+    assert out_of_the_race(now, reaches, GRID, 0.01) == [1e-3]  # 1e-2 is the middle of all five
+    assert out_of_the_race(now, reaches, sorted(now), 0.01) == []
+
+
+def test_by_a_loss_no_rate_nearer_to_the_middle_is_out():
+    """The choice is by another score, and may know the rates to be alike."""
+    assert race([-0.1, -0.5, -0.5, -0.5, -0.5], known_to=None) == [1.0]
+    assert race([-0.5, -0.1, -0.5, -0.5, -0.5], known_to=None) == [1e-4, 1e-1, 1.0]
+    assert race([-0.5, -0.5, -0.1, -0.5, -0.5], known_to=None) == [1e-4, 1e-3, 1e-1, 1.0]
+
+
+def test_a_head_may_gain_less_the_less_patience_it_has_left():
+    def of(patience_left, of_one_clip, best=0.5):
+        return reach(SoFar(0, 1e-2, best, 0.4, patience_left), of_one_clip)
+
+    assert of(1.0, 0.01) == pytest.approx(0.03)  # three clips
+    assert of(0.5, 0.01) == pytest.approx(0.03 / 4)
+    assert of(1.0, None) == pytest.approx(0.1)  # a quarter of what it gained
+    assert of(0.0, 0.01) == of(0.0, None) == of(1.0, 0.01, best=-np.inf) == 0
 
 
 def test_a_rate_stops_for_all_seeds_of_a_layer_and_not_once_all_have_finished():
-    def heads(layer, learns):
+    def heads(layer, patience_left):
         for rate, scores in ((1e-3, (0.5, 0.9)), (1e-2, (0.8, 0.9))):
             for score in scores:
-                yield SoFar(layer, rate, score, score, learns)
+                yield SoFar(layer, rate, score, 0.0, patience_left)
 
-    both = [*heads(0, True), *heads(1, False)]
-    assert lost_rates(both, [1e-3, 1e-2], known_to=0.0) == {(0, 1e-3)}
-    assert lost_rates(both, [1e-3, 1e-2], known_to=0.2) == set()
+    both = [*heads(0, 0.1), *heads(1, 0.0)]
+    assert lost_rates(both, [1e-3, 1e-2], 0.0, 0.01) == {(0, 1e-3)}
+    # In a grid of three the other is the middle, and within a margin it is chosen.
+    assert lost_rates(both, [1e-4, 1e-3, 1e-2], 20.0, 0.01) == {(0, 1e-2)}
+    # A protocol without a margin hopes as much.
+    fresh = list(heads(0, 1.0))
+    assert lost_rates(fresh, [1e-3, 1e-2], 0.0, 0.1) == set()
 
 
-def test_looks_are_every_second_epoch_from_the_fourth_and_a_grid_has_none():
-    assert list(looks("halving", 11)) == [4, 6, 8, 10, 11]
+def test_looks_are_each_epoch_from_the_seventh_and_a_grid_has_none():
+    assert list(looks("halving", 10)) == [7, 8, 9, 10]
     assert list(looks("halving", 3)) == [3]
     assert list(looks("grid", 11)) == [11]
 
