@@ -202,8 +202,11 @@ class Bank:
         same.
         """
         if self.sums:
-            # One product over all positions of a batch at once: (H, L) @ (L, B D).
-            return (self.mix_weights() @ states.flatten(1)).view(len(self), *states.shape[1:])
+            # Over all positions of a batch at once, (1, L) @ (L, B D) for each head: in one product
+            # for all, how a head's numbers are rounded would depend on how many it has beside it.
+            each = states.flatten(1).expand(len(self), -1, -1)
+            mixed = torch.bmm(self.mix_weights()[:, None], each)
+            return mixed.view(len(self), *states.shape[1:])
         return states if len(states) == 1 else states[self.layer - self.layers[0]]
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
@@ -228,7 +231,7 @@ class Bank:
                 torch.addmm(bias, weight, x.T, out=logits[heads].flatten(0, 1))
             return logits.mT, (states, None)
         x = self.inputs(states)
-        if not self.shape.hidden and len(x) == 1:  # one product for all heads
+        if not self.shape.hidden and len(x) == 1 and not self.sums:  # one product for all heads
             logits = torch.addmm(_side_by_side(p["bias"]), _side_by_side(p["weight"]), x[0].T)
             return logits.view(self.shape.outputs, len(self), -1).permute(1, 2, 0), (x, None)
         units = None
@@ -274,7 +277,7 @@ class Bank:
                     weight.addmm_(x[0].T, own, beta=beta)
             else:
                 into["weight0"].baddbmm_(x.expand(len(self), -1, -1).mT, gradient, beta=beta)
-        elif len(x) == 1:
+        elif len(x) == 1 and not self.sums:
             product = _side_by_side(gradient.mT) @ x[0]
             put(into["weight"], product.view(-1, len(self), self.shape.dim).transpose(0, 1), add)
         else:
@@ -289,7 +292,14 @@ class Bank:
         """Write (or add) the gradients of what makes the heads' inputs, from those of the inputs
         (H, B, D).
         """
-        self.into_mix(back.flatten(1) @ states.flatten(1).T, into, add)
+        flat, back = states.flatten(1), back.flatten(1)
+        if self.device == "cpu":  # each head alone, as in `inputs`; a batch would copy the states
+            of_weights = back.new_empty(len(self), len(flat))
+            for row, own in zip(of_weights, back, strict=True):
+                torch.mv(flat, own, out=row)
+        else:
+            of_weights = back @ flat.T
+        self.into_mix(of_weights, into, add)
 
     def into_mix(self, of_weights: torch.Tensor, into: Tensors, add: bool) -> None:
         """Write (or add) the gradient of the layer scalars, from that of their softmax (H, L)."""

@@ -95,7 +95,7 @@ def fit(
     """Train every head, of the grid where ``heads`` is None, until all have stopped.
 
     The bar counts heads that have stopped. A head learns the same whichever others train beside it;
-    a product for more heads may round its last digits otherwise.
+    on a GPU a product for more heads may round its last digits otherwise.
 
     With the features in memory each bank is trained from its first epoch to its last, while its
     weights are in the cache of a core. Else all banks learn from a block before the next one takes

@@ -124,11 +124,24 @@ def test_heads_that_stay_are_those_of_the_whole_grid(both):
     assert len(left) == PROTOCOL.seeds * len(rates)
     assert {layer for layer, _ in rates} == {-1, 0, 1, 2, 3}
     assert {1e-5, 1.0}.isdisjoint(rate for layer, rate in rates if layer == 2)
-    # A product for fewer heads may take another path and round its last digits otherwise.
     for spec, (score, parameters) in left.items():
-        assert score == pytest.approx(whole[spec][0], abs=1.5 / 24)
+        assert score == whole[spec][0]
         for mine, other in zip(parameters, whole[spec][1], strict=True):
-            torch.testing.assert_close(mine, other, atol=1e-3, rtol=0)
+            assert torch.equal(mine, other), spec
+
+
+def test_an_mlp_is_the_same_to_the_bit_whichever_others_train_beside_it(both):
+    """So neither the grid it is part of nor what stops earlier changes its score."""
+    _, _, features, grid, _ = both
+    whole = scores_by_head(grid)
+    some = [spec for spec in whole if spec.learning_rate in (3e-3, 1e-2) and spec.layer < 1]
+    for heads in (some, some[:1], some[-3:]):
+        for spec, (score, parameters) in scores_by_head(
+            fit(features, PROTOCOL, features.dim, heads=heads)
+        ).items():
+            assert score == whole[spec][0]
+            for mine, other in zip(parameters, whole[spec][1], strict=True):
+                assert torch.equal(mine, other), spec
 
 
 def test_the_choice_is_that_of_the_whole_grid(both):
