@@ -12,8 +12,9 @@ demo: .venv/.installed
 	$(BIN)/svuprobe demo --out demo
 
 test: lint
-# One file a worker, one thread each: two cores are busy and nothing waits.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+# One file a worker, one thread each: two cores are busy and nothing waits. Processes that tests start read the
+# bytecode of the first, also where a machine is told to write none.
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 	$(BIN)/svuprobe leaderboard --results benchmarks/results --out leaderboard.md --check
 
 lint: .venv/.installed-dev
