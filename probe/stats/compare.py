@@ -287,13 +287,13 @@ def _paired(gap: float, parts: list[np.ndarray]) -> tuple[float, float, float]:
     """Return p, half the width of the interval and the minimum detectable difference of one pair.
 
     A difference that is the same in every group and seed leaves nothing to resample: its p is that
-    of flipping the groups' signs, 2 / 2^B. It has no bounds, NaN, unless it is 0, and neither has
-    one that so few groups make that over 5 % of resamplings hold none of them.
+    of flipping the groups' signs, 2 / 2^B, and 1 of no difference at all. It has no bounds, NaN,
+    and neither has one that so few groups make that over 5 % of resamplings hold none of them.
     """
     error, t = studentised(parts)
     if error < 1e-10:
         alike = abs(gap) < 1e-10  # a model and its copy
-        return (1.0, 0.0, np.nan) if alike else (2.0 ** (1 - len(parts[0])), np.nan, np.nan)
+        return 1.0 if alike else 2.0 ** (1 - len(parts[0])), np.nan, np.nan
     # The estimate falls short of the true difference by more than the second quantile with
     # probability 1 - POWER.
     with np.errstate(invalid="ignore"):  # where both neighbours are infinite
