@@ -42,6 +42,8 @@ class Across:
     ----------
     window_s
         Of the windows that were asked for in place of the tasks' own; None for those.
+    changes
+        What options changed in the preset.
     special
         What was done to the training set.
     columns
@@ -64,6 +66,7 @@ class Across:
     protocol: str
     protocol_hash: str
     window_s: float | None
+    changes: str
     special: str
     columns: list[tuple[str, str]]
     scores: dict[str, list[CellScore | None]]
@@ -73,6 +76,11 @@ class Across:
     suites: list[str]
     ranks: dict[str, ModelRank]
     about_ranks: str
+
+    @property
+    def protocol_title(self) -> str:
+        """Return the protocol with what options changed in it."""
+        return ", ".join(filter(None, [self.protocol, self.changes]))
 
 
 def across(tables: Sequence[Table], wanted: Sequence[Wanted] = ()) -> list[Across]:
@@ -116,6 +124,7 @@ def _across(key: Key, tables: Sequence[Table], wanted: Sequence[Wanted]) -> Acro
     model_ranks, about_ranks = _ranks(scores)
     return Across(
         *key,
+        changes=mine[0].changes if mine else "",
         special=_special(mine),
         columns=columns,
         scores=scores,

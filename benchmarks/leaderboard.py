@@ -229,7 +229,7 @@ def _across_text(across: Across) -> str:
         rows.append(cells)
     text = [
         f"## Across tasks{mark}{across.special}: protocol {code(across.protocol)} "
-        f"(`{across.protocol_hash}`)"
+        f"(`{across.protocol_hash}`)" + f" with {escaped(across.changes)}" * bool(across.changes)
     ]
     text.append(tabulate(rows, head, tablefmt="pipe", disable_numparse=True))
     text += [across.about_ranks] if across.about_ranks else []

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from svuprobe._text import code, markdown
 from svuprobe.benchmarks.published import Published
 from svuprobe.probe import contamination
+from svuprobe.probe.commands import changes
 from svuprobe.probe.results.naming import shown_name
 from svuprobe.probe.results.result import Result
 from svuprobe.probe.stats.intervals import MIN_GROUPS
@@ -40,6 +41,8 @@ def about(result: Result) -> str:
         if protocol.train_fraction < 1
         else ""
     )
+    changed = changes(protocol, said=("seeds", "train_fraction", "shuffle_labels"))
+    changed = f" with {markdown(changed)}" if changed else ""
     labels = ", **training labels shuffled**" if protocol.shuffle_labels else ""
     seeds = len(result.ranked.per_seed)
     sizes = f"{clips['train']} train{trained}, {clips['valid']} validation, {clips['test']} test"
@@ -51,7 +54,7 @@ def about(result: Result) -> str:
     return (
         f"{markdown(task.reference)}. Clips: {sizes}; scored on {getattr(test, unit):,} {unit} in "
         f"{groups}. "
-        f"Protocol {code(protocol.name)} (`{protocol.hash}`){labels}, {seeds} "
+        f"Protocol {code(protocol.name)} (`{protocol.hash}`){changed}{labels}, {seeds} "
         f"seed{'s' * (seeds > 1)}; split `{task.split_sha256[:8]}`, task version {task.version}."
     )
 

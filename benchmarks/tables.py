@@ -19,6 +19,7 @@ from svuprobe.benchmarks.published import Published, published
 from svuprobe.benchmarks.significance import compare_models
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.probe import contamination
+from svuprobe.probe.commands import changes
 from svuprobe.probe.results.naming import pretrained_by, without_folders
 from svuprobe.probe.results.result import Result
 from svuprobe.probe.results.result_file import Entry
@@ -91,6 +92,7 @@ class Table:
     split_sha256: str
     protocol: str
     protocol_hash: str
+    changes: str  # what options changed in the preset
     window_s: float | None  # asked for in place of the task's own
     train_fraction: float
     shuffled_labels: bool
@@ -107,6 +109,11 @@ class Table:
     def ranked(self) -> str:
         """Return the metric that ranks."""
         return self.metrics[0]
+
+    @property
+    def protocol_title(self) -> str:
+        """Return the protocol with what options changed in it."""
+        return ", ".join(filter(None, [self.protocol, self.changes]))
 
     @property
     def title(self) -> str:
@@ -240,6 +247,7 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
         split_sha256=task.split_sha256,
         protocol=first.protocol.name,
         protocol_hash=first.protocol.hash,
+        changes=changes(first.protocol),
         window_s=task.window_s,
         train_fraction=first.protocol.train_fraction,
         shuffled_labels=first.protocol.shuffle_labels,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from svuprobe.probe.finetune.protocol import PRESETS as FINETUNE_PRESETS
@@ -45,29 +45,49 @@ def train_command(
     command, others
         The line; and the fields that no option of it sets, as lines of a protocol's TOML file.
     """
+    changed = changed_fields(protocol)
     if protocol.name in FINETUNE_PRESETS:
         words = ["svuprobe", "finetune", *_named(tasks, models, window_s)]
         words += ["--preset", protocol.name, "--data", "DATA"]
-        return shlex.join(words), _changed(protocol, FINETUNE_PRESETS[protocol.name].fields)
+        return shlex.join(words), [f"{field} = {value!r}" for field, value in changed.items()]
     known = protocol.name in PRESETS
-    base = PRESETS[protocol.name] if known else Protocol()
     name = protocol.name if known else f"{protocol.name}.toml"
     words = ["svuprobe", "probe", *_named(tasks, models, window_s), "--protocol", name]
     others = []
-    defaults = {each.name: getattr(base, each.name) for each in fields(base)}
-    for field, value in with_later_fields(protocol.fields).items():
-        value = tuple(value) if isinstance(value, list) else value
-        if field == "name" or value == defaults.get(field):
-            continue
+    for field, value in changed.items():
         if not known or field not in {**_OPTIONS, **_FLAGS}:
             others.append(f"{field} = {value!r}")
         elif field in _FLAGS:
             words.append(_FLAGS[field][0 if value else 1])
         else:
-            values = value if isinstance(value, tuple) else (value,)
+            values = value if isinstance(value, list) else [value]
             for each in values:
                 words += [_OPTIONS[field], f"{each:g}" if isinstance(each, float) else str(each)]
     return shlex.join(words), others
+
+
+def changed_fields(protocol: ProtocolInfo) -> dict[str, Any]:
+    """Return the fields, by name, that are others than those of the preset that a protocol is
+    called after; than those of the default where no preset has its name.
+    """
+    if protocol.name in FINETUNE_PRESETS:
+        stored, defaults = protocol.fields, FINETUNE_PRESETS[protocol.name].fields
+    else:
+        base = PRESETS.get(protocol.name, Protocol())
+        stored, defaults = with_later_fields(protocol.fields), asdict(base) | {"seeds": base.draws}
+    plain = {field: _plain(value) for field, value in stored.items() if field != "name"}
+    return {field: value for field, value in plain.items() if value != _plain(defaults.get(field))}
+
+
+def changes(protocol: ProtocolInfo, said: Collection[str] = ()) -> str:
+    """Say what options changed in a preset, as ``search = halving, widen = 4``, but for the fields
+    that are ``said`` elsewhere; an empty string for one as published, and for a protocol with a
+    name of its own.
+    """
+    if protocol.name not in PRESETS and protocol.name not in FINETUNE_PRESETS:
+        return ""
+    changed = {f: value for f, value in changed_fields(protocol).items() if f not in said}
+    return ", ".join(f"{field} = {_words(value)}" for field, value in changed.items())
 
 
 def _named(tasks: Sequence[str], models: Sequence[str], window_s: float | None) -> list[str]:
@@ -79,12 +99,15 @@ def _named(tasks: Sequence[str], models: Sequence[str], window_s: float | None) 
     return words + ([] if window_s is None else ["--window", f"{window_s:g}"])
 
 
-def _changed(protocol: ProtocolInfo, defaults: dict[str, Any]) -> list[str]:
-    """Return the fields that are others than a preset's."""
-    changed = []
-    for field, value in protocol.fields.items():
-        default = defaults.get(field)
-        default = list(default) if isinstance(default, tuple) else default
-        if field != "name" and value != default:
-            changed.append(f"{field} = {value!r}")
-    return changed
+def _plain(value: Any) -> Any:
+    """Return a value as JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _words(value: Any) -> str:
+    """Return a field's value as a table says it."""
+    if isinstance(value, list):
+        return " ".join(map(_words, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

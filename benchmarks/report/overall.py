@@ -8,7 +8,7 @@ from svuprobe.benchmarks.report.html import Child, Html, join, tag
 from svuprobe.benchmarks.report.looks import Looks
 from svuprobe.benchmarks.report.numbers import NOTHING, spread_cell
 from svuprobe.benchmarks.report.prose import inline
-from svuprobe.benchmarks.report.task import saw_mark
+from svuprobe.benchmarks.report.task import protocol_label, saw_mark
 from svuprobe.benchmarks.report.widgets import data_table, num
 from svuprobe.benchmarks.tables import windows_of
 
@@ -45,8 +45,8 @@ def _one(across: Across, content: Content) -> Html:
         rows.append(tag("tr", cells, class_=f"row {content.looks.classes(name)}".strip()))
     classes = "across many" if len(across.columns) > _FEW_TASKS else "across"
     caption = (
-        f"Models on all tasks{mark}{across.special}, protocol {across.protocol}: test scores, mean "
-        "± standard deviation over seeds; the best of a column is bold"
+        f"Models on all tasks{mark}{across.special}, protocol {across.protocol_title}: test "
+        "scores, mean ± standard deviation over seeds; the best of a column is bold"
     )
     about = tag("p", inline(across.about_ranks), class_="said") if across.about_ranks else None
     missing = None
@@ -60,7 +60,7 @@ def _one(across: Across, content: Content) -> Html:
         about,
         missing,
         class_="task",
-        data_protocol=f"{across.protocol} ({across.protocol_hash[:8]})",
+        data_protocol=protocol_label(across),
     )
 
 

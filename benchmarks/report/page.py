@@ -102,7 +102,7 @@ def _contents(content: Content) -> Html:
     for part in content.parts:
         words = part.table.title
         if names[words] > 1:
-            words = f"{words}, {part.table.protocol}"
+            words = f"{words}, {part.table.protocol_title}"
         protocol = task.protocol_label(part.table)
         several.append(
             tag("li", tag("a", words, href=f"#{part.id}"), class_="task", data_protocol=protocol)

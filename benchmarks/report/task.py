@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from svuprobe.benchmarks.across import Across
 from svuprobe.benchmarks.leaderboard import SYNTHETIC, is_share, number
 from svuprobe.benchmarks.report import answers, clips, folds, forest, layers
 from svuprobe.benchmarks.report.audio import Audio
@@ -45,13 +46,17 @@ def section(part: TaskPart, content: Content, audio: Audio) -> Html:
 def heading(table: Table) -> Html:
     """Return a task with its metric and protocol."""
     return join(
-        table.title, " ", tag("span", f"{table.ranked}, protocol {table.protocol}", class_="of")
+        table.title,
+        " ",
+        tag("span", f"{table.ranked}, protocol {table.protocol_title}", class_="of"),
     )
 
 
-def protocol_label(table: Table) -> str:
-    """Return a protocol as the filter names it: with its hash, as options change it unseen."""
-    return f"{table.protocol} ({table.protocol_hash[:8]})"
+def protocol_label(table: Table | Across) -> str:
+    """Return a protocol as the filter names it: with its changes and its hash, as a name of one's
+    own may stand for two.
+    """
+    return f"{table.protocol_title} ({table.protocol_hash[:8]})"
 
 
 def saw_mark(saw: str) -> Html | None:

@@ -98,6 +98,30 @@ def test_what_differs_in_task_split_targets_or_protocol_never_shares_a_table(oth
     assert len(sections(shown(made(), other))) == 2
 
 
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        (preset("linear"), ""),
+        (preset("logistic"), ""),
+        (preset("linear", widen=4, search="halving"), " with search = halving, widen = 4"),
+        (preset("linear", learning_rates=(1e-3, 0.1)), " with learning_rates = 0.001 0.1"),
+        (preset("marble", single_layers=True, select="sum"), " with select = sum"),
+        (preset("linear", pooling="mean_std"), " with pooling = mean_std"),
+        (Protocol(name="mine", hidden=64), ""),
+    ],
+)
+def test_a_preset_that_options_changed_is_not_taken_for_another_of_its_name(protocol, said):
+    text = shown(made(protocol=protocol))
+    assert f"`{protocol.name}` (`{protocol.hash}`){said}\n" in across(text)
+    assert f"`{protocol.name}` (`{protocol.hash}`){said}, " in sections(text)[0]
+
+
+def test_the_number_of_seeds_is_said_once_in_a_table_and_tells_two_across_tasks_apart():
+    text = shown(made(protocol=preset("linear", seeds=3)))
+    assert text.count("seeds = 3") == across(text).count("seeds = 3") == 1
+    assert " seeds; split" in sections(text)[0]
+
+
 def test_synthetic_data_are_marked_everywhere_and_meet_no_published_number():
     text = shown(made(synthetic=True))
     assert sections(text)[0].startswith("technique (synthetic)")

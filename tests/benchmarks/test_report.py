@@ -210,6 +210,21 @@ def test_a_damaged_result_is_named_and_the_rest_is_there(results):
     assert "wavlm-base-plus" in text
 
 
+def test_sections_of_one_task_are_told_apart_by_what_options_changed(tmp_path):
+    changed = ({}, {"widen": 4}, {"search": "halving"}, {"seeds": 3})
+    several = [made("logmel", protocol=preset("linear", **options)) for options in changed]
+    saved(tmp_path / "results", *several)
+    text = written(tmp_path / "results")
+    links = re.findall(r'<a href="#task-[^"]*">(.*?)</a>', text)
+    names = ["linear", "linear, search = halving", "linear, seeds = 3", "linear, widen = 4"]
+    assert sorted(links) == [f"technique, {name}" for name in names]
+    for name in names[1:]:
+        assert f"protocol {name}: test scores" in text
+        assert f"protocol {name}</span>" in text
+    for name, result in zip(["linear", *names[3:], *names[1:3]], several, strict=True):
+        assert f">{name} ({result.protocol.hash[:8]})</option>" in text
+
+
 def test_a_folder_of_something_else_is_left_alone(results, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
