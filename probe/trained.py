@@ -45,6 +45,13 @@ from svuprobe.probe.training.pooled import pool
 from svuprobe.tasks.types import Task
 
 
+def require_seed(seed: int, n_seeds: int, what: str) -> None:
+    """Raise ProbeError for a seed of which a result with so many has no ``what``."""
+    if seed not in range(n_seeds):
+        have = "seed 0 alone" if n_seeds == 1 else f"seeds 0 to {n_seeds - 1}"
+        raise ProbeError(f"seed {seed}: the result has the {what} of {have}")
+
+
 @dataclass(frozen=True)
 class TrainedHeads:
     """Hold the heads of one result; the module says what each tensor is."""

@@ -18,7 +18,7 @@ from svuprobe._files import write_text
 from svuprobe._progress import Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import Data, display
-from svuprobe.api.arguments import local_folder
+from svuprobe.api.arguments import local_path
 from svuprobe.benchmarks import real_audio, suite as suites
 from svuprobe.cluster.suite import SuiteOnCluster
 from svuprobe.extractors.found_again import named_in
@@ -118,12 +118,12 @@ def make_suite(
     results; arguments and errors are those of `run_suite`.
     """
     options = options or RunOptions()
-    data, out = api.Data.of(data), local_folder(out)
+    data, out = api.Data.of(data), local_path(out)
     places = _Places(
         data,
         out,
         features=place_of(features or out / "features", options.reporter),
-        results=local_folder(results) if results else out / "results",
+        results=local_path(results) if results else out / "results",
     )
     plan = suites.load(str(suite))
     if options.cluster is None:

@@ -29,6 +29,11 @@ def is_address(features: str) -> bool:
     return "://" in features
 
 
+def not_features(address: str) -> str:
+    """Say that an address stands where only a path can."""
+    return f"{address}: give a path of this machine; only features may be in a store"
+
+
 def refuse_mistyped(features: str | Path) -> None:
     """Raise ExtractError for an address that went through a path, which loses one of its
     slashes.

@@ -186,11 +186,12 @@ def load_predictor(
 
     Raises ProbeError where one is missing, or is not what was written with the result.
     """
-    files = RunFolder(result).networks(seed)
     written = result_file.load(result)
+    trained.require_seed(seed, len(written.ranked.per_seed), "networks")
+    files = RunFolder(result).networks(seed)
     if len(files) != (written.task.folds or 1):
         raise ProbeError(
-            f"{RunFolder(result).network(seed)}: no such seed of {result.name}; make it again with "
+            f"{RunFolder(result).path}: lacks networks of seed {seed}; make them again with "
             "svuprobe finetune --overwrite"
         )
     networks = []

@@ -105,10 +105,7 @@ class HeadsPredictor:
         device: str = "cpu",
         model: str = "",
     ):
-        if seed not in range(heads.seeds):
-            raise ProbeError(
-                f"seed {seed}: the result has the heads of seeds 0 to {heads.seeds - 1}"
-            )
+        trained.require_seed(seed, heads.seeds, "heads")
         self.heads, self.seed, self.device, self.task = heads, seed, device, heads.task
         name = model or heads.model["name"]
         self.extractor = load_model(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from svuprobe._errors import OptionError
 from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.names import typed
-from svuprobe.extractors.store.address import is_address
+from svuprobe.extractors.store.address import is_address, not_features
 from svuprobe.probe.asked_protocol import preset
 from svuprobe.probe.finetune.protocol import (
     FinetuneProtocol,
@@ -32,10 +32,10 @@ def task_names(tasks: str | Path | Sequence[str | Path]) -> list[str]:
     return [task_name(tasks)] if isinstance(tasks, (str, Path)) else list(map(task_name, tasks))
 
 
-def local_folder(path: str | Path) -> Path:
-    """Return the path of a folder; OptionError for an address, as only features may have one."""
+def local_path(path: str | Path) -> Path:
+    """Return a path of this machine; OptionError for an address, as only features may have one."""
     if isinstance(path, str) and is_address(path):
-        raise OptionError(f"{path}: give a folder; only features may be in a store")
+        raise OptionError(not_features(path))
     return Path(path)
 
 

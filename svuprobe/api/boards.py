@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from svuprobe._files import holds, write_text
+from svuprobe.api.arguments import local_path
 from svuprobe.benchmarks.exports import ExportOptions as ExportOptions, export as export_files
 from svuprobe.benchmarks.leaderboard import files
 from svuprobe.benchmarks.pairwise import Difference as Difference, differences
@@ -75,7 +76,7 @@ def leaderboard(
     >>> "logmel" in text
     True
     """
-    results, out, selection = Path(results), Path(out), selection or ALL
+    results, out, selection = local_path(results), local_path(out), selection or ALL
     # The tables beside it would be written over the Markdown itself.
     if out.suffix in (".csv", ".json"):
         raise ProbeError(
@@ -128,7 +129,7 @@ def compare(
     >>> -100 <= rows[0].difference <= 100
     True
     """
-    return differences(Path(results), first, second, selection or ALL)
+    return differences(local_path(results), first, second, selection or ALL)
 
 
 def export(
@@ -174,7 +175,7 @@ def export(
     [PosixPath('table.tex')]
     """
     texts, problems = export_files(
-        Path(results), format, Path(out), options or ExportOptions(), selection or ALL
+        local_path(results), format, local_path(out), options or ExportOptions(), selection or ALL
     )
     for path, text in texts.items():
         write_text(path, text)
@@ -222,10 +223,11 @@ def plot(
 
     if kind not in KINDS:
         raise ProbeError(f"no plot {kind!r}; there are {', '.join(KINDS)}")
-    chosen = (selection or ALL).read(Path(results))
+    results, out = local_path(results), local_path(out)
+    chosen = (selection or ALL).read(results)
     problems = chosen.problems
     try:
-        written = KINDS[kind](chosen.results, Path(out), chosen.everyone)
+        written = KINDS[kind](chosen.results, out, chosen.everyone)
     except ProbeError as error:
         if not problems:
             raise

@@ -10,7 +10,7 @@ from pathlib import Path
 from svuprobe._machine import MOST_SEED, check_whole
 from svuprobe._progress import SILENT, Reporter
 from svuprobe._show import shown
-from svuprobe.api.arguments import task_name, task_names
+from svuprobe.api.arguments import local_path, task_name, task_names
 from svuprobe.tasks import Task, TaskError, find_clips, is_synthetic, kinds, load
 from svuprobe.tasks.datasets import embedded_folder
 from svuprobe.tasks.folds import names
@@ -136,7 +136,7 @@ def synth(
             raise TaskError(f"no synthetic {dataset}; there are {', '.join(CORPORA)}")
         # Imported by name: one corpus needs no other's synthesiser.
         module, function = CORPORA[dataset].split(":")
-        folder = Path(out) / dataset
+        folder = local_path(out) / dataset
         getattr(importlib.import_module(module), function)(folder, clips, seed, reporter)
         reporter.say(f"{dataset}: synthetic, seed {seed}, in {folder}")
         written.append(folder)

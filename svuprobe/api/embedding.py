@@ -13,6 +13,7 @@ import torch
 from svuprobe._files import replacing
 from svuprobe._run_options import RunOptions
 from svuprobe._show import shown
+from svuprobe.api.arguments import local_path
 from svuprobe.api.audio_files import audio_files
 from svuprobe.api.models import LoadedModel, load_model
 from svuprobe.extractors.audio import ClipEnd, Decoders, Window
@@ -97,7 +98,7 @@ def embed(
     (1, 128)
     """
     options = options or RunOptions()
-    target = None if out is None else Path(out)
+    target = None if out is None else local_path(out)
     if level not in LEVELS:
         raise ExtractError(f"level {level!r}; it is one of {', '.join(LEVELS)}")
     if target is not None:

@@ -15,7 +15,7 @@ from svuprobe._progress import SILENT, Reporter
 from svuprobe._show import shown
 from svuprobe._text import picture
 from svuprobe.api import display
-from svuprobe.api.arguments import model_names, task_name
+from svuprobe.api.arguments import local_path, model_names, task_name
 from svuprobe.api.probing import folders_of, lists_of
 from svuprobe.benchmarks.plots import saving, scatter, style
 from svuprobe.benchmarks.projection import METHODS, Projection, project
@@ -133,7 +133,7 @@ def plot_map(
     >>> [path.suffix for path in paths]
     ['.png', '.svg', '.csv']
     """
-    options, out = options or MapOptions(), Path(out)
+    options, out = options or MapOptions(), local_path(out)
     place = place_of(features, reporter)
     place.fetch_lists()
     task, asked = task_name(task), [as_kept(name) for name in model_names(models, reporter)]
@@ -147,7 +147,7 @@ def plot_map(
         raise ProbeError(f"{out}: one file, but there are features of {several}; name a folder")
     written: list[Path] = []
     for clips in lists:
-        reader = _Reader(clips, None if results is None else Path(results), options, reporter)
+        reader = _Reader(clips, None if results is None else local_path(results), options, reporter)
         folders, unusable = folders_of(place, clips, asked, Protocol(), reporter)
         if unusable:
             raise ProbeError(unusable[0])

@@ -13,7 +13,7 @@ import numpy as np
 
 from svuprobe._machine import check_whole
 from svuprobe._run_options import RunOptions
-from svuprobe.api.arguments import model_name
+from svuprobe.api.arguments import local_path, model_name
 from svuprobe.api.audio_files import AudioFile, audio_files
 from svuprobe.probe.predict import draw, formats
 from svuprobe.probe.predict.predict import load_predictor, predict as predict_files, predict_samples
@@ -165,15 +165,15 @@ def save_predictions(
     ...     print([path.name for path in paths])
     ['song.csv']
     """
-    names = _Names()
+    folder, names = local_path(out), _Names()
     for prediction in predictions:
         stem = names.take_path(prediction.name or Path(prediction.path.name))
         paths: list[Path] = []
         # A failure is yielded like any other: the caller counts and names them.
         if not prediction.failure:
-            paths += formats.write(prediction, Path(out) / stem)
+            paths += formats.write(prediction, folder / stem)
             if plots:
-                paths.append(draw.draw(prediction, Path(out) / f"{stem}.png"))
+                paths.append(draw.draw(prediction, folder / f"{stem}.png"))
         yield prediction, paths
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from svuprobe._distributed import Distributed
 from svuprobe._progress import SILENT
+from svuprobe.api.arguments import local_path
 from svuprobe.benchmarks.plots.training import save_training_curve
 from svuprobe.extractors.batching import native_dtype
 from svuprobe.pretrain import run as stage
@@ -76,7 +77,7 @@ def pretrain(
     model = stage.pretrain(
         chosen.changed(changes or {}),
         [Path(place) for place in places],
-        Path(out),
+        local_path(out),
         options,
         processes,
     )

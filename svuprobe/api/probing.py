@@ -11,7 +11,7 @@ from svuprobe._files import locked, writing
 from svuprobe._progress import SILENT, Reporter
 from svuprobe._run_options import RunOptions
 from svuprobe.api import display
-from svuprobe.api.arguments import local_folder, model_names, probe_protocol, task_names
+from svuprobe.api.arguments import local_path, model_names, probe_protocol, task_names
 from svuprobe.api.caches import caches_of
 from svuprobe.api.results import PartlyDone, Probed, at_the_edge, lines_of
 from svuprobe.extractors import found_again
@@ -83,7 +83,7 @@ def probe(
     """
     options, protocol = options or RunOptions(), probe_protocol(protocol)
     models = model_names(models, options.reporter)
-    place, results = place_of(features, options.reporter), local_folder(results)
+    place, results = place_of(features, options.reporter), local_path(results)
     place.fetch_lists()
     asked = display.in_features(place.folder, display.kept(options.names))
     shown = display.of_features(place.folder) | asked

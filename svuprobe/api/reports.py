@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from svuprobe.api.arguments import local_path
 from svuprobe.api.boards import LeftOut
 from svuprobe.api.data import Data
 from svuprobe.benchmarks import report as pages
@@ -60,12 +61,13 @@ def report(
     >>> svuprobe.report("results", "report").name
     'index.html'
     """
+    results, out = local_path(results), local_path(out)
     folder_of = None if data is None else Data.of(data).folder
     place = None if features is None else place_of(features)
     if place is not None:
         place.fetch_lists()
     at_hand = AtHand(place, folder_of)
-    path, problems = pages.write(Path(results), Path(out), at_hand, audio, selection or ALL)
+    path, problems = pages.write(results, out, at_hand, audio, selection or ALL)
     if problems:
         raise LeftOut([path], problems)
     return path

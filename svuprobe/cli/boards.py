@@ -13,6 +13,7 @@ import click
 from svuprobe._edge import echo
 from svuprobe.cli.output import Output, files_document, output_options
 from svuprobe.cli.shared import (
+    LocalPath,
     fail_for,
     json_option,
     results_option,
@@ -33,7 +34,7 @@ _LONGEST_HEAD = 16
 @selection_options()
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     default="leaderboard.md",
     show_default=True,
 )
@@ -70,7 +71,7 @@ def leaderboard(
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     required=True,
     help="The file; a folder for mteb, model-index and eval-results.",
 )

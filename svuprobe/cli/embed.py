@@ -9,7 +9,7 @@ import click
 from svuprobe._edge import warn
 from svuprobe._options import Number
 from svuprobe.cli.output import Output, files_document, output_options
-from svuprobe.cli.shared import device_option
+from svuprobe.cli.shared import LocalPath, device_option
 
 
 @click.command()
@@ -17,7 +17,7 @@ from svuprobe.cli.shared import device_option
 @click.option("--model", required=True, help="Its name, as extract takes it.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     required=True,
     help="A .npz, .h5 or .parquet file.",
 )

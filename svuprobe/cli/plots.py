@@ -10,6 +10,7 @@ import click
 from svuprobe.cli.output import Output, output_options
 from svuprobe.cli.shared import (
     MODEL,
+    LocalPath,
     check_tasks,
     display_names,
     fail_for,
@@ -31,7 +32,7 @@ KINDS = {
 }
 out_option = click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     default="plots",
     show_default=True,
     help="Folder of pictures; or one picture's file, which ends in .pdf, .svg or .png.",

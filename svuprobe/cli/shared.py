@@ -17,7 +17,7 @@ from svuprobe._options import DEVICE, Checked, DisplayName, Number
 from svuprobe._progress import Reporter
 from svuprobe.cli.table import Column, lines, print_lines, terminal_width
 from svuprobe.extractors.names import check_name as check_model_name, typed
-from svuprobe.extractors.store.address import is_address
+from svuprobe.extractors.store.address import is_address, not_features
 from svuprobe.tasks import check_name
 
 if TYPE_CHECKING:
@@ -36,19 +36,19 @@ class TypedModel(Checked):
 MODEL = TypedModel("model", check_model_name)
 
 
-class Folder(click.Path):
-    """Accept a folder of this machine."""
+class LocalPath(click.Path):
+    """Accept a path of this machine: of an address ``Path`` would make folders such as ``s3:``."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, file_okay=False)
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, file_okay=file_okay, dir_okay=dir_okay)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and is_address(value):
-            self.fail(f"{value}: give a folder; only features may be in a store", param, ctx)
+            self.fail(not_features(value), param, ctx)
         return super().convert(value, param, ctx)
 
 
-FOLDER = Folder()
+FOLDER = LocalPath(file_okay=False)
 
 
 class FolderOrStore(click.ParamType):
@@ -216,9 +216,7 @@ def data_of(values: tuple[str, ...]) -> Data:
 
     for value in values:
         if is_address(value):
-            raise click.UsageError(
-                f"--data {value}: give a folder; only features may be in a store"
-            )
+            raise click.UsageError(f"--data {not_features(value)}")
     roots = [v for v in values if "=" not in v]
     if len(roots) > 1:
         raise click.UsageError(

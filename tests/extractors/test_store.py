@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+import svuprobe
 from svuprobe import api, cli
 from svuprobe._errors import OptionError
 from svuprobe._progress import Reporter
@@ -465,9 +466,33 @@ def test_only_features_may_be_in_a_store(task, folder):
         ("probe", "--results", "s3://b/r"),
         ("extract", "--model", "logmel", "--task", "genre", "--data", "s3://b/d"),
         ("run", "starter", "--out", "s3://b/o"),
+        ("leaderboard", "--out", "s3://b/board.md"),
+        ("plot", "scores", "--out", "s3://b/plots"),
+        ("plot", "map", "--task", "genre", "--model", "logmel", "--out", "s3://b/map.png"),
+        ("export", "--format", "csv", "--out", "s3://b/r.csv"),
+        ("embed", "song.wav", "--model", "logmel", "--out", "file:///b/song.npz"),
+        ("predict", "--run", __file__, "--audio", "song.wav", "--out", "s3://b/p"),
+        ("report", "--out", "s3://b/report"),
     ):
         code, line = command(*words)
-        assert (code, "only features may be in a store" in line) == (2, True)
+        assert (code, "only features may be in a store" in line) == (2, True), words
+
+
+def test_in_python_too_nothing_is_written_to_an_address(folder, tmp_path, monkeypatch):
+    """A path would make of it folders called ``s3:`` here."""
+    monkeypatch.chdir(tmp_path)
+    away = "s3://b/x"
+    for call in (
+        lambda: svuprobe.leaderboard(folder, away),
+        lambda: svuprobe.export("csv", folder, away),
+        lambda: svuprobe.plot("scores", folder, away),
+        lambda: svuprobe.report(folder, away),
+        lambda: svuprobe.embed("logmel", ["song.wav"], away),
+        lambda: list(svuprobe.save_predictions([], away)),
+    ):
+        with pytest.raises(OptionError, match="only features"):
+            call()
+    assert not list(tmp_path.glob("s3*"))
 
 
 def test_without_credentials_or_package_it_is_said_what_to_do(

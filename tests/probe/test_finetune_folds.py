@@ -104,8 +104,10 @@ def test_new_audio_is_answered_by_the_mean_of_all_folds_networks(classes):
     (found,) = predict.predict(predictor, [path.parent / "3.wav"], jobs=0)
     assert not found.failure
     (RunFolder(one.path).path / "fold3-seed1.safetensors").rename(path.parent / "away")
-    with pytest.raises(ProbeError, match="no such seed"):
+    with pytest.raises(ProbeError, match="lacks networks of seed 1"):
         load_predictor(one.path, seed=1)
+    with pytest.raises(ProbeError, match="seed 2: the result has the networks of seeds 0 to 1"):
+        load_predictor(one.path, seed=2)
     (path.parent / "away").rename(RunFolder(one.path).path / "fold3-seed1.safetensors")
 
 
