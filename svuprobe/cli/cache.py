@@ -56,7 +56,10 @@ def cache_list(directory: Path | str, as_json: bool) -> None:
             row["size"] = size_text(row["size"])
             # The folders of local models are long, and no help where caches are told apart.
             row["model"] = without_folders(row["model"])
-    show_table(rows, _OF_CACHES, as_json)
+    if rows or as_json:
+        show_table(rows, _OF_CACHES, as_json)
+    else:
+        echo(f"{directory}: no caches; svuprobe extract --features makes them there")
 
 
 @cache.command("verify")

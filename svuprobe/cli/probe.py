@@ -161,7 +161,11 @@ def probe(
     output: Output,
     **fields: Any,
 ) -> None:
-    """Train heads on cached features; select on validation, score the test split once."""
+    """Train heads on cached features; select on validation, score the test split once.
+
+    Options from --seeds to --shuffle-labels make of a preset another protocol, whose scores
+    stand in a table of their own.
+    """
     check_tasks(task_names, features)
     changes = {name: value for name, value in fields.items() if value is not None}
     if rates:

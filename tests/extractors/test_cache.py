@@ -908,6 +908,9 @@ def test_the_commands_list_verify_and_prune(tmp_path):
     assert call("prune", tmp_path).output.endswith("2 KiB freed\n")
     assert call("prune", tmp_path).output == "0 B freed\n"
     assert call("list", tmp_path / "none").exit_code == 1
+    (tmp_path / "empty").mkdir()
+    assert "no caches; svuprobe extract" in call("list", tmp_path / "empty").output
+    assert json.loads(call("list", tmp_path / "empty", "--json").output) == []
 
 
 def test_features_are_deleted_only_for_a_model_that_is_named_with_yes(tmp_path):
