@@ -160,11 +160,16 @@ def test_names_have_one_spelling_and_a_folder_of_their_own(monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["py:mine.py", "py:mine:Net", "py:mine.py:", "hear:", "hear:a,", "hear:../a", "hear:a b"],
+    ["py:mine:Net", "py:mine.py:", "hear:", "hear:a,", "hear:../a", "hear:a b"],
 )
 def test_a_name_that_cannot_be_read_says_how_to_write_it(name):
     with pytest.raises(ExtractError, match=re.escape(f"unknown model {name!r}; write ")):
         check_name(name)
+
+
+def test_a_file_without_its_class_says_where_the_class_stands():
+    with pytest.raises(ExtractError, match=re.escape("here py:mine.py:CLASS")):
+        check_name("py:mine.py")
 
 
 # -- other transformers ----------------------------------------------------------------------------
