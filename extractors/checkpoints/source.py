@@ -50,8 +50,6 @@ RECIPE = "recipe.json"  # of a model that svuprobe pre-trained
 # What else than config.json says which network the weights are of; in the revision of a folder.
 CONFIGURATIONS = ("config.yaml", "config.gin", "msd_stats.json", "fma_stats.json")
 
-PICKLES = ONE_FILE  # which may say themselves what they are
-
 
 @dataclass(frozen=True)
 class Source:
@@ -156,7 +154,7 @@ class Source:
         if path is None:
             refuse_adapter(self)
             inner = [p.name for p in self.listing() if (p / file).is_file()]
-            alone = [n for n in self.names() if "/" not in n and n.endswith(PICKLES)]
+            alone = [n for n in self.names() if "/" not in n and n.endswith(ONE_FILE)]
             one = ""
             if inner:
                 one = f"; there is one in {', '.join(inner[:5])}: name that folder"
@@ -181,7 +179,7 @@ def in_folder(folder: str | Path, name: str | None = None) -> Source:
     """
     folder = Path(folder).expanduser().absolute()
     name = name or f"hf:{folder}"
-    if os.path.isfile(folder) and folder.suffix in PICKLES:
+    if os.path.isfile(folder) and folder.suffix in ONE_FILE:
         return Source(name, folder.parent, file=folder.name)
     if os.path.isfile(folder):
         raise ExtractError(f"{name}: {folder} is a file; {of_file(str(folder))}")
@@ -248,7 +246,7 @@ def _downloaded(hub: str, revision: str | None, name: str) -> Source | None:
     if source is None or "config.json" in source.files:
         return None
     known = [file.rpartition("/")[2] for file in source.files]
-    told = any(file in CONFIGURATIONS or file.endswith(PICKLES) for file in known)
+    told = any(file in CONFIGURATIONS or file.endswith(ONE_FILE) for file in known)
     return source if told else None
 
 

@@ -13,15 +13,15 @@ from svuprobe.extractors.base import ExtractError
 from svuprobe.extractors.checkpoints.files import read_json
 from svuprobe.extractors.checkpoints.parts import part_of, shards_with
 from svuprobe.extractors.checkpoints.source import (
-    PICKLES,
     WEIGHT_FILES,
     WEIGHT_INDEXES,
     Source,
     refuse_adapter,
 )
+from svuprobe.extractors.names import ONE_FILE
 
 # Names that training scripts choose; taken only where there is a single one.
-_OTHER_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
+_OTHER_WEIGHTS = ("*.safetensors", "*.bin", *(f"*{ending}" for ending in ONE_FILE))
 # What transformers, peft and accelerate write beside the weights.
 _NOT_THE_MODEL = (
     *("adapter_model.*", "adapter.*", "pytorch_adapter.bin", "pytorch_model_head.bin"),
@@ -131,7 +131,7 @@ def _other_weights(source: Source) -> Path:
 def only_pickle(source: Source) -> Path | None:
     """Return the file that holds a checkpoint's weights if it is one pickle, of any name."""
     only = _only(source)
-    return source.find(only) if only is not None and only.endswith((".bin", *PICKLES)) else None
+    return source.find(only) if only is not None and only.endswith((".bin", *ONE_FILE)) else None
 
 
 def _only(source: Source) -> str | None:

@@ -94,8 +94,9 @@ def fit(
 ) -> list[Fitted]:
     """Train every head, of the grid where ``heads`` is None, until all have stopped.
 
-    The bar counts heads that have stopped. A head learns the same whichever others train beside it;
-    on a GPU a product for more heads may round its last digits otherwise.
+    The bar counts heads that have stopped. A head learns the same whichever others train beside it:
+    on a CPU an MLP with several outputs to the bit; of others a product for more heads may round
+    the last digits otherwise.
 
     With the features in memory each bank is trained from its first epoch to its last, while its
     weights are in the cache of a core. Else all banks learn from a block before the next one takes

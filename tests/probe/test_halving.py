@@ -131,7 +131,10 @@ def test_heads_that_stay_are_those_of_the_whole_grid(both):
 
 
 def test_an_mlp_is_the_same_to_the_bit_whichever_others_train_beside_it(both):
-    """So neither the grid it is part of nor what stops earlier changes its score."""
+    """So neither the grid it is part of nor what stops earlier changes its score.
+
+    (With one output the product for a single head is one with a vector, and rounds otherwise.)
+    """
     _, _, features, grid, _ = both
     whole = scores_by_head(grid)
     some = [spec for spec in whole if spec.learning_rate in (3e-3, 1e-2) and spec.layer < 1]
