@@ -1,15 +1,18 @@
 """What holds for every test: a terminal of no width and no colours of its own, and a disk that
-needn't be waited for.
+needn't be waited for, and an interrupt that arrives.
 """
 
 import gc
 import os
+import signal
 
 import pytest
 
 # One thread in each process, read when libraries are: what OpenMP starts of them does not survive a
 # fork, and workers of pytest-xdist take turns anyway.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What a shell starts in the background ignores interrupts, and so do its children: tests send some.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Reading libraries makes a million objects that stay: the collector of garbage sees none of them.
 gc.disable()
 

@@ -834,7 +834,7 @@ class Slow:
         return getattr(self.model, name)
 
     def __call__(self, audio, lengths):
-        time.sleep(0.1)
+        time.sleep(0.02)
         return self.model(audio, lengths)
 
 
