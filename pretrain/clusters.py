@@ -95,8 +95,10 @@ def make_codes(
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
     path = folder / f"targets-{digest}.h5"
     if path.is_file():
-        with h5py.File(path) as file:
-            return Codes(target.name, target.clusters, digest, file["codes"][:], file["starts"][:])
+        try:
+            return _read(path, target, digest)
+        except (OSError, KeyError, RuntimeError) as error:  # as h5py says that a file is damaged
+            reporter.say(f"{path}: damaged ({error}); made again")
     centroids = _fit(recordings, target, recipe, reporter)
     codes: list[np.ndarray] = []
     numbers = range(len(recordings.recordings))
@@ -110,10 +112,17 @@ def make_codes(
     with h5py.File(content, "w") as file:
         file.attrs["about"] = json.dumps(about, sort_keys=True)
         file.create_dataset("centroids", data=centroids.numpy())
-        file.create_dataset("codes", data=made.codes)
-        file.create_dataset("starts", data=made.starts)
+        # With checksums: another code would train another model, and nobody would know.
+        file.create_dataset("codes", data=made.codes, fletcher32=True)
+        file.create_dataset("starts", data=made.starts, fletcher32=True)
     write_bytes(path, content.getvalue())
     return made
+
+
+def _read(path: Path, target: Target, digest: str) -> Codes:
+    """Return what was clustered before; an error of h5py where the file is damaged."""
+    with h5py.File(path) as file:
+        return Codes(target.name, target.clusters, digest, file["codes"][:], file["starts"][:])
 
 
 @torch.inference_mode()

@@ -19,13 +19,15 @@ import torch
 from safetensors.torch import save_file
 
 from svuprobe._files import abandoned, leftovers, temporary_for, write_text, writing
+from svuprobe._tensors import saving
 from svuprobe.extractors.models.generic import quiet_transformers
 from svuprobe.extractors.networks.kaldi import RATE
 from svuprobe.extractors.networks.mel_conformer import MelConformer
 from svuprobe.pretrain.networks import Body
 from svuprobe.pretrain.recipe import Recipe
 
-FILES = ("config.json", "model.safetensors", "README.md", "recipe.json")
+_WEIGHTS = "model.safetensors"
+FILES = ("config.json", _WEIGHTS, "README.md", "recipe.json")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def save_model(
                 temporary.mkdir()
                 described = json.dumps(body.model.config.json(), indent=1)
                 write_text(temporary / "config.json", described + "\n")
-                save_file(state, temporary / "model.safetensors", {"format": "pt"})
+                with saving(temporary / _WEIGHTS):
+                    save_file(state, temporary / _WEIGHTS, {"format": "pt"})
             else:
                 _save_transformers(body.model, state, recipe, temporary)
             fields = {"hash": recipe.hash, **asdict(recipe)}
@@ -88,7 +91,8 @@ def _save_transformers(
     """Write configuration, weights and feature extractor as transformers has them."""
     import transformers
 
-    with quiet_transformers():
+    folder.mkdir()
+    with quiet_transformers(), saving(folder / _WEIGHTS):
         model.save_pretrained(folder, state_dict=state)
     transformers.Wav2Vec2FeatureExtractor(
         feature_size=1, sampling_rate=RATE, do_normalize=recipe.normalize

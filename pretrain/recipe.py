@@ -206,10 +206,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check every field; raises PretrainError with the field, its value and the rule."""
+        for field in fields(self):
+            # Of one type, so that equal recipes have one hash: 6 and 6.0, a list and a tuple.
+            value = _typed(field.name, getattr(self, field.name), field.default)
+            object.__setattr__(self, field.name, value)
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:  # NaN is in no range
-                raise PretrainError(f"{name} = {value!r}; it is from {low:,} to {high:,}")
+                shortened = f"{value!r}"[:60]
+                raise PretrainError(f"{name} = {shortened}; it is from {low:,} to {high:,}")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise PretrainError(
@@ -273,7 +278,7 @@ class Recipe:
         for name, value in changes.items():
             if name not in known:
                 raise PretrainError(f"a recipe has no field {name!r}; {did_you_mean(name, known)}")
-            values[name] = _typed(name, value, getattr(self, name))
+            values[name] = _typed(name, value, known[name].default)
         return replace(self, **values)
 
 
@@ -282,7 +287,7 @@ def _typed(name: str, value: Any, present: Any) -> Any:
     if isinstance(present, tuple):
         kind = float if name == "speeds" else str
         if not isinstance(value, (list, tuple)):
-            raise PretrainError(f"{name} = {value!r}; it is a list")
+            raise PretrainError(f"{name} = {repr(value)[:60]}; it is a list")
         return tuple(_of_kind(name, each, kind) for each in value)
     return _of_kind(name, value, type(present))
 

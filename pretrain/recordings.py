@@ -168,8 +168,8 @@ def decode(
         No file can be read.
     """
     index, samples = folder / "audio.jsonl", folder / "audio.i16"
-    head = {"sample_rate": sample_rate, "speeds": list(speeds), "files": _digest_of(files)}
-    known, problems = _read_index(index, samples, head)
+    head = {"sample_rate": sample_rate, "speeds": list(speeds), "files": digest_of(files)}
+    known, problems = _usable(index, samples, head)
     done = {r.path for r in known} | problems.keys()
     left = [file for file in files if str(file) not in done]
     if left:
@@ -196,7 +196,7 @@ def _lines_of(problems: Mapping[str, str]) -> list[str]:
     return [f"{path}: {reason}" for path, reason in problems.items()]
 
 
-def _digest_of(files: Sequence[Path]) -> str:
+def digest_of(files: Sequence[Path]) -> str:
     """Return a digest over path, size and time of files: what has changed is decoded again."""
     digest = hashlib.sha256()
     for file in files:
@@ -224,19 +224,31 @@ def _problem_line(path: str, reason: str) -> str:
     return json.dumps({"path": path, "problem": reason})
 
 
-def _read_index(
+def _usable(
     index: Path, samples: Path, head: Mapping[str, Any]
 ) -> tuple[list[Recording], dict[str, str]]:
     """Return what an earlier run decoded of the same files; nothing where it was of others."""
+    of, known, problems = read_index(index)
+    if of != head or not samples.is_file():
+        return [], {}
+    there = samples.stat().st_size // 2
+    known = [r for r in known if r.start + r.samples <= there]
+    # The copies of a recording at several speeds are there together or not at all.
+    whole = len(known) - len(known) % len(head["speeds"])
+    return known[:whole], problems
+
+
+def read_index(index: Path) -> tuple[dict[str, Any], list[Recording], dict[str, str]]:
+    """Return of which files an index is, what was decoded, and which of them can't be read, with
+    the reason; all of it empty where there is none.
+    """
     known: list[Recording] = []
     problems: dict[str, str] = {}
     try:
-        there = samples.stat().st_size
         first, *lines = index.read_text(encoding="utf-8").splitlines()
-        if json.loads(first) != head:
-            return [], {}
-    except (OSError, ValueError):
-        return [], {}
+        head = dict(json.loads(first))
+    except (OSError, ValueError, TypeError):
+        return {}, [], {}
     for line in lines:
         try:
             described = json.loads(line)
@@ -245,13 +257,8 @@ def _read_index(
         if "problem" in described:
             problems[described["path"]] = described["problem"]
             continue
-        recording = Recording(**described["recording"])
-        if 2 * (recording.start + recording.samples) > there:
-            break
-        known.append(recording)
-    # The copies of a recording at several speeds are there together or not at all.
-    whole = len(known) - len(known) % len(head["speeds"])
-    return known[:whole], problems
+        known.append(Recording(**described["recording"]))
+    return head, known, problems
 
 
 def _decoded(

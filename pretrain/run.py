@@ -8,9 +8,7 @@ kept on the way in ``OUT/step<n>``.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -30,6 +28,7 @@ from svuprobe.extractors.names import typed
 from svuprobe.extractors.networks.kaldi import RATE
 from svuprobe.pretrain.clusters import make_codes
 from svuprobe.pretrain.crops import Crops
+from svuprobe.pretrain.going_on import Run, require_same
 from svuprobe.pretrain.model_folder import Seen, save_model
 from svuprobe.pretrain.networks import build
 from svuprobe.pretrain.objectives import objective_of
@@ -111,6 +110,10 @@ def _pretrain(
         processes.wait()
     files = find_audio(audio)
     targets = _targets(recipe, options)  # before hours of decoding: a name may be wrong
+    teacher = tuple(target.weights for target in targets if target.weights)
+    checkpoint = run / "checkpoint.safetensors"
+    if options.resume and checkpoint.is_file():
+        require_same(checkpoint, recipe, teacher, files)
     with Decoders(options.decoders, options.decode_timeout_s) as decoders:
         recordings, problems = decode(
             files,
@@ -157,8 +160,8 @@ def _pretrain(
         recipe=recipe,
         options=options,
         processes=processes,
-        checkpoint=run / "checkpoint.safetensors",
-        run=_digest([recipe.hash, recordings.digest, *(each.digest for each in codes)]),
+        checkpoint=checkpoint,
+        run=Run(recipe, teacher, recordings.digest, tuple(each.digest for each in codes)),
         keep=keep,
     )
     config = asdict(recipe) | {"hash": recipe.hash, "hours": recordings.hours}
@@ -174,11 +177,6 @@ def _pretrain(
         save_model(out, body.cpu(), recipe, seen, options.weights_dtype)
     processes.wait()
     return Pretrained(out, recipe, seen, tuple(state.rows))
-
-
-def _digest(parts: list[str]) -> str:
-    """Return a digest of all that has to agree between a checkpoint and who goes on from it."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _targets(recipe: Recipe, options: PretrainOptions) -> list[Target]:

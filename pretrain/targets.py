@@ -141,6 +141,9 @@ def _layer(extractor: Any, layer: int) -> Features:
 
     def features(audio: Tensor) -> Tensor:
         parts = []
+        # A click has one frame too, with zeros after it: recordings have targets or are not there.
+        missing = max(0, extractor.receptive_field - len(audio))
+        audio = torch.nn.functional.pad(audio, (0, missing))
         for start in range(0, len(audio), longest):
             # The next samples complete the last frames of the piece.
             piece = audio[start : start + longest + extractor.receptive_field - GRID_HOP]

@@ -25,6 +25,7 @@ from svuprobe._tensors import read_tensors, save_tensors
 from svuprobe._tracking import NoTracker, Tracker
 from svuprobe.pretrain.clusters import Codes
 from svuprobe.pretrain.crops import Crops, Step
+from svuprobe.pretrain.going_on import START_ANEW, Run
 from svuprobe.pretrain.masking import mask_frames
 from svuprobe.pretrain.objectives.base import Objective
 from svuprobe.pretrain.options import PretrainOptions
@@ -32,7 +33,6 @@ from svuprobe.pretrain.recipe import PretrainError, Recipe
 from svuprobe.pretrain.schedules import learning_rate
 
 _AHEAD = 2  # steps that are read while one is computed
-START_ANEW = "delete it and start anew without --resume"
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Training:
     checkpoint
         File to go on from, and to write.
     run
-        Digest of all that has to agree between a checkpoint and the run that goes on from it.
+        What has to agree between a checkpoint and the run that goes on from it.
     keep
         Called where a model is to be kept, with the number of updates.
 
@@ -104,12 +104,12 @@ class Training:
         options: PretrainOptions,
         processes: Distributed,
         checkpoint: Path,
-        run: str,
+        run: Run,
         keep: Callable[[int], None] = lambda done: None,
     ) -> None:
         self.objective, self.crops, self.codes = objective, crops, tuple(codes)
         self.recipe, self.options, self.processes = recipe, options, processes
-        self.checkpoint, self.run_digest, self.keep = checkpoint, run, keep
+        self.checkpoint, self.of_run, self.keep = checkpoint, run, keep
         self.device = processes.device or options.runs_on
         self.tracker: Tracker = NoTracker()
         self.state = State()
@@ -262,7 +262,7 @@ class Training:
         for name, value in measures.items():
             state.sums[name] = state.sums.get(name, 0.0) + value
         state.counted += 1
-        if state.counted == self.options.log_every or state.done == self.recipe.steps:
+        if state.counted >= self.options.log_every or state.done == self.recipe.steps:
             row = {"step": float(state.done), "hours": state.audio_s / 3600}
             row |= {name: total / state.counted for name, total in state.sums.items()}
             state.rows.append(row | {"seconds": state.seconds})
@@ -284,17 +284,13 @@ class Training:
         tensors = {f"weights/{name}": t.cpu() for name, t in self.objective.state_dict().items()}
         for number, values in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{number}/{key}": v.cpu() for key, v in values.items()}
-        about = {"run": self.run_digest, "state": json.dumps(asdict(self.state))}
+        about = self.of_run.marks() | {"state": json.dumps(asdict(self.state))}
         save_tensors(self.checkpoint, tensors, about)
 
     def _load(self) -> None:
         """Take up the checkpoint. Raises PretrainError for one of another run."""
         tensors, about = read_tensors(self.checkpoint, START_ANEW)
-        if about.get("run") != self.run_digest:
-            raise PretrainError(
-                f"{self.checkpoint}: of a run with another recipe or other audio; give "
-                f"the same again, or {START_ANEW}"
-            )
+        self.of_run.require(self.checkpoint, about)
         self.state = State(**json.loads(about["state"]))
         weights: dict[str, Tensor] = {}
         moments: dict[int, dict[str, Tensor]] = {}

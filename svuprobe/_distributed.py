@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from svuprobe._errors import OptionError
+
+# torch gives up after 10 minutes on a GPU and 30 on a CPU.
+_LONGEST_WAIT = timedelta(days=30)
 
 
 class Distributed:
@@ -39,9 +44,11 @@ class Distributed:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes are here, however long one of them takes: the first may decode
+        and cluster for hours. Where one has died, the others end.
+        """
         if self.world > 1:
-            torch.distributed.barrier()
+            torch.distributed.barrier(group=_patient())
 
     def sum(self, values: Sequence[Tensor]) -> None:
         """Replace tensors by their sums over all processes."""
@@ -63,3 +70,9 @@ class Distributed:
         for part in gathered:
             everything |= part
         return everything
+
+
+@cache
+def _patient() -> Any:
+    """Return the group of all processes that waits long; gloo notices at once where one dies."""
+    return torch.distributed.new_group(backend="gloo", timeout=_LONGEST_WAIT)

@@ -29,6 +29,8 @@ _STEERS = re.compile(
 # CUDA, libc and Python word the same thing in three ways.
 _NO_MEMORY = re.compile("can't allocate memory|out of memory|can't start new thread", re.IGNORECASE)
 _AGAIN = "what was finished before is kept"
+# Commands that go on from a checkpoint only where they are told so.
+_RESUMED = ("finetune", "pretrain")
 
 
 def printable(text: str) -> str:
@@ -96,7 +98,7 @@ class OneLineErrors(click.Group):
             with _printable_errors(), one_line_errors():
                 return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            again = " with --resume" if ctx.invoked_subcommand == "finetune" else ""
+            again = " with --resume" if ctx.invoked_subcommand in _RESUMED else ""
             warn(
                 f"Interrupted: what is finished is kept; the same command{again} goes on from "
                 "there."

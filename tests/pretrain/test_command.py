@@ -185,3 +185,44 @@ def test_options_of_the_api_are_checked(field):
 def test_every_field_of_a_recipe_is_an_option():
     options = {parameter.name for parameter in cli.main.commands["pretrain"].params}
     assert {field.name for field in fields(Recipe)} - {"name"} <= options
+
+
+def test_whoever_interrupts_is_told_how_to_go_on(audio, tmp_path, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("svuprobe.api.pretrain", interrupted)
+    code, lines = call("small", audio=audio, out=tmp_path / "m")
+    assert code == 130
+    assert lines[-1].endswith("the same command with --resume goes on from there.")
+
+
+WRONG = [None, "x", b"x", [1], ["x", 1], {}, (), float("nan"), 10**400, -1]
+
+
+def made(field, value):
+    """A recipe with one field given; the error where it is refused."""
+    try:
+        return Recipe(**{field.name: value})
+    except PretrainError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "field", [f for f in fields(Recipe) if f.name != "name"], ids=lambda f: f.name
+)
+def test_a_recipe_of_the_api_is_checked_as_a_file_is(field):
+    """Whatever is put into a field is one line, or what a recipe holds."""
+    given = [made(field, value) for value in WRONG]
+    refused = [str(each) for each in given if isinstance(each, PretrainError)]
+    assert len(refused) >= 7
+    for line in refused:
+        assert line.startswith(f"{field.name} = ")
+        assert len(line) < 200
+    for recipe in given:
+        if isinstance(recipe, Recipe):
+            assert type(getattr(recipe, field.name)) is type(field.default)
+            assert recipe.hash
+    # Numbers are the same, however they are written.
+    if isinstance(field.default, float) and field.default.is_integer():
+        assert made(field, int(field.default)).hash == Recipe().hash

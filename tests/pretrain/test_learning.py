@@ -202,7 +202,9 @@ def test_a_checkpoint_of_another_recipe_is_refused(model, places, changes):
     with pytest.raises(PretrainError) as caught:
         trained(recipe_of("small", **LEARNING | changes), places[0], model.folder, resume=True)
     line = str(caught.value)
-    assert "of a run with another recipe or other audio; give the same again, or delete it" in line
+    (name,) = changes
+    assert f"of a run with another recipe ({name} = " in line
+    assert "; give the same again, or delete it and start anew" in line
     assert "\n" not in line
 
 
