@@ -1,4 +1,5 @@
-"""Make what the encoders of `svuprobe.extractors.models.generic` are given, and find their frames.
+"""Make what the encoders of `svuprobe.extractors.models.generic` are given, run them, and find what
+frames come out.
 
 Conventions
 -----------
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.checkpoints import check_bands, feature_extractor, waveform_of
@@ -166,15 +168,47 @@ def _numpy(clips: list[torch.Tensor]) -> list[Any]:
     return [clip.cpu().numpy() for clip in clips]
 
 
+def hidden_states(
+    model: nn.Module, inputs: torch.Tensor, last_block: nn.Module | None
+) -> list[torch.Tensor]:
+    """Run an encoder: transformers' hidden states, the last one as it leaves a block, if one is
+    named.
+    """
+    left: list[torch.Tensor] = []
+
+    def leaves(_: nn.Module, __: Any, output: Any) -> None:
+        left.append(output[0] if isinstance(output, tuple) else output)
+
+    hook = None if last_block is None else last_block.register_forward_hook(leaves)
+    try:
+        hidden = model(inputs, output_hidden_states=True).hidden_states
+    finally:
+        if hook is not None:
+            hook.remove()
+    return [*hidden[: len(hidden) - len(left)], *left]
+
+
 @dataclass(frozen=True)
 class Family:
-    """Describe a kind of checkpoint: the class that loads it, its front end, and if it has a
-    decoder.
+    """Describe a kind of checkpoint.
+
+    Attributes
+    ----------
+    model
+        The class of transformers that loads it.
+    frontend
+        Makes its front end.
+    decoder
+        Whether it has one.
+    final_norm
+        Whether the last hidden state is transformers' own. False where transformers 4 had the
+        encoder's final LayerNorm in it and 5 hasn't: then it is what leaves the last block.
     """
 
     model: str
     frontend: Callable[[Any, Settings, str, bool | None], Frontend]
     decoder: bool = False
+    final_norm: bool = True
 
 
 # model_type in config.json -> family
@@ -183,9 +217,9 @@ FAMILIES = {
     "moonshine": Family("MoonshineModel", _moonshine, decoder=True),
     "sew": Family("SEWModel", _waveform),
     "sew-d": Family("SEWDModel", _waveform),
-    "unispeech": Family("UniSpeechModel", _waveform),
-    "unispeech-sat": Family("UniSpeechSatModel", _waveform),
+    "unispeech": Family("UniSpeechModel", _waveform, final_norm=False),
+    "unispeech-sat": Family("UniSpeechSatModel", _waveform, final_norm=False),
     "wav2vec2-bert": Family("Wav2Vec2BertModel", _wav2vec2_bert),
-    "wav2vec2-conformer": Family("Wav2Vec2ConformerModel", _waveform),
+    "wav2vec2-conformer": Family("Wav2Vec2ConformerModel", _waveform, final_norm=False),
     "whisper": Family("WhisperModel", _whisper, decoder=True),
 }

@@ -5,7 +5,7 @@ Conventions
 -----------
 **Layers** are transformers' own ``hidden_states``, as in `svuprobe.extractors.models.transformer`:
 ``input`` enters the first block, and the last layer has the encoder's final LayerNorm applied where
-transformers applies it.
+transformers 5 applies it. Where transformers 4 did otherwise, the last block itself is asked.
 
 **Batches**: clips of one length go through the encoder together, so nothing is ever padded and a
 batch equals one by one. Whisper and AST pad every piece to their own fixed length, alone or not, so
@@ -47,7 +47,7 @@ from svuprobe.extractors.checkpoints import (
     revision_of,
     select,
 )
-from svuprobe.extractors.models.frontends import FAMILIES, Family, Frontend
+from svuprobe.extractors.models.frontends import FAMILIES, Family, Frontend, hidden_states
 
 # Entries of config.json that only say how the weights
 # are stored, or which of its classes saved them.
@@ -67,6 +67,9 @@ class GenericExtractor:
         Frames that it sees at once, None for any number.
     at_once_s
         The same in seconds.
+    last_block
+        Of the encoder, where its output is the last layer; None where transformers' last hidden
+        state is.
     """
 
     def __init__(
@@ -76,9 +79,10 @@ class GenericExtractor:
         *,
         name: str,
         revision: str,
+        last_block: nn.Module | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.frontend = frontend
+        self.frontend, self.last_block = frontend, last_block
         config: Any = model.config
         self.name, self.revision = name, revision
         self.digest = digest_state(model)
@@ -155,7 +159,7 @@ class GenericExtractor:
         # on a part of it; dropout would go unnoticed.
         self.model.eval()
         inputs = self.frontend.inputs(clips).to(weights.device, weights.dtype)
-        hidden = self.model(inputs, output_hidden_states=True).hidden_states
+        hidden = hidden_states(self.model, inputs, self.last_block)
         return torch.stack([self.frontend.frames(state) for state in hidden], dim=1)
 
 
@@ -251,7 +255,8 @@ def load(source: Source, *, normalize: bool | None = None) -> GenericExtractor |
         state = read_state(weights, name)
         refuse_unused_language_adapters(source, state, name)
         model = _filled(family, config, state, name)
-    return GenericExtractor(model, frontend, name=name, revision=revision)
+    last = None if family.final_norm else model.encoder.layers[-1]
+    return GenericExtractor(model, frontend, name=name, revision=revision, last_block=last)
 
 
 def _check_supported(model_type: object, source: Source) -> None:
@@ -294,10 +299,12 @@ def _filled(family: Family, config: Any, state: dict[str, torch.Tensor], name: s
         wanted,
         name,
     )
+    # In the type that the model gets: its argument has another name in each version.
+    current = {key: value.float() for key, value in stored.items()}
     # transformers knows by which names a weight went in
     # earlier versions; it is given tensors, and opens no file.
     model, info = type(encoder).from_pretrained(
-        None, config=config, state_dict=stored, dtype=torch.float32, output_loading_info=True
+        None, config=config, state_dict=current, output_loading_info=True
     )
     extra = [key for key in info["unexpected_keys"] if key.partition(".")[0] in parts]
     for what, keys in (("lacks", info["missing_keys"]), ("has unknown", extra)):

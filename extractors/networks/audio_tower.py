@@ -16,6 +16,7 @@ are left out after the convolutions: a window of 10 s takes about a third of the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import torch
@@ -63,6 +64,9 @@ class AudioTower(Network):
         self.grid = FrameGrid(extract.sampling_rate, 2 * extract.hop_length, 1)
         self.longest = extract.n_samples
         self.dim = tower.conv2.out_channels
+        # Until transformers 5, a block must be told that no head is left out.
+        asked = signature(tower.layers[0].forward).parameters
+        self.left_out = {"layer_head_mask": None} if "layer_head_mask" in asked else {}
         blocks = range(1, len(tower.layers) + 1)
         self.layer_names = ("input", *(f"block{number:02d}" for number in blocks))
 
@@ -78,7 +82,7 @@ class AudioTower(Network):
         mask = _mask(counts, hidden)
         states = [hidden]
         for block in self.audio_tower.layers:
-            output = block(states[-1], attention_mask=mask)
+            output = block(states[-1], attention_mask=mask, **self.left_out)
             # A tuple until transformers 5.
             states.append(output[0] if isinstance(output, tuple) else output)
         return states

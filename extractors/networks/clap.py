@@ -36,6 +36,7 @@ from svuprobe.extractors.checkpoints import check_bands, feature_extractor
 from svuprobe.extractors.networks.base import Architecture, Network, Unneeded
 from svuprobe.extractors.networks.of_transformers import (
     FEATURE_EXTRACTOR,
+    computed_on_cpu,
     configuration,
     nested,
     usable,
@@ -188,8 +189,11 @@ def _build(fields: Mapping[str, Any], name: str) -> Htsat:
                 f"{name}: {key} of the feature extractor must be one of {', '.join(values)}, not "
                 f"{getattr(extract, key)!r:.60}"
             )
+    # Its constructor computes with the rates of dropped paths, until transformers 5.
+    with usable(name), computed_on_cpu():
+        model = transformers.ClapAudioModel(config)
     with usable(name):
-        return Htsat(transformers.ClapAudioModel(config), extract)
+        return Htsat(model, extract)
 
 
 ARCHITECTURE = Architecture(
