@@ -15,6 +15,7 @@ from svuprobe.extractors.checkpoints.architecture import (
     encoder_config,
     family_of,
     fill,
+    older_key,
     sample_rate_of,
     waveform_of,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "find_weights",
     "folder_revision",
     "in_folder",
+    "older_key",
     "on_hub",
     "part_of",
     "read_json",

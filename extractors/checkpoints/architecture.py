@@ -231,7 +231,7 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], family: str, name:
     """
     wanted = model.state_dict()
     # The names of the weight norm in the file are older than the model's.
-    names = {*wanted, *(_old_key(key) for key in wanted)}
+    names = {*wanted, *(older_key(key) for key in wanted)}
     stored = select(state, names, _PREFIXES[family], kind=family, name=name)
     current = {current_key(key): tensor for key, tensor in stored.items()}
     _check_state(current, wanted, family, name)
@@ -250,7 +250,7 @@ def current_key(key: str) -> str:
     return key
 
 
-def _old_key(key: str) -> str:
+def older_key(key: str) -> str:
     """Return the name before torch 2.1 of a weight in today's transformers."""
     for old, new in _WEIGHT_NORM.items():
         if key.endswith(new):

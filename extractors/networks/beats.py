@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from svuprobe.extractors.base import ExtractError, FrameGrid
-from svuprobe.extractors.checkpoints import Source, entries_beside_weights
+from svuprobe.extractors.checkpoints import Source, entries_beside_weights, older_key
 from svuprobe.extractors.networks.base import Architecture, Network, Unneeded
 from svuprobe.extractors.networks.beats_config import BANDS, BeatsConfig
 from svuprobe.extractors.networks.kaldi import FRAME, HOP, RATE, MelBank
@@ -310,6 +310,7 @@ ARCHITECTURE = Architecture(
     recognise=recognise,
     build=lambda described, name: Beats(BeatsConfig.of(described, name)),
     prefixes=("encoder.",),  # of ESPnet's models
+    rename=older_key,
     unneeded=(
         Unneeded(
             r"encoder\.layers\.\d+\.self_attn\.relative_attention_bias\.weight",

@@ -213,7 +213,9 @@ def _build(fields: Mapping[str, Any], name: str) -> Codec:
 
 
 def _check_audio(config: Any, settings: Mapping[str, Any] | None, name: str) -> None:
-    """Refuse codecs of stereo, of pieces, and settings that contradict config.json."""
+    """Refuse codecs of stereo, of pieces, of norms over what follows a clip, and settings that
+    contradict config.json.
+    """
     if getattr(config, "audio_channels", 1) != 1:
         raise ExtractError(
             f"{name}: this codec takes {config.audio_channels} channels, and svuprobe gives mono: "
@@ -224,6 +226,12 @@ def _check_audio(config: Any, settings: Mapping[str, Any] | None, name: str) -> 
             f"{name}: this codec scales the audio or cuts it to pieces of chunk_length_s that "
             "overlap, whose frames lie on no one grid: use one that does neither, such as "
             "encodec-32khz or dac-44khz"
+        )
+    if getattr(config, "norm_type", "") == "time_group_norm" and config.use_causal_conv:
+        raise ExtractError(
+            f"{name}: this codec is causal and normalises over the whole clip (norm_type in "
+            "config.json), so what follows a clip would change its features: use one that does "
+            "one of them, such as encodec-24khz"
         )
     rate = (settings or {}).get("sampling_rate", config.sampling_rate)
     if rate != config.sampling_rate:

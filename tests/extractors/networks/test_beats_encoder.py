@@ -144,6 +144,16 @@ def test_a_file_is_found_under_its_own_name_and_in_inner_folders(tmp_path, place
     assert local_revision(f"hf:{tmp_path / 'model'}") != model.revision
 
 
+def test_the_weight_norm_of_newer_files_is_the_same(tmp_path):
+    plain = load(f"hf:{saved(tmp_path / 'plain', 'microsoft')}")
+    state = published("microsoft")
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        value = state.pop(f"encoder.pos_conv.0.{old}")
+        state[f"encoder.pos_conv.0.parametrizations.weight.{new}"] = value
+    torch.save({"cfg": CONFIGS["microsoft"], "model": state}, tmp_path / "BEATs_newer.pt")
+    assert load(f"hf:{tmp_path / 'BEATs_newer.pt'}").digest == plain.digest
+
+
 def test_one_of_several_files_is_named(tmp_path):
     first = saved(tmp_path, "microsoft").rename(tmp_path / "BEATs_iter1.pt")
     saved(tmp_path, "openbeats")

@@ -209,6 +209,11 @@ def test_random_weights_are_the_same_for_a_seed_and_have_a_value():
         ("config.json", {"audio_channels": 2}, "takes 2 channels, and svuprobe gives mono"),
         ("config.json", {"chunk_length_s": 1.0}, "whose frames lie on no one grid"),
         ("config.json", {"normalize": True}, "whose frames lie on no one grid"),
+        (
+            "config.json",
+            {"norm_type": "time_group_norm"},
+            "is causal and normalises over the whole",
+        ),
         ("config.json", {"sampling_rate": 16_000}, "gives audio at 24000 Hz, and config.json"),
         ("config.json", {"num_filters": 3}, "has misshapen weights"),
         ("config.json", {"num_residual_layers": 2}, "lacks weights"),
