@@ -2,12 +2,15 @@
 
 Whatever the store, its library or the network refuses is one line, an ExtractError. What the local
 disk refuses is a FileError. Nothing is remembered of what is there: other machines write, too.
+A store that does not answer is asked again by its library, for minutes: that is said meanwhile.
 """
 
 from __future__ import annotations
 
 import errno
 import inspect
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from svuprobe._files import writing
+from svuprobe._progress import SILENT, Reporter
 from svuprobe.extractors.base import ExtractError
 
 # What only the disk here says; the others may be the store's words, too.
@@ -25,6 +29,8 @@ _KEPT = "what is finished is kept: then run the same command again"
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
 
 
+# Seconds after which it is said that a request is still on its way, and between two such lines.
+_LONG_S = 30.0
 # Requests that are on their way at a time.
 _AT_ONCE = 8
 
@@ -52,8 +58,9 @@ class Objects:
         The package that knows such addresses is not installed, or refuses this one.
     """
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, reporter: Reporter = SILENT) -> None:
+        self.address, self.reporter = address, reporter
+        self._said_at = -_LONG_S
         try:
             import fsspec
 
@@ -180,6 +187,9 @@ class Objects:
         """Turn what goes wrong with a store into one line; a mistake of the program keeps its
         traceback.
         """
+        waiting = threading.Timer(_LONG_S, self._tell, [name, time.monotonic()])
+        waiting.daemon = True
+        waiting.start()
         try:
             yield
         except ExtractError:
@@ -193,6 +203,18 @@ class Objects:
             if not known and type(error).__module__ == "builtins":
                 raise
             raise ExtractError(f"{self.at(name)}: {_what(error)}") from error
+        finally:
+            waiting.cancel()
+
+    def _tell(self, name: str, since: float) -> None:
+        """Say that a request takes long; once for all that are on their way."""
+        now = time.monotonic()
+        if now - self._said_at < _LONG_S:
+            return
+        self._said_at = now
+        self.reporter.say(
+            f"{self.at(name)}: on its way for {now - since:.0f} s; waiting for the store"
+        )
 
 
 def in_parallel(function: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:

@@ -42,7 +42,7 @@ class LocalCopy(Place):
 
     def __init__(self, address: str, reporter: Reporter = SILENT) -> None:
         self.address = checked(address)
-        self.objects = Objects(self.address)
+        self.objects = Objects(self.address, reporter)
         super().__init__(local_copy(self.address), reporter)
         self.transfer = Transfer(self.objects, self.folder, reporter)
 

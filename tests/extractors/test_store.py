@@ -8,6 +8,7 @@ this process, reached through s3fs as any other.
 import logging
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -592,3 +593,21 @@ def test_a_folder_needs_nothing_of_a_store(task, tmp_path, monkeypatch):
     assert api.cache_prune(tmp_path / "features", model="logmel") > 0
     with pytest.raises(ImportError):  # (as it would be noticed)
         place_of("s3://bucket/features")
+
+
+def test_a_store_that_does_not_answer_is_said_while_it_is_waited_for(address, monkeypatch):
+    """Libraries of stores ask again for minutes, and nobody would know why nothing happens."""
+    monkeypatch.setattr(objects, "_LONG_S", 0.02)
+    said = []
+    store = objects.Objects(address, Reporter(said.append))
+    store.write("text", "a")
+    assert said == []
+    answer = store._fs.cat_file
+
+    def slow(path):
+        time.sleep(0.3)
+        return answer(path)
+
+    monkeypatch.setattr(store._fs, "cat_file", slow)
+    assert store.read(["a", "a"])["a"] == b"text"
+    assert said[0] == f"{address}/a: on its way for 0 s; waiting for the store"
