@@ -18,6 +18,7 @@ from typing import Any
 from svuprobe._errors import UserError, did_you_mean
 from svuprobe._files import parse_toml
 from svuprobe._show import shown
+from svuprobe.pretrain.idle_fields import idle
 
 
 class PretrainError(UserError):
@@ -272,7 +273,19 @@ class Recipe:
         )
 
     def changed(self, changes: Mapping[str, Any]) -> Recipe:
-        """Return the recipe with fields changed; PretrainError names an unknown one."""
+        """Return the recipe with fields changed.
+
+        PretrainError names an unknown one, and one that can't act beside the others.
+        """
+        made = self.with_fields(changes)
+        for name, why in idle(made, changes):
+            raise PretrainError(f"{name} = {changes[name]!r} changes nothing: {why}")
+        return made
+
+    def with_fields(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return the recipe with fields changed, whether they act or not, as those of several
+        recipes may; PretrainError names an unknown one.
+        """
         known = {field.name: field for field in fields(self)}
         values: dict[str, Any] = {}
         for name, value in changes.items():

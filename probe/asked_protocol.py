@@ -19,6 +19,7 @@ from typing import Any
 
 from svuprobe._errors import did_you_mean
 from svuprobe._files import parse_toml
+from svuprobe.probe.idle_fields import require_effect
 from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol
 from svuprobe.probe.protocol_fields import as_field, require_choice, require_own_fields
 
@@ -26,8 +27,7 @@ from svuprobe.probe.protocol_fields import as_field, require_choice, require_own
 def preset(name: str, **changes: Any) -> Protocol:
     """Return a preset by its name, or the protocol in a TOML file, with fields changed.
 
-    Raises ProbeError for a name that is none, and for a field that the head hasn't got, whatever
-    its value.
+    Raises ProbeError for a name that is none, and as `with_changes` does.
     """
     return with_changes(_from_toml(Path(name)) if name.endswith(".toml") else _named(name), changes)
 
@@ -35,13 +35,15 @@ def preset(name: str, **changes: Any) -> Protocol:
 def with_changes(protocol: Protocol, changes: Mapping[str, Any]) -> Protocol:
     """Return a protocol with the fields changed that somebody named.
 
-    Raises ProbeError for a field that the head hasn't got, also where its value is the default: who
-    named it expects that it acts.
+    Raises ProbeError for a field that the head hasn't got or that can't act beside the others, also
+    where its value is the default: who named it expects that it acts.
     """
     head = changes.get("head", protocol.head)
     require_choice("head", head)
     require_own_fields(head, changes)
-    return replace(protocol, **changes)
+    changed = replace(protocol, **changes)
+    require_effect(changed, changes)
+    return changed
 
 
 def with_fields(protocol: Protocol, values: Mapping[str, Any]) -> Protocol:

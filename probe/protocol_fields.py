@@ -18,6 +18,8 @@ POOLINGS = ("mean", "mean_std", "max", "first", "attention")
 FRAME_POOLINGS = ("max", "first", "attention")
 HEADS = ("network", "logistic", "knn")
 SEARCHES = ("grid", "halving")
+# Halving looks at the rates after this epoch for the first time.
+FIRST_LOOK = 7
 # What a head may read of all layers; or the number of one layer.
 SELECTIONS = ("sum", "best", "concat", "mean")
 CHOICES = {

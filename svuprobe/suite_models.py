@@ -10,9 +10,10 @@ from svuprobe import api
 from svuprobe._files import write_text
 from svuprobe._run_options import RunOptions
 from svuprobe.benchmarks.suite import Suite
+from svuprobe.pretrain.idle_fields import idle
 from svuprobe.pretrain.model_folder import is_model_of
 from svuprobe.pretrain.presets import PRESETS
-from svuprobe.pretrain.recipe import Recipe, load_recipe
+from svuprobe.pretrain.recipe import PretrainError, Recipe, load_recipe
 from svuprobe.tasks.datasets import starter
 
 
@@ -35,6 +36,7 @@ def models_of(plan: Suite, out: Path) -> list[str]:
 def jobs_of(plan: Suite, out: Path) -> list[PretrainJob]:
     """Return the models of a suite that are not there yet, or not whole, teachers first."""
     folder = out / "models"
+    _refuse_idle(plan, folder)
     manifest = folder / "recordings.txt"
     jobs = []
     for name in plan.pretrain.get("recipes", ()):
@@ -63,14 +65,26 @@ def pretrain_models(jobs: Sequence[PretrainJob], options: RunOptions) -> None:
         )
 
 
+def _refuse_idle(plan: Suite, folder: Path) -> None:
+    """Raise PretrainError for a change that acts in none of a suite's recipes."""
+    changes = plan.pretrain.get("changes", {})
+    recipes = [recipe_of(plan, name, folder) for name in plan.pretrain.get("recipes", ())]
+    of_each = [dict(idle(recipe, changes)) for recipe in recipes]
+    for name, value in changes.items():
+        if of_each and all(name in found for found in of_each):
+            raise PretrainError(
+                f"suite {plan.name}: {name} = {value!r} changes nothing: {of_each[0][name]}"
+            )
+
+
 def recipe_of(plan: Suite, name: str, folder: Path) -> Recipe:
     """Return a recipe as a suite changes it; its teacher is the model of that name there."""
     recipe = load_recipe(name, PRESETS).scaled(plan.pretrain.get("scale", 1.0))
-    recipe = recipe.changed(plan.pretrain.get("changes", {}))
+    recipe = recipe.with_fields(plan.pretrain.get("changes", {}))
     if not recipe.teacher:
         return recipe
     teacher = folder / Path(recipe.teacher.rpartition(":")[2]).name
-    return recipe.changed({"teacher": f"hf:{teacher.absolute()}"})
+    return recipe.with_fields({"teacher": f"hf:{teacher.absolute()}"})
 
 
 def _training_recordings() -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +18,11 @@ from svuprobe.probe.protocol_fields import LEAST_RATE, MOST_RATE
 
 SELECT = ("best", "last")
 LAYERS = ("sum", "last")
+# Fields that act where the transformer trains, and not while the head does alone.
+_OF_SECOND_STAGE = (
+    "encoder_learning_rate", "train_convolutions", "last_k", "lora_rank", "bitfit", "layerdrop",
+    "spec_augment",
+)  # fmt: skip
 # Least and most of the numbers. The most is far above any use: it ends typing errors, not memory.
 RANGES: dict[str, tuple[float, float]] = {
     "frozen_epochs": (0, 1_000_000),
@@ -198,11 +204,27 @@ PRESETS: dict[str, _Hashed] = {p.name: p for p in (FinetuneProtocol(), _RELEASED
 
 
 def preset(name: str, **changes: Any) -> FinetuneProtocol:
-    """Return a preset of fine-tuning by its name, with fields changed; ProbeError names those like
-    it.
+    """Return a preset of fine-tuning by its name, with fields changed.
+
+    Raises ProbeError for a name that is none, and for a field that can't act beside the others.
     """
     protocol = PRESETS.get(name)
     if not isinstance(protocol, FinetuneProtocol):
         names = [n for n, p in PRESETS.items() if isinstance(p, FinetuneProtocol)]
         raise ProbeError(f"unknown protocol {name!r} of fine-tuning; {did_you_mean(name, names)}")
-    return replace(protocol, **changes)
+    changed = replace(protocol, **changes)
+    for field, why in _idle(changed, changes):
+        raise ProbeError(f"{field} = {changes[field]!r} changes nothing: {why}")
+    return changed
+
+
+def _idle(protocol: FinetuneProtocol, named: Container[str]) -> Iterator[tuple[str, str]]:
+    """Yield each named field that can't act, with why: who names one expects that it acts."""
+    if not protocol.epochs:
+        for field in _OF_SECOND_STAGE:
+            if field in named:
+                yield field, "epochs = 0 leaves out the stage that trains the transformer"
+    if "mix_learning_rate" in named and protocol.layers == "last":
+        yield "mix_learning_rate", f"preset {protocol.name} reads the last layer and weighs none"
+    if "dropout" in named and protocol.dropout and not protocol.hidden:
+        yield "dropout", "hidden = 0 has no units to drop; leave it out, or give hidden units"

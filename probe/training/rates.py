@@ -30,7 +30,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-_FIRST_LOOK = 7  # epochs
+from svuprobe.probe.protocol_fields import FIRST_LOOK
+
 _CLIPS = 3.0  # of validation that a head with all its patience may gain
 _SHARE = 0.25  # of what it gained since half as many epochs, where a loss is monitored
 _ABOVE = 4.0  # times as much may heads of rates above the chosen one gain
@@ -56,7 +57,7 @@ def best_rate(means: Mapping[float, float], known_to: float = 0.0) -> float:
 def looks(search: str, max_epochs: int) -> Iterator[int]:
     """Yield the numbers of epochs after which a search looks at the rates, and at last the most."""
     if search == "halving":
-        yield from range(_FIRST_LOOK, max_epochs)
+        yield from range(FIRST_LOOK, max_epochs)
     yield max_epochs
 
 

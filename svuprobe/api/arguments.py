@@ -15,6 +15,7 @@ from svuprobe.probe.finetune.protocol import (
     RecipeProtocol,
     preset as finetune_preset,
 )
+from svuprobe.probe.idle_fields import changed_fields, require_effect
 from svuprobe.probe.protocol import Protocol
 
 AnyProtocol = FinetuneProtocol | RecipeProtocol
@@ -60,11 +61,14 @@ def model_names(
 def probe_protocol(protocol: Protocol | str | Path | None) -> Protocol:
     """Return a protocol of heads: the default for None, a preset by its name, or a TOML file's.
 
-    Raises ProbeError for a name that is none of them.
+    Raises ProbeError for a name that is none of them, and a field that can't act beside the others.
     """
     if protocol is None:
         return Protocol()
-    return protocol if isinstance(protocol, Protocol) else preset(str(protocol))
+    if not isinstance(protocol, Protocol):
+        return preset(str(protocol))
+    require_effect(protocol, changed_fields(protocol))
+    return protocol
 
 
 def finetune_protocols(

@@ -19,6 +19,7 @@ from svuprobe.cli.shared import (
     results_option,
     selection_options,
     show_table,
+    was_given,
 )
 from svuprobe.cli.table import Column, shortened, terminal_width
 
@@ -102,6 +103,11 @@ def export(
 
     ``csv`` has a line for each score, ``labels`` for each class, tag or target alone.
     """
+    for option, of in (("spread", "latex"), ("hub_dataset", "eval-results")):
+        if was_given(option) and style != of:
+            raise click.UsageError(
+                f"--{option.replace('_', '-')} changes nothing in --format {style}; it is of {of}"
+            )
     from svuprobe import api
 
     problems: list[str] = []

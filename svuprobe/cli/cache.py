@@ -99,6 +99,9 @@ def cache_prune(directory: Path | str, dry_run: bool, model: str | None, yes: bo
     """
     from svuprobe import api
 
+    if yes and (model is None or dry_run):
+        rest = "--dry-run, which deletes nothing" if dry_run else "no --model, whose features go"
+        raise click.UsageError(f"--yes changes nothing with {rest}; leave it out")
     # Features take days of a GPU: they are deleted only by a word of their own.
     only_said = dry_run or (model is not None and not yes)
     freed = api.cache_prune(directory, model=model, dry_run=only_said, reporter=TERMINAL)

@@ -44,7 +44,7 @@ def data_check(names: tuple[str, ...], where: tuple[str, ...], thorough: bool) -
     wrong = []
     for name in names:
         # Every task is checked, whatever is wrong with the one before.
-        if not api.check(name, data_of(where), thorough=thorough, reporter=TERMINAL):
+        if not api.check(name, data_of(where, names), thorough=thorough, reporter=TERMINAL):
             wrong.append(name)
     if wrong:
         raise click.ClickException(
@@ -61,4 +61,4 @@ def data_prepare(names: tuple[str, ...], where: tuple[str, ...]) -> None:
     """Download what may be downloaded: resumable, checksummed where a checksum is known."""
     from svuprobe import api
 
-    api.prepare(names, data_of(where), reporter=TERMINAL)
+    api.prepare(names, data_of(where, names), reporter=TERMINAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,11 @@ from svuprobe.cli.shared import (
     display_names,
     features_option,
     names_option,
+    refuse_timeout,
     tasks_option,
     window_option,
 )
+from svuprobe.extractors.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from svuprobe.extractors.writer import ExtractionReport
@@ -108,6 +111,8 @@ def extract(
 ) -> None:
     """Run frozen models once over the datasets of tasks and cache every layer."""
     check_tasks(task_names, features)
+    refuse_timeout(jobs)
+    _refuse_idle(model_names, dtype, compiled)
     from svuprobe import api
 
     options = api.RunOptions(
@@ -126,7 +131,7 @@ def extract(
     reports = api.extract(
         task_names,
         model_names,
-        data=data_of(where),
+        data=data_of(where, task_names),
         features=features,
         window_s=window_s,
         frames=frames,
@@ -143,6 +148,21 @@ def extract(
         raise click.ClickException(
             f"{len(failures)} clips failed, the others are done; mend them and run this again"
         )
+
+
+def _refuse_idle(models: Sequence[str], dtype: str, compiled: bool) -> None:
+    """Refuse how networks are computed where no model is one."""
+    families = {CATALOGUE[name].family if name in CATALOGUE else "" for name in models}
+    if families != {"handmade"}:
+        return
+    who = " and ".join(models)
+    if dtype == "bfloat16":
+        raise click.UsageError(
+            f"--dtype {dtype} changes nothing in {who}, computed in float32 as without weights; "
+            "leave it out"
+        )
+    if compiled:
+        raise click.UsageError(f"--compile changes nothing in {who}, which can't be; leave it out")
 
 
 def _summary(report: ExtractionReport) -> dict[str, Any]:

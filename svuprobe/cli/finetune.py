@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from svuprobe.cli.shared import (
     results_option,
     tasks_option,
     track_option,
+    was_given,
 )
 from svuprobe.extractors.names import check_name as check_model_name
 from svuprobe.probe import baselines
@@ -33,6 +34,40 @@ TRAINED = TypedModel(
 )
 FINETUNE = Checked("preset", lambda name: None if ft_protocol.preset(name) else None)
 OF_TUNING = whole(ft_protocol.RANGES)
+
+
+def _refuse_idle(
+    models: Sequence[str], one_stage: bool, changes: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Refuse options that another one, or what is trained, leaves nothing to do."""
+    if one_stage and changes.get("frozen_epochs"):
+        raise click.UsageError(
+            "--one-stage leaves out the epochs that --frozen-epochs counts; give one of them"
+        )
+    for field in ("hidden", "dropout"):
+        if options["start"] is not None and field in changes:
+            raise click.UsageError(
+                f"--{field} changes nothing with --from, whose heads keep their shape; leave it out"
+            )
+    trained = [name for name in models if name in baselines.TABLE]
+    if not trained:
+        return
+    unfit = sorted(changes.keys() - {"epochs", "seeds"}) + ["frozen_epochs"] * one_stage
+    if unfit:
+        raise click.UsageError(
+            f"{unfit[0]} changes nothing in baseline {trained[0]}, which is trained by its recipe; "
+            "only --epochs, --seeds and --batch-size do"
+        )
+    if len(trained) == len(models) and was_given("preset_name"):
+        raise click.UsageError(
+            f"--preset changes nothing in baseline {trained[0]}, which is trained by its recipe"
+        )
+    bare = [name for name in trained if not baselines.find(name).needs_encoder]
+    if bare and options["checkpointing"]:
+        raise click.UsageError(
+            f"--gradient-checkpointing changes nothing in baseline {bare[0]}, which has no blocks "
+            "to compute again; leave it out"
+        )
 
 
 def adaptation_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -175,18 +210,13 @@ def finetune(
     supervised: dict[str, Any] = {
         name: changes[name] for name in ("epochs", "seeds") if name in changes
     }
+    _refuse_idle(model_names, one_stage, changes, options)
     if one_stage:
         changes["frozen_epochs"] = 0
     if batch_size is not None:
         changes |= {"batch_size": batch_size, "frame_batch_size": batch_size}
         supervised["batch_size"] = batch_size
     protocol = ft_protocol.preset(preset_name, **changes)
-    unfit = sorted(changes.keys() - {"epochs", "seeds", "batch_size", "frame_batch_size"})
-    if unfit and (trained := [name for name in model_names if name in baselines.TABLE]):
-        raise click.UsageError(
-            f"{unfit[0]} changes nothing in baseline {trained[0]}, which is trained by its recipe; "
-            "only --epochs, --seeds and --batch-size do"
-        )
     from svuprobe import api
 
     start = options.pop("start")
@@ -194,7 +224,7 @@ def finetune(
     tuned = api.finetune(
         task_names,
         model_names,
-        data=data_of(where),
+        data=data_of(where, task_names),
         results=options.pop("results"),
         protocols=[protocol, ft_protocol.RecipeProtocol(**supervised)],
         start=start,

@@ -10,7 +10,7 @@ import click
 
 from svuprobe._edge import echo, warn
 from svuprobe.cli.output import Output, output_options
-from svuprobe.cli.shared import FOLDER, MODEL, device_option
+from svuprobe.cli.shared import FOLDER, MODEL, device_option, was_given
 
 
 @click.command()
@@ -62,6 +62,10 @@ def predict(
     output: Output,
 ) -> None:
     """Use a trained probe: labels, notes or beats of any audio files."""
+    if output.as_json:
+        if was_given("style") and style != "json":
+            raise click.UsageError(f"--format {style} and --json are two forms; give one of them")
+        style = "json"
     from svuprobe import api
     from svuprobe.probe.predict.formats import summary
 
@@ -77,8 +81,6 @@ def predict(
     for prediction in told:
         # One bad file holds up no other; the exit code tells of it at the end.
         (failed if prediction.failure else answered).append(prediction)
-    if output.as_json:
-        style = "json"
     # The answers are what was asked for, also with --quiet.
     if answered or output.as_json:
         echo(summary(answered, style), nl=style == "table")

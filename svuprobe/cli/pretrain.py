@@ -13,7 +13,7 @@ import click
 from svuprobe._edge import TERMINAL
 from svuprobe._machine import MOST_BATCH_S, MOST_JOBS, MOST_TIMEOUT_S
 from svuprobe._options import Checked, Number
-from svuprobe.cli.shared import FOLDER, device_option, track_option
+from svuprobe.cli.shared import FOLDER, device_option, refuse_timeout, track_option
 from svuprobe.pretrain.options import WEIGHTS
 from svuprobe.pretrain.presets import PRESETS
 from svuprobe.pretrain.recipe import CHOICES, RANGES, SPEEDS, Recipe, load_recipe
@@ -108,6 +108,7 @@ def pretrain(recipe: str, audio: tuple[Path, ...], out: Path, **given: Any) -> N
     RECIPE is a preset or a TOML file; each of its fields is an option. The model's folder is used
     as hf:OUT by every other command.
     """
+    refuse_timeout(given["jobs"])
     names = {field.name for field in fields(Recipe)}
     changes: dict[str, Any] = {}
     for name in list(given):

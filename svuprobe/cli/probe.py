@@ -170,10 +170,16 @@ def probe(
     changes = {name: value for name, value in fields.items() if value is not None}
     if rates:
         changes["learning_rates"] = rates
-    protocols = [preset(protocol, **changes)]
     if fractions:
         # A share of the training set is a protocol of its own: results lie side by side.
         protocols = [preset(protocol, **changes, train_fraction=share) for share in fractions]
+    else:
+        protocols = [preset(protocol, **changes)]
+    if protocols[0].head != "network" and dtype != "auto":
+        raise click.UsageError(
+            f"--dtype {dtype} changes nothing in head = {protocols[0].head!r}, which scikit-learn "
+            "computes in float64; leave it out"
+        )
     from svuprobe import api
 
     options = api.RunOptions(

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from svuprobe._edge import echo, warn
-from svuprobe._errors import UserError
+from svuprobe._errors import UserError, did_you_mean
 from svuprobe._machine import MOST_WINDOW_S
 from svuprobe._options import DEVICE, Checked, DisplayName, Number
 from svuprobe._progress import Reporter
@@ -210,8 +211,27 @@ def check_tasks(names: Sequence[str], features: Path | str) -> None:
                 raise click.BadParameter(f"{error}{have}", param_hint="'--task'") from None
 
 
-def data_of(values: tuple[str, ...]) -> Data:
-    """Return where datasets are, from ``ROOT`` and any number of ``DATASET=PATH``."""
+def was_given(option: str) -> bool:
+    """Tell whether an option of the command that runs was given, by the name of its parameter."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not None and source is not ParameterSource.DEFAULT
+
+
+def refuse_timeout(jobs: int | None) -> None:
+    """Refuse a time limit for decoding processes where there are none."""
+    if jobs == 0 and was_given("decode_timeout_s"):
+        raise click.UsageError(
+            "--decode-timeout changes nothing with --jobs 0: what decodes is this process, which "
+            "can't be given up; leave one of them out"
+        )
+
+
+def data_of(values: tuple[str, ...], tasks: Sequence[str] = ()) -> Data:
+    """Return where datasets are, from ``ROOT`` and any number of ``DATASET=PATH``.
+
+    A dataset that there is none of is a usage error, and one that none of the tasks is on, where
+    they are given.
+    """
     from svuprobe.api import Data
 
     for value in values:
@@ -223,8 +243,26 @@ def data_of(values: tuple[str, ...]) -> Data:
             f"--data was given two roots, {roots[0]} and {roots[1]}; others are DATASET=PATH"
         )
     # Of the first sign: a path may hold another.
-    pairs = (v.split("=", 1) for v in values if "=" in v)
-    return Data(Path(roots[0] if roots else "data"), {name: Path(path) for name, path in pairs})
+    elsewhere = dict(v.split("=", 1) for v in values if "=" in v)
+    for name in elsewhere:
+        _require_dataset(name, tasks)
+    root = Path(roots[0] if roots else "data")
+    return Data(root, {name: Path(path) for name, path in elsewhere.items()})
+
+
+def _require_dataset(name: str, tasks: Sequence[str]) -> None:
+    """Refuse a dataset whose folder nothing would look into."""
+    from svuprobe.tasks import TABLE, load
+    from svuprobe.tasks.datasets import DATASETS
+
+    if name not in DATASETS:
+        raise click.UsageError(
+            f"--data {name}=...: no dataset {name!r}; {did_you_mean(name, DATASETS)}"
+        )
+    used = {load(task).dataset: None for task in tasks if task in TABLE}
+    if tasks and name not in used:
+        have = f"they are on {', '.join(used)}" if used else "they say where their own data lie"
+        raise click.UsageError(f"--data {name}=... is of none of the tasks; {have}")
 
 
 def fail_for(problems: Sequence[str]) -> NoReturn:

@@ -69,8 +69,8 @@ def recordings_of(folder, arrays, speeds=None):
 
 
 def recipe_of(preset, **changes):
-    """A preset with fields changed."""
-    return PRESETS[preset].changed(changes)
+    """A preset with fields changed, some of which may be of other presets."""
+    return PRESETS[preset].with_fields(changes)
 
 
 def trained(recipe, audio, out, **options):
