@@ -158,7 +158,7 @@ class Selection:
                 continue
             matching = [False] * len(candidates)
             for pattern in patterns:
-                matches = _matcher(pattern)
+                matches = matcher(pattern)
                 hits = [any(map(matches, one.names[kind])) for one in candidates]
                 if not any(hits):
                     there = {one.names[kind][0] for one in candidates}
@@ -245,7 +245,7 @@ class _Candidate:
         )
 
 
-def _matcher(pattern: str) -> Callable[[str], bool]:
+def matcher(pattern: str) -> Callable[[str], bool]:
     """Return a test of names against a pattern, in which only ``*`` is special.
 
     In time linear in the stars: a regular expression of thirty of them never ends.

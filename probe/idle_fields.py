@@ -42,7 +42,7 @@ def _idle(protocol: Protocol, named: Container[str]) -> Iterator[tuple[str, str]
                 yield (
                     field,
                     "stopping = 'marble' takes it from MARBLE's table for each task; leave it out, "
-                    f'or give a TOML file with base = "{protocol.name}" and stopping = "own"',
+                    'or set stopping = "own" beside it, in a TOML file with base = "marble"',
                 )
     if "plateau_patience" in named and protocol.plateau_factor == 1:
         yield "plateau_patience", "plateau_factor = 1 never changes a rate; give a lower factor"

@@ -125,8 +125,12 @@ class JackknifeScores:
     scores: np.ndarray
 
 
-def compare(results: Sequence[tuple[Result, Path]]) -> Comparison:
-    """Compare results of one task under one protocol, from the predictions beside each JSON.
+def compare(
+    results: Sequence[tuple[Result, Path]], *, across_protocols: bool = False
+) -> Comparison:
+    """Compare results of one task, from the predictions beside each JSON.
+
+    They are under one protocol too, unless ``across_protocols`` says that protocols are compared.
 
     Models that lack clips (``--allow-missing``) are compared on those that all have.
 
@@ -143,7 +147,7 @@ def compare(results: Sequence[tuple[Result, Path]]) -> Comparison:
     """
     first = results[0][0]
     for result, path in results:
-        for what, mine, others in _must_agree(result, first):
+        for what, mine, others in _must_agree(result, first, across_protocols):
             if mine != others:
                 raise ProbeError(
                     f"{path}: {what} {mine!r} can't be compared with {others!r}; choose one of them"
@@ -172,17 +176,24 @@ def between(
     ]
     missing = max(len(each.clips) for each in tested) - len(common)
     names = [shown_name(result) for result, _ in results]
-    # Heads of scikit-learn would be the same for every seed: nothing depends on it.
-    seedless = all(result.protocol.head != "network" for result, _ in results)
     scores = [each.scores for each in shared]
+    # Heads of scikit-learn would be the same for every seed: nothing depends on it.
+    seedless = all(
+        len(seeds) > 1 or result.protocol.head != "network"
+        for seeds, (result, _) in zip(scores, results, strict=True)
+    )
     return from_scores(names, scores, len(common), shared[0].groups, missing, seedless=seedless)
 
 
-def _must_agree(result: Result, first: Result) -> list[tuple[str, Any, Any]]:
+def _must_agree(
+    result: Result, first: Result, across_protocols: bool
+) -> list[tuple[str, Any, Any]]:
     pairs: list[tuple[str, Any, Any]] = []
     for name in (*TaskInfo.COMPARABLE, "ranked"):
         pairs.append((f"task {name}", getattr(result.task, name), getattr(first.task, name)))
-    return [*pairs, ("protocol", result.protocol.hash, first.protocol.hash)]
+    if not across_protocols:
+        pairs.append(("protocol", result.protocol.hash, first.protocol.hash))
+    return pairs
 
 
 def read(result: Result, path: Path, clips: frozenset[str] | None = None) -> JackknifeScores:
@@ -232,7 +243,7 @@ def from_scores(
     seedless: bool = False,
 ) -> Comparison:
     """Compare models by their scores per seed, each (S, 1 + B) at the rows of
-    ``stats.deletions``; ``seedless`` says that one seed is all there could be.
+    ``stats.deletions``; ``seedless`` says that one seed, where there is one, is all there could be.
     """
     size = len(models)
     mean = np.array([s[:, 0].mean() for s in seeds])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from svuprobe._files import holds, write_text
 from svuprobe.api.arguments import local_path
 from svuprobe.benchmarks.exports import ExportOptions as ExportOptions, export as export_files
 from svuprobe.benchmarks.leaderboard import files
-from svuprobe.benchmarks.pairwise import Difference as Difference, differences
+from svuprobe.benchmarks.pairwise import (
+    Difference as Difference,
+    differences,
+    protocol_differences,
+)
 from svuprobe.benchmarks.selection import ALL, Selection as Selection
 from svuprobe.probe.protocol import ProbeError
 
@@ -130,6 +135,52 @@ def compare(
     True
     """
     return differences(local_path(results), first, second, selection or ALL)
+
+
+def compare_protocols(
+    first: str,
+    second: str,
+    results: str | Path,
+    *,
+    models: str | Sequence[str] = (),
+    selection: Selection | None = None,
+) -> tuple[list[Difference], list[str]]:
+    """Say whether one protocol beats another, such as one head or pooling, for every model and
+    task.
+
+    Parameters
+    ----------
+    first, second
+        Protocols as files of results are named (``linear``, ``linear-mean_std-1a2b3c4d``), with
+        ``*`` for any letters; or by name or hash, where that is of one alone.
+    results
+        The folder of results.
+    models
+        Whose results, each named as `compare` takes it; of all models if none is named.
+    selection
+        Which results, and what models are called; None for all, by their own names.
+
+    Returns
+    -------
+    differences, problems
+        One for each model and task that has results under both, by the test of `compare` on the
+        test clips that both have, corrected by Holm over all of them; and a line for each result
+        that can't be compared.
+
+    Raises
+    ------
+    ProbeError
+        A protocol or a model has no result, is several, or they have no task in common.
+
+    Example
+    -------
+    >>> import svuprobe
+    >>> rows, problems = svuprobe.compare_protocols("svuprobe", "linear", "results")
+    >>> {row.model for row in rows} <= {"logmel", "mfcc"}
+    True
+    """
+    of_models = [models] if isinstance(models, str) else list(models)
+    return protocol_differences(local_path(results), first, second, of_models, selection or ALL)
 
 
 def export(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,44 +122,83 @@ def export(
 
 
 @click.command()
-@click.argument("first")
-@click.argument("second")
+@click.argument("models", nargs=-1, metavar="[FIRST SECOND]")
 @results_option
 @selection_options(models=False)
 @json_option
-def compare(first: str, second: str, results: Path, as_json: bool, selection: Selection) -> None:
+def compare(models: tuple[str, ...], results: Path, as_json: bool, selection: Selection) -> None:
     """Say on which tasks the model FIRST beats SECOND: difference, interval and p-value.
 
     Both see the same test clips: a paired bootstrap over their groups and over seeds, corrected by
     Holm over all rows.
+
+    Of one model, or without any of all, two protocols are compared in the same way: svuprobe
+    compare MODEL --protocol FIRST --protocol SECOND.
     """
-    if first == second:
-        raise click.UsageError(f"name two models, not {first} twice")
     from svuprobe import api
 
-    rows, problems = api.compare(first, second, results, selection=selection)
+    if len(set(models)) == 2 == len(models):
+        rows, problems = api.compare(*models, results, selection=selection)
+        heads = list(models)
+    else:
+        heads = _two_protocols(models, selection)
+        rows, problems = api.compare_protocols(
+            heads[0],
+            heads[1],
+            results,
+            models=list(dict.fromkeys(models)),
+            selection=replace(selection, protocols=()),
+        )
+        if rows:  # what was meant by a part of a name
+            heads = [rows[0].protocol, rows[0].against]
     if as_json:
         echo(json.dumps([asdict(row) for row in rows], indent=1))
     elif rows:
-        # Names of models head columns of numbers, which would be as wide.
-        heads = shortened([first, second], _LONGEST_HEAD) if terminal_width() else [first, second]
-        protocols = list(dict.fromkeys(row.protocol for row in rows))
-        columns = [
-            Column("task", least=14),
-            *([Column("protocol", least=8)] if len(protocols) > 1 else []),
-            Column(heads[0], right=True, dropped=2),
-            Column(heads[1], right=True, dropped=2),
-            Column("difference", right=True),
-            Column("95 % interval", dropped=1),
-            Column("p (Holm)", right=True),
-        ]
-        show_table([_compared(row, heads) for row in rows], columns, as_json=False)
-        if len(protocols) == 1:
-            echo(f"Protocol {protocols[0]}.")
-        for caveat in dict.fromkeys(row.caveat for row in rows if row.caveat):
-            echo(f"{caveat[0].upper()}{caveat[1:]}.")
+        _show(rows, heads)
     if problems:
         fail_for(problems)
+
+
+def _two_protocols(models: Sequence[str], selection: Selection) -> list[str]:
+    """Return the protocols that are compared; a usage error where there is no pair of anything."""
+    if len(set(models)) > 1:
+        raise click.UsageError(f"name two models, not {len(models)}")
+    names = list(dict.fromkeys(selection.protocols))
+    if len(names) == 2:
+        return names
+    if len(models) == 2:
+        said = f"name two models, not {models[0]} twice"
+    else:
+        said = f"name two models, not {models[0]} alone" if models else "name two models"
+    each = f" {models[0]}" if models else ""
+    raise click.UsageError(
+        f"{said}; or two protocols: svuprobe compare{each} --protocol FIRST --protocol SECOND"
+    )
+
+
+def _show(rows: Sequence[Difference], heads: Sequence[str]) -> None:
+    """Print a comparison as a table, with what limits it."""
+    # Names of models head columns of numbers, which would be as wide.
+    shown = shortened(heads, _LONGEST_HEAD) if terminal_width() else list(heads)
+    of_models = not rows[0].model
+    protocols = list(dict.fromkeys(row.protocol for row in rows))
+    columns = [
+        Column("task", least=14),
+        *([Column("protocol", least=8)] if of_models and len(protocols) > 1 else []),
+        *([] if of_models else [Column("model", least=8)]),
+        Column(shown[0], right=True, dropped=2),
+        Column(shown[1], right=True, dropped=2),
+        Column("difference", right=True),
+        Column("95 % interval", dropped=1),
+        Column("p (Holm)", right=True),
+    ]
+    show_table([_compared(row, shown) for row in rows], columns, as_json=False)
+    if not of_models:
+        echo(f"Protocol {heads[0]} less {heads[1]}.")
+    elif len(protocols) == 1:
+        echo(f"Protocol {protocols[0]}.")
+    for caveat in dict.fromkeys(row.caveat for row in rows if row.caveat):
+        echo(f"{caveat[0].upper()}{caveat[1:]}.")
 
 
 def _compared(row: Difference, heads: Sequence[str]) -> dict[str, str]:
@@ -173,6 +212,7 @@ def _compared(row: Difference, heads: Sequence[str]) -> dict[str, str]:
     return {
         "task": f"{row.task}{' (synthetic)' * row.synthetic}: {row.metric}",
         "protocol": row.protocol,
+        "model": row.model,
         heads[0]: number(row.metric, row.first),
         heads[1]: number(row.metric, row.second),
         "difference": gap if gap.startswith("-") else f"+{gap}",
