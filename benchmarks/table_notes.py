@@ -6,19 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from svuprobe._text import code, markdown
 from svuprobe.benchmarks.published import Published
+from svuprobe.extractors.training_data import HOLDS, MARKS, MAY_HOLD, UNKNOWN, meaning
 from svuprobe.probe import contamination
 from svuprobe.probe.commands import changes
 from svuprobe.probe.results.naming import shown_name
 from svuprobe.probe.results.result import Result
 from svuprobe.probe.stats.intervals import MIN_GROUPS
-
-# At a score: the model was trained on the dataset's audio, may have been, or nobody says.
-MARKS = {"holds": "†", "may hold": "‡", "unknown": "?", "": ""}
-_MEANINGS = {
-    "holds": "trained on audio of this dataset",
-    "may hold": "may have been trained on audio of this dataset",
-    "unknown": "nobody says whether it was trained on audio of this dataset",
-}
 
 # Models at most that a sentence names; the rest is counted.
 MOST_NAMED = 5
@@ -117,13 +110,13 @@ def of_contacts(results: Sequence[Result]) -> list[str]:
         if met is not None:
             said.setdefault((met.kind, met.why), []).append(shown_name(result))
     lines = []
-    for kind, meaning in _MEANINGS.items():
+    for kind in (HOLDS, MAY_HOLD, UNKNOWN):
         reasons = []
         for (of_kind, why), names in said.items():
             if of_kind == kind:
                 reasons.append(f"{listed(list(dict.fromkeys(names)))}: {markdown(why)}")
         if reasons:
-            lines.append(f"{MARKS[kind]} {meaning}. {'; '.join(reasons)}.")
+            lines.append(f"{MARKS[kind]} {meaning(kind)}. {'; '.join(reasons)}.")
     return lines
 
 

@@ -24,6 +24,8 @@ from svuprobe.probe.results.naming import pretrained_by, without_folders
 from svuprobe.probe.results.result import Result
 from svuprobe.probe.results.result_file import Entry
 from svuprobe.probe.results.score import Score, mean_over_seeds
+from svuprobe.tasks import kinds
+from svuprobe.tasks.kinds.metrics import varies
 
 Key = tuple[Any, ...]
 
@@ -220,7 +222,10 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
     first, task = results[0], results[0].task
     # Results of an older svuprobe may lack some that are scored beside the task's own.
     names = dict.fromkeys(name for result in results for name in result.scores)
-    metrics = [task.ranked, *(name for name in names if name != task.ranked)]
+    # (Older ones may have what can't vary, such as top2 of two classes.)
+    n_classes = len(task.labels) if kinds.named(task.kind).has_classes else math.inf
+    others = [name for name in names if name != task.ranked and varies(name, n_classes)]
+    metrics = [task.ranked, *others]
     chance = {name: value for result in results for name, value in result.chance.items()}
     significance = compare_models(entries)
     rows = []
@@ -236,8 +241,8 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
         Row("chance", "chance", {metric: CellScore(chance.get(metric)) for metric in metrics})
     )
     # A paper's number beside synthetic data would compare nothing.
-    others = [] if task.synthetic else published(task.name, metrics)
-    rows += [_published_row(other, metrics, task.dataset) for other in others]
+    papers = [] if task.synthetic else published(task.name, metrics)
+    rows += [_published_row(paper, metrics, task.dataset) for paper in papers]
     # A task of one's own is typed as the TOML file that its reference names.
     own_data = task.reference.startswith("own data, ")
     return Table(
@@ -260,7 +265,7 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
             *table_notes.of_results(results),
             *significance.notes,
             *table_notes.of_contacts(results),
-            *table_notes.of_published(others),
+            *table_notes.of_published(papers),
         ],
         problems=significance.problems,
         argument=task.reference.removeprefix("own data, ") if own_data else task.name,

@@ -19,6 +19,25 @@ from svuprobe.extractors.training_table import TABLE, TrainingData
 
 WEIGHTS = Path(__file__).parent / "weights"
 HOLDS, MAY_HOLD, UNKNOWN = "holds", "may hold", "unknown"
+# Of a list of models alone: the source of its entry was not at hand when that was written.
+UNCHECKED = "unchecked"
+# At a score, or in a list of models, and what each mark means.
+MARKS = {HOLDS: "†", MAY_HOLD: "‡", UNKNOWN: "?", UNCHECKED: "?", "": ""}
+_MEANINGS = {
+    HOLDS: "trained on audio of {}",
+    MAY_HOLD: "may have been trained on audio of {}",
+    UNKNOWN: "nobody says whether it was trained on audio of {}",
+    UNCHECKED: "unchecked whether it was trained on audio of {}",
+}
+
+
+def meaning(kind: str, dataset: str = "this dataset") -> str:
+    """Return what a mark says of a model and a dataset, in words.
+
+    >>> meaning("holds", "gtzan")
+    'trained on audio of gtzan'
+    """
+    return _MEANINGS[kind].format(dataset)
 
 
 @dataclass(frozen=True)
@@ -28,7 +47,7 @@ class Contact:
     Attributes
     ----------
     kind
-        ``holds``, ``may hold`` or ``unknown``.
+        ``holds``, ``may hold`` or ``unknown``; ``unchecked`` by `of_catalogue` alone.
     why
         A sentence without its full stop, with the source in brackets.
     """
@@ -88,6 +107,22 @@ def contact(name: str, dataset: str) -> Contact | None:
     if not data.published:
         return Contact(UNKNOWN, f"the authors don't say what it was trained on ({data.source})")
     return None
+
+
+def of_catalogue(card: ModelCard, dataset: str) -> Contact | None:
+    """Say what a model of the catalogue has to do with a dataset, None for nothing.
+
+    Features made by hand, and networks without weights, were trained on nothing. An entry whose
+    source was not at hand when it was written vouches for nothing: whatever it doesn't name is
+    unchecked.
+    """
+    data = of_card(card)
+    if data is None and not card.hub:
+        return None
+    found = contact(card.name, dataset)
+    if found is None and data is not None and not data.read:
+        return Contact(UNCHECKED, f"its source was not at hand ({data.source})")
+    return found
 
 
 # As `svuprobe.pretrain.model_folder.card` writes them.

@@ -19,7 +19,7 @@ def chance(data: ClipSplits | FrameSplits) -> dict[str, float]:
     draws = data.guesses()
     everyone = np.ones((1, len(data.splits["test"].groups)))
     scores = {}
-    for name in data.kind.scored_names(data.task):
+    for name in data.kind.scored_names(data.task, data.labels):
         metric = data.metric(name, data.task.scored)
         scores[name] = float(np.mean([metric(target, own, group, everyone)[0] for own in draws]))
     return scores

@@ -183,7 +183,7 @@ def score_clips(
     intervals.
     """
     task, rows = data.task, data.splits["test"]
-    names = data.kind.scored_names(task) if full else task.metrics[:1]
+    names = data.kind.scored_names(task, data.labels) if full else task.metrics[:1]
     units = data.scored(outputs, "test")
     scores, intervals = _score_units(names, data, task.scored, deals, units, *data.units("test"))
     # The same by recording: mean of the logits of its windows, and vote.

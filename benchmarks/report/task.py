@@ -12,14 +12,8 @@ from svuprobe.benchmarks.report.looks import Looks
 from svuprobe.benchmarks.report.numbers import NOTHING, cell, spread_cell
 from svuprobe.benchmarks.report.prose import inline
 from svuprobe.benchmarks.report.widgets import data_table, num
-from svuprobe.benchmarks.table_notes import MARKS
 from svuprobe.benchmarks.tables import CellScore, Row, Table, label
-
-_MEANINGS = {
-    "holds": "trained on audio of this dataset",
-    "may hold": "may have been trained on audio of this dataset",
-    "unknown": "nobody says what it was trained on",
-}
+from svuprobe.extractors.training_data import MARKS, meaning
 
 
 def section(part: TaskPart, content: Content, audio: Audio) -> Html:
@@ -63,7 +57,7 @@ def saw_mark(saw: str) -> Html | None:
     """Return the mark of what a model was trained on, with its meaning for the pointer."""
     if not saw:
         return None
-    return tag("abbr", f" {MARKS[saw]}", title=_MEANINGS[saw], class_="saw")
+    return tag("abbr", f" {MARKS[saw]}", title=meaning(saw), class_="saw")
 
 
 def _scores(table: Table, looks: Looks) -> Html:

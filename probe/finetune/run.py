@@ -32,7 +32,7 @@ from svuprobe.probe.finetune.model import AnyProtocol, build
 from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.finetune.parts import TrainedPart, result_of, splits_of
 from svuprobe.probe.finetune.protocol import PRESETS, FinetuneProtocol, RecipeProtocol
-from svuprobe.probe.finetune.saved import RunFolder
+from svuprobe.probe.finetune.saved import RunFolder, fold_names
 from svuprobe.probe.finetune.seeds import SeedRunner
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.results import result_file
@@ -107,9 +107,9 @@ def finetune(
     folder, processes = RunFolder(path), runtime.processes
     # A result that one process deleted must not be missed by another.
     processes.wait()  # all have looked before one clears away
+    files_of = fold_names([fold for fold, _ in parts if fold])
     if processes.first:
-        n_folds = len(parts) if parts[0][0] else 0
-        folder.make_room(n_folds, resume=options.resume, overwrite=options.overwrite)
+        folder.make_room(files_of, resume=options.resume, overwrite=options.overwrite)
     processes.wait()
     started = time.perf_counter()
     recordings = Recordings(
@@ -132,7 +132,7 @@ def finetune(
     of_parts = _data_of_parts(recordings, parts, network)
     done = []
     for number, (fold, data) in enumerate(of_parts.items()):
-        own = RunFolder(path, number + 1 if fold else 0)
+        own = RunFolder(path, files_of[number] if fold else "")
         runner = SeedRunner(data, own, options, runtime, run_identity["digest"], fold, config)
         seeds = []
         # Each seed begins with a network of its own; the first was made to name the run.

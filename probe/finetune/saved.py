@@ -4,12 +4,14 @@
 every buffer; the pretrained rest comes from the model by its name. The metadata, each value JSON:
 ``task`` (with labels and windowing), ``model``, ``supervised`` (a baseline), ``protocol``,
 ``dtype``, ``state`` (what training saw), ``run`` (a digest). Of a cross-validation the files are
-``fold<k>-seed<n>.safetensors``, folds counted from 1 in their order.
+``fold<name>-seed<n>.safetensors``, by the folds' own names, as messages and results have them
+(counted from 1 where a name is none for a file).
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -37,12 +39,25 @@ from svuprobe.tasks.types import Task, natural_key
 _DISCARDED = "discarded"  # name of a file in a folder of networks that are to go
 
 
+def fold_names(folds: Sequence[str]) -> list[str]:
+    """Return what files call folds: by their own names, or by their places, from 1, where one can't
+    be part of a file's name.
+
+    >>> fold_names(["0", "1"]), fold_names(["north/east", "south"])
+    (['0', '1'], ['1', '2'])
+    """
+    fit = all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,49}", fold) for fold in folds)
+    if fit and len({fold.casefold() for fold in folds}) == len(folds):
+        return list(folds)
+    return [str(place + 1) for place in range(len(folds))]
+
+
 class RunFolder:
     """Name the files of the networks of one result, in ``<protocol>/`` beside
-    ``<protocol>.json``; those of a fold (from 1), or of a single split (0).
+    ``<protocol>.json``; those of a fold, as `fold_names` calls it, or of a single split.
     """
 
-    def __init__(self, result: Path, fold: int = 0) -> None:
+    def __init__(self, result: Path, fold: str = "") -> None:
         self.result, self.path = result, result.with_suffix("")
         self._before = f"fold{fold}-" if fold else ""
 
@@ -62,8 +77,8 @@ class RunFolder:
             self.path.glob(f"fold*-{name}"), key=lambda path: natural_key(path.name)
         )
 
-    def make_room(self, n_folds: int, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder for the networks of so many folds, 0 for a single split; what an
+    def make_room(self, folds: Sequence[str], *, resume: bool, overwrite: bool) -> None:
+        """Make the folder for the networks of some folds, none for a single split; what an
         unfinished run left is kept, thrown away, or an error.
 
         A result that is there is of other data or weights, or to be overwritten: it goes with its
@@ -80,7 +95,7 @@ class RunFolder:
                 "with --overwrite"
             )
         # They would lie among this run's networks, and answer in their place.
-        mine = tuple(f"fold{k}-seed" for k in range(1, n_folds + 1)) or "seed"
+        mine = tuple(f"fold{fold}-seed" for fold in folds) or "seed"
         for file in left:
             if not file.name.startswith(mine):
                 raise ProbeError(

@@ -265,8 +265,8 @@ class Result:
         (`svuprobe.probe.identity`).
     files
         SHA-256 of what belongs to the JSON: ``.npz`` and ``.safetensors`` beside it, or
-        ``/seed<n>.safetensors`` (or ``/fold<k>-seed<n>.safetensors``) of a fine-tuned model in the
-        folder of its name.
+        ``/seed<n>.safetensors`` (or ``/fold<name>-seed<n>.safetensors``) of a fine-tuned model in
+        the folder of its name.
     caveats
         Sentences that belong beside the scores: classes without a training clip, tags that are not
         scored.

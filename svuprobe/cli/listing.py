@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import click
 
-from svuprobe._edge import TERMINAL, echo
+from svuprobe._edge import TERMINAL, echo, warn
+from svuprobe._errors import did_you_mean
 from svuprobe.cli import model_table
 from svuprobe.cli.shared import MODEL, device_option, json_option, show_table
 from svuprobe.cli.table import Column
@@ -37,14 +38,44 @@ _OF_PROTOCOLS = (
 
 
 @click.command()
+@click.option(
+    "--not-trained-on",
+    "datasets",
+    metavar="DATASET",
+    multiple=True,
+    callback=lambda ctx, param, values: list(dict.fromkeys(map(_dataset, values))),
+    help=(
+        "Only models of which it is on record that training heard none of it: a dataset, or a task "
+        "on it; repeatable."
+    ),
+)
 @json_option
-def models(as_json: bool) -> None:
+def models(datasets: list[str], as_json: bool) -> None:
     """List the models of the catalogue, with the audio that each was trained on."""
     cards = list(catalogue.CATALOGUE.values())
+    clean, left_out = model_table.without(cards, datasets)
     if as_json:
-        echo(json.dumps(model_table.rows(cards), indent=1))
+        echo(json.dumps(model_table.rows(clean), indent=1))
     else:
-        echo("\n".join(model_table.lines(cards)))
+        echo("\n".join(model_table.lines(clean)))
+    if datasets:
+        for line in left_out:
+            (warn if as_json else echo)(line)
+
+
+def _dataset(name: str) -> str:
+    """Return a dataset by its name or by that of a task on it; another is a usage error."""
+    from svuprobe.tasks import load
+    from svuprobe.tasks.datasets import DATASETS
+
+    if name in TABLE:
+        return load(name).dataset
+    if name not in DATASETS:
+        raise click.BadParameter(
+            f"no dataset or task {name!r}; {did_you_mean(name, [*DATASETS, *TABLE])}",
+            param_hint="'--not-trained-on'",
+        )
+    return name
 
 
 @click.command("check-model")

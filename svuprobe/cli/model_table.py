@@ -11,7 +11,16 @@ from svuprobe._edge import one_line
 from svuprobe.extractors import names
 from svuprobe.extractors.base import ModelCard
 from svuprobe.extractors.hops import frame_rate
-from svuprobe.extractors.training_data import of_card
+from svuprobe.extractors.training_data import (
+    HOLDS,
+    MARKS,
+    MAY_HOLD,
+    UNCHECKED,
+    UNKNOWN,
+    meaning,
+    of_card,
+    of_catalogue,
+)
 from svuprobe.extractors.training_table import TrainingData
 
 WIDTH = 80
@@ -44,6 +53,30 @@ def rows(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
             }
         )
     return several
+
+
+def without(
+    cards: Sequence[ModelCard], datasets: Sequence[str]
+) -> tuple[list[ModelCard], list[str]]:
+    """Return the models whose training is known to have heard none of some datasets, and lines
+    that name the others, by mark and meaning.
+    """
+    clean = []
+    why: dict[tuple[str, str], list[str]] = {}
+    for card in cards:
+        met = {dataset: of_catalogue(card, dataset) for dataset in datasets}
+        found = {dataset: each.kind for dataset, each in met.items() if each is not None}
+        if not found:
+            clean.append(card)
+        for dataset, kind in found.items():
+            why.setdefault((kind, dataset), []).append(card.name)
+    lines = [f"{len(clean)} of {len(cards)} models. Left out:"]
+    for kind in (HOLDS, MAY_HOLD, UNKNOWN, UNCHECKED):
+        for dataset in datasets:
+            if them := why.get((kind, dataset)):
+                said = f"{MARKS[kind]} {meaning(kind, dataset)}: {', '.join(them)}"
+                lines += textwrap.wrap(said, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    return clean, lines
 
 
 def group_of(card: ModelCard, data: TrainingData | None) -> str:

@@ -144,10 +144,14 @@ class ClipKind(Kind):
         """
         return {}
 
-    def scored_names(self, task: Task) -> tuple[str, ...]:
-        """Return the metrics of a task, the ranked one first, then what is scored beside them."""
-        more = tuple(name for name in self.more_metrics if name not in task.metrics)
-        return tuple(task.metrics) + more
+    def scored_names(self, task: Task, labels: Sequence[str]) -> tuple[str, ...]:
+        """Return the metrics of a task, the ranked one first, then what is scored beside them;
+        without those that are the same whatever is answered.
+        """
+        ranked, *others = (*task.metrics, *self.more_metrics)
+        if self.has_classes:
+            others = [name for name in others if metrics.varies(name, len(labels))]
+        return tuple(dict.fromkeys((ranked, *others)))
 
     def ranks(self, name: str) -> bool:
         """Return whether a metric asks which of two clips has the larger output.

@@ -291,6 +291,8 @@ METRICS: dict[str, Metric] = {
     "pearson": _over_targets(_pearson),
     "spearman": _over_targets(_spearman),
 }
+# Of so many outputs the largest are asked: among no more classes the true one always is.
+_TOP = {"top2": 2, "top3": 3}
 # Whose intervals are computed on the scale of Fisher's z (1921), which keeps them within -1 to 1.
 CORRELATIONS = ("pearson", "spearman", "system_srcc", "system_lcc", "system_ktau")
 # Of which less is better: they never rank.
@@ -305,6 +307,16 @@ OF_ONE_TASK = {
     "system_ktau": "svuprobe.tasks.singing_quality:system_ktau",
     "system_mse": "svuprobe.tasks.singing_quality:system_mse",
 }
+
+
+def varies(name: str, n_classes: float) -> bool:
+    """Return whether a metric says anything of a task with so many classes: the true one is always
+    among the first two of two.
+
+    >>> varies("top2", 2), varies("top2", 3)
+    (False, True)
+    """
+    return _TOP.get(name, -1) < n_classes
 
 
 def metric(name: str) -> Metric:

@@ -1,5 +1,6 @@
 """What models were trained on: on record for each, with its source, and in one vocabulary."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,46 @@ def test_what_is_on_record_of_a_model_is_that_of_its_card(name):
         with torch.device("meta"):
             network = architecture_of(card.family).build(card.config, name)
         assert frame_rate(card) == network.grid.frame_rate
+
+
+def test_models_are_listed_by_what_training_is_known_not_to_hold():
+    def listed(*words):
+        done = CliRunner().invoke(cli.main, ["models", *words])
+        assert done.exit_code == 0, done.output
+        return done.stdout, done.stderr
+
+    everything = [row["name"] for row in json.loads(listed("--json")[0])]
+    asked = ["--not-trained-on", "mtg-jamendo"]
+    rows, said = listed(*asked, "--json")
+    clean = [row["name"] for row in json.loads(rows)]
+    left_out = [name for name in everything if name not in clean]
+    assert {"wav2vec2-base", "logmel", "wav2vec2-tiny", "svuprobe-small"} <= set(clean)
+    for name in left_out:  # each is named, with why
+        assert f" {name}" in said
+    for name in clean:
+        data = of_card(CATALOGUE[name])
+        if data is not None:
+            assert data.read
+            assert data.published
+            assert "mtg-jamendo" not in {*data.holds, *data.may_hold}
+    read = [name for name in left_out if of_card(CATALOGUE[name]).read]
+    kinds = {contact(name, "mtg-jamendo").kind for name in read}
+    assert {"holds", "unknown"} <= kinds
+    of_each = {name: of_card(CATALOGUE[name]) for name in everything}
+    unchecked = [name for name, data in of_each.items() if data is not None and not data.read]
+    assert unchecked
+    assert not set(unchecked) & set(clean)
+    table, _ = listed(*asked)
+    assert f"{len(clean)} of {len(everything)} models. Left out:" in table
+    assert "† trained on audio of mtg-jamendo: " in table
+    assert "? unchecked whether it was trained on audio of mtg-jamendo: " in table
+    # A task stands for its dataset; of several each leaves out its own.
+    assert listed("--not-trained-on", "mtg-genre")[0] == table
+    both = json.loads(listed(*asked, "--not-trained-on", "gtzan", "--json")[0])
+    assert {row["name"] for row in both} < set(clean)
+    wrong = CliRunner().invoke(cli.main, ["models", "--not-trained-on", "gtzam"])
+    assert wrong.exit_code == 2
+    assert "no dataset or task 'gtzam'; did you mean gtzan?" in wrong.output
 
 
 def test_a_model_is_known_by_its_name_and_by_its_repository_at_any_revision():

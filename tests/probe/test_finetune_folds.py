@@ -11,7 +11,7 @@ from svuprobe import api
 from svuprobe.probe.asked_protocol import preset as probe_preset
 from svuprobe.probe.finetune.protocol import preset
 from svuprobe.probe.finetune.run import finetune
-from svuprobe.probe.finetune.saved import RunFolder, load_predictor
+from svuprobe.probe.finetune.saved import RunFolder, fold_names, load_predictor
 from svuprobe.probe.predict import predict
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.tasks import folds
@@ -80,7 +80,7 @@ def test_a_run_goes_on_with_the_folds_that_are_not_trained(classes, model, tmp_p
     results = one.path.parents[2]
     folder = RunFolder(one.path).path
     names = sorted(file.name for file in folder.iterdir())
-    assert names == sorted(f"fold{k}-seed{n}.safetensors" for k in (1, 2, 3) for n in (0, 1))
+    assert names == sorted(f"fold{k}-seed{n}.safetensors" for k in (1, 2, 10) for n in (0, 1))
     one.path.unlink()
     (folder / "fold2-seed1.safetensors").unlink()
     times = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
@@ -103,12 +103,12 @@ def test_new_audio_is_answered_by_the_mean_of_all_folds_networks(classes):
     np.testing.assert_allclose(predictor.logits(windows), np.mean(own, axis=0), rtol=1e-6)
     (found,) = predict.predict(predictor, [path.parent / "3.wav"], jobs=0)
     assert not found.failure
-    (RunFolder(one.path).path / "fold3-seed1.safetensors").rename(path.parent / "away")
+    (RunFolder(one.path).path / "fold10-seed1.safetensors").rename(path.parent / "away")
     with pytest.raises(ProbeError, match="lacks networks of seed 1"):
         load_predictor(one.path, seed=1)
     with pytest.raises(ProbeError, match="seed 2: the result has the networks of seeds 0 to 1"):
         load_predictor(one.path, seed=2)
-    (path.parent / "away").rename(RunFolder(one.path).path / "fold3-seed1.safetensors")
+    (path.parent / "away").rename(RunFolder(one.path).path / "fold10-seed1.safetensors")
 
 
 def test_events_are_found_in_folds(tmp_path, model):
@@ -177,3 +177,17 @@ def test_a_fold_whose_clips_are_missing_is_named(tmp_path, model):
     options = api.FinetuneOptions(device="cpu", jobs=0, allow_missing=True)
     with pytest.raises(ProbeError, match="fold 1: .*no clip in the valid split"):
         api.finetune([str(path)], [model], data=tmp_path, results=tmp_path / "r", options=options)
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (("0", "1", "2"), ["0", "1", "2"]),  # a column that counts from 0, as messages then do
+        (("1", "2", "10"), ["1", "2", "10"]),
+        (("fold00", "fold01"), ["fold00", "fold01"]),
+        (("north/east", "south"), ["1", "2"]),
+        (("A", "a"), ["1", "2"]),  # one file on a disk that knows no capitals
+    ],
+)
+def test_files_name_folds_as_messages_do(names, files):
+    assert fold_names(names) == files

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sk
 
-from svuprobe.tasks import kinds
+from svuprobe.tasks import kinds, load
 from svuprobe.tasks.kinds.metrics import METRICS, group_totals, mean_of, metric
 from svuprobe.tasks.kinds.multiclass import class_weights
 from svuprobe.tasks.kinds.regression import REGRESSION
@@ -354,3 +355,23 @@ def test_the_loss_of_each_head_is_what_torch_gives_it_alone(kind, weighted, loss
 @pytest.mark.parametrize("kind", CLIP_KINDS)
 def test_a_clip_level_head_has_one_output_per_label(kind):
     assert kinds.named(kind).n_outputs(("a", "b", "c")) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "left_out"), [("ab", {"top2", "top3"}), ("abc", {"top3"}), ("abcd", set())]
+)
+def test_a_metric_that_is_always_1_is_not_scored(labels, left_out):
+    task = load("technique")
+    kind = kinds.of(task)
+    named = kind.scored_names(task, tuple(labels))
+    assert set(task.metrics) - set(named) == left_out
+    assert named[0] == task.metrics[0]
+    # What is left out says nothing, whatever is answered.
+    rng = np.random.default_rng(0)
+    target, output = rng.integers(len(labels), size=50), rng.normal(size=(50, len(labels)))
+    for name in ("top2", "top3"):
+        (score,) = metric(name)(target, output, np.zeros(50, int), np.ones((1, 1)))
+        assert (score == 1) == (name in left_out)
+    # It may rank, where somebody asks for it by name.
+    ranked = replace(task, metrics=("top3", *task.metrics[:3]))
+    assert kind.scored_names(ranked, tuple(labels))[0] == "top3"
