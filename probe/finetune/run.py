@@ -31,7 +31,7 @@ from svuprobe.probe.finetune.distributed import Runtime
 from svuprobe.probe.finetune.model import AnyProtocol, build
 from svuprobe.probe.finetune.network import Network
 from svuprobe.probe.finetune.parts import TrainedPart, result_of, splits_of
-from svuprobe.probe.finetune.protocol import PRESETS, FinetuneProtocol, RecipeProtocol
+from svuprobe.probe.finetune.protocol import FinetuneProtocol, RecipeProtocol
 from svuprobe.probe.finetune.saved import RunFolder, fold_names
 from svuprobe.probe.finetune.seeds import SeedRunner
 from svuprobe.probe.protocol import ProbeError
@@ -223,13 +223,6 @@ def _from_probe(
             f"{start}: its heads read a sum of layers, and protocol {protocol.name} the last one; "
             "leave --from or --preset out"
         )
-    base = PRESETS.get(protocol.name, protocol)
-    for field in ("hidden", "dropout"):
-        if getattr(protocol, field) != getattr(base, field):
-            raise ProbeError(
-                f"{field} = {getattr(protocol, field)!r} changes nothing: the heads of "
-                f"{start} keep their shape; leave it out"
-            )
     if protocol.seeds > heads.seeds:
         raise ProbeError(
             f"{start}: has heads of {heads.seeds} seeds; ask for no more than that with --seeds"

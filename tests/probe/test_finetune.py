@@ -101,7 +101,7 @@ def tuned(
     options = api.FinetuneOptions(
         device="cpu", jobs=0, resume=resume, overwrite=overwrite, checkpoint_steps=checkpoint_steps
     )
-    protocol = preset("yamamoto2023", **SMALL | changes)
+    protocol = FinetuneProtocol(**SMALL | changes)
     (one,) = api.finetune(
         [str(task)],
         [model],
@@ -216,7 +216,7 @@ def changed(task, model, folder, **changes):
     loaded = api.load_task(str(task))
     clips = loaded.clips(folder)
     listed = ClipList(loaded, tuple(clips), labels_of(loaded, clips), False)
-    protocol = preset("yamamoto2023", **SMALL | {"batch_size": 8, "select": "last"} | changes)
+    protocol = FinetuneProtocol(**SMALL | {"batch_size": 8, "select": "last"} | changes)
     network = build(model, loaded, listed.labels, protocol)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     recordings = Recordings(listed, network.input_spec, network.shortest, folder)

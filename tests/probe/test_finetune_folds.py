@@ -9,7 +9,7 @@ from test_finetune import NO_DROPOUT, SMALL, tuned
 
 from svuprobe import api
 from svuprobe.probe.asked_protocol import preset as probe_preset
-from svuprobe.probe.finetune.protocol import preset
+from svuprobe.probe.finetune.protocol import FinetuneProtocol
 from svuprobe.probe.finetune.run import finetune
 from svuprobe.probe.finetune.saved import RunFolder, fold_names, load_predictor
 from svuprobe.probe.predict import predict
@@ -56,7 +56,7 @@ def test_a_fold_is_fine_tuned_as_the_task_it_would_be_alone(classes, model, tmp_
     for fold in one.result.folds[::2]:
         own = tuple(folds.as_splits(task, clips, fold.name))
         listed = ClipList(task, own, labels_of(task, own), False)
-        protocol = preset("yamamoto2023", **SMALL | {"seeds": 2} | QUICK)
+        protocol = FinetuneProtocol(**SMALL | {"seeds": 2} | QUICK)
         alone, _, _ = finetune(listed, model, protocol, tmp_path / fold.name)
         assert fold.scores["accuracy"] == alone.ranked.per_seed
         assert fold.selected == alone.selected
