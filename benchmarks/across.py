@@ -72,6 +72,7 @@ class Across:
     scores: dict[str, list[CellScore | None]]
     saw: dict[str, list[str]]
     controls: list[str]
+    finetuned: list[str]
     missing: list[tuple[str, str]]
     suites: list[str]
     ranks: dict[str, ModelRank]
@@ -84,8 +85,8 @@ class Across:
 
 
 def across(tables: Sequence[Table], wanted: Sequence[Wanted] = ()) -> list[Across]:
-    """Return models x tasks of each protocol, with what a suite asks for and nobody has probed
-    yet.
+    """Return models x tasks of each protocol with several tasks, with what a suite asks for and
+    nobody has probed yet.
     """
     # Suites ask for the tasks' own windows.
     keys: set[tuple[bool, str, str, float | None]] = {_key(table) for table in tables}
@@ -94,7 +95,9 @@ def across(tables: Sequence[Table], wanted: Sequence[Wanted] = ()) -> list[Acros
     ordered = sorted(
         keys, key=lambda key: (key[0], *protocol_key(key[1], key[2]), key[3] is not None, key[3])
     )
-    return [_across(key, tables, wanted) for key in ordered]
+    several = [_across(key, tables, wanted) for key in ordered]
+    # One task stands in its own table, and here it would say the same again.
+    return [each for each in several if len(each.columns) > 1 or each.missing]
 
 
 def _key(table: Table) -> Key:
@@ -130,6 +133,7 @@ def _across(key: Key, tables: Sequence[Table], wanted: Sequence[Wanted]) -> Acro
         scores=scores,
         saw=_saw(rows, mine, len(columns)),
         controls=[name for name, row in rows.items() if row.control],
+        finetuned=[name for name, row in rows.items() if row.finetuned],
         missing=missing,
         suites=sorted({w.suite for w in asked if w.model in lacking}),
         ranks=model_ranks,

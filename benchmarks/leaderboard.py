@@ -99,8 +99,6 @@ def about_of(results: Path) -> str:
 def markdown(several: Sequence[Table], across: Sequence[Across], about: str = "") -> str:
     """Return the whole file; ``about`` stands above the tables."""
     head = f"{HEAD}\n{prose(about)}\n" if about else HEAD
-    if not several and not across:
-        return head + "\nNo results yet: run `svuprobe probe`.\n"
     return "\n".join([head, *map(_across_text, across), *map(_table_text, several)])
 
 
@@ -221,7 +219,9 @@ def _across_text(across: Across) -> str:
     head += ["mean rank", "Borda"] * bool(across.ranks) + ["rank group"] * grouped
     rows = []
     for name, scores in across.scores.items():
-        cells = [escaped(name) + (" *(control)*" if name in across.controls else "")]
+        tuned = " *(fine-tuned)*" if name in across.finetuned else ""
+        control = " *(control)*" if name in across.controls else ""
+        cells = [escaped(name) + tuned + control]
         for (_, metric), score, saw in zip(across.columns, scores, across.saw[name], strict=True):
             cells.append(_marked(_mean_std(metric, score), saw))
         if across.ranks:

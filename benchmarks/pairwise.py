@@ -147,7 +147,9 @@ def protocol_differences(
 def _require_any(entries: Sequence[Entry], problems: Sequence[str], results: Path) -> None:
     if not entries:
         raise ProbeError(
-            problems[0] if problems else f"{results}: no results to compare; run svuprobe probe"
+            problems[0]
+            if problems
+            else f"{results}: no results but those of shuffled labels; run svuprobe probe"
         )
 
 

@@ -97,8 +97,9 @@ class Selection:
         Raises
         ------
         ProbeError
-            There is no such folder, a pattern or a display name matches nothing in it, or none of
-            its files could be used: what is made of results must not be replaced by one of none.
+            There is no such folder or nothing in it, a pattern or a display name matches nothing,
+            or none of its files could be used: what is made of results must not be replaced by one
+            of none.
         """
         entries, problems = result_file.read_all(results)
         wanted, unread = suite.read_wanted(results)
@@ -114,6 +115,8 @@ class Selection:
         ]
         beside = f"; {len(problems)} files there can't be read: {problems[0]}" if problems else ""
         chosen = self._chosen(candidates, results, beside)
+        if not candidates:
+            raise ProbeError(f"{results}: no results; run svuprobe probe --results {results} first")
         picked = [entry for entry, keep in zip(entries, chosen, strict=False) if keep]
         asked = [one for one, keep in zip(wanted, chosen[len(entries) :], strict=True) if keep]
         everyone = [result for result, _ in entries]

@@ -10,7 +10,7 @@ from svuprobe.extractors.training_data import HOLDS, MARKS, MAY_HOLD, UNKNOWN, m
 from svuprobe.probe import contamination
 from svuprobe.probe.commands import changes
 from svuprobe.probe.results.naming import shown_name
-from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.result import ProtocolInfo, Result
 from svuprobe.probe.stats.intervals import MIN_GROUPS
 
 # Models at most that a sentence names; the rest is counted.
@@ -23,8 +23,8 @@ def listed(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
 
-def about(result: Result) -> str:
-    """Say what was scored on what, and how."""
+def about(result: Result, protocols: Sequence[ProtocolInfo]) -> str:
+    """Say what was scored on what, and how; ``protocols`` are those of all tables."""
     task, protocol, test = result.task, result.protocol, result.counts.test
     clips = {split: f"{task.splits[split]:,}" for split in ("train", "valid", "test")}
     unit = "windows" if task.scored == "window" else "clips"
@@ -34,7 +34,7 @@ def about(result: Result) -> str:
         if protocol.train_fraction < 1
         else ""
     )
-    changed = changes(protocol, said=("seeds", "train_fraction", "shuffle_labels"))
+    changed = changes(protocol, said=("seeds", "train_fraction", "shuffle_labels"), among=protocols)
     changed = f" with {markdown(changed)}" if changed else ""
     labels = ", **training labels shuffled**" if protocol.shuffle_labels else ""
     seeds = len(result.ranked.per_seed)

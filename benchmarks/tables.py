@@ -21,7 +21,7 @@ from svuprobe.benchmarks.suite import Wanted
 from svuprobe.probe import contamination
 from svuprobe.probe.commands import changes
 from svuprobe.probe.results.naming import pretrained_by, without_folders
-from svuprobe.probe.results.result import Result
+from svuprobe.probe.results.result import ProtocolInfo, Result
 from svuprobe.probe.results.result_file import Entry
 from svuprobe.probe.results.score import Score, mean_over_seeds
 from svuprobe.tasks import kinds
@@ -143,7 +143,8 @@ def build(entries: Sequence[Entry], wanted: Sequence[Wanted] = ()) -> list[Table
     for result, _ in entries:
         if result.protocol.shuffle_labels:
             shuffled[_model_key(result)] = result
-    return [_table(same, shuffled, wanted) for same in grouped(entries)]
+    protocols = list({result.protocol.hash: result.protocol for result, _ in entries}.values())
+    return [_table(same, shuffled, wanted, protocols) for same in grouped(entries)]
 
 
 def grouped(entries: Sequence[Entry]) -> list[list[Entry]]:
@@ -217,7 +218,12 @@ def pooled_by(pooling: str) -> str:
     return words[pooling]
 
 
-def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[Wanted]) -> Table:
+def _table(
+    entries: list[Entry],
+    shuffled: dict[Key, Result],
+    wanted: Sequence[Wanted],
+    protocols: Sequence[ProtocolInfo],
+) -> Table:
     results = [result for result, _ in entries]
     first, task = results[0], results[0].task
     # Results of an older svuprobe may lack some that are scored beside the task's own.
@@ -252,7 +258,7 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
         split_sha256=task.split_sha256,
         protocol=first.protocol.name,
         protocol_hash=first.protocol.hash,
-        changes=changes(first.protocol),
+        changes=changes(first.protocol, among=protocols),
         window_s=task.window_s,
         train_fraction=first.protocol.train_fraction,
         shuffled_labels=first.protocol.shuffle_labels,
@@ -260,7 +266,7 @@ def _table(entries: list[Entry], shuffled: dict[Key, Result], wanted: Sequence[W
         metrics=metrics,
         detectable=significance.detectable,
         rows=rows,
-        about=table_notes.about(first),
+        about=table_notes.about(first, protocols),
         notes=[
             *table_notes.of_results(results),
             *significance.notes,

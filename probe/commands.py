@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -47,16 +48,15 @@ def train_command(
     """
     changed = changed_fields(protocol)
     if protocol.name in FINETUNE_PRESETS:
-        words = ["svuprobe", "finetune", *_named(tasks, models, window_s)]
-        words += ["--preset", protocol.name, "--data", "DATA"]
-        return shlex.join(words), [f"{field} = {value!r}" for field, value in changed.items()]
+        words = ["svuprobe", "finetune", *_named(tasks, models, window_s), "--data", "DATA"]
+        return shlex.join(words + _of_finetuning(protocol, changed)), []
     known = protocol.name in PRESETS
     name = protocol.name if known else f"{protocol.name}.toml"
     words = ["svuprobe", "probe", *_named(tasks, models, window_s), "--protocol", name]
     others = []
     for field, value in changed.items():
         if not known or field not in {**_OPTIONS, **_FLAGS}:
-            others.append(f"{field} = {value!r}")
+            others.append(toml_line(field, value))
         elif field in _FLAGS:
             words.append(_FLAGS[field][0 if value else 1])
         else:
@@ -64,6 +64,44 @@ def train_command(
             for each in values:
                 words += [_OPTIONS[field], f"{each:g}" if isinstance(each, float) else str(each)]
     return shlex.join(words), others
+
+
+def _of_finetuning(protocol: ProtocolInfo, changed: Mapping[str, Any]) -> list[str]:
+    """Return the options that make a protocol of fine-tuning of its preset."""
+    # Baselines are trained by their recipes, which no preset changes.
+    words = [] if protocol.name == "recipe" else ["--preset", protocol.name]
+    of_probe = ("start", "hidden", "relu", "dropout", "layers") if changed.get("start") else ()
+    if of_probe:
+        words += ["--from", "PROBE.json"]
+    for field, value in changed.items():
+        # The one option sets both sizes of batches.
+        if field in of_probe or (field == "frame_batch_size" and "batch_size" in changed):
+            continue
+        option = "--lora" if field == "lora_rank" else f"--{field.replace('_', '-')}"
+        words += (
+            [option]
+            if value is True
+            else [option, f"{value:g}" if isinstance(value, float) else str(value)]
+        )
+    return words
+
+
+def toml_line(field: str, value: Any) -> str:
+    """Return a field as a line of a protocol's TOML file; of what TOML can't say, a comment.
+
+    >>> toml_line("standardize", True), toml_line("learning_rates", [1e-3, 0.1])
+    ('standardize = true', 'learning_rates = [0.001, 0.1]')
+    >>> toml_line("class_weight_alpha", None)
+    "# class_weight_alpha: the task's"
+    """
+    return f"# {field}: the task's" if value is None else f"{field} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    # JSON writes text, true and false as TOML does, and numbers as Python.
+    return json.dumps(value, ensure_ascii=False)
 
 
 def changed_fields(protocol: ProtocolInfo) -> dict[str, Any]:
@@ -79,15 +117,34 @@ def changed_fields(protocol: ProtocolInfo) -> dict[str, Any]:
     return {field: value for field, value in plain.items() if value != _plain(defaults.get(field))}
 
 
-def changes(protocol: ProtocolInfo, said: Collection[str] = ()) -> str:
+def changes(
+    protocol: ProtocolInfo, said: Collection[str] = (), among: Sequence[ProtocolInfo] = ()
+) -> str:
     """Say what options changed in a preset, as ``search = halving, widen = 4``, but for the fields
-    that are ``said`` elsewhere; an empty string for one as published, and for a protocol with a
-    name of its own.
+    that are ``said`` elsewhere; an empty string for one as published.
+
+    Of a protocol with a name of its own, say the fields in which it differs from others of its name
+    ``among`` some; an empty string where there is no other.
     """
     if protocol.name not in PRESETS and protocol.name not in FINETUNE_PRESETS:
-        return ""
-    changed = {f: value for f, value in changed_fields(protocol).items() if f not in said}
+        changed = _told_apart(protocol, among)
+    else:
+        changed = changed_fields(protocol)
+    changed = {f: value for f, value in changed.items() if f not in said}
     return ", ".join(f"{field} = {_words(value)}" for field, value in changed.items())
+
+
+def _told_apart(protocol: ProtocolInfo, among: Sequence[ProtocolInfo]) -> dict[str, Any]:
+    """Return the fields of a protocol, by name, that others of its name have otherwise."""
+    mine = with_later_fields(protocol.fields)
+    differing: dict[str, Any] = {}
+    for other in among:
+        if other.name == protocol.name and other.hash != protocol.hash:
+            theirs = with_later_fields(other.fields)
+            names = [n for n in mine if _plain(mine[n]) != _plain(theirs.get(n))]
+            differing |= {name: _plain(mine[name]) for name in names}
+    # In the order of the fields, whatever the others are.
+    return {name: differing[name] for name in mine if name in differing}
 
 
 def _named(tasks: Sequence[str], models: Sequence[str], window_s: float | None) -> list[str]:

@@ -16,7 +16,7 @@ from svuprobe.benchmarks.report.task import saw_mark
 from svuprobe.benchmarks.report.widgets import data_table, details, num
 from svuprobe.probe import contamination
 from svuprobe.probe.at_hand import built_in, dataset_card, training_of
-from svuprobe.probe.commands import extract_command, train_command
+from svuprobe.probe.commands import extract_command, toml_line, train_command
 from svuprobe.probe.results.naming import shown_title
 from svuprobe.probe.results.result import Result
 
@@ -287,7 +287,7 @@ def _commands(content: Content) -> Html:
             lines.insert(0, extract_command(tasks, models, first.task.window_s))
         code = [tag("pre", tag("code", line)) for line in lines]
         fields = [
-            tag("li", tag("code", f"{key} = {value}"))
+            tag("li", tag("code", toml_line(key, value)))
             for key, value in first.protocol.fields.items()
         ]
         blocks.append(

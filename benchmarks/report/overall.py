@@ -77,7 +77,9 @@ def _best(across: Across) -> list[float | None]:
 def _named(name: str, across: Across, looks: Looks) -> Html:
     """Return a model's name; of one that nobody has probed yet, too."""
     if looks.classes(name):
-        return looks.named(name)
+        tuned = name in across.finetuned
+        badge = join(" ", tag("span", "fine-tuned", class_="badge")) if tuned else None
+        return join(looks.named(name), badge)
     badge = tag("span", "control", class_="badge") if name in across.controls else None
     return join(tag("span", name, class_="name"), badge)
 

@@ -125,7 +125,7 @@ def _summary(content: Content) -> Html:
     results = content.results
     models = {result.model.name for result in results}
     tasks = {(result.task.name, result.task.synthetic) for result in results}
-    said = "No results yet: run svuprobe probe."
+    said = "No results yet."  # of what a suite asks for
     if results:
         dates = sorted(result.date[:10] for result in results)
         when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"

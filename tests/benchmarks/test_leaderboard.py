@@ -111,19 +111,20 @@ def test_what_differs_in_task_split_targets_or_protocol_never_shares_a_table(oth
     ],
 )
 def test_a_preset_that_options_changed_is_not_taken_for_another_of_its_name(protocol, said):
-    text = shown(made(protocol=protocol))
+    text = shown(made(protocol=protocol), made(protocol=protocol, task="vowel"))
     assert f"`{protocol.name}` (`{protocol.hash}`){said}\n" in across(text)
     assert f"`{protocol.name}` (`{protocol.hash}`){said}, " in sections(text)[0]
 
 
 def test_the_number_of_seeds_is_said_once_in_a_table_and_tells_two_across_tasks_apart():
-    text = shown(made(protocol=preset("linear", seeds=3)))
+    three = preset("linear", seeds=3)
+    text = shown(made(protocol=three), made(protocol=three, task="vowel"))
     assert text.count("seeds = 3") == across(text).count("seeds = 3") == 1
     assert " seeds; split" in sections(text)[0]
 
 
 def test_synthetic_data_are_marked_everywhere_and_meet_no_published_number():
-    text = shown(made(synthetic=True))
+    text = shown(made(synthetic=True), made(synthetic=True, task="vowel"))
     assert sections(text)[0].startswith("technique (synthetic)")
     assert "**Synthetic audio**" in text
     assert "technique (synthetic)<br>accuracy" in text
@@ -416,5 +417,45 @@ def test_shares_are_per_cent_and_errors_are_not():
     assert number("accuracy", None) == "–"
 
 
-def test_no_results_yet():
-    assert "No results yet" in render([])
+def test_an_empty_folder_of_results_replaces_no_leaderboard(tmp_path):
+    (tmp_path / "r").mkdir()
+    out = tmp_path / "leaderboard.md"
+    out.write_text("of last week")
+    for make in (
+        lambda: api.leaderboard(tmp_path / "r", out),
+        lambda: api.export("csv", tmp_path / "r", tmp_path / "x.csv"),
+        lambda: api.plot("scores", tmp_path / "r", tmp_path / "p"),
+        lambda: api.report(tmp_path / "r", tmp_path / "page"),
+        lambda: api.compare("a", "b", tmp_path / "r"),
+        lambda: api.compare_protocols("a", "b", tmp_path / "r"),
+    ):
+        with pytest.raises(ProbeError, match="r: no results; run svuprobe probe --results"):
+            make()
+    assert out.read_text() == "of last week"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["leaderboard.md", "r"]
+
+
+def test_one_task_is_no_table_across_tasks_and_fine_tuned_rows_are_marked(tmp_path):
+    tuned = [
+        changed(made("hubert-base", 0.8, task=task), {"protocol.fields.finetune": True})
+        for task in ("technique", "genre")
+    ]
+    alone = saved(tmp_path / "one", made("logmel", 0.5), made("hubert-base", 0.8))
+    assert "Across tasks" not in render(alone)
+    both = saved(tmp_path / "two", *tuned, made("logmel", 0.5))
+    text = render(both)
+    assert text.count("## Across tasks") == 1
+    (row,) = [line for line in text.splitlines() if line.startswith("| hubert-base@01234567")]
+    assert "*(fine-tuned)*" in row
+
+
+def test_protocols_of_one_name_say_in_what_they_differ(tmp_path):
+    mine = [Protocol(name="mine", hidden=hidden, seeds=2, widen=0) for hidden in (8, 16)]
+    text = render(saved(tmp_path, *(made("logmel", 0.5, protocol=each) for each in mine)))
+    for each in mine:
+        heading = f"protocol `mine` (`{each.hash}`) with hidden = {each.hidden}"
+        assert heading.casefold() in text.casefold()
+    assert "widen = " not in text
+    # Alone, a name says enough.
+    alone = render(saved(tmp_path / "alone", made("logmel", 0.5, protocol=mine[0])))
+    assert "hidden = " not in alone

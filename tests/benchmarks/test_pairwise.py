@@ -65,7 +65,7 @@ def test_names_that_say_too_little_are_one_line(world, tmp_path):
     with pytest.raises(ProbeError, match="logmel and logmel@01234567 are the same model"):
         svuprobe.compare("logmel", "logmel@01234567", world[0])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ProbeError, match="empty: no results to compare; run svuprobe probe"):
+    with pytest.raises(ProbeError, match="empty: no results; run svuprobe probe"):
         svuprobe.compare("hubert-base", "logmel", tmp_path / "empty")
 
 

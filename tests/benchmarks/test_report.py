@@ -1,5 +1,6 @@
 """The page of all results: its numbers are those of the files, whatever is hostile or damaged."""
 
+import html as html_lib
 import json
 import re
 from collections import Counter
@@ -14,12 +15,13 @@ from made import changed, made, saved
 
 import svuprobe
 from svuprobe import api, cli
+from svuprobe._files import parse_toml
 from svuprobe.benchmarks import report
 from svuprobe.benchmarks.report import charts, prose
 from svuprobe.benchmarks.report.html import tag
 from svuprobe.probe import at_hand, clip_answers, commands
 from svuprobe.probe.asked_protocol import preset
-from svuprobe.probe.protocol import ProbeError
+from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.results.result import ProtocolInfo
 from svuprobe.tasks import kinds
 from svuprobe.tasks.types import Clip
@@ -73,7 +75,7 @@ def test_scores_and_both_kinds_of_uncertainty_are_those_of_the_json(results):
     page = Page(text)
     body = json.loads(next(results.glob("wavlm*/*/*.json")).read_text())
     score = body["scores"]["accuracy"]
-    row = next(row for row in page.rows(1) if row[0] == "1")
+    row = next(row for row in page.rows(0) if row[0] == "1")
     low, high = score["ci95"]
     shown = [f"{100 * score['mean']:.1f}", f"{100 * score['std']:.1f}"]
     assert row[2].split()[0] == shown[0]
@@ -213,11 +215,16 @@ def test_a_damaged_result_is_named_and_the_rest_is_there(results):
 def test_sections_of_one_task_are_told_apart_by_what_options_changed(tmp_path):
     changed = ({}, {"widen": 4}, {"search": "halving"}, {"seeds": 3})
     several = [made("logmel", protocol=preset("linear", **options)) for options in changed]
-    saved(tmp_path / "results", *several)
+    # (Of one task there is no table across tasks.)
+    saved(
+        tmp_path / "results",
+        *several,
+        *(replace(r, task=replace(r.task, name="vowel")) for r in several),
+    )
     text = written(tmp_path / "results")
     links = re.findall(r'<a href="#task-[^"]*">(.*?)</a>', text)
     names = ["linear", "linear, search = halving", "linear, seeds = 3", "linear, widen = 4"]
-    assert sorted(links) == [f"technique, {name}" for name in names]
+    assert sorted(links) == [f"{task}, {name}" for task in ("technique", "vowel") for name in names]
     for name in names[1:]:
         assert f"protocol {name}: test scores" in text
         assert f"protocol {name}</span>" in text
@@ -449,9 +456,19 @@ def test_heads_that_weigh_no_layers_have_curves_alone(tmp_path):
     assert "Layer weights" not in text
 
 
-def test_no_results_is_a_page_too(tmp_path):
-    (tmp_path / "results").mkdir()
-    assert "No results yet" in written(tmp_path / "results")
+def test_fields_stand_as_a_toml_file_has_them(tmp_path):
+    made_of = Protocol(name="mine", hidden=0, dropout=0.0, learning_rates=(1e-3, 0.1), seeds=2)
+    saved(tmp_path / "results", made("wavlm", 0.7, protocol=made_of))
+    text = html_lib.unescape(written(tmp_path / "results"))
+    for line in ("standardize = true", "learning_rates = [0.001, 0.1]", 'select = "sum"'):
+        assert f"<code>{line}</code>" in text
+    assert "= True" not in text
+    lines = [f"{k} = {v}" for k, v in re.findall(r"<code>(\w+) = ([^<]+)</code>", text)]
+    read = parse_toml("\n".join(dict.fromkeys(lines)))
+    assert {name: read[name] for name in ("hidden", "seeds")} == {"hidden": 0, "seeds": 2}
+
+
+def test_there_is_no_page_of_no_results(tmp_path):
     with pytest.raises(api.ProbeError, match="no such folder"):
         svuprobe.report(tmp_path / "none", tmp_path / "out")
     assert not (tmp_path / "out").exists()
