@@ -44,12 +44,14 @@ def train_command(
     Returns
     -------
     command, others
-        The line; and the fields that no option of it sets, as lines of a protocol's TOML file.
+        The line; and the fields that no option of it sets, as lines of a protocol's TOML file, or
+        of fine-tuning as Python sets them.
     """
     changed = changed_fields(protocol)
     if protocol.name in FINETUNE_PRESETS:
         words = ["svuprobe", "finetune", *_named(tasks, models, window_s), "--data", "DATA"]
-        return shlex.join(words + _of_finetuning(protocol, changed)), []
+        options, others = _of_finetuning(protocol, changed)
+        return shlex.join(words + options), others
     known = protocol.name in PRESETS
     name = protocol.name if known else f"{protocol.name}.toml"
     words = ["svuprobe", "probe", *_named(tasks, models, window_s), "--protocol", name]
@@ -66,24 +68,28 @@ def train_command(
     return shlex.join(words), others
 
 
-def _of_finetuning(protocol: ProtocolInfo, changed: Mapping[str, Any]) -> list[str]:
-    """Return the options that make a protocol of fine-tuning of its preset."""
+def _of_finetuning(
+    protocol: ProtocolInfo, changed: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """Return the options that make a protocol of fine-tuning of its preset, and the fields that
+    have none.
+    """
     # Baselines are trained by their recipes, which no preset changes.
     words = [] if protocol.name == "recipe" else ["--preset", protocol.name]
-    of_probe = ("start", "hidden", "relu", "dropout", "layers") if changed.get("start") else ()
-    if of_probe:
-        words += ["--from", "PROBE.json"]
+    others = []
+    of_probe = ("start", "hidden", "relu", "dropout") if changed.get("start") else ()
+    words += ["--from", "PROBE.json"] if of_probe else []
     for field, value in changed.items():
         # The one option sets both sizes of batches.
         if field in of_probe or (field == "frame_batch_size" and "batch_size" in changed):
             continue
-        option = "--lora" if field == "lora_rank" else f"--{field.replace('_', '-')}"
-        words += (
-            [option]
-            if value is True
-            else [option, f"{value:g}" if isinstance(value, float) else str(value)]
-        )
-    return words
+        if field in ("layers", "relu", "frame_batch_size"):
+            others.append(toml_line(field, value))
+            continue
+        words.append("--lora" if field == "lora_rank" else f"--{field.replace('_', '-')}")
+        if value is not True:
+            words.append(f"{value:g}" if isinstance(value, float) else str(value))
+    return words, others
 
 
 def toml_line(field: str, value: Any) -> str:

@@ -294,11 +294,16 @@ def _commands(content: Content) -> Html:
             join(
                 tag("h4", f"Protocol {first.protocol.name} ({first.protocol.hash})"),
                 code,
-                tag("p", f"Set in a TOML file: {'; '.join(others)}.") if others else None,
+                tag("p", f"Set in {_where(first)}: {'; '.join(others)}.") if others else None,
                 details("Every field of the protocol", tag("ul", fields, class_="fields")),
             )
         )
     return join(blocks)
+
+
+def _where(result: Result) -> str:
+    """Return where a field is set that has no option."""
+    return "Python" if result.protocol.finetunes else "a TOML file"
 
 
 def _setup(result: Result) -> tuple[str, str, float]:

@@ -21,6 +21,11 @@ from svuprobe.benchmarks.report import charts, prose
 from svuprobe.benchmarks.report.html import tag
 from svuprobe.probe import at_hand, clip_answers, commands
 from svuprobe.probe.asked_protocol import preset
+from svuprobe.probe.finetune.protocol import (
+    FinetuneProtocol,
+    RecipeProtocol,
+    preset as finetune_preset,
+)
 from svuprobe.probe.protocol import ProbeError, Protocol
 from svuprobe.probe.results.result import ProtocolInfo
 from svuprobe.tasks import kinds
@@ -425,6 +430,38 @@ def test_commands_make_the_same_protocol_again():
     changed_margin = preset("linear", margin=5.0)
     info = ProtocolInfo(name="linear", hash=changed_margin.hash, fields=changed_margin.fields)
     assert commands.train_command(["t"], ["m"], None, info)[1] == ["margin = 5.0"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "words", "others"),
+    [
+        (finetune_preset("yamamoto2023"), "--preset yamamoto2023", []),
+        (
+            finetune_preset("yamamoto2023", epochs=3, lora_rank=4, spec_augment=True, dropout=0.25),
+            "--preset yamamoto2023 --epochs 3 --lora 4 --dropout 0.25 --spec-augment",
+            [],
+        ),
+        (
+            finetune_preset("released-code", batch_size=4, frame_batch_size=4, seeds=1),
+            "--preset released-code --batch-size 4 --seeds 1",
+            [],
+        ),
+        (
+            finetune_preset("yamamoto2023", start="linear 0123", hidden=0, dropout=0.0),
+            "--preset yamamoto2023 --from PROBE.json",
+            [],
+        ),
+        (FinetuneProtocol(layers="last", relu=True), "--preset yamamoto2023", ["layers", "relu"]),
+        (RecipeProtocol(epochs=3, batch_size=2), "--epochs 3 --batch-size 2", []),
+    ],
+)
+def test_commands_fine_tune_again_with_options_that_there_are(protocol, words, others):
+    info = ProtocolInfo(name=protocol.name, hash=protocol.hash, fields=protocol.fields)
+    command, without = commands.train_command(["t"], ["m"], None, info)
+    assert command == f"svuprobe finetune --task t --model m --data DATA {words}"
+    assert [line.partition(" = ")[0] for line in without] == others
+    known = {option for each in cli.main.commands["finetune"].params for option in each.opts}
+    assert {word for word in command.split() if word.startswith("--")} <= known
 
 
 def test_words_are_markup_only_where_markdown_says_so():
