@@ -447,6 +447,10 @@ def test_one_task_is_no_table_across_tasks_and_fine_tuned_rows_are_marked(tmp_pa
     assert text.count("## Across tasks") == 1
     (row,) = [line for line in text.splitlines() if line.startswith("| hubert-base@01234567")]
     assert "*(fine-tuned)*" in row
+    cut = [
+        changed(made("logmel", 0.5, task=task), {"task.window_s": 0.5}) for task in ("key", "genre")
+    ]
+    assert "## Across tasks, windows of 0.5 s: protocol" in render(saved(tmp_path / "cut", *cut))
 
 
 def test_protocols_of_one_name_say_in_what_they_differ(tmp_path):
