@@ -386,8 +386,8 @@ def test_two_stages_beat_the_frozen_one_on_singing_techniques(tmp_path, vocalset
     """
     scores = {}
     for epochs in (0, 8):
-        protocol = preset(
-            "yamamoto2023", **SMALL | {"frozen_epochs": 2, "epochs": epochs, "batch_size": 16}
+        protocol = FinetuneProtocol(
+            **SMALL | {"frozen_epochs": 2, "epochs": epochs, "batch_size": 16}
         )
         (one,) = api.finetune(
             ["technique"],
