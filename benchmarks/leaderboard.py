@@ -18,7 +18,7 @@ from svuprobe.benchmarks.across import Across, ModelRank, across as across_tasks
 from svuprobe.benchmarks.selection import ALL, Selection
 from svuprobe.benchmarks.suite import Wanted
 from svuprobe.benchmarks.tables import CellScore, Row, Table, label, windows_of
-from svuprobe.extractors.training_data import MARKS
+from svuprobe.probe.contamination import MARKS
 from svuprobe.probe.protocol import ProbeError
 from svuprobe.probe.results.naming import shown_title, without_folders
 from svuprobe.probe.results.result import Result

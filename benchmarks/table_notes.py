@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from svuprobe._text import code, markdown
 from svuprobe.benchmarks.published import Published
-from svuprobe.extractors.training_data import HOLDS, MARKS, MAY_HOLD, UNKNOWN, meaning
 from svuprobe.probe import contamination
 from svuprobe.probe.commands import changes
+from svuprobe.probe.contamination import HOLDS, MARKS, MAY_HOLD, UNKNOWN, meaning
 from svuprobe.probe.results.naming import shown_name
 from svuprobe.probe.results.result import ProtocolInfo, Result
 from svuprobe.probe.stats.intervals import MIN_GROUPS

@@ -7,7 +7,15 @@ it, so that what becomes known later stands beside old scores too.
 from __future__ import annotations
 
 from svuprobe.extractors.catalogue import CATALOGUE
-from svuprobe.extractors.training_data import Contact, contact
+from svuprobe.extractors.training_data import (
+    HOLDS as HOLDS,
+    MARKS as MARKS,
+    MAY_HOLD as MAY_HOLD,
+    UNKNOWN as UNKNOWN,
+    Contact,
+    contact,
+    meaning as meaning,
+)
 from svuprobe.probe import baselines
 from svuprobe.probe.results.result import Result
 from svuprobe.tasks.datasets import DATASETS

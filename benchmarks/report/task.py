@@ -13,7 +13,7 @@ from svuprobe.benchmarks.report.numbers import NOTHING, cell, spread_cell
 from svuprobe.benchmarks.report.prose import inline
 from svuprobe.benchmarks.report.widgets import data_table, num
 from svuprobe.benchmarks.tables import CellScore, Row, Table, label
-from svuprobe.extractors.training_data import MARKS, meaning
+from svuprobe.probe.contamination import MARKS, meaning
 
 
 def section(part: TaskPart, content: Content, audio: Audio) -> Html:
