@@ -24,8 +24,7 @@ from svuprobe.probe.results.naming import pretrained_by, without_folders
 from svuprobe.probe.results.result import ProtocolInfo, Result
 from svuprobe.probe.results.result_file import Entry
 from svuprobe.probe.results.score import Score, mean_over_seeds
-from svuprobe.tasks import kinds
-from svuprobe.tasks.kinds.metrics import varies
+from svuprobe.probe.results.varying import varying_metrics
 
 Key = tuple[Any, ...]
 
@@ -227,11 +226,8 @@ def _table(
     results = [result for result, _ in entries]
     first, task = results[0], results[0].task
     # Results of an older svuprobe may lack some that are scored beside the task's own.
-    names = dict.fromkeys(name for result in results for name in result.scores)
-    # (Older ones may have what can't vary, such as top2 of two classes.)
-    n_classes = len(task.labels) if kinds.named(task.kind).has_classes else math.inf
-    others = [name for name in names if name != task.ranked and varies(name, n_classes)]
-    metrics = [task.ranked, *others]
+    names = dict.fromkeys(name for result in results for name in varying_metrics(result))
+    metrics = [task.ranked, *(name for name in names if name != task.ranked)]
     chance = {name: value for result in results for name, value in result.chance.items()}
     significance = compare_models(entries)
     rows = []

@@ -463,3 +463,16 @@ def test_protocols_of_one_name_say_in_what_they_differ(tmp_path):
     # Alone, a name says enough.
     alone = render(saved(tmp_path / "alone", made("logmel", 0.5, protocol=mine[0])))
     assert "hidden = " not in alone
+
+
+def test_an_older_result_shows_no_metric_that_is_always_1():
+    def with_top(n_labels):
+        score = {"per_seed": [1.0, 1.0], "mean": 1.0, "std": 0.0, "ci95": None}
+        edit = {"task.labels": list("abcd"[:n_labels])}
+        return changed(
+            changed(made(), lambda body: body["scores"].update(top2=score, top3=score)), edit
+        )
+
+    for n_labels, there in ((2, []), (3, ["top2"]), (4, ["top2", "top3"])):
+        text = shown(with_top(n_labels))
+        assert [name for name in ("top2", "top3") if f"| {name}" in text] == there
