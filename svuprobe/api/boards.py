@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from svuprobe._files import holds, write_text
-from svuprobe.api.arguments import local_path
+from svuprobe.api.arguments import local_path, model_names
 from svuprobe.benchmarks.exports import ExportOptions as ExportOptions, export as export_files
 from svuprobe.benchmarks.leaderboard import files
 from svuprobe.benchmarks.pairwise import (
@@ -142,7 +142,7 @@ def compare_protocols(
     second: str,
     results: str | Path,
     *,
-    models: str | Sequence[str] = (),
+    models: str | Path | Sequence[str | Path] = (),
     selection: Selection | None = None,
 ) -> tuple[list[Difference], list[str]]:
     """Say whether one protocol beats another, such as one head or pooling, for every model and
@@ -175,12 +175,13 @@ def compare_protocols(
     Example
     -------
     >>> import svuprobe
-    >>> rows, problems = svuprobe.compare_protocols("svuprobe", "linear", "results")
-    >>> {row.model for row in rows} <= {"logmel", "mfcc"}
-    True
+    >>> rows, problems = svuprobe.compare_protocols("linear", "knn", "results")
+    >>> [row.model for row in rows]
+    ['logmel']
     """
-    of_models = [models] if isinstance(models, str) else list(models)
-    return protocol_differences(local_path(results), first, second, of_models, selection or ALL)
+    return protocol_differences(
+        local_path(results), first, second, model_names(models), selection or ALL
+    )
 
 
 def export(

@@ -112,9 +112,10 @@ def world(tmp_path_factory, sung_once):
         svuprobe.extract(
             ["technique"], ["logmel", "mfcc"], data="data", features="features", options=HERE
         )
-        svuprobe.probe(
-            ["technique"], features="features", results="results", protocol=preset("linear")
-        )
+        for models, name in (((), "linear"), (["logmel"], "knn")):
+            svuprobe.probe(
+                ["technique"], models, features="features", results="results", protocol=name
+            )
         t = np.arange(32000) / 16000
         soundfile.write("song.wav", 0.3 * np.sin(2 * np.pi * 220 * t), 16000)
         suite = (
