@@ -129,17 +129,25 @@ def openbeats(network: Any) -> Plain:
 
 
 def clap(network: Any) -> Plain:
-    """Call transformers' ClapAudioModel on what its feature extractor makes of a clip."""
+    """Call transformers' ClapAudioModel on what its feature extractor makes of a clip.
+
+    Models with fusion are told that no clip is longer than they see; their feature extractor
+    says so of one clip of each batch that it draws at random.
+    """
     from transformers import ClapFeatureExtractor
 
     model, front = copy.deepcopy(network.audio_model), network.frontend
-    extract = ClapFeatureExtractor(padding=front.padding, truncation="rand_trunc")
     encoder = model.audio_encoder
+    fused = encoder.patch_embed.enable_fusion
+    extract = ClapFeatureExtractor(
+        padding=front.padding, truncation="fusion" if fused else "rand_trunc"
+    )
+    call = partial(model, is_longer=torch.zeros(1, 1, dtype=torch.bool)) if fused else model
     blocks = [block for stage in encoder.layers for block in stage.blocks]
 
     def run(audio: Tensor) -> list[Tensor]:
         made = extract(audio[0].numpy(), sampling_rate=extract.sampling_rate, return_tensors="pt")
-        states = _caught(model, [*blocks, encoder.norm], made["input_features"])
+        states = _caught(call, [*blocks, encoder.norm], made["input_features"])
         return [network._frames(state) for state in states]
 
     return run

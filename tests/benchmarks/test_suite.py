@@ -116,27 +116,6 @@ def test_marble15_has_the_fifteen_metrics_of_the_table_that_stands_beside_it():
     )
 
 
-def test_marble15_runs_to_its_end_at_tiny_scale(tmp_path):
-    plan = suite.load("marble15")
-    quick = "seeds = 2, max_epochs = 2, learning_rates = [0.01]"
-    # (marble's epochs are of MARBLE's table.)
-    short = [f'base = "{one.name}", stopping = "own", {quick}' for one in plan.protocols]
-    protocols = ", ".join(f"{{ {fields} }}" for fields in short)
-    toml = tmp_path / "small.toml"
-    toml.write_text(
-        'name = "small"\nprepare = "synth"\ntasks = ["emotion"]\n'
-        'models = ["svuprobe-small"]\ncontrols = ["logmel"]\n'
-        f"protocols = [{protocols}]\n[synth_clips]\nemotion = 12\n"
-    )
-    done = call("run", toml, "--out", tmp_path / "out")
-    assert done.exit_code == 0, done.output
-    board = (tmp_path / "out" / "leaderboard.md").read_text()
-    for name in ("svuprobe", "marble"):
-        assert f"Protocol `{name}` (`" in board
-    files = [path.parent.parent.name.split("@")[0] for path in results(tmp_path / "out")]
-    assert sorted(files) == ["logmel", "logmel", "svuprobe-small", "svuprobe-small"]
-
-
 def test_a_protocol_may_be_a_preset_with_fields_changed(tmp_path):
     plan = suite.load(str(write(tmp_path)))
     assert plan.protocols == (preset("linear", seeds=2, max_epochs=2, learning_rates=(0.01,)),)
