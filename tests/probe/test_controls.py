@@ -152,7 +152,7 @@ def control(folder, number):
     )
     write_cache(folder / "f", header(api.load_task(str(toml)), layers=1, dim=8), states)
     protocol = replace(
-        QUICK, learning_rates=(1e-2, 1e-1), max_epochs=8, seeds=5, shuffle_labels=True
+        QUICK, learning_rates=(1e-2, 1e-1), widen=0, max_epochs=8, seeds=5, shuffle_labels=True
     )
     result = api.probe([str(toml)], features=folder / "f", results=folder / "r", protocol=protocol)[
         0

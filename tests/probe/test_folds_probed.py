@@ -19,7 +19,13 @@ from svuprobe.tasks import folds, load, manifest
 from svuprobe.tasks.kinds.metrics import METRICS, mean_over_folds
 
 QUICK = Protocol(
-    name="quick", epoch_updates=1, hidden=0, learning_rates=(1e-2, 1e-1), max_epochs=6, seeds=2
+    name="quick",
+    epoch_updates=1,
+    hidden=0,
+    learning_rates=(1e-2, 1e-1),
+    widen=0,
+    max_epochs=6,
+    seeds=2,
 )
 LAYERS, DIM = 3, 6
 

@@ -282,7 +282,7 @@ def test_products_may_be_rounded_and_heads_learn_the_same(tmp_path):
         planted_states(clips, layer=3, layers=5, dim=64),
     )
     protocol = Protocol(
-        epoch_updates=1, hidden=64, learning_rates=(1e-3, 5e-3), seeds=2, max_epochs=15
+        epoch_updates=1, hidden=64, learning_rates=(1e-3, 5e-3), widen=0, seeds=2, max_epochs=15
     )
     features, cache = features_of(tmp_path, toml, protocol, ClipFeatures)
     before = torch.get_float32_matmul_precision()

@@ -28,7 +28,7 @@ from svuprobe.tasks import own
 from svuprobe.tasks.types import Task, Windowing
 
 PROTOCOL = Protocol(
-    hidden=0, learning_rates=(0.01, 0.1), seeds=2, max_epochs=4, single_layers=False
+    hidden=0, learning_rates=(0.01, 0.1), widen=0, seeds=2, max_epochs=4, single_layers=False
 )
 SPLITS = ("train", "train", "train", "valid", "test")
 

@@ -30,7 +30,13 @@ from svuprobe.probe.training.workers import matmul_precision_for
 from svuprobe.tasks import kinds, manifest
 
 QUICK = Protocol(
-    name="quick", epoch_updates=1, hidden=32, learning_rates=(1e-3, 1e-2), max_epochs=25, seeds=2
+    name="quick",
+    epoch_updates=1,
+    hidden=32,
+    learning_rates=(1e-3, 1e-2),
+    widen=0,
+    max_epochs=25,
+    seeds=2,
 )
 
 
@@ -60,7 +66,7 @@ def test_the_planted_layer_has_the_largest_weight_and_the_best_curve(tmp_path, l
     )
     # Two of its rates: each takes as long as all layers.
     rates = preset(name).learning_rates[1:3] or preset(name).learning_rates
-    protocol = preset(name, seeds=2, max_epochs=40, learning_rates=rates)
+    protocol = preset(name, seeds=2, max_epochs=20, learning_rates=rates, widen=0)
     result = probe(tmp_path, toml, protocol)[0].result
     weights = np.array(result.layer_weights.softmax)
     curve = {name: np.mean(scores) for name, scores in result.layer_curve.items()}
@@ -161,7 +167,13 @@ def kind_of_task(tmp_path, kind):
 def test_every_kind_of_task_goes_from_cache_to_result(tmp_path, kind):
     toml, _ = kind_of_task(tmp_path, kind)
     protocol = Protocol(
-        name="quick", epoch_updates=1, hidden=8, learning_rates=(1e-3, 1e-2), max_epochs=3, seeds=2
+        name="quick",
+        epoch_updates=1,
+        hidden=8,
+        learning_rates=(1e-3, 1e-2),
+        widen=0,
+        max_epochs=3,
+        seeds=2,
     )
     one = probe(tmp_path, toml, protocol)[0]
     result = result_file.load(one.path)
@@ -506,9 +518,7 @@ def test_marble_ranks_the_best_of_sum_and_layers_and_batches_files(tmp_path):
     toml, clips = classes(tmp_path)
     states = planted_states(clips, layer=5, strength=1.0, windows=3)
     write_cache(tmp_path / "f", header(api.load_task(str(toml))), states)
-    protocol = preset(
-        "marble", batch_size=10, learning_rates=(1e-3, 1e-2), max_epochs=15, hidden=32
-    )
+    protocol = preset("marble", batch_size=10, learning_rates=(1e-3, 1e-2), hidden=32)
     result = probe(tmp_path, toml, protocol)[0].result
     valid = {name: one.valid for name, one in result.selected.layers.items()}
     assert result.selected.head.valid >= max(valid.values())
