@@ -14,8 +14,8 @@ from svuprobe.probe import trained
 from svuprobe.probe.protocol import Protocol
 
 QUICK = Protocol(
-    name="quick", epoch_updates=5, hidden=0, dropout=0.0, learning_rates=(1e-2, 1e-1), widen=0, seeds=2,
-    max_epochs=25,
+    name="quick", epoch_updates=5, hidden=0, dropout=0.0, learning_rates=(1e-2, 1e-1), widen=0,
+    seeds=2, max_epochs=25,
 )  # fmt: skip
 BOTH = replace(QUICK, pooling="mean_std")
 
