@@ -36,12 +36,14 @@ from svuprobe.extractors.checkpoints.source import (
 )
 from svuprobe.extractors.checkpoints.weight_files import find_weights
 from svuprobe.extractors.checkpoints.weights import (
+    BATCH_COUNT,
     check_values,
     refuse_unused_language_adapters,
     select,
 )
 
 __all__ = [
+    "BATCH_COUNT",
     "MODEL_TYPES",
     "NESTED_SETTINGS",
     "SETTINGS",

@@ -32,6 +32,8 @@ _PEFT = re.compile(
     r"trainable_tokens_[A-Za-z]+)(\.|$)"
 )
 
+# How many batches a batch norm has seen. No state depends on it, and some tools leave it out.
+BATCH_COUNT = ".num_batches_tracked"
 _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 

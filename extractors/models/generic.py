@@ -32,6 +32,7 @@ from torch import nn
 
 from svuprobe.extractors.base import ExtractError, FrameGrid
 from svuprobe.extractors.checkpoints import (
+    BATCH_COUNT,
     MODEL_TYPES,
     Source,
     check_values,
@@ -307,7 +308,8 @@ def _filled(family: Family, config: Any, state: dict[str, torch.Tensor], name: s
         None, config=config, state_dict=current, output_loading_info=True
     )
     extra = [key for key in info["unexpected_keys"] if key.partition(".")[0] in parts]
-    for what, keys in (("lacks", info["missing_keys"]), ("has unknown", extra)):
+    missing = [key for key in info["missing_keys"] if not key.endswith(BATCH_COUNT)]
+    for what, keys in (("lacks", missing), ("has unknown", extra)):
         if keys:
             raise ExtractError(
                 f"{name}: the checkpoint {what} weights of the {kind} encoder that config.json "

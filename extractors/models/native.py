@@ -21,6 +21,7 @@ from torch import nn
 
 from svuprobe.extractors.base import ExtractError, ModelCard
 from svuprobe.extractors.checkpoints import (
+    BATCH_COUNT,
     Source,
     check_values,
     digest_state,
@@ -129,7 +130,10 @@ class NativeExtractor:
         for rows in groups:
             batch = nn.utils.rnn.pad_sequence([pieces[row] for row in rows], batch_first=True)
             lengths = torch.tensor([samples[row] for row in rows])
-            layers = self.network.states(batch.float().to(device), lengths.to(device))
+            try:
+                layers = self.network.states(batch.float().to(device), lengths.to(device))
+            except ExtractError as error:  # a network doesn't know by which name it was loaded
+                raise ExtractError(f"{self.name}: {error}") from None
             own = self.network.grid.count(lengths).tolist()
             for row, count, state in zip(rows, own, torch.stack(layers, dim=2), strict=True):
                 states[row] = state[:count]
@@ -210,7 +214,7 @@ def fill(
     current = {architecture.rename(key): value for key, value in state.items()}
     stored = select(current, wanted, architecture.prefixes, kind=family, name=name)
     unneeded = [re.compile(each.pattern) for each in architecture.unneeded]
-    missing = [key for key in wanted if key not in stored]
+    missing = [key for key in wanted if key not in stored and not key.endswith(BATCH_COUNT)]
     unknown = [
         key
         for key in stored
@@ -227,10 +231,11 @@ def fill(
                 f"{name}: the checkpoint {what} weights of the {family} network that its "
                 f"configuration describes: {len(keys)}, such as {sorted(keys)[0]}"
             )
-    check_values({key: stored[key] for key in wanted}, wanted, name)
-    network.load_state_dict(
-        {key: stored[key].to(like.dtype) for key, like in wanted.items()}, assign=True
-    )
+    found = {key: stored[key] for key in wanted if key in stored}
+    check_values(found, wanted, name)
+    values = {key: value.to(wanted[key].dtype) for key, value in found.items()}
+    counts = {key: torch.zeros((), dtype=torch.int64) for key in wanted if key not in found}
+    network.load_state_dict(values | counts, assign=True)
     left = [
         key
         for key, value in (*network.named_parameters(), *network.named_buffers())

@@ -14,6 +14,7 @@ import test_codec
 import test_dasheng
 import test_mert2
 import test_muq
+import test_own_models
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -61,6 +62,10 @@ FAMILIES = {
     "muq": lambda folder: test_muq.published("muq", folder),
     "dasheng": test_dasheng.on_hub,
     "mel-conformer": _mel_conformer,
+}
+
+BATCH_NORMS = {kind: FAMILIES[kind] for kind in ("muq", "dasheng", "clap")} | {
+    "wav2vec2-conformer": lambda folder: test_own_models.write(folder, "wav2vec2-conformer")
 }
 
 
@@ -125,3 +130,16 @@ def test_how_weights_are_stored_changes_none_but_by_rounding(tmp_path, kind):
         torch.save({nest: {**wrapped, "head.weight": torch.zeros(2)}}, tmp_path / name)
         assert same(weights(tmp_path), plain)
         (tmp_path / name).unlink()
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter")
+@pytest.mark.parametrize("kind", BATCH_NORMS)
+def test_how_many_batches_a_norm_has_seen_is_not_needed(tmp_path, kind):
+    BATCH_NORMS[kind](tmp_path)
+    file = tmp_path / "model.safetensors"
+    state, plain = load_file(file), weights(tmp_path)
+    assert any(key.endswith("num_batches_tracked") for key in state)
+    save_file({k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}, file)
+    read = weights(tmp_path)
+    learnt = {key: value for key, value in plain.items() if value.is_floating_point()}
+    assert same({key: read[key] for key in learnt}, learnt)
