@@ -44,8 +44,6 @@ class LocalCopy(Place):
         self.address = checked(address)
         self.objects = Objects(self.address, reporter)
         super().__init__(local_copy(self.address), reporter)
-        if address.startswith("memory://"):
-            reporter.say(f"{address}: is memory of this process; what is put there goes with it")
         self.transfer = Transfer(self.objects, self.folder, reporter)
 
     def __str__(self) -> str:

@@ -113,6 +113,8 @@ def extract(
     check_tasks(task_names, features)
     refuse_timeout(jobs)
     _refuse_idle(model_names, dtype, compiled)
+    if str(features).startswith("memory://"):
+        warn(f"{features}: is memory of this process; what is put there goes with it")
     from svuprobe import api
 
     options = api.RunOptions(

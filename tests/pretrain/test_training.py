@@ -9,6 +9,7 @@ from svuprobe._distributed import Distributed
 from svuprobe.pretrain import train as module
 from svuprobe.pretrain.clusters import Codes
 from svuprobe.pretrain.crops import Crops
+from svuprobe.pretrain.going_on import Run
 from svuprobe.pretrain.networks import build
 from svuprobe.pretrain.objectives import objective_of
 from svuprobe.pretrain.options import PretrainOptions
@@ -50,7 +51,7 @@ def training(tmp_path, preset="musichubert", *, processes=None, keep=None, optio
         options=PretrainOptions(device="cpu", **options or {}),
         processes=processes or Distributed(),
         checkpoint=tmp_path / "checkpoint.safetensors",
-        run="",
+        run=Run(recipe, (), "", ()),
         keep=keep or (lambda done: None),
     )
 

@@ -152,14 +152,12 @@ def test_so_is_an_option_of_a_command(words, message, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_that_features_in_memory_go_with_the_process_is_said(capsys):
+def test_that_features_in_memory_go_with_the_process_is_said(monkeypatch):
     pytest.importorskip("fsspec")
-    from svuprobe._progress import Reporter
-    from svuprobe.extractors.store.opening import place_of
-
-    said = []
-    place_of("memory://gone/features", Reporter(said.append))
-    assert said == [
-        "memory://gone/features: is memory of this process; what is put there goes with it"
-    ]
+    monkeypatch.setattr("svuprobe.api.extract", lambda *_, **__: [])
+    words = ["extract", "--task", "starter-digits", "--model", "logmel", "--features"]
+    done = CliRunner().invoke(cli.main, [*words, "memory://gone/features"])
+    assert done.exit_code == 0
+    said = "memory://gone/features: is memory of this process; what is put there goes with it"
+    assert said in done.output.splitlines()
     assert svuprobe.cache_list("memory://gone/features") == []
