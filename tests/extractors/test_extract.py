@@ -2,6 +2,7 @@
 
 import errno
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -289,6 +290,14 @@ def test_an_error_while_writing_keeps_what_is_finished_and_leaves_nothing_behind
     assert (report.cached, report.done) == (32, 38)
 
 
+def commanded(words, said):
+    """Run a command as a process of its own does, its errors into a file."""
+    with said.open("w", encoding="utf-8", buffering=1) as file:
+        os.dup2(file.fileno(), 2)
+        sys.stderr, sys.argv = file, ["svuprobe", *words]
+        runpy.run_module("svuprobe", run_name="__main__", alter_sys=True)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_extraction_says_so_and_the_same_command_goes_on(tmp_path, number, code):
     few = corpus(tmp_path / "a", 20, seconds=(1.0, 1.2))
@@ -307,16 +316,15 @@ def test_an_interrupted_extraction_says_so_and_the_same_command_goes_on(tmp_path
         "--features",
         tmp_path / "f",
     ]
-    command = [sys.executable, "-m", "svuprobe", *map(str, words)]
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
+    process = CONTEXT.Process(target=commanded, args=([*map(str, words)], tmp_path / "said"))
+    process.start()
     deadline = time.monotonic() + 60
     while not list((tmp_path / "f").glob("*/*/shard-*.h5")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == code, error
+    os.kill(process.pid, number)
+    process.join(60)
+    error = (tmp_path / "said").read_text()
+    assert process.exitcode == code, error
     assert error.splitlines()[-1].startswith("Interrupted: what is finished is kept")
     assert "Traceback" not in error
     assert not list((tmp_path / "f").glob("*/*/*.tmp-*"))
