@@ -21,7 +21,12 @@ from svuprobe._errors import did_you_mean
 from svuprobe._files import parse_toml
 from svuprobe.probe.idle_fields import require_effect
 from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol
-from svuprobe.probe.protocol_fields import as_field, require_choice, require_own_fields
+from svuprobe.probe.protocol_fields import (
+    FOREIGN,
+    as_field,
+    require_choice,
+    require_own_fields,
+)
 
 
 def preset(name: str, **changes: Any) -> Protocol:
@@ -41,7 +46,10 @@ def with_changes(protocol: Protocol, changes: Mapping[str, Any]) -> Protocol:
     head = changes.get("head", protocol.head)
     require_choice("head", head)
     require_own_fields(head, changes)
-    changed = replace(protocol, **changes)
+    # Of another head than the preset's: what only the preset's has, nobody asked for.
+    left = FOREIGN[head] if head != protocol.head else ()
+    own: dict[str, Any] = {f.name: f.default for f in fields(Protocol) if f.name in left}
+    changed = replace(protocol, **{**own, **changes})
     require_effect(changed, changes)
     return changed
 

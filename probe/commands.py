@@ -147,7 +147,13 @@ def _told_apart(protocol: ProtocolInfo, among: Sequence[ProtocolInfo]) -> dict[s
     for other in among:
         if other.name == protocol.name and other.hash != protocol.hash:
             theirs = with_later_fields(other.fields)
-            names = [n for n in mine if _plain(mine[n]) != _plain(theirs.get(n))]
+            # From another head the head tells it: what only one of both has says no more.
+            same = mine.get("head") == theirs.get("head")
+            names = [
+                n
+                for n in mine
+                if (same or n in theirs) and _plain(mine[n]) != _plain(theirs.get(n))
+            ]
             differing |= {name: _plain(mine[name]) for name in names}
     # In the order of the fields, whatever the others are.
     return {name: differing[name] for name in mine if name in differing}

@@ -47,5 +47,12 @@ def did_you_mean(word: str, known: Iterable[str], *, most: int = 1, alike: float
         Ratio of equal letters, 0 to 1, from which on a name is offered.
     """
     names = list(known)
-    close = difflib.get_close_matches(word, names, n=most, cutoff=alike)
+    # Names of data and models are written with capitals elsewhere: GTZAN, MERT.
+    lower: dict[str, str] = {}
+    for name in names:
+        lower.setdefault(name.lower(), name)
+    close = [
+        lower[match]
+        for match in difflib.get_close_matches(word.lower(), list(lower), n=most, cutoff=alike)
+    ]
     return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"

@@ -67,6 +67,8 @@ def check_name(name: str) -> None:
         return
     if Path(name).is_dir():
         raise TaskError(f"unknown task {name!r}; of the folder that is there: folder:{name}")
+    if Path(f"{name}.toml").is_file():
+        raise TaskError(f"unknown task {name!r}; of the file that is there: {name}.toml")
     hint = did_you_mean(name, sorted(TABLE), most=3, alike=0.5)
     raise TaskError(
         f"unknown task {name!r}: {hint} (your own data: a path to a .toml file, or "

@@ -164,6 +164,8 @@ def _require_json(path: Path) -> None:
         raise ProbeError(f"{path}: is a folder; name the JSON file of a result{such}")
     if path.suffix != ".json" and path.exists() and _is_result(beside[0]):
         raise ProbeError(f"{path}: name the JSON file of the result, {beside[0]}")
+    if path.suffix != ".json" and path.exists():  # which is not to be deleted
+        raise ProbeError(f"{path}: no result of svuprobe; name the JSON file that probe wrote")
 
 
 def _is_result(path: Path) -> bool:

@@ -177,7 +177,8 @@ def folders_of(
     if not models and not of_all:
         raise ProbeError(
             f"{place}: no {what} for task {clips.task.name}{_of_window(clips.window_s)}; run "
-            f"svuprobe extract{more} --task {clips.task.name}{_option(clips.window_s)}"
+            f"svuprobe extract{more} --task {clips.task.source or clips.task.name} --model M"
+            f"{_option(clips.window_s)} first"
         )
     folders: list[Path] = []
     for model in models or ["*"]:

@@ -83,6 +83,10 @@ def load_result(path: str | Path) -> Result:
     return result_file.load(Path(path))
 
 
+# What a part of the identity is called where its name does not say all that it holds.
+_PARTS = {"protocol": "protocol or rounding (--dtype)"}
+
+
 def lines_of(probed: Probed) -> list[str]:
     """Return what is said of a result: its score, what it took the place of, its caveats."""
     result = probed.result
@@ -94,7 +98,7 @@ def lines_of(probed: Probed) -> list[str]:
         f"chance {_number(result.chance[ranked])} ({seconds})"
     ]
     if probed.replaced:
-        parts = " and ".join(probed.replaced)
+        parts = " and ".join(_PARTS.get(part, part) for part in probed.replaced)
         lines.append(f"  took the place of a result with other {parts}: {probed.path}")
     for caveat in result.caveats:
         lines.append(f"  {caveat}")

@@ -166,6 +166,9 @@ def _two_protocols(models: Sequence[str], selection: Selection) -> list[str]:
     names = list(dict.fromkeys(selection.protocols))
     if len(names) == 2:
         return names
+    if len(selection.protocols) > 1:
+        given = f"{names[0]} twice" if len(names) == 1 else str(len(names))
+        raise click.UsageError(f"name two protocols, not {given}")
     if len(models) == 2:
         said = f"name two models, not {models[0]} twice"
     else:

@@ -460,6 +460,14 @@ def test_protocols_of_one_name_say_in_what_they_differ(tmp_path):
         heading = f"protocol `mine` (`{each.hash}`) with hidden = {each.hidden}"
         assert heading.casefold() in text.casefold()
     assert "widen = " not in text
+    # Another head is told by the head: its fields are not held against those it has not.
+    other = Protocol(name="mine", head="knn", select="best")
+    mixed = [Protocol(name="mine", seeds=2), other]
+    text = render(saved(tmp_path / "mixed", *(made("logmel", 0.5, protocol=p) for p in mixed)))
+    assert "head = knn" in text
+    assert "head = network" in text
+    assert "dropout = " not in text
+    assert "neighbours = " not in text
     # Alone, a name says enough.
     alone = render(saved(tmp_path / "alone", made("logmel", 0.5, protocol=mine[0])))
     assert "hidden = " not in alone

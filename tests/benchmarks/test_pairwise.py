@@ -170,6 +170,11 @@ def test_the_command_compares_protocols_of_one_model_or_of_all(heads):
         done = CliRunner().invoke(cli.main, ["compare", *models, "--protocol", "linear"])
         assert done.exit_code == 2
         assert "name two models" in done.output
+    for names, given in [(["linear", "linear"], "linear twice"), (["a", "b", "c"], "3")]:
+        heads_asked = [word for name in names for word in ("--protocol", name)]
+        done = CliRunner().invoke(cli.main, ["compare", *heads_asked])
+        assert done.exit_code == 2
+        assert f"name two protocols, not {given}" in done.output
 
 
 def test_a_head_without_seeds_is_no_reason_to_doubt_one_with_seeds(tmp_path):

@@ -20,6 +20,7 @@ import torch
 
 from svuprobe import api
 from svuprobe.api import probing
+from svuprobe.api.results import lines_of
 from svuprobe.probe import identity
 from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol
 from svuprobe.probe.results import result_file
@@ -242,7 +243,9 @@ def test_another_number_format_makes_the_result_again(tmp_path):
     project.extract(dtype="bfloat16")
     again = project.probe()
     assert again.replaced == ("features",)
-    assert project.probe(dtype="float32").replaced == ("protocol",)  # of the products of training
+    rounded = project.probe(dtype="float32")
+    assert rounded.replaced == ("protocol",)  # of the products of training
+    assert "a result with other protocol or rounding (--dtype)" in lines_of(rounded)[1]
 
 
 VALUES = {  # of the fields of a protocol that other rules bind

@@ -13,6 +13,7 @@ from svuprobe.pretrain.recipe import PretrainError
 from svuprobe.probe.asked_protocol import preset
 from svuprobe.probe.finetune.protocol import preset as finetune_preset
 from svuprobe.probe.protocol import PRESETS, ProbeError, Protocol
+from svuprobe.probe.protocol_fields import FOREIGN
 
 # What is asked of which preset, and the field that is said to change nothing.
 IDLE = [
@@ -57,6 +58,22 @@ ACTING = [
 def test_a_field_that_acts_beside_the_others_is_taken(name, changes):
     made = preset(name, **changes)
     assert {field: getattr(made, field) for field in changes} == changes
+
+
+@pytest.mark.parametrize("base", PRESETS)
+@pytest.mark.parametrize("head", ["network", "logistic", "knn"])
+def test_another_head_leaves_what_only_the_presets_head_has(tmp_path, base, head):
+    select = "sum" if head == "network" else "best"
+    (tmp_path / "mine.toml").write_text(f'base = "{base}"\nhead = "{head}"\nselect = "{select}"\n')
+    made = preset(str(tmp_path / "mine.toml"))
+    assert (made.head, made.select) == (head, select)
+    if head != PRESETS[base].head:
+        assert all(getattr(made, f) == getattr(Protocol(), f) for f in FOREIGN[head])
+    # What was written is refused as ever.
+    with (tmp_path / "mine.toml").open("a") as file:
+        file.write("pca = 4\n" if head == "network" else "hidden = 0\n")
+    with pytest.raises(ProbeError, match="has none"):
+        preset(str(tmp_path / "mine.toml"))
 
 
 def test_a_file_and_python_are_held_to_the_same(tmp_path):

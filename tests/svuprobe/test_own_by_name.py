@@ -1,5 +1,7 @@
 """A task on own data goes by its name in every command, once extraction has listed it."""
 
+import shlex
+
 import numpy as np
 import pytest
 import soundfile
@@ -66,6 +68,35 @@ def test_extract_and_finetune_take_the_name(project):
     done = run(*command, "--features", "elsewhere")
     assert done.exit_code == 0, done.output
     assert list(project.glob("results/*/own/*.json"))
+
+
+def test_before_features_are_there_the_command_named_makes_them(project):
+    (project / "features").rename(project / "elsewhere")
+    task = str(project / "one" / "own.toml")
+    refused = run("probe", "--task", task)
+    assert refused.exit_code == 1
+    command = shlex.split(refused.output.partition("run svuprobe ")[2].removesuffix(" first\n"))
+    assert command == ["extract", "--task", task, "--model", "M"]
+    done = run(*command[:-1], "mfcc", "--device", "cpu", "--jobs", "0")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_file_that_is_no_result_is_not_to_be_deleted(project):
+    for command in (
+        ("predict", "--run", "one/own.csv", "--audio", "one/test-low.wav"),
+        ("finetune", "--task", "own", "--model", "random:wav2vec2-tiny", "--from", "one/own.csv"),
+    ):
+        refused = run(*command)
+        assert refused.exit_code == 1
+        assert "one/own.csv: no result of svuprobe; name the JSON file" in refused.output
+        assert "delete" not in refused.output
+
+
+def test_a_name_of_a_file_beside_is_answered_with_it(project):
+    (project / "two.toml").write_text((project / "one" / "own.toml").read_text())
+    refused = run("extract", "--task", "two", "--model", "mfcc")
+    assert refused.exit_code == 2
+    assert "unknown task 'two'; of the file that is there: two.toml" in refused.output
 
 
 @pytest.mark.parametrize("command", ["extract", "finetune"])
