@@ -214,8 +214,7 @@ class Recipe:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:  # NaN is in no range
-                shortened = f"{value!r}"[:60]
-                raise PretrainError(f"{name} = {shortened}; it is from {low:,} to {high:,}")
+                raise PretrainError(f"{name} = {value!r:.60}; it is from {low:,} to {high:,}")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise PretrainError(
@@ -300,7 +299,7 @@ def _typed(name: str, value: Any, present: Any) -> Any:
     if isinstance(present, tuple):
         kind = float if name == "speeds" else str
         if not isinstance(value, (list, tuple)):
-            raise PretrainError(f"{name} = {repr(value)[:60]}; it is a list")
+            raise PretrainError(f"{name} = {value!r:.60}; it is a list")
         return tuple(_of_kind(name, each, kind) for each in value)
     return _of_kind(name, value, type(present))
 
@@ -313,7 +312,7 @@ def _of_kind(name: str, value: Any, kind: type) -> Any:
     if kind is float and type(value) is int and abs(value) < 2**63:
         return float(value)
     if type(value) is not kind:
-        raise PretrainError(f"{name} = {repr(value)[:60]}; it is {_KINDS[kind]}")
+        raise PretrainError(f"{name} = {value!r:.60}; it is {_KINDS[kind]}")
     return value
 
 

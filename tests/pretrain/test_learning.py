@@ -21,6 +21,7 @@ from svuprobe.pretrain.networks import build
 from svuprobe.pretrain.objectives import objective_of
 from svuprobe.pretrain.recipe import PretrainError, Recipe
 from svuprobe.pretrain.spectra import Semitones
+from svuprobe.pretrain.targets import target_of
 
 CLUSTERS, STEPS = 12, 100
 LEARNING = {
@@ -248,3 +249,13 @@ def test_the_learnt_layers_are_targets_of_the_next_iteration(model, places, tmp_
     second = trained(recipe, places[0], tmp_path / "second")
     assert second.recipe.hash == recipe.hash
     assert set(second.seen.losses) == {"loss", "loss layer4", "accuracy layer4"}
+
+
+@pytest.mark.parametrize("samples", [1, 100, 1_023])
+def test_a_click_has_a_frame_of_a_layer_too(samples):
+    features = target_of("layer0:2", "logmel", loading.load).features
+    click = 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(0))
+    states = features(click)
+    followed = torch.nn.functional.pad(click, (0, 1_024 - samples))
+    assert len(states) == 1
+    assert torch.equal(states, features(followed))

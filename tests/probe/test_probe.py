@@ -166,15 +166,7 @@ def kind_of_task(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression", "notes", "beats"])
 def test_every_kind_of_task_goes_from_cache_to_result(tmp_path, kind):
     toml, _ = kind_of_task(tmp_path, kind)
-    protocol = Protocol(
-        name="quick",
-        epoch_updates=1,
-        hidden=8,
-        learning_rates=(1e-3, 1e-2),
-        widen=0,
-        max_epochs=3,
-        seeds=2,
-    )
+    protocol = replace(QUICK, hidden=8, max_epochs=3)
     one = probe(tmp_path, toml, protocol)[0]
     result = result_file.load(one.path)
     assert result.scores == one.result.scores
